@@ -1,0 +1,85 @@
+# `make` alone lists the targets. Each does its own set-up, and a second run has nothing left to do.
+# A stamp file tells what is done already; ARGS go to the program behind a target.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+# Without a home folder buf would keep its cache in the working folder.
+export BUF_CACHE_DIR := $(CURDIR)/$(VENV)/cache/buf
+
+PROTOS := $(shell find protos -name '*.proto' | LC_ALL=C sort)
+
+.PHONY: help
+help:  ## show this list
+	@echo 'make TARGET [ARGS="..."]'
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: $(VENV)/.installed stubs/.generated  ## the Python environment in .venv and the gRPC stubs
+
+.PHONY: proto
+proto: stubs/.generated  ## the Python code for protos/, in stubs/
+
+.PHONY: run
+run: setup  ## start everything: PostgreSQL, the sandbox bank, the gRPC service; Ctrl-C stops it
+	@exec $(BIN)/jzb run $(ARGS)
+
+.PHONY: demo
+demo: setup  ## play a marketplace day through the gRPC API and compare the books with the bank's
+	@exec $(BIN)/jzb demo $(ARGS)
+
+.PHONY: verify
+verify: setup  ## replay the journal and compare it with the balances
+	@exec $(BIN)/jzb verify $(ARGS)
+
+.PHONY: test
+test: setup  ## all tests, or those in ARGS
+	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: lint
+lint: setup  ## style, types, contract and direction of imports
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/buf lint protos
+	@$(BIN)/lint-imports
+
+.PHONY: lock
+lock: $(VENV)/.installed  ## requirements.txt from pyproject.toml (ARGS=--upgrade for newer versions)
+	@$(BIN)/python -m piptools compile --quiet --extra dev --generate-hashes --allow-unsafe \
+	    --strip-extras --no-header --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
+	    --output-file requirements.txt $(ARGS) pyproject.toml
+
+.PHONY: clean
+clean:  ## remove what the other targets made, but not var/, where the money is
+	@rm -rf $(VENV) stubs stubs.new build dist *.egg-info
+	@rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.made:
+	@python=$$(sh scripts/find-python.sh) && \
+	    echo "Making $(VENV) with $$python" && \
+	    "$$python" -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.made requirements.txt pyproject.toml
+	@echo 'Installing the packages of requirements.txt (a minute or so the first time)'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+	    --requirement requirements.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
+	    --no-build-isolation --editable .
+	@site=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') && \
+	    printf '%s\n' '$(CURDIR)/stubs' > "$$site/jzb_stubs.pth"
+	@touch $@
+
+stubs/.generated: $(PROTOS) $(VENV)/.installed
+	@rm -rf stubs.new && mkdir stubs.new
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc --proto_path=protos \
+	    --python_out=stubs.new --mypy_out=quiet:stubs.new \
+	    --grpc_python_out=stubs.new --mypy_grpc_out=quiet:stubs.new $(PROTOS)
+	@rm -rf stubs && mv stubs.new stubs
+	@touch $@
