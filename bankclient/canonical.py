@@ -1,0 +1,67 @@
+"""The text that both sides sign (transport.md 2.3).
+
+Promises the byte-for-byte result of the bank's own flattening, for any JSON object: requests and
+answers. Pure; it must never add, trim or escape a value.
+
+What the signature does not cover follows from the rule and cannot be mended here: numbers, booleans
+and nulls are skipped, and of an array's rows only the last value of each sub-key is kept. For those
+TLS is the only protection, so amounts in answers of several rows are hints to compare, not proof.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from bankclient.errors import MessageInvalid
+
+UNSIGNED_FIELDS: Final = frozenset({"RsaSign", "errorCode", "errorMsg"})
+
+# The interfaces nest one level; the bound keeps a hostile answer from exhausting the stack.
+DEPTH_MAX: Final = 32
+
+
+def canonical_string(body: Mapping[str, object]) -> bytes:
+    """Flatten a request or an answer into the UTF-8 text that MD5withRSA signs."""
+    flat: dict[str, str] = {}
+    _flatten({k: v for k, v in body.items() if k not in UNSIGNED_FIELDS}, "", flat, 1)
+    signed = sorted((k for k, v in flat.items() if v not in ("", "null")), key=_utf16_units)
+    text = "".join(f"{key}={flat[key]}&" for key in signed)
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise MessageInvalid("a text holds half of a UTF-16 pair") from None
+
+
+def shadowed_fields(body: Mapping[str, object]) -> set[str]:
+    """Name the fields of an object that something inside another field pretends to be.
+
+    Flattening forgets where a value stood: {"Txn": {"ReturnCode": "x"}} signs like TxnReturnCode.
+    With both present the signature covers only one of them, so whoever reads the other is deceived.
+    """
+    inside: dict[str, str] = {}
+    nested = {k: v for k, v in body.items() if not isinstance(v, str)}
+    _flatten(nested, "", inside, 1)
+    return inside.keys() & body.keys()
+
+
+def _flatten(body: Mapping[str, object], prefix: str, flat: dict[str, str], depth: int) -> None:
+    if depth > DEPTH_MAX:
+        raise MessageInvalid(f"objects are nested deeper than {DEPTH_MAX}")
+    for key, value in body.items():
+        if isinstance(value, str):
+            flat[prefix + key] = value
+        elif isinstance(value, Mapping):
+            _flatten(value, prefix + key, flat, depth + 1)
+        elif isinstance(value, list | tuple):
+            for element in value:
+                if isinstance(element, str):
+                    # The array's own key is left out: the element names itself.
+                    flat[prefix + element] = element
+                elif isinstance(element, Mapping):
+                    _flatten(element, prefix + key, flat, depth + 1)
+                else:
+                    raise MessageInvalid("an array may hold only texts and objects")
+
+
+def _utf16_units(key: str) -> bytes:
+    # Java compares UTF-16 code units: a character beyond U+FFFF sorts before U+E000.
+    return key.encode("utf-16-be", "surrogatepass")

@@ -1,0 +1,250 @@
+"""One call of the bank, from a typed message to a classified answer (transport.md 2 and 3).
+
+Promises that a `call` returns an `Answer` for whatever the bank or the network does: NOT_SENT only
+when no connection ever stood, DONE and REFUSED only on a signed answer, UNKNOWN otherwise. A serial
+never changes on the way: tries to connect and the one repetition after a refused token carry the
+same CnsmrSeqNo, on which the bank acts once. The client keeps nothing on disk; it must never invent
+a serial, and never repeat a request whose outcome is unknown.
+"""
+
+import asyncio
+import json
+import secrets
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Final, Self
+from zoneinfo import ZoneInfo
+
+import httpx
+
+from bankclient.access_token import TokenKeeper
+from bankclient.canonical import canonical_string
+from bankclient.connection import (
+    AnswerLost,
+    Connection,
+    NeverConnected,
+    open_transport,
+    trusted_authorities,
+)
+from bankclient.errors import BankUnavailable, MessageInvalid, ServiceIdMissing
+from bankclient.messages.wire import R_co, Request, to_wire
+from bankclient.outcome import Answer, Outcome, Verdict, judge, not_sent, read_token, unknown
+from bankclient.serials import is_consumer_serial
+from bankclient.settings import BankSettings
+from bankclient.signing import BankCertificate, Identity, escape_for_approve
+
+REQUEST_BYTES_MAX: Final = 2 * 1024 * 1024
+
+BANK_ZONE: Final = ZoneInfo("Asia/Shanghai")
+
+_SDK_TYPE: Final = "api"
+
+
+@dataclass(frozen=True)
+class _Open:
+    """What exists between `start` and `aclose`."""
+
+    identity: Identity
+    bank: BankCertificate
+    connection: Connection
+    signers: ThreadPoolExecutor
+    free: asyncio.Semaphore
+    tokens: TokenKeeper
+
+
+class _Closing(Exception):
+    """The client was closed while a call prepared its request."""
+
+
+class BankClient:
+    """Speaks with the bank for one platform; one instance a process, shared by all its tasks."""
+
+    def __init__(
+        self,
+        settings: BankSettings,
+        transport: httpx.AsyncBaseTransport | None = None,
+        query_serial: Callable[[], Awaitable[str]] | None = None,
+    ) -> None:
+        """Take settings; `query_serial` gives a new CnsmrSeqNo to a query called without one."""
+        self._settings = settings
+        self._transport = transport
+        self._query_serial = query_serial
+        self._open: _Open | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def start(self) -> None:
+        """Load and check keys and certificates. Touches no network; raises BankConfigError."""
+        settings = self._settings
+        identity = Identity.load(settings.pfx_path, settings.pfx_password.get_secret_value())
+        bank = BankCertificate.load(settings.bank_certificate_path)
+        transport = self._transport or open_transport(settings, trusted_authorities(settings))
+        tokens = TokenKeeper(self._approve, settings.token_renew_s, settings.token_retry_s)
+        self._open = _Open(
+            identity=identity,
+            bank=bank,
+            connection=Connection(settings, transport),
+            signers=ThreadPoolExecutor(settings.signing_threads, thread_name_prefix="bank-signer"),
+            free=asyncio.Semaphore(settings.max_connections),
+            tokens=tokens,
+        )
+        tokens.start()
+
+    async def ready(self) -> None:
+        """Make sure that an access token is held, so that a call can be sent.
+
+        Raises BankUnavailable when none can be had: then nothing was sent.
+        """
+        await self._opened().tokens.current()
+
+    async def aclose(self) -> None:
+        """Stop renewing the token and close every connection; a call under way ends UNKNOWN."""
+        opened, self._open = self._open, None
+        if opened is not None:
+            await opened.tokens.aclose()
+            await opened.connection.aclose()
+            opened.signers.shutdown(wait=False)
+
+    def service_id(self, request: type[Request[Any]]) -> str:
+        """The last part of an interface's address. Raises ServiceIdMissing."""
+        service_id = self._settings.service_ids.get(request.code, request.service_id)
+        if service_id is None:
+            raise ServiceIdMissing(request.code)
+        return service_id
+
+    async def call(self, request: Request[R_co], serial: str | None = None) -> Answer[R_co]:
+        """Send a request and say what became of it.
+
+        The serial must be stored before, and the same one given to every repetition; only a query
+        may go without. Raises MessageInvalid or ServiceIdMissing for what can never be sent; bank
+        and network trouble is an outcome. When the task is cancelled, the outcome is unknown.
+        """
+        opened = self._opened()
+        path = f"/api/group/{self.service_id(type(request))}"
+        serial = await self._checked_serial(request, serial)
+        fields = self._fields(request, serial)
+        try:
+            token = await opened.tokens.current()
+        except BankUnavailable as error:
+            return not_sent(f"no access token could be had: {error}", 0)
+        verdict = await self._send(opened, request, path, fields | {"AppAccessToken": token})
+        answer = verdict.answer
+        if not verdict.token_refused:
+            return answer
+        try:
+            token = await opened.tokens.after_refusal_of(token)
+        except BankUnavailable as error:
+            return replace(answer, detail=f"{answer.detail}; no other could be had: {error}")
+        again = (await self._send(opened, request, path, fields | {"AppAccessToken": token})).answer
+        tries = answer.attempts + again.attempts
+        if again.outcome is Outcome.NOT_SENT:
+            # The first answer was not signed, so it does not prove that the bank did nothing.
+            return unknown(f"{answer.detail}; then {again.detail}", tries, answer.code)
+        return replace(again, attempts=tries)
+
+    async def _send(self, opened: _Open, request: Request[R_co], path: str, fields: dict[str, object]) -> Verdict[R_co]:
+        try:
+            async with asyncio.timeout(self._settings.pool_timeout_s):
+                await opened.free.acquire()
+        except TimeoutError:
+            return Verdict(not_sent("no connection became free in time", 0))
+        try:
+            content = await _signed(opened, fields)
+            received = await opened.connection.post(path, content)
+        except _Closing:
+            return Verdict(not_sent("the client is closing", 0))
+        except NeverConnected as error:
+            return Verdict(not_sent(f"no connection: {error}", error.tries))
+        except AnswerLost as error:
+            return Verdict(unknown(f"no answer: {error}", error.tries))
+        finally:
+            opened.free.release()
+        verdict = judge(request, str(fields["CnsmrSeqNo"]), received, opened.bank)
+        if verdict.token_ageing:
+            opened.tokens.renew_soon()
+        return verdict
+
+    async def _approve(self) -> str:
+        """Ask for an access token (approveDev). Raises BankUnavailable."""
+        opened = self._opened()
+        signed = {
+            "ApplicationID": self._settings.app_id,
+            "RandomNumber": f"{secrets.randbelow(10**6):06d}",
+            "SDKType": _SDK_TYPE,
+        }
+        signature = opened.identity.sign(canonical_string(signed))
+        content = json.dumps(
+            signed
+            | {
+                "RsaSign": escape_for_approve(signature),
+                "DN": opened.identity.distinguished_name(self._settings.dn_style).replace("=", "%3D"),
+                "PK": escape_for_approve(opened.identity.public_key_text),
+            },
+            ensure_ascii=False,
+        ).encode("utf-8")
+        try:
+            received = await opened.connection.post("/api/approveDev", content)
+        except (NeverConnected, AnswerLost) as error:
+            raise BankUnavailable(f"the bank does not answer: {error}") from None
+        return read_token(received, opened.bank)
+
+    def _fields(self, request: Request[R_co], serial: str) -> dict[str, object]:
+        settings = self._settings
+        now = datetime.now(BANK_ZONE)
+        return {
+            **settings.extra_public_fields,
+            "ApplicationID": settings.app_id,
+            "CnsmrSeqNo": serial,
+            "FundSummaryAcctNo": settings.fund_summary_acct_no,
+            "MrchCode": settings.mrch_code,
+            "SDKType": _SDK_TYPE,
+            "TxnCode": f"{settings.txn_code_prefix}{request.code}",
+            "TxnTime": f"{now:%Y%m%d%H%M%S}000",
+            **to_wire(request),
+        }
+
+    async def _checked_serial(self, request: Request[R_co], serial: str | None) -> str:
+        if serial is None:
+            if request.changes:
+                raise MessageInvalid(f"interface {request.code} needs a stored serial")
+            if self._query_serial is None:
+                raise MessageInvalid("a query without a serial needs the client's query_serial")
+            serial = await self._query_serial()
+        if not is_consumer_serial(serial, self._settings.uid):
+            raise MessageInvalid("a serial is 22 letters and digits and begins with the uid")
+        return serial
+
+    def _opened(self) -> _Open:
+        if self._open is None:
+            raise RuntimeError("the bank client is not started")
+        return self._open
+
+
+async def _signed(opened: _Open, fields: dict[str, object]) -> bytes:
+    # RSA takes a third of a millisecond, which the event loop must not lose.
+    try:
+        signing = asyncio.get_running_loop().run_in_executor(opened.signers, _sign, opened.identity, fields)
+    except RuntimeError:
+        raise _Closing from None
+    return await signing
+
+
+def _sign(identity: Identity, fields: dict[str, object]) -> bytes:
+    signed = fields | {"RsaSign": identity.sign(canonical_string(fields))}
+    content = json.dumps(signed, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+    if len(content) > REQUEST_BYTES_MAX:
+        raise MessageInvalid("the request is longer than 2 MiB")
+    return content

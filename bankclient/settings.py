@@ -1,0 +1,137 @@
+"""What one platform needs to speak with the bank (transport.md 1.1, 1.2 and 2.2).
+
+Promises that settings which parse are consistent among themselves. Files are opened later, by
+`BankClient.start`. There is no default address: the bank gives it in writing. Passwords stay
+wrapped in SecretStr and must never be printed.
+"""
+
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Final
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    field_validator,
+)
+
+from bankclient.signing import DnStyle
+
+# The bank's SDK sends these and the ports agree that none is checked (transport.md 2.2).
+DEFAULT_PUBLIC_FIELDS: Final = {
+    "ApiVersionNo": "1.0.7",
+    "RequestMode": "json",
+    "ValidTerm": "20170801",
+}
+
+CLIENT_FIELDS: Final = frozenset(
+    {
+        "AppAccessToken",
+        "ApplicationID",
+        "CnsmrSeqNo",
+        "FundSummaryAcctNo",
+        "MrchCode",
+        "RsaSign",
+        "SDKType",
+        "TxnCode",
+        "TxnTime",
+    }
+)
+"""Fields that the client writes into every request; no message and no setting may carry them."""
+
+
+def _safe_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("https", "http") or not parts.hostname:
+        raise ValueError("is not an https:// address")
+    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+        raise ValueError("is http://, which is allowed for this machine's own addresses only")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ValueError("may hold scheme, host, port and path only")
+    return url.rstrip("/")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+Url = Annotated[str, AfterValidator(_safe_url)]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+
+class BankSettings(BaseModel):
+    """Where the bank is, who we are, and how patient we are."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    base_url: Url
+    """PUBLIC_URL: the gateway, without the path of a call."""
+    file_url: Url | None = None
+    """The file service, ending in /file; needed for reconciliation files only."""
+    app_id: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    """APP_ID, on the wire ApplicationID."""
+    mrch_code: Annotated[str, StringConstraints(pattern=r"^[0-9]{4}$")]
+    """The platform's four digits, which begin all its sub-account numbers."""
+    fund_summary_acct_no: Annotated[str, StringConstraints(min_length=1, max_length=32)]
+    """The pooled account behind every sub-account."""
+    uid: Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z]{6}$")]
+    """The user short number: prefix of every CnsmrSeqNo, and user of the file service."""
+    pfx_path: Path
+    pfx_password: SecretStr
+    bank_certificate_path: Path
+
+    dn_style: DnStyle = "compact"
+    """How approveDev writes the certificate's subject; both are seen (transport.md 1.3)."""
+    txn_code_prefix: Annotated[str, StringConstraints(max_length=10)] = "KFEJZB"
+    """Before the interface code in TxnCode; the quick start prints KEJZB, every program KFEJZB."""
+    extra_public_fields: dict[str, str] = Field(default_factory=lambda: dict(DEFAULT_PUBLIC_FIELDS))
+    """More fields for every request, signed with the rest."""
+    service_ids: dict[str, str] = Field(default_factory=dict)
+    """Service ids by interface code, for those that no public source gives: 6133, 6134, 6165, 6167.
+
+    An entry also replaces the published id of its interface.
+    """
+
+    ca_bundle: Path | None = None
+    """PEM file of the authorities that may vouch for the bank's server; None for the usual ones."""
+    connect_timeout_s: Seconds = 5.0
+    timeout_s: Seconds = 30.0
+    """How long an answer may take after the connection stands; then the outcome is unknown."""
+    pool_timeout_s: Seconds = 30.0
+    """How long a call may wait for a free connection before it gives up, unsent."""
+    connect_tries: Annotated[int, Field(ge=1, le=10)] = 3
+    keepalive_s: Seconds = 15.0
+    """How long an idle connection is kept; shorter than the bank's own limit, or answers get lost.
+    """
+    max_connections: Annotated[int, Field(ge=1, le=10_000)] = 100
+    signing_threads: Annotated[int, Field(ge=1, le=64)] = 2
+    token_renew_s: Seconds = 6600.0
+    """Age at which the access token is renewed; the bank's own limit is unknown (transport.md 1.4).
+    """
+    token_retry_s: Seconds = 10.0
+    """Pause after a failed renewal in the background."""
+
+    @field_validator("extra_public_fields")
+    @classmethod
+    def _public_fields_are_extra(cls, fields: dict[str, str]) -> dict[str, str]:
+        if taken := CLIENT_FIELDS & fields.keys():
+            raise ValueError(f"{', '.join(sorted(taken))} is written by the client itself")
+        return fields
+
+    @field_validator("service_ids")
+    @classmethod
+    def _service_ids_fit_an_address(cls, service_ids: dict[str, str]) -> dict[str, str]:
+        for code, service_id in service_ids.items():
+            if not (service_id.isascii() and service_id.isalnum() and len(service_id) <= 30):
+                raise ValueError(f"the service id of {code} is not 1 to 30 letters and digits")
+        return service_ids

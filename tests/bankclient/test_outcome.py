@@ -1,0 +1,280 @@
+"""What an answer means: every branch of the classification, from bytes alone."""
+
+import hashlib
+import json
+from datetime import date
+from typing import Any
+
+import pytest
+
+from bankclient import (
+    TOKEN_CODES,
+    UNKNOWN_CODES,
+    Answer,
+    BankCertificate,
+    BankUnavailable,
+    Booked,
+    MemberPayment,
+    MessageInvalid,
+    Outcome,
+    TransactionStatus,
+    canonical_string,
+    sign,
+)
+from bankclient.outcome import Received, Verdict, judge, read_json_object, read_token
+from tests.bankclient.keys import Keys
+
+SERIAL = "X285502411050123456789"
+
+PAYMENT = MemberPayment(
+    FunctionFlag="6",
+    OutSubAcctNo="9930000000001000",
+    OutMemberCode="buyer",
+    InSubAcctNo="9930000000001001",
+    InMemberCode="seller",
+    TranAmt=10_000,
+    TranFee=0,
+)
+
+SUCCESS = {
+    "TxnReturnCode": "000000",
+    "TxnReturnMsg": "交易成功",
+    "CnsmrSeqNo": SERIAL,
+    "FrontSeqNo": "2411051234567890",
+}
+
+
+class Desk:
+    """Signs bodies as the bank and hands them to the judge."""
+
+    def __init__(self, keys: Keys) -> None:
+        self.keys = keys
+        self.bank = BankCertificate.from_bytes(keys.bank_pem)
+
+    def signed(self, body: dict[str, Any]) -> dict[str, Any]:
+        return body | {"RsaSign": sign(self.keys.bank, canonical_string(body))}
+
+    def judge(self, content: bytes | dict[str, Any], status: int = 200) -> Verdict[Booked]:
+        raw = content if isinstance(content, bytes) else json.dumps(content).encode()
+        return judge(PAYMENT, SERIAL, Received(status, raw, 1), self.bank)
+
+    def answer(self, content: bytes | dict[str, Any], status: int = 200) -> Answer[Booked]:
+        return self.judge(content, status).answer
+
+
+@pytest.fixture(scope="session")
+def desk(keys: Keys) -> Desk:
+    return Desk(keys)
+
+
+def test_a_signed_success_is_done_with_evidence_and_booking_date(desk: Desk) -> None:
+    body = desk.signed(SUCCESS)
+    answer = desk.answer(body)
+    assert answer.outcome is Outcome.DONE
+    assert answer.reply == Booked(FrontSeqNo="2411051234567890")
+    assert answer.front_seq_no == "2411051234567890"
+    assert answer.booking_date == date(2024, 11, 5)
+    assert answer.message == "交易成功"
+    signed = canonical_string(SUCCESS) + body["RsaSign"].encode()
+    assert answer.evidence == hashlib.sha256(signed).digest()
+
+
+@pytest.mark.parametrize("code", ["ERR044", "ERR020", "ERR271", "ERR000", "E10002"])
+def test_a_signed_refusal_is_refused(desk: Desk, code: str) -> None:
+    answer = desk.answer(desk.signed(SUCCESS | {"TxnReturnCode": code, "TxnReturnMsg": "余额不足"}))
+    assert answer.outcome is Outcome.REFUSED
+    assert (answer.code, answer.message, answer.reply) == (code, "余额不足", None)
+    assert answer.evidence
+
+
+@pytest.mark.parametrize("code", sorted(UNKNOWN_CODES))
+def test_a_signed_code_after_which_the_bank_may_have_acted_is_unknown(desk: Desk, code: str) -> None:
+    answer = desk.answer(desk.signed(SUCCESS | {"TxnReturnCode": code}))
+    assert answer.outcome is Outcome.UNKNOWN
+    assert answer.evidence
+
+
+@pytest.mark.parametrize("code", ["", "ERR04", "ERR0444", "err044", "OPEN-E-200001", "000001"])
+def test_a_signed_code_in_no_table_is_unknown(desk: Desk, code: str) -> None:
+    answer = desk.answer(desk.signed(SUCCESS | {"TxnReturnCode": code}))
+    assert answer.outcome is Outcome.UNKNOWN
+
+
+@pytest.mark.parametrize("code", ["000000", "ERR044"])
+def test_whatever_is_not_signed_is_unknown(desk: Desk, code: str) -> None:
+    answer = desk.answer(SUCCESS | {"TxnReturnCode": code})
+    assert answer.outcome is Outcome.UNKNOWN
+    assert answer.code == code
+    assert answer.evidence == b""
+    assert answer.front_seq_no is None
+
+
+@pytest.mark.parametrize("signature", ["", "AAAA", None, 5, ["x"]])
+def test_a_wrong_or_odd_signature_is_unknown(desk: Desk, signature: object) -> None:
+    answer = desk.answer(SUCCESS | {"RsaSign": signature})
+    assert answer.outcome is Outcome.UNKNOWN
+    assert answer.evidence == b""
+
+
+def test_a_signature_over_other_content_is_unknown(desk: Desk) -> None:
+    refused = desk.signed(SUCCESS | {"TxnReturnCode": "ERR044"})
+    answer = desk.answer(refused | {"TxnReturnCode": "000000"})
+    assert answer.outcome is Outcome.UNKNOWN
+
+
+def test_a_refusal_dressed_up_as_a_success_by_a_nested_field_is_unknown(desk: Desk) -> None:
+    refused = desk.signed(SUCCESS | {"TxnReturnCode": "ERR044"})
+    forged = refused | {"TxnReturnCode": "000000", "Txn": {"ReturnCode": "ERR044"}}
+    assert desk.bank.verify(canonical_string(forged), forged["RsaSign"])
+    answer = desk.answer(forged)
+    assert answer.outcome is Outcome.UNKNOWN
+    assert answer.evidence == b""
+
+
+def test_an_error_code_outside_the_signature_is_no_refusal(desk: Desk) -> None:
+    body = desk.signed({"CnsmrSeqNo": SERIAL}) | {"errorCode": "ERR044"}
+    assert desk.answer(body).outcome is Outcome.UNKNOWN
+
+
+@pytest.mark.parametrize("status", [201, 302, 400, 403, 413, 429, 500, 502, 504])
+def test_any_status_but_200_is_unknown_even_with_a_signed_success(desk: Desk, status: int) -> None:
+    answer = desk.answer(desk.signed(SUCCESS), status)
+    assert answer.outcome is Outcome.UNKNOWN
+    assert str(status) in answer.detail
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"<html>",
+        b"[]",
+        b'"000000"',
+        b"null",
+        b'{"TxnReturnCode":"000000"',
+        b'{"a":NaN}',
+        b'{"a":1e999999999999999999999}',
+        b"\xff\xfe",
+        "交易成功".encode("gbk"),
+        b"[" * 100_000,
+        b'{"a":' * 50_000 + b"1" + b"}" * 50_000,
+        b'{"a":' + b"9" * 5_000 + b"}",
+        b'{"RsaSign":"x","a":"\\ud83d"}',
+        b'{"RsaSign":"x","a":[1]}',
+        b'{"RsaSign":"x","a":' + b"[" * 50 + b"]" * 50 + b"}",
+        b"{" + b" " * (2 * 1024 * 1024) + b"}",
+    ],
+    ids=lambda content: f"{content[:24]!r} of {len(content)}",
+)
+def test_what_is_not_a_json_object_is_unknown_and_raises_nothing(desk: Desk, content: bytes) -> None:
+    answer = desk.answer(content)
+    assert answer.outcome is Outcome.UNKNOWN
+    assert answer.evidence == b""
+
+
+def test_a_field_named_twice_is_unknown_whichever_is_signed(desk: Desk) -> None:
+    text = json.dumps(desk.signed(SUCCESS))
+    for twice in (
+        text.replace('"TxnReturnCode"', '"TxnReturnCode": "ERR044", "TxnReturnCode"'),
+        text[:-1] + ', "TxnReturnCode": "000000"}',
+        text[:-1] + ', "Row": {"x": "1", "x": "1"}}',
+    ):
+        answer = desk.answer(twice.encode())
+        assert answer.outcome is Outcome.UNKNOWN
+        assert "twice" in answer.detail
+
+
+def test_the_answer_to_another_request_is_unknown(desk: Desk) -> None:
+    other = desk.signed(SUCCESS | {"CnsmrSeqNo": SERIAL[:-1] + "0"})
+    assert desk.answer(other).outcome is Outcome.UNKNOWN
+
+
+@pytest.mark.parametrize("echo", ["", None])
+def test_a_missing_echo_is_tolerated_as_the_bank_leaves_it_out_at_times(desk: Desk, echo: str | None) -> None:
+    assert desk.answer(desk.signed(SUCCESS | {"CnsmrSeqNo": echo})).outcome is Outcome.DONE
+
+
+def test_a_success_without_its_fields_is_unknown_and_names_them(desk: Desk) -> None:
+    body = {k: v for k, v in SUCCESS.items() if k != "FrontSeqNo"}
+    answer = desk.answer(desk.signed(body))
+    assert answer.outcome is Outcome.UNKNOWN
+    assert "FrontSeqNo" in answer.detail
+    assert answer.evidence
+
+
+@pytest.mark.parametrize("amount", ["1e5", "absurd", "9" * 30, "", "1.001"])
+def test_a_success_with_an_absurd_amount_is_unknown(desk: Desk, amount: str) -> None:
+    body = SUCCESS | {"BookingFlag": "2", "TranStatus": "0", "TranAmt": amount}
+    content = json.dumps(desk.signed(body)).encode()
+    question = TransactionStatus(FunctionFlag="2", TranNetSeqNo=SERIAL)
+    answer = judge(question, SERIAL, Received(200, content, 1), desk.bank).answer
+    assert answer.outcome is Outcome.UNKNOWN
+    assert "TranAmt" in answer.detail
+
+
+@pytest.mark.parametrize("field", ["errorCode", "Code"])
+@pytest.mark.parametrize("code", sorted(TOKEN_CODES))
+@pytest.mark.parametrize("status", [200, 401])
+def test_a_refused_token_is_told_apart(desk: Desk, field: str, code: str, status: int) -> None:
+    verdict = desk.judge({field: code}, status)
+    assert verdict.token_refused
+    assert verdict.answer.outcome is Outcome.UNKNOWN
+
+
+@pytest.mark.parametrize("code", ["OPEN-E-100074", "OPEN-E-000020", "E40000"])
+def test_other_gateway_errors_are_unknown_and_keep_the_token(desk: Desk, code: str) -> None:
+    verdict = desk.judge({"errorCode": code, "errorMsg": "验签失败"})
+    assert not verdict.token_refused
+    assert (verdict.answer.outcome, verdict.answer.code) == (Outcome.UNKNOWN, code)
+
+
+def test_an_ageing_token_does_not_change_the_answer(desk: Desk) -> None:
+    verdict = desk.judge(desk.signed(SUCCESS | {"tokenExpiryFlag": "true"}))
+    assert verdict.token_ageing
+    assert verdict.answer.outcome is Outcome.DONE
+    assert not desk.judge(desk.signed(SUCCESS)).token_ageing
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "pause_s"),
+    [
+        ("ERR020", "无符合条件记录", 240.0),
+        ("ERR152", "清算中", 300.0),
+        ("ERR270", "未检索到原交易，正在尝试查询历史数据，请稍后再试", 300.0),
+        ("ERR044", "余额不足", None),
+    ],
+)
+def test_the_pause_the_bank_asks_for_is_told(desk: Desk, code: str, message: str, pause_s: float | None) -> None:
+    body = SUCCESS | {"TxnReturnCode": code, "TxnReturnMsg": message}
+    answer = desk.answer(desk.signed(body))
+    assert answer.outcome is Outcome.REFUSED
+    assert answer.retry_after_s == pause_s
+
+
+def test_numbers_are_read_exactly() -> None:
+    assert str(read_json_object(b'{"a":33.10}')["a"]) == "33.10"
+
+
+def test_the_token_is_taken_from_a_signed_answer_only(desk: Desk) -> None:
+    good = desk.signed({"appAccessToken": "t" * 32}) | {"errorCode": "OPEN-E-000000"}
+
+    def read(body: dict[str, Any], status: int = 200) -> str:
+        return read_token(Received(status, json.dumps(body).encode(), 1), desk.bank)
+
+    assert read(good) == "t" * 32
+    for bad in (
+        good | {"RsaSign": "AAAA"},
+        {k: v for k, v in good.items() if k != "RsaSign"},
+        good | {"appAccessToken": "x"},
+        good | {"errorCode": "OPEN-E-100074"},
+        desk.signed({"appAccessToken": ""}) | {"errorCode": "OPEN-E-000000"},
+    ):
+        with pytest.raises(BankUnavailable):
+            read(bad)
+    with pytest.raises(BankUnavailable, match="500"):
+        read(good, 500)
+
+
+def test_reading_refuses_by_its_own_error() -> None:
+    with pytest.raises(MessageInvalid):
+        read_json_object(b"{")

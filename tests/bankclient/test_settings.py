@@ -1,0 +1,60 @@
+"""Settings that contradict the bank's rules are refused where they are read."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from bankclient import BankSettings
+
+Make = Callable[..., BankSettings]
+
+
+@pytest.mark.parametrize(
+    "url", ["https://bank.example/", "http://127.0.0.1:8080", "http://localhost", "http://[::1]:1"]
+)
+def test_addresses_are_https_or_this_machine(make_settings: Make, url: str) -> None:
+    assert make_settings(base_url=url).base_url == url.rstrip("/")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "bank.example",
+        "http://bank.example",
+        "ftp://localhost",
+        "http://127.0.0.1.bank.example",
+        "https://user:secret@bank.example",
+        "https://bank.example?x=1",
+    ],
+)
+def test_other_addresses_are_refused_without_repeating_them(make_settings: Make, url: str) -> None:
+    with pytest.raises(ValidationError) as raised:
+        make_settings(base_url=url)
+    assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"mrch_code": "993"},
+        {"mrch_code": "99301"},
+        {"uid": "X2855"},
+        {"connect_tries": 0},
+        {"timeout_s": 0},
+        {"extra_public_fields": {"CnsmrSeqNo": "x"}},
+        {"service_ids": {"6167": "no/path"}},
+        {"service_ids": {"6167": ""}},
+        {"unknown_setting": 1},
+    ],
+    ids=repr,
+)
+def test_a_setting_out_of_its_range_is_refused(make_settings: Make, change: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        make_settings(**change)
+
+
+def test_the_password_is_not_printed(make_settings: Make) -> None:
+    assert "horse" not in repr(make_settings())
