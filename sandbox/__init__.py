@@ -1,0 +1,11 @@
+"""A bank to develop against: the other side of the wire, with books of its own.
+
+`Sandbox` runs it inside a test, `python -m sandbox` as a process. It imports the wire's rules from
+`bankclient` and nothing of the ledger or the service.
+"""
+
+from sandbox.control import books_view
+from sandbox.server import Received, Sandbox
+from sandbox.settings import SandboxSettings
+
+__all__ = ["Received", "Sandbox", "SandboxSettings", "books_view"]

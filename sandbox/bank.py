@@ -1,0 +1,301 @@
+"""The bank behind the gateway: one verified request in, one unsigned answer out.
+
+Promises: a request that changes something acts once per CnsmrSeqNo, and every repeat gets the first
+answer (quick start, 会员间交易类); refusals are remembered the same way, save those about the
+moment (`codes.PASSING`, the history answer of 6164). What it answers is in the store, and on disk
+once `Store.durable` has returned. Synchronous, and never awaits: requests act one after the other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from bankclient.messages import Request, to_wire
+from bankclient.serials import is_consumer_serial
+from sandbox import codes
+from sandbox.books import OUTSIDE, OWN_FUNDS, Move, functional
+from sandbox.clock import BankClock, day_text
+from sandbox.desk import Desk
+from sandbox.errors import GatewayRefusal, InsufficientFunds, Refused
+from sandbox.faults import NOTHING, Faults, Told
+from sandbox.handlers import Route, clearing, routes_by_service_id, withdrawals
+from sandbox.records import ACCEPTED, FAILED, SUCCEEDED, Call, Mark, Trade, Withdrawal
+from sandbox.settings import SandboxSettings
+from sandbox.store import Store
+
+CLOCK_MOVED: Final = "clock_moved_days"
+
+
+class Bank:
+    """Opens the books in `store` (loading what is there) and serves requests and commands."""
+
+    def __init__(self, settings: SandboxSettings, store: Store, clock: BankClock, faults: Faults) -> None:
+        self.store = store
+        self.clock = clock
+        self.faults = faults
+        self._settings = settings
+        self._routes = routes_by_service_id(settings.service_ids)
+        self._ran_on = ""
+        store.load()
+        moved = store.get(Mark, CLOCK_MOVED)
+        if moved is not None:
+            clock.moved_days = int(moved.text)
+        self._pending = [
+            one.serial for one in sorted(store.all(Withdrawal), key=lambda one: one.due_at) if one.status == ACCEPTED
+        ]
+        if store.get(Mark, clearing.FIRST_DAY) is None:
+            store.put(Mark(clearing.FIRST_DAY, day_text(clock.today())))
+            self._add_own_funds(settings.own_funds_fen)
+            store.commit()
+
+    def route(self, service_id: str) -> Route:
+        """The interface behind a service id."""
+        route = self._routes.get(service_id)
+        if route is None:
+            raise GatewayRefusal(codes.NO_SUCH_SERVICE)
+        return route
+
+    def handle(self, service_id: str, body: Mapping[str, Any], told: Told = NOTHING) -> dict[str, object]:
+        """Act on one request (or repeat, or refuse) and say what to answer."""
+        self.catch_up()
+        route = self.route(service_id)
+        serial = str(body.get("CnsmrSeqNo", ""))
+        try:
+            self._check_envelope(body, serial)
+            if route.changes:
+                code, message, fields = self._change(route, service_id, serial, body, told)
+            else:
+                code, message, fields = self._ask(route, serial, body, told)
+        except Refused as refusal:
+            code, message, fields = refusal.code, refusal.message, {}
+        if told.has("err957"):
+            code, message, fields = (
+                codes.QUERY_LATER,
+                codes.MESSAGES[codes.QUERY_LATER],
+                {},
+            )
+        return {
+            "TxnReturnCode": code,
+            "TxnReturnMsg": message,
+            "CnsmrSeqNo": serial,
+            "tokenExpiryFlag": "true" if told.has("expire_flag") else "false",
+            **fields,
+        }
+
+    def catch_up(self) -> None:
+        """Do what time has made due: withdrawals, and the night's run after a change of day."""
+        desk = self._desk()
+        if self._pending:
+            self._pending = withdrawals.finish_due(desk, self._pending)
+        if self._ran_on != desk.today:
+            clearing.run(desk)
+            self._ran_on = desk.today
+        self.store.commit()
+
+    def move_clock(self, days: int) -> None:
+        """Move the bank's day forward."""
+        if not 0 <= days <= 3660:
+            raise ValueError("the clock moves forward, by ten years at most")
+        self.clock.moved_days += days
+        self.store.put(Mark(CLOCK_MOVED, str(self.clock.moved_days)))
+        self.store.commit()
+        self.catch_up()
+
+    def decide_withdrawal(self, serial: str, result: str) -> Withdrawal | None:
+        """End a withdrawal now (`success`, `fail`) or let a successful one come back (`return`).
+
+        None when there is no such withdrawal; `Refused` when it is too late or too early.
+        """
+        self.catch_up()
+        withdrawal = self.store.get(Withdrawal, serial)
+        if withdrawal is None:
+            return None
+        try:
+            if result == "return":
+                decided = withdrawals.give_back(self._desk(), withdrawal)
+            elif withdrawal.status != ACCEPTED:
+                raise Refused(codes.NOT_NOW)
+            else:
+                outcome = SUCCEEDED if result == "success" else FAILED
+                decided = withdrawals.finish(self._desk(), withdrawal, outcome)
+        except BaseException:
+            self.store.rollback()
+            raise
+        self.store.commit()
+        return decided
+
+    def add_own_funds(self, amount_fen: int) -> None:
+        """Pay real money of the platform into its own-funds account."""
+        self._add_own_funds(amount_fen)
+        self.store.commit()
+
+    def hold_clearing(self, held: bool) -> None:
+        """Let the channels keep back what they owe (6108 shows 3), or pay it."""
+        self.catch_up()
+        clearing.hold(self._desk(), held)
+        self.store.commit()
+
+    def _add_own_funds(self, amount_fen: int) -> None:
+        self.store.post([Move(OUTSIDE, functional(OWN_FUNDS), amount_fen)])
+
+    def _desk(self, route: Route | None = None, serial: str = "", told: Told = NOTHING) -> Desk:
+        return Desk(
+            store=self.store,
+            settings=self._settings,
+            now=self.clock.now(),
+            serial=serial,
+            code="" if route is None else route.code,
+            asked_by="" if route is None else route.asked_by,
+            told=told,
+            faults=self.faults,
+        )
+
+    def _check_envelope(self, body: Mapping[str, Any], serial: str) -> None:
+        if not is_consumer_serial(serial, self._settings.uid):
+            raise Refused(codes.WRONG_SERIAL)
+        if body.get("MrchCode") != self._settings.mrch_code:
+            raise Refused(codes.WRONG_PLATFORM)
+        if "FundSummaryAcctNo" not in body:
+            raise Refused(codes.FIELD_INVALID, "FundSummaryAcctNo")
+        if body["FundSummaryAcctNo"] != self._settings.fund_summary_acct_no:
+            raise Refused(codes.WRONG_POOLED_ACCOUNT)
+
+    def _ask(
+        self, route: Route, serial: str, body: Mapping[str, Any], told: Told
+    ) -> tuple[str, str, dict[str, object]]:
+        _refuse_if_told(told)
+        desk = self._desk(route, serial, told)
+        fields = self._run(route, desk, _parse(route, body))
+        self.store.commit()
+        if desk.ends_day:
+            self.move_clock(1)
+        return codes.OK, codes.OK_MESSAGE, fields
+
+    def _change(
+        self,
+        route: Route,
+        service_id: str,
+        serial: str,
+        body: Mapping[str, Any],
+        told: Told,
+    ) -> tuple[str, str, dict[str, object]]:
+        request: Request[Any] | None = None
+        invalid: Refused | None = None
+        try:
+            request = _parse(route, body)
+        except Refused as refusal:
+            invalid = refusal
+        fingerprint = "" if request is None else _fingerprint(request)
+        earlier = self.store.get(Call, serial)
+        if earlier is not None:
+            if (earlier.service_id, earlier.fingerprint) != (service_id, fingerprint):
+                raise Refused(codes.SERIAL_REPEATED)
+            return (
+                earlier.return_code,
+                earlier.return_message,
+                json.loads(earlier.reply),
+            )
+        desk = self._desk(route, serial, told)
+        try:
+            if request is None:
+                raise invalid or Refused(codes.FIELD_INVALID)
+            _refuse_if_told(told)
+            fields = self._run(route, desk, request)
+        except Refused as refusal:
+            if _lasts(refusal):
+                self._remember_refusal(route, service_id, desk, request, fingerprint, refusal)
+            raise
+        self._remember(service_id, desk, fingerprint, codes.OK, codes.OK_MESSAGE, fields)
+        if self.store.get(Withdrawal, serial) is not None:
+            self._pending.append(serial)
+        hidden = told.text("not_found_first")
+        if hidden is not None:
+            self.faults.hide(serial, int(hidden))
+        return codes.OK, codes.OK_MESSAGE, fields
+
+    def _run(self, route: Route, desk: Desk, request: Request[Any]) -> dict[str, object]:
+        """Run the handler; whatever it raises, nothing of it stays."""
+        try:
+            return to_wire(route.handler(desk, request))
+        except InsufficientFunds as shortage:
+            self.store.rollback()
+            in_order = shortage.place.kind in ("frozen", "escrow")
+            code = codes.ORDER_FUNDS_SHORT if in_order else codes.INSUFFICIENT
+            raise Refused(code) from shortage
+        except BaseException:
+            self.store.rollback()
+            raise
+
+    def _remember(
+        self,
+        service_id: str,
+        desk: Desk,
+        fingerprint: str,
+        code: str,
+        message: str,
+        fields: dict[str, object],
+    ) -> None:
+        reply = json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
+        at = desk.now.isoformat(timespec="seconds")
+        self.store.put(Call(desk.serial, service_id, fingerprint, at, code, message, reply))
+        self.store.commit()
+
+    def _remember_refusal(
+        self,
+        route: Route,
+        service_id: str,
+        desk: Desk,
+        request: Request[Any] | None,
+        fingerprint: str,
+        refusal: Refused,
+    ) -> None:
+        serials = [] if request is None else route.serials(request, desk.serial)
+        for serial in serials:
+            if self.store.get(Trade, serial) is None:
+                self.store.put(
+                    Trade(
+                        serial=serial,
+                        call_serial=desk.serial,
+                        code=route.code,
+                        function_flag="",
+                        asked_by=route.asked_by,
+                        booking_flag="N",
+                        status=FAILED,
+                        at=desk.now.isoformat(timespec="seconds"),
+                        day=desk.today,
+                        fail_message=refusal.message,
+                    )
+                )
+        self._remember(service_id, desk, fingerprint, refusal.code, refusal.message, {})
+
+
+def _refuse_if_told(told: Told) -> None:
+    code = told.text("refuse")
+    if code is not None:
+        raise Refused(code)
+
+
+def _lasts(refusal: Refused) -> bool:
+    passing = refusal.code in codes.PASSING
+    return not passing and refusal.message != codes.SEARCHING_HISTORY_MESSAGE
+
+
+def _fingerprint(request: Request[Any]) -> str:
+    content = request.model_dump_json(exclude_none=True).encode()
+    return hashlib.blake2b(content, digest_size=12).hexdigest()
+
+
+def _parse(route: Route, body: Mapping[str, Any]) -> Request[Any]:
+    try:
+        return route.request_class.from_wire(body)
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        field = ".".join(str(part) for part in problem["loc"])
+        if field == "FunctionFlag" and problem["type"] == "literal_error":
+            raise Refused(codes.WRONG_FLAG) from error
+        raise Refused(codes.FIELD_INVALID, field) from error

@@ -1,0 +1,200 @@
+"""Faults on demand: what can go wrong with one delivery, and who asked for it.
+
+Asked for by a rule (`Faults.add`, or `POST /control/faults`) that waits for a service, or by a text
+of the request itself that contains `[[fault]]`, so that an outside gRPC client can ask for one. A
+directive strikes the first delivery of its serial (`history:n` the first n), so a retry gets through.
+Nothing in here acts: the server and the bank ask a `Told` what they were told to do. Rules are not
+kept over a restart.
+
+| fault | what happens |
+|---|---|
+| `lose_before` | the connection drops, the bank never saw the request |
+| `lose_after` | the bank acts, then the connection drops |
+| `delay:<s>` | the bank acts at once and answers after `<s>` seconds |
+| `act_late:<s>` | the bank acts, and answers, after `<s>` seconds |
+| `http500` | HTTP 500, not acted |
+| `bad_signature`, `no_signature`, `malformed` | acted; the answer's signature is wrong or missing, or its JSON is cut short |
+| `token_expired` | the gateway answers OPEN-E-100073, unsigned, not acted |
+| `expire_flag` | acted; tokenExpiryFlag is "true" |
+| `refuse:<code>` | refused with that code, not acted |
+| `err957` | acted, but answered ERR957 (ask later) |
+| `history:<n>` | 6164: n times the message that the original is being searched, not acted |
+| `not_found_first:<n>` | on a money call: 6110 knows nothing of it the first n times; on 6110: n times ERR020 |
+| `duplicate_delivery` | the request reaches the bank twice |
+| `withdrawal_fail`, `withdrawal_return` | the withdrawal ends failed, or succeeds and comes back |
+"""  # noqa: E501
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+WITHOUT_ARGUMENT: Final = frozenset(
+    {
+        "lose_before",
+        "lose_after",
+        "http500",
+        "bad_signature",
+        "no_signature",
+        "malformed",
+        "token_expired",
+        "expire_flag",
+        "err957",
+        "duplicate_delivery",
+        "withdrawal_fail",
+        "withdrawal_return",
+    }
+)
+SECONDS: Final = frozenset({"delay", "act_late"})
+COUNTED: Final = frozenset({"history", "not_found_first"})
+CODED: Final = frozenset({"refuse"})
+
+STATUS_QUERY: Final = "6110"
+
+_DIRECTIVE: Final = re.compile(r"\[\[([a-z0-9_]+)(?::([A-Za-z0-9.]+))?\]\]")
+_CODE: Final = re.compile(r"[A-Z0-9]{5,8}")
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing to go wrong; ValueError from `parse` when there is no such thing."""
+
+    name: str
+    argument: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Fault:
+        name, _, argument = text.partition(":")
+        if name in WITHOUT_ARGUMENT and not argument:
+            return cls(name)
+        if name in SECONDS and 0 <= float(argument) <= 3600:
+            return cls(name, argument)
+        if name in COUNTED and 1 <= int(argument) <= 1000:
+            return cls(name, argument)
+        if name in CODED and _CODE.fullmatch(argument):
+            return cls(name, argument)
+        raise ValueError(f"no such fault: {text}")
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """The faults of one delivery."""
+
+    faults: tuple[Fault, ...] = ()
+
+    def has(self, name: str) -> bool:
+        return any(one.name == name for one in self.faults)
+
+    def text(self, name: str) -> str | None:
+        """The argument of a fault, or None when it was not asked for."""
+        return next((one.argument for one in self.faults if one.name == name), None)
+
+    def seconds(self, name: str) -> float:
+        """The argument of a fault as seconds, 0 when it was not asked for."""
+        return float(self.text(name) or 0)
+
+
+NOTHING: Final = Told()
+
+
+@dataclass(slots=True)
+class Rule:
+    """A fault that waits: `after` matching deliveries pass, then `times` are struck (None: all)."""
+
+    fault: Fault
+    service_id: str | None
+    code: str | None
+    times: int | None
+    after: int
+
+    def strikes(self, service_id: str, code: str) -> bool:
+        if self.service_id not in (None, service_id) or self.code not in (None, code):
+            return False
+        if self.after:
+            self.after -= 1
+            return False
+        if self.times is None:
+            return True
+        self.times -= 1
+        return True
+
+
+class Faults:
+    """Everything asked for and not yet done."""
+
+    def __init__(self, directives: bool = True) -> None:
+        self._directives = directives
+        self._rules: list[Rule] = []
+        self._deliveries: Counter[str] = Counter()
+        self._hidden: Counter[str] = Counter()
+
+    def add(
+        self,
+        fault: str,
+        *,
+        service_id: str | None = None,
+        code: str | None = None,
+        times: int | None = 1,
+        after: int = 0,
+    ) -> None:
+        """Ask for a fault of the next deliveries to a service (by id or interface code, or any).
+
+        `times` None means every delivery until `clear`. A counted fault (`history:3`) that strikes
+        each of n deliveries by itself takes n from its argument when `times` is left at 1.
+        """
+        parsed = Fault.parse(fault)
+        per_delivery = parsed.name == "history" or STATUS_QUERY in (
+            code,
+            _code_of(service_id),
+        )
+        if parsed.name in COUNTED and per_delivery and times == 1:
+            times = int(parsed.argument)
+        if after < 0 or (times is not None and times < 1):
+            raise ValueError("times is at least 1, after at least 0")
+        self._rules.append(Rule(parsed, service_id, code, times, after))
+
+    def clear(self) -> None:
+        """Forget all rules and all hidden serials."""
+        self._rules.clear()
+        self._hidden.clear()
+
+    def take(self, service_id: str, code: str, serial: str, text: str) -> Told:
+        """The faults that strike this delivery; counts it."""
+        struck = [rule.fault for rule in self._rules if rule.strikes(service_id, code)]
+        if struck:
+            self._rules = [rule for rule in self._rules if rule.times != 0]
+        if self._directives and "[[" in text:
+            struck.extend(self._directed(serial, text))
+        return Told(tuple(struck)) if struck else NOTHING
+
+    def hide(self, serial: str, times: int) -> None:
+        """Let 6110 know nothing of a serial for the next `times` queries."""
+        self._hidden[serial] = times
+
+    def hides(self, serials: Iterable[str]) -> bool:
+        """Whether this query of 6110 must find nothing; counts it."""
+        for serial in serials:
+            if self._hidden[serial] > 0:
+                self._hidden[serial] -= 1
+                return True
+        return False
+
+    def _directed(self, serial: str, text: str) -> list[Fault]:
+        self._deliveries[serial] += 1
+        delivery = self._deliveries[serial]
+        struck = []
+        for name, argument in _DIRECTIVE.findall(text):
+            try:
+                fault = Fault.parse(f"{name}:{argument}" if argument else name)
+            except ValueError:
+                continue
+            if delivery == 1 or (name == "history" and delivery <= int(argument)):
+                struck.append(fault)
+        return struck
+
+
+def _code_of(service_id: str | None) -> str | None:
+    return STATUS_QUERY if service_id == "SingleTransactionStatusQuery" else None

@@ -1,0 +1,145 @@
+"""Payments between members: 6034. Quick start: 会员间交易类.
+
+Flags 1, 2, 3 are an order through escrow, 6 and 9 direct payments. An order may be confirmed and
+given back in parts as long as money lies under it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from bankclient.messages import Booked, MemberPayment
+from sandbox import codes
+from sandbox.books import (
+    FEE,
+    Move,
+    available,
+    escrow,
+    functional,
+    waiting,
+    withdrawable,
+)
+from sandbox.desk import Desk, positive, within
+from sandbox.errors import Refused
+from sandbox.handlers.registry import handles
+from sandbox.records import Order, Payment
+
+PRE_PAY: Final = "1"
+CONFIRM: Final = "2"
+GIVE_BACK: Final = "3"
+TODAY: Final = "9"
+
+ORDER_INTERFACES: Final = ("6034", "6101", "6006", "6031", "6052", "6120", "6133")
+
+_BOOKING_FLAGS: Final = {
+    PRE_PAY: "5",
+    CONFIRM: "6",
+    GIVE_BACK: "7",
+    "6": "2",
+    TODAY: "2",
+}
+
+
+@handles(MemberPayment, asked_by="2")
+def member_payment(desk: Desk, request: MemberPayment) -> Booked:
+    """6034. In every flag the payer stays the payer, also when the money goes back."""
+    payer = desk.payer(request.OutSubAcctNo, request.OutMemberCode).sub_acct_no
+    payee = desk.payee(request.InSubAcctNo, request.InMemberCode).sub_acct_no
+    amount = positive(request.TranAmt)
+    flag = request.FunctionFlag
+    order_no = request.OrderNo or ""
+    if flag == PRE_PAY:
+        pre_pay(desk, payer, payee, order_no, amount)
+    elif flag == CONFIRM:
+        confirm(desk, payer, payee, order_no, amount, request.TranFee, source="1")
+    elif flag == GIVE_BACK:
+        give_back(desk, payer, payee, order_no, amount)
+    else:
+        _pay_directly(desk, request, payer, payee)
+    charged = flag in (CONFIRM, "6", TODAY)
+    front = desk.book(
+        _BOOKING_FLAGS[flag],
+        function_flag=flag,
+        out_sub_acct_no=payer,
+        in_sub_acct_no=payee,
+        amount_fen=amount,
+        fee_fen=request.TranFee if charged else 0,
+        order_no=request.OrderNo,
+        remark=request.Remark,
+    )
+    return Booked(FrontSeqNo=front)
+
+
+def pre_pay(desk: Desk, payer: str, payee: str, order_no: str, amount_fen: int) -> None:
+    """Open an order with the payer's available money."""
+    desk.open_order(Order("order", order_no, desk.code, payer, payee))
+    desk.post(Move(available(payer), escrow(payer, order_no), amount_fen))
+
+
+def confirm(
+    desk: Desk,
+    payer: str,
+    payee: str,
+    order_no: str,
+    amount_fen: int,
+    fee_fen: int,
+    *,
+    source: str,
+    serial: str | None = None,
+) -> None:
+    """Pay the payee out of an order; 6164 refunds it by `source` and `serial`."""
+    _check_parties(desk, payer, payee, order_no)
+    pocket = escrow(payer, order_no)
+    net = amount_fen - within(fee_fen, amount_fen)
+    desk.post(
+        Move(pocket, waiting(payee, desk.today), net),
+        Move(pocket, functional(FEE), fee_fen),
+    )
+    _refundable(desk, source, serial, payer, payee, order_no, amount_fen, fee_fen)
+
+
+def give_back(desk: Desk, payer: str, payee: str, order_no: str, amount_fen: int) -> None:
+    """Give money of an order back to the payer, before it is confirmed."""
+    _check_parties(desk, payer, payee, order_no)
+    desk.post(Move(escrow(payer, order_no), waiting(payer, desk.today), amount_fen))
+
+
+def _check_parties(desk: Desk, payer: str, payee: str, order_no: str) -> None:
+    order = desk.order("order", order_no, ORDER_INTERFACES)
+    if (order.payer, order.payee) != (payer, payee):
+        raise Refused(codes.OTHER_SUB_ACCOUNT)
+
+
+def _pay_directly(desk: Desk, request: MemberPayment, payer: str, payee: str) -> None:
+    amount, fee = request.TranAmt, request.TranFee
+    net = amount - within(fee, amount)
+    if request.FunctionFlag == TODAY:
+        source, target = withdrawable(payer), withdrawable(payee)
+    else:
+        source, target = available(payer), waiting(payee, desk.today)
+    desk.post(Move(source, target, net), Move(source, functional(FEE), fee))
+    _refundable(desk, "2", None, payer, payee, request.OrderNo or "", amount, fee)
+
+
+def _refundable(
+    desk: Desk,
+    source: str,
+    serial: str | None,
+    payer: str,
+    payee: str,
+    order_no: str,
+    amount_fen: int,
+    fee_fen: int,
+) -> None:
+    desk.store.put(
+        Payment(
+            source=source,
+            serial=serial or desk.serial,
+            payer=payer,
+            payees=(payee,),
+            order_no=order_no,
+            day=desk.today,
+            refundable_fen=amount_fen,
+            refundable_fee_fen=fee_fen,
+        )
+    )

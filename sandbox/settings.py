@@ -1,0 +1,56 @@
+"""Settings of the sandbox bank, from arguments or from the environment (prefix `SANDBOX_`).
+
+The identifiers default to the quick start's sample platform (section 3.1). Where the bank is silent
+or its sources disagree, the choice is a setting here with the default the ledger's mirror shares.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from sandbox.books import SpendOrder
+
+
+class SandboxSettings(BaseSettings):
+    """How one sandbox runs and which choices it makes."""
+
+    model_config = SettingsConfigDict(env_prefix="SANDBOX_", frozen=True, extra="forbid")
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=0, ge=0, le=65535)
+    """0 takes a free port."""
+    data_dir: Path | None = None
+    """Where keys, the client's settings and the log live. None: nothing outlives the process."""
+
+    mrch_code: str = Field(default="9930", pattern=r"^[0-9]{4}$")
+    fund_summary_acct_no: str = Field(default="11004261149702", min_length=1, max_length=32)
+    application_id: str = "0db8ed32-4e64-4fa5-be18-0df1b7e0840e"
+    uid: str = Field(default="X28550", min_length=6, max_length=6)
+    service_ids: dict[str, str] = {}
+    """Service ids of the interfaces whose own are not public: interface code to id."""
+
+    token_life_s: float = Field(default=7200.0, gt=0)
+    """The bank's own life of a token is unknown (transport.md 1.4). A new one ends no older one."""
+    answer_delay_s: float = Field(default=0.0, ge=0)
+    """How long every business answer takes longer than it must."""
+    remark_directives: bool = True
+    """Whether `[[fault]]` in a text of the request asks for that fault."""
+
+    own_funds_fen: int = Field(default=100_000_000, ge=0)
+    """What the own-funds account (refund advance of 6164) holds when the books are opened."""
+    spend_order: SpendOrder = "waiting_first"
+    """Which part of available money goes first (not public)."""
+    top_up_amount: Literal["gross", "net"] = "gross"
+    """Whether MemberFillAmt of 6129 includes its Commission (quick start) or not (notes.md 9.1)."""
+    refund_window_days: int = Field(default=30, ge=0)
+    """How long after its booking day a payment can be refunded (6164)."""
+    searching_history_code: str = "ERR270"
+    """Code beside the history message of 6164; the quick start gives the message alone."""
+    withdrawal_delay_s: float = Field(default=1.0, ge=0)
+    """How long an accepted withdrawal stays 5, then 6, before it is final."""
+    clear_same_day: bool = False
+    """Whether a 6108 for the current day clears that day at once."""
