@@ -1,0 +1,102 @@
+"""The mirror: a double-entry ledger in PostgreSQL that knows neither gRPC nor the bank.
+
+Money goes in through `Writer.submit`, one `Step` at a time; `Reads` answers; `verify` replays. The rules are in
+`ledger.rules`, pure, and are the only place where money is judged.
+"""
+
+from __future__ import annotations
+
+from ledger.accounts import Account, Kind
+from ledger.batch import REASON_FLOOR
+from ledger.database import connect, migrate
+from ledger.errors import (
+    Breach,
+    FloorBroken,
+    LedgerBusy,
+    LedgerCorrupt,
+    LedgerError,
+    LedgerUnavailable,
+    OperationUnknown,
+    RequestIdReused,
+)
+from ledger.operations import (
+    OPEN_STATES,
+    Change,
+    Member,
+    NewOperation,
+    Operation,
+    Outcome,
+    Part,
+    PartState,
+    State,
+    Step,
+)
+from ledger.reads import (
+    Event,
+    InDoubt,
+    MemberBalance,
+    Numbers,
+    Order,
+    Payment,
+    Reads,
+    TrialRow,
+    WaitingDay,
+)
+from ledger.rules import (
+    Available,
+    Draft,
+    Leg,
+    OfDay,
+    SpendOrder,
+    draft_from_json,
+    draft_to_json,
+    reverse,
+)
+from ledger.verify import Finding, verify
+from ledger.writer import Writer
+
+__all__ = [
+    "OPEN_STATES",
+    "REASON_FLOOR",
+    "Account",
+    "Available",
+    "Breach",
+    "Change",
+    "Draft",
+    "Event",
+    "Finding",
+    "FloorBroken",
+    "InDoubt",
+    "Kind",
+    "LedgerBusy",
+    "LedgerCorrupt",
+    "LedgerError",
+    "LedgerUnavailable",
+    "Leg",
+    "Member",
+    "MemberBalance",
+    "NewOperation",
+    "Numbers",
+    "OfDay",
+    "Operation",
+    "OperationUnknown",
+    "Order",
+    "Outcome",
+    "Part",
+    "PartState",
+    "Payment",
+    "Reads",
+    "RequestIdReused",
+    "SpendOrder",
+    "State",
+    "Step",
+    "TrialRow",
+    "WaitingDay",
+    "Writer",
+    "connect",
+    "draft_from_json",
+    "draft_to_json",
+    "migrate",
+    "reverse",
+    "verify",
+]

@@ -1,0 +1,135 @@
+"""The chart of accounts: what an account is called, and how far down it may go.
+
+An account is named by its kind, its owner and a reference, and nothing else: the name is the key, so no
+number has to be looked up before a leg can be written. The *floor* belongs to the kind. It is the only
+form in which this project states a rule about money: a debit that would take ``balance - held`` below the
+floor is refused, by `ledger.rules` first and by a CHECK in PostgreSQL once more.
+
+Sub-account pockets follow the quick start's balances: available (可用) is what is withdrawable (可提现) plus what
+is waiting for its bank day to be cleared; frozen (冻结) and escrow (担保) are kept per order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """What an account is for. The value is the first word of the account's name."""
+
+    WITHDRAWABLE = "withdrawable"
+    WAITING = "waiting"
+    FROZEN = "frozen"
+    ESCROW = "escrow"
+
+    FEE = "fee"
+    SUSPENSE = "suspense"
+    OWN_FUNDS = "own-funds"
+    IN_TRANSIT = "in-transit"
+    WITHDRAWING = "withdrawing"
+    INTEREST = "interest"
+    MARKETING = "marketing"
+    PARKING = "parking"
+    POOLED = "pooled"
+
+    REFUNDABLE = "refundable"
+    REFUNDABLE_FEE = "refundable-fee"
+    ORDER = "order"
+    LIMITS = "limits"
+
+
+POCKETS = (Kind.WITHDRAWABLE, Kind.WAITING, Kind.FROZEN, Kind.ESCROW)
+"""The kinds that hold a member's money."""
+
+CONTROLS = (Kind.REFUNDABLE, Kind.REFUNDABLE_FEE, Kind.ORDER, Kind.LIMITS)
+"""The kinds that hold no money: the remaining part of a limit, and where limits come from."""
+
+FLOORS: dict[Kind, int] = {
+    Kind.WITHDRAWABLE: 0,
+    Kind.WAITING: 0,
+    Kind.FROZEN: 0,
+    Kind.ESCROW: 0,
+    Kind.OWN_FUNDS: 0,
+    Kind.REFUNDABLE: 0,
+    Kind.REFUNDABLE_FEE: 0,
+    # An order number is used once: its account starts at 0 and one unit below is the last one to be had.
+    Kind.ORDER: -1,
+}
+"""Lowest ``balance - held`` by kind, in fen. A kind that is missing has no floor and is never locked or held."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One account of the mirror.
+
+    ``owner`` is the bank's sub-account number for a member's pocket, else empty. ``ref`` is the order number, the
+    serial of a payment, or the bank day as ``YYYYMMDD``, whichever the kind counts by.
+    """
+
+    kind: Kind
+    owner: str = ""
+    ref: str = ""
+
+    @property
+    def name(self) -> str:
+        """The key under which the journal knows this account, e.g. ``waiting:9930000000001001:20261123``."""
+        return ":".join(part for part in (self.kind.value, self.owner, self.ref) if part)
+
+    @property
+    def floor(self) -> int | None:
+        """Lowest ``balance - held`` in fen, or None."""
+        return FLOORS.get(self.kind)
+
+    @property
+    def day(self) -> date:
+        """The bank day of a waiting or in-transit account."""
+        return date(int(self.ref[:4]), int(self.ref[4:6]), int(self.ref[6:8]))
+
+
+def withdrawable(sub_account: str) -> Account:
+    """Money the member can take out today (可提现)."""
+    return Account(Kind.WITHDRAWABLE, sub_account)
+
+
+def waiting(sub_account: str, bank_day: date) -> Account:
+    """Money that is available but becomes withdrawable only when ``bank_day`` is cleared (6108)."""
+    return Account(Kind.WAITING, sub_account, f"{bank_day:%Y%m%d}")
+
+
+def frozen(sub_account: str, order_no: str) -> Account:
+    """What is left of a freeze (6007)."""
+    return Account(Kind.FROZEN, sub_account, order_no)
+
+
+def escrow(sub_account: str, order_no: str) -> Account:
+    """What is left of a pre-paid order (6034 flag 1)."""
+    return Account(Kind.ESCROW, sub_account, order_no)
+
+
+def in_transit(bank_day: date) -> Account:
+    """What payment channels owe for ``bank_day``: negative until the day is cleared."""
+    return Account(Kind.IN_TRANSIT, "", f"{bank_day:%Y%m%d}")
+
+
+def refundable(serial: str) -> Account:
+    """What may still be refunded of the payment with this serial, fee included (6164 ReturnAmt)."""
+    return Account(Kind.REFUNDABLE, "", serial)
+
+
+def refundable_fee(serial: str) -> Account:
+    """What may still be refunded of that payment's fee (6164 ReturnCommission)."""
+    return Account(Kind.REFUNDABLE_FEE, "", serial)
+
+
+def order(order_no: str) -> Account:
+    """The one use of an order number; pre-payments and freezes take it."""
+    return Account(Kind.ORDER, "", order_no)
+
+
+FEE = Account(Kind.FEE)
+OWN_FUNDS = Account(Kind.OWN_FUNDS)
+WITHDRAWING = Account(Kind.WITHDRAWING)
+POOLED = Account(Kind.POOLED)
+LIMITS = Account(Kind.LIMITS)

@@ -1,0 +1,282 @@
+"""A batch of steps, judged one by one in order of arrival, turned into the rows to write. Pure: no database, no clock.
+
+Each step succeeds or fails on its own: a refused one leaves the book as it found it and only its own refusal among the
+rows. `ledger.writer` loads what is `Known`, calls `judge` for each step, and writes the `Rows` in one commit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from uuid import UUID
+
+from ledger import rules
+from ledger.accounts import Account
+from ledger.errors import FloorBroken, LedgerCorrupt, OperationUnknown, RequestIdReused
+from ledger.operations import (
+    Change,
+    Member,
+    NewOperation,
+    Operation,
+    Outcome,
+    Part,
+    PartState,
+    State,
+    Step,
+)
+from ledger.rules import Book, Draft, Hold, Posting
+
+REASON_FLOOR = "floor"
+"""The reason of an operation that a floor refused; its breach says which."""
+
+
+@dataclass(slots=True)
+class KnownPart:
+    """A transaction that the journal has already, with what it holds while it is pending."""
+
+    part: Part
+    holds: list[Hold]
+
+
+@dataclass(slots=True)
+class Known:
+    """What the database says about the operations that a batch names."""
+
+    now: datetime
+    by_request: dict[str, Operation] = field(default_factory=dict)
+    by_id: dict[UUID, Operation] = field(default_factory=dict)
+    parts: dict[UUID, dict[int, KnownPart]] = field(default_factory=dict)
+
+    def add(self, operation: Operation) -> None:
+        """Take in an operation, or its newer state."""
+        self.by_request[operation.request_id] = operation
+        self.by_id[operation.id] = operation
+
+    def outcome(self, operation: Operation, *, did: bool, pended: tuple[int, ...] = ()) -> Outcome:
+        """What came of a step on this operation, with all its parts as they stand."""
+        parts = self.parts.get(operation.id, {})
+        return Outcome(operation, did, tuple(parts[number].part for number in sorted(parts)), pended)
+
+
+@dataclass(slots=True)
+class Rows:
+    """What the batch adds to the journal, and how operations stand after it."""
+
+    operations_new: dict[UUID, Operation] = field(default_factory=dict)
+    operations_changed: dict[UUID, Operation] = field(default_factory=dict)
+    next_ask_in_s: dict[UUID, float | None] = field(default_factory=dict)
+    transactions: list[tuple[UUID, int, Draft]] = field(default_factory=list)
+    holds: list[tuple[UUID, int, Hold]] = field(default_factory=list)
+    resolutions: list[tuple[UUID, int, PartState, date]] = field(default_factory=list)
+    legs: list[tuple[UUID, int, int, Posting]] = field(default_factory=list)
+    events: list[tuple[UUID, Change]] = field(default_factory=list)
+    members: list[Member] = field(default_factory=list)
+    cleared_through: date | None = None
+
+
+def judge(book: Book, known: Known, step: Step, rows: Rows) -> Outcome:
+    """Judge one step and add what it writes to ``rows``.
+
+    Raises `FloorBroken` (recorded as a refused operation when the step opens one), `RequestIdReused`,
+    `OperationUnknown`; the book is then as before.
+    """
+    if isinstance(step.operation, NewOperation):
+        return _open(book, known, step, step.operation, rows)
+    operation = known.by_id.get(step.operation)
+    if operation is None:
+        raise OperationUnknown(str(step.operation))
+    if operation.state not in step.expects:
+        return known.outcome(operation, did=False)
+    return _carry_on(book, known, step, operation, rows)
+
+
+def accounts_of(step: Step) -> tuple[set[Account], set[str]]:
+    """The accounts with a floor that a step may touch, and the sub-accounts whose spendable pockets it may draw on."""
+    named: set[Account] = set()
+    drawn: set[str] = set()
+    for draft in (*step.pend, *step.post.values(), *step.enter):
+        for leg in draft.legs:
+            for side in (leg.debit, leg.credit):
+                if isinstance(side, rules.Available):
+                    drawn.add(side.sub_account)
+                    continue
+                account = side.on(step.bank_day) if isinstance(side, rules.OfDay) else side
+                named.add(account)
+                named.update(rules.landing(account))
+    return {account for account in named if account.floor is not None}, drawn
+
+
+def _open(book: Book, known: Known, step: Step, new: NewOperation, rows: Rows) -> Outcome:
+    earlier = known.by_request.get(new.request_id)
+    if earlier is not None:
+        if earlier.id == new.id:
+            pending = (n for n, p in known.parts.get(new.id, {}).items() if p.part.state is PartState.RESERVED)
+            return known.outcome(earlier, did=True, pended=tuple(sorted(pending)))
+        if earlier.fingerprint != new.fingerprint:
+            raise RequestIdReused(earlier, new.fingerprint)
+        if earlier.state is not State.RELEASED or step.check_only:
+            return known.outcome(earlier, did=False)
+    operation = _opened(new, step.change, known.now, step.bank_day, earlier)
+    if step.check_only:
+        for holds in rules.reserve(book, step.pend):
+            rules.void(book, holds)
+        return known.outcome(operation, did=False)
+    try:
+        return _apply(book, known, step, operation, rows, is_new=earlier is None)
+    except FloorBroken as refusal:
+        change = Change(state=State.REFUSED, reason=REASON_FLOOR)
+        refused = dataclasses.replace(
+            operation,
+            state=State.REFUSED,
+            reason=REASON_FLOOR,
+            breach=dataclasses.asdict(refusal.breach),
+            next_ask_at=None,
+        )
+        _record(known, refused, change, rows, is_new=earlier is None)
+        raise FloorBroken(refusal.breach, refused) from None
+
+
+def _carry_on(book: Book, known: Known, step: Step, operation: Operation, rows: Rows) -> Outcome:
+    change = step.change
+    operation = dataclasses.replace(
+        operation,
+        state=change.state,
+        reason=change.reason,
+        message=change.message,
+        bank_code=change.bank_code or operation.bank_code,
+        bank_message=change.bank_message or operation.bank_message,
+        bank_serial=change.bank_serial or operation.bank_serial,
+        bank_day=step.bank_day if change.state in (State.ACCEPTED, State.DONE) else operation.bank_day,
+        asks=change.asks,
+        not_found=change.not_found,
+        updated_at=known.now,
+    )
+    return _apply(book, known, step, operation, rows, is_new=False)
+
+
+def _apply(book: Book, known: Known, step: Step, operation: Operation, rows: Rows, *, is_new: bool) -> Outcome:
+    parts = known.parts.setdefault(operation.id, {})
+    pending = {number: _pending(operation, parts, number) for number in (*step.post, *step.void)}
+
+    # What can be refused comes first: nothing has changed when it raises.
+    pend_holds = rules.reserve(book, step.pend)
+    entered: list[tuple[list[Hold], list[Posting]]] = []
+    try:
+        for draft in step.enter:
+            entered.append(rules.enter(book, draft, step.bank_day))
+    except FloorBroken:
+        for holds in pend_holds:
+            rules.void(book, holds)
+        for _, postings in entered:
+            for posting in postings:
+                book.change(posting.debit, balance_fen=posting.amount_fen)
+                book.change(posting.credit, balance_fen=-posting.amount_fen)
+        raise
+
+    next_part = max(parts, default=0) + 1
+    pended = tuple(range(next_part, next_part + len(step.pend)))
+    for number, draft, holds in zip(pended, step.pend, pend_holds, strict=True):
+        rows.transactions.append((operation.id, number, draft))
+        rows.holds.extend((operation.id, number, hold) for hold in holds)
+        parts[number] = KnownPart(_reserved(number, draft), holds)
+    for number, draft in step.post.items():
+        postings = rules.post(book, draft, pending[number].holds, step.bank_day)
+        _resolve(rows, operation, number, pending[number], PartState.POSTED, step.bank_day, postings)
+    sweeps: list[Draft] = []
+    for number in step.void:
+        rules.void(book, pending[number].holds)
+        _resolve(rows, operation, number, pending[number], PartState.VOIDED, step.bank_day, ())
+        swept = rules.sweep(book, pending[number].holds)
+        if swept is not None:
+            sweeps.append(swept)
+    entered.extend(rules.enter(book, draft, step.bank_day) for draft in sweeps)
+    for draft, (holds, postings) in zip((*step.enter, *sweeps), entered, strict=True):
+        number = max(parts, default=0) + 1
+        rows.transactions.append((operation.id, number, draft))
+        rows.holds.extend((operation.id, number, hold) for hold in holds)
+        parts[number] = KnownPart(_reserved(number, draft), holds)
+        _resolve(rows, operation, number, parts[number], PartState.POSTED, step.bank_day, postings)
+
+    if step.member is not None:
+        rows.members.append(step.member)
+    if step.cleared_through is not None:
+        book.cleared_through = rows.cleared_through = max(step.cleared_through, book.cleared_through or date.min)
+    _record(known, operation, step.change, rows, is_new=is_new)
+    return known.outcome(operation, did=True, pended=pended)
+
+
+def _pending(operation: Operation, parts: dict[int, KnownPart], number: int) -> KnownPart:
+    part = parts.get(number)
+    if part is None or part.part.state is not PartState.RESERVED:
+        raise LedgerCorrupt(f"part {number} of {operation.id} is not pending but {part and part.part.state}")
+    return part
+
+
+def _reserved(number: int, draft: Draft) -> Part:
+    return Part(
+        part=number,
+        serial=draft.serial,
+        payer=draft.payer,
+        payee=draft.payee,
+        amount_fen=draft.amount_fen,
+        fee_fen=draft.fee_fen,
+        state=PartState.RESERVED,
+        bank_day=None,
+        corrects=draft.corrects,
+    )
+
+
+def _resolve(
+    rows: Rows,
+    operation: Operation,
+    number: int,
+    part: KnownPart,
+    verdict: PartState,
+    bank_day: date,
+    postings: Iterable[Posting],
+) -> None:
+    part.part = dataclasses.replace(part.part, state=verdict, bank_day=bank_day)
+    rows.resolutions.append((operation.id, number, verdict, bank_day))
+    rows.legs.extend((operation.id, number, no, posting) for no, posting in enumerate(postings, start=1))
+
+
+def _record(known: Known, operation: Operation, change: Change, rows: Rows, *, is_new: bool) -> None:
+    known.add(operation)
+    if is_new or operation.id in rows.operations_new:
+        rows.operations_new[operation.id] = operation
+    else:
+        rows.operations_changed[operation.id] = operation
+    rows.next_ask_in_s[operation.id] = change.next_ask_in_s
+    rows.events.append((operation.id, change))
+
+
+def _opened(new: NewOperation, change: Change, now: datetime, bank_day: date, earlier: Operation | None) -> Operation:
+    return Operation(
+        id=earlier.id if earlier else new.id,
+        request_id=new.request_id,
+        fingerprint=new.fingerprint,
+        kind=new.kind,
+        serial=new.serial,
+        state=change.state,
+        payer=new.payer,
+        payee=new.payee,
+        order_no=new.order_no,
+        amount_fen=new.amount_fen,
+        fee_fen=new.fee_fen,
+        reason=change.reason,
+        message=change.message,
+        breach=None,
+        bank_code=change.bank_code,
+        bank_message=change.bank_message,
+        bank_serial=change.bank_serial,
+        bank_day=bank_day if change.state in (State.ACCEPTED, State.DONE) else None,
+        trace_id=new.trace_id,
+        plan=new.plan,
+        asks=change.asks,
+        not_found=change.not_found,
+        next_ask_at=None,
+        created_at=earlier.created_at if earlier else now,
+        updated_at=now,
+    )

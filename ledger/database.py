@@ -1,0 +1,45 @@
+"""Where the mirror lives: connections, migrations, and the sequence that numbers requests to the bank."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+MIGRATION_LOCK = 0x6A7A62
+
+
+def _url(dsn: str) -> str:
+    return make_url(dsn).set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
+
+
+def migrate(dsn: str, revision: str = "head") -> None:
+    """Bring the database up to ``revision``; several processes may call it at once, one does the work."""
+    engine = create_engine(_url(dsn), poolclass=NullPool)
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with engine.connect() as guard:
+        guard.execute(text("SELECT pg_advisory_lock(:key)"), {"key": MIGRATION_LOCK})
+        with engine.connect() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, revision)
+            connection.commit()
+    engine.dispose()
+
+
+def connect(dsn: str, pool_size: int = 8) -> AsyncEngine:
+    """An engine for reads; at most ``pool_size`` connections, a caller waits 5 seconds for one at most."""
+    return create_async_engine(
+        _url(dsn),
+        isolation_level="AUTOCOMMIT",
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=5,
+        pool_pre_ping=True,
+    )

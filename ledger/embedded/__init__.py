@@ -1,0 +1,15 @@
+"""The embedded PostgreSQL: a cluster of our own in one folder, run as a child of this process.
+
+    with EmbeddedPostgres(Path("var/postgres")) as server:
+        migrate(server.dsn)
+
+For a newcomer, for tests and for the demo. The rest of the ledger knows only a DSN and runs
+unchanged on any PostgreSQL. `server` holds the life of the server, `programs` where its programs
+come from and how they run.
+"""
+
+from ledger.embedded.errors import PostgresNotStarted
+from ledger.embedded.programs import find_programs
+from ledger.embedded.server import SETTINGS, EmbeddedPostgres
+
+__all__ = ["SETTINGS", "EmbeddedPostgres", "PostgresNotStarted", "find_programs"]

@@ -1,0 +1,77 @@
+"""What can go wrong in the mirror, as values with their amounts.
+
+    LedgerError
+    ├── FloorBroken        a debit would take an account below its floor; nothing was written
+    ├── RequestIdReused    the request id is known with other content; nothing was written
+    ├── OperationUnknown   there is no such operation
+    ├── LedgerBusy         the writer's queue is full; nothing was written
+    ├── LedgerUnavailable  PostgreSQL cannot be reached; whether the last commit happened is looked up by the caller
+    └── LedgerCorrupt      the journal contradicts itself: stop and run `jzb verify`
+
+Messages are made at the edge (service); here they are for logs and tests.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ledger.operations import Operation
+
+
+class LedgerError(Exception):
+    """Any refusal or failure of the mirror."""
+
+
+@dataclass(frozen=True, slots=True)
+class Breach:
+    """Which floor a step would have broken.
+
+    ``pocket`` is a `Kind` value, or ``available`` for spendable money of a sub-account taken together. Amounts in fen:
+    ``needed`` is the whole demand of the step on that account, ``left`` what it could still give, held amounts counted.
+    """
+
+    pocket: str
+    owner: str
+    ref: str
+    needed_fen: int
+    left_fen: int
+
+
+class FloorBroken(LedgerError):
+    """A debit would take an account below its floor."""
+
+    def __init__(self, breach: Breach, operation: Operation | None = None) -> None:
+        self.breach = breach
+        self.operation = operation
+        where = ":".join(p for p in (breach.pocket, breach.owner, breach.ref) if p)
+        super().__init__(f"{where} can give {breach.left_fen} fen, {breach.needed_fen} fen are needed")
+
+
+class RequestIdReused(LedgerError):
+    """The request id was used before with other content."""
+
+    def __init__(self, operation: Operation, fingerprint: bytes) -> None:
+        self.operation = operation
+        self.fingerprint = fingerprint
+        super().__init__(
+            f"request id {operation.request_id} belongs to content {operation.fingerprint.hex()}, "
+            f"now it came with {fingerprint.hex()}"
+        )
+
+
+class OperationUnknown(LedgerError):
+    """There is no such operation on this platform."""
+
+
+class LedgerBusy(LedgerError):
+    """The writer's queue is full; nothing was written."""
+
+
+class LedgerUnavailable(LedgerError):
+    """PostgreSQL cannot be reached. A commit that was under way may or may not have happened."""
+
+
+class LedgerCorrupt(LedgerError):
+    """The journal contradicts itself."""

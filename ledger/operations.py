@@ -1,0 +1,196 @@
+"""What the writer is asked to do, and what an operation looks like from outside.
+
+An *operation* is one request of a caller, from reservation to its final state. Its money is in *parts*, each a
+transaction of the journal that is pending, then posted or voided, once. A *step* opens an operation or carries it
+on; a step is one commit, whole or not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from ledger.rules import Draft
+
+
+class State(StrEnum):
+    """Where an operation stands. DONE and REFUSED are final."""
+
+    RESERVED = "reserved"
+    """Holds are made, the call to the bank is under way (or was, when the process died)."""
+    RELEASED = "released"
+    """The call never reached the bank; nothing is held, and the same request id tries again."""
+    UNKNOWN = "unknown"
+    """The bank may have acted; holds are kept and the bank is asked until it says."""
+    ACCEPTED = "accepted"
+    """The bank took the order and will say later how it ended (withdrawals)."""
+    DONE = "done"
+    REFUSED = "refused"
+
+    @property
+    def is_final(self) -> bool:
+        """No step changes it any more."""
+        return self in (State.DONE, State.REFUSED)
+
+
+OPEN_STATES = frozenset({State.RESERVED, State.UNKNOWN, State.ACCEPTED})
+"""The states in which an operation waits for the bank's word."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewOperation:
+    """What a reservation records before anything is sent.
+
+    ``plan`` is what a later process needs to carry the operation on (drafts and how to ask the bank), as JSON without
+    personal data. ``fingerprint`` is a digest of the request's content.
+    """
+
+    id: UUID
+    request_id: str
+    fingerprint: bytes
+    kind: str
+    serial: str
+    plan: dict[str, Any]
+    payer: str = ""
+    payee: str = ""
+    order_no: str = ""
+    amount_fen: int = 0
+    fee_fen: int = 0
+    trace_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """The new state of an operation and the evidence for it.
+
+    ``reason`` is a stable code, ``message`` English; ``bank_code`` and ``bank_message`` are the bank's own.
+    ``evidence`` is the digest of the bank's signed answer. ``next_ask_in_s`` is when the resolver looks at it next,
+    None when final. ``not_found`` counts the bank's answers "no such record" (ERR020) that came far enough apart.
+    """
+
+    state: State
+    reason: str = ""
+    message: str = ""
+    bank_code: str = ""
+    bank_message: str = ""
+    bank_serial: str = ""
+    evidence: bytes = b""
+    next_ask_in_s: float | None = None
+    asks: int = 0
+    not_found: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One commit of the writer.
+
+    ``pend`` and ``enter`` get the next part numbers in that order; ``post`` and ``void`` name parts that are
+    pending. A step that continues an operation does nothing unless the operation is in one of ``expects``: it came
+    late. ``member`` is recorded with the step, ``cleared_through`` marks bank days as cleared. ``check_only``
+    judges and writes nothing.
+    """
+
+    operation: NewOperation | UUID
+    change: Change
+    bank_day: date
+    pend: tuple[Draft, ...] = ()
+    post: Mapping[int, Draft] = field(default_factory=dict)
+    void: tuple[int, ...] = ()
+    enter: tuple[Draft, ...] = ()
+    expects: frozenset[State] = OPEN_STATES
+    member: Member | None = None
+    cleared_through: date | None = None
+    check_only: bool = False
+
+    @property
+    def operation_id(self) -> UUID:
+        """The operation this step is about."""
+        return self.operation.id if isinstance(self.operation, NewOperation) else self.operation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """A member of the platform and its sub-account. ``property`` is the bank's: 00 pays, SH collects.
+
+    The times are the ledger's; a step that records a member leaves them out.
+    """
+
+    member_id: str
+    sub_account: str
+    property: str
+    is_open: bool = True
+    opened_at: datetime | None = None
+    closed_at: datetime | None = None
+
+
+class PartState(StrEnum):
+    """Where a transaction stands; it leaves RESERVED once."""
+
+    RESERVED = "reserved"
+    POSTED = "posted"
+    VOIDED = "voided"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One transaction of an operation. Amounts in fen, ``payer`` and ``payee`` are member codes."""
+
+    part: int
+    serial: str
+    payer: str
+    payee: str
+    amount_fen: int
+    fee_fen: int
+    state: PartState
+    bank_day: date | None
+    corrects: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """An operation as the database has it."""
+
+    id: UUID
+    request_id: str
+    fingerprint: bytes
+    kind: str
+    serial: str
+    state: State
+    payer: str
+    payee: str
+    order_no: str
+    amount_fen: int
+    fee_fen: int
+    reason: str
+    message: str
+    breach: dict[str, Any] | None
+    bank_code: str
+    bank_message: str
+    bank_serial: str
+    bank_day: date | None
+    trace_id: str
+    plan: dict[str, Any]
+    asks: int
+    not_found: int
+    next_ask_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a step.
+
+    ``did`` is False when the step found its work done: the request id was known with the same content, or the
+    operation had moved on. ``operation`` and ``parts`` are how it stands now, ``pended`` the numbers that the
+    step's pending drafts were given.
+    """
+
+    operation: Operation
+    did: bool
+    parts: tuple[Part, ...] = ()
+    pended: tuple[int, ...] = ()

@@ -1,0 +1,569 @@
+"""What can be asked of the mirror. Reads never lock and never cache: an answer is the last commit's.
+
+Amounts are fen. ``available`` is withdrawable plus waiting, holds taken off; frozen and escrow are sums over order
+pockets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    Interval,
+    Select,
+    and_,
+    case,
+    func,
+    literal,
+    or_,
+    select,
+    text,
+    tuple_,
+    union_all,
+)
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from ledger import accounts
+from ledger.accounts import CONTROLS, Account, Kind
+from ledger.operations import Member, Operation, Part, State
+from ledger.schema import (
+    account,
+    event,
+    hold,
+    leg,
+    member,
+    operation,
+    platform,
+    resolution,
+    transaction,
+)
+from ledger.writer import operation_from_row, part_from_row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberBalance:
+    """A member's money in fen. ``held`` is spoken for by operations that are not final, and is in none of the
+    others.
+    """
+
+    sub_account: str
+    available_fen: int = 0
+    withdrawable_fen: int = 0
+    waiting_fen: int = 0
+    frozen_fen: int = 0
+    escrow_fen: int = 0
+    held_spendable_fen: int = 0
+    held_withdrawable_fen: int = 0
+    held_frozen_fen: int = 0
+    held_escrow_fen: int = 0
+
+    @property
+    def held_fen(self) -> int:
+        """Everything that is spoken for."""
+        return self.held_spendable_fen + self.held_frozen_fen + self.held_escrow_fen
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialRow:
+    """One kind of account in the trial balance. ``balance_fen`` is credits less debits; all rows sum to zero."""
+
+    kind: Kind
+    accounts: int
+    debits_fen: int
+    credits_fen: int
+    balance_fen: int
+    held_fen: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Payment:
+    """A payment that can be refunded, and what is left of it in fen, pending refunds counted as gone."""
+
+    serial: str
+    operation: Operation
+    part: Part
+    refundable_fen: int
+    refundable_fee_fen: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """An order number's pre-payment or freeze, and the amounts of what was done under that number, by kind."""
+
+    operation: Operation
+    done_fen: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One change of an operation's state. ``seq`` grows in commit order on a platform: it is the cursor of a watch."""
+
+    seq: int
+    operation_id: UUID
+    state: State
+    reason: str
+    bank_code: str
+    bank_message: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingDay:
+    """What waits for a bank day to be cleared: owed by channels, and credited to members."""
+
+    bank_day: date
+    in_transit_fen: int
+    waiting_fen: int
+    held_fen: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InDoubt:
+    """Money whose fate only the bank knows."""
+
+    operations: int
+    amount_fen: int
+    oldest: datetime | None
+
+
+class Reads:
+    """One platform's reads."""
+
+    def __init__(self, engine: AsyncEngine, platform: str) -> None:
+        self._engine = engine
+        self._platform = platform
+
+    async def _rows(self, query: Select[Any] | Any, **values: Any) -> Sequence[Any]:
+        async with self._engine.connect() as connection:
+            return (await connection.execute(query, values)).mappings().all()
+
+    async def member(self, member_id: str) -> Member | None:
+        """The member with this code, or None."""
+        found = await self.members([member_id])
+        return found.get(member_id)
+
+    async def members(self, member_ids: Collection[str]) -> dict[str, Member]:
+        """The members among these codes, by code."""
+        rows = await self._rows(
+            select(member).where(member.c.platform == self._platform, member.c.member_id.in_(list(member_ids)))
+        )
+        return {row["member_id"]: _member(row) for row in rows}
+
+    async def members_by_sub_account(self, sub_accounts: Collection[str]) -> dict[str, Member]:
+        """The members behind these sub-account numbers, by number."""
+        rows = await self._rows(
+            select(member).where(member.c.platform == self._platform, member.c.sub_account.in_(list(sub_accounts)))
+        )
+        return {row["sub_account"]: _member(row) for row in rows}
+
+    async def members_page(self, after: str, limit: int) -> list[Member]:
+        """Up to ``limit`` members whose code sorts after ``after``."""
+        rows = await self._rows(
+            select(member)
+            .where(member.c.platform == self._platform, member.c.member_id > after)
+            .order_by(member.c.member_id)
+            .limit(limit)
+        )
+        return [_member(row) for row in rows]
+
+    async def operation(
+        self, *, operation_id: UUID | None = None, request_id: str | None = None, serial: str | None = None
+    ) -> Operation | None:
+        """The operation named by exactly one of the three, or None."""
+        named = {operation.c.id: operation_id, operation.c.request_id: request_id, operation.c.serial: serial}
+        conditions = [column == value for column, value in named.items() if value is not None]
+        if len(conditions) != 1:
+            raise ValueError("name an operation by its id, its request id or its serial")
+        rows = await self._rows(select(operation).where(operation.c.platform == self._platform, *conditions))
+        return operation_from_row(dict(rows[0])) if rows else None
+
+    async def operations_page(
+        self,
+        *,
+        before: UUID | None,
+        limit: int,
+        states: Collection[State] = (),
+        kinds: Collection[str] = (),
+        member_id: str = "",
+        order_no: str = "",
+        bank_day: date | None = None,
+    ) -> list[Operation]:
+        """Up to ``limit`` operations, newest first (ids grow with time), that meet every filter given."""
+        query = select(operation).where(operation.c.platform == self._platform)
+        if before is not None:
+            query = query.where(operation.c.id < before)
+        if states:
+            query = query.where(operation.c.state.in_([state.value for state in states]))
+        if kinds:
+            query = query.where(operation.c.kind.in_(list(kinds)))
+        if member_id:
+            query = query.where(or_(operation.c.payer == member_id, operation.c.payee == member_id))
+        if order_no:
+            query = query.where(operation.c.order_no == order_no)
+        if bank_day is not None:
+            query = query.where(operation.c.bank_day == bank_day)
+        rows = await self._rows(query.order_by(operation.c.id.desc()).limit(limit))
+        return [operation_from_row(dict(row)) for row in rows]
+
+    async def parts(self, operation_ids: Collection[UUID]) -> dict[UUID, list[Part]]:
+        """The transactions of these operations, in order."""
+        rows = await self._rows(
+            _parts().where(
+                transaction.c.platform == self._platform, transaction.c.operation_id.in_(list(operation_ids))
+            )
+        )
+        found: dict[UUID, list[Part]] = {}
+        for row in rows:
+            found.setdefault(row["operation_id"], []).append(part_from_row(row))
+        return found
+
+    async def payment(self, serial: str) -> Payment | None:
+        """The payment that the bank knows by this serial (CnsmrSeqNo or row serial), whatever its state."""
+        rows = await self._rows(
+            _parts()
+            .where(transaction.c.platform == self._platform, transaction.c.serial == serial)
+            .order_by(transaction.c.part.desc())
+            .limit(1)
+        )
+        if not rows:
+            return None
+        owner = await self.operation(operation_id=rows[0]["operation_id"])
+        if owner is None:
+            return None
+        left = await self.left([accounts.refundable(serial), accounts.refundable_fee(serial)])
+        return Payment(
+            serial=serial,
+            operation=owner,
+            part=part_from_row(rows[0]),
+            refundable_fen=left[accounts.refundable(serial).name],
+            refundable_fee_fen=left[accounts.refundable_fee(serial).name],
+        )
+
+    async def pending_refunds(self, serial: str) -> list[Part]:
+        """The transactions that hold a part of this payment's refundable amount and are not final."""
+        rows = await self._rows(
+            _parts()
+            .join(
+                hold,
+                and_(
+                    hold.c.platform == transaction.c.platform,
+                    hold.c.operation_id == transaction.c.operation_id,
+                    hold.c.part == transaction.c.part,
+                ),
+            )
+            .where(
+                hold.c.platform == self._platform,
+                hold.c.account == accounts.refundable(serial).name,
+                resolution.c.verdict.is_(None),
+            )
+        )
+        return [part_from_row(row) for row in rows]
+
+    async def left(self, wanted: Collection[Account]) -> dict[str, int]:
+        """What each of these accounts can still give, by name; an account that was never touched gives nothing."""
+        rows = await self._rows(
+            select(account.c.name, (account.c.balance_fen - account.c.held_fen).label("left")).where(
+                account.c.platform == self._platform, account.c.name.in_([a.name for a in wanted])
+            )
+        )
+        found = {row["name"]: row["left"] for row in rows}
+        return {a.name: found.get(a.name, 0) for a in wanted}
+
+    async def order(self, order_no: str, kinds: Collection[str]) -> Order | None:
+        """The operation that took this order number: the last one of these kinds that the bank did not refuse."""
+        rows = await self._rows(
+            select(operation)
+            .where(
+                operation.c.platform == self._platform,
+                operation.c.order_no == order_no,
+                operation.c.kind.in_(list(kinds)),
+                operation.c.state.not_in([State.REFUSED.value, State.RELEASED.value]),
+            )
+            .order_by(operation.c.id.desc())
+            .limit(1)
+        )
+        if not rows:
+            return None
+        opened = operation_from_row(dict(rows[0]))
+        sums = await self._rows(
+            select(operation.c.kind, func.sum(operation.c.amount_fen).label("fen"))
+            .where(
+                operation.c.platform == self._platform,
+                operation.c.order_no == order_no,
+                operation.c.state == State.DONE.value,
+            )
+            .group_by(operation.c.kind)
+        )
+        return Order(operation=opened, done_fen={row["kind"]: int(row["fen"]) for row in sums})
+
+    async def pocket(self, pocket: Account) -> tuple[int, int]:
+        """An account's balance and what of it is held, in fen."""
+        rows = await self._rows(
+            select(account.c.balance_fen, account.c.held_fen).where(
+                account.c.platform == self._platform, account.c.name == pocket.name
+            )
+        )
+        return (rows[0]["balance_fen"], rows[0]["held_fen"]) if rows else (0, 0)
+
+    async def balances(self, sub_accounts: Collection[str]) -> dict[str, MemberBalance]:
+        """The balances of these sub-accounts, by number; one without money has zeros."""
+        left = account.c.balance_fen - account.c.held_fen
+        rows = await self._rows(
+            select(
+                account.c.owner.label("sub_account"),
+                _sum_of(left, Kind.WITHDRAWABLE).label("withdrawable_fen"),
+                _sum_of(left, Kind.WAITING).label("waiting_fen"),
+                _sum_of(left, Kind.FROZEN).label("frozen_fen"),
+                _sum_of(left, Kind.ESCROW).label("escrow_fen"),
+                _sum_of(account.c.held_fen, Kind.WITHDRAWABLE, Kind.WAITING).label("held_spendable_fen"),
+                _sum_of(account.c.held_fen, Kind.WITHDRAWABLE).label("held_withdrawable_fen"),
+                _sum_of(account.c.held_fen, Kind.FROZEN).label("held_frozen_fen"),
+                _sum_of(account.c.held_fen, Kind.ESCROW).label("held_escrow_fen"),
+            )
+            .where(account.c.platform == self._platform, account.c.owner.in_(list(sub_accounts)))
+            .group_by(account.c.owner)
+        )
+        found = {
+            row["sub_account"]: MemberBalance(
+                available_fen=row["withdrawable_fen"] + row["waiting_fen"],
+                **row,
+            )
+            for row in rows
+        }
+        return {sub: found.get(sub, MemberBalance(sub_account=sub)) for sub in sub_accounts}
+
+    async def functional(self) -> dict[Kind, int]:
+        """The balances of the platform's own accounts (fee, in-transit, own funds...) in fen, by kind."""
+        rows = await self._rows(
+            select(account.c.kind, func.sum(account.c.balance_fen).label("balance_fen"))
+            .where(
+                account.c.platform == self._platform,
+                account.c.owner == "",
+                account.c.kind.not_in([kind.value for kind in CONTROLS]),
+            )
+            .group_by(account.c.kind)
+        )
+        return {Kind(row["kind"]): int(row["balance_fen"]) for row in rows}
+
+    async def trial_balance(self) -> list[TrialRow]:
+        """Debits and credits of the whole journal by kind of account; the balances sum to zero."""
+        sides = union_all(
+            select(
+                leg.c.debit.label("name"), leg.c.amount_fen.label("debit_fen"), literal(0).label("credit_fen")
+            ).where(leg.c.platform == self._platform),
+            select(leg.c.credit, literal(0), leg.c.amount_fen).where(leg.c.platform == self._platform),
+        ).subquery()
+        totals = (
+            select(
+                sides.c.name,
+                func.sum(sides.c.debit_fen).label("debits_fen"),
+                func.sum(sides.c.credit_fen).label("credits_fen"),
+            )
+            .group_by(sides.c.name)
+            .subquery()
+        )
+        rows = await self._rows(
+            select(
+                account.c.kind,
+                func.count().label("accounts"),
+                func.coalesce(func.sum(totals.c.debits_fen), 0).label("debits_fen"),
+                func.coalesce(func.sum(totals.c.credits_fen), 0).label("credits_fen"),
+                func.sum(account.c.balance_fen).label("balance_fen"),
+                func.sum(account.c.held_fen).label("held_fen"),
+            )
+            .select_from(account.outerjoin(totals, totals.c.name == account.c.name))
+            .where(account.c.platform == self._platform)
+            .group_by(account.c.kind)
+            .order_by(account.c.kind)
+        )
+        return [
+            TrialRow(
+                kind=Kind(row["kind"]),
+                accounts=row["accounts"],
+                debits_fen=int(row["debits_fen"]),
+                credits_fen=int(row["credits_fen"]),
+                balance_fen=int(row["balance_fen"]),
+                held_fen=int(row["held_fen"]),
+            )
+            for row in rows
+        ]
+
+    async def events(self, after: int, limit: int, operation_id: UUID | None = None) -> list[tuple[Event, Operation]]:
+        """Up to ``limit`` events after the cursor ``after``, oldest first, each with its operation as it is now."""
+        query = (
+            select(event, operation)
+            .join(operation, and_(operation.c.platform == event.c.platform, operation.c.id == event.c.operation_id))
+            .where(event.c.platform == self._platform, event.c.seq > after)
+            .order_by(event.c.seq)
+            .limit(limit)
+        )
+        if operation_id is not None:
+            query = query.where(event.c.operation_id == operation_id)
+        async with self._engine.connect() as connection:
+            rows = (await connection.execute(query)).all()
+        return [
+            (
+                Event(
+                    seq=row._mapping[event.c.seq],
+                    operation_id=row._mapping[event.c.operation_id],
+                    state=State(row._mapping[event.c.state]),
+                    reason=row._mapping[event.c.reason],
+                    bank_code=row._mapping[event.c.bank_code],
+                    bank_message=row._mapping[event.c.bank_message],
+                    at=row._mapping[event.c.at],
+                ),
+                operation_from_row({column.name: row._mapping[column] for column in operation.c}),
+            )
+            for row in rows
+        ]
+
+    async def last_event(self) -> int:
+        """The newest cursor, 0 when nothing has happened yet."""
+        rows = await self._rows(select(func.max(event.c.seq).label("seq")).where(event.c.platform == self._platform))
+        return rows[0]["seq"] or 0
+
+    async def cleared_through(self) -> date | None:
+        """The last bank day that was cleared."""
+        rows = await self._rows(select(platform.c.cleared_through).where(platform.c.platform == self._platform))
+        return rows[0]["cleared_through"] if rows else None
+
+    async def waiting_days(self) -> list[WaitingDay]:
+        """The bank days with money that waits for clearing, oldest first."""
+        rows = await self._rows(
+            select(
+                account.c.ref,
+                _sum_of(account.c.balance_fen, Kind.IN_TRANSIT).label("in_transit_fen"),
+                _sum_of(account.c.balance_fen, Kind.WAITING).label("waiting_fen"),
+                _sum_of(account.c.held_fen, Kind.WAITING).label("held_fen"),
+            )
+            .where(
+                account.c.platform == self._platform,
+                account.c.kind.in_([Kind.WAITING.value, Kind.IN_TRANSIT.value]),
+                account.c.balance_fen != 0,
+            )
+            .group_by(account.c.ref)
+            .order_by(account.c.ref)
+        )
+        return [
+            WaitingDay(
+                bank_day=Account(Kind.WAITING, "", row["ref"]).day,
+                in_transit_fen=-row["in_transit_fen"],
+                waiting_fen=row["waiting_fen"],
+                held_fen=row["held_fen"],
+            )
+            for row in rows
+        ]
+
+    async def waiting_pockets(self, until: date, limit: int) -> list[tuple[Account, int]]:
+        """Pockets of bank days up to ``until`` that still hold money nobody has spoken for, and how much."""
+        rows = await self._rows(
+            select(account.c.owner, account.c.ref, (account.c.balance_fen - account.c.held_fen).label("left"))
+            .where(
+                account.c.platform == self._platform,
+                account.c.kind == Kind.WAITING.value,
+                account.c.ref <= f"{until:%Y%m%d}",
+                account.c.balance_fen > account.c.held_fen,
+            )
+            .limit(limit)
+        )
+        return [(Account(Kind.WAITING, row["owner"], row["ref"]), row["left"]) for row in rows]
+
+    async def in_doubt(self) -> InDoubt:
+        """How much money waits for the bank's word after an unknown outcome."""
+        rows = await self._rows(
+            select(
+                func.count().label("operations"),
+                func.coalesce(func.sum(operation.c.amount_fen), 0).label("amount_fen"),
+                func.min(operation.c.created_at).label("oldest"),
+            ).where(
+                operation.c.platform == self._platform,
+                operation.c.state == State.UNKNOWN.value,
+                operation.c.next_ask_at.is_not(None),
+            )
+        )
+        return InDoubt(
+            operations=rows[0]["operations"], amount_fen=int(rows[0]["amount_fen"]), oldest=rows[0]["oldest"]
+        )
+
+    async def lease_due(self, limit: int, lease_s: float, operation_id: UUID | None = None) -> list[Operation]:
+        """Take up to ``limit`` open operations whose time has come, for ``lease_s`` seconds.
+
+        Another process, or this one again, gets them only after that. With ``operation_id`` only that one is taken, its
+        time come or not.
+        """
+        due = select(operation.c.platform, operation.c.id).where(operation.c.platform == self._platform)
+        if operation_id is None:
+            due = due.where(operation.c.next_ask_at <= func.now()).order_by(operation.c.next_ask_at).limit(limit)
+        else:
+            due = due.where(operation.c.id == operation_id, operation.c.next_ask_at.is_not(None))
+        rows = await self._rows(
+            operation.update()
+            .where(
+                tuple_(operation.c.platform, operation.c.id).in_(due.with_for_update(skip_locked=True)),
+            )
+            .values(next_ask_at=func.now() + literal(timedelta(seconds=lease_s), Interval()))
+            .returning(operation)
+        )
+        return [operation_from_row(dict(row)) for row in rows]
+
+
+class Numbers:
+    """The numbers from which serials are made, unique across processes and restarts: taken from a sequence in
+    blocks.
+    """
+
+    BLOCK = 100
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._left: list[int] = []
+
+    async def take(self) -> int:
+        """A number nobody has had before."""
+        while not self._left:
+            async with self._engine.connect() as connection:
+                first = (await connection.execute(text("SELECT nextval('bank_serial')"))).scalar_one()
+            self._left.extend(range(first + self.BLOCK - 1, first - 1, -1))
+        return self._left.pop()
+
+
+def _sum_of(column: Any, *kinds: Kind) -> Any:
+    return func.coalesce(func.sum(case((account.c.kind.in_([kind.value for kind in kinds]), column), else_=0)), 0).cast(
+        account.c.balance_fen.type
+    )
+
+
+def _parts() -> Select[Any]:
+    return (
+        select(
+            transaction,
+            resolution.c.verdict,
+            resolution.c.bank_day,
+        )
+        .select_from(
+            transaction.outerjoin(
+                resolution,
+                and_(
+                    resolution.c.platform == transaction.c.platform,
+                    resolution.c.operation_id == transaction.c.operation_id,
+                    resolution.c.part == transaction.c.part,
+                ),
+            )
+        )
+        .order_by(transaction.c.operation_id, transaction.c.part)
+    )
+
+
+def _member(row: Any) -> Member:
+    return Member(
+        member_id=row["member_id"],
+        sub_account=row["sub_account"],
+        property=row["property"],
+        is_open=row["closed_at"] is None,
+        opened_at=row["opened_at"],
+        closed_at=row["closed_at"],
+    )

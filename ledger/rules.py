@@ -1,0 +1,359 @@
+"""The one place where money is judged: pure functions over balances, no clock, no database.
+
+A *draft* is a transaction to be: legs that each move an amount from one account to another, so that they sum to
+zero by construction. `reserve` holds what its legs will take, `post` moves it, `void` lets it go, `enter` does both
+at once. All of them work on a `Book`, the balances of the accounts that a batch touches, and change it only when
+they succeed.
+
+Two sides of a leg may be known only when it is judged: `Available` (whichever pockets of a member hold spendable money)
+is resolved when it is reserved, `OfDay` (the account of the bank day on which the bank booked) when it is posted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any, Literal
+
+from ledger import accounts
+from ledger.accounts import Account, Kind
+from ledger.errors import Breach, FloorBroken, LedgerCorrupt
+
+AMOUNT_MAX_FEN = 10**15
+"""Above the bank's longest amount, 13 digits and 2 decimals; keeps every sum far inside int64."""
+
+SpendOrder = Literal["waiting_first", "withdrawable_first"]
+
+
+@dataclass(frozen=True, slots=True)
+class Available:
+    """Debit side: spendable money of a sub-account, from its pockets in the platform's spend order."""
+
+    sub_account: str
+
+
+@dataclass(frozen=True, slots=True)
+class OfDay:
+    """Either side: the account of ``kind`` and ``owner`` that belongs to the bank day of the posting."""
+
+    kind: Kind
+    owner: str = ""
+
+    def on(self, bank_day: date) -> Account:
+        """The account it stands for when the bank booked on ``bank_day``."""
+        return Account(self.kind, self.owner, f"{bank_day:%Y%m%d}")
+
+
+Source = Account | Available | OfDay
+Target = Account | OfDay
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """``amount_fen`` (> 0) goes from ``debit`` to ``credit``."""
+
+    debit: Source
+    credit: Target
+    amount_fen: int
+
+    def __post_init__(self) -> None:
+        if not 0 < self.amount_fen <= AMOUNT_MAX_FEN:
+            raise ValueError(f"a leg moves 1 to {AMOUNT_MAX_FEN} fen, not {self.amount_fen}")
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A transaction before it has a place in the journal.
+
+    ``serial`` is the number under which the bank knows it (CnsmrSeqNo, or the serial of a row) and a refund names
+    it; ``amount_fen`` is gross, ``fee_fen`` the part of it that is the platform's; ``payer`` and ``payee`` are
+    member codes. ``corrects`` is the part of the same operation that this draft takes back.
+    """
+
+    legs: tuple[Leg, ...]
+    serial: str = ""
+    payer: str = ""
+    payee: str = ""
+    amount_fen: int = 0
+    fee_fen: int = 0
+    corrects: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """``amount_fen`` of ``account`` is spoken for."""
+
+    account: Account
+    amount_fen: int
+
+
+@dataclass(frozen=True, slots=True)
+class Posting:
+    """A leg with both accounts known, as the journal keeps it."""
+
+    debit: Account
+    credit: Account
+    amount_fen: int
+
+
+@dataclass(slots=True)
+class Balance:
+    """An account's state inside a batch, in fen; ``is_loaded`` when it began as the database has it, else at zero."""
+
+    account: Account
+    balance_fen: int = 0
+    held_fen: int = 0
+    is_loaded: bool = False
+
+    @property
+    def left_fen(self) -> int:
+        """How much may still be debited; meaningless for an account without a floor."""
+        return self.balance_fen - self.held_fen - (self.account.floor or 0)
+
+
+@dataclass(slots=True)
+class Book:
+    """The balances that a batch touches. ``cleared_through`` is the last bank day that the bank has cleared."""
+
+    cleared_through: date | None = None
+    spend_order: SpendOrder = "waiting_first"
+    balances: dict[str, Balance] = field(default_factory=dict)
+    touched: set[str] = field(default_factory=set)
+    pockets: dict[str, list[Balance]] = field(default_factory=dict)
+
+    def add(self, state: Balance) -> None:
+        """Take in an account as the database has it."""
+        account = state.account
+        if account.name in self.balances:
+            return
+        self.balances[account.name] = state
+        if account.kind in (Kind.WAITING, Kind.WITHDRAWABLE):
+            pockets = self.pockets.setdefault(account.owner, [])
+            pockets.append(state)
+            pockets.sort(key=self._spend_rank)
+
+    def of(self, account: Account) -> Balance:
+        """The state of an account; one that was never touched is empty."""
+        state = self.balances.get(account.name)
+        if state is None:
+            state = Balance(account)
+            self.add(state)
+        return state
+
+    def available_fen(self, sub_account: str) -> int:
+        """Spendable money of a sub-account, holds taken off."""
+        return sum(p.left_fen for p in self.pockets.get(sub_account, ()))
+
+    def is_cleared(self, account: Account) -> bool:
+        """Whether what arrives in this waiting pocket is withdrawable at once, its day being cleared."""
+        return account.kind is Kind.WAITING and self.cleared_through is not None and account.day <= self.cleared_through
+
+    def change(self, account: Account, balance_fen: int = 0, held_fen: int = 0) -> None:
+        """Apply a change that was judged before."""
+        state = self.of(account)
+        state.balance_fen += balance_fen
+        state.held_fen += held_fen
+        self.touched.add(account.name)
+
+    def _spend_rank(self, state: Balance) -> tuple[bool, str]:
+        is_last = (state.account.kind is Kind.WITHDRAWABLE) == (self.spend_order == "waiting_first")
+        return is_last, state.account.ref
+
+
+def reserve(book: Book, drafts: Sequence[Draft]) -> list[list[Hold]]:
+    """Hold what the drafts will take, all of them or none; one list of holds for each draft.
+
+    Raises `FloorBroken` with the whole demand of the step on the first account that cannot give it.
+    """
+    for source, needed_fen in _demand_of(leg for draft in drafts for leg in draft.legs).items():
+        _require(book, source, needed_fen)
+
+    holds: list[list[Hold]] = []
+    try:
+        for draft in drafts:
+            taken: list[Hold] = []
+            holds.append(taken)
+            for source, needed_fen in _demand_of(draft.legs).items():
+                # Checked again: an Available and the withdrawable pocket of one member draw on the same money.
+                _require(book, source, needed_fen)
+                for hold in _allocate(book, source, needed_fen):
+                    book.change(hold.account, held_fen=hold.amount_fen)
+                    taken.append(hold)
+    except FloorBroken:
+        for taken in holds:
+            void(book, taken)
+        raise
+    return holds
+
+
+def post(book: Book, draft: Draft, holds: Iterable[Hold], bank_day: date) -> list[Posting]:
+    """Turn holds into postings on ``bank_day``.
+
+    Raises `LedgerCorrupt` when the holds are not those of the draft.
+    """
+    left = {hold.account: hold.amount_fen for hold in holds}
+    postings: list[Posting] = []
+    for leg in draft.legs:
+        credit = _on_day(book, leg.credit, bank_day)
+        for debit, amount_fen in _take(book, left, leg, bank_day):
+            if debit != credit:
+                postings.append(Posting(debit, credit, amount_fen))
+            book.change(debit, balance_fen=-amount_fen, held_fen=-amount_fen if debit.floor is not None else 0)
+            book.change(credit, balance_fen=amount_fen)
+    if any(left.values()):
+        raise LedgerCorrupt(f"{left} is held for {draft.serial} but no leg takes it")
+    return postings
+
+
+def void(book: Book, holds: Iterable[Hold]) -> None:
+    """Let holds go; nothing moves."""
+    for hold in holds:
+        book.change(hold.account, held_fen=-hold.amount_fen)
+
+
+def enter(book: Book, draft: Draft, bank_day: date) -> tuple[list[Hold], list[Posting]]:
+    """Reserve and post at once, for what the bank has already done. Raises `FloorBroken`."""
+    (holds,) = reserve(book, (draft,))
+    return holds, post(book, draft, holds, bank_day)
+
+
+def sweep(book: Book, holds: Iterable[Hold]) -> Draft | None:
+    """What a void owes to a clearing that happened meanwhile.
+
+    Money whose day was cleared while it was held stayed in its waiting pocket; let go, it becomes withdrawable.
+    """
+    legs = tuple(
+        Leg(hold.account, accounts.withdrawable(hold.account.owner), hold.amount_fen)
+        for hold in holds
+        if book.is_cleared(hold.account)
+    )
+    return Draft(legs) if legs else None
+
+
+def reverse(draft: Draft, part: int) -> Draft:
+    """The draft that takes back ``draft``, which was posted as ``part``; its accounts must be concrete."""
+    legs = []
+    for leg in draft.legs:
+        if not isinstance(leg.debit, Account) or not isinstance(leg.credit, Account):
+            raise ValueError(f"{leg} cannot be reversed: its accounts are not concrete")
+        legs.append(Leg(leg.credit, leg.debit, leg.amount_fen))
+    return Draft(tuple(legs), payer=draft.payee, payee=draft.payer, amount_fen=draft.amount_fen, corrects=part)
+
+
+def _demand_of(legs: Iterable[Leg]) -> dict[Account | Available, int]:
+    demand: dict[Account | Available, int] = {}
+    for leg in legs:
+        if isinstance(leg.debit, Available) or (isinstance(leg.debit, Account) and leg.debit.floor is not None):
+            demand[leg.debit] = demand.get(leg.debit, 0) + leg.amount_fen
+    return demand
+
+
+def _require(book: Book, source: Account | Available, needed_fen: int) -> None:
+    if isinstance(source, Available):
+        left_fen = book.available_fen(source.sub_account)
+        breach = Breach("available", source.sub_account, "", needed_fen, left_fen)
+    else:
+        left_fen = book.of(source).left_fen
+        breach = Breach(source.kind.value, source.owner, source.ref, needed_fen, left_fen)
+    if needed_fen > left_fen:
+        raise FloorBroken(breach)
+
+
+def _allocate(book: Book, source: Account | Available, needed_fen: int) -> Iterable[Hold]:
+    if isinstance(source, Account):
+        yield Hold(source, needed_fen)
+        return
+    for pocket in book.pockets.get(source.sub_account, ()):
+        share_fen = min(needed_fen, pocket.left_fen)
+        if share_fen > 0:
+            needed_fen -= share_fen
+            yield Hold(pocket.account, share_fen)
+
+
+def landing(account: Account) -> tuple[Account, ...]:
+    """Where money sent to this account may land instead: a waiting pocket whose day is cleared passes it on."""
+    return (accounts.withdrawable(account.owner),) if account.kind is Kind.WAITING else ()
+
+
+def _on_day(book: Book, side: Account | OfDay, bank_day: date) -> Account:
+    account = side.on(bank_day) if isinstance(side, OfDay) else side
+    return landing(account)[0] if book.is_cleared(account) else account
+
+
+def _take(book: Book, left: dict[Account, int], leg: Leg, bank_day: date) -> list[tuple[Account, int]]:
+    if isinstance(leg.debit, OfDay):
+        return [(leg.debit.on(bank_day), leg.amount_fen)]
+    if isinstance(leg.debit, Account):
+        if leg.debit.floor is not None:
+            _use(left, leg.debit, leg.amount_fen)
+        return [(leg.debit, leg.amount_fen)]
+    taken: list[tuple[Account, int]] = []
+    needed_fen = leg.amount_fen
+    for account in list(left):
+        is_pocket = account.owner == leg.debit.sub_account and account.kind in (Kind.WAITING, Kind.WITHDRAWABLE)
+        share_fen = min(needed_fen, left[account]) if is_pocket else 0
+        if share_fen:
+            _use(left, account, share_fen)
+            taken.append((account, share_fen))
+            needed_fen -= share_fen
+    if needed_fen:
+        raise LedgerCorrupt(f"{needed_fen} fen of {leg} were never held")
+    return taken
+
+
+def _use(left: dict[Account, int], account: Account, amount_fen: int) -> None:
+    if left.get(account, 0) < amount_fen:
+        raise LedgerCorrupt(f"{amount_fen} fen of {account.name} were never held")
+    left[account] -= amount_fen
+
+
+def leg_to_json(leg: Leg) -> list[Any]:
+    """A leg as JSON, for the plan that an operation keeps until it is final."""
+    return [_side_to_json(leg.debit), _side_to_json(leg.credit), leg.amount_fen]
+
+
+def leg_from_json(value: list[Any]) -> Leg:
+    """The leg that `leg_to_json` wrote."""
+    debit, credit, amount_fen = value
+    target = _side_from_json(credit)
+    if isinstance(target, Available):
+        raise LedgerCorrupt(f"{value} credits an Available")
+    return Leg(_side_from_json(debit), target, amount_fen)
+
+
+def draft_to_json(draft: Draft) -> dict[str, Any]:
+    """A draft as JSON."""
+    return {
+        "legs": [leg_to_json(leg) for leg in draft.legs],
+        "serial": draft.serial,
+        "payer": draft.payer,
+        "payee": draft.payee,
+        "amount_fen": draft.amount_fen,
+        "fee_fen": draft.fee_fen,
+        "corrects": draft.corrects,
+    }
+
+
+def draft_from_json(value: dict[str, Any]) -> Draft:
+    """The draft that `draft_to_json` wrote."""
+    return Draft(**{**value, "legs": tuple(leg_from_json(leg) for leg in value["legs"])})
+
+
+def _side_to_json(side: Source) -> list[str]:
+    if isinstance(side, Available):
+        return ["available", side.sub_account]
+    if isinstance(side, OfDay):
+        return ["of-day", side.kind.value, side.owner]
+    return ["account", side.kind.value, side.owner, side.ref]
+
+
+def _side_from_json(value: list[str]) -> Source:
+    match value:
+        case ["available", sub_account]:
+            return Available(sub_account)
+        case ["of-day", kind, owner]:
+            return OfDay(Kind(kind), owner)
+        case ["account", kind, owner, ref]:
+            return Account(Kind(kind), owner, ref)
+    raise LedgerCorrupt(f"{value} is not a side of a leg")

@@ -1,0 +1,226 @@
+"""The tables of the mirror, for queries and for the check that the migrations made the same.
+
+Every key leads with the platform, so that the tables can be spread by platform. `operation` and `account` carry what
+can be computed from the journal (`transaction`, `hold`, `resolution`, `leg`, `event`), which is only ever added to:
+triggers of the first migration refuse UPDATE and DELETE there.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Date,
+    DateTime,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+metadata = MetaData()
+
+platform = Table(
+    "platform",
+    metadata,
+    Column("platform", Text, primary_key=True),
+    Column("cleared_through", Date),
+)
+
+member = Table(
+    "member",
+    metadata,
+    Column("platform", Text, nullable=False),
+    Column("member_id", Text, nullable=False),
+    Column("sub_account", Text, nullable=False),
+    Column("property", Text, nullable=False),
+    Column("opened_at", DateTime(timezone=True), nullable=False),
+    Column("closed_at", DateTime(timezone=True)),
+    PrimaryKeyConstraint("platform", "member_id", name="member_pk"),
+    UniqueConstraint("platform", "sub_account", name="member_sub_account_once"),
+    CheckConstraint("property IN ('00', 'SH')", name="member_property_known"),
+)
+
+account = Table(
+    "account",
+    metadata,
+    Column("platform", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("ref", Text, nullable=False),
+    Column("floor_fen", BigInteger),
+    Column("balance_fen", BigInteger, nullable=False),
+    Column("held_fen", BigInteger, nullable=False),
+    PrimaryKeyConstraint("platform", "name", name="account_pk"),
+    CheckConstraint("held_fen >= 0", name="account_held_not_negative"),
+    CheckConstraint("floor_fen IS NULL OR balance_fen - held_fen >= floor_fen", name="account_above_floor"),
+    CheckConstraint("floor_fen IS NOT NULL OR held_fen = 0", name="account_held_only_with_floor"),
+    Index("account_by_owner", "platform", "owner", "kind"),
+    # No index may name a balance: PostgreSQL could no longer update hot accounts in place (HOT).
+    Index("account_waiting", "platform", "ref", postgresql_where=text("kind = 'waiting'")),
+)
+
+operation = Table(
+    "operation",
+    metadata,
+    Column("platform", Text, nullable=False),
+    Column("id", Uuid, nullable=False),
+    Column("request_id", Text, nullable=False),
+    Column("fingerprint", LargeBinary, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("serial", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("payer", Text, nullable=False),
+    Column("payee", Text, nullable=False),
+    Column("order_no", Text, nullable=False),
+    Column("amount_fen", BigInteger, nullable=False),
+    Column("fee_fen", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("breach", JSONB),
+    Column("bank_code", Text, nullable=False),
+    Column("bank_message", Text, nullable=False),
+    Column("bank_serial", Text, nullable=False),
+    Column("bank_day", Date),
+    Column("trace_id", Text, nullable=False),
+    Column("plan", JSONB, nullable=False),
+    Column("asks", Integer, nullable=False),
+    Column("not_found", Integer, nullable=False),
+    Column("next_ask_at", DateTime(timezone=True)),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("updated_at", DateTime(timezone=True), nullable=False),
+    PrimaryKeyConstraint("platform", "id", name="operation_pk"),
+    UniqueConstraint("platform", "request_id", name="operation_request_id_once"),
+    UniqueConstraint("platform", "serial", name="operation_serial_once"),
+    CheckConstraint(
+        "state IN ('reserved', 'released', 'unknown', 'accepted', 'done', 'refused')", name="operation_state_known"
+    ),
+    CheckConstraint(
+        "(state IN ('reserved', 'unknown', 'accepted')) = (next_ask_at IS NOT NULL)", name="operation_open_is_asked"
+    ),
+    CheckConstraint("amount_fen >= 0 AND fee_fen >= 0", name="operation_amounts_not_negative"),
+    Index("operation_due", "next_ask_at", "platform", postgresql_where=text("next_ask_at IS NOT NULL")),
+    Index("operation_by_order", "platform", "order_no", postgresql_where=text("order_no <> ''")),
+    Index("operation_by_payer", "platform", "payer", "id"),
+    Index("operation_by_payee", "platform", "payee", "id"),
+)
+
+transaction = Table(
+    "transaction",
+    metadata,
+    Column("platform", Text, nullable=False),
+    Column("operation_id", Uuid, nullable=False),
+    Column("part", Integer, nullable=False),
+    Column("serial", Text, nullable=False),
+    Column("payer", Text, nullable=False),
+    Column("payee", Text, nullable=False),
+    Column("amount_fen", BigInteger, nullable=False),
+    Column("fee_fen", BigInteger, nullable=False),
+    Column("corrects", Integer),
+    Column("reserved_at", DateTime(timezone=True), nullable=False),
+    PrimaryKeyConstraint("platform", "operation_id", "part", name="transaction_pk"),
+    ForeignKeyConstraint(
+        ["platform", "operation_id"], ["operation.platform", "operation.id"], name="transaction_of_operation"
+    ),
+    ForeignKeyConstraint(
+        ["platform", "operation_id", "corrects"],
+        ["transaction.platform", "transaction.operation_id", "transaction.part"],
+        name="transaction_corrects_transaction",
+    ),
+    CheckConstraint("amount_fen >= 0", name="transaction_amount_not_negative"),
+    CheckConstraint("fee_fen BETWEEN 0 AND amount_fen", name="transaction_fee_within_amount"),
+    Index("transaction_by_serial", "platform", "serial", postgresql_where=text("serial <> ''")),
+)
+
+hold = Table(
+    "hold",
+    metadata,
+    Column("platform", Text, nullable=False),
+    Column("operation_id", Uuid, nullable=False),
+    Column("part", Integer, nullable=False),
+    Column("account", Text, nullable=False),
+    Column("amount_fen", BigInteger, nullable=False),
+    PrimaryKeyConstraint("platform", "operation_id", "part", "account", name="hold_pk"),
+    ForeignKeyConstraint(
+        ["platform", "operation_id", "part"],
+        ["transaction.platform", "transaction.operation_id", "transaction.part"],
+        name="hold_of_transaction",
+    ),
+    ForeignKeyConstraint(["platform", "account"], ["account.platform", "account.name"], name="hold_on_account"),
+    CheckConstraint("amount_fen > 0", name="hold_amount_positive"),
+)
+
+resolution = Table(
+    "resolution",
+    metadata,
+    Column("platform", Text, nullable=False),
+    Column("operation_id", Uuid, nullable=False),
+    Column("part", Integer, nullable=False),
+    Column("verdict", Text, nullable=False),
+    Column("bank_day", Date, nullable=False),
+    Column("at", DateTime(timezone=True), nullable=False),
+    # The primary key is the rule that a pending transaction ends once.
+    PrimaryKeyConstraint("platform", "operation_id", "part", name="resolution_once"),
+    ForeignKeyConstraint(
+        ["platform", "operation_id", "part"],
+        ["transaction.platform", "transaction.operation_id", "transaction.part"],
+        name="resolution_of_transaction",
+    ),
+    CheckConstraint("verdict IN ('posted', 'voided')", name="resolution_verdict_known"),
+)
+
+leg = Table(
+    "leg",
+    metadata,
+    Column("platform", Text, nullable=False),
+    Column("operation_id", Uuid, nullable=False),
+    Column("part", Integer, nullable=False),
+    Column("leg", SmallInteger, nullable=False),
+    Column("debit", Text, nullable=False),
+    Column("credit", Text, nullable=False),
+    Column("amount_fen", BigInteger, nullable=False),
+    PrimaryKeyConstraint("platform", "operation_id", "part", "leg", name="leg_pk"),
+    ForeignKeyConstraint(
+        ["platform", "operation_id", "part"],
+        ["resolution.platform", "resolution.operation_id", "resolution.part"],
+        name="leg_of_resolution",
+    ),
+    ForeignKeyConstraint(["platform", "debit"], ["account.platform", "account.name"], name="leg_debits_account"),
+    ForeignKeyConstraint(["platform", "credit"], ["account.platform", "account.name"], name="leg_credits_account"),
+    CheckConstraint("amount_fen > 0", name="leg_amount_positive"),
+    CheckConstraint("debit <> credit", name="leg_moves_between_accounts"),
+)
+
+event = Table(
+    "event",
+    metadata,
+    Column("platform", Text, nullable=False),
+    Column("seq", BigInteger, Identity(always=True), nullable=False),
+    Column("operation_id", Uuid, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("bank_code", Text, nullable=False),
+    Column("bank_message", Text, nullable=False),
+    Column("evidence", LargeBinary, nullable=False),
+    Column("at", DateTime(timezone=True), nullable=False),
+    PrimaryKeyConstraint("platform", "seq", name="event_pk"),
+    ForeignKeyConstraint(
+        ["platform", "operation_id"], ["operation.platform", "operation.id"], name="event_of_operation"
+    ),
+    Index("event_by_operation", "platform", "operation_id", "seq"),
+)
+
+JOURNAL = (transaction, hold, resolution, leg, event)
+"""The tables that are only ever added to."""

@@ -1,0 +1,180 @@
+"""The writer's SQL: set-based, each statement once for a whole batch.
+
+Reads take named parameters (platform, requests, ids, names, drawn); writes take the platform and one array a column.
+"""
+
+from __future__ import annotations
+
+from typing import LiteralString
+
+LOCK: LiteralString = "SELECT pg_advisory_xact_lock(hashtextextended(%(platform)s, 0))"
+"""One batch at a time on a platform, whichever process it comes from."""
+
+HEAD: LiteralString = """
+SELECT now(), (SELECT cleared_through FROM platform WHERE platform = %(platform)s)
+"""
+
+OPERATIONS: LiteralString = """
+SELECT * FROM operation WHERE platform = %(platform)s AND request_id = ANY(%(requests)s::text[])
+UNION ALL
+SELECT * FROM operation WHERE platform = %(platform)s AND id = ANY(%(ids)s::uuid[])
+"""
+
+TOUCHED_OPERATIONS: LiteralString = """
+    SELECT id FROM operation WHERE platform = %(platform)s AND request_id = ANY(%(requests)s::text[])
+    UNION ALL
+    SELECT unnest(%(ids)s::uuid[])
+"""
+
+PARTS: LiteralString = (
+    """
+SELECT t.operation_id, t.part, t.serial, t.payer, t.payee, t.amount_fen, t.fee_fen, t.corrects, r.verdict, r.bank_day
+FROM transaction t
+LEFT JOIN resolution r USING (platform, operation_id, part)
+WHERE t.platform = %(platform)s AND t.operation_id IN ("""
+    + TOUCHED_OPERATIONS
+    + """)
+ORDER BY t.operation_id, t.part
+"""
+)
+
+HOLDS: LiteralString = """
+SELECT h.operation_id, h.part, a.kind, a.owner, a.ref, h.amount_fen
+FROM hold h
+JOIN account a ON a.platform = h.platform AND a.name = h.account
+WHERE h.platform = %(platform)s AND h.operation_id = ANY(%(ids)s::uuid[])
+ORDER BY h.operation_id, h.part, h.account
+"""
+
+ACCOUNTS: LiteralString = """
+SELECT kind, owner, ref, balance_fen, held_fen
+FROM account
+WHERE platform = %(platform)s
+  AND name IN (
+    SELECT unnest(%(names)s::text[])
+    UNION
+    SELECT account FROM hold WHERE platform = %(platform)s AND operation_id = ANY(%(ids)s::uuid[])
+  )
+UNION
+SELECT kind, owner, ref, balance_fen, held_fen
+FROM account
+WHERE platform = %(platform)s
+  AND owner = ANY(%(drawn)s::text[])
+  AND (kind = 'withdrawable' OR kind = 'waiting' AND balance_fen > 0)
+"""
+"""The accounts a batch may debit: those it names, those its pending parts hold, and the pockets it may draw on."""
+
+ACCOUNT_COLUMNS: LiteralString = (
+    "unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::bigint[], %s::bigint[], %s::bigint[])"
+    " AS v (name, kind, owner, ref, floor_fen, balance_fen, held_fen)"
+)
+
+UPDATE_ACCOUNTS: LiteralString = (
+    """
+WITH batch AS (SELECT %s::text AS platform)
+UPDATE account a
+SET balance_fen = v.balance_fen, held_fen = v.held_fen
+FROM batch, """
+    + ACCOUNT_COLUMNS
+    + """
+WHERE a.platform = batch.platform AND a.name = v.name
+"""
+)
+
+UPSERT_ACCOUNTS: LiteralString = (
+    """
+WITH batch AS (SELECT %s::text AS platform)
+INSERT INTO account (platform, name, kind, owner, ref, floor_fen, balance_fen, held_fen)
+SELECT batch.platform, v.* FROM batch, """
+    + ACCOUNT_COLUMNS
+    + """
+ON CONFLICT ON CONSTRAINT account_pk DO UPDATE
+SET balance_fen = account.balance_fen + excluded.balance_fen, held_fen = account.held_fen + excluded.held_fen
+"""
+)
+"""New accounts, and the summed change of those without a floor, which are not read before."""
+
+OPERATION_COLUMNS: LiteralString = (
+    "unnest(%s::uuid[], %s::text[], %s::bytea[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],"
+    " %s::text[], %s::bigint[], %s::bigint[],"
+    " %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::date[],"
+    " %s::text[], %s::text[], %s::int[], %s::int[], %s::interval[])"
+    " AS v (id, request_id, fingerprint, kind, serial, state, payer, payee, order_no, amount_fen, fee_fen, reason,"
+    " message, breach, bank_code, bank_message, bank_serial, bank_day, trace_id, plan, asks, not_found, next_ask_in)"
+)
+
+INSERT_OPERATIONS: LiteralString = (
+    """
+WITH batch AS (SELECT %s::text AS platform)
+INSERT INTO operation (
+  platform, id, request_id, fingerprint, kind, serial, state, payer, payee, order_no, amount_fen, fee_fen, reason,
+  message, breach, bank_code, bank_message, bank_serial, bank_day, trace_id, plan, asks, not_found, next_ask_at,
+  created_at, updated_at
+)
+SELECT
+  batch.platform, v.id, v.request_id, v.fingerprint, v.kind, v.serial, v.state, v.payer, v.payee, v.order_no,
+  v.amount_fen, v.fee_fen, v.reason, v.message, v.breach::jsonb, v.bank_code, v.bank_message, v.bank_serial, v.bank_day,
+  v.trace_id, v.plan::jsonb, v.asks, v.not_found, now() + v.next_ask_in, now(), now()
+FROM batch, """
+    + OPERATION_COLUMNS
+)
+
+UPDATE_OPERATIONS: LiteralString = (
+    """
+WITH batch AS (SELECT %s::text AS platform)
+UPDATE operation o
+SET
+  serial = v.serial, plan = v.plan::jsonb, trace_id = v.trace_id, state = v.state, reason = v.reason,
+  message = v.message, breach = v.breach::jsonb, bank_code = v.bank_code, bank_message = v.bank_message,
+  bank_serial = v.bank_serial, bank_day = v.bank_day, asks = v.asks, not_found = v.not_found,
+  next_ask_at = now() + v.next_ask_in, updated_at = now()
+FROM batch, """
+    + OPERATION_COLUMNS
+    + """
+WHERE o.platform = batch.platform AND o.id = v.id
+"""
+)
+
+INSERT_TRANSACTIONS: LiteralString = """
+INSERT INTO transaction (
+  platform, operation_id, part, serial, payer, payee, amount_fen, fee_fen, corrects, reserved_at
+)
+SELECT %s, v.*, now()
+FROM unnest(
+  %s::uuid[], %s::int[], %s::text[], %s::text[], %s::text[], %s::bigint[], %s::bigint[], %s::int[]
+) AS v
+"""
+
+INSERT_HOLDS: LiteralString = """
+INSERT INTO hold (platform, operation_id, part, account, amount_fen)
+SELECT %s, v.* FROM unnest(%s::uuid[], %s::int[], %s::text[], %s::bigint[]) AS v
+"""
+
+INSERT_RESOLUTIONS: LiteralString = """
+INSERT INTO resolution (platform, operation_id, part, verdict, bank_day, at)
+SELECT %s, v.*, now() FROM unnest(%s::uuid[], %s::int[], %s::text[], %s::date[]) AS v
+"""
+
+INSERT_LEGS: LiteralString = """
+INSERT INTO leg (platform, operation_id, part, leg, debit, credit, amount_fen)
+SELECT %s, v.*
+FROM unnest(%s::uuid[], %s::int[], %s::smallint[], %s::text[], %s::text[], %s::bigint[]) AS v
+"""
+
+INSERT_EVENTS: LiteralString = """
+INSERT INTO event (platform, operation_id, state, reason, bank_code, bank_message, evidence, at)
+SELECT %s, v.*, now()
+FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[], %s::bytea[]) AS v
+"""
+
+UPSERT_MEMBER: LiteralString = """
+INSERT INTO member (platform, member_id, sub_account, property, opened_at, closed_at)
+VALUES (%s, %s, %s, %s, now(), CASE WHEN %s THEN NULL ELSE now() END)
+ON CONFLICT ON CONSTRAINT member_pk DO UPDATE
+SET sub_account = excluded.sub_account, property = excluded.property, closed_at = excluded.closed_at
+"""
+
+UPSERT_PLATFORM: LiteralString = """
+INSERT INTO platform (platform, cleared_through) VALUES (%s, %s)
+ON CONFLICT (platform) DO UPDATE SET cleared_through = excluded.cleared_through
+"""

@@ -1,0 +1,151 @@
+"""What all tests share: one PostgreSQL for the whole run, and a fresh database for each test.
+
+The server is started by the process that lives longest: pytest itself, or with xdist the one that
+hands out the tests, which tells its workers where it is. It dies with that process. The template is
+migrated once, by whichever worker needs it first; a test's database is a copy of it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+from psycopg import sql
+
+if TYPE_CHECKING:
+    from xdist.workermanage import WorkerController
+
+    from ledger.embedded import EmbeddedPostgres
+
+TEMPLATE = "jzb_template"
+SERVER: pytest.StashKey[EmbeddedPostgres] = pytest.StashKey()
+FAILURE = pytest.StashKey[Exception]()
+
+# Only speed is bought here: what a test kills is a server process, never the machine.
+QUICK = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "autovacuum": "off",
+    "max_wal_size": "2GB",
+    "checkpoint_timeout": "1h",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresServer:
+    """The run's PostgreSQL: makes and drops databases. ``folder`` is shared by all workers."""
+
+    dsn: str
+    folder: Path
+
+    def dsn_of(self, database: str) -> str:
+        return self.dsn.rsplit("/", 1)[0] + "/" + database
+
+    def create(self, database: str, template: str = "template1") -> str:
+        """A new database, as a copy of ``template``; returns its DSN."""
+        self._execute("CREATE DATABASE {} TEMPLATE {}", database, template)
+        return self.dsn_of(database)
+
+    def drop(self, database: str) -> None:
+        self._execute("DROP DATABASE IF EXISTS {} WITH (FORCE)", database)
+
+    def _execute(self, statement: str, *names: str) -> None:
+        with psycopg.connect(self.dsn, autocommit=True, connect_timeout=10) as connection:
+            connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
+
+
+def _start(config: pytest.Config) -> None:
+    """Start the run's server once. A failure is kept for the tests that need a database."""
+    if SERVER in config.stash or FAILURE in config.stash:
+        return
+    folder = Path(tempfile.mkdtemp(prefix="jzb-test-"))
+    try:
+        # Not at the top: tests that need no database run even where the ledger is broken.
+        from ledger.embedded import EmbeddedPostgres
+
+        server = EmbeddedPostgres(folder, settings=QUICK)
+        server.start()
+    except Exception as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        config.stash[FAILURE] = error
+    else:
+        config.stash[SERVER] = server
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: WorkerController) -> None:
+    """Tell a worker of xdist where the server is, or why there is none."""
+    _start(node.config)
+    if SERVER in node.config.stash:
+        server = node.config.stash[SERVER]
+        node.workerinput["postgres"] = (server.dsn, str(server.data_dir))
+    else:
+        node.workerinput["postgres"] = repr(node.config.stash[FAILURE])
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if SERVER in config.stash:
+        server = config.stash[SERVER]
+        server.stop()
+        shutil.rmtree(server.data_dir, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres(pytestconfig: pytest.Config) -> PostgresServer:
+    """The run's PostgreSQL server."""
+    if hasattr(pytestconfig, "workerinput"):
+        place = pytestconfig.workerinput["postgres"]
+        if isinstance(place, str):
+            pytest.fail(f"no PostgreSQL for the tests: {place}")
+        return PostgresServer(place[0], Path(place[1]))
+    _start(pytestconfig)
+    if FAILURE in pytestconfig.stash:
+        raise pytestconfig.stash[FAILURE]
+    server = pytestconfig.stash[SERVER]
+    return PostgresServer(server.dsn, server.data_dir)
+
+
+@pytest.fixture(scope="session")
+def migrated_template(postgres: PostgresServer) -> str:
+    """The name of a database with the current schema and nothing in it. Connect to copies only."""
+    from ledger import migrate
+
+    done = postgres.folder / "template.done"
+    with (postgres.folder / "template.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            postgres.drop(TEMPLATE)
+            migrate(postgres.create(TEMPLATE))
+            done.touch()
+    return TEMPLATE
+
+
+_numbers = itertools.count(1)
+
+
+def _database(postgres: PostgresServer, template: str) -> Iterator[str]:
+    name = f"test_{os.getpid()}_{next(_numbers)}"
+    yield postgres.create(name, template)
+    postgres.drop(name)
+
+
+@pytest.fixture
+def database(postgres: PostgresServer, migrated_template: str) -> Iterator[str]:
+    """The DSN of a fresh database with the current schema; it is dropped after the test."""
+    yield from _database(postgres, migrated_template)
+
+
+@pytest.fixture
+def empty_database(postgres: PostgresServer) -> Iterator[str]:
+    """The DSN of a fresh database with nothing in it, for tests of the migrations themselves."""
+    yield from _database(postgres, "template1")
