@@ -1,0 +1,256 @@
+"""The bank's nightly clearing in the mirror (quick start: 6108), and the opening balances of the platform's own
+accounts.
+
+Both are things that the bank does on its own; they enter by the same ledger door as single-step transactions. When
+the bank says that a day is cleared, the channels' debt of that day is paid into the pooled account, new money of
+that day is withdrawable at once, and what waits already is moved over pocket by pocket, each move a step of its
+own, so that payments go on between them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import date
+from uuid import UUID
+
+import structlog
+import uuid_utils
+
+from bankclient import BankClient, ClearingResult, ClearingResultRow, SubAccountBalances, SubAccountBalancesRow, yuan
+from bankclient import Outcome as AnswerOutcome
+from ledger import (
+    Account,
+    Change,
+    Draft,
+    FloorBroken,
+    Leg,
+    NewOperation,
+    Numbers,
+    Outcome,
+    Reads,
+    State,
+    Step,
+    Writer,
+)
+from ledger.accounts import LIMITS, OWN_FUNDS, POOLED, in_transit, order, withdrawable
+from service import problems, telemetry
+from service.bankday import bank_today
+from service.plans.plan import Serials, Stored, SweepAsk
+from service.settings import Settings
+
+log = structlog.get_logger("jzb.clearing")
+
+CLEARED = "0"
+SWEEP_BATCH = 256
+ADOPTION = "adoption:own-funds"
+
+
+@dataclass(frozen=True, slots=True)
+class BankDayStatus:
+    """What 6108 says of a day: its money in fen and how far the bank is."""
+
+    bank_day: date
+    total_fen: int
+    status: str
+    message: str = ""
+
+    @property
+    def is_cleared(self) -> bool:
+        """Whether the bank has cleared the day."""
+        return self.status == CLEARED
+
+
+class Sweeper:
+    """Moves waiting money of cleared days to withdrawable."""
+
+    def __init__(self, writer: Writer, reads: Reads) -> None:
+        self._writer = writer
+        self._reads = reads
+
+    async def sweep(self, operation_id: UUID, bank_day: date) -> Outcome:
+        """Move every waiting pocket up to ``bank_day``, then finish the clearing operation. Safe to run again."""
+        while pockets := await self._reads.waiting_pockets(bank_day, SWEEP_BATCH):
+            await self._move(operation_id, bank_day, pockets)
+        return await self._writer.submit(
+            Step(operation=operation_id, change=Change(state=State.DONE), bank_day=bank_day)
+        )
+
+    async def _move(self, operation_id: UUID, bank_day: date, pockets: Sequence[tuple[Account, int]]) -> None:
+        step = Step(
+            operation=operation_id,
+            change=Change(state=State.ACCEPTED, next_ask_in_s=60.0),
+            bank_day=bank_day,
+            enter=tuple(
+                Draft((Leg(pocket, withdrawable(pocket.owner), left_fen),), amount_fen=left_fen)
+                for pocket, left_fen in pockets
+            ),
+        )
+        try:
+            await self._writer.submit(step)
+        except FloorBroken:
+            # A payment took of a pocket since it was read: the others go on, that one is read again.
+            if len(pockets) > 1:
+                half = len(pockets) // 2
+                await self._move(operation_id, bank_day, pockets[:half])
+                await self._move(operation_id, bank_day, pockets[half:])
+
+
+class Clearing:
+    """Asks for the clearing of days and enters it. One instance a process; any process may do any day, once."""
+
+    def __init__(
+        self,
+        writer: Writer,
+        reads: Reads,
+        bank: BankClient,
+        numbers: Numbers,
+        sweeper: Sweeper,
+        settings: Settings,
+    ) -> None:
+        self._writer = writer
+        self._reads = reads
+        self._bank = bank
+        self._numbers = numbers
+        self._sweeper = sweeper
+        self._settings = settings
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Clearing]:
+        """Ask for past days in the background, when the settings say so."""
+        poll_s = self._settings.clearing.poll_s
+        async with asyncio.TaskGroup() as tasks:
+            loop = tasks.create_task(self._run(poll_s), name="clearing")
+            try:
+                yield self
+            finally:
+                loop.cancel()
+
+    async def _run(self, poll_s: float | None) -> None:
+        while True:
+            pause_s = poll_s
+            try:
+                if not await self.adopt():
+                    pause_s = 5.0
+                elif poll_s is not None:
+                    await self.clear_past_days()
+            except Exception:
+                log.exception("the clearing could not be asked for; it will be asked again")
+                pause_s = pause_s or 5.0
+            if pause_s is None:
+                return
+            await asyncio.sleep(pause_s)
+
+    async def clear_past_days(self) -> None:
+        """Clear every day before today that has waiting money, in order, as far as the bank has got."""
+        today = bank_today()
+        for day in await self._reads.waiting_days():
+            if day.bank_day >= today:
+                break
+            status = await self.status(day.bank_day)
+            if status is None or not status.is_cleared:
+                break
+            await self.enter(f"clearing:{day.bank_day}", hashlib.sha256(str(day.bank_day).encode()).digest(), status)
+
+    async def status(self, bank_day: date) -> BankDayStatus | None:
+        """What the bank says of one day; None when it has no record of it. Raises `Problem` when it does not answer."""
+        answer = await self._bank.call(
+            ClearingResult(FunctionFlag="2", StartDate=bank_day, EndDate=bank_day, PageNum=1)
+        )
+        if answer.reply is None:
+            if answer.outcome is AnswerOutcome.REFUSED and answer.code == "ERR020":
+                return None
+            raise problems.bank_unavailable(answer.detail)
+        for row in answer.reply.TranItemArray:
+            if _day_of(row) == bank_day:
+                return BankDayStatus(bank_day, row.TotalAmt, row.ClearingStatus, row.ClearingReturnMsg or "")
+        return None
+
+    async def enter(self, request_id: str, digest: bytes, status: BankDayStatus) -> Outcome:
+        """Enter a cleared day once, then move what waits. Raises `Problem` when it was entered under another id."""
+        day = status.bank_day
+        legs = [Leg(order(f"clearing:{day}"), LIMITS, 1)]
+        if status.total_fen:
+            legs.append(Leg(POOLED, in_transit(day), status.total_fen))
+        numbers = [await self._numbers.take()]
+        new = NewOperation(
+            id=UUID(bytes=uuid_utils.uuid7().bytes),
+            request_id=request_id,
+            fingerprint=digest,
+            kind="CLEARING",
+            serial=Serials.make(self._settings.bank.uid, bank_today(), numbers).own,
+            plan=Stored((), (), (), SweepAsk(day)).to_json(),
+            amount_fen=status.total_fen,
+            trace_id=telemetry.trace_id(),
+        )
+        step = Step(
+            operation=new,
+            change=Change(state=State.ACCEPTED, next_ask_in_s=60.0),
+            bank_day=day,
+            enter=(Draft(tuple(legs), amount_fen=status.total_fen),),
+            cleared_through=day,
+        )
+        try:
+            outcome = await self._writer.submit(step)
+        except FloorBroken as refusal:
+            raise problems.floor_broken(refusal.breach, refusal.operation) from None
+        if not outcome.did:
+            return outcome
+        log.info("bank day cleared", bank_day=str(day), total=yuan(status.total_fen))
+        swept = await self._sweeper.sweep(outcome.operation.id, day)
+        return replace(swept, did=True)
+
+    async def adopt(self) -> bool:
+        """Take over the opening balance of the platform's own funds, once (6010 flag 3); False when the bank is
+        away.
+        """
+        if await self._reads.operation(request_id=ADOPTION) is not None:
+            return True
+        rows = await self.functional_accounts()
+        if rows is None:
+            return False
+        amount_fen = sum(
+            row.AcctAvailBal for row in rows if row.SubAcctProperty == self._settings.rules.own_funds_property
+        )
+        new = NewOperation(
+            id=UUID(bytes=uuid_utils.uuid7().bytes),
+            request_id=ADOPTION,
+            fingerprint=hashlib.sha256(ADOPTION.encode()).digest(),
+            kind="ADOPTION",
+            serial=Serials.make(self._settings.bank.uid, bank_today(), [await self._numbers.take()]).own,
+            plan={},
+            amount_fen=amount_fen,
+        )
+        draft = Draft((Leg(POOLED, OWN_FUNDS, amount_fen),), amount_fen=amount_fen) if amount_fen > 0 else None
+        await self._writer.submit(
+            Step(
+                operation=new,
+                change=Change(state=State.DONE),
+                bank_day=bank_today(),
+                enter=(draft,) if draft else (),
+            )
+        )
+        log.info("opening balance of the platform's own funds taken over", amount=yuan(amount_fen))
+        return True
+
+    async def functional_accounts(self) -> list[SubAccountBalancesRow] | None:
+        """The platform's own accounts at the bank (6010 flag 3), or None when it does not answer."""
+        rows: list[SubAccountBalancesRow] = []
+        for page in range(1, 100):
+            answer = await self._bank.call(SubAccountBalances(QueryFlag="3", PageNum=page))
+            if answer.reply is None:
+                return None
+            rows.extend(answer.reply.AcctArray)
+            if answer.reply.EndFlag == "1" or not answer.reply.AcctArray:
+                break
+        return rows
+
+
+def _day_of(row: ClearingResultRow) -> date | None:
+    try:
+        return date.fromisoformat(row.Date)
+    except ValueError:
+        return None

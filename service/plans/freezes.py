@@ -1,0 +1,137 @@
+"""Plans that set a member's money aside and pay it out: 6007 and 6163 (quick start: 会员资金冻结, 会员资金支付)."""
+
+from __future__ import annotations
+
+from bankclient import Freeze, PayFrozen, PayFrozenRow
+from jzb.v1 import freeze_pb2
+from ledger import Available, Draft, Kind, Leg, Member, OfDay
+from ledger.accounts import FEE, LIMITS, frozen, order
+from service.plans.payments import limits, paid
+from service.plans.plan import Facts, Plan, Serials, StatusAsk
+
+
+def freeze(request: freeze_pb2.FreezeRequest, facts: Facts, serials: Serials) -> Plan:
+    """6007 flag 1: available money goes to the order's frozen pocket. No fee, whatever is sent."""
+    member = facts.members[request.member_id]
+    return Plan(
+        kind="FREEZE",
+        message=Freeze(
+            FunctionFlag="1",
+            SubAcctNo=member.sub_account,
+            TranNetMemberCode=member.member_id,
+            TranAmt=request.amount_fen,
+            TranCommission=0,
+            OrderNo=request.order_no,
+            Remark=request.remark or None,
+        ),
+        drafts=(
+            Draft(
+                (
+                    Leg(order(request.order_no), LIMITS, 1),
+                    Leg(
+                        Available(member.sub_account), frozen(member.sub_account, request.order_no), request.amount_fen
+                    ),
+                ),
+                serial=serials.own,
+                payer=member.member_id,
+                amount_fen=request.amount_fen,
+            ),
+        ),
+        ask=StatusAsk("2"),
+        payer=member.member_id,
+        order_no=request.order_no,
+        amount_fen=request.amount_fen,
+    )
+
+
+def release(request: freeze_pb2.ReleaseRequest, member: Member, serials: Serials) -> Plan:
+    """6007 flag 2: back to the member less the fee (100 with fee 10 brings 90 back)."""
+    return Plan(
+        kind="RELEASE",
+        message=Freeze(
+            FunctionFlag="2",
+            SubAcctNo=member.sub_account,
+            TranNetMemberCode=member.member_id,
+            TranAmt=request.amount_fen,
+            TranCommission=request.fee_fen,
+            OrderNo=request.order_no,
+            Remark=request.remark or None,
+        ),
+        drafts=(
+            Draft(
+                paid(
+                    frozen(member.sub_account, request.order_no),
+                    OfDay(Kind.WAITING, member.sub_account),
+                    request.amount_fen,
+                    request.fee_fen,
+                ),
+                serial=serials.own,
+                payee=member.member_id,
+                amount_fen=request.amount_fen,
+                fee_fen=request.fee_fen,
+            ),
+        ),
+        ask=StatusAsk("2"),
+        payer=member.member_id,
+        order_no=request.order_no,
+        amount_fen=request.amount_fen,
+        fee_fen=request.fee_fen,
+    )
+
+
+def pay_frozen(request: freeze_pb2.PayFrozenRequest, member: Member, facts: Facts, serials: Serials) -> Plan:
+    """6163: frozen money to several members, the fee on top.
+
+    Every row is a payment of its own with its row serial, and so is the fee with the call's serial: that is how
+    6164 source 6 refunds them, one by one.
+    """
+    pocket = frozen(member.sub_account, request.order_no)
+    rows = list(zip(request.payees, serials.rows, strict=True))
+    drafts = [
+        Draft(
+            (
+                Leg(pocket, OfDay(Kind.WAITING, facts.sub_account(payee.member_id)), payee.amount_fen),
+                *limits(serial, payee.amount_fen, 0),
+            ),
+            serial=serial,
+            payer=member.member_id,
+            payee=payee.member_id,
+            amount_fen=payee.amount_fen,
+        )
+        for payee, serial in rows
+    ]
+    if request.fee_fen:
+        drafts.append(
+            Draft(
+                (Leg(pocket, FEE, request.fee_fen), *limits(serials.own, request.fee_fen, 0)),
+                serial=serials.own,
+                payer=member.member_id,
+                amount_fen=request.fee_fen,
+            )
+        )
+    return Plan(
+        kind="PAY_FROZEN",
+        message=PayFrozen(
+            OutSubAcctNo=member.sub_account,
+            OutTranNetMemberCode=member.member_id,
+            Commission=request.fee_fen,
+            OrderNo=request.order_no,
+            InSubAcctNum=len(rows),
+            Remark=request.remark or None,
+            TranItemArray=tuple(
+                PayFrozenRow(
+                    TranSeqNo=serial,
+                    InSubAcctNo=facts.sub_account(payee.member_id),
+                    InTranNetMemberCode=payee.member_id,
+                    TranAmt=payee.amount_fen,
+                )
+                for payee, serial in rows
+            ),
+        ),
+        drafts=tuple(drafts),
+        ask=StatusAsk("2"),
+        payer=member.member_id,
+        order_no=request.order_no,
+        amount_fen=sum(payee.amount_fen for payee in request.payees) + request.fee_fen,
+        fee_fen=request.fee_fen,
+    )

@@ -1,0 +1,168 @@
+"""Plans for payments between members: 6034 with its five flags (quick start: 会员间交易-不验密).
+
+Each payment that may be refunded later opens its limits with it: the amount in `refundable`, the fee in
+`refundable_fee`, under the serial by which the bank knows it. A pre-payment moves money to the order's escrow
+pocket, out of which it is confirmed or cancelled, in parts if need be; the pocket's floor is what stops a second
+confirmation.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from bankclient import MemberPayment
+from jzb.v1 import payment_pb2
+from ledger import Available, Draft, Kind, Leg, Member, OfDay
+from ledger.accounts import FEE, LIMITS, escrow, order, refundable, refundable_fee, withdrawable
+from ledger.rules import Source, Target
+from service.plans.plan import Facts, Plan, Serials, StatusAsk
+
+
+def paid(source: Source, target: Target, amount_fen: int, fee_fen: int) -> tuple[Leg, ...]:
+    """The legs of a gross amount: the net to the payee, the fee to the platform (net + fee = gross)."""
+    legs = []
+    if amount_fen > fee_fen:
+        legs.append(Leg(source, target, amount_fen - fee_fen))
+    if fee_fen:
+        legs.append(Leg(source, FEE, fee_fen))
+    return tuple(legs)
+
+
+def limits(serial: str, amount_fen: int, fee_fen: int) -> tuple[Leg, ...]:
+    """What may be refunded later of a payment, its fee apart."""
+    legs = [Leg(LIMITS, refundable(serial), amount_fen)]
+    if fee_fen:
+        legs.append(Leg(LIMITS, refundable_fee(serial), fee_fen))
+    return tuple(legs)
+
+
+def pay(request: payment_pb2.PayRequest, facts: Facts, serials: Serials) -> Plan:
+    """6034 flag 6 (T+1: from available money) or flag 9 (T+0: from withdrawable money, withdrawable at once)."""
+    payer, payee = facts.members[request.payer_member_id], facts.members[request.payee_member_id]
+    same_day = request.settlement == payment_pb2.SETTLEMENT_T0
+    source: Source = withdrawable(payer.sub_account) if same_day else Available(payer.sub_account)
+    target: Target = withdrawable(payee.sub_account) if same_day else OfDay(Kind.WAITING, payee.sub_account)
+    return _plan(
+        "PAY_T0" if same_day else "PAY_T1",
+        "9" if same_day else "6",
+        payer,
+        payee,
+        request,
+        serials,
+        fee_fen=request.fee_fen,
+        legs=(
+            *paid(source, target, request.amount_fen, request.fee_fen),
+            *limits(serials.own, request.amount_fen, request.fee_fen),
+        ),
+    )
+
+
+def prepay_order(request: payment_pb2.PrepayOrderRequest, facts: Facts, serials: Serials) -> Plan:
+    """6034 flag 1: the payer's available money goes to the order's escrow pocket; the order number is used up."""
+    payer, payee = facts.members[request.payer_member_id], facts.members[request.payee_member_id]
+    return _plan(
+        "PREPAY_ORDER",
+        "1",
+        payer,
+        payee,
+        request,
+        serials,
+        fee_fen=0,
+        legs=(
+            Leg(order(request.order_no), LIMITS, 1),
+            Leg(Available(payer.sub_account), escrow(payer.sub_account, request.order_no), request.amount_fen),
+        ),
+    )
+
+
+def confirm_order(
+    request: payment_pb2.ConfirmOrderRequest, payer: Member, payee: Member, serials: Serials, settled: Kind
+) -> Plan:
+    """6034 flag 2: out of escrow to the payee, who may withdraw as ``settled`` says; refundable from then on."""
+    target: Target = (
+        withdrawable(payee.sub_account) if settled is Kind.WITHDRAWABLE else OfDay(Kind.WAITING, payee.sub_account)
+    )
+    return _plan(
+        "CONFIRM_ORDER",
+        "2",
+        payer,
+        payee,
+        request,
+        serials,
+        fee_fen=request.fee_fen,
+        legs=(
+            *paid(escrow(payer.sub_account, request.order_no), target, request.amount_fen, request.fee_fen),
+            *limits(serials.own, request.amount_fen, request.fee_fen),
+        ),
+    )
+
+
+def cancel_order(request: payment_pb2.CancelOrderRequest, payer: Member, payee: Member, serials: Serials) -> Plan:
+    """6034 flag 3: out of escrow back to the payer, before confirmation; payer and payee keep their places."""
+    return _plan(
+        "CANCEL_ORDER",
+        "3",
+        payer,
+        payee,
+        request,
+        serials,
+        fee_fen=0,
+        legs=(
+            Leg(
+                escrow(payer.sub_account, request.order_no),
+                OfDay(Kind.WAITING, payer.sub_account),
+                request.amount_fen,
+            ),
+        ),
+    )
+
+
+_Order = (
+    payment_pb2.PayRequest
+    | payment_pb2.PrepayOrderRequest
+    | payment_pb2.ConfirmOrderRequest
+    | payment_pb2.CancelOrderRequest
+)
+
+
+def _plan(
+    kind: str,
+    flag: Literal["1", "2", "3", "6", "9"],
+    payer: Member,
+    payee: Member,
+    request: _Order,
+    serials: Serials,
+    *,
+    fee_fen: int,
+    legs: tuple[Leg, ...],
+) -> Plan:
+    return Plan(
+        kind=kind,
+        message=MemberPayment(
+            FunctionFlag=flag,
+            OutSubAcctNo=payer.sub_account,
+            OutMemberCode=payer.member_id,
+            InSubAcctNo=payee.sub_account,
+            InMemberCode=payee.member_id,
+            TranAmt=request.amount_fen,
+            TranFee=fee_fen,
+            OrderNo=request.order_no or None,
+            Remark=request.remark or None,
+        ),
+        drafts=(
+            Draft(
+                legs,
+                serial=serials.own,
+                payer=payer.member_id,
+                payee=payee.member_id,
+                amount_fen=request.amount_fen,
+                fee_fen=fee_fen,
+            ),
+        ),
+        ask=StatusAsk("2"),
+        payer=payer.member_id,
+        payee=payee.member_id,
+        order_no=request.order_no,
+        amount_fen=request.amount_fen,
+        fee_fen=fee_fen,
+    )

@@ -1,0 +1,160 @@
+"""A plan: what one request does to the mirror, what it says to the bank, and what each answer means.
+
+Plans are values made by pure functions from a request, facts that cannot change under them (members, orders, payments)
+and serials. The runner takes any plan; what a later process needs of it is stored with the operation as JSON, free of
+personal data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from enum import Enum
+from typing import Any, Literal
+
+from bankclient import Request, consumer_serial, row_serial
+from ledger import Draft, Member, draft_from_json, draft_to_json
+
+
+@dataclass(frozen=True, slots=True)
+class StatusAsk:
+    """Ask 6110 for the state of a money call. ``flag``: 2 member transactions, 3 withdrawals, 4 top-ups.
+
+    With ``by_part`` each part of the plan is asked for by its own serial (6216, whose rows end one by one); without it
+    the whole call has one state.
+    """
+
+    flag: Literal["2", "3", "4"]
+    by_part: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MemberAsk:
+    """Ask 6092 whether the member has a sub-account: what settles a lost answer of 6000."""
+
+    member_id: str
+    property: str
+    opening: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SweepAsk:
+    """Nothing to ask: the bank has cleared ``bank_day``, and waiting money up to it is yet to be moved over."""
+
+    bank_day: date
+
+
+Ask = StatusAsk | MemberAsk | SweepAsk
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """One money call.
+
+    ``drafts`` are pending from the reservation and posted when the bank has acted. ``then`` are the drafts that become
+    pending with that and wait for the bank's final word (withdrawals): posted when it is good; when it is bad they are
+    voided and ``undo`` gives the drafts that take ``drafts`` back.
+    """
+
+    kind: str
+    message: Request[Any]
+    drafts: tuple[Draft, ...]
+    ask: Ask
+    then: tuple[Draft, ...] = ()
+    undo: tuple[Draft, ...] = ()
+    payer: str = ""
+    payee: str = ""
+    order_no: str = ""
+    amount_fen: int = 0
+    fee_fen: int = 0
+
+    @property
+    def stored(self) -> Stored:
+        """What is kept of the plan until the operation is final."""
+        return Stored(self.drafts, self.then, self.undo, self.ask)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A plan as the operation keeps it: enough to settle it without the request."""
+
+    drafts: tuple[Draft, ...]
+    then: tuple[Draft, ...]
+    undo: tuple[Draft, ...]
+    ask: Ask
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as JSON."""
+        match self.ask:
+            case StatusAsk(flag, by_part):
+                ask: dict[str, Any] = {"by": "status", "flag": flag, "by_part": by_part}
+            case MemberAsk(member_id, member_property, opening):
+                ask = {"by": "member", "member_id": member_id, "property": member_property, "opening": opening}
+            case SweepAsk(bank_day):
+                ask = {"by": "sweep", "bank_day": bank_day.isoformat()}
+        plan: dict[str, Any] = {"ask": ask, "drafts": [draft_to_json(draft) for draft in self.drafts]}
+        if self.then:
+            plan["then"] = [draft_to_json(draft) for draft in self.then]
+            plan["undo"] = [draft_to_json(draft) for draft in self.undo]
+        return plan
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Stored:
+        """The plan that `to_json` wrote."""
+        return cls(
+            tuple(draft_from_json(draft) for draft in value["drafts"]),
+            tuple(draft_from_json(draft) for draft in value.get("then", ())),
+            tuple(draft_from_json(draft) for draft in value.get("undo", ())),
+            _ask_from_json(value["ask"]),
+        )
+
+
+def _ask_from_json(value: dict[str, Any]) -> Ask:
+    match value["by"]:
+        case "status":
+            return StatusAsk(value["flag"], value["by_part"])
+        case "member":
+            return MemberAsk(value["member_id"], value["property"], value["opening"])
+        case "sweep":
+            return SweepAsk(date.fromisoformat(value["bank_day"]))
+        case other:
+            raise ValueError(f"no plan asks by {other}")
+
+
+class Word(Enum):
+    """What the bank says of a call when it is asked."""
+
+    DONE = "done"
+    REFUSED = "refused"
+    ACCEPTED = "accepted"
+    """Taken, not final."""
+    NOT_FOUND = "not found"
+    """No such record: several times, far enough apart, it means that nothing happened."""
+    SILENT = "silent"
+    """The question itself failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Serials:
+    """The numbers of one call: its CnsmrSeqNo, and as many row serials as it has rows. None is ever used twice."""
+
+    own: str
+    rows: tuple[str, ...] = ()
+
+    @classmethod
+    def make(cls, uid: str, day: date, numbers: Sequence[int]) -> Serials:
+        """Serials of ``day`` from numbers nobody has had: the first is the call's, the others its rows'."""
+        first, *others = numbers
+        return cls(consumer_serial(uid, day, first % 10**10), tuple(row_serial(day, number) for number in others))
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """The members that a plan names, by code, each open and fit for its place."""
+
+    members: dict[str, Member]
+
+    def sub_account(self, member_id: str) -> str:
+        """A member's sub-account number at the bank."""
+        return self.members[member_id].sub_account

@@ -1,0 +1,216 @@
+"""Every error a caller can get: a status code, a stable reason, the amounts, and what happened to the money.
+
+A `Problem` is raised wherever the reason is known; the interceptor turns it into google.rpc.Status details once.
+The one table from a broken floor to a reason is here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+
+from bankclient import yuan
+from jzb.v1 import core_pb2
+from jzb.v1.error_reason_pb2 import ErrorReason
+from ledger import Breach, Operation, Part, State
+
+NO_EFFECT = core_pb2.OUTCOME_NO_EFFECT
+UNKNOWN = core_pb2.OUTCOME_UNKNOWN
+DONE = core_pb2.OUTCOME_DONE
+
+
+@dataclass(eq=False)
+class Problem(Exception):
+    """One error as the caller sees it.
+
+    ``reason`` is a name of ErrorReason without its prefix. ``amounts`` are fen. ``violations`` name request fields.
+    """
+
+    code: grpc.StatusCode
+    reason: str
+    message: str
+    outcome: core_pb2.Outcome.ValueType = NO_EFFECT
+    next_step: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    amounts: Mapping[str, int] = field(default_factory=dict)
+    violations: Sequence[tuple[str, str]] = ()
+    operation: Operation | None = None
+    parts: Sequence[Part] = ()
+    retry_after_s: float | None = None
+
+    def __post_init__(self) -> None:
+        ErrorReason.Value(f"ERROR_REASON_{self.reason}")
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.message}"
+
+
+def invalid(field_name: str, message: str, reason: str = "REQUEST_INVALID") -> Problem:
+    """A field that cannot be right whatever the state of the books."""
+    return Problem(
+        grpc.StatusCode.INVALID_ARGUMENT,
+        reason,
+        f"{field_name}: {message}",
+        next_step="correct the request; the request id is not used up",
+        metadata={"field": field_name},
+        violations=((field_name, message),),
+    )
+
+
+def not_found(reason: str, what: str, value: str) -> Problem:
+    """A member, order, payment or operation that this platform does not have."""
+    return Problem(
+        grpc.StatusCode.NOT_FOUND,
+        reason,
+        f"there is no {what} {value} on this platform",
+        next_step=f"check the {what}; the request id is not used up",
+        metadata={what.replace(" ", "_"): value},
+    )
+
+
+def precondition(reason: str, message: str, next_step: str, **metadata: str) -> Problem:
+    """The books or the rules do not allow it; nothing was sent."""
+    return Problem(grpc.StatusCode.FAILED_PRECONDITION, reason, message, next_step=next_step, metadata=metadata)
+
+
+@dataclass(frozen=True, slots=True)
+class _FloorReason:
+    reason: str
+    what: str
+    next_step: str
+
+
+FLOOR_REASONS: dict[str, _FloorReason] = {
+    "available": _FloorReason(
+        "INSUFFICIENT_FUNDS", "available money of the payer", "top the payer up, or wait until what is held is released"
+    ),
+    "withdrawable": _FloorReason(
+        "WITHDRAWABLE_INSUFFICIENT",
+        "withdrawable money",
+        "wait for the clearing of the day, or pay T+1 from available money",
+    ),
+    "frozen": _FloorReason("ORDER_INSUFFICIENT", "frozen money of the order", "ask GetFreeze for what is left"),
+    "escrow": _FloorReason("ORDER_INSUFFICIENT", "money in escrow for the order", "ask GetOrder for what is left"),
+    "refundable": _FloorReason(
+        "REFUND_EXCEEDS_PAYMENT", "refundable amount of the payment", "ask GetRefundable; pending refunds count"
+    ),
+    "refundable-fee": _FloorReason(
+        "FEE_REFUND_EXCEEDS_FEE", "refundable fee of the payment", "ask GetRefundable; pending refunds count"
+    ),
+    "own-funds": _FloorReason(
+        "ADVANCE_INSUFFICIENT", "money in the refund advance account", "pay into the platform's own funds at the bank"
+    ),
+    "order": _FloorReason("ORDER_EXISTS", "use of the order number", "choose another order number"),
+}
+"""What a caller is told when a floor holds, by the pocket of the breach."""
+
+
+def floor_broken(breach: Breach, operation: Operation | None, parts: Sequence[Part] = ()) -> Problem:
+    """A rule about money: nothing was sent, nothing is held."""
+    told = FLOOR_REASONS[breach.pocket]
+    if breach.pocket == "order":
+        message = f"order number {breach.ref} is used already"
+    else:
+        message = f"{yuan(breach.needed_fen)} needed, {yuan(breach.left_fen)} left: {told.what}"
+    return Problem(
+        grpc.StatusCode.FAILED_PRECONDITION,
+        told.reason,
+        message,
+        next_step=f"{told.next_step}; use a new request id",
+        metadata={name: value for name, value in (("sub_account", breach.owner), ("ref", breach.ref)) if value},
+        amounts={"needed": breach.needed_fen, "left": breach.left_fen},
+        operation=operation,
+        parts=parts,
+    )
+
+
+def of_operation(operation: Operation, parts: Sequence[Part]) -> Problem | None:
+    """The error that an operation's state is to its caller, the first time and every time; None when it is none."""
+    known: dict[str, Any] = {"operation": operation, "parts": parts}
+    metadata = {"operation_id": str(operation.id), "serial": operation.serial}
+    if operation.breach is not None:
+        return floor_broken(Breach(**operation.breach), operation, parts)
+    if operation.state is State.REFUSED:
+        return Problem(
+            grpc.StatusCode.FAILED_PRECONDITION,
+            "BANK_REFUSED",
+            f"the bank refused: {operation.bank_code} {operation.bank_message}".rstrip(),
+            next_step="nothing moved and nothing is held; correct the cause and use a new request id",
+            metadata={**metadata, "bank_code": operation.bank_code, "bank_message": operation.bank_message},
+            **known,
+        )
+    if operation.state is State.RELEASED:
+        return Problem(
+            grpc.StatusCode.UNAVAILABLE,
+            "BANK_UNAVAILABLE",
+            "the bank could not be reached; nothing was sent, nothing is held",
+            next_step="send the same request again, with the same request id",
+            metadata=metadata,
+            retry_after_s=5.0,
+            **known,
+        )
+    if operation.state in (State.UNKNOWN, State.RESERVED):
+        return Problem(
+            # Never UNAVAILABLE: that is retried by clients on their own (AIP-194).
+            grpc.StatusCode.DEADLINE_EXCEEDED,
+            "BANK_OUTCOME_UNKNOWN",
+            "the bank may have acted; the money stays held until the bank says",
+            outcome=UNKNOWN,
+            next_step="watch or get the operation; the bank is asked until it is final, ResolveOperation asks now",
+            metadata={**metadata, "bank_code": operation.bank_code},
+            **known,
+        )
+    return None
+
+
+def bank_unavailable(detail: str) -> Problem:
+    """Found before anything was reserved."""
+    return Problem(
+        grpc.StatusCode.UNAVAILABLE,
+        "BANK_UNAVAILABLE",
+        f"the bank cannot be reached: {detail}",
+        next_step="nothing was reserved or sent; send the same request again later",
+        retry_after_s=5.0,
+    )
+
+
+def overloaded(detail: str) -> Problem:
+    """Refused before anything was reserved, because too much is under way."""
+    return Problem(
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        "OVERLOADED",
+        detail,
+        next_step="nothing was reserved or sent; send the same request again later",
+        retry_after_s=1.0,
+    )
+
+
+def ledger_unavailable() -> Problem:
+    """PostgreSQL is away. What was under way is found again by its request id."""
+    return Problem(
+        grpc.StatusCode.UNAVAILABLE,
+        "LEDGER_UNAVAILABLE",
+        "the ledger's database cannot be reached",
+        outcome=UNKNOWN,
+        next_step="send the same request again with the same request id: it is acted on at most once",
+        retry_after_s=2.0,
+    )
+
+
+def request_id_reused(operation: Operation, fingerprint: bytes) -> Problem:
+    """The same request id with other content."""
+    return Problem(
+        grpc.StatusCode.ALREADY_EXISTS,
+        "REQUEST_ID_REUSED",
+        f"request id {operation.request_id} was used before with other content",
+        next_step="use a new request id for a new request",
+        metadata={
+            "request_id": operation.request_id,
+            "operation_id": str(operation.id),
+            "first_fingerprint": operation.fingerprint.hex(),
+            "this_fingerprint": fingerprint.hex(),
+        },
+    )

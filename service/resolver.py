@@ -1,0 +1,196 @@
+"""Asks the bank about every operation that is not final, until it is (quick start: 6110).
+
+Takes unknown outcomes, acceptances, and reservations whose process died, from the table of operations itself: that
+table is the queue, a lease on its row keeps two processes from asking about the same one, and the journal's
+terminal key would stop them if they did. Nothing expires on a timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import date, datetime
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from bankclient import Answer, BankClient, FindSubAccount, TransactionStatus, TransactionStatusReply, booking_date
+from bankclient import Outcome as AnswerOutcome
+from ledger import InDoubt, Member, Operation, PartState, Reads, State, Writer
+from service import telemetry
+from service.bankday import bank_today
+from service.clearing import Sweeper
+from service.plans.plan import MemberAsk, StatusAsk, Stored, SweepAsk, Word
+from service.runner import Settled
+from service.settings import Settings
+from service.settlement import Told, settle
+
+log = structlog.get_logger("jzb.resolver")
+
+NO_RECORD = "ERR020"
+NO_MEMBER = frozenset({NO_RECORD, "ERR031", "ERR254"})
+"""How the bank says that a member code has no sub-account (transport.md 3.5)."""
+
+STATUS_WORDS = {"0": Word.DONE, "1": Word.REFUSED, "2": Word.ACCEPTED, "5": Word.ACCEPTED, "6": Word.ACCEPTED}
+"""TranStatus of 6110: 0 and 1 are final, 2, 5 and 6 ask on (quick start: 6110)."""
+
+
+class Resolver:
+    """One instance a process; any number of processes."""
+
+    def __init__(self, writer: Writer, reads: Reads, bank: BankClient, sweeper: Sweeper, settings: Settings) -> None:
+        self._writer = writer
+        self._reads = reads
+        self._bank = bank
+        self._sweeper = sweeper
+        self._settings = settings
+        self._lease_s = 3 * (settings.bank.timeout_s + settings.bank.connect_timeout_s)
+        self.in_doubt: InDoubt | None = None
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Resolver]:
+        """Resolve in the background for the life of the block."""
+        async with asyncio.TaskGroup() as tasks:
+            loop = tasks.create_task(self._run(), name="resolver")
+            try:
+                yield self
+            finally:
+                loop.cancel()
+
+    async def _run(self) -> None:
+        settings = self._settings.resolver
+        while True:
+            try:
+                due = await self._reads.lease_due(settings.concurrency, self._lease_s)
+                await asyncio.gather(*(self._resolve_safely(operation) for operation in due))
+                self.in_doubt = await self._reads.in_doubt()
+                if len(due) == settings.concurrency:
+                    continue
+            except Exception:
+                log.exception("the resolver could not look for due operations; it goes on")
+            await asyncio.sleep(settings.poll_s)
+
+    async def resolve_now(self, operation_id: UUID) -> None:
+        """Ask about one operation now, if nobody is asking at this moment. Does nothing for a final one."""
+        for operation in await self._reads.lease_due(1, self._lease_s, operation_id):
+            await self._resolve_safely(operation, counts=False)
+
+    async def _resolve_safely(self, operation: Operation, *, counts: bool = True) -> None:
+        try:
+            async with asyncio.timeout(self._lease_s * 0.9):
+                await self.resolve(operation, counts=counts)
+        except Exception:
+            log.exception("will be asked again", operation_id=str(operation.id), serial=operation.serial)
+
+    async def resolve(self, operation: Operation, *, counts: bool = True) -> Settled:
+        """Ask once about a leased operation, and settle what the answer allows."""
+        context = telemetry.context_from(operation.plan.get("trace", {}))
+        with telemetry.tracer.start_as_current_span("resolve", context=context) as span:
+            span.set_attribute("jzb.operation_id", str(operation.id))
+            span.set_attribute("jzb.serial", operation.serial)
+            span.set_attribute("jzb.asks", operation.asks + 1)
+            stored = Stored.from_json(operation.plan)
+            if isinstance(stored.ask, SweepAsk):
+                outcome = await self._sweeper.sweep(operation.id, stored.ask.bank_day)
+                return Settled(outcome.operation, outcome.parts)
+            parts = (await self._reads.parts([operation.id])).get(operation.id, [])
+            pending = [part for part in parts if part.state is PartState.RESERVED]
+            by_part = isinstance(stored.ask, StatusAsk) and stored.ask.by_part
+            serials = [part.serial for part in pending] if by_part else [operation.serial]
+            told = [await self._ask(operation, stored, serial) for serial in serials]
+            step = settle(
+                operation,
+                stored,
+                [part.part for part in pending],
+                told,
+                bank_today(),
+                self._settings.resolver,
+                asked=True,
+                counts=counts,
+            )
+            outcome = await self._writer.submit(step)
+            span.set_attribute("jzb.state", outcome.operation.state.value)
+        if outcome.did and outcome.operation.state is not operation.state:
+            telemetry.outcomes.add(1, {"kind": operation.kind, "state": outcome.operation.state.value})
+            log.info(
+                "resolved",
+                operation_id=str(operation.id),
+                serial=operation.serial,
+                state=outcome.operation.state.value,
+                asks=outcome.operation.asks,
+            )
+        return Settled(outcome.operation, outcome.parts)
+
+    async def _ask(self, operation: Operation, stored: Stored, serial: str) -> Told:
+        began_s = time.perf_counter()
+        match stored.ask:
+            case StatusAsk(flag):
+                question: TransactionStatus | FindSubAccount = TransactionStatus(
+                    FunctionFlag=flag, TranNetSeqNo=serial, TranDate=_asked_day(operation)
+                )
+                answer: Answer[Any] = await self._bank.call(question)
+                told = _status_told(answer, is_accepted=operation.state is State.ACCEPTED)
+            case MemberAsk() as ask:
+                question = FindSubAccount(TranNetMemberCode=ask.member_id)
+                answer = await self._bank.call(question)
+                told = _member_told(answer, ask)
+            case _:
+                raise TypeError(f"{stored.ask} has no question")
+        telemetry.bank_seconds.record(
+            time.perf_counter() - began_s,
+            {"interface": question.code, "outcome": answer.outcome.value, "code": answer.code},
+        )
+        return told
+
+
+def _asked_day(operation: Operation) -> date | None:
+    """6110 wants the day of a call older than three days (notes.md 9.14)."""
+    age = datetime.now(operation.created_at.tzinfo) - operation.created_at
+    return operation.created_at.date() if age.days >= 3 else None
+
+
+def _status_told(answer: Answer[TransactionStatusReply], *, is_accepted: bool) -> Told:
+    reply = answer.reply
+    if reply is None:
+        # Once accepted, a call cannot become unknown to the bank: the question went astray.
+        is_missing = answer.outcome is AnswerOutcome.REFUSED and answer.code == NO_RECORD and not is_accepted
+        word = Word.NOT_FOUND if is_missing else Word.SILENT
+        return Told(word, code=answer.code, message=answer.message, detail=answer.detail, evidence=answer.evidence)
+    bank_serial = reply.OldTranFrontSeqNo or ""
+    bank_day = booking_date(bank_serial) if bank_serial else None
+    if bank_day is None and reply.TranDate:
+        bank_day = date.fromisoformat(reply.TranDate)
+    return Told(
+        STATUS_WORDS.get(reply.TranStatus, Word.SILENT),
+        code=answer.code,
+        message=reply.FailMsg or "",
+        detail=f"6110 says TranStatus {reply.TranStatus}",
+        bank_serial=bank_serial,
+        bank_day=bank_day,
+        evidence=answer.evidence,
+    )
+
+
+def _member_told(answer: Answer[Any], ask: MemberAsk) -> Told:
+    sub_account = getattr(answer.reply, "SubAcctNo", None)
+    if sub_account is not None:
+        # After a lost "open" the member exists: done. After a lost "close" it still does: not done (yet).
+        word = Word.DONE if ask.opening else Word.NOT_FOUND
+    elif answer.outcome is AnswerOutcome.REFUSED and answer.code in NO_MEMBER:
+        word = Word.NOT_FOUND if ask.opening else Word.DONE
+    else:
+        word = Word.SILENT
+    member = None
+    if word is Word.DONE and sub_account is not None:
+        member = Member(member_id=ask.member_id, sub_account=str(sub_account), property=ask.property)
+    return Told(
+        word,
+        code=answer.code,
+        message=answer.message,
+        detail=answer.detail,
+        evidence=answer.evidence,
+        member=member,
+    )

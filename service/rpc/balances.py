@@ -1,0 +1,199 @@
+"""BalanceService: what members have, whether the books are whole, and whether the bank agrees (6010, 6037)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+from bankclient import MemberBalances, SubAccountBalances
+from jzb.v1 import balance_pb2, balance_pb2_grpc
+from ledger import Kind, Member, MemberBalance
+from service import problems, view
+from service.rpc.desk import PAGE_SIZE_MAX, Context, Desk
+
+ACCOUNT_KINDS: dict[Kind, balance_pb2.AccountKind.ValueType] = {
+    Kind.WITHDRAWABLE: balance_pb2.ACCOUNT_KIND_WITHDRAWABLE,
+    Kind.WAITING: balance_pb2.ACCOUNT_KIND_WAITING,
+    Kind.FROZEN: balance_pb2.ACCOUNT_KIND_FROZEN,
+    Kind.ESCROW: balance_pb2.ACCOUNT_KIND_ESCROW,
+    Kind.FEE: balance_pb2.ACCOUNT_KIND_FEE,
+    Kind.SUSPENSE: balance_pb2.ACCOUNT_KIND_SUSPENSE,
+    Kind.OWN_FUNDS: balance_pb2.ACCOUNT_KIND_OWN_FUNDS,
+    Kind.IN_TRANSIT: balance_pb2.ACCOUNT_KIND_IN_TRANSIT,
+    Kind.WITHDRAWING: balance_pb2.ACCOUNT_KIND_WITHDRAWAL_IN_TRANSIT,
+    Kind.INTEREST: balance_pb2.ACCOUNT_KIND_INTEREST,
+    Kind.MARKETING: balance_pb2.ACCOUNT_KIND_MARKETING,
+    Kind.PARKING: balance_pb2.ACCOUNT_KIND_ACQUIRING_PARKING,
+    Kind.POOLED: balance_pb2.ACCOUNT_KIND_POOLED,
+    Kind.REFUNDABLE: balance_pb2.ACCOUNT_KIND_CONTROL,
+    Kind.REFUNDABLE_FEE: balance_pb2.ACCOUNT_KIND_CONTROL,
+    Kind.ORDER: balance_pb2.ACCOUNT_KIND_CONTROL,
+    Kind.LIMITS: balance_pb2.ACCOUNT_KIND_CONTROL,
+}
+
+COMPARED_PROPERTIES = {"3": Kind.FEE, "7": Kind.IN_TRANSIT, "12": Kind.WITHDRAWING}
+"""SubAcctProperty of 6010 flag 3 and the mirror's account behind it; own funds come from the settings."""
+
+
+class Balances(balance_pb2_grpc.BalanceServiceServicer):
+    """See protos/jzb/v1/balance.proto."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    async def GetBalance(
+        self, request: balance_pb2.GetBalanceRequest, context: Context
+    ) -> balance_pb2.GetBalanceResponse:
+        """From the mirror."""
+        (balance,) = await self._balances([request.member_id])
+        return balance_pb2.GetBalanceResponse(balance=balance)
+
+    async def BatchGetBalances(
+        self, request: balance_pb2.BatchGetBalancesRequest, context: Context
+    ) -> balance_pb2.BatchGetBalancesResponse:
+        """From the mirror, in the order asked."""
+        return balance_pb2.BatchGetBalancesResponse(balances=await self._balances(list(request.member_ids)))
+
+    async def GetTrialBalance(
+        self, request: balance_pb2.GetTrialBalanceRequest, context: Context
+    ) -> balance_pb2.GetTrialBalanceResponse:
+        """From the whole journal."""
+        rows = await self._desk.reads.trial_balance()
+        sums: dict[int, balance_pb2.TrialBalanceRow] = {}
+        for row in rows:
+            kind = ACCOUNT_KINDS[row.kind]
+            total = sums.setdefault(kind, balance_pb2.TrialBalanceRow(account_kind=kind))
+            total.debit_fen += row.debits_fen
+            total.credit_fen += row.credits_fen
+            total.balance_fen += row.balance_fen
+        return balance_pb2.GetTrialBalanceResponse(
+            rows=[sums[kind] for kind in sorted(sums)],
+            debit_fen=sum(row.debits_fen for row in rows),
+            credit_fen=sum(row.credits_fen for row in rows),
+            as_of_time=view.timestamp(datetime.now(UTC)),
+        )
+
+    async def CompareWithBank(
+        self, request: balance_pb2.CompareWithBankRequest, context: Context
+    ) -> AsyncIterator[balance_pb2.CompareWithBankResponse]:
+        """The mirror beside the bank's own answers, member by member, then the platform's own accounts."""
+        if request.member_id:
+            yield await self._compare(await self._desk.member(request.member_id))
+            return
+        after = ""
+        while members := await self._desk.reads.members_page(after, PAGE_SIZE_MAX):
+            for member in members:
+                if member.is_open:
+                    yield await self._compare(member)
+            after = members[-1].member_id
+        for comparison in await self._functional():
+            yield comparison
+
+    async def _balances(self, member_ids: list[str]) -> list[balance_pb2.Balance]:
+        members = await self._desk.reads.members(member_ids)
+        for member_id in member_ids:
+            if member_id not in members:
+                raise problems.not_found("MEMBER_NOT_FOUND", "member", member_id)
+        found = await self._desk.reads.balances([members[member_id].sub_account for member_id in member_ids])
+        now = view.timestamp(datetime.now(UTC))
+        messages = []
+        for member_id in member_ids:
+            balance = found[members[member_id].sub_account]
+            messages.append(
+                balance_pb2.Balance(
+                    member_id=member_id,
+                    sub_account=balance.sub_account,
+                    available_fen=balance.available_fen,
+                    withdrawable_fen=balance.withdrawable_fen,
+                    waiting_fen=balance.waiting_fen,
+                    frozen_fen=balance.frozen_fen,
+                    escrow_fen=balance.escrow_fen,
+                    held_fen=balance.held_fen,
+                    as_of_time=now,
+                )
+            )
+        return messages
+
+    async def _compare(self, member: Member) -> balance_pb2.CompareWithBankResponse:
+        asked = await self._desk.bank.call(SubAccountBalances(QueryFlag="2", SubAcctNo=member.sub_account))
+        frozen = await self._desk.bank.call(MemberBalances(TranNetMemberCode=member.member_id))
+        if asked.reply is None or frozen.reply is None or not asked.reply.AcctArray:
+            raise problems.bank_unavailable(f"{asked.detail}; {frozen.detail}")
+        row = asked.reply.AcctArray[0]
+        mirror = (await self._desk.reads.balances([member.sub_account]))[member.sub_account]
+        bank = balance_pb2.ComparedAmounts(
+            available_fen=row.AcctAvailBal,
+            withdrawable_fen=row.CashAmt,
+            frozen_fen=frozen.reply.SubAcctFreezeAmt,
+        )
+        with_escrow = self._desk.settings.rules.frozen_amount_includes_escrow
+        left = balance_pb2.ComparedAmounts(
+            available_fen=mirror.available_fen,
+            withdrawable_fen=mirror.withdrawable_fen,
+            frozen_fen=mirror.frozen_fen + (mirror.escrow_fen if with_escrow else 0),
+        )
+        held = _held(mirror, with_escrow=with_escrow)
+        return balance_pb2.CompareWithBankResponse(
+            comparison=balance_pb2.Comparison(
+                member_id=member.member_id,
+                sub_account=member.sub_account,
+                mirror=left,
+                bank=bank,
+                difference=_minus(bank, left),
+                in_doubt_fen=mirror.held_fen,
+                # The bank has acted on what is held, or on a part of it, or not yet.
+                agrees=_is_between(_minus(bank, left), held),
+                compare_time=view.timestamp(datetime.now(UTC)),
+            )
+        )
+
+    async def _functional(self) -> list[balance_pb2.CompareWithBankResponse]:
+        rows = await self._desk.clearing.functional_accounts()
+        if rows is None:
+            raise problems.bank_unavailable("6010 did not answer for the platform's own accounts")
+        mirror = await self._desk.reads.functional()
+        properties = {**COMPARED_PROPERTIES, self._desk.settings.rules.own_funds_property: Kind.OWN_FUNDS}
+        found = []
+        for row in rows:
+            kind = properties.get(row.SubAcctProperty)
+            if kind is None:
+                continue
+            ours_fen = mirror.get(kind, 0)
+            found.append(
+                balance_pb2.CompareWithBankResponse(
+                    comparison=balance_pb2.Comparison(
+                        sub_account=row.SubAcctNo,
+                        account_kind=ACCOUNT_KINDS[kind],
+                        mirror=balance_pb2.ComparedAmounts(available_fen=ours_fen),
+                        bank=balance_pb2.ComparedAmounts(available_fen=row.AcctAvailBal),
+                        difference=balance_pb2.ComparedAmounts(available_fen=row.AcctAvailBal - ours_fen),
+                        agrees=row.AcctAvailBal == ours_fen,
+                        compare_time=view.timestamp(datetime.now(UTC)),
+                    )
+                )
+            )
+        return found
+
+
+def _held(mirror: MemberBalance, *, with_escrow: bool) -> balance_pb2.ComparedAmounts:
+    return balance_pb2.ComparedAmounts(
+        available_fen=mirror.held_spendable_fen,
+        withdrawable_fen=mirror.held_withdrawable_fen,
+        frozen_fen=mirror.held_frozen_fen + (mirror.held_escrow_fen if with_escrow else 0),
+    )
+
+
+def _minus(one: balance_pb2.ComparedAmounts, other: balance_pb2.ComparedAmounts) -> balance_pb2.ComparedAmounts:
+    return balance_pb2.ComparedAmounts(
+        available_fen=one.available_fen - other.available_fen,
+        withdrawable_fen=one.withdrawable_fen - other.withdrawable_fen,
+        frozen_fen=one.frozen_fen - other.frozen_fen,
+    )
+
+
+def _is_between(difference: balance_pb2.ComparedAmounts, held: balance_pb2.ComparedAmounts) -> bool:
+    return (
+        0 <= difference.available_fen <= held.available_fen
+        and 0 <= difference.withdrawable_fen <= held.withdrawable_fen
+        and 0 <= difference.frozen_fen <= held.frozen_fen
+    )

@@ -1,0 +1,93 @@
+"""ClearingService: the bank's nightly clearing (6108)."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+
+from jzb.v1 import clearing_pb2, clearing_pb2_grpc
+from ledger import WaitingDay
+from service import problems, view
+from service.bankday import bank_today
+from service.clearing import BankDayStatus
+from service.rpc.desk import Context, Desk, bank_day, page_size, page_start, page_token
+from service.runner import fingerprint
+
+STATUSES = {
+    "0": clearing_pb2.CLEARING_STATUS_DONE,
+    "1": clearing_pb2.CLEARING_STATUS_FAILED,
+    "2": clearing_pb2.CLEARING_STATUS_ABNORMAL,
+    "3": clearing_pb2.CLEARING_STATUS_PENDING,
+}
+"""ClearingStatus of 6108."""
+
+
+class Clearings(clearing_pb2_grpc.ClearingServiceServicer):
+    """See protos/jzb/v1/clearing.proto."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    async def ClearDay(self, request: clearing_pb2.ClearDayRequest, context: Context) -> clearing_pb2.ClearDayResponse:
+        """6108, then the mirror's side of it."""
+        day = bank_day("bank_day", request.bank_day)
+        digest = fingerprint(request)
+        earlier = await self._desk.reads.operation(request_id=request.request_id)
+        if earlier is not None:
+            if earlier.fingerprint != digest:
+                raise problems.request_id_reused(earlier, digest)
+            if (known := problems.of_operation(earlier, ())) is not None:
+                raise known
+            parts = await self._desk.reads.parts([earlier.id])
+            return clearing_pb2.ClearDayResponse(
+                operation=view.operation(earlier, parts.get(earlier.id, ())), day=await self._day(day)
+            )
+        if day > bank_today():
+            raise problems.invalid("bank_day", f"{day} is not over", "BANK_DAY_INVALID")
+        for waiting in await self._desk.reads.waiting_days():
+            if waiting.bank_day < day and waiting.in_transit_fen:
+                raise problems.precondition(
+                    "CLEARING_OUT_OF_ORDER",
+                    f"{waiting.bank_day} is to be cleared before {day} (不支持跳日期清算)",
+                    "clear the earlier day first; the request id is not used up",
+                    earliest=str(waiting.bank_day),
+                )
+        status = await self._desk.clearing.status(day)
+        if status is None or not status.is_cleared or request.validate_only:
+            return clearing_pb2.ClearDayResponse(day=await self._day(day, status))
+        outcome = await self._desk.clearing.enter(request.request_id, digest, status)
+        return clearing_pb2.ClearDayResponse(
+            operation=view.operation(outcome.operation, outcome.parts), day=await self._day(day, status)
+        )
+
+    async def GetDay(self, request: clearing_pb2.GetDayRequest, context: Context) -> clearing_pb2.GetDayResponse:
+        """The mirror's amounts beside the bank's word."""
+        day = bank_day("bank_day", request.bank_day)
+        return clearing_pb2.GetDayResponse(day=await self._day(day, await self._desk.clearing.status(day)))
+
+    async def ListDays(self, request: clearing_pb2.ListDaysRequest, context: Context) -> clearing_pb2.ListDaysResponse:
+        """The days that wait, oldest first, from the mirror."""
+        after, size = page_start(request.page_token), page_size(request.page_size)
+        waiting = [day for day in await self._desk.reads.waiting_days() if day.bank_day.isoformat() > after]
+        page = waiting[:size]
+        return clearing_pb2.ListDaysResponse(
+            days=[_message(day.bank_day, day, None) for day in page],
+            next_page_token=page_token(page[-1].bank_day.isoformat()) if len(waiting) > size else "",
+        )
+
+    async def _day(self, day: date, status: BankDayStatus | None = None) -> clearing_pb2.ClearingDay:
+        waiting = {found.bank_day: found for found in await self._desk.reads.waiting_days()}
+        return _message(day, waiting.get(day), status)
+
+
+def _message(day: date, waiting: WaitingDay | None, status: BankDayStatus | None) -> clearing_pb2.ClearingDay:
+    message = clearing_pb2.ClearingDay(
+        bank_day=day.isoformat(),
+        waiting_fen=waiting.waiting_fen if waiting else 0,
+        in_transit_fen=waiting.in_transit_fen if waiting else 0,
+    )
+    if status is not None:
+        message.bank_total_fen = status.total_fen
+        message.status = STATUSES.get(status.status, clearing_pb2.CLEARING_STATUS_UNSPECIFIED)
+        message.bank_message = status.message
+        message.ask_time.FromDatetime(datetime.now(UTC))
+    return message

@@ -1,0 +1,73 @@
+"""FreezeService: money set aside, given back, and paid out to several members (6007, 6163)."""
+
+from __future__ import annotations
+
+from jzb.v1 import freeze_pb2, freeze_pb2_grpc
+from ledger import Member, Order
+from ledger.accounts import frozen
+from service import problems, view
+from service.plans import freezes
+from service.plans.plan import Plan, Serials
+from service.rpc.desk import Context, Desk, fee_within
+
+FREEZE = ("FREEZE",)
+
+
+class Freezes(freeze_pb2_grpc.FreezeServiceServicer):
+    """See protos/jzb/v1/freeze.proto."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    async def Freeze(self, request: freeze_pb2.FreezeRequest, context: Context) -> freeze_pb2.FreezeResponse:
+        """6007 flag 1."""
+
+        async def plan(serials: Serials) -> Plan:
+            return freezes.freeze(request, await self._desk.facts(others=[request.member_id]), serials)
+
+        settled = await self._desk.runner.run(request, plan, check_only=request.validate_only)
+        return freeze_pb2.FreezeResponse(operation=view.operation(settled.operation, settled.parts))
+
+    async def Release(self, request: freeze_pb2.ReleaseRequest, context: Context) -> freeze_pb2.ReleaseResponse:
+        """6007 flag 2."""
+        fee_within(request.amount_fen, request.fee_fen)
+
+        async def plan(serials: Serials) -> Plan:
+            _, member = await self._order(request.order_no)
+            return freezes.release(request, member, serials)
+
+        settled = await self._desk.runner.run(request, plan, check_only=request.validate_only)
+        return freeze_pb2.ReleaseResponse(operation=view.operation(settled.operation, settled.parts))
+
+    async def PayFrozen(self, request: freeze_pb2.PayFrozenRequest, context: Context) -> freeze_pb2.PayFrozenResponse:
+        """6163."""
+
+        async def plan(serials: Serials) -> Plan:
+            _, member = await self._order(request.order_no)
+            facts = await self._desk.facts([member.member_id], [payee.member_id for payee in request.payees])
+            return freezes.pay_frozen(request, member, facts, serials)
+
+        settled = await self._desk.runner.run(request, plan, rows=len(request.payees), check_only=request.validate_only)
+        return freeze_pb2.PayFrozenResponse(operation=view.operation(settled.operation, settled.parts))
+
+    async def GetFreeze(self, request: freeze_pb2.GetFreezeRequest, context: Context) -> freeze_pb2.GetFreezeResponse:
+        """From the mirror."""
+        order, member = await self._order(request.order_no)
+        balance_fen, held_fen = await self._desk.reads.pocket(frozen(member.sub_account, request.order_no))
+        return freeze_pb2.GetFreezeResponse(
+            order=freeze_pb2.FrozenOrder(
+                order_no=request.order_no,
+                member_id=member.member_id,
+                frozen_fen=order.done_fen.get("FREEZE", 0),
+                released_fen=order.done_fen.get("RELEASE", 0),
+                paid_fen=order.done_fen.get("PAY_FROZEN", 0),
+                remaining_fen=balance_fen - held_fen,
+                held_fen=held_fen,
+            )
+        )
+
+    async def _order(self, order_no: str) -> tuple[Order, Member]:
+        order = await self._desk.reads.order(order_no, FREEZE)
+        if order is None:
+            raise problems.not_found("ORDER_NOT_FOUND", "frozen order", order_no)
+        return order, await self._desk.member(order.operation.payer)

@@ -1,0 +1,93 @@
+"""PaymentService: payments between members, direct and through escrow (6034)."""
+
+from __future__ import annotations
+
+from jzb.v1 import payment_pb2, payment_pb2_grpc
+from ledger import Kind, Member, Order
+from ledger.accounts import escrow
+from service import problems, view
+from service.plans import payments
+from service.plans.plan import Plan, Serials
+from service.rpc.desk import Context, Desk, fee_within
+
+PREPAYMENT = ("PREPAY_ORDER",)
+
+
+class Payments(payment_pb2_grpc.PaymentServiceServicer):
+    """See protos/jzb/v1/payment.proto."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    async def Pay(self, request: payment_pb2.PayRequest, context: Context) -> payment_pb2.PayResponse:
+        """6034 flags 6 and 9."""
+        fee_within(request.amount_fen, request.fee_fen)
+
+        async def plan(serials: Serials) -> Plan:
+            facts = await self._desk.facts([request.payer_member_id], [request.payee_member_id])
+            return payments.pay(request, facts, serials)
+
+        settled = await self._desk.runner.run(request, plan, check_only=request.validate_only)
+        return payment_pb2.PayResponse(operation=view.operation(settled.operation, settled.parts))
+
+    async def PrepayOrder(
+        self, request: payment_pb2.PrepayOrderRequest, context: Context
+    ) -> payment_pb2.PrepayOrderResponse:
+        """6034 flag 1."""
+
+        async def plan(serials: Serials) -> Plan:
+            facts = await self._desk.facts([request.payer_member_id], [request.payee_member_id])
+            return payments.prepay_order(request, facts, serials)
+
+        settled = await self._desk.runner.run(request, plan, check_only=request.validate_only)
+        return payment_pb2.PrepayOrderResponse(operation=view.operation(settled.operation, settled.parts))
+
+    async def ConfirmOrder(
+        self, request: payment_pb2.ConfirmOrderRequest, context: Context
+    ) -> payment_pb2.ConfirmOrderResponse:
+        """6034 flag 2."""
+        fee_within(request.amount_fen, request.fee_fen)
+
+        async def plan(serials: Serials) -> Plan:
+            _, payer, payee = await self._order(request.order_no)
+            settled_as = Kind(self._desk.settings.rules.confirmed_money)
+            return payments.confirm_order(request, payer, payee, serials, settled_as)
+
+        settled = await self._desk.runner.run(request, plan, check_only=request.validate_only)
+        return payment_pb2.ConfirmOrderResponse(operation=view.operation(settled.operation, settled.parts))
+
+    async def CancelOrder(
+        self, request: payment_pb2.CancelOrderRequest, context: Context
+    ) -> payment_pb2.CancelOrderResponse:
+        """6034 flag 3."""
+
+        async def plan(serials: Serials) -> Plan:
+            _, payer, payee = await self._order(request.order_no)
+            return payments.cancel_order(request, payer, payee, serials)
+
+        settled = await self._desk.runner.run(request, plan, check_only=request.validate_only)
+        return payment_pb2.CancelOrderResponse(operation=view.operation(settled.operation, settled.parts))
+
+    async def GetOrder(self, request: payment_pb2.GetOrderRequest, context: Context) -> payment_pb2.GetOrderResponse:
+        """From the mirror."""
+        order, payer, payee = await self._order(request.order_no)
+        balance_fen, held_fen = await self._desk.reads.pocket(escrow(payer.sub_account, request.order_no))
+        return payment_pb2.GetOrderResponse(
+            order=payment_pb2.Order(
+                order_no=request.order_no,
+                payer_member_id=payer.member_id,
+                payee_member_id=payee.member_id,
+                prepaid_fen=order.done_fen.get("PREPAY_ORDER", 0),
+                confirmed_fen=order.done_fen.get("CONFIRM_ORDER", 0),
+                cancelled_fen=order.done_fen.get("CANCEL_ORDER", 0),
+                remaining_fen=balance_fen - held_fen,
+                held_fen=held_fen,
+            )
+        )
+
+    async def _order(self, order_no: str) -> tuple[Order, Member, Member]:
+        order = await self._desk.reads.order(order_no, PREPAYMENT)
+        if order is None:
+            raise problems.not_found("ORDER_NOT_FOUND", "order", order_no)
+        members = await self._desk.reads.members([order.operation.payer, order.operation.payee])
+        return order, members[order.operation.payer], members[order.operation.payee]

@@ -1,0 +1,87 @@
+"""RefundService: finished payments given back (6164 sources 1, 2 and 6)."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from jzb.v1 import refund_pb2, refund_pb2_grpc
+from ledger import PartState, Payment
+from service import problems, view
+from service.bankday import bank_today
+from service.plans import refunds
+from service.plans.plan import Plan, Serials
+from service.rpc.desk import Context, Desk, fee_within
+
+
+class Refunds(refund_pb2_grpc.RefundServiceServicer):
+    """See protos/jzb/v1/refund.proto."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    async def Refund(self, request: refund_pb2.RefundRequest, context: Context) -> refund_pb2.RefundResponse:
+        """6164."""
+        fee_within(request.amount_fen, request.fee_fen)
+
+        async def plan(serials: Serials) -> Plan:
+            return await self._plan(request, serials)
+
+        settled = await self._desk.runner.run(request, plan, check_only=request.validate_only)
+        return refund_pb2.RefundResponse(operation=view.operation(settled.operation, settled.parts))
+
+    async def GetRefundable(
+        self, request: refund_pb2.GetRefundableRequest, context: Context
+    ) -> refund_pb2.GetRefundableResponse:
+        """From the mirror."""
+        payment = await self._payment(request.payment_id)
+        window = timedelta(days=self._desk.settings.rules.refund_window_days)
+        pending = await self._desk.reads.pending_refunds(payment.serial)
+        day = payment.part.bank_day
+        return refund_pb2.GetRefundableResponse(
+            refundable=refund_pb2.Refundable(
+                payment_id=payment.serial,
+                payer_member_id=payment.part.payer,
+                payee_member_id=payment.part.payee,
+                order_no=payment.operation.order_no,
+                amount_fen=payment.part.amount_fen,
+                fee_fen=payment.part.fee_fen,
+                remaining_fen=payment.refundable_fen,
+                remaining_fee_fen=payment.refundable_fee_fen,
+                pending_fen=sum(part.amount_fen for part in pending),
+                pending_fee_fen=sum(part.fee_fen for part in pending),
+                pending_parts=[view.part_message(part) for part in pending],
+                last_refund_day=(day + window).isoformat() if day else "",
+            )
+        )
+
+    async def _plan(self, request: refund_pb2.RefundRequest, serials: Serials) -> Plan:
+        payment = await self._payment(request.payment_id)
+        rules = self._desk.settings.rules
+        today = bank_today()
+        day = payment.part.bank_day
+        if day is not None and today - day > timedelta(days=rules.refund_window_days):
+            raise problems.precondition(
+                "REFUND_WINDOW_CLOSED",
+                f"the payment was booked on {day}; it could be refunded for {rules.refund_window_days} days",
+                "ask the bank for a longer window and set JZB_RULES__REFUND_WINDOW_DAYS; the request id is not used up",
+                payment_id=payment.serial,
+                bank_day=str(day),
+            )
+        members = await self._desk.reads.members([payment.part.payer, payment.part.payee])
+        return refunds.refund(
+            request,
+            payment,
+            members[payment.part.payer],
+            members.get(payment.part.payee),
+            serials,
+            today=today,
+            fee_sub_account=f"{self._desk.settings.platform}{rules.fee_suffix}",
+        )
+
+    async def _payment(self, payment_id: str) -> Payment:
+        payment = await self._desk.reads.payment(payment_id)
+        if payment is None or payment.operation.kind not in refunds.SOURCES:
+            raise problems.not_found("PAYMENT_NOT_FOUND", "payment", payment_id)
+        if payment.part.state is PartState.VOIDED:
+            raise problems.not_found("PAYMENT_NOT_FOUND", "payment", payment_id)
+        return payment

@@ -1,0 +1,159 @@
+"""One service process: its parts, put together once, in the order in which they depend on each other.
+
+`Service` is an async context manager; leaving it drains: no new calls, those under way are settled within
+``drain_s``, and what is left belongs to the resolver of the next process.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
+from grpc_reflection.v1alpha import reflection
+
+from bankclient import BankClient, consumer_serial
+from jzb.v1 import (
+    balance_pb2,
+    balance_pb2_grpc,
+    clearing_pb2,
+    clearing_pb2_grpc,
+    freeze_pb2,
+    freeze_pb2_grpc,
+    member_pb2,
+    member_pb2_grpc,
+    operation_pb2,
+    operation_pb2_grpc,
+    payment_pb2,
+    payment_pb2_grpc,
+    refund_pb2,
+    refund_pb2_grpc,
+    topup_pb2,
+    topup_pb2_grpc,
+    withdrawal_pb2,
+    withdrawal_pb2_grpc,
+)
+from ledger import Numbers, Reads, Writer, connect
+from service import telemetry
+from service.bankday import bank_today
+from service.clearing import Clearing, Sweeper
+from service.resolver import Resolver
+from service.rpc.balances import Balances
+from service.rpc.clearings import Clearings
+from service.rpc.desk import Desk
+from service.rpc.errors import Doors
+from service.rpc.freezes import Freezes
+from service.rpc.members import Members
+from service.rpc.operations import Operations
+from service.rpc.payments import Payments
+from service.rpc.refunds import Refunds
+from service.rpc.topups import TopUps
+from service.rpc.withdrawals import Withdrawals
+from service.runner import Runner
+from service.settings import Settings
+
+SERVICES = tuple(
+    file.DESCRIPTOR.services_by_name[name].full_name
+    for file, name in (
+        (member_pb2, "MemberService"),
+        (topup_pb2, "TopUpService"),
+        (payment_pb2, "PaymentService"),
+        (freeze_pb2, "FreezeService"),
+        (refund_pb2, "RefundService"),
+        (withdrawal_pb2, "WithdrawalService"),
+        (clearing_pb2, "ClearingService"),
+        (balance_pb2, "BalanceService"),
+        (operation_pb2, "OperationService"),
+    )
+)
+
+MESSAGE_BYTES_MAX = 4 * 1024 * 1024
+
+
+class Service:
+    """A running service. ``port`` is where it listens."""
+
+    def __init__(self, port: int, desk: Desk) -> None:
+        self.port = port
+        self.desk = desk
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Service]:
+    """The service for the life of the block. Raises BankConfigError for keys that cannot work, before it listens."""
+    dsn = settings.database_url.get_secret_value()
+    async with AsyncExitStack() as stack:
+        engine = connect(dsn, settings.database_connections)
+        stack.push_async_callback(engine.dispose)
+        reads, numbers = Reads(engine, settings.platform), Numbers(engine)
+
+        async def query_serial() -> str:
+            return consumer_serial(settings.bank.uid, bank_today(), await numbers.take() % 10**10)
+
+        bank = await stack.enter_async_context(BankClient(settings.bank, query_serial=query_serial))
+        writer = await stack.enter_async_context(
+            Writer(
+                dsn,
+                settings.platform,
+                spend_order=settings.rules.spend_order,
+                on_batch=_record_batch,
+            ).running()
+        )
+        sweeper = Sweeper(writer, reads)
+        clearing = await stack.enter_async_context(Clearing(writer, reads, bank, numbers, sweeper, settings).running())
+        resolver = await stack.enter_async_context(Resolver(writer, reads, bank, sweeper, settings).running())
+        telemetry.watch_doubt(lambda: resolver.in_doubt, time.time)
+        runner = await stack.enter_async_context(Runner(writer, reads, bank, numbers, settings).running())
+        desk = Desk(runner, reads, bank, resolver, clearing, settings)
+
+        server = grpc.aio.server(
+            interceptors=[Doors()],
+            options=[
+                ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+                ("grpc.so_reuseport", 0),
+            ],
+        )
+        status = HealthServicer()
+        _register(server, desk, status)
+        port = _listen(server, settings)
+        await server.start()
+        stack.push_async_callback(server.stop, settings.drain_s)
+        for name in ("", *SERVICES):
+            await status.set(name, health_pb2.HealthCheckResponse.SERVING)
+        yield Service(port, desk)
+        await status.enter_graceful_shutdown()
+
+
+def _register(server: grpc.aio.Server, desk: Desk, status: HealthServicer) -> None:
+    member_pb2_grpc.add_MemberServiceServicer_to_server(Members(desk), server)
+    topup_pb2_grpc.add_TopUpServiceServicer_to_server(TopUps(desk), server)
+    payment_pb2_grpc.add_PaymentServiceServicer_to_server(Payments(desk), server)
+    freeze_pb2_grpc.add_FreezeServiceServicer_to_server(Freezes(desk), server)
+    refund_pb2_grpc.add_RefundServiceServicer_to_server(Refunds(desk), server)
+    withdrawal_pb2_grpc.add_WithdrawalServiceServicer_to_server(Withdrawals(desk), server)
+    clearing_pb2_grpc.add_ClearingServiceServicer_to_server(Clearings(desk), server)
+    balance_pb2_grpc.add_BalanceServiceServicer_to_server(Balances(desk), server)
+    operation_pb2_grpc.add_OperationServiceServicer_to_server(Operations(desk), server)
+    health_pb2_grpc.add_HealthServicer_to_server(status, server)
+    reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+
+
+def _listen(server: grpc.aio.Server, settings: Settings) -> int:
+    try:
+        if settings.tls_certificate and settings.tls_key:
+            credentials = grpc.ssl_server_credentials(
+                [(Path(settings.tls_key).read_bytes(), Path(settings.tls_certificate).read_bytes())]
+            )
+            return server.add_secure_port(settings.listen, credentials)
+        return server.add_insecure_port(settings.listen)
+    except RuntimeError as taken:
+        raise OSError(f"cannot listen on {settings.listen} (JZB_LISTEN): {taken}") from None
+
+
+def _record_batch(size: int, seconds: float) -> None:
+    telemetry.batch_sizes.record(size)
+    telemetry.batch_seconds.record(seconds)

@@ -1,0 +1,118 @@
+"""All settings of the service, from the environment (``JZB_…``, ``DATABASE_URL``) and checked when the process starts.
+
+Nested settings use two underscores: ``JZB_BANK__BASE_URL``, ``JZB_RESOLVER__ASK_AFTER_S``. Where the bank's
+documents are silent, a setting stands with the default that the quick start supports; docs/bank.md lists them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from bankclient import BankSettings
+from ledger import SpendOrder
+
+Seconds = Annotated[float, Field(gt=0, le=7 * 86_400)]
+
+
+class ResolverSettings(BaseModel):
+    """When the bank is asked about operations that are not final (quick start: 6110)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    orphan_after_s: Seconds = 90.0
+    """A reservation of this age has lost its process; must exceed the bank's time-out with all its tries."""
+    ask_after_s: Seconds = 10.0
+    """From an unknown outcome, or an acceptance, to the first question."""
+    not_found_interval_s: Seconds = 240.0
+    """Between two ERR020 that count (the quick start: 3 to 5 minutes)."""
+    not_found_times: Annotated[int, Field(ge=1, le=100)] = 5
+    """This many ERR020 in a row, far enough apart, mean that the bank did nothing."""
+    in_process_interval_s: Seconds = 300.0
+    """Between two questions while the bank says 2, 5 or 6."""
+    silent_interval_s: Seconds = 60.0
+    """After a question that failed."""
+    poll_s: Seconds = 1.0
+    """How often due operations are looked for."""
+    concurrency: Annotated[int, Field(ge=1, le=1000)] = 16
+    """Questions under way at once in one process."""
+
+
+class ClearingSettings(BaseModel):
+    """The night's clearing (quick start: 6108)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    poll_s: Seconds | None = 900.0
+    """How often past days are asked for; None leaves it to `ClearingService.ClearDay`."""
+
+
+class RulesSettings(BaseModel):
+    """Choices where the bank's documents are silent or disagree; ask the bank (docs/bank.md)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    spend_order: SpendOrder = "waiting_first"
+    """Which part of available money a T+1 payment or a freeze takes first."""
+    top_up_amount: Literal["gross", "net"] = "gross"
+    """What MemberFillAmt of 6129 means (notes.md 9.1)."""
+    confirmed_money: Literal["waiting", "withdrawable"] = "waiting"
+    """When the payee of a confirmed order may withdraw."""
+    frozen_amount_includes_escrow: bool = False
+    """Whether SubAcctFreezeAmt of 6037 counts pre-paid orders (notes.md 9.8)."""
+    refund_window_days: Annotated[int, Field(ge=1, le=3650)] = 30
+    """How long a payment can be refunded; more than 30 only if the bank has configured it."""
+    fee_suffix: Annotated[str, Field(pattern=r"^[0-9]{12}$")] = "000000000003"
+    """The fee sub-account's number behind the platform's four digits (quick start, 6164 branch 6)."""
+    own_funds_property: Annotated[str, Field(pattern=r"^[0-9]{1,2}$")] = "10"
+    """SubAcctProperty, in 6010 flag 3, of the account that advances fee refunds."""
+
+
+class TelemetrySettings(BaseModel):
+    """Traces and metrics over OTLP; off without an endpoint."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    otlp_endpoint: str | None = None
+    """Base address of an OTLP/HTTP collector, e.g. http://127.0.0.1:4318."""
+    sample_ratio: Annotated[float, Field(ge=0, le=1)] = 0.05
+    """Share of the traces that begin here; a caller's own decision is always followed."""
+    metrics_interval_s: Seconds = 15.0
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_json: bool = False
+
+
+class Settings(BaseSettings):
+    """One platform's service process."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="JZB_", env_nested_delimiter="__", frozen=True, extra="ignore", populate_by_name=True
+    )
+
+    database_url: SecretStr = Field(validation_alias=AliasChoices("DATABASE_URL", "JZB_DATABASE_URL", "database_url"))
+    bank: BankSettings
+    listen: str = "127.0.0.1:50051"
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    call_concurrency: Annotated[int, Field(ge=1, le=100_000)] = 10_000
+    """Money calls under way at once; the next one is refused before anything is reserved."""
+    drain_s: Seconds = 30.0
+    """How long calls under way may take to finish after SIGTERM; what is left is resolved after the restart."""
+    database_connections: Annotated[int, Field(ge=1, le=100)] = 8
+    resolver: ResolverSettings = ResolverSettings()
+    clearing: ClearingSettings = ClearingSettings()
+    rules: RulesSettings = RulesSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
+
+    @property
+    def platform(self) -> str:
+        """The platform's four digits, under which everything is kept."""
+        return self.bank.mrch_code
+
+
+def from_environment(**given: Any) -> Settings:
+    """The settings of this process; ``given`` wins over the environment. Raises pydantic's ValidationError."""
+    return Settings(**given)

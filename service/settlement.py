@@ -1,0 +1,153 @@
+"""What an answer of the bank does to an operation: pure functions from words to steps.
+
+The first answer to a call and every later answer to a question end here, so that a payment is settled in the same way
+whether its process lived, died or timed out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from bankclient import Answer
+from bankclient import Outcome as AnswerOutcome
+from ledger import Change, Draft, Member, Operation, State, Step
+from service.plans.plan import Stored, Word
+from service.settings import ResolverSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the bank said about one part, or about the whole call.
+
+    ``bank_day`` is the bank's booking day where it gave one; ``member`` what it told about a sub-account.
+    """
+
+    word: Word
+    code: str = ""
+    message: str = ""
+    detail: str = ""
+    bank_serial: str = ""
+    bank_day: date | None = None
+    evidence: bytes = b""
+    member: Member | None = None
+
+
+def first_word(answer: Answer[Any], *, is_final: bool) -> Word | None:
+    """What the answer to the call itself says; None when it leaves the outcome open.
+
+    A success is only an acceptance when the plan says that the final word comes later (6033).
+    """
+    if answer.outcome is AnswerOutcome.DONE:
+        return Word.DONE if is_final else Word.ACCEPTED
+    return Word.REFUSED if answer.outcome is AnswerOutcome.REFUSED else None
+
+
+def settle(
+    operation: Operation,
+    stored: Stored,
+    pending: Sequence[int],
+    told: Sequence[Told],
+    today: date,
+    settings: ResolverSettings,
+    *,
+    asked: bool,
+    counts: bool = True,
+) -> Step:
+    """The step that the bank's words ask for.
+
+    ``pending`` are the operation's open parts in order; ``told`` has one entry a part, or one for all of them.
+    ``asked`` is False for the answer to the call itself. ``counts`` is False for a "no such record" that came too
+    soon after the last one to count.
+    """
+    each = list(told) * len(pending) if len(told) == 1 else list(told)
+    drafts = stored.then if operation.state is State.ACCEPTED else stored.drafts
+    asks = operation.asks + (1 if asked else 0)
+    words = {one.word for one in told}
+    not_found = operation.not_found
+
+    if words & {Word.NOT_FOUND} and operation.state is not State.ACCEPTED:
+        not_found += 1 if counts else 0
+        if not_found >= settings.not_found_times:
+            each = [_as_refused(one) for one in each]
+            told = [_as_refused(one) for one in told]
+            words = {one.word for one in told}
+
+    last = told[-1]
+    bank_day = next((one.bank_day for one in told if one.bank_day), today)
+    by_word: dict[Word, dict[int, Draft]] = {}
+    for number, draft, one in zip(pending, drafts, each, strict=True):
+        by_word.setdefault(one.word, {})[number] = draft
+
+    def change(state: State, next_ask_in_s: float | None = None) -> Change:
+        return Change(
+            state=state,
+            message=last.detail,
+            bank_code=last.code,
+            bank_message=last.message,
+            bank_serial=next((one.bank_serial for one in told if one.bank_serial), ""),
+            evidence=last.evidence,
+            next_ask_in_s=next_ask_in_s,
+            asks=asks,
+            not_found=not_found,
+        )
+
+    step = Step(operation=operation.id, change=change(State.DONE), bank_day=bank_day, member=last.member)
+    if words <= {Word.DONE, Word.REFUSED}:
+        done, refused = by_word.get(Word.DONE, {}), by_word.get(Word.REFUSED, {})
+        if Word.DONE in words:
+            # A call that ended before it was known to be accepted goes through both movements at once.
+            enter = stored.then if operation.state is not State.ACCEPTED else ()
+            return dataclasses.replace(step, post=done, void=tuple(refused), enter=enter)
+        undo = stored.undo if operation.state is State.ACCEPTED else ()
+        return dataclasses.replace(step, change=change(State.REFUSED), void=tuple(refused), enter=undo, member=None)
+    if words == {Word.ACCEPTED} and stored.then and operation.state is not State.ACCEPTED:
+        return dataclasses.replace(
+            step,
+            change=change(State.ACCEPTED, settings.ask_after_s),
+            post=by_word.get(Word.ACCEPTED, {}),
+            pend=stored.then,
+        )
+    state = State.ACCEPTED if operation.state is State.ACCEPTED else State.UNKNOWN
+    return dataclasses.replace(step, change=change(state, _pause_s(words, settings)), member=None)
+
+
+def leave_open(operation: Operation, told: Told, today: date, settings: ResolverSettings) -> Step:
+    """The answer was lost or proves nothing: keep the holds and ask later."""
+    return Step(
+        operation=operation.id,
+        change=Change(
+            state=State.UNKNOWN,
+            message=told.detail,
+            bank_code=told.code,
+            bank_message=told.message,
+            evidence=told.evidence,
+            next_ask_in_s=settings.ask_after_s,
+        ),
+        bank_day=today,
+        expects=frozenset({State.RESERVED}),
+    )
+
+
+def let_go(operation: Operation, pending: Sequence[int], told: Told, today: date) -> Step:
+    """The call never left this machine: nothing is held, and the same request id may try again."""
+    return Step(
+        operation=operation.id,
+        change=Change(state=State.RELEASED, message=told.detail),
+        bank_day=today,
+        void=tuple(pending),
+        expects=frozenset({State.RESERVED}),
+    )
+
+
+def _as_refused(one: Told) -> Told:
+    return dataclasses.replace(one, word=Word.REFUSED) if one.word is Word.NOT_FOUND else one
+
+
+def _pause_s(words: set[Word], settings: ResolverSettings) -> float:
+    if Word.SILENT in words:
+        return settings.silent_interval_s
+    return settings.not_found_interval_s if Word.NOT_FOUND in words else settings.in_process_interval_s

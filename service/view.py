@@ -1,0 +1,106 @@
+"""The mirror's values as messages of the public contract."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from jzb.v1 import core_pb2, member_pb2
+from jzb.v1.error_reason_pb2 import ErrorReason
+from ledger import Breach, Member, Operation, Part, PartState, State
+from service.problems import FLOOR_REASONS
+
+OUTCOMES: dict[State, core_pb2.Outcome.ValueType] = {
+    State.RESERVED: core_pb2.OUTCOME_UNKNOWN,
+    State.RELEASED: core_pb2.OUTCOME_NO_EFFECT,
+    State.UNKNOWN: core_pb2.OUTCOME_UNKNOWN,
+    State.ACCEPTED: core_pb2.OUTCOME_DONE,
+    State.DONE: core_pb2.OUTCOME_DONE,
+    State.REFUSED: core_pb2.OUTCOME_NO_EFFECT,
+}
+"""What each state says about the money."""
+
+STATES: dict[State, core_pb2.OperationState.ValueType] = {
+    state: core_pb2.OperationState.Value(f"OPERATION_STATE_{state.name}") for state in State
+}
+PART_STATES: dict[PartState, core_pb2.PartState.ValueType] = {
+    state: core_pb2.PartState.Value(f"PART_STATE_{state.name}") for state in PartState
+}
+
+
+def timestamp(at: datetime | None) -> Timestamp | None:
+    """A time as protobuf has it."""
+    if at is None:
+        return None
+    stamp = Timestamp()
+    stamp.FromDatetime(at)
+    return stamp
+
+
+def operation(found: Operation, parts: Iterable[Part]) -> core_pb2.Operation:
+    """An operation with its parts."""
+    reason = ErrorReason.ERROR_REASON_UNSPECIFIED
+    if found.breach is not None:
+        reason = ErrorReason.Value(f"ERROR_REASON_{FLOOR_REASONS[Breach(**found.breach).pocket].reason}")
+    elif found.state is State.REFUSED:
+        reason = ErrorReason.ERROR_REASON_BANK_REFUSED
+    elif found.state is State.UNKNOWN:
+        reason = ErrorReason.ERROR_REASON_BANK_OUTCOME_UNKNOWN
+    elif found.state is State.RELEASED:
+        reason = ErrorReason.ERROR_REASON_BANK_UNAVAILABLE
+    return core_pb2.Operation(
+        operation_id=str(found.id),
+        request_id=found.request_id,
+        kind=core_pb2.OperationKind.Value(f"OPERATION_KIND_{found.kind}"),
+        state=STATES[found.state],
+        outcome=OUTCOMES[found.state],
+        serial=found.serial,
+        bank_serial=found.bank_serial,
+        bank_day=found.bank_day.isoformat() if found.bank_day else "",
+        order_no=found.order_no,
+        amount_fen=found.amount_fen,
+        fee_fen=found.fee_fen,
+        payer_member_id=found.payer,
+        payee_member_id=found.payee,
+        parts=[part_message(part) for part in parts],
+        reason=reason,
+        bank_code=found.bank_code,
+        bank_message=found.bank_message,
+        message=found.message,
+        trace_id=found.trace_id,
+        create_time=timestamp(found.created_at),
+        update_time=timestamp(found.updated_at),
+        final_time=timestamp(found.updated_at) if found.state.is_final else None,
+        next_ask_time=timestamp(found.next_ask_at),
+        asks=found.asks,
+    )
+
+
+def part_message(part: Part) -> core_pb2.Part:
+    """One transaction of an operation."""
+    return core_pb2.Part(
+        number=part.part,
+        serial=part.serial,
+        payer_member_id=part.payer,
+        payee_member_id=part.payee,
+        amount_fen=part.amount_fen,
+        fee_fen=part.fee_fen,
+        state=PART_STATES[part.state],
+        corrects=part.corrects or 0,
+    )
+
+
+def member(found: Member) -> member_pb2.Member:
+    """A member as the mirror has it; personal fields are not kept."""
+    return member_pb2.Member(
+        member_id=found.member_id,
+        sub_account=found.sub_account,
+        property=(
+            member_pb2.MEMBER_PROPERTY_ORDINARY if found.property == "00" else member_pb2.MEMBER_PROPERTY_MERCHANT
+        ),
+        state=member_pb2.MEMBER_STATE_OPEN if found.is_open else member_pb2.MEMBER_STATE_CLOSED,
+        open_time=timestamp(found.opened_at),
+        close_time=timestamp(found.closed_at),
+    )
