@@ -1,0 +1,278 @@
+"""A marketplace to test with: the real service over a real gRPC channel, a real PostgreSQL, the sandbox bank over its wire.
+
+`Marketplace` speaks gRPC as any client does; what it builds takes one line (`await shop.buyer("x", 100_00)`), and
+`assert_agrees` compares every balance of the mirror with the bank's books.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from google.rpc import error_details_pb2, status_pb2
+
+from jzb.v1 import (
+    balance_pb2,
+    balance_pb2_grpc,
+    clearing_pb2,
+    clearing_pb2_grpc,
+    core_pb2,
+    freeze_pb2_grpc,
+    member_pb2,
+    member_pb2_grpc,
+    operation_pb2,
+    operation_pb2_grpc,
+    payment_pb2,
+    payment_pb2_grpc,
+    refund_pb2_grpc,
+    topup_pb2,
+    topup_pb2_grpc,
+    withdrawal_pb2_grpc,
+)
+from ledger import connect, verify
+from sandbox.server import Sandbox
+from sandbox.settings import SandboxSettings
+from service.server import Service, running
+from service.settings import Settings, from_environment
+
+TIMEOUT_S = 20.0
+
+QUICK = {
+    "orphan_after_s": 2.0,
+    "ask_after_s": 3600.0,
+    "not_found_interval_s": 0.05,
+    "in_process_interval_s": 0.05,
+    "silent_interval_s": 0.05,
+    "not_found_times": 3,
+    "poll_s": 0.05,
+}
+"""Resolver settings for tests: nothing is asked by itself within a test's life unless it overrides ``ask_after_s``."""
+
+
+@dataclass
+class Refusal:
+    """An error as the caller sees it."""
+
+    code: grpc.StatusCode
+    reason: str
+    metadata: dict[str, str]
+    outcome: core_pb2.Outcome.ValueType
+    operation: core_pb2.Operation
+    amounts: dict[str, int]
+    message: str
+    violations: dict[str, str]
+    retry_after_s: float | None
+
+
+class Marketplace:
+    """One platform, its service, its bank and a client."""
+
+    def __init__(self, dsn: str, sandbox: Sandbox, service: Service, channel: grpc.aio.Channel) -> None:
+        self.dsn = dsn
+        self.sandbox = sandbox
+        self.service = service
+        self.channel = channel
+        self.members = member_pb2_grpc.MemberServiceStub(channel)
+        self.top_ups = topup_pb2_grpc.TopUpServiceStub(channel)
+        self.payments = payment_pb2_grpc.PaymentServiceStub(channel)
+        self.freezes = freeze_pb2_grpc.FreezeServiceStub(channel)
+        self.refunds = refund_pb2_grpc.RefundServiceStub(channel)
+        self.withdrawals = withdrawal_pb2_grpc.WithdrawalServiceStub(channel)
+        self.clearing = clearing_pb2_grpc.ClearingServiceStub(channel)
+        self.balances = balance_pb2_grpc.BalanceServiceStub(channel)
+        self.operations = operation_pb2_grpc.OperationServiceStub(channel)
+        self._numbers = itertools.count(1)
+
+    def request_id(self) -> str:
+        """A request id nobody has had."""
+        return f"r-{next(self._numbers)}"
+
+    def order_no(self) -> str:
+        """An order number nobody has had."""
+        return f"O{next(self._numbers)}"
+
+    async def member(self, member_id: str, kind: member_pb2.MemberProperty.ValueType) -> str:
+        """Open a member; returns its code."""
+        request = member_pb2.OpenMemberRequest(request_id=self.request_id(), member_id=member_id, property=kind)
+        await self.members.OpenMember(request, timeout=TIMEOUT_S)
+        return member_id
+
+    async def buyer(self, member_id: str, fen: int = 0, *, withdrawable: bool = False) -> str:
+        """A member that pays (00), with money; withdrawable means that the day has been cleared."""
+        await self.member(member_id, member_pb2.MEMBER_PROPERTY_ORDINARY)
+        if fen:
+            await self.top_up(member_id, fen)
+        if withdrawable:
+            await self.clear()
+        return member_id
+
+    async def merchant(self, member_id: str, fen: int = 0, *, withdrawable: bool = False) -> str:
+        """A member that collects (SH), with money."""
+        await self.member(member_id, member_pb2.MEMBER_PROPERTY_MERCHANT)
+        if fen:
+            await self.top_up(member_id, fen)
+        if withdrawable:
+            await self.clear()
+        return member_id
+
+    def top_up_request(self, member_id: str, fen: int, fee_fen: int = 0, remark: str = "") -> topup_pb2.TopUpRequest:
+        """A channel payment to one member (6129)."""
+        return topup_pb2.TopUpRequest(
+            request_id=self.request_id(),
+            member_id=member_id,
+            amount_fen=fen,
+            fee_fen=fee_fen,
+            channel=topup_pb2.Channel(type="0001", merchant_no="1900000109", transaction_no=self.order_no()),
+            order_no=self.order_no(),
+            remark=remark,
+        )
+
+    async def top_up(self, member_id: str, fen: int, fee_fen: int = 0) -> core_pb2.Operation:
+        """Credit a member from a channel."""
+        request = self.top_up_request(member_id, fen, fee_fen)
+        operation: core_pb2.Operation = (await self.top_ups.TopUp(request, timeout=TIMEOUT_S)).operation
+        return operation
+
+    def pay_request(
+        self,
+        payer: str,
+        payee: str,
+        fen: int,
+        fee_fen: int = 0,
+        *,
+        settlement: payment_pb2.Settlement.ValueType = payment_pb2.SETTLEMENT_T1,
+        remark: str = "",
+    ) -> payment_pb2.PayRequest:
+        """A direct payment."""
+        return payment_pb2.PayRequest(
+            request_id=self.request_id(),
+            payer_member_id=payer,
+            payee_member_id=payee,
+            amount_fen=fen,
+            fee_fen=fee_fen,
+            settlement=settlement,
+            remark=remark,
+        )
+
+    async def pay(self, payer: str, payee: str, fen: int, fee_fen: int = 0) -> core_pb2.Operation:
+        """Pay T+1."""
+        answer = await self.payments.Pay(self.pay_request(payer, payee, fen, fee_fen), timeout=TIMEOUT_S)
+        operation: core_pb2.Operation = answer.operation
+        return operation
+
+    async def clear(self) -> None:
+        """End the bank's day and clear it: what waited becomes withdrawable."""
+        for day in (await self.clearing.ListDays(clearing_pb2.ListDaysRequest(), timeout=TIMEOUT_S)).days:
+            request = clearing_pb2.ClearDayRequest(request_id=self.request_id(), bank_day=day.bank_day)
+            answer = await self.clearing.ClearDay(request, timeout=TIMEOUT_S)
+            assert answer.operation.state == core_pb2.OPERATION_STATE_DONE, answer
+
+    async def balance(self, member_id: str) -> balance_pb2.Balance:
+        """A member's balances in the mirror."""
+        request = balance_pb2.GetBalanceRequest(member_id=member_id)
+        balance: balance_pb2.Balance = (await self.balances.GetBalance(request, timeout=TIMEOUT_S)).balance
+        return balance
+
+    async def operation(self, operation_id: str) -> core_pb2.Operation:
+        """An operation as it stands now."""
+        request = operation_pb2.GetOperationRequest(key=operation_pb2.OperationKey(operation_id=operation_id))
+        found: core_pb2.Operation = (await self.operations.GetOperation(request, timeout=TIMEOUT_S)).operation
+        return found
+
+    async def resolve(self, operation_id: str) -> core_pb2.Operation:
+        """Have the bank asked about an operation now."""
+        request = operation_pb2.ResolveOperationRequest(key=operation_pb2.OperationKey(operation_id=operation_id))
+        found: core_pb2.Operation = (await self.operations.ResolveOperation(request, timeout=TIMEOUT_S)).operation
+        return found
+
+    async def until_final(self, operation_id: str, timeout_s: float = 15.0) -> core_pb2.Operation:
+        """Wait until an operation is DONE or REFUSED, asking the bank meanwhile."""
+        async with asyncio.timeout(timeout_s):
+            while True:
+                found = await self.resolve(operation_id)
+                if found.state in (core_pb2.OPERATION_STATE_DONE, core_pb2.OPERATION_STATE_REFUSED):
+                    return found
+                await asyncio.sleep(0.05)
+
+    async def refusal(self, call: Awaitable[Any]) -> Refusal:
+        """The error of a call that must fail."""
+        try:
+            answer = await call
+        except grpc.aio.AioRpcError as error:
+            return refusal_of(error)
+        raise AssertionError(f"was to fail, and answered {answer}")
+
+    async def assert_agrees(self) -> None:
+        """Every sub-account of the mirror equals the bank's books, over the wire; the journal replays to the balances."""
+        different = []
+        async for answer in self.balances.CompareWithBank(balance_pb2.CompareWithBankRequest(), timeout=TIMEOUT_S):
+            if not answer.comparison.agrees or answer.comparison.in_doubt_fen:
+                different.append(answer.comparison)
+        assert not different, f"mirror and bank differ: {different}"
+        engine = connect(self.dsn, 1)
+        try:
+            assert await verify(engine, self.service.desk.settings.platform) == []
+        finally:
+            await engine.dispose()
+
+    def calls_received(self, service_id: str) -> int:
+        """How many requests for an interface the bank has received, acted on or not."""
+        return sum(received.service_id == service_id for received in self.sandbox.requests)
+
+
+def refusal_of(error: grpc.aio.AioRpcError) -> Refusal:
+    """The details of an error."""
+    info, money = error_details_pb2.ErrorInfo(), core_pb2.MoneyError()
+    bad, retry = error_details_pb2.BadRequest(), error_details_pb2.RetryInfo()
+    trailers: Any = error.trailing_metadata() or ()
+    for key, value in trailers:
+        if key == "grpc-status-details-bin":
+            for detail in status_pb2.Status.FromString(bytes(value)).details:
+                for message in (info, money, bad, retry):
+                    detail.Unpack(message)
+    return Refusal(
+        code=error.code(),
+        reason=info.reason,
+        metadata=dict(info.metadata),
+        outcome=money.outcome,
+        operation=money.operation,
+        amounts={amount.name: amount.amount_fen for amount in money.amounts},
+        message=error.details() or "",
+        violations={violation.field: violation.description for violation in bad.field_violations},
+        retry_after_s=retry.retry_delay.ToTimedelta().total_seconds() if retry.HasField("retry_delay") else None,
+    )
+
+
+def service_settings(dsn: str, sandbox: Sandbox, **more: Any) -> Settings:
+    """Settings of a service for tests; ``resolver`` and others given as dicts are merged over the quick ones."""
+    given: dict[str, Any] = {
+        "database_url": dsn,
+        "bank": {**sandbox.client_settings, "timeout_s": 5.0, **more.pop("bank", {})},
+        "listen": "127.0.0.1:0",
+        "resolver": {**QUICK, **more.pop("resolver", {})},
+        "clearing": {"poll_s": None},
+        "drain_s": 5.0,
+        **more,
+    }
+    return from_environment(**given)
+
+
+@asynccontextmanager
+async def open_marketplace(
+    dsn: str, sandbox_settings: dict[str, Any] | None = None, **settings: Any
+) -> AsyncIterator[Marketplace]:
+    """A marketplace on a fresh database, with a bank of its own."""
+    chosen = SandboxSettings(**{"clear_same_day": True, "withdrawal_delay_s": 0.0, **(sandbox_settings or {})})
+    async with (
+        Sandbox(chosen) as sandbox,
+        running(service_settings(dsn, sandbox, **settings)) as service,
+        grpc.aio.insecure_channel(f"127.0.0.1:{service.port}") as channel,
+    ):
+        while not await service.desk.clearing.adopt():
+            await asyncio.sleep(0.05)
+        yield Marketplace(dsn, sandbox, service, channel)
