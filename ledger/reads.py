@@ -201,7 +201,12 @@ class Reads:
         if kinds:
             query = query.where(operation.c.kind.in_(list(kinds)))
         if member_id:
-            query = query.where(or_(operation.c.payer == member_id, operation.c.payee == member_id))
+            query = query.where(
+                or_(
+                    and_(operation.c.payer == member_id, operation.c.payer != literal_column("''")),
+                    and_(operation.c.payee == member_id, operation.c.payee != literal_column("''")),
+                )
+            )
         if order_no:
             query = query.where(operation.c.order_no == order_no)
         if bank_day is not None:

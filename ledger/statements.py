@@ -14,53 +14,86 @@ HEAD: LiteralString = """
 SELECT now(), (SELECT cleared_through FROM platform WHERE platform = %(platform)s)
 """
 
+# The look-ups below are lateral with OFFSET 0: one index look-up a key, whatever the planner believes about a table that
+# has grown since it was last analysed.
+
 OPERATIONS: LiteralString = """
-SELECT * FROM operation WHERE platform = %(platform)s AND request_id = ANY(%(requests)s::text[])
+SELECT o.*
+FROM unnest(%(requests)s::text[]) AS wanted (request_id)
+CROSS JOIN LATERAL (
+  SELECT * FROM operation
+  WHERE platform = %(platform)s AND request_id = wanted.request_id OFFSET 0
+) o
 UNION ALL
-SELECT * FROM operation WHERE platform = %(platform)s AND id = ANY(%(ids)s::uuid[])
+SELECT o.*
+FROM unnest(%(ids)s::uuid[]) AS wanted (id)
+CROSS JOIN LATERAL (
+  SELECT * FROM operation WHERE platform = %(platform)s AND id = wanted.id OFFSET 0
+) o
 """
 
-TOUCHED_OPERATIONS: LiteralString = """
-    SELECT id FROM operation WHERE platform = %(platform)s AND request_id = ANY(%(requests)s::text[])
-    UNION ALL
-    SELECT unnest(%(ids)s::uuid[])
+PARTS: LiteralString = """
+SELECT p.*
+FROM (
+  SELECT id FROM unnest(%(ids)s::uuid[]) AS wanted (id)
+  UNION ALL
+  SELECT o.id
+  FROM unnest(%(requests)s::text[]) AS wanted (request_id)
+  CROSS JOIN LATERAL (
+    SELECT id FROM operation
+    WHERE platform = %(platform)s AND request_id = wanted.request_id OFFSET 0
+  ) o
+) known
+CROSS JOIN LATERAL (
+  SELECT t.operation_id, t.part, t.serial, t.payer, t.payee, t.amount_fen, t.fee_fen, t.corrects, r.verdict, r.bank_day
+  FROM transaction t
+  LEFT JOIN resolution r USING (platform, operation_id, part)
+  WHERE t.platform = %(platform)s AND t.operation_id = known.id
+  OFFSET 0
+) p
 """
-
-PARTS: LiteralString = (
-    """
-SELECT t.operation_id, t.part, t.serial, t.payer, t.payee, t.amount_fen, t.fee_fen, t.corrects, r.verdict, r.bank_day
-FROM transaction t
-LEFT JOIN resolution r USING (platform, operation_id, part)
-WHERE t.platform = %(platform)s AND t.operation_id IN ("""
-    + TOUCHED_OPERATIONS
-    + """)
-ORDER BY t.operation_id, t.part
-"""
-)
 
 HOLDS: LiteralString = """
-SELECT h.operation_id, h.part, a.kind, a.owner, a.ref, h.amount_fen
-FROM hold h
-JOIN account a ON a.platform = h.platform AND a.name = h.account
-WHERE h.platform = %(platform)s AND h.operation_id = ANY(%(ids)s::uuid[])
-ORDER BY h.operation_id, h.part, h.account
+SELECT h.*
+FROM unnest(%(ids)s::uuid[]) AS known (id)
+CROSS JOIN LATERAL (
+  SELECT h.operation_id, h.part, a.kind, a.owner, a.ref, h.amount_fen
+  FROM hold h
+  JOIN account a ON a.platform = h.platform AND a.name = h.account
+  WHERE h.platform = %(platform)s AND h.operation_id = known.id
+  ORDER BY h.part, h.account
+  OFFSET 0
+) h
 """
 
 ACCOUNTS: LiteralString = """
-SELECT kind, owner, ref, balance_fen, held_fen
-FROM account
-WHERE platform = %(platform)s
-  AND name IN (
-    SELECT unnest(%(names)s::text[])
-    UNION
-    SELECT account FROM hold WHERE platform = %(platform)s AND operation_id = ANY(%(ids)s::uuid[])
-  )
+SELECT a.*
+FROM (
+  SELECT name FROM unnest(%(names)s::text[]) AS wanted (name)
+  UNION
+  SELECT h.account
+  FROM unnest(%(ids)s::uuid[]) AS known (id)
+  CROSS JOIN LATERAL (
+    SELECT account FROM hold WHERE platform = %(platform)s AND operation_id = known.id OFFSET 0
+  ) h
+) touched
+CROSS JOIN LATERAL (
+  SELECT kind, owner, ref, balance_fen, held_fen
+  FROM account
+  WHERE platform = %(platform)s AND name = touched.name
+  OFFSET 0
+) a
 UNION
-SELECT kind, owner, ref, balance_fen, held_fen
-FROM account
-WHERE platform = %(platform)s
-  AND owner = ANY(%(drawn)s::text[])
-  AND (kind = 'withdrawable' OR kind = 'waiting' AND balance_fen > 0)
+SELECT p.*
+FROM unnest(%(drawn)s::text[]) AS drawn (owner)
+CROSS JOIN LATERAL (
+  SELECT kind, owner, ref, balance_fen, held_fen
+  FROM account
+  WHERE platform = %(platform)s
+    AND owner = drawn.owner
+    AND (kind = 'withdrawable' OR kind = 'waiting' AND balance_fen > 0)
+  OFFSET 0
+) p
 """
 """The accounts a batch may debit: those it names, those its pending parts hold, and the pockets it may draw on."""
 

@@ -76,8 +76,8 @@ CREATE TABLE operation (
     CONSTRAINT operation_amounts_not_negative CHECK (amount_fen >= 0 AND fee_fen >= 0)
 );
 CREATE INDEX operation_by_order ON operation (platform, order_no) WHERE order_no <> '';
-CREATE INDEX operation_by_payee ON operation (platform, payee, id);
-CREATE INDEX operation_by_payer ON operation (platform, payer, id);
+CREATE INDEX operation_by_payee ON operation (platform, payee, id) WHERE payee <> '';
+CREATE INDEX operation_by_payer ON operation (platform, payer, id) WHERE payer <> '';
 CREATE INDEX operation_due ON operation (next_ask_at, platform) WHERE next_ask_at IS NOT NULL;
 CREATE TABLE platform (
     platform TEXT NOT NULL,
