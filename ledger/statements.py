@@ -14,8 +14,8 @@ HEAD: LiteralString = """
 SELECT now(), (SELECT cleared_through FROM platform WHERE platform = %(platform)s)
 """
 
-# The look-ups below are lateral with OFFSET 0: one index look-up a key, whatever the planner believes about a table that
-# has grown since it was last analysed.
+# The look-ups below are lateral with OFFSET 0: one index look-up a key, whatever the planner believes about a
+# table that has grown since it was last analysed.
 
 OPERATIONS: LiteralString = """
 SELECT o.*
