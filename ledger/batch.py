@@ -7,6 +7,7 @@ rows. `ledger.writer` loads what is `Known`, calls `judge` for each step, and wr
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -66,6 +67,7 @@ class Rows:
 
     operations_new: dict[UUID, Operation] = field(default_factory=dict)
     operations_changed: dict[UUID, Operation] = field(default_factory=dict)
+    reopened: set[UUID] = field(default_factory=set)
     next_ask_in_s: dict[UUID, float | None] = field(default_factory=dict)
     transactions: list[tuple[UUID, int, Draft]] = field(default_factory=list)
     holds: list[tuple[UUID, int, Hold]] = field(default_factory=list)
@@ -123,6 +125,8 @@ def _open(book: Book, known: Known, step: Step, new: NewOperation, rows: Rows) -
         for holds in rules.reserve(book, step.pend):
             rules.void(book, holds)
         return known.outcome(operation, did=False)
+    if earlier is not None:
+        rows.reopened.add(earlier.id)
     try:
         return _apply(book, known, step, operation, rows, is_new=earlier is None)
     except FloorBroken as refusal:
@@ -273,7 +277,7 @@ def _opened(new: NewOperation, change: Change, now: datetime, bank_day: date, ea
         bank_serial=change.bank_serial,
         bank_day=bank_day if change.state in (State.ACCEPTED, State.DONE) else None,
         trace_id=new.trace_id,
-        plan=new.plan,
+        plan_text=json.dumps(new.plan, ensure_ascii=False),
         asks=change.asks,
         not_found=change.not_found,
         next_ask_at=None,

@@ -7,6 +7,7 @@ on; a step is one commit, whole or not at all.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -173,12 +174,18 @@ class Operation:
     bank_serial: str
     bank_day: date | None
     trace_id: str
-    plan: dict[str, Any]
+    plan_text: str
     asks: int
     not_found: int
     next_ask_at: datetime | None
     created_at: datetime
     updated_at: datetime
+
+    @property
+    def plan(self) -> dict[str, Any]:
+        """The plan as `NewOperation` gave it; read only where it is needed."""
+        plan: dict[str, Any] = json.loads(self.plan_text)
+        return plan
 
 
 @dataclass(frozen=True, slots=True)

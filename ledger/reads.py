@@ -15,8 +15,10 @@ from uuid import UUID
 from sqlalchemy import (
     Interval,
     Select,
+    Text,
     and_,
     case,
+    cast,
     func,
     literal,
     literal_column,
@@ -30,6 +32,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ledger import accounts
 from ledger.accounts import CONTROLS, Account, Kind
+from ledger.journal import operation_from_row, part_from_row
 from ledger.operations import Member, Operation, Part, State
 from ledger.schema import (
     account,
@@ -42,7 +45,6 @@ from ledger.schema import (
     resolution,
     transaction,
 )
-from ledger.writer import operation_from_row, part_from_row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +133,10 @@ class InDoubt:
     oldest: datetime | None
 
 
+_OPERATION = [cast(column, Text).label("plan_text") if column is operation.c.plan else column for column in operation.c]
+_OPERATION_NAMES = [column.name for column in _OPERATION]
+
+
 class Reads:
     """One platform's reads."""
 
@@ -179,7 +185,7 @@ class Reads:
         conditions = [column == value for column, value in named.items() if value is not None]
         if len(conditions) != 1:
             raise ValueError("name an operation by its id, its request id or its serial")
-        rows = await self._rows(select(operation).where(operation.c.platform == self._platform, *conditions))
+        rows = await self._rows(select(*_OPERATION).where(operation.c.platform == self._platform, *conditions))
         return operation_from_row(dict(rows[0])) if rows else None
 
     async def operations_page(
@@ -194,7 +200,7 @@ class Reads:
         bank_day: date | None = None,
     ) -> list[Operation]:
         """Up to ``limit`` operations, newest first (ids grow with time), that meet every filter given."""
-        query = select(operation).where(operation.c.platform == self._platform)
+        query = select(*_OPERATION).where(operation.c.platform == self._platform)
         if before is not None:
             query = query.where(operation.c.id < before)
         if states:
@@ -282,7 +288,7 @@ class Reads:
     async def order(self, order_no: str, kinds: Collection[str]) -> Order | None:
         """The operation that took this order number: the last one of these kinds that the bank did not refuse."""
         rows = await self._rows(
-            select(operation)
+            select(*_OPERATION)
             .where(
                 operation.c.platform == self._platform,
                 operation.c.order_no == order_no,
@@ -401,7 +407,15 @@ class Reads:
     async def events(self, after: int, limit: int, operation_id: UUID | None = None) -> list[tuple[Event, Operation]]:
         """Up to ``limit`` events after the cursor ``after``, oldest first, each with its operation as it is now."""
         query = (
-            select(event, operation)
+            select(
+                event.c.seq,
+                event.c.state.label("event_state"),
+                event.c.reason.label("event_reason"),
+                event.c.bank_code.label("event_bank_code"),
+                event.c.bank_message.label("event_bank_message"),
+                event.c.at,
+                *_OPERATION,
+            )
             .join(operation, and_(operation.c.platform == event.c.platform, operation.c.id == event.c.operation_id))
             .where(event.c.platform == self._platform, event.c.seq > after)
             .order_by(event.c.seq)
@@ -409,23 +423,20 @@ class Reads:
         )
         if operation_id is not None:
             query = query.where(event.c.operation_id == operation_id)
-        async with self._engine.connect() as connection:
-            rows = (await connection.execute(query)).all()
-        return [
-            (
-                Event(
-                    seq=row._mapping[event.c.seq],
-                    operation_id=row._mapping[event.c.operation_id],
-                    state=State(row._mapping[event.c.state]),
-                    reason=row._mapping[event.c.reason],
-                    bank_code=row._mapping[event.c.bank_code],
-                    bank_message=row._mapping[event.c.bank_message],
-                    at=row._mapping[event.c.at],
-                ),
-                operation_from_row({column.name: row._mapping[column] for column in operation.c}),
+        found = []
+        for row in await self._rows(query):
+            columns = {name: row[name] for name in _OPERATION_NAMES}
+            change = Event(
+                seq=row["seq"],
+                operation_id=row["id"],
+                state=State(row["event_state"]),
+                reason=row["event_reason"],
+                bank_code=row["event_bank_code"],
+                bank_message=row["event_bank_message"],
+                at=row["at"],
             )
-            for row in rows
-        ]
+            found.append((change, operation_from_row(columns)))
+        return found
 
     async def last_event(self) -> int:
         """The newest cursor, 0 when nothing has happened yet."""
@@ -512,7 +523,7 @@ class Reads:
                 tuple_(operation.c.platform, operation.c.id).in_(due.with_for_update(skip_locked=True)),
             )
             .values(next_ask_at=func.now() + literal(timedelta(seconds=lease_s), Interval()))
-            .returning(operation)
+            .returning(*_OPERATION)
         )
         return [operation_from_row(dict(row)) for row in rows]
 

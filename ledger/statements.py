@@ -17,18 +17,24 @@ SELECT now(), (SELECT cleared_through FROM platform WHERE platform = %(platform)
 # The look-ups below are lateral with OFFSET 0: one index look-up a key, whatever the planner believes about a
 # table that has grown since it was last analysed.
 
-OPERATIONS: LiteralString = """
+OPERATION_ROW: LiteralString = (
+    "id, request_id, fingerprint, kind, serial, state, payer, payee, order_no, amount_fen, fee_fen, reason, message,"
+    " breach, bank_code, bank_message, bank_serial, bank_day, trace_id, plan::text AS plan_text, asks, not_found,"
+    " next_ask_at, created_at, updated_at"
+)
+
+OPERATIONS: LiteralString = f"""
 SELECT o.*
 FROM unnest(%(requests)s::text[]) AS wanted (request_id)
 CROSS JOIN LATERAL (
-  SELECT * FROM operation
+  SELECT {OPERATION_ROW} FROM operation
   WHERE platform = %(platform)s AND request_id = wanted.request_id OFFSET 0
 ) o
 UNION ALL
 SELECT o.*
 FROM unnest(%(ids)s::uuid[]) AS wanted (id)
 CROSS JOIN LATERAL (
-  SELECT * FROM operation WHERE platform = %(platform)s AND id = wanted.id OFFSET 0
+  SELECT {OPERATION_ROW} FROM operation WHERE platform = %(platform)s AND id = wanted.id OFFSET 0
 ) o
 """
 
@@ -97,76 +103,73 @@ CROSS JOIN LATERAL (
 """
 """The accounts a batch may debit: those it names, those its pending parts hold, and the pockets it may draw on."""
 
-ACCOUNT_COLUMNS: LiteralString = (
-    "unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::bigint[], %s::bigint[], %s::bigint[])"
-    " AS v (name, kind, owner, ref, floor_fen, balance_fen, held_fen)"
-)
-
-UPDATE_ACCOUNTS: LiteralString = (
-    """
+UPDATE_ACCOUNTS: LiteralString = """
 WITH batch AS (SELECT %s::text AS platform)
 UPDATE account a
 SET balance_fen = v.balance_fen, held_fen = v.held_fen
-FROM batch, """
-    + ACCOUNT_COLUMNS
-    + """
+FROM batch, unnest(%s::text[], %s::bigint[], %s::bigint[]) AS v (name, balance_fen, held_fen)
 WHERE a.platform = batch.platform AND a.name = v.name
 """
-)
 
-UPSERT_ACCOUNTS: LiteralString = (
-    """
+UPSERT_ACCOUNTS: LiteralString = """
 WITH batch AS (SELECT %s::text AS platform)
 INSERT INTO account (platform, name, kind, owner, ref, floor_fen, balance_fen, held_fen)
-SELECT batch.platform, v.* FROM batch, """
-    + ACCOUNT_COLUMNS
-    + """
+SELECT batch.platform, v.*
+FROM batch, unnest(
+  %s::text[], %s::text[], %s::text[], %s::text[], %s::bigint[], %s::bigint[], %s::bigint[]
+) AS v
 ON CONFLICT ON CONSTRAINT account_pk DO UPDATE
 SET balance_fen = account.balance_fen + excluded.balance_fen, held_fen = account.held_fen + excluded.held_fen
 """
-)
 """New accounts, and the summed change of those without a floor, which are not read before."""
 
-OPERATION_COLUMNS: LiteralString = (
-    "unnest(%s::uuid[], %s::text[], %s::bytea[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],"
-    " %s::text[], %s::bigint[], %s::bigint[],"
-    " %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::date[],"
-    " %s::text[], %s::text[], %s::int[], %s::int[], %s::interval[])"
-    " AS v (id, request_id, fingerprint, kind, serial, state, payer, payee, order_no, amount_fen, fee_fen, reason,"
-    " message, breach, bank_code, bank_message, bank_serial, bank_day, trace_id, plan, asks, not_found, next_ask_in)"
+STANDING: LiteralString = (
+    "%s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::date[], %s::int[],"
+    " %s::int[], %s::interval[]"
+)
+STANDING_NAMES: LiteralString = (
+    "state, reason, message, breach, bank_code, bank_message, bank_serial, bank_day, asks, not_found, next_ask_in"
 )
 
-INSERT_OPERATIONS: LiteralString = (
-    """
+INSERT_OPERATIONS: LiteralString = f"""
 WITH batch AS (SELECT %s::text AS platform)
 INSERT INTO operation (
-  platform, id, request_id, fingerprint, kind, serial, state, payer, payee, order_no, amount_fen, fee_fen, reason,
-  message, breach, bank_code, bank_message, bank_serial, bank_day, trace_id, plan, asks, not_found, next_ask_at,
+  platform, id, request_id, fingerprint, kind, serial, payer, payee, order_no, amount_fen, fee_fen, trace_id, plan,
+  state, reason, message, breach, bank_code, bank_message, bank_serial, bank_day, asks, not_found, next_ask_at,
   created_at, updated_at
 )
 SELECT
-  batch.platform, v.id, v.request_id, v.fingerprint, v.kind, v.serial, v.state, v.payer, v.payee, v.order_no,
-  v.amount_fen, v.fee_fen, v.reason, v.message, v.breach::jsonb, v.bank_code, v.bank_message, v.bank_serial, v.bank_day,
-  v.trace_id, v.plan::jsonb, v.asks, v.not_found, now() + v.next_ask_in, now(), now()
-FROM batch, """
-    + OPERATION_COLUMNS
+  batch.platform, v.id, v.request_id, v.fingerprint, v.kind, v.serial, v.payer, v.payee, v.order_no, v.amount_fen,
+  v.fee_fen, v.trace_id, v.plan::jsonb, v.state, v.reason, v.message, v.breach::jsonb, v.bank_code, v.bank_message,
+  v.bank_serial, v.bank_day, v.asks, v.not_found, now() + v.next_ask_in, now(), now()
+FROM batch, unnest(
+  %s::uuid[], %s::text[], %s::bytea[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::bigint[],
+  %s::bigint[], %s::text[], %s::text[], {STANDING}
+) AS v (
+  id, request_id, fingerprint, kind, serial, payer, payee, order_no, amount_fen, fee_fen, trace_id, plan,
+  {STANDING_NAMES}
 )
+"""
 
-UPDATE_OPERATIONS: LiteralString = (
-    """
+UPDATE_OPERATIONS: LiteralString = f"""
 WITH batch AS (SELECT %s::text AS platform)
 UPDATE operation o
 SET
-  serial = v.serial, plan = v.plan::jsonb, trace_id = v.trace_id, state = v.state, reason = v.reason,
-  message = v.message, breach = v.breach::jsonb, bank_code = v.bank_code, bank_message = v.bank_message,
-  bank_serial = v.bank_serial, bank_day = v.bank_day, asks = v.asks, not_found = v.not_found,
-  next_ask_at = now() + v.next_ask_in, updated_at = now()
-FROM batch, """
-    + OPERATION_COLUMNS
-    + """
+  state = v.state, reason = v.reason, message = v.message, breach = v.breach::jsonb, bank_code = v.bank_code,
+  bank_message = v.bank_message, bank_serial = v.bank_serial, bank_day = v.bank_day, asks = v.asks,
+  not_found = v.not_found, next_ask_at = now() + v.next_ask_in, updated_at = now()
+FROM batch, unnest(%s::uuid[], {STANDING}) AS v (id, {STANDING_NAMES})
 WHERE o.platform = batch.platform AND o.id = v.id
 """
-)
+
+REOPEN_OPERATIONS: LiteralString = """
+WITH batch AS (SELECT %s::text AS platform)
+UPDATE operation o
+SET serial = v.serial, trace_id = v.trace_id, plan = v.plan::jsonb
+FROM batch, unnest(%s::uuid[], %s::text[], %s::text[], %s::text[]) AS v (id, serial, trace_id, plan)
+WHERE o.platform = batch.platform AND o.id = v.id
+"""
+"""An operation whose call never left is tried again under a serial of its own."""
 
 INSERT_TRANSACTIONS: LiteralString = """
 INSERT INTO transaction (
