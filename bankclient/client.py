@@ -19,6 +19,7 @@ from typing import Any, Final, Self
 from zoneinfo import ZoneInfo
 
 import httpx
+from opentelemetry import trace
 
 from bankclient.access_token import TokenKeeper
 from bankclient.canonical import canonical_string
@@ -30,6 +31,7 @@ from bankclient.connection import (
     trusted_authorities,
 )
 from bankclient.errors import BankUnavailable, MessageInvalid, ServiceIdMissing
+from bankclient.files.download import Download
 from bankclient.messages.wire import R_co, Request, to_wire
 from bankclient.outcome import Answer, Outcome, Verdict, judge, not_sent, read_token, unknown
 from bankclient.serials import is_consumer_serial
@@ -41,6 +43,8 @@ REQUEST_BYTES_MAX: Final = 2 * 1024 * 1024
 BANK_ZONE: Final = ZoneInfo("Asia/Shanghai")
 
 _SDK_TYPE: Final = "api"
+
+_tracer = trace.get_tracer("jzb.bankclient")
 
 
 @dataclass(frozen=True)
@@ -155,6 +159,16 @@ class BankClient:
             return unknown(f"{answer.detail}; then {again.detail}", tries, answer.code)
         return replace(again, attempts=tries)
 
+    @property
+    def file_text_bytes_max(self) -> int:
+        """The largest text that is unpacked out of a reconciliation file."""
+        return self._settings.file_text_bytes_max
+
+    async def download(self, path: str, draw_code: str) -> bytes:
+        """Fetch one encrypted file from the file server. Raises FileError's family or BankUnavailable."""
+        opened = self._opened()
+        return await Download(self._settings, opened.tokens, opened.connection.post_frame, path, draw_code).run()
+
     async def _send(self, opened: _Open, request: Request[R_co], path: str, fields: dict[str, object]) -> Verdict[R_co]:
         try:
             async with asyncio.timeout(self._settings.pool_timeout_s):
@@ -162,7 +176,8 @@ class BankClient:
         except TimeoutError:
             return Verdict(not_sent("no connection became free in time", 0))
         try:
-            content = await _signed(opened, fields)
+            with _tracer.start_as_current_span("sign"):
+                content = await _signed(opened, fields)
             received = await opened.connection.post(path, content)
         except _Closing:
             return Verdict(not_sent("the client is closing", 0))

@@ -89,6 +89,9 @@ class Connection:
                 "Accept-Encoding": "identity",
             }
         )
+        self._frame_headers = httpx.Headers(
+            {"Content-Type": "application/xml;charset=UTF-8", "Accept-Encoding": "identity"}
+        )
         limits = httpx.Timeout(
             settings.timeout_s,
             connect=settings.connect_timeout_s,
@@ -97,7 +100,14 @@ class Connection:
         self._extensions = {"timeout": limits.as_dict()}
 
     async def post(self, path: str, content: bytes) -> Received:
-        """Send one POST. Raises NeverConnected after `connect_tries`, or AnswerLost at once."""
+        """Send one POST to the gateway. Raises NeverConnected after `connect_tries`, or AnswerLost at once."""
+        return await self._post(self._url(path), content, self._headers, ANSWER_BYTES_MAX)
+
+    async def post_frame(self, url: str, content: bytes, bytes_max: int) -> Received:
+        """Send one POST to the file server, and read no more than just behind `bytes_max`. Raises like `post`."""
+        return await self._post(httpx.URL(url), content, self._frame_headers, bytes_max)
+
+    async def _post(self, url: httpx.URL, content: bytes, headers: httpx.Headers, bytes_max: int) -> Received:
         settings = self._settings
         tries = 0
         async for attempt in tenacity.AsyncRetrying(
@@ -110,7 +120,7 @@ class Connection:
                 tries += 1
                 try:
                     async with asyncio.timeout(settings.connect_timeout_s + settings.timeout_s):
-                        status, answer = await self._post_once(path, content)
+                        status, answer = await self._post_once(url, content, headers, bytes_max)
                 except Exception as error:
                     # Any kind: what is not known to come before a connection may come after one.
                     if _before_connection(error):
@@ -123,12 +133,14 @@ class Connection:
         """Close every connection; a request under way ends as AnswerLost."""
         await self._transport.aclose()
 
-    async def _post_once(self, path: str, content: bytes) -> tuple[int, bytes]:
+    async def _post_once(
+        self, url: httpx.URL, content: bytes, headers: httpx.Headers, bytes_max: int
+    ) -> tuple[int, bytes]:
         response = await self._transport.handle_async_request(
             httpx.Request(
                 "POST",
-                self._url(path),
-                headers=self._headers,
+                url,
+                headers=headers,
                 content=content,
                 extensions=self._extensions,
             )
@@ -137,11 +149,11 @@ class Connection:
         try:
             async for chunk in response.aiter_bytes():
                 answer += chunk
-                if len(answer) > ANSWER_BYTES_MAX:
+                if len(answer) > bytes_max:
                     break
         finally:
             await response.aclose()
-        return response.status_code, bytes(answer[: ANSWER_BYTES_MAX + 1])
+        return response.status_code, bytes(answer[: bytes_max + 1])
 
     def _url(self, path: str) -> httpx.URL:
         # At most one path an interface, so the table stays small.

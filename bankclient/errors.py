@@ -3,6 +3,20 @@
     BankError
     ├── MessageInvalid            a value breaks a rule of the wire; nothing was sent
     ├── BankUnavailable           no access token could be had; nothing was sent
+    ├── FileError                 a reconciliation file could not be had or read; no money is concerned
+    │   ├── FileUnavailable       the bank or its file server does not answer
+    │   ├── FileQuestionRefused   6103 was refused
+    │   ├── FileServerRefused     the file server answered an EFS code
+    │   │   ├── DrawCodeWrong     EFS0069
+    │   │   └── FileNotThere      EFS0012, EFS0021
+    │   ├── FileAnswerUnclear     an answer that is no frame, or lists what cannot be
+    │   ├── FileTruncated         fewer bytes than there are
+    │   ├── FileChanged           the MD5 of the encrypted file is another
+    │   ├── FilePasswordWrong     RandomPassword does not decrypt the file
+    │   ├── FileZipDamaged        the ZIP's own check fails
+    │   ├── FileNotOneEntry       the ZIP holds no file, or several
+    │   ├── FileTooLarge          larger than the settings allow
+    │   └── FileTextUnreadable    the text is not GB18030
     └── BankConfigError           the settings or key files cannot work; the process must not start
         ├── ServiceIdMissing      an interface without a public service id, and none was configured
         ├── KeyFileMissing        the merchant's PKCS#12 file is not there or cannot be opened
@@ -86,3 +100,98 @@ class CertificateNotYetValid(BankConfigError):
 
 class DigestRefused(BankConfigError):
     """OpenSSL on this machine refuses MD5, so no request can be signed (FIPS mode)."""
+
+
+class FileError(BankError):
+    """A reconciliation file could not be had or read. Try again; no money is concerned."""
+
+
+class FileUnavailable(FileError):
+    """The bank or its file server did not answer, or not in a way that can be understood."""
+
+
+class FileQuestionRefused(FileError):
+    """The bank refused 6103."""
+
+    def __init__(self, code: str, message: str) -> None:
+        self.code = code
+        self.message = message
+        super().__init__(f"6103 is refused: {code} {message}".rstrip())
+
+
+class FileServerRefused(FileError):
+    """The file server answered a code; `code` as it came."""
+
+    def __init__(self, code: str, meaning: str) -> None:
+        self.code = code
+        super().__init__(f"the file server refuses: {code} ({meaning})")
+
+
+class DrawCodeWrong(FileServerRefused):
+    """The draw code does not open this file: ask 6103 again."""
+
+
+class FileNotThere(FileServerRefused):
+    """The file server has no file under the path that 6103 gave."""
+
+
+class FileAnswerUnclear(FileError):
+    """An answer about a file that cannot be read, or contradicts itself."""
+
+
+class FileTruncated(FileError):
+    """The file ended early; `stated` is the length the server promised, None when it is no matter of that."""
+
+    def __init__(self, received: int, stated: int | None) -> None:
+        self.received = received
+        self.stated = stated
+        whole = f" of {stated}" if stated is not None else ", which is no whole number of cipher blocks"
+        super().__init__(f"the file is cut short: {received} bytes{whole}")
+
+
+class FileChanged(FileError):
+    """At least one byte is not as the file server had it."""
+
+    def __init__(self, stated: str, found: str) -> None:
+        self.stated = stated
+        self.found = found
+        super().__init__(f"the file was changed on the way: MD5 {found}, the server states {stated}")
+
+
+class FilePasswordWrong(FileError):
+    """The whole file is here, and RandomPassword does not decrypt it."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the password of the file is wrong: {why}")
+
+
+class FileZipDamaged(FileError):
+    """The decrypted ZIP fails its own check."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the ZIP is damaged: {why}")
+
+
+class FileNotOneEntry(FileError):
+    """The ZIP must hold exactly one file."""
+
+    def __init__(self, entries: int) -> None:
+        self.entries = entries
+        super().__init__(f"the ZIP holds {entries} entries, not one")
+
+
+class FileTooLarge(FileError):
+    """The file is larger than allowed, packed or unpacked."""
+
+    def __init__(self, what: str, most: int) -> None:
+        self.most = most
+        super().__init__(f"the file is too large {what}: more than {most}")
+
+
+class FileTextUnreadable(FileError):
+    """The text is not GB18030; says the byte and the line."""
+
+    def __init__(self, position: int, line: int) -> None:
+        self.position = position
+        self.line = line
+        super().__init__(f"byte {position} (line {line}) is not GB18030")

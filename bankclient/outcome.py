@@ -116,6 +116,8 @@ class Answer(Generic[R_co]):
     """SHA-256 of canonical string and signature; empty unless the signature verified."""
     retry_after_s: float | None = None
     """How long to wait before the same question or call makes sense again."""
+    send_again: bool = False
+    """The bank has not acted and wants this very call again, with the same serial (6164, searching its history)."""
 
 
 @dataclass(frozen=True)
@@ -243,7 +245,8 @@ def _judge_signed(
 
     def answer(outcome: Outcome, detail: str, reply: R_co | None = None) -> Answer[R_co]:
         retry_after_s = RETRY_AFTER_S.get(code)
-        if HISTORY_MESSAGE in message:
+        searching = HISTORY_MESSAGE in message and outcome is not Outcome.DONE
+        if searching:
             retry_after_s = HISTORY_RETRY_AFTER_S
         return Answer(
             outcome=outcome,
@@ -256,6 +259,7 @@ def _judge_signed(
             booking_date=booked,
             evidence=evidence,
             retry_after_s=None if outcome is Outcome.DONE else retry_after_s,
+            send_again=searching,
         )
 
     if code == SUCCESS_CODE:

@@ -7,7 +7,7 @@ wrapped in SecretStr and must never be printed.
 
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -72,12 +72,21 @@ Seconds = Annotated[float, Field(gt=0, le=86_400)]
 class BankSettings(BaseModel):
     """Where the bank is, who we are, and how patient we are."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True)
 
     base_url: Url
     """PUBLIC_URL: the gateway, without the path of a call."""
     file_url: Url | None = None
     """The file service, ending in /file; needed for reconciliation files only."""
+    file_password: SecretStr | None = None
+    """Password of the file user; None sends the uid, as the samples do (transport.md 5.3)."""
+    file_piece_url: Literal["server_name", "auth"] = "server_name"
+    """Where pieces are fetched: under the ServerName that the file service names, or where the right was
+    asked (transport.md 5.2: sources differ)."""
+    file_bytes_max: Annotated[int, Field(ge=1024, le=2**32)] = 64 * 1024 * 1024
+    """The largest encrypted file that is fetched."""
+    file_text_bytes_max: Annotated[int, Field(ge=1024, le=2**32)] = 256 * 1024 * 1024
+    """The largest text that is unpacked out of one."""
     app_id: Annotated[str, StringConstraints(min_length=1, max_length=64)]
     """APP_ID, on the wire ApplicationID."""
     mrch_code: Annotated[str, StringConstraints(pattern=r"^[0-9]{4}$")]

@@ -36,6 +36,8 @@ class Kind(StrEnum):
 
     REFUNDABLE = "refundable"
     REFUNDABLE_FEE = "refundable-fee"
+    REVOCABLE = "revocable"
+    REVOCABLE_FEE = "revocable-fee"
     ORDER = "order"
     LIMITS = "limits"
 
@@ -43,7 +45,7 @@ class Kind(StrEnum):
 POCKETS = (Kind.WITHDRAWABLE, Kind.WAITING, Kind.FROZEN, Kind.ESCROW)
 """The kinds that hold a member's money."""
 
-CONTROLS = (Kind.REFUNDABLE, Kind.REFUNDABLE_FEE, Kind.ORDER, Kind.LIMITS)
+CONTROLS = (Kind.REFUNDABLE, Kind.REFUNDABLE_FEE, Kind.REVOCABLE, Kind.REVOCABLE_FEE, Kind.ORDER, Kind.LIMITS)
 """The kinds that hold no money: the remaining part of a limit, and where limits come from."""
 
 FLOORS: dict[Kind, int] = {
@@ -54,6 +56,8 @@ FLOORS: dict[Kind, int] = {
     Kind.OWN_FUNDS: 0,
     Kind.REFUNDABLE: 0,
     Kind.REFUNDABLE_FEE: 0,
+    Kind.REVOCABLE: 0,
+    Kind.REVOCABLE_FEE: 0,
     # An order number is used once: its account starts at 0 and one unit below is the last one to be had.
     Kind.ORDER: -1,
 }
@@ -121,6 +125,16 @@ def refundable(serial: str) -> Account:
 def refundable_fee(serial: str) -> Account:
     """What may still be refunded of that payment's fee (6164 ReturnCommission)."""
     return Account(Kind.REFUNDABLE_FEE, "", serial)
+
+
+def revocable(serial: str) -> Account:
+    """What the member of the top-up with this serial may still have to give back, fee not included (6130, 6217)."""
+    return Account(Kind.REVOCABLE, "", serial)
+
+
+def revocable_fee(serial: str) -> Account:
+    """What of that top-up's fee may still be given back."""
+    return Account(Kind.REVOCABLE_FEE, "", serial)
 
 
 def order(order_no: str) -> Account:

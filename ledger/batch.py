@@ -10,12 +10,12 @@ import dataclasses
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from uuid import UUID
 
 from ledger import rules
 from ledger.accounts import Account
-from ledger.errors import FloorBroken, LedgerCorrupt, OperationUnknown, RequestIdReused
+from ledger.errors import Breach, FloorBroken, LedgerCorrupt, OperationUnknown, RequestIdReused
 from ledger.operations import (
     Change,
     Member,
@@ -113,8 +113,13 @@ def accounts_of(step: Step) -> tuple[set[Account], set[str]]:
 def _open(book: Book, known: Known, step: Step, new: NewOperation, rows: Rows) -> Outcome:
     earlier = known.by_request.get(new.request_id)
     if earlier is not None:
-        if earlier.id == new.id:
-            pending = (n for n, p in known.parts.get(new.id, {}).items() if p.part.state is PartState.RESERVED)
+        if earlier.serial == new.serial:
+            # This very step was committed, but its writer never heard of it: tell what it would have told then.
+            if earlier.breach is not None:
+                raise FloorBroken(Breach(**earlier.breach), earlier)
+            if earlier.state is not step.change.state:
+                return known.outcome(earlier, did=False)
+            pending = (n for n, p in known.parts.get(earlier.id, {}).items() if p.part.state is PartState.RESERVED)
             return known.outcome(earlier, did=True, pended=tuple(sorted(pending)))
         if earlier.fingerprint != new.fingerprint:
             raise RequestIdReused(earlier, new.fingerprint)
@@ -122,8 +127,10 @@ def _open(book: Book, known: Known, step: Step, new: NewOperation, rows: Rows) -
             return known.outcome(earlier, did=False)
     operation = _opened(new, step.change, known.now, step.bank_day, earlier)
     if step.check_only:
+        touched = set(book.touched)
         for holds in rules.reserve(book, step.pend):
             rules.void(book, holds)
+        book.touched = touched
         return known.outcome(operation, did=False)
     if earlier is not None:
         rows.reopened.add(earlier.id)
@@ -155,6 +162,7 @@ def _carry_on(book: Book, known: Known, step: Step, operation: Operation, rows: 
         bank_day=step.bank_day if change.state in (State.ACCEPTED, State.DONE) else operation.bank_day,
         asks=change.asks,
         not_found=change.not_found,
+        next_ask_at=_ask_at(change, known.now),
         updated_at=known.now,
     )
     return _apply(book, known, step, operation, rows, is_new=False)
@@ -229,6 +237,7 @@ def _reserved(number: int, draft: Draft) -> Part:
         state=PartState.RESERVED,
         bank_day=None,
         corrects=draft.corrects,
+        order_no=draft.order_no,
     )
 
 
@@ -256,6 +265,10 @@ def _record(known: Known, operation: Operation, change: Change, rows: Rows, *, i
     rows.events.append((operation.id, change))
 
 
+def _ask_at(change: Change, now: datetime) -> datetime | None:
+    return None if change.next_ask_in_s is None else now + timedelta(seconds=change.next_ask_in_s)
+
+
 def _opened(new: NewOperation, change: Change, now: datetime, bank_day: date, earlier: Operation | None) -> Operation:
     return Operation(
         id=earlier.id if earlier else new.id,
@@ -280,7 +293,7 @@ def _opened(new: NewOperation, change: Change, now: datetime, bank_day: date, ea
         plan_text=json.dumps(new.plan, ensure_ascii=False),
         asks=change.asks,
         not_found=change.not_found,
-        next_ask_at=None,
+        next_ask_at=_ask_at(change, now),
         created_at=earlier.created_at if earlier else now,
         updated_at=now,
     )

@@ -8,29 +8,45 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
+
+from ledger.errors import LedgerUnavailable
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 MIGRATION_LOCK = 0x6A7A62
 
 
 def _url(dsn: str) -> str:
-    return make_url(dsn).set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
+    try:
+        url = make_url(dsn)
+    except ArgumentError:
+        raise LedgerUnavailable(
+            "DATABASE_URL is no address of a PostgreSQL: postgresql://user:password@host/database"
+        ) from None
+    return url.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
 
 
 def migrate(dsn: str, revision: str = "head") -> None:
-    """Bring the database up to ``revision``; several processes may call it at once, one does the work."""
+    """Bring the database up to ``revision``; several processes may call it at once, one does the work.
+
+    Raises `LedgerUnavailable`.
+    """
     engine = create_engine(_url(dsn), poolclass=NullPool)
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
-    with engine.connect() as guard:
-        guard.execute(text("SELECT pg_advisory_lock(:key)"), {"key": MIGRATION_LOCK})
-        with engine.connect() as connection:
-            config.attributes["connection"] = connection
-            command.upgrade(config, revision)
-            connection.commit()
-    engine.dispose()
+    try:
+        with engine.connect() as guard:
+            guard.execute(text("SELECT pg_advisory_lock(:key)"), {"key": MIGRATION_LOCK})
+            with engine.connect() as connection:
+                config.attributes["connection"] = connection
+                command.upgrade(config, revision)
+                connection.commit()
+    except OperationalError as failure:
+        raise LedgerUnavailable(f"the ledger's database cannot be reached: {failure.orig}") from None
+    finally:
+        engine.dispose()
 
 
 def connect(dsn: str, pool_size: int = 8) -> AsyncEngine:

@@ -132,6 +132,7 @@ async def save(connection: Connection, platform: str, book: Book, rows: Rows) ->
             arrays.numbers(draft.amount_fen for _, _, draft in rows.transactions),
             arrays.numbers(draft.fee_fen for _, _, draft in rows.transactions),
             arrays.numbers(draft.corrects for _, _, draft in rows.transactions),
+            arrays.texts(draft.order_no for _, _, draft in rows.transactions),
         ],
     )
     write(
@@ -244,4 +245,5 @@ def part_from_row(row: Mapping[str, Any]) -> Part:
         state=PartState(row["verdict"]) if row["verdict"] else PartState.RESERVED,
         bank_day=row["bank_day"],
         corrects=row["corrects"],
+        order_no=row["order_no"],
     )

@@ -138,7 +138,10 @@ class PartState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """One transaction of an operation. Amounts in fen, ``payer`` and ``payee`` are member codes."""
+    """One transaction of an operation. Amounts in fen, ``payer`` and ``payee`` are member codes.
+
+    ``order_no`` is its own order number, where the operation has several.
+    """
 
     part: int
     serial: str
@@ -149,6 +152,7 @@ class Part:
     state: PartState
     bank_day: date | None
     corrects: int | None
+    order_no: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

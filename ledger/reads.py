@@ -13,6 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
+    CompoundSelect,
     Interval,
     Select,
     Text,
@@ -25,7 +26,6 @@ from sqlalchemy import (
     or_,
     select,
     text,
-    tuple_,
     union_all,
 )
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -33,7 +33,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from ledger import accounts
 from ledger.accounts import CONTROLS, Account, Kind
 from ledger.journal import operation_from_row, part_from_row
-from ledger.operations import Member, Operation, Part, State
+from ledger.operations import Member, Operation, Part, PartState, State
 from ledger.schema import (
     account,
     event,
@@ -95,9 +95,14 @@ class Payment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """An order number's pre-payment or freeze, and the amounts of what was done under that number, by kind."""
+    """An order number's pre-payment or freeze, and the amounts of what was done under that number, by kind.
+
+    ``payer`` and ``payee`` are the order's, also where the operation pre-paid several orders at once.
+    """
 
     operation: Operation
+    payer: str
+    payee: str
     done_fen: dict[str, int]
 
 
@@ -215,7 +220,7 @@ class Reads:
                 )
             )
         if order_no:
-            query = query.where(operation.c.order_no == order_no)
+            query = query.where(operation.c.id.in_(self._under(order_no)))
         if bank_day is not None:
             query = query.where(operation.c.bank_day == bank_day)
         rows = await self._rows(query.order_by(operation.c.id.desc()).limit(limit))
@@ -238,6 +243,7 @@ class Reads:
         rows = await self._rows(
             _parts()
             .where(transaction.c.platform == self._platform, transaction.c.serial == serial)
+            .order_by(None)
             .order_by(transaction.c.part.desc())
             .limit(1)
         )
@@ -254,6 +260,20 @@ class Reads:
             refundable_fen=left[accounts.refundable(serial).name],
             refundable_fee_fen=left[accounts.refundable_fee(serial).name],
         )
+
+    async def operations_naming(self, serial: str, kind: str) -> list[Operation]:
+        """The operations of this kind with a part under this serial, oldest first."""
+        naming = select(transaction.c.operation_id).where(
+            transaction.c.platform == self._platform,
+            transaction.c.serial == serial,
+            transaction.c.serial != literal_column("''"),
+        )
+        rows = await self._rows(
+            select(*_OPERATION)
+            .where(operation.c.platform == self._platform, operation.c.id.in_(naming), operation.c.kind == kind)
+            .order_by(operation.c.id)
+        )
+        return [operation_from_row(dict(row)) for row in rows]
 
     async def pending_refunds(self, serial: str) -> list[Part]:
         """The transactions that hold a part of this payment's refundable amount and are not final."""
@@ -286,12 +306,15 @@ class Reads:
         return {a.name: found.get(a.name, 0) for a in wanted}
 
     async def order(self, order_no: str, kinds: Collection[str]) -> Order | None:
-        """The operation that took this order number: the last one of these kinds that the bank did not refuse."""
+        """The operation that took this order number: the last one of these kinds that the bank did not refuse.
+
+        An operation has its own order number, or one for each of its parts (batches).
+        """
         rows = await self._rows(
             select(*_OPERATION)
             .where(
                 operation.c.platform == self._platform,
-                operation.c.order_no == order_no,
+                operation.c.id.in_(self._under(order_no)),
                 operation.c.kind.in_(list(kinds)),
                 operation.c.state.not_in([State.REFUSED.value, State.RELEASED.value]),
             )
@@ -301,16 +324,117 @@ class Reads:
         if not rows:
             return None
         opened = operation_from_row(dict(rows[0]))
-        sums = await self._rows(
-            select(operation.c.kind, func.sum(operation.c.amount_fen).label("fen"))
-            .where(
-                operation.c.platform == self._platform,
-                operation.c.order_no == order_no,
-                operation.c.state == State.DONE.value,
-            )
-            .group_by(operation.c.kind)
+        payer, payee = opened.payer, opened.payee
+        if opened.order_no != order_no:
+            found = await self.parts([opened.id])
+            part = next(part for part in found[opened.id] if part.order_no == order_no)
+            payer, payee = part.payer, part.payee
+        whole = select(operation.c.kind, operation.c.amount_fen).where(
+            operation.c.platform == self._platform,
+            operation.c.order_no == order_no,
+            operation.c.order_no != literal_column("''"),
+            operation.c.state == State.DONE.value,
         )
-        return Order(operation=opened, done_fen={row["kind"]: int(row["fen"]) for row in sums})
+        row_by_row = (
+            select(operation.c.kind, transaction.c.amount_fen)
+            .join_from(
+                transaction,
+                operation,
+                and_(operation.c.platform == transaction.c.platform, operation.c.id == transaction.c.operation_id),
+            )
+            .join(
+                resolution,
+                and_(
+                    resolution.c.platform == transaction.c.platform,
+                    resolution.c.operation_id == transaction.c.operation_id,
+                    resolution.c.part == transaction.c.part,
+                    resolution.c.verdict == PartState.POSTED.value,
+                ),
+            )
+            .where(
+                transaction.c.platform == self._platform,
+                transaction.c.order_no == order_no,
+                transaction.c.order_no != literal_column("''"),
+            )
+        )
+        done = union_all(whole, row_by_row).subquery()
+        sums = await self._rows(select(done.c.kind, func.sum(done.c.amount_fen).label("fen")).group_by(done.c.kind))
+        return Order(
+            operation=opened, payer=payer, payee=payee, done_fen={row["kind"]: int(row["fen"]) for row in sums}
+        )
+
+    async def known_under(
+        self, order_nos: Collection[str], kinds: Collection[str], before: UUID
+    ) -> list[tuple[str, str, int, date | None, int]]:
+        """Parts of these kinds under these order numbers, as kind, order number, amount in fen, bank day and how many:
+        those posted, and without a bank day those still open of operations older than ``before``.
+        """
+        order_no = func.coalesce(func.nullif(transaction.c.order_no, literal_column("''")), operation.c.order_no)
+        rows = await self._rows(
+            select(operation.c.kind, order_no, transaction.c.amount_fen, resolution.c.bank_day, func.count())
+            .join_from(
+                transaction,
+                operation,
+                and_(operation.c.platform == transaction.c.platform, operation.c.id == transaction.c.operation_id),
+            )
+            .outerjoin(
+                resolution,
+                and_(
+                    resolution.c.platform == transaction.c.platform,
+                    resolution.c.operation_id == transaction.c.operation_id,
+                    resolution.c.part == transaction.c.part,
+                ),
+            )
+            .where(
+                transaction.c.platform == self._platform,
+                operation.c.id.in_(self._under(*order_nos)),
+                operation.c.kind.in_(list(kinds)),
+                order_no.in_(list(order_nos)),
+                or_(
+                    resolution.c.verdict == PartState.POSTED.value,
+                    and_(resolution.c.verdict.is_(None), operation.c.id < before),
+                ),
+            )
+            .group_by(operation.c.kind, order_no, transaction.c.amount_fen, resolution.c.bank_day)
+        )
+        return [tuple(row.values()) for row in rows]
+
+    async def order_sides(self, order_nos: Collection[str], kinds: Collection[str]) -> dict[str, tuple[str, str]]:
+        """Payer and payee of these orders by number, as `order` finds them; a number nobody has used is missing."""
+        order_no = func.coalesce(func.nullif(transaction.c.order_no, literal_column("''")), operation.c.order_no)
+        rows = await self._rows(
+            select(order_no.label("order_no"), transaction.c.payer, transaction.c.payee)
+            .join_from(
+                transaction,
+                operation,
+                and_(operation.c.platform == transaction.c.platform, operation.c.id == transaction.c.operation_id),
+            )
+            .where(
+                transaction.c.platform == self._platform,
+                operation.c.id.in_(self._under(*order_nos)),
+                operation.c.kind.in_(list(kinds)),
+                operation.c.state.not_in([State.REFUSED.value, State.RELEASED.value]),
+                order_no.in_(list(order_nos)),
+            )
+            .order_by(operation.c.id)
+        )
+        return {row["order_no"]: (row["payer"], row["payee"]) for row in rows}
+
+    def _under(self, *order_nos: str) -> CompoundSelect[Any]:
+        """The ids of the operations that have one of these order numbers, themselves or in a part."""
+        # The literals let the partial indexes serve a prepared statement.
+        return union_all(
+            select(operation.c.id).where(
+                operation.c.platform == self._platform,
+                operation.c.order_no.in_(order_nos),
+                operation.c.order_no != literal_column("''"),
+            ),
+            select(transaction.c.operation_id).where(
+                transaction.c.platform == self._platform,
+                transaction.c.order_no.in_(order_nos),
+                transaction.c.order_no != literal_column("''"),
+            ),
+        )
 
     async def pocket(self, pocket: Account) -> tuple[int, int]:
         """An account's balance and what of it is held, in fen."""
@@ -510,20 +634,21 @@ class Reads:
         """Take up to ``limit`` open operations whose time has come, for ``lease_s`` seconds.
 
         Another process, or this one again, gets them only after that. With ``operation_id`` only that one is taken, its
-        time come or not.
+        time come or not. ``next_ask_at`` is as it was before the lease.
         """
-        due = select(operation.c.platform, operation.c.id).where(operation.c.platform == self._platform)
+        due = select(operation.c.platform, operation.c.id, operation.c.next_ask_at).where(
+            operation.c.platform == self._platform
+        )
         if operation_id is None:
             due = due.where(operation.c.next_ask_at <= func.now()).order_by(operation.c.next_ask_at).limit(limit)
         else:
             due = due.where(operation.c.id == operation_id, operation.c.next_ask_at.is_not(None))
+        leased = due.with_for_update(skip_locked=True).cte("leased")
         rows = await self._rows(
             operation.update()
-            .where(
-                tuple_(operation.c.platform, operation.c.id).in_(due.with_for_update(skip_locked=True)),
-            )
+            .where(operation.c.platform == leased.c.platform, operation.c.id == leased.c.id)
             .values(next_ask_at=func.now() + literal(timedelta(seconds=lease_s), Interval()))
-            .returning(*_OPERATION)
+            .returning(*(column for column in _OPERATION if column.name != "next_ask_at"), leased.c.next_ask_at)
         )
         return [operation_from_row(dict(row)) for row in rows]
 

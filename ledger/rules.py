@@ -35,7 +35,10 @@ class Available:
 
 @dataclass(frozen=True, slots=True)
 class OfDay:
-    """Either side: the account of ``kind`` and ``owner`` that belongs to the bank day of the posting."""
+    """Either side: the account of ``kind`` and ``owner`` that belongs to the bank day of the posting.
+
+    On the debit side only a kind without a floor: a hold is on an account that is known.
+    """
 
     kind: Kind
     owner: str = ""
@@ -60,6 +63,8 @@ class Leg:
     def __post_init__(self) -> None:
         if not 0 < self.amount_fen <= AMOUNT_MAX_FEN:
             raise ValueError(f"a leg moves 1 to {AMOUNT_MAX_FEN} fen, not {self.amount_fen}")
+        if isinstance(self.debit, OfDay) and self.debit.kind in accounts.FLOORS:
+            raise ValueError(f"{self.debit.kind} has a floor: what it gives must be known when it is reserved")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +73,8 @@ class Draft:
 
     ``serial`` is the number under which the bank knows it (CnsmrSeqNo, or the serial of a row) and a refund names
     it; ``amount_fen`` is gross, ``fee_fen`` the part of it that is the platform's; ``payer`` and ``payee`` are
-    member codes. ``corrects`` is the part of the same operation that this draft takes back.
+    member codes. ``corrects`` is the part of the same operation that this draft takes back. ``order_no`` is the order
+    of this draft where the operation has several.
     """
 
     legs: tuple[Leg, ...]
@@ -78,6 +84,7 @@ class Draft:
     amount_fen: int = 0
     fee_fen: int = 0
     corrects: int | None = None
+    order_no: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,12 +181,15 @@ def reserve(book: Book, drafts: Sequence[Draft]) -> list[list[Hold]]:
         for draft in drafts:
             taken: list[Hold] = []
             holds.append(taken)
-            for source, needed_fen in _demand_of(draft.legs).items():
-                # Checked again: an Available and the withdrawable pocket of one member draw on the same money.
+            # Named accounts first: an Available of the same member takes from what they leave.
+            for source, needed_fen in sorted(
+                _demand_of(draft.legs).items(), key=lambda one: isinstance(one[0], Available)
+            ):
                 _require(book, source, needed_fen)
                 for hold in _allocate(book, source, needed_fen):
                     book.change(hold.account, held_fen=hold.amount_fen)
                     taken.append(hold)
+            taken[:] = _merged(taken)
     except FloorBroken:
         for taken in holds:
             void(book, taken)
@@ -193,10 +203,14 @@ def post(book: Book, draft: Draft, holds: Iterable[Hold], bank_day: date) -> lis
     Raises `LedgerCorrupt` when the holds are not those of the draft.
     """
     left = {hold.account: hold.amount_fen for hold in holds}
+    taken = {
+        index: _take(left, leg, bank_day)
+        for index, leg in sorted(enumerate(draft.legs), key=lambda one: isinstance(one[1].debit, Available))
+    }
     postings: list[Posting] = []
-    for leg in draft.legs:
+    for index, leg in enumerate(draft.legs):
         credit = _on_day(book, leg.credit, bank_day)
-        for debit, amount_fen in _take(book, left, leg, bank_day):
+        for debit, amount_fen in taken[index]:
             if debit != credit:
                 postings.append(Posting(debit, credit, amount_fen))
             book.change(debit, balance_fen=-amount_fen, held_fen=-amount_fen if debit.floor is not None else 0)
@@ -276,12 +290,19 @@ def landing(account: Account) -> tuple[Account, ...]:
     return (accounts.withdrawable(account.owner),) if account.kind is Kind.WAITING else ()
 
 
+def _merged(holds: Iterable[Hold]) -> list[Hold]:
+    total: dict[Account, int] = {}
+    for hold in holds:
+        total[hold.account] = total.get(hold.account, 0) + hold.amount_fen
+    return [Hold(account, amount_fen) for account, amount_fen in total.items()]
+
+
 def _on_day(book: Book, side: Account | OfDay, bank_day: date) -> Account:
     account = side.on(bank_day) if isinstance(side, OfDay) else side
     return landing(account)[0] if book.is_cleared(account) else account
 
 
-def _take(book: Book, left: dict[Account, int], leg: Leg, bank_day: date) -> list[tuple[Account, int]]:
+def _take(left: dict[Account, int], leg: Leg, bank_day: date) -> list[tuple[Account, int]]:
     if isinstance(leg.debit, OfDay):
         return [(leg.debit.on(bank_day), leg.amount_fen)]
     if isinstance(leg.debit, Account):
@@ -332,6 +353,7 @@ def draft_to_json(draft: Draft) -> dict[str, Any]:
         "amount_fen": draft.amount_fen,
         "fee_fen": draft.fee_fen,
         "corrects": draft.corrects,
+        **({"order_no": draft.order_no} if draft.order_no else {}),
     }
 
 

@@ -131,6 +131,7 @@ transaction = Table(
     Column("fee_fen", BigInteger, nullable=False),
     Column("corrects", Integer),
     Column("reserved_at", DateTime(timezone=True), nullable=False),
+    Column("order_no", Text, nullable=False, server_default=""),
     PrimaryKeyConstraint("platform", "operation_id", "part", name="transaction_pk"),
     ForeignKeyConstraint(
         ["platform", "operation_id"], ["operation.platform", "operation.id"], name="transaction_of_operation"
@@ -143,6 +144,7 @@ transaction = Table(
     CheckConstraint("amount_fen >= 0", name="transaction_amount_not_negative"),
     CheckConstraint("fee_fen BETWEEN 0 AND amount_fen", name="transaction_fee_within_amount"),
     Index("transaction_by_serial", "platform", "serial", postgresql_where=text("serial <> ''")),
+    Index("transaction_by_order", "platform", "order_no", postgresql_where=text("order_no <> ''")),
 )
 
 hold = Table(

@@ -51,7 +51,9 @@ FROM (
   ) o
 ) known
 CROSS JOIN LATERAL (
-  SELECT t.operation_id, t.part, t.serial, t.payer, t.payee, t.amount_fen, t.fee_fen, t.corrects, r.verdict, r.bank_day
+  SELECT
+    t.operation_id, t.part, t.serial, t.payer, t.payee, t.amount_fen, t.fee_fen, t.corrects, t.order_no,
+    r.verdict, r.bank_day
   FROM transaction t
   LEFT JOIN resolution r USING (platform, operation_id, part)
   WHERE t.platform = %(platform)s AND t.operation_id = known.id
@@ -173,11 +175,11 @@ WHERE o.platform = batch.platform AND o.id = v.id
 
 INSERT_TRANSACTIONS: LiteralString = """
 INSERT INTO transaction (
-  platform, operation_id, part, serial, payer, payee, amount_fen, fee_fen, corrects, reserved_at
+  platform, operation_id, part, serial, payer, payee, amount_fen, fee_fen, corrects, order_no, reserved_at
 )
 SELECT %s, v.*, now()
 FROM unnest(
-  %s::uuid[], %s::int[], %s::text[], %s::text[], %s::text[], %s::bigint[], %s::bigint[], %s::int[]
+  %s::uuid[], %s::int[], %s::text[], %s::text[], %s::text[], %s::bigint[], %s::bigint[], %s::int[], %s::text[]
 ) AS v
 """
 

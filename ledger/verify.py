@@ -61,19 +61,21 @@ CHECKS: dict[str, LiteralString] = {
         HAVING sum(balance_fen) <> 0
     """,
     "a posted transaction takes exactly what it held": """
-        SELECT r.operation_id || '/' || r.part || ' ' || coalesce(h.account, l.debit),
-          coalesce(h.amount_fen, 0)::text, coalesce(l.fen, 0)::text
-        FROM resolution r
-        JOIN LATERAL (
-          SELECT account, amount_fen FROM hold
-          WHERE platform = r.platform AND operation_id = r.operation_id AND part = r.part
-        ) h ON true
-        LEFT JOIN LATERAL (
-          SELECT debit, sum(amount_fen) AS fen FROM leg
-          WHERE platform = r.platform AND operation_id = r.operation_id AND part = r.part AND debit = h.account
-          GROUP BY debit
-        ) l ON true
-        WHERE r.platform = :platform AND r.verdict = 'posted' AND h.amount_fen <> coalesce(l.fen, 0)
+        SELECT operation_id || '/' || part || ' ' || account, sum(held_fen)::text, sum(taken_fen)::text
+        FROM (
+          SELECT operation_id, part, account, amount_fen AS held_fen, 0 AS taken_fen
+          FROM hold
+          WHERE platform = :platform
+          UNION ALL
+          SELECT l.operation_id, l.part, l.debit, 0, l.amount_fen
+          FROM leg l
+          JOIN account a ON a.platform = l.platform AND a.name = l.debit
+          WHERE l.platform = :platform AND a.floor_fen IS NOT NULL
+        ) sides
+        JOIN resolution r USING (operation_id, part)
+        WHERE r.platform = :platform AND r.verdict = 'posted'
+        GROUP BY operation_id, part, account
+        HAVING sum(held_fen) <> sum(taken_fen)
     """,
     "a voided transaction moves nothing": """
         SELECT l.operation_id || '/' || l.part, 'no legs', l.amount_fen::text
@@ -89,13 +91,13 @@ CHECKS: dict[str, LiteralString] = {
         WHERE o.platform = :platform AND o.state IN ('done', 'refused', 'released') AND r.verdict IS NULL
     """,
     "the last event tells an operation's state": """
-        SELECT o.id::text, e.state, o.state
+        SELECT o.id::text, coalesce(e.state, 'no event'), o.state
         FROM operation o
-        JOIN LATERAL (
+        LEFT JOIN LATERAL (
           SELECT state FROM event
           WHERE platform = o.platform AND operation_id = o.id ORDER BY seq DESC LIMIT 1
         ) e ON true
-        WHERE o.platform = :platform AND e.state <> o.state
+        WHERE o.platform = :platform AND e.state IS DISTINCT FROM o.state
     """,
 }
 """Each query yields (where, expected, found) for what contradicts, and nothing when all is well."""

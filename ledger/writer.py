@@ -14,8 +14,7 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
-from uuid import UUID
+from typing import TYPE_CHECKING, Any, LiteralString
 
 import psycopg
 
@@ -29,11 +28,27 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
 
+LOST = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.IdleInTransactionSessionTimeout)
+"""The connection is gone, and with it the knowledge whether the batch was committed."""
+
+ALIVE: dict[str, Any] = {
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+"""A network that swallows everything is noticed within seconds, not hours."""
+
+GIVE_UP_LOCK: LiteralString = "SET idle_in_transaction_session_timeout = '10s'"
+"""A process that is stopped or unreachable between read and commit must not keep the platform's lock."""
+
+
 class Writer:
     """One platform's writer in this process.
 
-    ``queue_max`` bounds the steps that may wait, ``batch_max`` those taken into one commit; ``retry_s`` is for how
-    long a batch is tried again when PostgreSQL is away, before its callers get `LedgerUnavailable`.
+    ``queue_max`` bounds the steps that may wait when a new operation comes (one under way may always go on),
+    ``batch_max`` those taken into one commit; ``retry_s`` is for how long PostgreSQL may be away before callers get
+    `LedgerUnavailable`.
     """
 
     def __init__(
@@ -58,19 +73,23 @@ class Writer:
         self._arrived = asyncio.Event()
         self._is_closing = False
         self._connection: psycopg.AsyncConnection[Any] | None = None
+        self._away_since_s: float | None = None
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Writer]:
         """Run the writer for the life of the block; what waits at the end is still written."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._run(), name="ledger-writer")
-            try:
-                yield self
-            finally:
-                self._is_closing = True
-                self._arrived.set()
-        if self._connection is not None:
-            await self._connection.close()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                writing = tasks.create_task(self._run(), name="ledger-writer")
+                try:
+                    yield self
+                finally:
+                    self._is_closing = True
+                    self._arrived.set()
+                    # Waited for here: a block that ends with an exception has its tasks cancelled by the group.
+                    await asyncio.wait([writing])
+        finally:
+            await self._disconnect()
 
     async def submit(self, step: Step) -> Outcome:
         """Carry out one step; returns when it is committed.
@@ -79,7 +98,7 @@ class Writer:
         """
         if self._is_closing:
             raise LedgerUnavailable("the writer is stopping")
-        if len(self._waiting) >= self._queue_max:
+        if len(self._waiting) >= self._queue_max and isinstance(step.operation, NewOperation):
             raise LedgerBusy(f"{self._queue_max} steps wait already")
         result: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._waiting.append((step, result))
@@ -99,31 +118,24 @@ class Writer:
                 self._on_batch(len(batch), clock() - started_s)
 
     def _take(self) -> list[tuple[Step, asyncio.Future[Outcome]]]:
-        batch: list[tuple[Step, asyncio.Future[Outcome]]] = []
-        held_back: list[tuple[Step, asyncio.Future[Outcome]]] = []
-        seen: set[str | UUID] = set()
-        while self._waiting and len(batch) < self._batch_max:
-            step, result = self._waiting.popleft()
-            # Two steps about one operation never share a batch: the second must find the first in the database.
-            keys: set[str | UUID] = {step.operation_id}
-            names = keys | {step.operation.request_id} if isinstance(step.operation, NewOperation) else keys
-            (held_back if seen & names else batch).append((step, result))
-            seen |= names
-        self._waiting.extendleft(reversed(held_back))
+        batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._batch_max))]
         if not self._waiting and not self._is_closing:
             self._arrived.clear()
         return batch
 
     async def _write(self, batch: list[tuple[Step, asyncio.Future[Outcome]]]) -> None:
-        deadline_s = asyncio.get_running_loop().time() + self._retry_s
+        clock = asyncio.get_running_loop().time
         pause_s = 0.02
         while True:
             try:
                 outcomes = await self._commit([step for step, _ in batch])
+                self._away_since_s = None
                 break
-            except (psycopg.OperationalError, psycopg.InterfaceError) as failure:
+            except LOST as failure:
                 await self._disconnect()
-                if asyncio.get_running_loop().time() > deadline_s:
+                # Counted from the first failure: those who wait behind this batch are not kept as long again.
+                self._away_since_s = self._away_since_s or clock()
+                if clock() > self._away_since_s + self._retry_s:
                     outcomes = [LedgerUnavailable(str(failure))] * len(batch)
                     break
                 await asyncio.sleep(pause_s)
@@ -153,8 +165,9 @@ class Writer:
     async def _connected(self) -> psycopg.AsyncConnection[Any]:
         if self._connection is None or self._connection.closed:
             self._connection = await psycopg.AsyncConnection.connect(
-                self._dsn, autocommit=True, prepare_threshold=3, connect_timeout=5
+                self._dsn, autocommit=True, prepare_threshold=3, connect_timeout=5, **ALIVE
             )
+            await self._connection.execute(GIVE_UP_LOCK)
         return self._connection
 
     async def _commit(self, steps: Sequence[Step]) -> list[Outcome | Exception]:

@@ -36,6 +36,7 @@ from bankclient.messages.cards import (
     UnbindCard,
 )
 from bankclient.messages.files import (
+    FileKind,
     ReconciliationFile,
     ReconciliationFileReply,
     ReconciliationFileRow,
@@ -253,6 +254,7 @@ __all__ = [
     "DayEndBalancesRow",
     "EscrowBalance",
     "EscrowBalanceReply",
+    "FileKind",
     "FindSubAccount",
     "FindSubAccountReply",
     "Freeze",

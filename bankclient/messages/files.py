@@ -4,6 +4,9 @@ from typing import Literal
 
 from bankclient.messages.wire import Day, Prose, Reply, Request, Row, Text120, Word
 
+FileKind = Literal["CZ", "TX", "JY", "YE", "HY", "JQ", "POS", "FZ", "JG", "GJ", "GSLD", "profit"]
+"""CZ top-ups, TX withdrawals, JY transactions, YE balances; the others are named, and their columns are not public."""
+
 
 class ReconciliationFileRow(Row):
     """One file. RandomPassword decrypts it and DrawCode fetches it: both are secrets.
@@ -36,6 +39,6 @@ class ReconciliationFile(Request[ReconciliationFileReply]):
     reply = ReconciliationFileReply
     changes = False
 
-    FileType: Literal["CZ", "TX", "JY", "YE", "HY", "JQ", "POS", "FZ", "JG", "GJ", "GSLD", "profit"]
+    FileType: FileKind
     FileDate: Day
     ReservedMsg: Text120 | None = None

@@ -249,6 +249,7 @@ def test_the_pause_the_bank_asks_for_is_told(desk: Desk, code: str, message: str
     answer = desk.answer(desk.signed(body))
     assert answer.outcome is Outcome.REFUSED
     assert answer.retry_after_s == pause_s
+    assert answer.send_again == (code == "ERR270")
 
 
 def test_numbers_are_read_exactly() -> None:

@@ -1,0 +1,229 @@
+"""Reconciliation files: the cipher's vector, the envelope's ways to fail, rows by layout."""
+
+from __future__ import annotations
+
+import base64
+import io
+import struct
+import zipfile
+from datetime import date
+
+import pytest
+from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
+from cryptography.hazmat.primitives.ciphers import Cipher, modes
+
+from bankclient import (
+    FileAnswerUnclear,
+    FileNotOneEntry,
+    FilePasswordWrong,
+    FileTextUnreadable,
+    FileTooLarge,
+    FileTruncated,
+    FileZipDamaged,
+)
+from bankclient.files import decrypt, open_envelope, plain_name, read_rows, remote_path
+from bankclient.files.frames import read_frame, request_frame
+from bankclient.messages import ReconciliationFileRow
+
+PASSWORD = "MDEyMzQ1Njc4OWFiY2RlZmdoaWprbG1u"
+
+CZ = (
+    "1&m1&9930000000001000&某某公司&300.00&1.50&20221004&192842&2210044990000001&X285502210040000000001&"
+    "服务费&绑卡匹配入金&&"
+)
+CZ_WITHOUT_NAME = (
+    "2&m1&9930000000001000&300.0&0.00&20221004&192842&2210044990000001&X285502210040000000001&服务费&绑卡匹配入金&&"
+)
+JY = (
+    "5&确认付款&m1&9930000000001178&甲&m2&9930000000001068&乙&1.00&0.01&20221004&000004&2210044940000003&"
+    "X285502210041424305561&&427191900000000513&"
+)
+
+
+def sealed(content: bytes, password: str = PASSWORD) -> bytes:
+    """Encrypted as the bank does it, written apart from the code under test."""
+    fill = 8 - len(content) % 8
+    cipher = Cipher(TripleDES(base64.b64decode(password)), modes.CBC(bytes.fromhex("0102030405060708"))).encryptor()
+    return cipher.update(content + bytes([fill]) * fill) + cipher.finalize()
+
+
+def zipped(*texts: bytes) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for number, text in enumerate(texts):
+            archive.writestr(f"{number}.txt", text)
+    return packed.getvalue()
+
+
+def test_the_cipher_vector_of_the_bank_decrypts() -> None:
+    plain = decrypt(bytes.fromhex("24fcd0913e986044595be3840f617852"), PASSWORD)
+    assert plain == bytes.fromhex("d0f2bac53126b2e2cad4260a")
+    assert plain.decode("gb18030") == "序号1&测试&\n"
+
+
+def test_an_envelope_gives_its_text() -> None:
+    assert open_envelope(sealed(zipped(CZ.encode("gb18030"))), PASSWORD, 10_000) == CZ
+
+
+def test_another_password_says_so_whatever_it_decrypts_to() -> None:
+    content = sealed(zipped(CZ.encode("gb18030")))
+    other = base64.b64encode(b"x" * 8 + b"y" * 8 + b"z" * 8).decode()
+    for wrong in (other, "not base64!", base64.b64encode(b"short").decode()):
+        with pytest.raises(FilePasswordWrong) as raised:
+            open_envelope(content, wrong, 10_000)
+        assert wrong not in str(raised.value)
+
+
+def test_a_file_that_ends_within_a_block_is_cut_short() -> None:
+    content = sealed(zipped(b"x"))
+    with pytest.raises(FileTruncated):
+        open_envelope(content[:-3], PASSWORD, 10_000)
+
+
+def test_two_entries_or_none_are_refused() -> None:
+    for texts in ((), (b"a", b"b")):
+        with pytest.raises(FileNotOneEntry) as raised:
+            open_envelope(sealed(zipped(*texts)), PASSWORD, 10_000)
+        assert raised.value.entries == len(texts)
+
+
+def test_a_bomb_is_stopped_by_what_it_unpacks_to_not_by_what_it_says() -> None:
+    bomb = bytearray(zipped(bytes(100_000)))
+    # The directory's own word for the unpacked size: 24 bytes behind its signature.
+    place = bomb.index(b"PK\x01\x02") + 24
+    bomb[place : place + 4] = struct.pack("<I", 10)
+    with pytest.raises((FileTooLarge, FileZipDamaged)):
+        open_envelope(sealed(bytes(bomb)), PASSWORD, 50_000)
+    with pytest.raises(FileTooLarge):
+        open_envelope(sealed(zipped(bytes(100_000))), PASSWORD, 50_000)
+
+
+def test_a_zip_with_a_changed_byte_fails_its_own_check() -> None:
+    packed = bytearray(zipped(CZ.encode("gb18030")))
+    packed[45] ^= 0xFF
+    with pytest.raises(FileZipDamaged):
+        open_envelope(sealed(bytes(packed)), PASSWORD, 10_000)
+
+
+def test_bytes_that_are_not_gb18030_are_named_with_their_line() -> None:
+    text = f"{CZ}\n".encode("gb18030") + b"\xff\xff\n"
+    with pytest.raises(FileTextUnreadable) as raised:
+        open_envelope(sealed(zipped(text)), PASSWORD, 10_000)
+    assert raised.value.line == 2
+
+
+def test_top_ups_have_thirteen_columns_or_twelve_and_the_rows_say_which() -> None:
+    with_name = read_rows("CZ", f"{CZ}\n")
+    assert (with_name.columns, with_name.amount_fen, with_name.fee_fen, with_name.bad) == (13, 30000, 150, ())
+    assert with_name.good[0].fields["sub_account_name"] == "某某公司"
+    assert with_name.good[0].fields["booking"] == "绑卡匹配入金"
+    without = read_rows("TX", f"{CZ_WITHOUT_NAME}\r\n")
+    assert (without.columns, without.amount_fen) == (12, 30000)
+    assert without.good[0].fields["remark"] == "服务费"
+
+
+def test_transactions_have_sixteen_columns_and_balances_five() -> None:
+    payments = read_rows("JY", JY)
+    assert (payments.columns, payments.amount_fen, payments.fee_fen) == (16, 100, 1)
+    assert payments.good[0].fields["order_no"] == "427191900000000513"
+    balances = read_rows("YE", "1&m1&9930000000001000&12.30&&\n2&m2&9930000000001001&0.70&&\n")
+    assert (balances.columns, balances.amount_fen) == (5, 1300)
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (CZ.replace("某某公司", "甲&乙"), "14 columns"),
+        (CZ_WITHOUT_NAME, "12 columns"),
+        (CZ + "x", "does not end"),
+        (CZ.replace("300.00", "3oo.00"), "amount is no amount"),
+        (CZ.replace("300.00", "300.001"), "amount is no amount"),
+        (CZ.replace("20221004&1", "20221341&1"), "day is no day"),
+        (CZ.replace("192842", "992842"), "time is no time"),
+        (CZ.replace("1&m1", "x&m1", 1), "number is no number"),
+    ],
+)
+def test_a_bad_row_is_put_aside_with_its_line_and_the_rest_goes_on(bad: str, reason: str) -> None:
+    rows = read_rows("CZ", f"{CZ}\n{bad}\n{CZ}\n")
+    assert [row.line for row in rows.good] == [1, 3]
+    (aside,) = rows.bad
+    assert aside.line == 2
+    assert reason in aside.reason
+    assert aside.text == bad
+    assert rows.amount_fen == 60000
+
+
+def test_a_line_separator_of_another_script_does_not_break_a_row() -> None:
+    (row,) = read_rows("CZ", CZ.replace("服务费", "a\u2028b\x0bc")).good
+    assert row.fields["remark"] == "a\u2028b\x0bc"
+
+
+def test_a_header_is_skipped_and_said() -> None:
+    rows = read_rows("CZ", f"序号&会员代码&\n{CZ}\n")
+    assert (rows.has_header, len(rows.good), rows.bad, rows.good[0].line) == (True, 1, (), 2)
+
+
+def test_kinds_without_public_columns_are_read_as_plain_columns() -> None:
+    rows = read_rows("FZ", "a&b&\nbroken\nc&&\n")
+    assert [dict(row.fields) for row in rows.good] == [{"1": "a", "2": "b"}, {"1": "c", "2": ""}]
+    assert [row.line for row in rows.bad] == [2]
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "expected"),
+    [
+        ("/ejzb/9930", "CZ1.txt.enc", "/ejzb/9930/CZ1.txt.enc"),
+        ("/ejzb/9930/", "CZ1.txt.enc", "/ejzb/9930/CZ1.txt.enc"),
+        ("/ejzb/9930/CZ1.txt.enc", "CZ1.txt.enc", "/ejzb/9930/CZ1.txt.enc"),
+        ("/ejzb/9930/CZ1.txt.enc", "CZ1.ok.enc", "/ejzb/9930/CZ1.txt.enc"),
+        ("/ejzb/9930/CZ1", "CZ1", "/ejzb/9930/CZ1"),
+    ],
+)
+def test_a_path_with_or_without_the_name_leads_to_one_file(path: str, name: str, expected: str) -> None:
+    row = ReconciliationFileRow(FileName=name, RandomPassword="p", FilePath=path, DrawCode="d")
+    assert remote_path(row) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("TX20200731386211.txt.enc", "TX20200731386211.txt"),
+        ("../../etc/passwd", "passwd"),
+        ("a\\..\\b c.txt.enc", "b_c.txt"),
+        ("..", "file"),
+        ("账单.txt", "__.txt"),
+    ],
+)
+def test_a_files_name_never_leads_out_of_its_folder(name: str, written: str) -> None:
+    assert plain_name(name) == written
+
+
+def test_a_frame_is_length_and_xml() -> None:
+    frame = request_frame({"Uid": "X28550", "FileName": "/a&b"})
+    assert struct.unpack(">I", frame[:4])[0] == len(frame) - 4
+    assert dict(read_frame(frame).fields) == {"Uid": "X28550", "FileName": "/a&b"}
+    piece = read_frame(frame + struct.pack(">I", 3) + b"abc")
+    assert (piece.content, piece.is_cut) == (b"abc", False)
+    assert read_frame(frame + struct.pack(">I", 4) + b"abc").is_cut
+
+
+@pytest.mark.parametrize(
+    "received",
+    [
+        b"",
+        b"<html>",
+        struct.pack(">I", 2**31) + b"<FileRoot/>",
+        struct.pack(">I", 50) + b"<FileRoot/>",
+        struct.pack(">I", 9) + b"<Other />",
+        struct.pack(">I", 30) + b"<!DOCTYPE a [<!ENTITY b 'c'>]>",
+    ],
+)
+def test_an_answer_that_is_no_frame_is_unclear(received: bytes) -> None:
+    with pytest.raises(FileAnswerUnclear):
+        read_frame(received)
+
+
+def test_the_day_of_a_file_is_written_as_the_bank_has_it() -> None:
+    from bankclient.messages import ReconciliationFile, to_wire
+
+    assert to_wire(ReconciliationFile(FileType="CZ", FileDate=date(2026, 11, 23)))["FileDate"] == "20261123"

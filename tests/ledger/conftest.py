@@ -1,0 +1,69 @@
+"""Fixtures of the mirror's tests: a writer and reads on a real PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import psycopg
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from ledger import Account, Outcome, Reads, Step, Writer, connect, verify
+from tests.ledger.bookkeeping import PLATFORM, money, opening, stored
+
+
+@dataclass(frozen=True, slots=True)
+class Mirror:
+    """One platform's mirror on a fresh database."""
+
+    dsn: str
+    writer: Writer
+    reads: Reads
+    engine: AsyncEngine
+    batches: list[int]
+
+    async def do(self, step: Step) -> Outcome:
+        return await self.writer.submit(step)
+
+    async def together(self, *steps: Step) -> list[Outcome | BaseException]:
+        """What comes of steps that arrive at the same time, in this order."""
+        return await asyncio.gather(*(self.writer.submit(step) for step in steps), return_exceptions=True)
+
+    async def give(self, account: Account, fen: int) -> None:
+        await self.do(opening(enter=[money(account, fen)]))
+
+    def standing(self) -> dict[str, tuple[int, int]]:
+        return stored(self.dsn)
+
+    async def assert_whole(self) -> None:
+        """The journal replays to the balances."""
+        assert await verify(self.engine, PLATFORM) == []
+
+    @asynccontextmanager
+    async def held_up(self) -> AsyncIterator[None]:
+        """Another process has the platform's lock: what is submitted here waits until the block ends."""
+        async with await psycopg.AsyncConnection.connect(self.dsn) as other:
+            await other.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [PLATFORM])
+            yield
+
+
+@pytest.fixture
+async def mirror(database: str) -> AsyncIterator[Mirror]:
+    """A running mirror with nothing in it."""
+    async with open_mirror(database) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def open_mirror(dsn: str, **settings: int) -> AsyncIterator[Mirror]:
+    """A running mirror; ``settings`` are the writer's."""
+    batches: list[int] = []
+    engine = connect(dsn, 4)
+    try:
+        async with Writer(dsn, PLATFORM, on_batch=lambda size, _: batches.append(size), **settings).running() as writer:
+            yield Mirror(dsn, writer, Reads(engine, PLATFORM), engine, batches)
+    finally:
+        await engine.dispose()

@@ -1,0 +1,60 @@
+"""The chart of accounts: names, and which kinds have a floor."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import pytest
+
+from ledger import Account, Kind, accounts
+from ledger.accounts import CONTROLS, FLOORS, POCKETS
+
+DAY = date(2026, 3, 4)
+
+
+@pytest.mark.parametrize(
+    ("account", "name"),
+    [
+        (accounts.withdrawable("1001"), "withdrawable:1001"),
+        (accounts.waiting("1001", DAY), "waiting:1001:20260304"),
+        (accounts.frozen("1001", "F1"), "frozen:1001:F1"),
+        (accounts.escrow("1001", "O1"), "escrow:1001:O1"),
+        (accounts.in_transit(DAY), "in-transit:20260304"),
+        (accounts.refundable("S1"), "refundable:S1"),
+        (accounts.refundable_fee("S1"), "refundable-fee:S1"),
+        (accounts.order("O1"), "order:O1"),
+        (accounts.FEE, "fee"),
+        (accounts.POOLED, "pooled"),
+    ],
+)
+def test_an_account_is_named_by_kind_owner_and_reference(account: Account, name: str) -> None:
+    assert account.name == name
+
+
+def test_the_days_of_waiting_money_sort_by_name() -> None:
+    days = [date(2026, 12, 31), date(2027, 1, 1), date(2026, 2, 28)]
+    by_name = sorted(days, key=lambda day: accounts.waiting("1001", day).name)
+    assert by_name == sorted(days)
+
+
+def test_a_waiting_account_knows_its_bank_day() -> None:
+    assert accounts.waiting("1001", DAY).day == DAY
+    assert accounts.in_transit(DAY).day == DAY
+
+
+def test_no_member_money_can_go_below_zero() -> None:
+    assert {kind: FLOORS.get(kind) for kind in POCKETS} == dict.fromkeys(POCKETS, 0)
+
+
+def test_a_limit_cannot_be_overdrawn_but_where_limits_come_from_can() -> None:
+    assert all(FLOORS[kind] is not None for kind in CONTROLS if kind is not Kind.LIMITS)
+    assert accounts.LIMITS.floor is None
+
+
+def test_an_order_number_has_one_use() -> None:
+    assert accounts.order("O1").floor == -1
+
+
+@pytest.mark.parametrize("kind", [Kind.FEE, Kind.POOLED, Kind.IN_TRANSIT, Kind.WITHDRAWING])
+def test_accounts_that_every_payment_touches_have_no_floor_and_are_never_locked(kind: Kind) -> None:
+    assert Account(kind).floor is None

@@ -1,0 +1,307 @@
+"""What can be asked of the mirror, on books that were made through its one door."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from ledger import Change, Draft, Kind, Leg, Member, MemberBalance, Numbers, Operation, PartState, State, Step
+from ledger.accounts import FEE, POOLED, escrow, frozen, refundable, refundable_fee, waiting, withdrawable
+from tests.ledger.bookkeeping import (
+    ANN,
+    BOB,
+    CAT,
+    DAY,
+    DAY_AFTER,
+    DAY_BEFORE,
+    clearing,
+    confirm,
+    doubting,
+    execute,
+    freeze,
+    money,
+    new_id,
+    opening,
+    pay,
+    posting,
+    prepay,
+    refund,
+    top_up,
+    voiding,
+)
+from tests.ledger.conftest import Mirror
+
+
+async def done(mirror: Mirror, step: Step) -> Step:
+    """Reserved and posted."""
+    await mirror.do(step)
+    await mirror.do(posting(step))
+    return step
+
+
+async def test_available_is_withdrawable_plus_waiting_without_what_is_held(mirror: Mirror) -> None:
+    await mirror.do(opening(enter=[money(withdrawable(ANN), 100)]))
+    await mirror.do(opening(enter=[top_up(ANN, 50)]))
+    await done(mirror, opening(prepay(ANN, "O1", 20)))
+    await done(mirror, opening(freeze(ANN, "F1", 10)))
+    await mirror.do(opening(pay(ANN, BOB, 40)))
+    await mirror.do(opening(confirm(ANN, BOB, "O1", 5)))
+    await mirror.do(opening(Draft((Leg(frozen(ANN, "F1"), withdrawable(BOB), 3),))))
+    assert (await mirror.reads.balances([ANN, CAT])) == {
+        ANN: MemberBalance(
+            sub_account=ANN,
+            available_fen=80,
+            withdrawable_fen=80,
+            waiting_fen=0,
+            frozen_fen=7,
+            escrow_fen=15,
+            held_spendable_fen=40,
+            held_withdrawable_fen=20,
+            held_frozen_fen=3,
+            held_escrow_fen=5,
+        ),
+        CAT: MemberBalance(sub_account=CAT),
+    }
+    assert (await mirror.reads.balances([ANN]))[ANN].held_fen == 48
+    assert await mirror.reads.pocket(withdrawable(ANN)) == (100, 20)
+    assert await mirror.reads.pocket(withdrawable(CAT)) == (0, 0)
+    assert await mirror.reads.left([escrow(ANN, "O1"), escrow(ANN, "O2")]) == {
+        "escrow:1001:O1": 15,
+        "escrow:1001:O2": 0,
+    }
+
+
+async def test_the_platforms_own_accounts_are_shown_without_the_limits(mirror: Mirror) -> None:
+    await mirror.do(opening(enter=[top_up(ANN, 100, 10)]))
+    await done(mirror, opening(pay(ANN, BOB, 50, 5, serial="S1")))
+    assert await mirror.reads.functional() == {Kind.IN_TRANSIT: -100, Kind.FEE: 15}
+
+
+async def test_the_trial_balance_sums_to_zero_and_shows_both_sides(mirror: Mirror) -> None:
+    await mirror.do(opening(enter=[top_up(ANN, 100, 10)]))
+    await done(mirror, opening(pay(ANN, BOB, 50, 5)))
+    await mirror.do(opening(pay(ANN, BOB, 20)))
+    rows = {row.kind: row for row in await mirror.reads.trial_balance()}
+    assert sum(row.balance_fen for row in rows.values()) == 0
+    assert sum(row.debits_fen for row in rows.values()) == sum(row.credits_fen for row in rows.values()) == 150
+    pockets = rows[Kind.WAITING]
+    assert (pockets.accounts, pockets.debits_fen, pockets.credits_fen, pockets.balance_fen, pockets.held_fen) == (
+        2,
+        50,
+        135,
+        85,
+        20,
+    )
+
+
+async def test_members_are_found_by_code_and_by_sub_account_and_page_by_page(mirror: Mirror) -> None:
+    for code, sub_account in (("ann", ANN), ("bob", BOB), ("cat", CAT)):
+        member = Member(member_id=code, sub_account=sub_account, property="SH" if code == "bob" else "00")
+        await mirror.do(opening(state=State.DONE, member=member))
+    assert set(await mirror.reads.members(["ann", "cat", "dan"])) == {"ann", "cat"}
+    assert await mirror.reads.member("dan") is None
+    by_number = await mirror.reads.members_by_sub_account([BOB, "9999"])
+    assert {number: (member.member_id, member.property) for number, member in by_number.items()} == {BOB: ("bob", "SH")}
+    first = await mirror.reads.members_page("", 2)
+    rest = await mirror.reads.members_page(first[-1].member_id, 2)
+    assert [member.member_id for member in first + rest] == ["ann", "bob", "cat"]
+
+
+async def test_an_operation_is_found_by_each_of_its_names(mirror: Mirror) -> None:
+    step = opening(top_up(ANN, 5), request_id="r-1", serial="S-1", plan={"kept": "as it was", "fen": 5})
+    await mirror.do(step)
+    found = await mirror.reads.operation(request_id="r-1")
+    assert found is not None
+    assert found.id == step.operation_id
+    assert found.plan == {"kept": "as it was", "fen": 5}
+    assert await mirror.reads.operation(serial="S-1") == found
+    assert await mirror.reads.operation(operation_id=found.id) == found
+    assert await mirror.reads.operation(request_id="r-2") is None
+    with pytest.raises(ValueError, match="by its id, its request id or its serial"):
+        await mirror.reads.operation(request_id="r-1", serial="S-1")
+
+
+async def test_operations_are_listed_newest_first_by_every_filter(mirror: Mirror) -> None:
+    await mirror.give(withdrawable(ANN), 100)
+    paid = await done(mirror, opening(pay(ANN, BOB, 1), payer="ann", payee="bob"))
+    ordered = opening(prepay(ANN, "O1", 2), kind="PREPAY_ORDER", payer="ann", order_no="O1")
+    topped = opening(top_up(BOB, 3), kind="TOP_UP", payee="bob")
+    for step in (ordered, topped):
+        await mirror.do(step)
+
+    async def page(**filters: object) -> list[object]:
+        found = await mirror.reads.operations_page(**{"before": None, "limit": 10, **filters})  # type: ignore[arg-type]
+        return [operation.id for operation in found if operation.payer or operation.payee]
+
+    ids = [step.operation_id for step in (topped, ordered, paid)]
+    assert await page() == ids
+    assert await page(before=ids[0]) == ids[1:]
+    assert await page(limit=2) == ids[:2]
+    assert await page(states=[State.RESERVED]) == ids[:2]
+    assert await page(kinds=["TOP_UP", "PAY_T1"]) == [ids[0], ids[2]]
+    assert await page(member_id="ann") == ids[1:]
+    assert await page(member_id="bob") == [ids[0], ids[2]]
+    assert await page(order_no="O1") == [ids[1]]
+    assert await page(bank_day=DAY) == [ids[2]]
+    assert await page(bank_day=DAY, member_id="cat") == []
+
+
+async def test_a_payment_tells_what_is_left_of_it_pending_refunds_counted_as_gone(mirror: Mirror) -> None:
+    await mirror.give(withdrawable(ANN), 100)
+    step = await done(mirror, opening(pay(ANN, BOB, 100, 10, serial="S1"), serial="S1"))
+    pending = opening(refund("S1", ANN, BOB, 30, 4))
+    await mirror.do(pending)
+    payment = await mirror.reads.payment("S1")
+    assert payment is not None
+    assert payment.operation.id == step.operation_id
+    assert (payment.part.amount_fen, payment.part.state) == (100, PartState.POSTED)
+    assert (payment.refundable_fen, payment.refundable_fee_fen) == (70, 6)
+    assert [part.amount_fen for part in await mirror.reads.pending_refunds("S1")] == [30]
+    await mirror.do(voiding(pending))
+    assert await mirror.reads.pending_refunds("S1") == []
+    assert await mirror.reads.left([refundable("S1"), refundable_fee("S1")]) == {
+        "refundable:S1": 100,
+        "refundable-fee:S1": 10,
+    }
+    assert await mirror.reads.payment("S2") is None
+
+
+async def test_a_payment_is_its_last_part_under_that_serial(mirror: Mirror) -> None:
+    step = opening(dataclasses.replace(top_up(ANN, 5), serial="T1"))
+    await mirror.do(step)
+    back = dataclasses.replace(money(POOLED, 5), legs=(Leg(FEE, POOLED, 5),), serial="T1", corrects=1)
+    await mirror.do(posting(step, enter=(back,)))
+    payment = await mirror.reads.payment("T1")
+    assert payment is not None
+    assert (payment.part.part, payment.part.corrects) == (2, 1)
+
+
+async def test_an_order_tells_what_was_done_under_its_number(mirror: Mirror) -> None:
+    await mirror.give(withdrawable(ANN), 100)
+    refused = opening(prepay(ANN, "O1", 900), kind="PREPAY_ORDER", order_no="O1", amount_fen=900)
+    await mirror.together(refused)
+    assert await mirror.reads.order("O1", ["PREPAY_ORDER"]) is None
+    step = await done(mirror, opening(prepay(ANN, "O1", 50), kind="PREPAY_ORDER", order_no="O1", amount_fen=50))
+    for fen in (10, 15):
+        await done(mirror, opening(confirm(ANN, BOB, "O1", fen), kind="CONFIRM_ORDER", order_no="O1", amount_fen=fen))
+    await mirror.do(opening(confirm(ANN, BOB, "O1", 5), kind="CONFIRM_ORDER", order_no="O1", amount_fen=5))
+    found = await mirror.reads.order("O1", ["PREPAY_ORDER"])
+    assert found is not None
+    assert found.operation.id == step.operation_id
+    assert found.done_fen == {"PREPAY_ORDER": 50, "CONFIRM_ORDER": 25}
+
+
+async def test_events_come_in_commit_order_and_go_on_from_a_cursor(mirror: Mirror) -> None:
+    assert await mirror.reads.last_event() == 0
+    await mirror.give(withdrawable(ANN), 100)
+    start = await mirror.reads.last_event()
+    step, other = opening(pay(ANN, BOB, 30)), opening(pay(ANN, BOB, 20))
+    await mirror.together(step, other, doubting(step), posting(other), posting(step))
+    events = [event for event, _ in await mirror.reads.events(start, 100)]
+    assert [event.seq for event in events] == sorted(event.seq for event in events)
+    assert [(event.operation_id, event.state) for event in events] == [
+        (step.operation_id, State.RESERVED),
+        (other.operation_id, State.RESERVED),
+        (step.operation_id, State.UNKNOWN),
+        (other.operation_id, State.DONE),
+        (step.operation_id, State.DONE),
+    ]
+    page = await mirror.reads.events(events[0].seq, 1, step.operation_id)
+    assert [(event.state, operation.state) for event, operation in page] == [(State.UNKNOWN, State.DONE)]
+    assert await mirror.reads.last_event() == events[-1].seq
+
+
+async def test_the_days_that_wait_are_told_with_what_channels_owe(mirror: Mirror) -> None:
+    await mirror.do(opening(enter=[top_up(ANN, 50, 5)], bank_day=DAY))
+    await mirror.do(opening(enter=[top_up(ANN, 20)], bank_day=DAY_BEFORE))
+    await mirror.do(opening(pay(ANN, BOB, 30)))
+    days = await mirror.reads.waiting_days()
+    assert [(day.bank_day, day.in_transit_fen, day.waiting_fen, day.held_fen) for day in days] == [
+        (DAY_BEFORE, 20, 20, 20),
+        (DAY, 50, 45, 10),
+    ]
+    assert await mirror.reads.waiting_pockets(DAY_BEFORE, 10) == []
+    assert await mirror.reads.waiting_pockets(DAY_AFTER, 10) == [(waiting(ANN, DAY), 35)]
+
+
+async def test_cleared_days_are_remembered(mirror: Mirror) -> None:
+    assert await mirror.reads.cleared_through() is None
+    await mirror.do(clearing(DAY_BEFORE))
+    await mirror.do(clearing(DAY))
+    assert await mirror.reads.cleared_through() == DAY
+
+
+async def test_money_in_doubt_is_summed_with_the_age_of_the_oldest(mirror: Mirror) -> None:
+    await mirror.give(withdrawable(ANN), 100)
+    assert (await mirror.reads.in_doubt()).oldest is None
+    steps = [opening(pay(ANN, BOB, fen), amount_fen=fen) for fen in (10, 20, 30)]
+    for step in steps:
+        await mirror.do(step)
+    for step in steps[:2]:
+        await mirror.do(doubting(step))
+    doubt = await mirror.reads.in_doubt()
+    assert (doubt.operations, doubt.amount_fen) == (2, 30)
+    assert doubt.oldest is not None
+    assert timedelta() <= datetime.now(UTC) - doubt.oldest < timedelta(minutes=1)
+
+
+def due(step: Step, in_s: float) -> Step:
+    return dataclasses.replace(step, change=dataclasses.replace(step.change, next_ask_in_s=in_s))
+
+
+async def test_what_is_due_is_leased_to_one_asker_and_comes_back_after_its_lease(mirror: Mirror) -> None:
+    steps = [due(opening(top_up(ANN, 5)), -60.0 + number) for number in range(6)]
+    later = due(opening(top_up(ANN, 5)), 60.0)
+    await mirror.together(*steps, later)
+    leases = await asyncio.gather(*(mirror.reads.lease_due(4, lease_s=0.3) for _ in range(3)))
+    taken = [operation.id for lease in leases for operation in lease]
+    assert sorted(taken) == sorted(step.operation_id for step in steps)
+    assert await mirror.reads.lease_due(10, lease_s=0.3) == []
+    await asyncio.sleep(0.35)
+    again = await mirror.reads.lease_due(10, lease_s=60.0)
+    assert {operation.id for operation in again} == set(taken)
+
+
+async def test_the_longest_due_are_asked_about_first(mirror: Mirror) -> None:
+    steps = [due(opening(top_up(ANN, 5)), -10.0 - number) for number in range(5)]
+    await mirror.together(*steps)
+    leased = await mirror.reads.lease_due(2, lease_s=60.0)
+    assert {operation.id for operation in leased} == {steps[4].operation_id, steps[3].operation_id}
+
+
+async def test_one_operation_can_be_leased_ahead_of_its_time_but_not_when_final(mirror: Mirror) -> None:
+    step = due(opening(top_up(ANN, 5)), 600.0)
+    await mirror.do(step)
+    (leased,) = await mirror.reads.lease_due(1, 60.0, step.operation_id)
+    assert isinstance(leased, Operation)
+    assert leased.next_ask_at is not None
+    assert leased.next_ask_at - leased.created_at > timedelta(seconds=500)
+    await mirror.do(posting(step))
+    assert await mirror.reads.lease_due(1, 60.0, step.operation_id) == []
+    assert await mirror.reads.lease_due(1, 60.0, new_id()) == []
+
+
+async def test_a_final_operation_is_never_due(mirror: Mirror) -> None:
+    step = due(opening(top_up(ANN, 5)), -1.0)
+    await mirror.do(step)
+    await mirror.do(posting(step))
+    execute(mirror.dsn, "UPDATE operation SET asks = asks")
+    assert await mirror.reads.lease_due(10, 60.0) == []
+
+
+async def test_a_released_operation_is_not_asked_about(mirror: Mirror) -> None:
+    step = due(opening(top_up(ANN, 5)), -1.0)
+    await mirror.do(step)
+    await mirror.do(
+        dataclasses.replace(voiding(step), change=Change(state=State.RELEASED), expects=frozenset({State.RESERVED}))
+    )
+    assert await mirror.reads.lease_due(10, 60.0) == []
+
+
+async def test_numbers_are_never_given_twice_by_any_process(mirror: Mirror) -> None:
+    sources = [Numbers(mirror.engine) for _ in range(3)]
+    taken = await asyncio.gather(*(source.take() for source in sources for _ in range(150)))
+    assert len(set(taken)) == 450

@@ -1,0 +1,130 @@
+"""Whole books give no finding; each way of tampering with them gives the finding that names it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from ledger import Change, State, verify
+from ledger.accounts import withdrawable
+from ledger.verify import CHECKS
+from tests.ledger.bookkeeping import (
+    ANN,
+    BOB,
+    PLATFORM,
+    clearing,
+    doubting,
+    execute,
+    opening,
+    pay,
+    pay_today,
+    posting,
+    prepay,
+    refund,
+    top_up,
+    voiding,
+)
+from tests.ledger.conftest import Mirror
+
+
+async def busy_day(mirror: Mirror) -> None:
+    """Something of everything: posted, voided, pending, refused, entered, swept and released."""
+    await mirror.give(withdrawable(ANN), 100)
+    await mirror.do(opening(enter=[top_up(ANN, 50, 5)]))
+    paid, lost, back = opening(pay(ANN, BOB, 30, 3, serial="S1")), opening(pay(ANN, BOB, 20)), opening(pay(ANN, BOB, 9))
+    for step in (paid, lost, back, opening(pay_today(ANN, BOB, 9999)), opening(prepay(ANN, "O1", 7))):
+        await mirror.together(step)
+    await mirror.do(posting(paid))
+    await mirror.do(doubting(lost))
+    await mirror.do(opening(refund("S1", ANN, BOB, 10, 1)))
+    await mirror.do(clearing(paid.bank_day))
+    await mirror.do(voiding(back, state=State.RELEASED))
+
+
+TAMPERED: dict[str, str] = {
+    "balance equals the sum of legs": "UPDATE account SET balance_fen = 1000 WHERE name = 'withdrawable:1001'",
+    "held equals the sum of pending holds": "UPDATE account SET held_fen = held_fen - 1 WHERE held_fen > 0",
+    "no account is below its floor": "UPDATE account SET balance_fen = -1 WHERE name = 'withdrawable:1001'",
+    "all balances sum to zero": "UPDATE account SET balance_fen = balance_fen - 1 WHERE name = 'fee'",
+    "a posted transaction takes exactly what it held": "DELETE FROM hold WHERE amount_fen = 30",
+    "a voided transaction moves nothing": "UPDATE resolution SET verdict = 'voided' WHERE verdict = 'posted'",
+    "a final operation has no pending part": "UPDATE operation SET state = 'done', next_ask_at = NULL",
+    "the last event tells an operation's state": "UPDATE event SET state = 'refused' WHERE state = 'unknown'",
+}
+
+
+async def test_whole_books_give_no_finding(mirror: Mirror) -> None:
+    await busy_day(mirror)
+    assert await verify(mirror.engine, PLATFORM) == []
+
+
+async def test_empty_books_are_whole(mirror: Mirror) -> None:
+    assert await verify(mirror.engine, PLATFORM) == []
+
+
+def test_every_check_is_seen_to_fire() -> None:
+    assert set(TAMPERED) == set(CHECKS)
+
+
+@pytest.mark.parametrize("check", list(CHECKS))
+async def test_tampering_is_found(mirror: Mirror, check: str) -> None:
+    await busy_day(mirror)
+    execute(
+        mirror.dsn,
+        # What only the owner of the database can do: switch off what protects the journal.
+        "ALTER TABLE account DROP CONSTRAINT account_above_floor",
+        "SET LOCAL session_replication_role = replica",
+        TAMPERED[check],
+    )
+    findings = await verify(mirror.engine, PLATFORM)
+    assert check in {finding.check for finding in findings}
+    assert all(finding.expected != finding.found for finding in findings)
+
+
+async def found_after(mirror: Mirror, *tampering: str) -> list[tuple[str, str, str, str]]:
+    execute(mirror.dsn, "SET LOCAL session_replication_role = replica", *tampering)
+    return [dataclasses.astuple(finding) for finding in await verify(mirror.engine, PLATFORM)]
+
+
+async def test_a_finding_says_where_and_by_how_much(mirror: Mirror) -> None:
+    await mirror.give(withdrawable(ANN), 100)
+    findings = await found_after(mirror, "UPDATE account SET balance_fen = 130 WHERE name = 'withdrawable:1001'")
+    assert findings == [
+        ("balance equals the sum of legs", "withdrawable:1001", "100", "130"),
+        ("all balances sum to zero", "all accounts", "0", "30"),
+    ]
+
+
+async def test_money_taken_without_a_hold_is_found(mirror: Mirror) -> None:
+    await mirror.give(withdrawable(ANN), 100)
+    step = opening(pay_today(ANN, BOB, 30))
+    await mirror.do(step)
+    await mirror.do(posting(step))
+    findings = await found_after(
+        mirror,
+        f"UPDATE leg SET amount_fen = 31 WHERE operation_id = '{step.operation_id}'",
+        "UPDATE account SET balance_fen = 69 WHERE name = 'withdrawable:1001'",
+        "UPDATE account SET balance_fen = 31 WHERE name = 'withdrawable:1002'",
+    )
+    assert findings == [
+        (
+            "a posted transaction takes exactly what it held",
+            f"{step.operation_id}/1 withdrawable:1001",
+            "30",
+            "31",
+        )
+    ]
+
+
+async def test_an_operation_without_an_event_is_found(mirror: Mirror) -> None:
+    step = opening(top_up(ANN, 5))
+    await mirror.do(dataclasses.replace(step, change=Change(state=State.UNKNOWN, next_ask_in_s=1.0)))
+    findings = await found_after(mirror, "DELETE FROM event")
+    assert findings == [("the last event tells an operation's state", str(step.operation_id), "no event", "unknown")]
+
+
+async def test_another_platforms_books_are_not_looked_at(mirror: Mirror) -> None:
+    await mirror.give(withdrawable(ANN), 100)
+    execute(mirror.dsn, "UPDATE account SET balance_fen = 130 WHERE name = 'withdrawable:1001'")
+    assert await verify(mirror.engine, "8888") == []
