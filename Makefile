@@ -40,6 +40,10 @@ verify: setup  ## replay the journal and compare it with the balances
 test: setup  ## all tests, or those in ARGS
 	@$(BIN)/python -m pytest $(ARGS)
 
+.PHONY: docs
+docs: setup  ## the documents that are made from the code
+	@$(BIN)/jzb docs bank
+
 .PHONY: lint
 lint: setup  ## style, types, contract and direction of imports
 	@$(BIN)/ruff check .

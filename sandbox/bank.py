@@ -17,15 +17,16 @@ from pydantic import ValidationError
 
 from bankclient.messages import Request, to_wire
 from bankclient.serials import is_consumer_serial
-from sandbox import codes
+from sandbox import codes, dayends, passwords
 from sandbox.books import OUTSIDE, OWN_FUNDS, Move, functional
 from sandbox.clock import BankClock, day_text
 from sandbox.desk import Desk
 from sandbox.errors import GatewayRefusal, InsufficientFunds, Refused
 from sandbox.faults import NOTHING, Faults, Told
 from sandbox.handlers import Route, clearing, routes_by_service_id, withdrawals
-from sandbox.records import ACCEPTED, FAILED, SUCCEEDED, Call, Mark, Trade, Withdrawal
+from sandbox.records import ACCEPTED, FAILED, SUCCEEDED, BankCharge, Call, Mark, Trade, Withdrawal
 from sandbox.settings import SandboxSettings
+from sandbox.shelf import Shelf
 from sandbox.store import Store
 
 CLOCK_MOVED: Final = "clock_moved_days"
@@ -38,6 +39,7 @@ class Bank:
         self.store = store
         self.clock = clock
         self.faults = faults
+        self.shelf = Shelf()
         self._settings = settings
         self._routes = routes_by_service_id(settings.service_ids)
         self._ran_on = ""
@@ -90,6 +92,8 @@ class Bank:
     def catch_up(self) -> None:
         """Do what time has made due: withdrawals, and the night's run after a change of day."""
         desk = self._desk()
+        if self._ran_on != desk.today:
+            dayends.close_days(desk)
         if self._pending:
             self._pending = withdrawals.finish_due(desk, self._pending)
         if self._ran_on != desk.today:
@@ -134,6 +138,19 @@ class Bank:
         self._add_own_funds(amount_fen)
         self.store.commit()
 
+    def type_password(self, sub_acct_no: str) -> str:
+        """The bank's password page, with the right password typed: the signature that WebSign carries."""
+        signature = passwords.sign(self._desk(), sub_acct_no)
+        self.store.commit()
+        return signature
+
+    def charge(self, fee_type: str, amount_fen: int) -> None:
+        """Charge the platform today, from an account outside these books (6109)."""
+        today = day_text(self.clock.today())
+        number = self.store.next_number("charge")
+        self.store.put(BankCharge(number, fee_type, today, today, today, amount_fen))
+        self.store.commit()
+
     def hold_clearing(self, held: bool) -> None:
         """Let the channels keep back what they owe (6108 shows 3), or pay it."""
         self.catch_up()
@@ -153,6 +170,7 @@ class Bank:
             asked_by="" if route is None else route.asked_by,
             told=told,
             faults=self.faults,
+            shelf=self.shelf,
         )
 
     def _check_envelope(self, body: Mapping[str, Any], serial: str) -> None:

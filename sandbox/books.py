@@ -6,8 +6,8 @@ outside the bank. Money only moves from a place to a place, so the sum of all su
 the pooled real account plus what the channels owe in transit, after every posting, by construction;
 `Books.difference_fen` computes it from the other side for whoever wants to check.
 
-Promises: a posting applies whole or not at all; no place but in-transit goes below zero, and that
-one never above. Pure: no clock, no file, no network. Amounts are int fen, days `yyyyMMdd` text.
+Promises: a posting applies whole or not at all; no place but in-transit goes below zero, and no
+channel pays more than it owes. Pure: no clock, no file, no network. Amounts are int fen, days `yyyyMMdd` text.
 It shares no code with the ledger, whose mirror is checked against it.
 """
 
@@ -103,7 +103,8 @@ def functional(suffix: str) -> Place:
 
 
 def in_transit(day: str) -> Place:
-    """What the channels owe for the top-ups of one bank day: zero or negative."""
+    """What the channels owe for one bank day, as a negative number. It is positive when more was taken back of
+    earlier top-ups that day than topped up: then the platform owes the channels."""
     return Place("in_transit", IN_TRANSIT, day)
 
 
@@ -170,7 +171,7 @@ class Books:
         return self._functional.get(suffix, 0)
 
     def in_transit_fen(self, day: str) -> int:
-        """What the channels still owe for `day`, as a positive number."""
+        """What the channels still owe for `day`, as a positive number; negative when they are owed."""
         return -self._in_transit.get(day, 0)
 
     def in_transit_days(self) -> list[str]:
@@ -208,6 +209,8 @@ class Books:
                 if amount_fen:
                     self._take(source, amount_fen, done)
                     self._add(target, amount_fen, done)
+                    if source == OUTSIDE and target.kind == "in_transit" and self.balance_fen(target) > 0:
+                        raise InsufficientFunds(target, amount_fen, 0)
         except BaseException:
             self.undo(done)
             raise
@@ -229,7 +232,9 @@ class Books:
         moves = []
         for owed_day in self.in_transit_days():
             if owed_day <= day:
-                moves.append(Move(OUTSIDE, in_transit(owed_day), self.in_transit_fen(owed_day)))
+                owed_fen = self.in_transit_fen(owed_day)
+                channel = in_transit(owed_day)
+                moves.append(Move(OUTSIDE, channel, owed_fen) if owed_fen > 0 else Move(channel, OUTSIDE, -owed_fen))
         for lot_day in sorted(self._waiting_days):
             if lot_day <= day:
                 moves.extend(
@@ -275,8 +280,6 @@ class Books:
             raise ValueError("a credit names waiting or withdrawable")
         self._apply(place, delta_fen)
         done.append(Change(place, delta_fen))
-        if place.kind == "in_transit" and self._in_transit.get(place.key, 0) > 0:
-            raise InsufficientFunds(place, delta_fen, 0)
 
     def _apply(self, place: Place, delta_fen: int) -> None:
         kind, owner, key = place

@@ -28,10 +28,13 @@ NO_ORDER: Final = "ERR115"
 AMOUNT_MISMATCH: Final = "ERR126"
 ORDER_REPEATED: Final = "ERR127"
 NO_AUTHORITY: Final = "ERR130"
+NO_VERIFICATION: Final = "ERR137"
+WRONG_SMS_CODE: Final = "ERR138"
 NOT_NOW: Final = "ERR143"
 OTHER_SUB_ACCOUNT: Final = "ERR149"
 IN_CLEARING: Final = "ERR152"
 SERIAL_REPEATED: Final = "ERR160"
+INSTRUCTION_EXPIRED: Final = "ERR163"
 NO_MEMBER: Final = "ERR254"
 WRONG_POOLED_ACCOUNT: Final = "ERR256"
 ORIGINAL_NOT_FOUND: Final = "ERR270"
@@ -58,10 +61,13 @@ MESSAGES: Final[dict[str, str]] = {
     AMOUNT_MISMATCH: "金额不符",
     ORDER_REPEATED: "订单号重复",
     NO_AUTHORITY: "无此交易权限",
+    NO_VERIFICATION: "无此验证信息",
+    WRONG_SMS_CODE: "短信验证码不匹配",
     NOT_NOW: "当前不允许进行该交易",
     OTHER_SUB_ACCOUNT: "子账户与原订单不符",
     IN_CLEARING: "市场清算中，请稍后再试",
     SERIAL_REPEATED: "流水号重复",
+    INSTRUCTION_EXPIRED: "指令已过期或已使用",
     NO_MEMBER: "会员代码不存在",
     WRONG_POOLED_ACCOUNT: "资金汇总账号错误",
     ORIGINAL_NOT_FOUND: "原交易不存在",

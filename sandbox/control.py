@@ -9,7 +9,10 @@
 | `POST /control/clock` | `{"advance_days": n}` or `{"date": "YYYY-MM-DD"}`, forward only |
 | `POST /control/withdrawals/{serial}` | `{"result": "success" \\| "fail" \\| "return"}` |
 | `POST /control/own-funds` | `{"amount_fen": n}`: the platform pays money in |
+| `POST /control/charges` | `{"fee_type": "1", "amount_fen": n}`: the bank charges the platform today (6109) |
 | `POST /control/clearing` | `{"held": true}`: channels keep their money, days stay 3; false: they pay |
+| `GET /control/sms` | every text sent, with its code, oldest first |
+| `POST /control/web-signatures` | `{"sub_acct_no": "…"}`: the member types its password; answers the signature |
 | `DELETE /control/tokens` | every access token expires |
 
 Every change is on disk before it is answered, as for the bank's own requests.
@@ -32,7 +35,7 @@ from sandbox.clock import day_text
 from sandbox.errors import Refused
 from sandbox.faults import Faults
 from sandbox.gateway import Gateway
-from sandbox.records import Member
+from sandbox.records import Member, SmsCode
 
 if TYPE_CHECKING:
     from sandbox.server import Received
@@ -70,6 +73,19 @@ class WithdrawalCommand(_Command):
 class OwnFundsCommand(_Command):
     """Real money of the platform, in fen."""
 
+    amount_fen: int = Field(ge=1, le=OWN_FUNDS_MAX_FEN)
+
+
+class PasswordCommand(_Command):
+    """Whose password is typed, rightly, on the bank's page."""
+
+    sub_acct_no: str
+
+
+class ChargeCommand(_Command):
+    """What the bank charges the platform, in fen: 1 withdrawals, 2 verification, 3 service."""
+
+    fee_type: Literal["1", "2", "3"]
     amount_fen: int = Field(ge=1, le=OWN_FUNDS_MAX_FEN)
 
 
@@ -120,7 +136,10 @@ def control_routes(bank: Bank, faults: Faults, gateway: Gateway, requests: Itera
         web.post("/control/clock", plane.move_clock),
         web.post("/control/withdrawals/{serial}", plane.decide_withdrawal),
         web.post("/control/own-funds", plane.add_own_funds),
+        web.post("/control/charges", plane.charge),
         web.post("/control/clearing", plane.hold_clearing),
+        web.get("/control/sms", plane.texts),
+        web.post("/control/web-signatures", plane.type_password),
         web.delete("/control/tokens", plane.expire_tokens),
     ]
 
@@ -188,10 +207,23 @@ class _Plane:
         self._bank.add_own_funds(command.amount_fen)
         return await self._done({})
 
+    async def charge(self, request: web.Request) -> web.Response:
+        command = await _command(request, ChargeCommand)
+        self._bank.charge(command.fee_type, command.amount_fen)
+        return await self._done({})
+
     async def hold_clearing(self, request: web.Request) -> web.Response:
         command = await _command(request, ClearingCommand)
         self._bank.hold_clearing(command.held)
         return await self._done({})
+
+    async def texts(self, request: web.Request) -> web.Response:
+        _loopback(request)
+        return web.json_response([asdict(sent) for sent in self._bank.store.all(SmsCode)])
+
+    async def type_password(self, request: web.Request) -> web.Response:
+        command = await _command(request, PasswordCommand)
+        return await self._done({"signature": self._bank.type_password(command.sub_acct_no)})
 
     async def expire_tokens(self, request: web.Request) -> web.Response:
         _loopback(request)

@@ -27,6 +27,7 @@ from sandbox.records import (
     order_key,
 )
 from sandbox.settings import SandboxSettings
+from sandbox.shelf import Shelf
 from sandbox.store import Store
 
 ORDINARY: Final = "00"
@@ -45,6 +46,7 @@ class Desk:
     asked_by: str = ""
     told: Told = NOTHING
     faults: Faults = field(default_factory=Faults)
+    shelf: Shelf = field(default_factory=Shelf)
     ends_day: bool = False
     """Set by a handler after whose answer the bank's day is over."""
 

@@ -21,6 +21,13 @@ kept over a restart.
 | `history:<n>` | 6164: n times the message that the original is being searched, not acted |
 | `not_found_first:<n>` | on a money call: 6110 knows nothing of it the first n times; on 6110: n times ERR020 |
 | `duplicate_delivery` | the request reaches the bank twice |
+| `file_empty_day` | 6103 says that there is no file |
+| `file_wrong_md5`, `file_truncated` | on 6103: the file loses a bit, or its second half, after its MD5 was taken |
+| `file_wrong_draw_code`, `file_wrong_password` | on 6103: it gives another one |
+| `file_two_entries`, `file_too_large`, `file_not_gb18030` | on 6103: so the ZIP holds |
+| `file_bad_row`, `file_wrong_count`, `file_without_ok` | on 6103: a shifted second row; a count that differs; no count |
+| `file_refused:<code>` | on 6103: the file server answers that EFS code |
+| `file_session_lost:<n>` | on 6103: the file server forgets the session before piece n, once |
 | `withdrawal_fail`, `withdrawal_return` | the withdrawal ends failed, or succeeds and comes back |
 """  # noqa: E501
 
@@ -44,13 +51,24 @@ WITHOUT_ARGUMENT: Final = frozenset(
         "expire_flag",
         "err957",
         "duplicate_delivery",
+        "file_bad_row",
+        "file_empty_day",
+        "file_not_gb18030",
+        "file_too_large",
+        "file_truncated",
+        "file_two_entries",
+        "file_without_ok",
+        "file_wrong_count",
+        "file_wrong_draw_code",
+        "file_wrong_md5",
+        "file_wrong_password",
         "withdrawal_fail",
         "withdrawal_return",
     }
 )
 SECONDS: Final = frozenset({"delay", "act_late"})
-COUNTED: Final = frozenset({"history", "not_found_first"})
-CODED: Final = frozenset({"refuse"})
+COUNTED: Final = frozenset({"file_session_lost", "history", "not_found_first"})
+CODED: Final = frozenset({"file_refused", "refuse"})
 
 STATUS_QUERY: Final = "6110"
 

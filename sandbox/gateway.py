@@ -70,10 +70,14 @@ class Gateway:
         token = body.get("AppAccessToken")
         if not token:
             raise GatewayRefusal(codes.TOKEN_MISSING)
-        if self._tokens.get(str(token), 0.0) <= self._monotonic():
+        if not self.is_token(str(token)):
             raise GatewayRefusal(codes.TOKEN_WRONG)
         if not self._is_signed(body, str(body.get("RsaSign", ""))):
             raise GatewayRefusal(codes.SIGNATURE_REJECTED)
+
+    def is_token(self, token: str) -> bool:
+        """Whether a token was given out and is still good."""
+        return self._tokens.get(token, 0.0) > self._monotonic()
 
     def expire_tokens(self) -> None:
         """Forget every token."""

@@ -170,6 +170,31 @@ def payment_key(source: str, serial: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Credit:
+    """What of a top-up can still be taken back: the member's part and the fee apart (6130, 6217).
+
+    `name` is the FrontSeqNo of a 6129; a row of a 6216 is known by its total order and sub-account (`row_name`).
+    """
+
+    name: str
+    sub_acct_no: str
+    channel_type: str
+    channel_seq_no: str
+    order_no: str
+    left_fen: int
+    left_fee_fen: int
+
+    @property
+    def key(self) -> str:
+        return self.name
+
+
+def row_name(total_order_no: str, sub_acct_no: str) -> str:
+    """Name of the `Credit` of a row of 6216: a sub-account appears once in it."""
+    return f"{total_order_no}:{sub_acct_no}"
+
+
+@dataclass(frozen=True, slots=True)
 class Withdrawal:
     """A withdrawal on its way. `outcome` is what it will end as at `due_at`, `status` where it is;
     `returned_day` is set when the receiving bank sent the money back after all."""
@@ -192,6 +217,38 @@ class Withdrawal:
 
 
 @dataclass(frozen=True, slots=True)
+class SmsCode:
+    """A text with a code (`sandbox.sms`). `order_no` is its MessageOrderNo, `named` the payee it authorises."""
+
+    order_no: str
+    purpose: str
+    sub_acct_no: str
+    mobile: str
+    code: str
+    sent_at: str
+    ends_at: str
+    named: str = ""
+    used: bool = False
+
+    @property
+    def key(self) -> str:
+        return self.order_no
+
+
+@dataclass(frozen=True, slots=True)
+class WebSignature:
+    """What the bank's password page returned once a member had typed the right password (`sandbox.passwords`)."""
+
+    signature: str
+    sub_acct_no: str
+    used: bool = False
+
+    @property
+    def key(self) -> str:
+        return self.signature
+
+
+@dataclass(frozen=True, slots=True)
 class ClearingDay:
     """The one clearing record of a bank day (6108). `finished_day` is empty while it is pending."""
 
@@ -202,6 +259,59 @@ class ClearingDay:
     @property
     def key(self) -> str:
         return self.day
+
+
+@dataclass(frozen=True, slots=True)
+class DayEnd:
+    """What a member had when a bank day ended; days without a change repeat no record (6114, file YE).
+
+    `credited_fen` is what of `waiting_fen` was booked on that day itself.
+    """
+
+    sub_acct_no: str
+    day: str
+    available_fen: int
+    withdrawable_fen: int
+    frozen_fen: int
+    escrow_fen: int
+    waiting_fen: int
+    credited_fen: int
+
+    @property
+    def key(self) -> str:
+        return f"{self.sub_acct_no}:{self.day}"
+
+
+@dataclass(frozen=True, slots=True)
+class PooledDayEnd:
+    """The pooled real account when a bank day ended (6011)."""
+
+    day: str
+    amount_fen: int
+
+    @property
+    def key(self) -> str:
+        return self.day
+
+
+@dataclass(frozen=True, slots=True)
+class BankCharge:
+    """What the bank charged the platform (6109), paid from an account outside these books.
+
+    `fee_type`: 1 withdrawals, 2 verification, 3 service; `status`: 0 taken, 1 failed, 2 timed out, 3 not processed.
+    """
+
+    number: int
+    fee_type: str
+    first_day: str
+    last_day: str
+    taken_day: str
+    amount_fen: int
+    status: str = SUCCEEDED
+
+    @property
+    def key(self) -> str:
+        return str(self.number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,8 +348,14 @@ RECORDS: Final[dict[str, type[Record]]] = {
         FrontSerial,
         Order,
         Payment,
+        Credit,
         Withdrawal,
+        SmsCode,
+        WebSignature,
         ClearingDay,
+        DayEnd,
+        PooledDayEnd,
+        BankCharge,
         Counter,
         Mark,
     )

@@ -27,6 +27,7 @@ from sandbox.clock import BankClock
 from sandbox.control import control_routes
 from sandbox.errors import GatewayRefusal
 from sandbox.faults import Faults, Told
+from sandbox.fileserver import FileServer
 from sandbox.gateway import Gateway
 from sandbox.keys import Keyring, client_settings, open_keyring, write_client_settings
 from sandbox.settings import SandboxSettings
@@ -103,6 +104,7 @@ class Sandbox:
         app = web.Application(client_max_size=BODY_MAX, middlewares=[_dropping])
         app.router.add_post("/api/approveDev", self._approve)
         app.router.add_post("/api/group/{service_id}", self._call)
+        app.add_routes(FileServer(self.settings, self.bank.shelf, self.clock, self.gateway.is_token).routes())
         app.add_routes(control_routes(self.bank, self.faults, self.gateway, self.requests))
         return app
 

@@ -52,5 +52,11 @@ class SandboxSettings(BaseSettings):
     """Code beside the history message of 6164; the quick start gives the message alone."""
     withdrawal_delay_s: float = Field(default=1.0, ge=0)
     """How long an accepted withdrawal stays 5, then 6, before it is final."""
+    file_password: str | None = None
+    """Password of the file user; None is the uid, as in the samples (transport.md 5.3)."""
+    file_path_has_name: bool = True
+    """Whether FilePath of 6103 holds the file's name already (transport.md 5.1: sources differ)."""
+    file_piece_bytes: int = Field(default=65536, ge=64)
+    """How much of a file the file server gives at once."""
     clear_same_day: bool = False
     """Whether a 6108 for the current day clears that day at once."""

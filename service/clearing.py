@@ -146,8 +146,11 @@ class Clearing:
 
     async def clear_past_days(self) -> None:
         """Clear every day before today that has waiting money, in order, as far as the bank has got."""
-        today = bank_today()
+        today, cleared = bank_today(), await self._reads.cleared_through()
         for day in await self._reads.waiting_days():
+            if cleared is not None and day.bank_day <= cleared:
+                # Entered, perhaps under a caller's request id; what is left of it is held or stands to another day.
+                continue
             if day.bank_day >= today:
                 break
             status = await self.status(day.bank_day)
@@ -172,9 +175,13 @@ class Clearing:
     async def enter(self, request_id: str, digest: bytes, status: BankDayStatus) -> Outcome:
         """Enter a cleared day once, then move what waits. Raises `Problem` when it was entered under another id."""
         day = status.bank_day
-        legs = [Leg(order(f"clearing:{day}"), LIMITS, 1)]
-        if status.total_fen:
+        # With a space, which no order number of a caller has.
+        legs = [Leg(order(f"clearing {day}"), LIMITS, 1)]
+        if status.total_fen > 0:
             legs.append(Leg(POOLED, in_transit(day), status.total_fen))
+        elif status.total_fen < 0:
+            # More was revoked on that day than topped up: the channels get the difference.
+            legs.append(Leg(in_transit(day), POOLED, -status.total_fen))
         numbers = [await self._numbers.take()]
         new = NewOperation(
             id=UUID(bytes=uuid_utils.uuid7().bytes),
@@ -183,14 +190,14 @@ class Clearing:
             kind="CLEARING",
             serial=Serials.make(self._settings.bank.uid, bank_today(), numbers).own,
             plan=Stored((), (), (), SweepAsk(day)).to_json(),
-            amount_fen=status.total_fen,
+            amount_fen=abs(status.total_fen),
             trace_id=telemetry.trace_id(),
         )
         step = Step(
             operation=new,
             change=Change(state=State.ACCEPTED, next_ask_in_s=60.0),
             bank_day=day,
-            enter=(Draft(tuple(legs), amount_fen=status.total_fen),),
+            enter=(Draft(tuple(legs), amount_fen=abs(status.total_fen)),),
             cleared_through=day,
         )
         try:

@@ -7,22 +7,26 @@ import signal
 import sys
 import tempfile
 from collections.abc import Coroutine
+from datetime import date as day_of_calendar
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast, get_args
 
+import grpc
 import typer
 import uvloop
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 from rich.console import Console
 from rich.table import Table
 
-from bankclient import BankConfigError
-from ledger import LedgerError, connect, migrate, verify
+from bankclient import BankError, FileKind
+from ledger import Finding, LedgerError, connect, migrate, verify
+from service import bank_document, telemetry
 from service import demo as day
-from service import telemetry
+from service.reconciliation_files import fetch, summary
 from service.server import running
 from service.settings import Settings, from_environment
-from service.stack import StackNotStarted, started
+from service.stack import StackNotStarted, bank, database, platform_of, started
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -30,8 +34,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="The payment ledger for Ping An's JZB.",
 )
+files = typer.Typer(no_args_is_help=True, help="The bank's reconciliation files.")
+app.add_typer(files, name="files")
+docs = typer.Typer(no_args_is_help=True, help="Documents that are made from the code.")
+app.add_typer(docs, name="docs")
 console = Console(highlight=False, soft_wrap=True)
 
+KINDS = ", ".join(get_args(FileKind))
 Data = Annotated[Path, typer.Option(help="Where PostgreSQL and the sandbox keep their data.")]
 
 
@@ -81,8 +90,10 @@ def migrate_command() -> None:
 @app.command("verify")
 def verify_command(data: Data = Path("var")) -> None:
     """Replay the journal and compare it with the balances; exits 1 when they differ."""
-    with _complaints(), started(data) as stack:
-        findings = asyncio.run(_verify(stack.settings))
+    with _complaints():
+        platform = platform_of(data)
+        with database(data) as (dsn, _):
+            findings = asyncio.run(_verify(dsn, platform))
         if not findings:
             console.print("the journal and the balances agree")
             return
@@ -109,16 +120,52 @@ def demo(
                 raise typer.Exit(asyncio.run(_demo(stack.settings)))
 
 
+@files.command("fetch")
+def files_fetch(
+    date: Annotated[str, typer.Option(help="The bank day, YYYY-MM-DD.")],
+    kinds: Annotated[
+        list[str], typer.Option("--type", help=f"CZ top-ups, TX withdrawals, JY transactions, YE balances; {KINDS}.")
+    ],
+    out: Annotated[Path, typer.Option(help="Where the plain files go.")] = Path("."),
+    data: Data = Path("var"),
+) -> None:
+    """Fetch the bank's files of a day and write them plainly; exits 1 when a row is quarantined or missing."""
+    with _complaints():
+        try:
+            bank_day = day_of_calendar.fromisoformat(date)
+        except ValueError:
+            raise typer.BadParameter(f"{date} is no day of the calendar", param_hint="--date") from None
+        if unknown := [kind for kind in kinds if kind not in get_args(FileKind)]:
+            raise typer.BadParameter(f"{unknown[0]} is none of {KINDS}", param_hint="--type")
+        with database(data) as (dsn, _), bank(data) as given:
+            settings = from_environment(database_url=dsn, **given)
+            fetched = asyncio.run(fetch(settings, bank_day, cast("list[FileKind]", kinds), out))
+        console.print(summary(bank_day, fetched, out))
+        if not all(one.is_whole for one in fetched):
+            raise typer.Exit(1)
+
+
+@docs.command("bank")
+def docs_bank(
+    out: Annotated[Path, typer.Option(help="Where it is written.")] = bank_document.PATH,
+) -> None:
+    """Write docs/bank.md from the code: the interfaces, and the choices that the bank's documents leave."""
+    with _complaints():
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(bank_document.render(), "utf-8")
+        console.print(f"wrote {out}")
+
+
 async def _demo(settings: Settings) -> int:
     telemetry.set_up(settings.telemetry, settings.platform)
     async with running(settings) as service:
         return await day.play(f"127.0.0.1:{service.port}")
 
 
-async def _verify(settings: Settings) -> list[Any]:
-    engine = connect(settings.database_url.get_secret_value(), 1)
+async def _verify(dsn: str, platform: str) -> list[Finding]:
+    engine = connect(dsn, 1)
     try:
-        return await verify(engine, settings.platform)
+        return await verify(engine, platform)
     finally:
         await engine.dispose()
 
@@ -147,12 +194,24 @@ class _complaints:
         return None
 
     def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        # What is raised in the midst of a service comes out of the task groups around it.
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]
         if isinstance(error, ValidationError):
-            for one in error.errors():
+            for one in error.errors(include_input=False):
                 name = "__".join(str(part) for part in one["loc"]).upper()
-                print(f"jzb: setting JZB_{name}: {one['msg']}", file=sys.stderr)
+                prefix = "" if name in ("DATABASE_URL", "JZB_DATABASE_URL") else "JZB_"
+                print(f"jzb: setting {prefix}{name}: {one['msg']}", file=sys.stderr)
             raise typer.Exit(1) from None
-        if isinstance(error, (BankConfigError, LedgerError, OSError, StackNotStarted)):
+        if isinstance(error, SettingsError):
+            # It names the group only; its cause quotes the value.
+            group = str(error).partition('"')[2].partition('"')[0].upper()
+            print(f"jzb: a setting of JZB_{group}: what holds more than one value is written as JSON", file=sys.stderr)
+            raise typer.Exit(1) from None
+        if isinstance(error, grpc.aio.AioRpcError):
+            print(f"jzb: the service answered {error.code().name}: {error.details()}", file=sys.stderr)
+            raise typer.Exit(1) from None
+        if isinstance(error, (BankError, LedgerError, OSError, StackNotStarted)):
             print(f"jzb: {error}", file=sys.stderr)
             raise typer.Exit(1) from None
 

@@ -16,6 +16,7 @@ from bankclient import yuan
 from jzb.v1 import core_pb2
 from jzb.v1.error_reason_pb2 import ErrorReason
 from ledger import Breach, Operation, Part, State
+from service.plans.plan import SEND_AGAIN
 
 NO_EFFECT = core_pb2.OUTCOME_NO_EFFECT
 UNKNOWN = core_pb2.OUTCOME_UNKNOWN
@@ -60,6 +61,17 @@ def invalid(field_name: str, message: str, reason: str = "REQUEST_INVALID") -> P
     )
 
 
+def not_enabled(interface: str, message: str, setting: str) -> Problem:
+    """An interface or verification mode that this platform does not have, or has not been told how to reach."""
+    return precondition(
+        "INTERFACE_NOT_ENABLED",
+        message,
+        f"have the bank open it and set {setting}; nothing was reserved or sent, the request id is not used up",
+        interface=interface,
+        setting=setting,
+    )
+
+
 def not_found(reason: str, what: str, value: str) -> Problem:
     """A member, order, payment or operation that this platform does not have."""
     return Problem(
@@ -67,8 +79,20 @@ def not_found(reason: str, what: str, value: str) -> Problem:
         reason,
         f"there is no {what} {value} on this platform",
         next_step=f"check the {what}; the request id is not used up",
-        metadata={what.replace(" ", "_"): value},
+        metadata={_FOUND_BY.get(what, what.replace(" ", "_")): value},
     )
+
+
+_FOUND_BY = {
+    "member": "member_id",
+    "member of the top-up": "member_id",
+    "order": "order_no",
+    "frozen order": "order_no",
+    "payment": "payment_id",
+    "top up": "top_up_id",
+    "withdrawal": "withdrawal_id",
+}
+"""The metadata key of what was not found."""
 
 
 def precondition(reason: str, message: str, next_step: str, **metadata: str) -> Problem:
@@ -81,6 +105,7 @@ class _FloorReason:
     reason: str
     what: str
     next_step: str
+    code: grpc.StatusCode = grpc.StatusCode.FAILED_PRECONDITION
 
 
 FLOOR_REASONS: dict[str, _FloorReason] = {
@@ -100,12 +125,33 @@ FLOOR_REASONS: dict[str, _FloorReason] = {
     "refundable-fee": _FloorReason(
         "FEE_REFUND_EXCEEDS_FEE", "refundable fee of the payment", "ask GetRefundable; pending refunds count"
     ),
+    "revocable": _FloorReason(
+        "REVOCATION_EXCEEDS_TOP_UP",
+        "revocable amount of the top-up, its fee apart",
+        "ask GetRevocable; pending revocations count",
+    ),
+    "revocable-fee": _FloorReason(
+        "FEE_REVOCATION_EXCEEDS_FEE", "revocable fee of the top-up", "ask GetRevocable; pending revocations count"
+    ),
     "own-funds": _FloorReason(
         "ADVANCE_INSUFFICIENT", "money in the refund advance account", "pay into the platform's own funds at the bank"
     ),
-    "order": _FloorReason("ORDER_EXISTS", "use of the order number", "choose another order number"),
+    "order": _FloorReason(
+        "ORDER_EXISTS", "use of the order number", "choose another order number", grpc.StatusCode.ALREADY_EXISTS
+    ),
 }
 """What a caller is told when a floor holds, by the pocket of the breach."""
+
+_NAMED_BY = {
+    "frozen": "order_no",
+    "escrow": "order_no",
+    "order": "order_no",
+    "refundable": "payment_id",
+    "refundable-fee": "payment_id",
+    "revocable": "top_up_id",
+    "revocable-fee": "top_up_id",
+}
+"""The metadata key of what such a pocket counts by."""
 
 
 def floor_broken(breach: Breach, operation: Operation | None, parts: Sequence[Part] = ()) -> Problem:
@@ -116,11 +162,15 @@ def floor_broken(breach: Breach, operation: Operation | None, parts: Sequence[Pa
     else:
         message = f"{yuan(breach.needed_fen)} needed, {yuan(breach.left_fen)} left: {told.what}"
     return Problem(
-        grpc.StatusCode.FAILED_PRECONDITION,
+        told.code,
         told.reason,
         message,
         next_step=f"{told.next_step}; use a new request id",
-        metadata={name: value for name, value in (("sub_account", breach.owner), ("ref", breach.ref)) if value},
+        metadata={
+            name: value
+            for name, value in (("sub_account", breach.owner), (_NAMED_BY.get(breach.pocket, "ref"), breach.ref))
+            if value
+        },
         amounts={"needed": breach.needed_fen, "left": breach.left_fen},
         operation=operation,
         parts=parts,
@@ -157,7 +207,9 @@ def of_operation(operation: Operation, parts: Sequence[Part]) -> Problem | None:
             # Never UNAVAILABLE: that is retried by clients on their own (AIP-194).
             grpc.StatusCode.DEADLINE_EXCEEDED,
             "BANK_OUTCOME_UNKNOWN",
-            "the bank may have acted; the money stays held until the bank says",
+            "the bank searches its history for the payment and wants the same request again; the money stays held"
+            if operation.reason == SEND_AGAIN
+            else "the bank may have acted; the money stays held until the bank says",
             outcome=UNKNOWN,
             next_step="watch or get the operation; the bank is asked until it is final, ResolveOperation asks now",
             metadata={**metadata, "bank_code": operation.bank_code},
@@ -188,6 +240,29 @@ def overloaded(detail: str) -> Problem:
     )
 
 
+def deadline_too_short(remaining_s: float, required_s: float) -> Problem:
+    """The caller would be gone before the bank could answer; nothing was begun."""
+    remaining_ms, required_ms = f"{remaining_s * 1000:.0f}", f"{required_s * 1000:.0f}"
+    return precondition(
+        "DEADLINE_TOO_SHORT",
+        f"{remaining_ms} ms are left of the deadline, a call that changes something needs {required_ms}",
+        "send the same request again with a longer deadline; the request id is not used up",
+        remaining_ms=remaining_ms,
+        required_ms=required_ms,
+    )
+
+
+def member_exists(member_id: str, sub_account: str) -> Problem:
+    """Opened before, by another request id."""
+    return Problem(
+        grpc.StatusCode.ALREADY_EXISTS,
+        "MEMBER_EXISTS",
+        f"member {member_id} has sub-account {sub_account} already",
+        next_step="use another member code; the request id is not used up",
+        metadata={"member_id": member_id, "sub_account": sub_account},
+    )
+
+
 def ledger_unavailable() -> Problem:
     """PostgreSQL is away. What was under way is found again by its request id."""
     return Problem(
@@ -210,7 +285,7 @@ def request_id_reused(operation: Operation, fingerprint: bytes) -> Problem:
         metadata={
             "request_id": operation.request_id,
             "operation_id": str(operation.id),
-            "first_fingerprint": operation.fingerprint.hex(),
-            "this_fingerprint": fingerprint.hex(),
+            "fingerprint_recorded": operation.fingerprint.hex(),
+            "fingerprint_received": fingerprint.hex(),
         },
     )

@@ -8,9 +8,9 @@ terminal key would stop them if they did. Nothing expires on a timer.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import date, datetime
 from typing import Any
 from uuid import UUID
@@ -20,10 +20,21 @@ import structlog
 from bankclient import Answer, BankClient, FindSubAccount, TransactionStatus, TransactionStatusReply, booking_date
 from bankclient import Outcome as AnswerOutcome
 from ledger import InDoubt, Member, Operation, PartState, Reads, State, Writer
-from service import telemetry
-from service.bankday import bank_today
+from service import statement, telemetry
+from service.bankday import BANK_ZONE, bank_today
 from service.clearing import Sweeper
-from service.plans.plan import MemberAsk, StatusAsk, Stored, SweepAsk, Word
+from service.plans.plan import (
+    SEND_AGAIN,
+    BookedAsk,
+    MemberAsk,
+    ResendAsk,
+    ReturnAsk,
+    StatusAsk,
+    Stored,
+    SweepAsk,
+    Word,
+)
+from service.returns import Returns
 from service.runner import Settled
 from service.settings import Settings
 from service.settlement import Told, settle
@@ -41,13 +52,23 @@ STATUS_WORDS = {"0": Word.DONE, "1": Word.REFUSED, "2": Word.ACCEPTED, "5": Word
 class Resolver:
     """One instance a process; any number of processes."""
 
-    def __init__(self, writer: Writer, reads: Reads, bank: BankClient, sweeper: Sweeper, settings: Settings) -> None:
+    def __init__(
+        self,
+        writer: Writer,
+        reads: Reads,
+        bank: BankClient,
+        sweeper: Sweeper,
+        returns: Returns,
+        settings: Settings,
+    ) -> None:
         self._writer = writer
         self._reads = reads
         self._bank = bank
         self._sweeper = sweeper
+        self._returns = returns
         self._settings = settings
         self._lease_s = 3 * (settings.bank.timeout_s + settings.bank.connect_timeout_s)
+        self._asking: dict[UUID, asyncio.Event] = {}
         self.in_doubt: InDoubt | None = None
 
     @asynccontextmanager
@@ -74,18 +95,32 @@ class Resolver:
             await asyncio.sleep(settings.poll_s)
 
     async def resolve_now(self, operation_id: UUID) -> None:
-        """Ask about one operation now, if nobody is asking at this moment. Does nothing for a final one."""
-        for operation in await self._reads.lease_due(1, self._lease_s, operation_id):
-            await self._resolve_safely(operation, counts=False)
+        """Ask about one operation ahead of its time, or wait for the question that is under way.
 
-    async def _resolve_safely(self, operation: Operation, *, counts: bool = True) -> None:
+        Does nothing for a final one. However often this is called, the schedule stays: a question on schedule still
+        comes when it is due.
+        """
+        if operation_id in self._asking:
+            await self._asking[operation_id].wait()
+            return
+        for operation in await self._reads.lease_due(1, self._lease_s, operation_id):
+            await self._resolve_safely(operation)
+
+    async def _resolve_safely(self, operation: Operation) -> None:
+        if operation.id in self._asking:
+            await self._asking[operation.id].wait()
+            return
+        asked = self._asking[operation.id] = asyncio.Event()
         try:
             async with asyncio.timeout(self._lease_s * 0.9):
-                await self.resolve(operation, counts=counts)
+                await self.resolve(operation)
         except Exception:
             log.exception("will be asked again", operation_id=str(operation.id), serial=operation.serial)
+        finally:
+            del self._asking[operation.id]
+            asked.set()
 
-    async def resolve(self, operation: Operation, *, counts: bool = True) -> Settled:
+    async def resolve(self, operation: Operation) -> Settled:
         """Ask once about a leased operation, and settle what the answer allows."""
         context = telemetry.context_from(operation.plan.get("trace", {}))
         with telemetry.tracer.start_as_current_span("resolve", context=context) as span:
@@ -96,11 +131,17 @@ class Resolver:
             if isinstance(stored.ask, SweepAsk):
                 outcome = await self._sweeper.sweep(operation.id, stored.ask.bank_day)
                 return Settled(outcome.operation, outcome.parts)
+            if isinstance(stored.ask, ReturnAsk):
+                outcome = await self._returns.name(operation.id, stored.ask, operation.asks + 1)
+                return Settled(outcome.operation, outcome.parts)
             parts = (await self._reads.parts([operation.id])).get(operation.id, [])
             pending = [part for part in parts if part.state is PartState.RESERVED]
             by_part = isinstance(stored.ask, StatusAsk) and stored.ask.by_part
             serials = [part.serial for part in pending] if by_part else [operation.serial]
-            told = [await self._ask(operation, stored, serial) for serial in serials]
+            if isinstance(stored.ask, BookedAsk):
+                told = await statement.ask(self._bank, self._reads, operation, stored.ask, pending)
+            else:
+                told = [await self._ask(operation, stored, serial) for serial in serials]
             step = settle(
                 operation,
                 stored,
@@ -109,7 +150,7 @@ class Resolver:
                 bank_today(),
                 self._settings.resolver,
                 asked=True,
-                counts=counts,
+                due_in_s=_due_in_s(operation),
             )
             outcome = await self._writer.submit(step)
             span.set_attribute("jzb.state", outcome.operation.state.value)
@@ -125,31 +166,53 @@ class Resolver:
         return Settled(outcome.operation, outcome.parts)
 
     async def _ask(self, operation: Operation, stored: Stored, serial: str) -> Told:
-        began_s = time.perf_counter()
         match stored.ask:
-            case StatusAsk(flag):
+            case ResendAsk() as ask if operation.reason == SEND_AGAIN:
+                answer: Answer[Any] = await telemetry.bank_call(self._bank, ask.message(), operation.serial)
+                told = again_told(answer, is_last=self._is_last_try(operation))
+            case StatusAsk(flag) | ResendAsk(flag):
                 question: TransactionStatus | FindSubAccount = TransactionStatus(
-                    FunctionFlag=flag, TranNetSeqNo=serial, TranDate=_asked_day(operation)
+                    FunctionFlag=flag,
+                    TranNetSeqNo=serial,
+                    TranDate=asked_day(operation.created_at, datetime.now(BANK_ZONE)),
                 )
-                answer: Answer[Any] = await self._bank.call(question)
+                answer = await telemetry.bank_call(self._bank, question)
                 told = _status_told(answer, is_accepted=operation.state is State.ACCEPTED)
-            case MemberAsk() as ask:
-                question = FindSubAccount(TranNetMemberCode=ask.member_id)
-                answer = await self._bank.call(question)
-                told = _member_told(answer, ask)
+            case MemberAsk() as member:
+                question = FindSubAccount(TranNetMemberCode=member.member_id)
+                answer = await telemetry.bank_call(self._bank, question)
+                told = await self._with_closed_member(_member_told(answer, member), member)
             case _:
                 raise TypeError(f"{stored.ask} has no question")
-        telemetry.bank_seconds.record(
-            time.perf_counter() - began_s,
-            {"interface": question.code, "outcome": answer.outcome.value, "code": answer.code},
-        )
         return told
 
+    async def _with_closed_member(self, told: Told, ask: MemberAsk) -> Told:
+        if ask.opening or told.word is not Word.DONE:
+            return told
+        # The bank does not know the member any more, so the number of what is closed is the mirror's.
+        found = await self._reads.member(ask.member_id)
+        if found is None:
+            return told
+        return replace(
+            told,
+            member=Member(
+                member_id=found.member_id, sub_account=found.sub_account, property=found.property, is_open=False
+            ),
+        )
 
-def _asked_day(operation: Operation) -> date | None:
-    """6110 wants the day of a call older than three days (notes.md 9.14)."""
-    age = datetime.now(operation.created_at.tzinfo) - operation.created_at
-    return operation.created_at.date() if age.days >= 3 else None
+    def _is_last_try(self, operation: Operation) -> bool:
+        return _due_in_s(operation) <= 0 and operation.asks + 1 >= self._settings.resolver.send_again_times
+
+
+def _due_in_s(operation: Operation) -> float:
+    """How much too early a leased operation is asked about; 0 or less when its time had come."""
+    due = operation.next_ask_at
+    return (due - datetime.now(due.tzinfo)).total_seconds() if due is not None else 0.0
+
+
+def asked_day(called_at: datetime, now: datetime) -> date | None:
+    """The bank day of a call, which 6110 wants when it is older than three days (notes.md 9.14)."""
+    return called_at.astimezone(BANK_ZONE).date() if (now - called_at).days >= 3 else None
 
 
 def _status_told(answer: Answer[TransactionStatusReply], *, is_accepted: bool) -> Told:
@@ -170,6 +233,28 @@ def _status_told(answer: Answer[TransactionStatusReply], *, is_accepted: bool) -
         detail=f"6110 says TranStatus {reply.TranStatus}",
         bank_serial=bank_serial,
         bank_day=bank_day,
+        evidence=answer.evidence,
+    )
+
+
+def again_told(answer: Answer[Any], *, is_last: bool) -> Told:
+    """What a call that was sent again tells. The bank acts once for a serial, so a lost answer is no reason to stop."""
+    if answer.send_again:
+        word = Word.REFUSED if is_last else Word.AGAIN
+    elif answer.outcome is AnswerOutcome.DONE:
+        word = Word.DONE
+    elif answer.outcome is AnswerOutcome.REFUSED:
+        word = Word.REFUSED
+    else:
+        # A signed answer that proves nothing (such as a serial repeated): from now on 6110 is asked instead.
+        word = Word.SILENT if answer.evidence else Word.AGAIN
+    return Told(
+        word,
+        code=answer.code,
+        message=answer.message,
+        detail=answer.detail,
+        bank_serial=answer.front_seq_no or "",
+        bank_day=answer.booking_date,
         evidence=answer.evidence,
     )
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -19,10 +18,19 @@ from uuid import UUID
 import structlog
 import uuid_utils
 from google.protobuf.message import Message
-from opentelemetry.trace import SpanKind
 
-from bankclient import Answer, BankClient, BankUnavailable, OpenMemberReply, Request, SplitTopUpReply, booking_date
+from bankclient import (
+    Answer,
+    BankClient,
+    BankUnavailable,
+    OpenMemberReply,
+    RevokeSplitTopUpReply,
+    ServiceIdMissing,
+    SplitTopUpReply,
+    booking_date,
+)
 from bankclient import Outcome as AnswerOutcome
+from jzb.v1.verification_pb2 import Verification
 from ledger import (
     Change,
     FloorBroken,
@@ -39,9 +47,10 @@ from ledger import (
     Step,
     Writer,
 )
-from service import problems, telemetry
+from service import problems, telemetry, view
 from service.bankday import bank_today
-from service.plans.plan import MemberAsk, Plan, Serials, Word
+from service.plans.plan import MemberAsk, Plan, ResendAsk, Serials, Word
+from service.plans.verification import mode_of
 from service.problems import Problem
 from service.settings import Settings
 from service.settlement import Told, first_word, leave_open, let_go, settle
@@ -104,9 +113,11 @@ class Runner:
         request_id: str = request.request_id  # type: ignore[attr-defined]
         digest = fingerprint(request)
         try:
+            self._admit_mode(request)
             numbers = [await self._numbers.take() for _ in range(1 + rows)]
             serials = Serials.make(self._settings.bank.uid, bank_today(), numbers)
             plan = await make_plan(serials)
+            self._admit_interface(plan)
             if not check_only:
                 self._admit()
                 await self._bank.ready()
@@ -120,6 +131,25 @@ class Runner:
     def _admit(self) -> None:
         if len(self._under_way) >= self._settings.call_concurrency:
             raise problems.overloaded(f"{self._settings.call_concurrency} calls are under way already")
+
+    def _admit_mode(self, request: Message) -> None:
+        verification: Verification | None = getattr(request, "verification", None)
+        if verification is None:
+            return
+        mode, enabled = mode_of(verification), self._settings.rules.verification
+        if mode not in enabled:
+            raise problems.not_enabled(
+                f"verification {mode}",
+                f"verification: {mode} is not switched on for this platform, which has {', '.join(enabled)}",
+                "JZB_RULES__VERIFICATION",
+            )
+
+    def _admit_interface(self, plan: Plan) -> None:
+        try:
+            self._bank.service_id(type(plan.message))
+        except ServiceIdMissing as missing:
+            code = plan.message.code
+            raise problems.not_enabled(code, str(missing), f'JZB_BANK__SERVICE_IDS (key "{code}")') from None
 
     async def _reserve_and_carry(
         self, request_id: str, digest: bytes, plan: Plan, serial: str, *, check_only: bool
@@ -160,7 +190,9 @@ class Runner:
             span.set_attribute("jzb.operation_id", str(reserved.operation.id))
             span.set_attribute("jzb.serial", reserved.operation.serial)
         if check_only:
-            return Settled(reserved.operation, reserved.parts)
+            is_new = reserved.operation.id == new.id
+            judged = replace(reserved.operation, id=view.NOT_RECORDED) if is_new else reserved.operation
+            return Settled(judged, reserved.parts)
         if not reserved.did:
             return await self._again(reserved.operation, digest)
 
@@ -179,7 +211,7 @@ class Runner:
     async def _carry(self, operation: Operation, plan: Plan, pended: Sequence[int]) -> Settled | None:
         """Call the bank and settle. Never raises: what it cannot finish stays for the resolver."""
         try:
-            answer = await self._call(plan.message, operation.serial)
+            answer = await telemetry.bank_call(self._bank, plan.message, operation.serial)
             step = self._step_after(operation, plan, pended, answer)
             with telemetry.tracer.start_as_current_span("settle") as span:
                 outcome = await self._writer.submit(step)
@@ -190,24 +222,9 @@ class Runner:
         telemetry.outcomes.add(1, {"kind": plan.kind, "state": outcome.operation.state.value})
         return Settled(outcome.operation, outcome.parts)
 
-    async def _call(self, message: Request[Any], serial: str) -> Answer[Any]:
-        began_s = time.perf_counter()
-        with telemetry.tracer.start_as_current_span("bank call", kind=SpanKind.CLIENT) as span:
-            span.set_attribute("jzb.interface", message.code)
-            span.set_attribute("jzb.serial", serial)
-            answer = await self._bank.call(message, serial)
-            span.set_attribute("jzb.bank_code", answer.code)
-            span.set_attribute("jzb.attempts", answer.attempts)
-            span.set_attribute("jzb.outcome", answer.outcome.value)
-        telemetry.bank_seconds.record(
-            time.perf_counter() - began_s,
-            {"interface": message.code, "outcome": answer.outcome.value, "code": answer.code},
-        )
-        return answer
-
     def _step_after(self, operation: Operation, plan: Plan, pended: Sequence[int], answer: Answer[Any]) -> Step:
         today, resolver = bank_today(), self._settings.resolver
-        word = first_word(answer, is_final=not plan.then)
+        word = first_word(answer, is_final=not plan.then, may_send_again=isinstance(plan.ask, ResendAsk))
         told = told_by(answer, plan)
         if word is not None:
             stored = plan.stored
@@ -247,10 +264,10 @@ def told_by(answer: Answer[Any], plan: Plan) -> Told:
     """What the answer to the call itself tells, its word apart."""
     bank_serial, bank_day = answer.front_seq_no or "", answer.booking_date
     reply = answer.reply
-    if isinstance(reply, SplitTopUpReply) and reply.TranItemArray and not bank_serial:
+    if isinstance(reply, SplitTopUpReply | RevokeSplitTopUpReply) and not bank_serial:
         # The rows carry the bank's serials; they were booked together.
-        bank_serial = reply.TranItemArray[0].FrontSeqNo
-        bank_day = booking_date(bank_serial)
+        bank_serial = next((row.FrontSeqNo for row in reply.TranItemArray if row.FrontSeqNo), "")
+        bank_day = booking_date(bank_serial) if bank_serial else None
     member = None
     if isinstance(reply, OpenMemberReply) and isinstance(plan.ask, MemberAsk):
         member = Member(
@@ -272,14 +289,14 @@ def told_by(answer: Answer[Any], plan: Plan) -> Told:
 
 
 def fingerprint(request: Message) -> bytes:
-    """A digest of what a request asks for, its request id apart.
+    """A digest of what a request asks for, its request id and its verification apart: a retry may bring a new code.
 
     Of personal fields only the last four characters count, so that the digest of a card number cannot be searched for.
     """
     content = type(request)()
     content.CopyFrom(request)
     for field in content.DESCRIPTOR.fields:
-        if field.name in ("request_id", "validate_only"):
+        if field.name in ("request_id", "validate_only", "verification"):
             content.ClearField(field.name)
         elif field.GetOptions().debug_redact:
             setattr(content, field.name, str(getattr(content, field.name))[-4:])

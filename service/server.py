@@ -20,8 +20,12 @@ from bankclient import BankClient, consumer_serial
 from jzb.v1 import (
     balance_pb2,
     balance_pb2_grpc,
+    batch_pb2,
+    batch_pb2_grpc,
     clearing_pb2,
     clearing_pb2_grpc,
+    file_pb2,
+    file_pb2_grpc,
     freeze_pb2,
     freeze_pb2_grpc,
     member_pb2,
@@ -32,8 +36,12 @@ from jzb.v1 import (
     payment_pb2_grpc,
     refund_pb2,
     refund_pb2_grpc,
+    statement_pb2,
+    statement_pb2_grpc,
     topup_pb2,
     topup_pb2_grpc,
+    verification_pb2,
+    verification_pb2_grpc,
     withdrawal_pb2,
     withdrawal_pb2_grpc,
 )
@@ -42,16 +50,21 @@ from service import telemetry
 from service.bankday import bank_today
 from service.clearing import Clearing, Sweeper
 from service.resolver import Resolver
+from service.returns import Returns
 from service.rpc.balances import Balances
+from service.rpc.batches import Batches
 from service.rpc.clearings import Clearings
 from service.rpc.desk import Desk
 from service.rpc.errors import Doors
+from service.rpc.files import Files
 from service.rpc.freezes import Freezes
 from service.rpc.members import Members
 from service.rpc.operations import Operations
 from service.rpc.payments import Payments
 from service.rpc.refunds import Refunds
+from service.rpc.statements import Statements
 from service.rpc.topups import TopUps
+from service.rpc.verifications import Verifications
 from service.rpc.withdrawals import Withdrawals
 from service.runner import Runner
 from service.settings import Settings
@@ -61,12 +74,16 @@ SERVICES = tuple(
     for file, name in (
         (member_pb2, "MemberService"),
         (topup_pb2, "TopUpService"),
+        (verification_pb2, "VerificationService"),
         (payment_pb2, "PaymentService"),
+        (batch_pb2, "BatchService"),
         (freeze_pb2, "FreezeService"),
         (refund_pb2, "RefundService"),
         (withdrawal_pb2, "WithdrawalService"),
         (clearing_pb2, "ClearingService"),
         (balance_pb2, "BalanceService"),
+        (statement_pb2, "StatementService"),
+        (file_pb2, "FileService"),
         (operation_pb2, "OperationService"),
     )
 )
@@ -105,13 +122,14 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
         )
         sweeper = Sweeper(writer, reads)
         clearing = await stack.enter_async_context(Clearing(writer, reads, bank, numbers, sweeper, settings).running())
-        resolver = await stack.enter_async_context(Resolver(writer, reads, bank, sweeper, settings).running())
+        returns = await stack.enter_async_context(Returns(writer, reads, bank, numbers, settings).running())
+        resolver = await stack.enter_async_context(Resolver(writer, reads, bank, sweeper, returns, settings).running())
         telemetry.watch_doubt(lambda: resolver.in_doubt, time.time)
         runner = await stack.enter_async_context(Runner(writer, reads, bank, numbers, settings).running())
-        desk = Desk(runner, reads, bank, resolver, clearing, settings)
+        desk = Desk(runner, reads, bank, resolver, clearing, settings, numbers, returns)
 
         server = grpc.aio.server(
-            interceptors=[Doors()],
+            interceptors=[Doors(settings.deadline_min_s)],
             options=[
                 ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
                 ("grpc.so_reuseport", 0),
@@ -131,12 +149,16 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
 def _register(server: grpc.aio.Server, desk: Desk, status: HealthServicer) -> None:
     member_pb2_grpc.add_MemberServiceServicer_to_server(Members(desk), server)
     topup_pb2_grpc.add_TopUpServiceServicer_to_server(TopUps(desk), server)
+    verification_pb2_grpc.add_VerificationServiceServicer_to_server(Verifications(desk), server)
     payment_pb2_grpc.add_PaymentServiceServicer_to_server(Payments(desk), server)
+    batch_pb2_grpc.add_BatchServiceServicer_to_server(Batches(desk), server)
     freeze_pb2_grpc.add_FreezeServiceServicer_to_server(Freezes(desk), server)
     refund_pb2_grpc.add_RefundServiceServicer_to_server(Refunds(desk), server)
     withdrawal_pb2_grpc.add_WithdrawalServiceServicer_to_server(Withdrawals(desk), server)
     clearing_pb2_grpc.add_ClearingServiceServicer_to_server(Clearings(desk), server)
     balance_pb2_grpc.add_BalanceServiceServicer_to_server(Balances(desk), server)
+    statement_pb2_grpc.add_StatementServiceServicer_to_server(Statements(desk), server)
+    file_pb2_grpc.add_FileServiceServicer_to_server(Files(desk), server)
     operation_pb2_grpc.add_OperationServiceServicer_to_server(Operations(desk), server)
     health_pb2_grpc.add_HealthServicer_to_server(status, server)
     reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)

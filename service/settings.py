@@ -21,7 +21,7 @@ Seconds = Annotated[float, Field(gt=0, le=7 * 86_400)]
 class ResolverSettings(BaseModel):
     """When the bank is asked about operations that are not final (quick start: 6110)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     orphan_after_s: Seconds = 90.0
     """A reservation of this age has lost its process; must exceed the bank's time-out with all its tries."""
@@ -33,6 +33,10 @@ class ResolverSettings(BaseModel):
     """This many ERR020 in a row, far enough apart, mean that the bank did nothing."""
     in_process_interval_s: Seconds = 300.0
     """Between two questions while the bank says 2, 5 or 6."""
+    send_again_interval_s: Seconds = 300.0
+    """Between two tries of a refund whose payment the bank searches in its history (the quick start: 5 minutes)."""
+    send_again_times: Annotated[int, Field(ge=1, le=10_000)] = 24
+    """After so many tries the bank's signed "not found" is taken for the refusal it is."""
     silent_interval_s: Seconds = 60.0
     """After a question that failed."""
     poll_s: Seconds = 1.0
@@ -50,10 +54,23 @@ class ClearingSettings(BaseModel):
     """How often past days are asked for; None leaves it to `ClearingService.ClearDay`."""
 
 
+class ReturnsSettings(BaseModel):
+    """Withdrawals that the receiving bank sent back (quick start: 6048)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    poll_s: Seconds | None = 1800.0
+    """How often they are asked for; None leaves it to `WithdrawalService.CollectReturns`."""
+    days: Annotated[int, Field(ge=0, le=31)] = 3
+    """How many days before today are asked for each time."""
+    name_after_s: Seconds = 21_600.0
+    """Between two questions which withdrawal it was: on the day of the return the bank does not say."""
+
+
 class RulesSettings(BaseModel):
     """Choices where the bank's documents are silent or disagree; ask the bank (docs/bank.md)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     spend_order: SpendOrder = "waiting_first"
     """Which part of available money a T+1 payment or a freeze takes first."""
@@ -63,6 +80,14 @@ class RulesSettings(BaseModel):
     """When the payee of a confirmed order may withdraw."""
     frozen_amount_includes_escrow: bool = False
     """Whether SubAcctFreezeAmt of 6037 counts pre-paid orders (notes.md 9.8)."""
+    verification: Annotated[tuple[Literal["none", "sms", "password"], ...], Field(min_length=1)] = ("none",)
+    """The verification modes that the bank has opened for the platform (quick start 2.5; notes.md 4)."""
+    sms_payee_field: Literal["Remark", "ReservedMsg"] = "Remark"
+    """Where 6082 names the receiving sub-account (notes.md 9.5)."""
+    revoked_order: Literal["original", "new"] = "original"
+    """What SubOrderRefundOrderNo of 6217 says: the share's own order number again, or a new one (catalogue 6217)."""
+    batch_direct_pay: bool = False
+    """Whether the bank has opened flag 3 of 6052, 6120 and 6133, which the quick start says is not offered."""
     refund_window_days: Annotated[int, Field(ge=1, le=3650)] = 30
     """How long a payment can be refunded; more than 30 only if the bank has configured it."""
     fee_suffix: Annotated[str, Field(pattern=r"^[0-9]{12}$")] = "000000000003"
@@ -99,11 +124,14 @@ class Settings(BaseSettings):
     tls_key: Path | None = None
     call_concurrency: Annotated[int, Field(ge=1, le=100_000)] = 10_000
     """Money calls under way at once; the next one is refused before anything is reserved."""
+    deadline_min_s: Annotated[float, Field(ge=0, le=60)] = 0.25
+    """A call that changes something and whose caller waits less than this is refused before anything is begun."""
     drain_s: Seconds = 30.0
     """How long calls under way may take to finish after SIGTERM; what is left is resolved after the restart."""
     database_connections: Annotated[int, Field(ge=1, le=100)] = 8
     resolver: ResolverSettings = ResolverSettings()
     clearing: ClearingSettings = ClearingSettings()
+    returns: ReturnsSettings = ReturnsSettings()
     rules: RulesSettings = RulesSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
 

@@ -15,7 +15,7 @@ from typing import Any
 from bankclient import Answer
 from bankclient import Outcome as AnswerOutcome
 from ledger import Change, Draft, Member, Operation, State, Step
-from service.plans.plan import Stored, Word
+from service.plans.plan import SEND_AGAIN, Stored, Word
 from service.settings import ResolverSettings
 
 
@@ -36,11 +36,14 @@ class Told:
     member: Member | None = None
 
 
-def first_word(answer: Answer[Any], *, is_final: bool) -> Word | None:
+def first_word(answer: Answer[Any], *, is_final: bool, may_send_again: bool = False) -> Word | None:
     """What the answer to the call itself says; None when it leaves the outcome open.
 
-    A success is only an acceptance when the plan says that the final word comes later (6033).
+    A success is only an acceptance when the plan says that the final word comes later (6033). ``may_send_again`` is
+    for plans that can be sent again by any process (`ResendAsk`).
     """
+    if answer.send_again and may_send_again:
+        return Word.AGAIN
     if answer.outcome is AnswerOutcome.DONE:
         return Word.DONE if is_final else Word.ACCEPTED
     return Word.REFUSED if answer.outcome is AnswerOutcome.REFUSED else None
@@ -55,13 +58,13 @@ def settle(
     settings: ResolverSettings,
     *,
     asked: bool,
-    counts: bool = True,
+    due_in_s: float = 0.0,
 ) -> Step:
     """The step that the bank's words ask for.
 
     ``pending`` are the operation's open parts in order; ``told`` has one entry a part, or one for all of them.
-    ``asked`` is False for the answer to the call itself. ``counts`` is False for a "no such record" that came too
-    soon after the last one to count.
+    ``asked`` is False for the answer to the call itself. ``due_in_s`` says how much too early the question was asked:
+    a "no such record" does not count then, and the next question is not put off.
     """
     each = list(told) * len(pending) if len(told) == 1 else list(told)
     drafts = stored.then if operation.state is State.ACCEPTED else stored.drafts
@@ -69,8 +72,11 @@ def settle(
     words = {one.word for one in told}
     not_found = operation.not_found
 
-    if words & {Word.NOT_FOUND} and operation.state is not State.ACCEPTED:
-        not_found += 1 if counts else 0
+    if Word.ACCEPTED in words:
+        not_found = 0
+    elif Word.NOT_FOUND in words and operation.state is not State.ACCEPTED:
+        # A round with a question that failed proves nothing about that part.
+        not_found += 1 if due_in_s <= 0 and Word.SILENT not in words else 0
         if not_found >= settings.not_found_times:
             each = [_as_refused(one) for one in each]
             told = [_as_refused(one) for one in told]
@@ -85,6 +91,7 @@ def settle(
     def change(state: State, next_ask_in_s: float | None = None) -> Change:
         return Change(
             state=state,
+            reason=SEND_AGAIN if Word.AGAIN in words else "",
             message=last.detail,
             bank_code=last.code,
             bank_message=last.message,
@@ -95,7 +102,16 @@ def settle(
             not_found=not_found,
         )
 
-    step = Step(operation=operation.id, change=change(State.DONE), bank_day=bank_day, member=last.member)
+    step = Step(
+        operation=operation.id,
+        change=change(State.DONE),
+        bank_day=bank_day,
+        # Somebody else may have asked at the same time: what was accepted meanwhile has other parts pending.
+        expects=frozenset({State.ACCEPTED})
+        if operation.state is State.ACCEPTED
+        else frozenset({State.RESERVED, State.UNKNOWN}),
+        member=last.member,
+    )
     if words <= {Word.DONE, Word.REFUSED}:
         done, refused = by_word.get(Word.DONE, {}), by_word.get(Word.REFUSED, {})
         if Word.DONE in words:
@@ -112,7 +128,10 @@ def settle(
             pend=stored.then,
         )
     state = State.ACCEPTED if operation.state is State.ACCEPTED else State.UNKNOWN
-    return dataclasses.replace(step, change=change(state, _pause_s(words, settings)), member=None)
+    pause_s = _pause_s(words, settings)
+    return dataclasses.replace(
+        step, change=change(state, min(pause_s, due_in_s) if due_in_s > 0 else pause_s), member=None
+    )
 
 
 def leave_open(operation: Operation, told: Told, today: date, settings: ResolverSettings) -> Step:
@@ -148,6 +167,8 @@ def _as_refused(one: Told) -> Told:
 
 
 def _pause_s(words: set[Word], settings: ResolverSettings) -> float:
+    if Word.AGAIN in words:
+        return settings.send_again_interval_s
     if Word.SILENT in words:
         return settings.silent_interval_s
     return settings.not_found_interval_s if Word.NOT_FOUND in words else settings.in_process_interval_s

@@ -10,17 +10,23 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from ledger import migrate
 from ledger.embedded import EmbeddedPostgres
 from service.settings import Settings, from_environment
 
-SANDBOX_START_S = 30.0
+SANDBOX_STOP_S = 30.0
+
+BANK_ADDRESS = "JZB_BANK__BASE_URL"
+PLATFORM = "JZB_BANK__MRCH_CODE"
+CLIENT_SETTINGS = "client.json"
 
 
 class StackNotStarted(Exception):
@@ -43,26 +49,73 @@ def started(data: Path, *, settings: Mapping[str, Any] | None = None) -> Iterato
     ``settings`` override the service's own. Call it from the main thread: the database dies with it.
     """
     given: dict[str, Any] = dict(settings or {})
-    postgres_port = sandbox_url = None
+    sandbox_url = None
     with ExitStack() as stack:
-        if "DATABASE_URL" in os.environ or "JZB_DATABASE_URL" in os.environ:
-            dsn = os.environ.get("DATABASE_URL") or os.environ["JZB_DATABASE_URL"]
-        else:
-            postgres = stack.enter_context(EmbeddedPostgres(data / "postgres"))
-            postgres_port, dsn = postgres.port, postgres.dsn
+        # The bank starts while the database does.
+        sandbox = stack.enter_context(_sandbox(data / "sandbox")) if BANK_ADDRESS not in os.environ else None
+        dsn, postgres_port = stack.enter_context(database(data))
         migrate(dsn)
         given["database_url"] = dsn
-        if "JZB_BANK__BASE_URL" not in os.environ:
-            sandbox_url, bank = stack.enter_context(_sandbox(data / "sandbox"))
-            given["bank"] = bank
+        if sandbox is not None:
+            sandbox_url, given["bank"] = sandbox()
         yield Stack(from_environment(**given), postgres_port, sandbox_url)
 
 
 @contextmanager
-def _sandbox(data: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def database(data: Path) -> Iterator[tuple[str, int | None]]:
+    """The database of the environment, or the embedded one under ``data``: its DSN, and its port if it is embedded."""
+    given = os.environ.get("DATABASE_URL") or os.environ.get("JZB_DATABASE_URL")
+    if given:
+        yield given, None
+        return
+    with EmbeddedPostgres(data / "postgres") as postgres:
+        yield postgres.dsn, postgres.port
+
+
+@contextmanager
+def bank(data: Path) -> Iterator[dict[str, Any]]:
+    """Settings of a client of the sandbox bank whose books are in ``data``: of one that runs, or that is started here.
+
+    Empty when the environment names a bank.
+    """
+    if BANK_ADDRESS in os.environ:
+        yield {}
+        return
+    folder = data / "sandbox"
+    known = json.loads((folder / CLIENT_SETTINGS).read_text()) if (folder / CLIENT_SETTINGS).exists() else None
+    if known is not None and _listens(known["base_url"]):
+        yield {"bank": known}
+        return
+    with _sandbox(folder) as sandbox:
+        yield {"bank": sandbox()[1]}
+
+
+def _listens(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/control/requests", timeout=2.0, trust_env=False).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def platform_of(data: Path) -> str:
+    """Whose books ``data`` holds: the platform that the environment names, or that of the sandbox bank."""
+    given = os.environ.get(PLATFORM)
+    if given:
+        return given
+    try:
+        return str(json.loads((data / "sandbox" / CLIENT_SETTINGS).read_text())["mrch_code"])
+    except FileNotFoundError:
+        raise StackNotStarted(f"{data} holds no books yet: start `jzb run` first, or set {PLATFORM}") from None
+
+
+@contextmanager
+def _sandbox(data: Path) -> Iterator[Callable[[], tuple[str, dict[str, Any]]]]:
+    """Start the sandbox bank; what is given waits until it listens, and tells its address and its client's settings."""
     data.mkdir(parents=True, exist_ok=True, mode=0o700)
     process = subprocess.Popen(
-        [sys.executable, "-m", "sandbox", "--data-dir", str(data), "--clear-same-day"],
+        [sys.executable, "-m", "sandbox", "--data-dir", str(data.resolve()), "--clear-same-day", "--until-stdin-ends"],
+        # Never written to: it ends with this process, however that ends.
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         cwd=Path(__file__).parent.parent,
@@ -70,10 +123,14 @@ def _sandbox(data: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         start_new_session=True,
     )
     try:
-        yield _announced(process), json.loads((data / "client.json").read_text())
+        yield lambda: (_announced(process), json.loads((data / CLIENT_SETTINGS).read_text()))
     finally:
         process.terminate()
-        process.wait(timeout=SANDBOX_START_S)
+        try:
+            process.wait(timeout=SANDBOX_STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def _announced(process: subprocess.Popen[str]) -> str:

@@ -7,6 +7,8 @@ request is stored with the operation, and the resolver continues it.
 from __future__ import annotations
 
 import logging
+import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +17,12 @@ from opentelemetry import metrics, propagate, trace
 from opentelemetry.context import Context
 from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.sdk.resources import Resource
+from opentelemetry.trace import SpanKind
 
 from service.settings import TelemetrySettings
 
 if TYPE_CHECKING:
+    from bankclient import Answer, BankClient, Request
     from ledger import InDoubt
 
 tracer = trace.get_tracer("jzb")
@@ -32,6 +36,10 @@ bank_seconds = meter.create_histogram(
 )
 batch_sizes = meter.create_histogram("jzb.ledger.batch.size", description="Steps taken into one commit")
 batch_seconds = meter.create_histogram("jzb.ledger.batch.duration", unit="s", description="Duration of one commit")
+
+
+FLUSH_S = 3.0
+"""How long the end of the process waits for what is not exported yet."""
 
 
 def set_up(settings: TelemetrySettings, platform: str) -> Callable[[], None]:
@@ -64,18 +72,25 @@ def set_up(settings: TelemetrySettings, platform: str) -> Callable[[], None]:
 
     resource = Resource.create({"service.name": "jzb-ledger", "jzb.platform": platform})
     base = settings.otlp_endpoint.rstrip("/")
-    traces = TracerProvider(resource=resource, sampler=ParentBasedTraceIdRatio(settings.sample_ratio))
+    traces = TracerProvider(
+        resource=resource, sampler=ParentBasedTraceIdRatio(settings.sample_ratio), shutdown_on_exit=False
+    )
     traces.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(f"{base}/v1/traces")))
     trace.set_tracer_provider(traces)
     reader = PeriodicExportingMetricReader(
         OTLPMetricExporter(f"{base}/v1/metrics"), export_interval_millis=settings.metrics_interval_s * 1000
     )
-    numbers = MeterProvider(resource=resource, metric_readers=[reader])
+    numbers = MeterProvider(resource=resource, metric_readers=[reader], shutdown_on_exit=False)
     metrics.set_meter_provider(numbers)
 
     def flush() -> None:
-        traces.shutdown()
-        numbers.shutdown()
+        # A collector that is away would hold the process up for half a minute.
+        stopping = [threading.Thread(target=one.shutdown, daemon=True) for one in (traces, numbers)]
+        for one in stopping:
+            one.start()
+        deadline_s = time.monotonic() + FLUSH_S
+        for one in stopping:
+            one.join(max(0.0, deadline_s - time.monotonic()))
 
     return flush
 
@@ -93,6 +108,24 @@ def watch_doubt(latest: Callable[[], InDoubt | None], now: Callable[[], float]) 
 
     meter.create_observable_gauge("jzb.doubt.amount", [amount], unit="fen", description="Money whose fate is unknown")
     meter.create_observable_gauge("jzb.doubt.age", [age], unit="s", description="Age of the oldest unknown outcome")
+
+
+async def bank_call(bank: BankClient, message: Request[Any], serial: str | None = None) -> Answer[Any]:
+    """Call the bank inside a span with the interface, the serial, the bank's code and the tries; measure it."""
+    began_s = time.perf_counter()
+    with tracer.start_as_current_span("bank call", kind=SpanKind.CLIENT) as span:
+        span.set_attribute("jzb.interface", message.code)
+        if serial is not None:
+            span.set_attribute("jzb.serial", serial)
+        answer = await bank.call(message, serial)
+        span.set_attribute("jzb.bank_code", answer.code)
+        span.set_attribute("jzb.attempts", answer.attempts)
+        span.set_attribute("jzb.outcome", answer.outcome.value)
+    bank_seconds.record(
+        time.perf_counter() - began_s,
+        {"interface": message.code, "outcome": answer.outcome.value, "code": answer.code},
+    )
+    return answer
 
 
 def context_from(carrier: Mapping[str, str]) -> Context:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import datetime
+from uuid import UUID
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from jzb.v1 import core_pb2, member_pb2
 from jzb.v1.error_reason_pb2 import ErrorReason
 from ledger import Breach, Member, Operation, Part, PartState, State
+from service.plans.plan import ORIGINAL
 from service.problems import FLOOR_REASONS
+
+NOT_RECORDED = UUID(int=0)
+"""The id of an operation that a dry run has judged: it has no id, no state and no outcome."""
 
 OUTCOMES: dict[State, core_pb2.Outcome.ValueType] = {
     State.RESERVED: core_pb2.OUTCOME_UNKNOWN,
@@ -21,6 +26,9 @@ OUTCOMES: dict[State, core_pb2.Outcome.ValueType] = {
     State.REFUSED: core_pb2.OUTCOME_NO_EFFECT,
 }
 """What each state says about the money."""
+
+GIVING_BACK = frozenset({"REFUND", "REVOKE_TOP_UP", "REVOKE_SPLIT_TOP_UP"})
+"""The kinds whose plan keeps the serial of what they give back."""
 
 STATES: dict[State, core_pb2.OperationState.ValueType] = {
     state: core_pb2.OperationState.Value(f"OPERATION_STATE_{state.name}") for state in State
@@ -39,8 +47,17 @@ def timestamp(at: datetime | None) -> Timestamp | None:
     return stamp
 
 
-def operation(found: Operation, parts: Iterable[Part]) -> core_pb2.Operation:
+def operation(found: Operation, parts: Sequence[Part]) -> core_pb2.Operation:
     """An operation with its parts."""
+    if found.id == NOT_RECORDED:
+        return core_pb2.Operation(
+            kind=core_pb2.OperationKind.Value(f"OPERATION_KIND_{found.kind}"),
+            order_no=found.order_no,
+            amount_fen=found.amount_fen,
+            fee_fen=found.fee_fen,
+            payer_member_id=found.payer,
+            payee_member_id=found.payee,
+        )
     reason = ErrorReason.ERROR_REASON_UNSPECIFIED
     if found.breach is not None:
         reason = ErrorReason.Value(f"ERROR_REASON_{FLOOR_REASONS[Breach(**found.breach).pocket].reason}")
@@ -52,7 +69,8 @@ def operation(found: Operation, parts: Iterable[Part]) -> core_pb2.Operation:
         reason = ErrorReason.ERROR_REASON_BANK_UNAVAILABLE
     return core_pb2.Operation(
         operation_id=str(found.id),
-        request_id=found.request_id,
+        # What the bank did on its own has an id with a space, which no caller can give.
+        request_id="" if " " in found.request_id else found.request_id,
         kind=core_pb2.OperationKind.Value(f"OPERATION_KIND_{found.kind}"),
         state=STATES[found.state],
         outcome=OUTCOMES[found.state],
@@ -75,7 +93,16 @@ def operation(found: Operation, parts: Iterable[Part]) -> core_pb2.Operation:
         final_time=timestamp(found.updated_at) if found.state.is_final else None,
         next_ask_time=timestamp(found.next_ask_at),
         asks=found.asks,
+        original_serial=_original(found, parts),
     )
+
+
+def _original(found: Operation, parts: Sequence[Part]) -> str:
+    if found.kind == "WITHDRAWAL_RETURN":
+        # Named by the bank with the return, or in a part of its own a day later.
+        return next((part.serial for part in reversed(parts) if part.serial), "")
+    kept: str = found.plan.get("keep", {}).get(ORIGINAL, "") if found.kind in GIVING_BACK else ""
+    return kept
 
 
 def part_message(part: Part) -> core_pb2.Part:
@@ -89,6 +116,7 @@ def part_message(part: Part) -> core_pb2.Part:
         fee_fen=part.fee_fen,
         state=PART_STATES[part.state],
         corrects=part.corrects or 0,
+        order_no=part.order_no,
     )
 
 

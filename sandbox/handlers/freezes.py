@@ -7,8 +7,17 @@ from __future__ import annotations
 
 from typing import Final
 
-from bankclient.messages import Booked, Freeze, PayFrozen
-from sandbox import codes
+from bankclient.messages import (
+    Booked,
+    Freeze,
+    FreezeByPassword,
+    FreezeBySms,
+    PayFrozen,
+    PayFrozenByPassword,
+    PayFrozenBySms,
+)
+from sandbox import codes, sms
+from sandbox.authority import prove
 from sandbox.books import (
     FEE,
     Move,
@@ -31,12 +40,13 @@ RELEASE_WITHDRAWABLE: Final = "6"
 FREEZE_INTERFACES: Final = ("6007", "6135", "6134")
 
 
-@handles(Freeze, asked_by="2")
-def freeze(desk: Desk, request: Freeze) -> Booked:
-    """6007 flags 1, 2, 5, 6. TranCommission counts in a release only, out of TranAmt."""
+@handles(Freeze, FreezeBySms, FreezeByPassword, asked_by="2")
+def freeze(desk: Desk, request: Freeze | FreezeBySms | FreezeByPassword) -> Booked:
+    """6007, 6135, 6134 flags 1, 2, 5, 6. TranCommission counts in a release only, out of TranAmt."""
     member = desk.member(request.SubAcctNo, request.TranNetMemberCode).sub_acct_no
     amount = positive(request.TranAmt)
     pocket = frozen(member, request.OrderNo)
+    prove(desk, request, member, sms.PAYMENT)
     fee = 0
     if request.FunctionFlag in (FREEZE, FREEZE_WITHDRAWABLE):
         source = available if request.FunctionFlag == FREEZE else withdrawable
@@ -63,12 +73,13 @@ def freeze(desk: Desk, request: Freeze) -> Booked:
     return Booked(FrontSeqNo=front)
 
 
-@handles(PayFrozen, asked_by="2")
-def pay_frozen(desk: Desk, request: PayFrozen) -> Booked:
-    """6163. Commission comes on top of the rows; each row is refunded by its own serial, the
+@handles(PayFrozen, PayFrozenBySms, PayFrozenByPassword, asked_by="2")
+def pay_frozen(desk: Desk, request: PayFrozen | PayFrozenBySms | PayFrozenByPassword) -> Booked:
+    """6163, 6166, 6165. Commission comes on top of the rows; each row is refunded by its own serial, the
     commission by the CnsmrSeqNo of the call (6164 flag 6)."""
     payer = desk.payer(request.OutSubAcctNo, request.OutTranNetMemberCode).sub_acct_no
     _check_owner(desk, payer, request.OrderNo)
+    prove(desk, request, payer, sms.PAYMENT)
     pocket = frozen(payer, request.OrderNo)
     serials = [row.TranSeqNo for row in request.TranItemArray]
     if desk.serial in serials or len(set(serials)) != len(serials):

@@ -1,4 +1,4 @@
-"""Payments between members: 6034. Quick start: 会员间交易类.
+"""Payments between members: 6034, 6101, 6006, 6031. Quick start: 会员间交易类.
 
 Flags 1, 2, 3 are an order through escrow, 6 and 9 direct payments. An order may be confirmed and
 given back in parts as long as money lies under it.
@@ -8,8 +8,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from bankclient.messages import Booked, MemberPayment
-from sandbox import codes
+from bankclient.messages import (
+    Booked,
+    MemberPayment,
+    MemberPaymentByPassword,
+    MemberPaymentBySms,
+    SettleOrder,
+)
+from sandbox import codes, sms
+from sandbox.authority import prove
 from sandbox.books import (
     FEE,
     Move,
@@ -22,7 +29,7 @@ from sandbox.books import (
 from sandbox.desk import Desk, positive, within
 from sandbox.errors import Refused
 from sandbox.handlers.registry import handles
-from sandbox.records import Order, Payment
+from sandbox.records import Member, Order, Payment
 
 PRE_PAY: Final = "1"
 CONFIRM: Final = "2"
@@ -40,14 +47,23 @@ _BOOKING_FLAGS: Final = {
 }
 
 
-@handles(MemberPayment, asked_by="2")
-def member_payment(desk: Desk, request: MemberPayment) -> Booked:
-    """6034. In every flag the payer stays the payer, also when the money goes back."""
-    payer = desk.payer(request.OutSubAcctNo, request.OutMemberCode).sub_acct_no
-    payee = desk.payee(request.InSubAcctNo, request.InMemberCode).sub_acct_no
+AnyPayment = MemberPayment | MemberPaymentBySms | MemberPaymentByPassword
+
+_NAMED_BY_6082: Final = (CONFIRM, "6", TODAY)
+
+
+@handles(MemberPayment, MemberPaymentBySms, MemberPaymentByPassword, asked_by="2")
+def member_payment(desk: Desk, request: AnyPayment) -> Booked:
+    """6034, 6101, 6006. In every flag the payer stays the payer, also when the money goes back."""
+    buyer = desk.payer(request.OutSubAcctNo, request.OutMemberCode)
+    seller = desk.payee(request.InSubAcctNo, request.InMemberCode)
+    payer, payee = buyer.sub_acct_no, seller.sub_acct_no
     amount = positive(request.TranAmt)
     flag = request.FunctionFlag
     order_no = request.OrderNo or ""
+    if isinstance(request, MemberPaymentByPassword):
+        check_names(request, buyer, seller)
+    prove(desk, request, payer, sms.PAYMENT, payee=payee if flag in _NAMED_BY_6082 else "")
     if flag == PRE_PAY:
         pre_pay(desk, payer, payee, order_no, amount)
     elif flag == CONFIRM:
@@ -64,6 +80,33 @@ def member_payment(desk: Desk, request: MemberPayment) -> Booked:
         in_sub_acct_no=payee,
         amount_fen=amount,
         fee_fen=request.TranFee if charged else 0,
+        order_no=request.OrderNo,
+        remark=request.Remark,
+    )
+    return Booked(FrontSeqNo=front)
+
+
+@handles(SettleOrder)
+def settle_order(desk: Desk, request: SettleOrder) -> Booked:
+    """6031: the platform acts for the buyer. 6110 does not promise to know it, so here it does not."""
+    buyer = desk.payer(request.OutSubAcctNo, request.OutMemberCode)
+    seller = desk.payee(request.InSubAcctNo, request.InMemberCode)
+    payer, payee = buyer.sub_acct_no, seller.sub_acct_no
+    check_names(request, buyer, seller)
+    amount = positive(request.TranAmt)
+    fee = 0
+    if request.FunctionFlag == CONFIRM:
+        fee = request.TranFee
+        confirm(desk, payer, payee, request.OrderNo, amount, fee, source="3")
+    else:
+        give_back(desk, payer, payee, request.OrderNo, amount)
+    front = desk.book(
+        _BOOKING_FLAGS[request.FunctionFlag],
+        function_flag=request.FunctionFlag,
+        out_sub_acct_no=payer,
+        in_sub_acct_no=payee,
+        amount_fen=amount,
+        fee_fen=fee,
         order_no=request.OrderNo,
         remark=request.Remark,
     )
@@ -95,7 +138,7 @@ def confirm(
         Move(pocket, waiting(payee, desk.today), net),
         Move(pocket, functional(FEE), fee_fen),
     )
-    _refundable(desk, source, serial, payer, payee, order_no, amount_fen, fee_fen)
+    refundable(desk, source, serial, payer, payee, order_no, amount_fen, fee_fen)
 
 
 def give_back(desk: Desk, payer: str, payee: str, order_no: str, amount_fen: int) -> None:
@@ -104,13 +147,19 @@ def give_back(desk: Desk, payer: str, payee: str, order_no: str, amount_fen: int
     desk.post(Move(escrow(payer, order_no), waiting(payer, desk.today), amount_fen))
 
 
+def check_names(request: MemberPaymentByPassword | SettleOrder, buyer: Member, seller: Member) -> None:
+    """Where both account names are required they must be the bank's own (6006, 6031)."""
+    if (request.OutSubAcctName, request.InSubAcctName) != (buyer.name, seller.name):
+        raise Refused(codes.FIELD_INVALID, "OutSubAcctName, InSubAcctName")
+
+
 def _check_parties(desk: Desk, payer: str, payee: str, order_no: str) -> None:
     order = desk.order("order", order_no, ORDER_INTERFACES)
     if (order.payer, order.payee) != (payer, payee):
         raise Refused(codes.OTHER_SUB_ACCOUNT)
 
 
-def _pay_directly(desk: Desk, request: MemberPayment, payer: str, payee: str) -> None:
+def _pay_directly(desk: Desk, request: AnyPayment, payer: str, payee: str) -> None:
     amount, fee = request.TranAmt, request.TranFee
     net = amount - within(fee, amount)
     if request.FunctionFlag == TODAY:
@@ -118,10 +167,10 @@ def _pay_directly(desk: Desk, request: MemberPayment, payer: str, payee: str) ->
     else:
         source, target = available(payer), waiting(payee, desk.today)
     desk.post(Move(source, target, net), Move(source, functional(FEE), fee))
-    _refundable(desk, "2", None, payer, payee, request.OrderNo or "", amount, fee)
+    refundable(desk, "2", None, payer, payee, request.OrderNo or "", amount, fee)
 
 
-def _refundable(
+def refundable(
     desk: Desk,
     source: str,
     serial: str | None,
@@ -131,6 +180,7 @@ def _refundable(
     amount_fen: int,
     fee_fen: int,
 ) -> None:
+    """Remember what 6164 may give back of a payment, under its own serial or that of its row."""
     desk.store.put(
         Payment(
             source=source,

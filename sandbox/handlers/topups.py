@@ -19,7 +19,7 @@ from sandbox.books import FEE, Move, functional, in_transit, waiting
 from sandbox.desk import Desk, positive, within
 from sandbox.errors import Refused
 from sandbox.handlers.registry import handles
-from sandbox.records import Order
+from sandbox.records import Credit, Order, row_name
 
 
 @handles(TopUp, asked_by="4")
@@ -41,6 +41,17 @@ def top_up(desk: Desk, request: TopUp) -> TopUpReply:
         order_no=request.EjzbOrderNo,
         remark=request.Remark,
     )
+    desk.store.put(
+        Credit(
+            name=front,
+            sub_acct_no=member.sub_acct_no,
+            channel_type=request.PayChannelType,
+            channel_seq_no=request.PayChannelTranSeqNo,
+            order_no=request.EjzbOrderNo,
+            left_fen=net,
+            left_fee_fen=fee,
+        )
+    )
     return TopUpReply(FrontSeqNo=front, MemberSubAcctPreAvailBal=before)
 
 
@@ -60,11 +71,11 @@ def split_top_up(desk: Desk, request: SplitTopUp) -> SplitTopUpReply:
     desk.open_order(Order("total", request.TotalOrderNo, desk.code))
     return SplitTopUpReply(
         OrdersCount=str(len(rows)),
-        TranItemArray=tuple(SplitTopUpReplyRow(FrontSeqNo=_credit_row(desk, row)) for row in rows),
+        TranItemArray=tuple(SplitTopUpReplyRow(FrontSeqNo=_credit_row(desk, request, row)) for row in rows),
     )
 
 
-def _credit_row(desk: Desk, row: SplitTopUpRow) -> str:
+def _credit_row(desk: Desk, request: SplitTopUp, row: SplitTopUpRow) -> str:
     member = desk.member(row.RechargeSubAcctNo, row.SubOrderFillMemberCd)
     net, fee = positive(row.SubOrderTranAmt), row.SubOrderTranFee
     desk.open_order(Order("sub", row.SubOrderNo, desk.code, payee=member.sub_acct_no))
@@ -73,6 +84,17 @@ def _credit_row(desk: Desk, row: SplitTopUpRow) -> str:
     if serial == desk.serial or not desk.serial_is_free(serial):
         raise Refused(codes.SERIAL_REPEATED)
     desk.post(*_credit(desk.today, member.sub_acct_no, net, fee))
+    desk.store.put(
+        Credit(
+            name=row_name(request.TotalOrderNo, member.sub_acct_no),
+            sub_acct_no=member.sub_acct_no,
+            channel_type=request.PayChannelType,
+            channel_seq_no="",
+            order_no=row.SubOrderNo,
+            left_fen=net,
+            left_fee_fen=fee,
+        )
+    )
     return desk.book(
         "4",
         serial=serial,

@@ -1,4 +1,4 @@
-"""Withdrawals to the bound card: 6033, and what becomes of them. Quick start: 会员提现.
+"""Withdrawals to the bound card: 6033, 6085, 6111, and what becomes of them. Quick start: 会员提现.
 
 Accepted means the money has left the member for the withdrawal in-transit account. When it is due
 it leaves the bank (0) or comes back to the member (1); later the receiving bank may still return
@@ -11,9 +11,10 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from bankclient.messages import Withdraw, WithdrawReply
+from bankclient.messages import Booked, Withdraw, WithdrawByPassword, WithdrawBySms, WithdrawReply
 from bankclient.money import fen
-from sandbox import codes
+from sandbox import codes, sms
+from sandbox.authority import prove
 from sandbox.books import (
     FEE,
     OUTSIDE,
@@ -38,6 +39,24 @@ def withdraw(desk: Desk, request: Withdraw) -> WithdrawReply:
     amount = positive(request.CashAmt)
     front = accept(desk, member, amount, _fee(request.ReservedMsg), request.OrderNo, request.Remark)
     return WithdrawReply(FrontSeqNo=front, TransferFee=NO_TRANSFER_FEE)
+
+
+@handles(WithdrawBySms, asked_by="3")
+def withdraw_by_sms(desk: Desk, request: WithdrawBySms) -> Booked:
+    """6085: the fee has a field of its own, on top."""
+    member = desk.member(request.SubAcctNo, request.TranNetMemberCode).sub_acct_no
+    prove(desk, request, member, sms.WITHDRAWAL)
+    amount = positive(request.CashAmt)
+    return Booked(FrontSeqNo=accept(desk, member, amount, request.TakeCashCommission, None, request.Remark))
+
+
+@handles(WithdrawByPassword, asked_by="3")
+def withdraw_by_password(desk: Desk, request: WithdrawByPassword) -> Booked:
+    """6111: as 6085, with another name for the amount."""
+    member = desk.member(request.SubAcctNo, request.TranNetMemberCode).sub_acct_no
+    prove(desk, request, member, sms.WITHDRAWAL)
+    amount = positive(request.ApplyTakeCashAmt)
+    return Booked(FrontSeqNo=accept(desk, member, amount, request.TakeCashCommission, None, request.Remark))
 
 
 def _fee(reserved: str | None) -> int:

@@ -1,13 +1,17 @@
-"""Plans that set a member's money aside and pay it out: 6007 and 6163 (quick start: 会员资金冻结, 会员资金支付)."""
+"""Plans that set a member's money aside and pay it out: 6007 and 6163 with their verified twins.
+
+Quick start: 会员资金冻结, 会员资金支付.
+"""
 
 from __future__ import annotations
 
-from bankclient import Freeze, PayFrozen, PayFrozenRow
+from bankclient import PayFrozenRow
 from jzb.v1 import freeze_pb2
 from ledger import Available, Draft, Kind, Leg, Member, OfDay
 from ledger.accounts import FEE, LIMITS, frozen, order
 from service.plans.payments import limits, paid
 from service.plans.plan import Facts, Plan, Serials, StatusAsk
+from service.plans.verification import FREEZE, PAY_FROZEN, verified
 
 
 def freeze(request: freeze_pb2.FreezeRequest, facts: Facts, serials: Serials) -> Plan:
@@ -15,7 +19,9 @@ def freeze(request: freeze_pb2.FreezeRequest, facts: Facts, serials: Serials) ->
     member = facts.members[request.member_id]
     return Plan(
         kind="FREEZE",
-        message=Freeze(
+        message=verified(
+            FREEZE,
+            request.verification,
             FunctionFlag="1",
             SubAcctNo=member.sub_account,
             TranNetMemberCode=member.member_id,
@@ -48,7 +54,9 @@ def release(request: freeze_pb2.ReleaseRequest, member: Member, serials: Serials
     """6007 flag 2: back to the member less the fee (100 with fee 10 brings 90 back)."""
     return Plan(
         kind="RELEASE",
-        message=Freeze(
+        message=verified(
+            FREEZE,
+            request.verification,
             FunctionFlag="2",
             SubAcctNo=member.sub_account,
             TranNetMemberCode=member.member_id,
@@ -111,7 +119,9 @@ def pay_frozen(request: freeze_pb2.PayFrozenRequest, member: Member, facts: Fact
         )
     return Plan(
         kind="PAY_FROZEN",
-        message=PayFrozen(
+        message=verified(
+            PAY_FROZEN,
+            request.verification,
             OutSubAcctNo=member.sub_account,
             OutTranNetMemberCode=member.member_id,
             Commission=request.fee_fen,

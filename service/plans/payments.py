@@ -1,4 +1,5 @@
-"""Plans for payments between members: 6034 with its five flags (quick start: 会员间交易-不验密).
+"""Plans for payments between members: 6034, 6101 and 6006 with their five flags, and 6031
+(quick start: 会员间交易类).
 
 Each payment that may be refunded later opens its limits with it: the amount in `refundable`, the fee in
 `refundable_fee`, under the serial by which the bank knows it. A pre-payment moves money to the order's escrow
@@ -10,12 +11,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from bankclient import MemberPayment
+from bankclient import SettleOrder
 from jzb.v1 import payment_pb2
 from ledger import Available, Draft, Kind, Leg, Member, OfDay
 from ledger.accounts import FEE, LIMITS, escrow, order, refundable, refundable_fee, withdrawable
 from ledger.rules import Source, Target
-from service.plans.plan import Facts, Plan, Serials, StatusAsk
+from service.plans.plan import NAMELESS, BookedAsk, Facts, Names, Plan, Serials, StatusAsk, noted
+from service.plans.verification import PAYMENT, verified
 
 
 def paid(source: Source, target: Target, amount_fen: int, fee_fen: int) -> tuple[Leg, ...]:
@@ -36,7 +38,14 @@ def limits(serial: str, amount_fen: int, fee_fen: int) -> tuple[Leg, ...]:
     return tuple(legs)
 
 
-def pay(request: payment_pb2.PayRequest, facts: Facts, serials: Serials) -> Plan:
+def confirmed(payee: Member, settled: Kind) -> Target:
+    """Where the payee of a confirmed order gets its money: ``settled`` is when it may be withdrawn."""
+    if settled is Kind.WITHDRAWABLE:
+        return withdrawable(payee.sub_account)
+    return OfDay(Kind.WAITING, payee.sub_account)
+
+
+def pay(request: payment_pb2.PayRequest, facts: Facts, serials: Serials, names: Names = NAMELESS) -> Plan:
     """6034 flag 6 (T+1: from available money) or flag 9 (T+0: from withdrawable money, withdrawable at once)."""
     payer, payee = facts.members[request.payer_member_id], facts.members[request.payee_member_id]
     same_day = request.settlement == payment_pb2.SETTLEMENT_T0
@@ -49,6 +58,7 @@ def pay(request: payment_pb2.PayRequest, facts: Facts, serials: Serials) -> Plan
         payee,
         request,
         serials,
+        names,
         fee_fen=request.fee_fen,
         legs=(
             *paid(source, target, request.amount_fen, request.fee_fen),
@@ -57,7 +67,9 @@ def pay(request: payment_pb2.PayRequest, facts: Facts, serials: Serials) -> Plan
     )
 
 
-def prepay_order(request: payment_pb2.PrepayOrderRequest, facts: Facts, serials: Serials) -> Plan:
+def prepay_order(
+    request: payment_pb2.PrepayOrderRequest, facts: Facts, serials: Serials, names: Names = NAMELESS
+) -> Plan:
     """6034 flag 1: the payer's available money goes to the order's escrow pocket; the order number is used up."""
     payer, payee = facts.members[request.payer_member_id], facts.members[request.payee_member_id]
     return _plan(
@@ -67,6 +79,7 @@ def prepay_order(request: payment_pb2.PrepayOrderRequest, facts: Facts, serials:
         payee,
         request,
         serials,
+        names,
         fee_fen=0,
         legs=(
             Leg(order(request.order_no), LIMITS, 1),
@@ -76,12 +89,14 @@ def prepay_order(request: payment_pb2.PrepayOrderRequest, facts: Facts, serials:
 
 
 def confirm_order(
-    request: payment_pb2.ConfirmOrderRequest, payer: Member, payee: Member, serials: Serials, settled: Kind
+    request: payment_pb2.ConfirmOrderRequest,
+    payer: Member,
+    payee: Member,
+    serials: Serials,
+    settled: Kind,
+    names: Names = NAMELESS,
 ) -> Plan:
     """6034 flag 2: out of escrow to the payee, who may withdraw as ``settled`` says; refundable from then on."""
-    target: Target = (
-        withdrawable(payee.sub_account) if settled is Kind.WITHDRAWABLE else OfDay(Kind.WAITING, payee.sub_account)
-    )
     return _plan(
         "CONFIRM_ORDER",
         "2",
@@ -89,15 +104,23 @@ def confirm_order(
         payee,
         request,
         serials,
+        names,
         fee_fen=request.fee_fen,
         legs=(
-            *paid(escrow(payer.sub_account, request.order_no), target, request.amount_fen, request.fee_fen),
+            *paid(
+                escrow(payer.sub_account, request.order_no),
+                confirmed(payee, settled),
+                request.amount_fen,
+                request.fee_fen,
+            ),
             *limits(serials.own, request.amount_fen, request.fee_fen),
         ),
     )
 
 
-def cancel_order(request: payment_pb2.CancelOrderRequest, payer: Member, payee: Member, serials: Serials) -> Plan:
+def cancel_order(
+    request: payment_pb2.CancelOrderRequest, payer: Member, payee: Member, serials: Serials, names: Names = NAMELESS
+) -> Plan:
     """6034 flag 3: out of escrow back to the payer, before confirmation; payer and payee keep their places."""
     return _plan(
         "CANCEL_ORDER",
@@ -106,6 +129,7 @@ def cancel_order(request: payment_pb2.CancelOrderRequest, payer: Member, payee: 
         payee,
         request,
         serials,
+        names,
         fee_fen=0,
         legs=(
             Leg(
@@ -114,6 +138,53 @@ def cancel_order(request: payment_pb2.CancelOrderRequest, payer: Member, payee: 
                 request.amount_fen,
             ),
         ),
+    )
+
+
+def settle_order(
+    request: payment_pb2.SettleOrderRequest, payer: Member, payee: Member, serials: Serials, settled: Kind, names: Names
+) -> Plan:
+    """6031: the platform confirms (flag 2, refundable under 6164 source 3) or returns (flag 3) for a silent buyer."""
+    pocket = escrow(payer.sub_account, request.order_no)
+    confirms = request.end == payment_pb2.ORDER_END_CONFIRM
+    if confirms:
+        legs = (
+            *paid(pocket, confirmed(payee, settled), request.amount_fen, request.fee_fen),
+            *limits(serials.own, request.amount_fen, request.fee_fen),
+        )
+    else:
+        legs = (Leg(pocket, OfDay(Kind.WAITING, payer.sub_account), request.amount_fen),)
+    return Plan(
+        kind="SETTLE_CONFIRM" if confirms else "SETTLE_CANCEL",
+        message=SettleOrder(
+            FunctionFlag="2" if confirms else "3",
+            OutSubAcctNo=payer.sub_account,
+            OutMemberCode=payer.member_id,
+            OutSubAcctName=names.payer or "",
+            InSubAcctNo=payee.sub_account,
+            InMemberCode=payee.member_id,
+            InSubAcctName=names.payee or "",
+            TranAmt=request.amount_fen,
+            TranFee=request.fee_fen,
+            OrderNo=request.order_no,
+            Remark=noted(request.order_no, serials.own, request.remark),
+        ),
+        drafts=(
+            Draft(
+                legs,
+                serial=serials.own,
+                payer=payer.member_id,
+                payee=payee.member_id,
+                amount_fen=request.amount_fen,
+                fee_fen=request.fee_fen,
+            ),
+        ),
+        ask=BookedAsk(payer.sub_account),
+        payer=payer.member_id,
+        payee=payee.member_id,
+        order_no=request.order_no,
+        amount_fen=request.amount_fen,
+        fee_fen=request.fee_fen,
     )
 
 
@@ -132,13 +203,16 @@ def _plan(
     payee: Member,
     request: _Order,
     serials: Serials,
+    names: Names,
     *,
     fee_fen: int,
     legs: tuple[Leg, ...],
 ) -> Plan:
     return Plan(
         kind=kind,
-        message=MemberPayment(
+        message=verified(
+            PAYMENT,
+            request.verification,
             FunctionFlag=flag,
             OutSubAcctNo=payer.sub_account,
             OutMemberCode=payer.member_id,
@@ -148,6 +222,8 @@ def _plan(
             TranFee=fee_fen,
             OrderNo=request.order_no or None,
             Remark=request.remark or None,
+            OutSubAcctName=names.payer,
+            InSubAcctName=names.payee,
         ),
         drafts=(
             Draft(

@@ -7,13 +7,13 @@ personal data.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 from enum import Enum
 from typing import Any, Literal
 
-from bankclient import Request, consumer_serial, row_serial
+from bankclient import REQUESTS, Request, consumer_serial, row_serial, to_wire
 from ledger import Draft, Member, draft_from_json, draft_to_json
 
 
@@ -45,7 +45,55 @@ class SweepAsk:
     bank_day: date
 
 
-Ask = StatusAsk | MemberAsk | SweepAsk
+@dataclass(frozen=True, slots=True)
+class ResendAsk:
+    """Ask 6110 as `StatusAsk` does; but once the bank has said that the call is to be sent again, send it again.
+
+    Quick start, 6164: "searching the history, try again later". The message is kept as it went over the wire, so that
+    any process can send it; it must be free of personal data.
+    """
+
+    flag: Literal["2"]
+    interface: str
+    fields: dict[str, object]
+
+    @classmethod
+    def of(cls, flag: Literal["2"], message: Request[Any]) -> ResendAsk:
+        """How to carry on a call that is this message."""
+        return cls(flag, message.code, to_wire(message))
+
+    def message(self) -> Request[Any]:
+        """The message to send again; with the same serial it acts once."""
+        return REQUESTS[self.interface].from_wire(self.fields)
+
+
+@dataclass(frozen=True, slots=True)
+class BookedAsk:
+    """Look for the parts in the payer's list of successes (6072): for 6031 and the batches, which 6110 does not promise
+    to know. `service.statement` says how they are recognised.
+    """
+
+    sub_account: str
+
+
+def noted(order_no: str, serial: str, remark: str) -> str:
+    """The Remark by which `BookedAsk` finds a part again: order number, serial, and the caller's note."""
+    return f"{order_no} {serial} {remark}".rstrip()
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnAsk:
+    """Ask 6048 which withdrawal came back on ``bank_day`` with this bank serial: on the day itself it does not say."""
+
+    bank_day: date
+    bank_serial: str
+
+
+Ask = StatusAsk | MemberAsk | SweepAsk | ResendAsk | BookedAsk | ReturnAsk
+
+
+ORIGINAL = "original"
+"""In `Plan.keep`: the serial of what the call takes or gives back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +102,8 @@ class Plan:
 
     ``drafts`` are pending from the reservation and posted when the bank has acted. ``then`` are the drafts that become
     pending with that and wait for the bank's final word (withdrawals): posted when it is good; when it is bad they are
-    voided and ``undo`` gives the drafts that take ``drafts`` back.
+    voided and ``undo`` gives the drafts that take ``drafts`` back. ``keep`` is what later calls about this one need and
+    nothing else remembers: the channel of a top-up, the serial of the original.
     """
 
     kind: str
@@ -68,11 +117,12 @@ class Plan:
     order_no: str = ""
     amount_fen: int = 0
     fee_fen: int = 0
+    keep: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def stored(self) -> Stored:
-        """What is kept of the plan until the operation is final."""
-        return Stored(self.drafts, self.then, self.undo, self.ask)
+        """What is kept of the plan with the operation."""
+        return Stored(self.drafts, self.then, self.undo, self.ask, self.keep)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +133,7 @@ class Stored:
     then: tuple[Draft, ...]
     undo: tuple[Draft, ...]
     ask: Ask
+    keep: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The plan as JSON."""
@@ -93,10 +144,18 @@ class Stored:
                 ask = {"by": "member", "member_id": member_id, "property": member_property, "opening": opening}
             case SweepAsk(bank_day):
                 ask = {"by": "sweep", "bank_day": bank_day.isoformat()}
+            case ResendAsk(flag, interface, fields):
+                ask = {"by": "resend", "flag": flag, "interface": interface, "fields": fields}
+            case BookedAsk(sub_account):
+                ask = {"by": "booked", "sub_account": sub_account}
+            case ReturnAsk(bank_day, bank_serial):
+                ask = {"by": "return", "bank_day": bank_day.isoformat(), "bank_serial": bank_serial}
         plan: dict[str, Any] = {"ask": ask, "drafts": [draft_to_json(draft) for draft in self.drafts]}
         if self.then:
             plan["then"] = [draft_to_json(draft) for draft in self.then]
             plan["undo"] = [draft_to_json(draft) for draft in self.undo]
+        if self.keep:
+            plan["keep"] = dict(self.keep)
         return plan
 
     @classmethod
@@ -107,6 +166,7 @@ class Stored:
             tuple(draft_from_json(draft) for draft in value.get("then", ())),
             tuple(draft_from_json(draft) for draft in value.get("undo", ())),
             _ask_from_json(value["ask"]),
+            value.get("keep", {}),
         )
 
 
@@ -118,6 +178,12 @@ def _ask_from_json(value: dict[str, Any]) -> Ask:
             return MemberAsk(value["member_id"], value["property"], value["opening"])
         case "sweep":
             return SweepAsk(date.fromisoformat(value["bank_day"]))
+        case "resend":
+            return ResendAsk(value["flag"], value["interface"], value["fields"])
+        case "booked":
+            return BookedAsk(value["sub_account"])
+        case "return":
+            return ReturnAsk(date.fromisoformat(value["bank_day"]), value["bank_serial"])
         case other:
             raise ValueError(f"no plan asks by {other}")
 
@@ -131,8 +197,14 @@ class Word(Enum):
     """Taken, not final."""
     NOT_FOUND = "not found"
     """No such record: several times, far enough apart, it means that nothing happened."""
+    AGAIN = "again"
+    """Nothing has happened yet: the same call is to be sent again, with the same serial."""
     SILENT = "silent"
     """The question itself failed."""
+
+
+SEND_AGAIN = "send-again"
+"""The reason of an UNKNOWN operation that the bank wants again (`Word.AGAIN`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +219,22 @@ class Serials:
         """Serials of ``day`` from numbers nobody has had: the first is the call's, the others its rows'."""
         first, *others = numbers
         return cls(consumer_serial(uid, day, first % 10**10), tuple(row_serial(day, number) for number in others))
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The account names of a payment's two sides as the bank has them: asked for where an interface wants them (6006,
+    6031), sent, and never stored.
+    """
+
+    payer: str | None = None
+    payee: str | None = None
+
+    def __repr__(self) -> str:
+        return "Names(***)"
+
+
+NAMELESS = Names()
 
 
 @dataclass(frozen=True, slots=True)

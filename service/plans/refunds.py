@@ -1,9 +1,12 @@
 """Plans that give a finished payment back in part or whole: 6164 (quick start: 会员间交易退款).
 
-One call refunds one payment, or one row of a `PayFrozen`. The amount includes the fee part; the seller gives the
-rest, and the platform's own funds give the fee part (sources 1 and 2), or the fee account does when a fee is
+One call refunds one payment, or one row of a batch or of a `PayFrozen`. The amount includes the fee part; the seller
+gives the rest, and the platform's own funds give the fee part (sources 1 to 5), or the fee account does when a fee is
 refunded by itself (source 6). Both amounts are taken from the payment's own limits, so that refunds that are still
 pending count.
+
+The bank may answer that it searches its history for the payment and wants the same call again in five minutes; the
+resolver sends it then, whatever process it is.
 """
 
 from __future__ import annotations
@@ -16,15 +19,23 @@ from jzb.v1 import refund_pb2
 from ledger import Available, Draft, Kind, Leg, Member, OfDay, Payment
 from ledger.accounts import FEE, LIMITS, OWN_FUNDS, refundable, refundable_fee
 from ledger.rules import Source
-from service.plans.plan import Plan, Serials, StatusAsk
+from service.plans.plan import ORIGINAL, Plan, ResendAsk, Serials
 
-SOURCES: dict[str, Literal["1", "2", "6"]] = {
+SOURCES: dict[str, Literal["1", "2", "3", "4", "5", "6"]] = {
     "CONFIRM_ORDER": "1",
     "PAY_T1": "2",
     "PAY_T0": "2",
+    "SETTLE_CONFIRM": "3",
+    "BATCH_CONFIRM": "4",
+    "BATCH_PAY": "5",
     "PAY_FROZEN": "6",
 }
-"""FunctionFlag of 6164 by the kind of operation that made the payment."""
+"""FunctionFlag of 6164 by the kind of operation that made the payment. OldTranSeqNo is the call's serial for 1, 2, 3, a
+row's for 4, 5, 6 (there the quick start uses the older names OldThirdLogNo and MarketLogNo for the same).
+"""
+
+FEE_BY_ITSELF = "6"
+"""The source whose fee is refunded by a call of its own, with ReturnCommission 0 in every call."""
 
 HISTORY_AFTER = timedelta(days=90)
 """Past three months the bank wants the original booking day in ReservedMsg; a day early does no harm."""
@@ -52,22 +63,24 @@ def refund(
         legs.append(Leg(giver, OfDay(Kind.WAITING, payer.sub_account), goods_fen))
     if request.fee_fen:
         legs.append(Leg(OWN_FUNDS, OfDay(Kind.WAITING, payer.sub_account), request.fee_fen))
+    order_no = payment.part.order_no or payment.operation.order_no
+    message = RefundPayment(
+        FunctionFlag=source,
+        OldTranSeqNo=payment.serial,
+        # A fee refunded by itself names the fee sub-account as the original payer (quick start, 6164 branch 6).
+        OldOutSubAcctNo=payer.sub_account if payee else fee_sub_account,
+        OldOutMemberCode=payer.member_id,
+        OldInSubAcctNo=payee.sub_account if payee else payer.sub_account,
+        OldInMemberCode=payee.member_id if payee else payer.member_id,
+        ReturnAmt=request.amount_fen,
+        ReturnCommission=request.fee_fen,
+        OldOrderNo=order_no or None,
+        Remark=request.remark or None,
+        ReservedMsg=f"{booked_on:%Y%m%d}" if today - booked_on >= HISTORY_AFTER else None,
+    )
     return Plan(
         kind="REFUND",
-        message=RefundPayment(
-            FunctionFlag=source,
-            OldTranSeqNo=payment.serial,
-            # A fee refunded by itself names the fee sub-account as the original payer (quick start, 6164 branch 6).
-            OldOutSubAcctNo=payer.sub_account if payee else fee_sub_account,
-            OldOutMemberCode=payer.member_id,
-            OldInSubAcctNo=payee.sub_account if payee else payer.sub_account,
-            OldInMemberCode=payee.member_id if payee else payer.member_id,
-            ReturnAmt=request.amount_fen,
-            ReturnCommission=request.fee_fen,
-            OldOrderNo=payment.operation.order_no or None,
-            Remark=request.remark or None,
-            ReservedMsg=f"{booked_on:%Y%m%d}" if today - booked_on >= HISTORY_AFTER else None,
-        ),
+        message=message,
         drafts=(
             Draft(
                 tuple(legs),
@@ -78,10 +91,11 @@ def refund(
                 fee_fen=request.fee_fen,
             ),
         ),
-        ask=StatusAsk("2"),
+        ask=ResendAsk.of("2", message),
         payer=payee.member_id if payee else "",
         payee=payer.member_id,
-        order_no=payment.operation.order_no,
+        order_no=order_no,
         amount_fen=request.amount_fen,
         fee_fen=request.fee_fen,
+        keep={ORIGINAL: payment.serial},
     )

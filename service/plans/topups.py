@@ -1,7 +1,8 @@
 """Plans for money that a payment channel has collected: 6129 and 6216 (quick start: 会员充值).
 
 The channel owes the gross amount (in-transit of the bank day), the member gets the net in its waiting pocket, the fee
-account the rest. Public amounts are gross with the fee inside, as in the quick start's examples.
+account the rest. Public amounts are gross with the fee inside, as in the quick start's examples. Each credit opens what
+may be taken back of it later (6130, 6217), the member's part in `revocable`, the fee in `revocable_fee`.
 """
 
 from __future__ import annotations
@@ -11,21 +12,27 @@ from typing import Literal
 from bankclient import SplitTopUp, SplitTopUpRow, TopUp
 from jzb.v1 import topup_pb2
 from ledger import Draft, Kind, Leg, OfDay
-from ledger.accounts import FEE
+from ledger.accounts import FEE, LIMITS, revocable, revocable_fee
 from service.plans.plan import Facts, Plan, Serials, StatusAsk
+
+CHANNEL = "channel"
+CHANNEL_SERIAL = "channel_serial"
+"""What a top-up keeps of its channel, for its revocation."""
 
 TopUpReading = Literal["gross", "net"]
 """What MemberFillAmt of 6129 means: the quick start's example says gross, another source net (notes.md 9.1)."""
 
 
-def _credit(sub_account: str, member_id: str, amount_fen: int, fee_fen: int, serial: str) -> Draft:
+def _credit(sub_account: str, member_id: str, amount_fen: int, fee_fen: int, serial: str, order_no: str = "") -> Draft:
     owed = OfDay(Kind.IN_TRANSIT)
     legs = []
     if amount_fen > fee_fen:
         legs.append(Leg(owed, OfDay(Kind.WAITING, sub_account), amount_fen - fee_fen))
+        legs.append(Leg(LIMITS, revocable(serial), amount_fen - fee_fen))
     if fee_fen:
         legs.append(Leg(owed, FEE, fee_fen))
-    return Draft(tuple(legs), serial=serial, payee=member_id, amount_fen=amount_fen, fee_fen=fee_fen)
+        legs.append(Leg(LIMITS, revocable_fee(serial), fee_fen))
+    return Draft(tuple(legs), serial=serial, payee=member_id, amount_fen=amount_fen, fee_fen=fee_fen, order_no=order_no)
 
 
 def top_up(request: topup_pb2.TopUpRequest, facts: Facts, serials: Serials, reading: TopUpReading) -> Plan:
@@ -51,6 +58,7 @@ def top_up(request: topup_pb2.TopUpRequest, facts: Facts, serials: Serials, read
         order_no=request.order_no,
         amount_fen=request.amount_fen,
         fee_fen=request.fee_fen,
+        keep={CHANNEL: request.channel.type, CHANNEL_SERIAL: request.channel.transaction_no},
     )
 
 
@@ -80,11 +88,19 @@ def split_top_up(request: topup_pb2.SplitTopUpRequest, facts: Facts, serials: Se
             ),
         ),
         drafts=tuple(
-            _credit(facts.sub_account(share.member_id), share.member_id, share.amount_fen, share.fee_fen, serial)
+            _credit(
+                facts.sub_account(share.member_id),
+                share.member_id,
+                share.amount_fen,
+                share.fee_fen,
+                serial,
+                share.order_no,
+            )
             for share, serial in rows
         ),
         ask=StatusAsk("4", by_part=True),
         order_no=request.order_no,
         amount_fen=total_fen,
         fee_fen=sum(share.fee_fen for share in request.shares),
+        keep={CHANNEL: request.channel.type},
     )

@@ -1,4 +1,4 @@
-"""Plans that pay withdrawable money out to a card: 6033 (quick start: 会员提现).
+"""Plans that pay withdrawable money out to a card: 6033, 6085, 6111 (quick start: 会员提现).
 
 The bank's success means accepted: the money leaves the member for the withdrawal in-transit account and waits there
 for the bank's final word. On success it leaves the pooled account; on failure the first movement is taken back.
@@ -6,16 +6,19 @@ for the bank's final word. On success it leaves the pooled account; on failure t
 
 from __future__ import annotations
 
-from bankclient import Withdraw, yuan
+from typing import Any
+
+from bankclient import Request, Withdraw, WithdrawByPassword, WithdrawBySms, yuan
 from jzb.v1 import withdrawal_pb2
-from ledger import Draft, Leg, reverse
+from ledger import Draft, Leg, Member, reverse
 from ledger.accounts import POOLED, WITHDRAWING, withdrawable
 from service.plans.payments import paid
 from service.plans.plan import Facts, Plan, Serials, StatusAsk
+from service.plans.verification import mode_of, proof
 
 
 def withdraw(request: withdrawal_pb2.WithdrawRequest, facts: Facts, serials: Serials, platform_name: str) -> Plan:
-    """6033: ``amount_fen`` reaches the card, ``fee_fen`` comes on top and travels in ReservedMsg (notes.md 9.12)."""
+    """``amount_fen`` reaches the card, ``fee_fen`` comes on top; the final word is 6110's, whatever the flavour."""
     member = facts.members[request.member_id]
     taken = Draft(
         paid(withdrawable(member.sub_account), WITHDRAWING, request.amount_fen + request.fee_fen, request.fee_fen),
@@ -26,17 +29,7 @@ def withdraw(request: withdrawal_pb2.WithdrawRequest, facts: Facts, serials: Ser
     )
     return Plan(
         kind="WITHDRAW",
-        message=Withdraw(
-            TranWebName=platform_name,
-            SubAcctNo=member.sub_account,
-            TranNetMemberCode=member.member_id,
-            MemberName=request.card_holder_name,
-            TakeCashAcctNo=request.card_number,
-            OutAmtAcctName=request.card_holder_name,
-            CashAmt=request.amount_fen,
-            Remark=request.remark or None,
-            ReservedMsg=yuan(request.fee_fen) if request.fee_fen else None,
-        ),
+        message=_message(request, member, platform_name),
         drafts=(taken,),
         then=(
             Draft(
@@ -49,3 +42,32 @@ def withdraw(request: withdrawal_pb2.WithdrawRequest, facts: Facts, serials: Ser
         amount_fen=request.amount_fen,
         fee_fen=request.fee_fen,
     )
+
+
+def _message(request: withdrawal_pb2.WithdrawRequest, member: Member, platform_name: str) -> Request[Any]:
+    fields: dict[str, Any] = {
+        "SubAcctNo": member.sub_account,
+        "TranNetMemberCode": member.member_id,
+        "TakeCashAcctNo": request.card_number,
+        "Remark": request.remark or None,
+    }
+    mode = mode_of(request.verification)
+    if mode == "none":
+        # 6033 has no field for a fee: it travels in ReservedMsg (notes.md 9.12).
+        return Withdraw(
+            **fields,
+            TranWebName=platform_name,
+            MemberName=request.card_holder_name,
+            OutAmtAcctName=request.card_holder_name,
+            CashAmt=request.amount_fen,
+            ReservedMsg=yuan(request.fee_fen) if request.fee_fen else None,
+        )
+    fields |= {
+        "SubAcctName": request.card_holder_name,
+        "TakeCashAcctName": request.card_holder_name,
+        "TakeCashCommission": request.fee_fen,
+        **proof(request.verification),
+    }
+    if mode == "sms":
+        return WithdrawBySms(**fields, CashAmt=request.amount_fen)
+    return WithdrawByPassword(**fields, ApplyTakeCashAmt=request.amount_fen)

@@ -1,14 +1,18 @@
-"""BalanceService: what members have, whether the books are whole, and whether the bank agrees (6010, 6037)."""
+"""BalanceService: what members have, whether the books are whole, and whether the bank agrees (6010, 6037);
+what the bank itself says (6010, 6011, 6037, 6093, 6114).
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
-from bankclient import MemberBalances, SubAccountBalances
+from bankclient import DayEndBalances, EscrowBalance, MemberBalances, PooledBalance, SubAccountBalances
 from jzb.v1 import balance_pb2, balance_pb2_grpc
 from ledger import Kind, Member, MemberBalance
 from service import problems, view
+from service.rpc.asking import ask, days, iso_day, rows
 from service.rpc.desk import PAGE_SIZE_MAX, Context, Desk
 
 ACCOUNT_KINDS: dict[Kind, balance_pb2.AccountKind.ValueType] = {
@@ -27,12 +31,33 @@ ACCOUNT_KINDS: dict[Kind, balance_pb2.AccountKind.ValueType] = {
     Kind.POOLED: balance_pb2.ACCOUNT_KIND_POOLED,
     Kind.REFUNDABLE: balance_pb2.ACCOUNT_KIND_CONTROL,
     Kind.REFUNDABLE_FEE: balance_pb2.ACCOUNT_KIND_CONTROL,
+    Kind.REVOCABLE: balance_pb2.ACCOUNT_KIND_CONTROL,
+    Kind.REVOCABLE_FEE: balance_pb2.ACCOUNT_KIND_CONTROL,
     Kind.ORDER: balance_pb2.ACCOUNT_KIND_CONTROL,
     Kind.LIMITS: balance_pb2.ACCOUNT_KIND_CONTROL,
 }
 
 COMPARED_PROPERTIES = {"3": Kind.FEE, "7": Kind.IN_TRANSIT, "12": Kind.WITHDRAWING}
 """SubAcctProperty of 6010 flag 3 and the mirror's account behind it; own funds come from the settings."""
+
+
+MIRRORED_PROPERTIES = {
+    "2": Kind.SUSPENSE,
+    **COMPARED_PROPERTIES,
+    "4": Kind.INTEREST,
+    "13": Kind.MARKETING,
+}
+"""SubAcctProperty of 6010 flag 3 and the mirror's account that stands for it (catalogue, sub_acct_property)."""
+
+DAY_ENDS_MAX = timedelta(days=10)
+
+WAITING_STATES = {
+    "0": balance_pb2.WAITING_STATE_WAITING,
+    "1": balance_pb2.WAITING_STATE_DONE,
+    "2": balance_pb2.WAITING_STATE_NOTHING,
+    "3": balance_pb2.WAITING_STATE_ABNORMAL,
+}
+"""CashStatus of 6114."""
 
 
 class Balances(balance_pb2_grpc.BalanceServiceServicer):
@@ -88,6 +113,85 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
             after = members[-1].member_id
         for comparison in await self._functional():
             yield comparison
+
+    async def GetBankBalances(
+        self, request: balance_pb2.GetBankBalancesRequest, context: Context
+    ) -> balance_pb2.GetBankBalancesResponse:
+        """From the bank alone: a member, or the functional sub-accounts."""
+        if request.member_id:
+            found = [await self._bank_balance(await self._desk.member(request.member_id))]
+        else:
+            question = SubAccountBalances(QueryFlag="3")
+            properties = {**MIRRORED_PROPERTIES, self._desk.settings.rules.own_funds_property: Kind.OWN_FUNDS}
+            kinds = {code: ACCOUNT_KINDS[kind] for code, kind in properties.items()}
+            found = [
+                balance_pb2.BankBalance(
+                    sub_account=row.SubAcctNo,
+                    bank_property=row.SubAcctProperty,
+                    account_kind=kinds.get(row.SubAcctProperty, balance_pb2.ACCOUNT_KIND_UNSPECIFIED),
+                    available_fen=row.AcctAvailBal,
+                    withdrawable_fen=row.CashAmt,
+                )
+                async for row in rows(self._desk.bank, question, "AcctArray")
+            ]
+        return balance_pb2.GetBankBalancesResponse(balances=found, ask_time=view.timestamp(datetime.now(UTC)))
+
+    async def GetPooledBalance(
+        self, request: balance_pb2.GetPooledBalanceRequest, context: Context
+    ) -> balance_pb2.GetPooledBalanceResponse:
+        """6011."""
+        reply = await ask(self._desk.bank, PooledBalance())
+        if reply is None:
+            raise problems.bank_unavailable("6011 has no record of the pooled account")
+        return balance_pb2.GetPooledBalanceResponse(
+            balance_fen=reply.CurBalabce,
+            last_day_fen=reply.LastBalance,
+            ask_time=view.timestamp(datetime.now(UTC)),
+        )
+
+    async def ListDayEndBalances(
+        self, request: balance_pb2.ListDayEndBalancesRequest, context: Context
+    ) -> balance_pb2.ListDayEndBalancesResponse:
+        """6114, which looks back ten days."""
+        first, last = days(request.first_bank_day, request.last_bank_day)
+        if last - first > DAY_ENDS_MAX:
+            raise problems.invalid("last_bank_day", f"{last} is more than ten days after {first}", "BANK_DAY_INVALID")
+        member = await self._desk.member(request.member_id)
+        question = DayEndBalances(SubAcctNo=member.sub_account, StartDate=first, EndDate=last)
+        return balance_pb2.ListDayEndBalancesResponse(
+            days=[
+                balance_pb2.DayEndBalance(
+                    bank_day=iso_day(row.Date),
+                    available_fen=row.DayAcctAvailBal,
+                    withdrawable_fen=row.DayCashBal,
+                    frozen_fen=row.DayFreezeBal,
+                    day_waiting_fen=row.DayCashOccurAmt,
+                    waiting_fen=row.DayWaitCashBal,
+                    state=WAITING_STATES.get(row.CashStatus, balance_pb2.WAITING_STATE_UNSPECIFIED),
+                )
+                async for row in rows(self._desk.bank, question, "AcctArray")
+            ]
+        )
+
+    async def _bank_balance(self, member: Member) -> balance_pb2.BankBalance:
+        bank = self._desk.bank
+        listed, frozen, assured = await asyncio.gather(
+            ask(bank, SubAccountBalances(QueryFlag="2", SubAcctNo=member.sub_account)),
+            ask(bank, MemberBalances(TranNetMemberCode=member.member_id)),
+            ask(bank, EscrowBalance(SubAcctNo=member.sub_account)),
+        )
+        if listed is None or not listed.AcctArray or frozen is None or assured is None:
+            raise problems.bank_unavailable(f"the bank has no record of the sub-account of {member.member_id}")
+        row = listed.AcctArray[0]
+        return balance_pb2.BankBalance(
+            member_id=member.member_id,
+            sub_account=member.sub_account,
+            bank_property=row.SubAcctProperty,
+            available_fen=row.AcctAvailBal,
+            withdrawable_fen=row.CashAmt,
+            frozen_fen=frozen.SubAcctFreezeAmt,
+            assured_fen=assured.SubAcctAssureAmt,
+        )
 
     async def _balances(self, member_ids: list[str]) -> list[balance_pb2.Balance]:
         members = await self._desk.reads.members(member_ids)

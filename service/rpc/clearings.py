@@ -41,15 +41,21 @@ class Clearings(clearing_pb2_grpc.ClearingServiceServicer):
             return clearing_pb2.ClearDayResponse(
                 operation=view.operation(earlier, parts.get(earlier.id, ())), day=await self._day(day)
             )
-        if day > bank_today():
+        days = await self._desk.reads.waiting_days()
+        # The bank books under its own clock, which may be ahead of ours.
+        if day > max((bank_today(), *(waiting.bank_day for waiting in days))):
             raise problems.invalid("bank_day", f"{day} is not over", "BANK_DAY_INVALID")
-        for waiting in await self._desk.reads.waiting_days():
+        cleared = await self._desk.reads.cleared_through()
+        for waiting in days:
+            if cleared is not None and waiting.bank_day <= cleared:
+                continue
             if waiting.bank_day < day and waiting.in_transit_fen:
                 raise problems.precondition(
                     "CLEARING_OUT_OF_ORDER",
                     f"{waiting.bank_day} is to be cleared before {day} (不支持跳日期清算)",
                     "clear the earlier day first; the request id is not used up",
-                    earliest=str(waiting.bank_day),
+                    bank_day=str(day),
+                    first_open_day=str(waiting.bank_day),
                 )
         status = await self._desk.clearing.status(day)
         if status is None or not status.is_cleared or request.validate_only:
@@ -87,6 +93,7 @@ def _message(day: date, waiting: WaitingDay | None, status: BankDayStatus | None
     )
     if status is not None:
         message.bank_total_fen = status.total_fen
+        message.shortfall_fen = 0 if status.is_cleared else status.total_fen
         message.status = STATUSES.get(status.status, clearing_pb2.CLEARING_STATUS_UNSPECIFIED)
         message.bank_message = status.message
         message.ask_time.FromDatetime(datetime.now(UTC))

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import grpc
+from google.protobuf.message import Message
 
-from bankclient import BankClient
-from ledger import Member, Reads
-from service import problems
+from bankclient import BankClient, SubAccountBalances
+from jzb.v1.verification_pb2 import Verification
+from ledger import Member, Numbers, Reads
+from service import problems, telemetry
 from service.clearing import Clearing
-from service.plans.plan import Facts
+from service.plans.plan import NAMELESS, Facts, Names
+from service.plans.verification import mode_of
 from service.problems import Problem
 from service.resolver import Resolver
+from service.returns import Returns
 from service.runner import Runner
 from service.settings import Settings
 
@@ -28,7 +33,7 @@ else:
     Context = grpc.aio.ServicerContext
 
 PAGE_SIZE_DEFAULT = 50
-PAGE_SIZE_MAX = 1000
+PAGE_SIZE_MAX = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,8 @@ class Desk:
     resolver: Resolver
     clearing: Clearing
     settings: Settings
+    numbers: Numbers
+    returns: Returns
 
     async def member(self, member_id: str) -> Member:
         """A member, open or closed. Raises `Problem`."""
@@ -72,6 +79,7 @@ class Desk:
                     f"member {member_id} is a merchant (SH), which collects and does not pay (只收款不付款)",
                     "pay from an ordinary member (00); the request id is not used up",
                     member_id=member_id,
+                    property="SH",
                 )
         for member_id in payees:
             if found[member_id].property != "SH":
@@ -80,8 +88,32 @@ class Desk:
                     f"member {member_id} is ordinary (00), which pays and does not collect (只付款不收款)",
                     "pay to a merchant (SH); the request id is not used up",
                     member_id=member_id,
+                    property="00",
                 )
         return Facts(found)
+
+    async def names_for(self, verification: Verification, payer: Member, payee: Member) -> Names:
+        """Both account names where the request's flavour wants them (6006), else none."""
+        return await self.names(payer, payee) if mode_of(verification) == "password" else NAMELESS
+
+    async def names(self, payer: Member, payee: Member) -> Names:
+        """Both account names, as the bank has them now (6010). Raises `Problem` before anything is reserved."""
+        return Names(await self._name(payer), await self._name(payee))
+
+    async def _name(self, member: Member) -> str:
+        question = SubAccountBalances(QueryFlag="2", SubAcctNo=member.sub_account)
+        answer = await telemetry.bank_call(self.bank, question)
+        if answer.reply is None:
+            raise problems.bank_unavailable(f"6010 was to name an account: {answer.detail}")
+        rows = [row for row in answer.reply.AcctArray if row.SubAcctNo == member.sub_account]
+        if not rows or not rows[0].SubAcctName:
+            raise problems.precondition(
+                "MEMBER_NAME_MISSING",
+                f"the bank has no name for the sub-account of member {member.member_id}, which this interface wants",
+                "bind a card of the member first; the request id is not used up",
+                member_id=member.member_id,
+            )
+        return str(rows[0].SubAcctName)
 
 
 def fee_within(amount_fen: int, fee_fen: int) -> None:
@@ -92,6 +124,7 @@ def fee_within(amount_fen: int, fee_fen: int) -> None:
             reason="FEE_EXCEEDS_AMOUNT",
             message=f"fee_fen: {fee_fen} is more than amount_fen {amount_fen}",
             next_step="correct the request; the request id is not used up",
+            metadata={"field": "fee_fen", "amount_fen": str(amount_fen), "fee_fen": str(fee_fen)},
             amounts={"amount": amount_fen, "fee": fee_fen},
             violations=(("fee_fen", f"{fee_fen} is more than amount_fen {amount_fen}"),),
         )
@@ -102,22 +135,38 @@ def page_size(asked: int) -> int:
     return min(asked, PAGE_SIZE_MAX) if asked > 0 else PAGE_SIZE_DEFAULT
 
 
-def page_token(last: str) -> str:
-    """The token of the page behind ``last``."""
-    return base64.urlsafe_b64encode(last.encode()).decode().rstrip("=")
+def page_token(last: str, request: Message | None = None) -> str:
+    """The token of the page behind ``last``; with a request, good for its filters only."""
+    return base64.urlsafe_b64encode(_filters(request) + last.encode()).decode().rstrip("=")
 
 
-def page_start(token: str) -> str:
+def page_start(token: str, request: Message | None = None, field: str = "page_token") -> str:
     """What `page_token` was made from; empty for the first page. Raises `Problem`."""
+    if not token:
+        return ""
+    filters = _filters(request)
     try:
-        return base64.urlsafe_b64decode(token.encode("ascii") + b"=" * (-len(token) % 4)).decode("utf-8")
+        found = base64.b64decode(token.encode("ascii") + b"=" * (-len(token) % 4), altchars=b"-_", validate=True)
+        if not found.startswith(filters):
+            raise problems.invalid(field, "belongs to other filters", "PAGE_TOKEN_INVALID")
+        return found.removeprefix(filters).decode("utf-8")
     except (UnicodeError, binascii.Error, ValueError):
-        raise problems.invalid("page_token", "is not a token of this service", "PAGE_TOKEN_INVALID") from None
+        raise problems.invalid(field, "is not a token of this service", "PAGE_TOKEN_INVALID") from None
 
 
-def bank_day(field: str, text: str) -> date:
+def _filters(request: Message | None) -> bytes:
+    if request is None:
+        return b""
+    content = type(request)()
+    content.CopyFrom(request)
+    for name in ("page_size", "page_token"):
+        content.ClearField(name)
+    return hashlib.sha256(content.SerializeToString(deterministic=True)).digest()[:6]
+
+
+def bank_day(field: str, text: str, reason: str = "BANK_DAY_INVALID") -> date:
     """A day as the contract writes it. Raises `Problem`."""
     try:
         return date.fromisoformat(text)
     except ValueError:
-        raise problems.invalid(field, f"{text!r} is no day of the calendar", "BANK_DAY_INVALID") from None
+        raise problems.invalid(field, f"{text!r} is no day of the calendar", reason) from None

@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -22,6 +23,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind, Status, StatusCode
+from pydantic import ValidationError
 
 from jzb.v1 import core_pb2
 from ledger import LedgerUnavailable
@@ -48,8 +50,9 @@ else:
 class Doors(_Interceptor):
     """Wraps every RPC of jzb.v1; health and reflection pass through."""
 
-    def __init__(self) -> None:
+    def __init__(self, deadline_min_s: float) -> None:
         self._validator = protovalidate.Validator()
+        self._deadline_min_s = deadline_min_s
 
     async def intercept_service(
         self,
@@ -79,6 +82,7 @@ class Doors(_Interceptor):
         async def call(request: Message, context: Context) -> Message:
             try:
                 async with self._guard(method, carrier, request):
+                    self._require_time(request, context)
                     return await inner(request, context)
             except _Told as told:
                 await context.abort(*told.status)
@@ -112,12 +116,13 @@ class Doors(_Interceptor):
             with trace.use_span(span, record_exception=False, set_status_on_exception=False):
                 self._validate(request)
                 yield
-        except Problem as problem:
+        except (Problem, ValidationError) as known:
+            problem = known if isinstance(known, Problem) else _unsendable(known)
             code = problem.code
             span.set_attribute("jzb.reason", problem.reason)
             if problem.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
                 span.set_status(Status(StatusCode.ERROR, problem.reason))
-            raise _Told(problem) from problem
+            raise _Told(problem) from known
         except (asyncio.CancelledError, GeneratorExit):
             code = grpc.StatusCode.CANCELLED
             raise
@@ -134,18 +139,25 @@ class Doors(_Interceptor):
             telemetry.requests.add(1, {"method": method, "code": code.name})
             telemetry.request_seconds.record(time.perf_counter() - began_s, {"method": method})
 
+    def _require_time(self, request: Message, context: Context) -> None:
+        # Only what changes something has a request id.
+        if "request_id" not in request.DESCRIPTOR.fields_by_name:
+            return
+        remaining_s: float | None = context.time_remaining()
+        if remaining_s is not None and remaining_s < self._deadline_min_s:
+            raise problems.deadline_too_short(remaining_s, self._deadline_min_s)
+
     def _validate(self, request: Message) -> None:
         violations = self._validator.collect_violations(request)
         if not violations:
             return
         found = [(_path(violation), str(violation.proto.message)) for violation in violations]
-        first = found[0]
         raise Problem(
             grpc.StatusCode.INVALID_ARGUMENT,
             "REQUEST_INVALID",
             "; ".join(f"{field}: {message}" for field, message in found[:5]),
             next_step="correct the request; the request id is not used up",
-            metadata={"field": first[0]},
+            metadata={"field": found[0][0], "rule": violations[0].proto.rule_id},
             violations=found,
         )
 
@@ -157,6 +169,13 @@ class _Told(Exception):
         status = rpc_status.to_status(status_of(problem))
         self.status = (status.code, status.details, status.trailing_metadata)
         super().__init__(status.details)
+
+
+def _unsendable(wrong: ValidationError) -> Problem:
+    """A text that the contract allows and the bank's wire cannot carry, such as "null" (transport.md 2.3)."""
+    first = wrong.errors(include_input=False, include_url=False, include_context=False)[0]
+    problem = problems.invalid(".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, "))
+    return replace(problem, metadata={**problem.metadata, "rule": first["type"]})
 
 
 def _path(violation: protovalidate.Violation) -> str:

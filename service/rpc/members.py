@@ -7,7 +7,7 @@ from ledger import Member
 from service import view
 from service.plans import members
 from service.plans.plan import Plan, Serials
-from service.problems import precondition
+from service.problems import member_exists, precondition
 from service.rpc.desk import Context, Desk, page_size, page_start, page_token
 
 
@@ -25,12 +25,7 @@ class Members(member_pb2_grpc.MemberServiceServicer):
         async def plan(_: Serials) -> Plan:
             found = await self._desk.reads.member(request.member_id)
             if found is not None and found.is_open:
-                raise precondition(
-                    "MEMBER_EXISTS",
-                    f"member {request.member_id} has sub-account {found.sub_account} already",
-                    "use another member code; the request id is not used up",
-                    member_id=request.member_id,
-                )
+                raise member_exists(request.member_id, found.sub_account)
             return members.open_member(request)
 
         settled = await self._desk.runner.run(request, plan)
@@ -64,10 +59,11 @@ class Members(member_pb2_grpc.MemberServiceServicer):
     ) -> member_pb2.ListMembersResponse:
         """From the mirror, in order of member code."""
         size = page_size(request.page_size)
-        found = await self._desk.reads.members_page(page_start(request.page_token), size)
+        found = await self._desk.reads.members_page(page_start(request.page_token), size + 1)
+        page = found[:size]
         return member_pb2.ListMembersResponse(
-            members=[view.member(member) for member in found],
-            next_page_token=page_token(found[-1].member_id) if len(found) == size else "",
+            members=[view.member(member) for member in page],
+            next_page_token=page_token(page[-1].member_id) if len(found) > size else "",
         )
 
     async def _refuse_if_not_empty(self, member: Member) -> None:
@@ -79,4 +75,5 @@ class Members(member_pb2_grpc.MemberServiceServicer):
                 f"member {member.member_id} still has {left_fen} fen",
                 "pay, withdraw or release it first; the request id is not used up",
                 member_id=member.member_id,
+                balance_fen=str(left_fen),
             )

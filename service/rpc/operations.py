@@ -36,7 +36,7 @@ class Operations(operation_pb2_grpc.OperationServiceServicer):
     ) -> operation_pb2.ListOperationsResponse:
         """From the mirror, newest first."""
         size = page_size(request.page_size)
-        start = page_start(request.page_token)
+        start = page_start(request.page_token, request)
         try:
             before = UUID(start) if start else None
         except ValueError:
@@ -44,17 +44,18 @@ class Operations(operation_pb2_grpc.OperationServiceServicer):
         kind = core_pb2.OperationKind.Name(request.kind).removeprefix("OPERATION_KIND_")
         found = await self._desk.reads.operations_page(
             before=before,
-            limit=size,
+            limit=size + 1,
             states=[STATE_OF[request.state]] if request.state else [],
             kinds=[kind] if request.kind else [],
             member_id=request.member_id,
             order_no=request.order_no,
             bank_day=bank_day("bank_day", request.bank_day) if request.bank_day else None,
         )
-        parts = await self._desk.reads.parts([operation.id for operation in found])
+        page = found[:size]
+        parts = await self._desk.reads.parts([operation.id for operation in page])
         return operation_pb2.ListOperationsResponse(
-            operations=[view.operation(operation, parts.get(operation.id, ())) for operation in found],
-            next_page_token=page_token(str(found[-1].id)) if len(found) == size else "",
+            operations=[view.operation(operation, parts.get(operation.id, ())) for operation in page],
+            next_page_token=page_token(str(page[-1].id), request) if len(found) > size else "",
         )
 
     async def WatchOperations(
@@ -62,7 +63,7 @@ class Operations(operation_pb2_grpc.OperationServiceServicer):
     ) -> AsyncIterator[operation_pb2.WatchOperationsResponse]:
         """Every change of state after the cursor, in commit order, until the caller goes."""
         if request.cursor:
-            start = page_start(request.cursor)
+            start = page_start(request.cursor, field="cursor")
             if not start.isdigit() or len(start) > 18:
                 raise problems.invalid("cursor", "is not a cursor of this stream", "PAGE_TOKEN_INVALID")
             after = int(start)
@@ -101,6 +102,8 @@ class Operations(operation_pb2_grpc.OperationServiceServicer):
                 named, found = key.request_id, await self._desk.reads.operation(request_id=key.request_id)
             case _:
                 named, found = key.serial, await self._desk.reads.operation(serial=key.serial)
+                if found is None and (part := await self._desk.reads.payment(key.serial)) is not None:
+                    found = part.operation
         if found is None:
             raise problems.not_found("OPERATION_NOT_FOUND", "operation", named)
         return found

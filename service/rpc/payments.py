@@ -1,4 +1,4 @@
-"""PaymentService: payments between members, direct and through escrow (6034)."""
+"""PaymentService: payments between members, direct and through escrow (6034, 6101, 6006, 6031)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from service.plans import payments
 from service.plans.plan import Plan, Serials
 from service.rpc.desk import Context, Desk, fee_within
 
-PREPAYMENT = ("PREPAY_ORDER",)
+PREPAYMENT = ("PREPAY_ORDER", "BATCH_PREPAY")
+CONFIRMATION = ("CONFIRM_ORDER", "SETTLE_CONFIRM", "BATCH_CONFIRM")
+CANCELLATION = ("CANCEL_ORDER", "SETTLE_CANCEL")
 
 
 class Payments(payment_pb2_grpc.PaymentServiceServicer):
@@ -25,7 +27,9 @@ class Payments(payment_pb2_grpc.PaymentServiceServicer):
 
         async def plan(serials: Serials) -> Plan:
             facts = await self._desk.facts([request.payer_member_id], [request.payee_member_id])
-            return payments.pay(request, facts, serials)
+            payer, payee = facts.members[request.payer_member_id], facts.members[request.payee_member_id]
+            names = await self._desk.names_for(request.verification, payer, payee)
+            return payments.pay(request, facts, serials, names)
 
         settled = await self._desk.runner.run(request, plan, check_only=request.validate_only)
         return payment_pb2.PayResponse(operation=view.operation(settled.operation, settled.parts))
@@ -37,7 +41,9 @@ class Payments(payment_pb2_grpc.PaymentServiceServicer):
 
         async def plan(serials: Serials) -> Plan:
             facts = await self._desk.facts([request.payer_member_id], [request.payee_member_id])
-            return payments.prepay_order(request, facts, serials)
+            payer, payee = facts.members[request.payer_member_id], facts.members[request.payee_member_id]
+            names = await self._desk.names_for(request.verification, payer, payee)
+            return payments.prepay_order(request, facts, serials, names)
 
         settled = await self._desk.runner.run(request, plan, check_only=request.validate_only)
         return payment_pb2.PrepayOrderResponse(operation=view.operation(settled.operation, settled.parts))
@@ -51,7 +57,8 @@ class Payments(payment_pb2_grpc.PaymentServiceServicer):
         async def plan(serials: Serials) -> Plan:
             _, payer, payee = await self._order(request.order_no)
             settled_as = Kind(self._desk.settings.rules.confirmed_money)
-            return payments.confirm_order(request, payer, payee, serials, settled_as)
+            names = await self._desk.names_for(request.verification, payer, payee)
+            return payments.confirm_order(request, payer, payee, serials, settled_as, names)
 
         settled = await self._desk.runner.run(request, plan, check_only=request.validate_only)
         return payment_pb2.ConfirmOrderResponse(operation=view.operation(settled.operation, settled.parts))
@@ -63,10 +70,26 @@ class Payments(payment_pb2_grpc.PaymentServiceServicer):
 
         async def plan(serials: Serials) -> Plan:
             _, payer, payee = await self._order(request.order_no)
-            return payments.cancel_order(request, payer, payee, serials)
+            names = await self._desk.names_for(request.verification, payer, payee)
+            return payments.cancel_order(request, payer, payee, serials, names)
 
         settled = await self._desk.runner.run(request, plan, check_only=request.validate_only)
         return payment_pb2.CancelOrderResponse(operation=view.operation(settled.operation, settled.parts))
+
+    async def SettleOrder(
+        self, request: payment_pb2.SettleOrderRequest, context: Context
+    ) -> payment_pb2.SettleOrderResponse:
+        """6031."""
+        fee_within(request.amount_fen, request.fee_fen)
+
+        async def plan(serials: Serials) -> Plan:
+            _, payer, payee = await self._order(request.order_no)
+            settled_as = Kind(self._desk.settings.rules.confirmed_money)
+            names = await self._desk.names(payer, payee)
+            return payments.settle_order(request, payer, payee, serials, settled_as, names)
+
+        settled = await self._desk.runner.run(request, plan, check_only=request.validate_only)
+        return payment_pb2.SettleOrderResponse(operation=view.operation(settled.operation, settled.parts))
 
     async def GetOrder(self, request: payment_pb2.GetOrderRequest, context: Context) -> payment_pb2.GetOrderResponse:
         """From the mirror."""
@@ -77,9 +100,9 @@ class Payments(payment_pb2_grpc.PaymentServiceServicer):
                 order_no=request.order_no,
                 payer_member_id=payer.member_id,
                 payee_member_id=payee.member_id,
-                prepaid_fen=order.done_fen.get("PREPAY_ORDER", 0),
-                confirmed_fen=order.done_fen.get("CONFIRM_ORDER", 0),
-                cancelled_fen=order.done_fen.get("CANCEL_ORDER", 0),
+                prepaid_fen=sum(order.done_fen.get(kind, 0) for kind in PREPAYMENT),
+                confirmed_fen=sum(order.done_fen.get(kind, 0) for kind in CONFIRMATION),
+                cancelled_fen=sum(order.done_fen.get(kind, 0) for kind in CANCELLATION),
                 remaining_fen=balance_fen - held_fen,
                 held_fen=held_fen,
             )
@@ -89,5 +112,5 @@ class Payments(payment_pb2_grpc.PaymentServiceServicer):
         order = await self._desk.reads.order(order_no, PREPAYMENT)
         if order is None:
             raise problems.not_found("ORDER_NOT_FOUND", "order", order_no)
-        members = await self._desk.reads.members([order.operation.payer, order.operation.payee])
-        return order, members[order.operation.payer], members[order.operation.payee]
+        members = await self._desk.reads.members([order.payer, order.payee])
+        return order, members[order.payer], members[order.payee]

@@ -1,11 +1,11 @@
-"""RefundService: finished payments given back (6164 sources 1, 2 and 6)."""
+"""RefundService: finished payments given back (6164, all six sources)."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 
 from jzb.v1 import refund_pb2, refund_pb2_grpc
-from ledger import PartState, Payment
+from ledger import Breach, Kind, PartState, Payment
 from service import problems, view
 from service.bankday import bank_today
 from service.plans import refunds
@@ -42,7 +42,7 @@ class Refunds(refund_pb2_grpc.RefundServiceServicer):
                 payment_id=payment.serial,
                 payer_member_id=payment.part.payer,
                 payee_member_id=payment.part.payee,
-                order_no=payment.operation.order_no,
+                order_no=payment.part.order_no or payment.operation.order_no,
                 amount_fen=payment.part.amount_fen,
                 fee_fen=payment.part.fee_fen,
                 remaining_fen=payment.refundable_fen,
@@ -66,8 +66,15 @@ class Refunds(refund_pb2_grpc.RefundServiceServicer):
                 "ask the bank for a longer window and set JZB_RULES__REFUND_WINDOW_DAYS; the request id is not used up",
                 payment_id=payment.serial,
                 bank_day=str(day),
+                window_days=str(rules.refund_window_days),
             )
-        members = await self._desk.reads.members([payment.part.payer, payment.part.payee])
+        if request.fee_fen and refunds.SOURCES[payment.operation.kind] == refunds.FEE_BY_ITSELF:
+            # The bank takes no fee part here, so the floor is told before a message is made.
+            raise problems.floor_broken(
+                Breach(Kind.REFUNDABLE_FEE.value, "", payment.serial, request.fee_fen, payment.refundable_fee_fen), None
+            )
+        sides = [side for side in (payment.part.payer, payment.part.payee) if side]
+        members = (await self._desk.facts(others=sides)).members
         return refunds.refund(
             request,
             payment,

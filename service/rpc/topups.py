@@ -1,10 +1,14 @@
-"""TopUpService: money that payment channels have collected (6129, 6216)."""
+"""TopUpService: money that payment channels have collected, and its way back (6129, 6216, 6130, 6217)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from jzb.v1 import topup_pb2, topup_pb2_grpc
-from service import view
-from service.plans import topups
+from ledger import Operation, Part, PartState, State
+from ledger.accounts import revocable, revocable_fee
+from service import problems, view
+from service.plans import revocations, topups
 from service.plans.plan import Plan, Serials
 from service.rpc.desk import Context, Desk, fee_within
 
@@ -37,3 +41,86 @@ class TopUps(topup_pb2_grpc.TopUpServiceServicer):
 
         settled = await self._desk.runner.run(request, plan, rows=len(request.shares), check_only=request.validate_only)
         return topup_pb2.SplitTopUpResponse(operation=view.operation(settled.operation, settled.parts))
+
+    async def RevokeTopUp(
+        self, request: topup_pb2.RevokeTopUpRequest, context: Context
+    ) -> topup_pb2.RevokeTopUpResponse:
+        """6130."""
+        fee_within(request.amount_fen, request.fee_fen)
+
+        async def plan(serials: Serials) -> Plan:
+            top_up, parts = await self._booked(request.top_up_id, "TOP_UP")
+            facts = await self._desk.facts(others=[parts[0].payee])
+            return revocations.revoke_top_up(request, top_up, facts.members[parts[0].payee], serials)
+
+        settled = await self._desk.runner.run(request, plan, check_only=request.validate_only)
+        return topup_pb2.RevokeTopUpResponse(operation=view.operation(settled.operation, settled.parts))
+
+    async def RevokeSplitTopUp(
+        self, request: topup_pb2.RevokeSplitTopUpRequest, context: Context
+    ) -> topup_pb2.RevokeSplitTopUpResponse:
+        """6217."""
+        for share in request.shares:
+            fee_within(share.amount_fen, share.fee_fen)
+
+        async def plan(serials: Serials) -> Plan:
+            top_up, parts = await self._booked(request.top_up_id, "SPLIT_TOP_UP")
+            by_member = {part.payee: part for part in parts}
+            for share in request.shares:
+                if share.member_id not in by_member:
+                    raise problems.not_found("MEMBER_NOT_FOUND", "member of the top-up", share.member_id)
+            facts = await self._desk.facts(others=[share.member_id for share in request.shares])
+            taken = [
+                revocations.Taken(
+                    by_member[share.member_id].serial,
+                    by_member[share.member_id].order_no,
+                    facts.members[share.member_id],
+                    share.amount_fen,
+                    share.fee_fen,
+                )
+                for share in request.shares
+            ]
+            return revocations.revoke_split_top_up(top_up, taken, serials, self._desk.settings.rules.revoked_order)
+
+        settled = await self._desk.runner.run(request, plan, rows=len(request.shares), check_only=request.validate_only)
+        return topup_pb2.RevokeSplitTopUpResponse(operation=view.operation(settled.operation, settled.parts))
+
+    async def GetRevocable(
+        self, request: topup_pb2.GetRevocableRequest, context: Context
+    ) -> topup_pb2.GetRevocableResponse:
+        """From the mirror."""
+        _, parts = await self._top_up(request.top_up_id, ("TOP_UP", "SPLIT_TOP_UP"))
+        limits = [account(part.serial) for part in parts for account in (revocable, revocable_fee)]
+        left = await self._desk.reads.left(limits)
+        return topup_pb2.GetRevocableResponse(
+            shares=[
+                topup_pb2.RevocableShare(
+                    serial=part.serial,
+                    member_id=part.payee,
+                    amount_fen=part.amount_fen,
+                    fee_fen=part.fee_fen,
+                    remaining_net_fen=left[revocable(part.serial).name],
+                    remaining_fee_fen=left[revocable_fee(part.serial).name],
+                )
+                for part in parts
+            ]
+        )
+
+    async def _top_up(self, top_up_id: str, kinds: Sequence[str]) -> tuple[Operation, list[Part]]:
+        found = await self._desk.reads.operation(serial=top_up_id)
+        if found is None or found.kind not in kinds or found.state in (State.REFUSED, State.RELEASED):
+            raise problems.not_found("TOP_UP_NOT_FOUND", "top up", top_up_id)
+        parts = (await self._desk.reads.parts([found.id]))[found.id]
+        return found, [part for part in parts if part.state is not PartState.VOIDED]
+
+    async def _booked(self, top_up_id: str, kind: str) -> tuple[Operation, list[Part]]:
+        found, parts = await self._top_up(top_up_id, (kind,))
+        # 6130 names a top-up by the bank's serial, which 6110 need not tell after a lost answer.
+        if not found.state.is_final or (kind == "TOP_UP" and not found.bank_serial):
+            raise problems.precondition(
+                "TOP_UP_IN_DOUBT",
+                f"the outcome of top-up {top_up_id}, or the bank's serial of it, is not known yet",
+                "wait until the top-up is final; the request id is not used up",
+                operation_id=str(found.id),
+            )
+        return found, parts

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from jzb.v1 import withdrawal_pb2, withdrawal_pb2_grpc
-from service import view
+from service import problems, view
 from service.plans import withdrawals
 from service.plans.plan import Plan, Serials
-from service.rpc.desk import Context, Desk
+from service.rpc.desk import Context, Desk, bank_day, page_size, page_start, page_token
+
+RETURN_DAYS_MAX = 31
 
 
 class Withdrawals(withdrawal_pb2_grpc.WithdrawalServiceServicer):
@@ -26,3 +28,38 @@ class Withdrawals(withdrawal_pb2_grpc.WithdrawalServiceServicer):
 
         settled = await self._desk.runner.run(request, plan, check_only=request.validate_only)
         return withdrawal_pb2.WithdrawResponse(operation=view.operation(settled.operation, settled.parts))
+
+    async def GetWithdrawal(
+        self, request: withdrawal_pb2.GetWithdrawalRequest, context: Context
+    ) -> withdrawal_pb2.GetWithdrawalResponse:
+        """From the mirror."""
+        found = await self._desk.reads.operation(serial=request.withdrawal_id)
+        if found is None or found.kind != "WITHDRAW":
+            raise problems.not_found("WITHDRAWAL_NOT_FOUND", "withdrawal", request.withdrawal_id)
+        returns = await self._desk.reads.operations_naming(found.serial, "WITHDRAWAL_RETURN")
+        parts = await self._desk.reads.parts([found.id, *(one.id for one in returns)])
+        return withdrawal_pb2.GetWithdrawalResponse(
+            operation=view.operation(found, parts.get(found.id, ())),
+            returns=[view.operation(one, parts.get(one.id, ())) for one in returns],
+            returned_fen=sum(one.amount_fen for one in returns),
+        )
+
+    async def CollectReturns(
+        self, request: withdrawal_pb2.CollectReturnsRequest, context: Context
+    ) -> withdrawal_pb2.CollectReturnsResponse:
+        """6048, day by day."""
+        first = bank_day("first_bank_day", request.first_bank_day)
+        last = bank_day("last_bank_day", request.last_bank_day)
+        if not 0 <= (last - first).days < RETURN_DAYS_MAX:
+            raise problems.invalid(
+                "last_bank_day", f"is not within {RETURN_DAYS_MAX} days from {first} on", "BANK_DAY_INVALID"
+            )
+        after = page_start(request.page_token)
+        if after:
+            bank_day("page_token", after.partition(" ")[0], "PAGE_TOKEN_INVALID")
+        page = await self._desk.returns.collect(first, last, after, page_size(request.page_size))
+        return withdrawal_pb2.CollectReturnsResponse(
+            returns=[view.operation(one.operation, one.parts) for one in page.outcomes],
+            entered=page.entered,
+            next_page_token=page_token(page.next) if page.next else "",
+        )

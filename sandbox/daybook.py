@@ -1,0 +1,107 @@
+"""The lines of a past day's files, from the books (transport.md 5.5): CZ, TX, JY, YE.
+
+Fields end with `&` and are not escaped, as at the bank: a name or remark with `&` in it shifts its row.
+The other kinds of file have no public columns and come out empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Final
+
+from bankclient.money import yuan
+from sandbox.clock import day_text
+from sandbox.dayends import day_ends
+from sandbox.desk import Desk
+from sandbox.handlers.statements import (
+    TOP_UPS,
+    WITHDRAWALS,
+    booking_type,
+    cash_text,
+    cash_trades,
+    member_trades,
+    remark_of,
+)
+from sandbox.records import DayEnd, Member, Trade
+
+_PAYMENT_TEXTS: Final = {
+    "1": "直接支付",
+    "2": "冻结",
+    "3": "解冻",
+    "4": "挂账清分",
+    "6": "预支付",
+    "7": "确认付款",
+    "8": "退款",
+    "22": "收单调账",
+    "25": "售后退款",
+}
+"""Of these 确认付款 was seen in a file of the bank; the others are ours."""
+
+
+def lines_of(desk: Desk, file_type: str, day: str) -> list[str]:
+    """The rows of one file, in the order of booking."""
+    if file_type in ("CZ", "TX"):
+        wanted = TOP_UPS if file_type == "CZ" else WITHDRAWALS
+        return _written(_cash(desk, one) for one in cash_trades(desk, wanted) if one.day == day)
+    if file_type == "JY":
+        return _written(_payment(desk, one) for one in member_trades(desk) if one.day == day)
+    if file_type == "YE":
+        return _written(_balance(member, end) for member, end in day_ends(desk, day))
+    return []
+
+
+def _cash(desk: Desk, trade: Trade) -> list[str]:
+    code, name = _owner(desk, trade.in_sub_acct_no or trade.out_sub_acct_no)
+    return [
+        code,
+        trade.in_sub_acct_no or trade.out_sub_acct_no,
+        name,
+        yuan(trade.amount_fen),
+        yuan(trade.fee_fen),
+        *_when(trade),
+        trade.front_seq_no,
+        trade.serial,
+        trade.remark,
+        cash_text(trade),
+        trade.order_no,
+    ]
+
+
+def _payment(desk: Desk, trade: Trade) -> list[str]:
+    payer, payer_name = _owner(desk, trade.out_sub_acct_no)
+    payee, payee_name = _owner(desk, trade.in_sub_acct_no)
+    return [
+        _PAYMENT_TEXTS.get(booking_type(trade), "其他"),
+        payer,
+        trade.out_sub_acct_no,
+        payer_name,
+        payee,
+        trade.in_sub_acct_no,
+        payee_name,
+        yuan(trade.amount_fen),
+        yuan(trade.fee_fen),
+        *_when(trade),
+        trade.front_seq_no,
+        trade.serial,
+        remark_of(trade),
+        trade.order_no,
+    ]
+
+
+def _balance(member: Member, end: DayEnd) -> list[str]:
+    return [member.code, member.sub_acct_no, yuan(end.available_fen), ""]
+
+
+def _owner(desk: Desk, sub_acct_no: str) -> tuple[str, str]:
+    member = desk.store.get(Member, sub_acct_no)
+    return ("", "") if member is None else (member.code, member.name)
+
+
+def _when(trade: Trade) -> tuple[str, str]:
+    at = datetime.fromisoformat(trade.at)
+    return day_text(at.date()), f"{at:%H%M%S}"
+
+
+def _written(rows: Iterable[list[str]]) -> list[str]:
+    return ["".join(f"{field}&" for field in (str(number), *row)) for number, row in enumerate(rows, start=1)]

@@ -1,0 +1,114 @@
+"""The platform as a whole and its days: the pooled account (6011), closing balances (6114), the bank's
+charges (6109), and play money from outside (6211). Catalogue, under the same codes.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final
+
+from bankclient.messages import (
+    BankCharges,
+    BankChargesReply,
+    BankChargesRow,
+    DayEndBalances,
+    DayEndBalancesReply,
+    DayEndBalancesRow,
+    PlayTransfer,
+    PlayTransferReply,
+    PooledBalance,
+    PooledBalanceReply,
+)
+from sandbox import codes
+from sandbox.books import OUTSIDE, SUSPENSE, Move, functional
+from sandbox.clock import day_of, day_text
+from sandbox.dayends import day_end, days_between
+from sandbox.desk import Desk, positive
+from sandbox.errors import Refused
+from sandbox.handlers.registry import handles
+from sandbox.paging import page_of
+from sandbox.records import BankCharge, ClearingDay, DayEnd, PooledDayEnd
+
+REACH: Final = timedelta(days=10)
+"""How far 6114 looks back."""
+
+WAITING, BECAME_WITHDRAWABLE, NOTHING_WAITED = "0", "1", "2"
+
+
+@handles(PooledBalance)
+def pooled_balance(desk: Desk, request: PooledBalance) -> PooledBalanceReply:
+    """6011. LastBalance is that of the last day that ended."""
+    ended = [one for one in desk.store.all(PooledDayEnd) if one.day < desk.today]
+    last = max(ended, key=lambda one: one.day, default=None)
+    return PooledBalanceReply(
+        LastBalance=0 if last is None else last.amount_fen,
+        CurBalabce=desk.books.pooled_fen,
+        Balance=desk.books.pooled_fen,
+    )
+
+
+@handles(DayEndBalances)
+def day_end_balances(desk: Desk, request: DayEndBalances) -> DayEndBalancesReply:
+    """6114, oldest day first; today as it stands. Frozen means orders of 6007 only, as in 6037."""
+    member = desk.member(request.SubAcctNo)
+    today = desk.now.date()
+    first = request.StartDate or request.EndDate or today
+    last = request.EndDate or request.StartDate or today
+    if first > last or last > today or last - first > REACH:
+        raise Refused(codes.FIELD_INVALID, "StartDate, EndDate")
+    first = max(first, today - REACH)
+    ends = [one for day in days_between(first, last) if (one := day_end(desk, member, day)) is not None]
+    page = page_of(ends, request.PageNum)
+    return DayEndBalancesReply(**page.fields, AcctArray=tuple(_day_row(desk, one) for one in page.rows))
+
+
+def _day_row(desk: Desk, ended: DayEnd) -> DayEndBalancesRow:
+    clearing = desk.store.get(ClearingDay, ended.day)
+    status = NOTHING_WAITED
+    if ended.credited_fen:
+        status = BECAME_WITHDRAWABLE if clearing is not None and clearing.finished_day else WAITING
+    return DayEndBalancesRow(
+        Date=f"{day_of(ended.day):%y%m%d}",
+        DayAcctAvailBal=ended.available_fen,
+        DayCashBal=ended.withdrawable_fen,
+        DayFreezeBal=ended.frozen_fen,
+        DayCashOccurAmt=ended.credited_fen,
+        DayWaitCashBal=ended.waiting_fen,
+        CashStatus=status,
+    )
+
+
+@handles(BankCharges)
+def bank_charges(desk: Desk, request: BankCharges) -> BankChargesReply:
+    """6109. The sandbox charges nothing by itself: charges are made by the control plane."""
+    first, last = "", desk.today
+    if request.FunctionFlag == "2" and request.StartDate is not None and request.EndDate is not None:
+        first, last = day_text(request.StartDate), day_text(request.EndDate)
+        if first > last or last > desk.today:
+            raise Refused(codes.FIELD_INVALID, "StartDate, EndDate")
+    charges = [one for one in desk.store.all(BankCharge) if first <= one.taken_day <= last]
+    page = page_of(sorted(charges, key=lambda one: (one.taken_day, one.number)), request.PageNum)
+    return BankChargesReply(
+        **page.fields,
+        FeeArray=tuple(
+            BankChargesRow(
+                FeeType=one.fee_type,
+                FeeStartDate=one.first_day,
+                FeeEndDate=one.last_day,
+                FeeDeductDate=one.taken_day,
+                ChargeAmt=one.amount_fen,
+                TranStatus=one.status,
+            )
+            for one in page.rows
+        ),
+    )
+
+
+@handles(PlayTransfer)
+def play_transfer(desk: Desk, request: PlayTransfer) -> PlayTransferReply:
+    """6211. To the pooled account it is an inflow that nobody can be matched to, so it lies in suspense;
+    to any other account it stays outside these books."""
+    amount = positive(request.ApplyTakeCashAmt)
+    if request.RecvAcctNo == desk.settings.fund_summary_acct_no:
+        desk.post(Move(OUTSIDE, functional(SUSPENSE), amount))
+    return PlayTransferReply(WitnessSysSeqNo=desk.front_seq_no())

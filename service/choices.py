@@ -1,0 +1,345 @@
+"""Where the bank's public documents disagree or say nothing: what this service does, by which setting it can be
+changed, what supports the default, and what to ask the bank. Data only; docs/bank.md is made from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One open point.
+
+    ``setting`` is the path of a setting (``rules.top_up_amount``), empty where the choice is in the code and only a
+    change of code would change it; ``does`` says then what the code does. ``supports`` names who says so.
+    """
+
+    point: str
+    setting: str
+    does: str
+    supports: str
+    question: str
+
+
+CHOICES: tuple[Choice, ...] = (
+    # Where sources disagree
+    Choice(
+        "6129 MemberFillAmt: what the payer paid, or what the member gets",
+        "rules.top_up_amount",
+        "",
+        "quick start's example (pays 100, fee 10, gets 90); one client says net",
+        "Is MemberFillAmt of 6129 gross or net of Commission? And SubOrderTranAmt of 6216?",
+    ),
+    Choice(
+        "6216 SubOrderTranAmt",
+        "",
+        "net of SubOrderTranFee; TranTotalAmt is the sum of both",
+        "the quick start's formula for TranTotalAmt works with net amounts only",
+        "As above.",
+    ),
+    Choice(
+        "6034 FunctionFlag values",
+        "",
+        "sends 1, 2, 3, 6, 9",
+        "quick start; clients know 4, 7 and 8 of other years",
+        "Which flags of 6034 are open to the platform, and between which accounts?",
+    ),
+    Choice(
+        "6101 FunctionFlag values",
+        "",
+        "sends the flags of 6034",
+        "one client; others list 6 and 9, or 1, 2, 3, 6; the quick start implies 2, 6, 9",
+        "Which flags of 6101 are open?",
+    ),
+    Choice(
+        "6007 FunctionFlag values",
+        "",
+        "sends 1 and 2",
+        "quick start; clients know 3 to 7",
+        "Are flags 5 and 6 (withdrawable money) open?",
+    ),
+    Choice(
+        "6082: where the receiving sub-account goes",
+        "rules.sms_payee_field",
+        "",
+        "one client each for Remark and ReservedMsg",
+        "In which field does 6082 name the receiving sub-account?",
+    ),
+    Choice(
+        "6164 flag 6, refund of the fee: whose number OldOutSubAcctNo holds",
+        "rules.fee_suffix",
+        "",
+        "quick start's words (the fee sub-account as the old payer)",
+        "Does a fee refund under flag 6 name the fee sub-account as OldOutSubAcctNo?",
+    ),
+    Choice(
+        "6164 and 6061 OldTranSeqNo: printed with 20 characters",
+        "",
+        "sends the whole serial, 22 characters",
+        "a CnsmrSeqNo has 22 characters",
+        "Are 22 characters accepted?",
+    ),
+    Choice(
+        "6037 SubAcctFreezeAmt",
+        "rules.frozen_amount_includes_escrow",
+        "",
+        "the OpenAPI's word (frozen); the direct-link text says pending or frozen",
+        "Does SubAcctFreezeAmt count pre-paid orders?",
+    ),
+    Choice(
+        "6114 DayFreezeBal, file YE",
+        "",
+        "told as the bank gives them, never compared with the mirror",
+        "no source says which balance YE holds",
+        "Which balance is in the file YE, and does DayFreezeBal count pre-paid orders?",
+    ),
+    Choice(
+        "6033 document type and number",
+        "",
+        "optional",
+        "two newer clients; older documents have them mandatory",
+        "Does 6033 need MemberGlobalType and MemberGlobalId?",
+    ),
+    Choice(
+        "6033 fee",
+        "",
+        "the fee of an unverified withdrawal travels in ReservedMsg of 6033; a verified one has a field for it",
+        "three clients send it so; the quick start gives fees to 6085 (notes.md 9.12)",
+        "May 6033 carry a fee?",
+    ),
+    Choice(
+        "Account names in 6034 and 6101",
+        "",
+        "not sent; in 6006 and 6031 the bank's own names are sent",
+        "two newer clients; older documents have them mandatory",
+        "Do 6034 and 6101 need OutSubAcctName and InSubAcctName?",
+    ),
+    Choice(
+        "6139 and 6140 TranFee",
+        "",
+        "as the caller states it, 0 when left out",
+        "charged in two clients, unused in one",
+        "Is TranFee of 6139 charged, and may the target be a functional sub-account?",
+    ),
+    Choice(
+        "6048 FunctionFlag",
+        "",
+        "1 for returned withdrawals",
+        "two newer clients (2 is returned binding pay-outs); older ones have 1 for the current day",
+        "What does FunctionFlag of 6048 choose?",
+    ),
+    Choice(
+        "6050 FunctionFlag of earlier days",
+        "",
+        "0",
+        "three sources; one has 2",
+        "Is history 0 or 2 in 6050?",
+    ),
+    Choice(
+        "AcquiringChannelType",
+        "",
+        "takes 01 to 04 and YST1",
+        "three sources have 01 to 04, two have 01 and YST1",
+        "Which channel types does the platform have?",
+    ),
+    Choice(
+        "6110 TranDate",
+        "",
+        "not sent",
+        "most sources; one needs it for flag 2 beyond three days",
+        "Must 6110 name the day of transactions older than three days?",
+    ),
+    Choice(
+        "Document type 5",
+        "",
+        "73 is the unified social credit code, 5 a Taiwan permit",
+        "three clients; one uses 5 for the credit code",
+        "Which document types are valid?",
+    ),
+    Choice(
+        "6093 input",
+        "",
+        "SubAcctNo",
+        "three sources; one sends TranNetMemberCode",
+        "",
+    ),
+    Choice(
+        "Field lengths: two families",
+        "",
+        "sends within the shorter length, reads up to the longer one",
+        "catalogue, length_rule",
+        "Which edition of the interface document applies to the platform?",
+    ),
+    Choice(
+        "ResultNum and TotalNum of lists",
+        "",
+        "not read: pages are counted by EndFlag and the length of the array",
+        "labels and lengths contradict each other",
+        "",
+    ),
+    Choice(
+        "TxnCode prefix",
+        "bank.txn_code_prefix",
+        "",
+        "every program; the quick start prints KEJZB",
+        "KEJZB or KFEJZB?",
+    ),
+    Choice(
+        "approveDev: how the certificate's subject is written",
+        "bank.dn_style",
+        "",
+        "both forms seen in working clients",
+        "",
+    ),
+    Choice(
+        "Public fields of every request",
+        "bank.extra_public_fields",
+        "",
+        "the SDK of 1.0.7; no client's value seems to be checked",
+        "Which values do ApiVersionNo, RequestMode and ValidTerm have for SDK 1.1.0?",
+    ),
+    Choice(
+        "6103 FilePath: with the file's name or without",
+        "",
+        "takes both: FileName is added unless FilePath ends in a file",
+        "quick start joins them; three clients find the name in FilePath",
+        "",
+    ),
+    Choice(
+        "Where pieces of a file are fetched",
+        "bank.file_piece_url",
+        "",
+        "the Java SDK (under ServerName); two ports use the address of the right",
+        "",
+    ),
+    Choice(
+        "File CZ and TX: 12 or 13 columns",
+        "",
+        "takes both, by what most rows of the file have; reports which",
+        "samples of 2022 have 13, one client lists 12",
+        "What are the columns of each reconciliation file, and is there a header or a total line?",
+    ),
+    # What nobody public says
+    Choice(
+        "Service ids of 6133, 6134, 6165 and 6167",
+        "bank.service_ids",
+        "",
+        "no public source; without an entry the interface is refused locally",
+        "What are the service ids and field lists of 6133, 6134, 6165 and 6167?",
+    ),
+    Choice(
+        "Which verification modes are open",
+        "rules.verification",
+        "",
+        "the three documents of the bank; a platform has one or several",
+        "Which of the three modes has the bank opened?",
+    ),
+    Choice(
+        "6052 flag 3 (pay directly in a batch)",
+        "rules.batch_direct_pay",
+        "",
+        "quick start says it is not offered",
+        "Is flag 3 of the batch interfaces open?",
+    ),
+    Choice(
+        "6217 SubOrderRefundOrderNo",
+        "rules.revoked_order",
+        "",
+        "no source; the field's name allows both",
+        "Does SubOrderRefundOrderNo repeat the original SubOrderNo or bring a new number?",
+    ),
+    Choice(
+        "Which day's in-transit money a revoked top-up changes (6130, 6217)",
+        "",
+        "that of the revocation, before and after the clearing of the top-up's day; a day with more revoked than topped"
+        " up has a negative total, which the pooled account pays out",
+        "6108 has one record for each day, of what was booked on it; the catalogue names the account only",
+        "Which day's TotalAmt of 6108 does a revocation lower, and what if it falls below zero?",
+    ),
+    Choice(
+        "Where the fee part of 6217 comes from",
+        "",
+        "the fee sub-account",
+        "catalogue; it may be a pay-in/pay-out account, depending on set-up",
+        "Which account gives SubOrderFeeRefundAmt back?",
+    ),
+    Choice(
+        "6164 while the bank searches its history: how long and how often to send it again",
+        "resolver.send_again_interval_s",
+        "",
+        "quick start: about every 5 minutes; the code beside the message and an end are not published",
+        "Which code comes with 正在尝试查询历史数据, and after how long is the payment certainly not there?",
+    ),
+    Choice(
+        "When money of a returned withdrawal may be withdrawn again (6048)",
+        "",
+        "after the clearing of the day of the return; a fee stays paid",
+        "catalogue: a new inflow that raises available; a fee is not mentioned",
+        "Is a returned withdrawal withdrawable at once, and is the fee given back?",
+    ),
+    Choice(
+        "Number of the fee sub-account",
+        "rules.fee_suffix",
+        "",
+        "quick start, 6164 flag 6",
+        "Which functional sub-accounts does the platform have, with which numbers?",
+    ),
+    Choice(
+        "Which account advances fee refunds",
+        "rules.own_funds_property",
+        "",
+        "catalogue: property 10 is own settlement; the quick start names the account only",
+        "Which account is 退款垫款户, and with which SubAcctProperty does 6010 list it?",
+    ),
+    Choice(
+        "6163 Commission: on top of the rows, or out of them",
+        "",
+        "on top, out of the same frozen order",
+        "the refund rules of 6164 give the commission a serial of its own",
+        "Does Commission of 6163 come on top of the rows?",
+    ),
+    Choice(
+        "When money of 6034 flag 2 may be withdrawn",
+        "rules.confirmed_money",
+        "",
+        "the quick start's T+1 for payments; not said for flag 2 and 6163",
+        "When is money of 6034 flag 2 and of 6163 withdrawable?",
+    ),
+    Choice(
+        "Which part of available money a payment takes first",
+        "rules.spend_order",
+        "",
+        "no source",
+        "Does a T+1 payment take waiting or withdrawable money first?",
+    ),
+    Choice(
+        "How long a payment can be refunded",
+        "rules.refund_window_days",
+        "",
+        "quick start: 30 days, more by agreement",
+        "Which refund window has the bank configured?",
+    ),
+    Choice(
+        "How many ERR020 of 6110 mean that nothing happened",
+        "resolver.not_found_times",
+        "",
+        "quick start: several, 3 to 5 minutes apart",
+        "After how many ERR020 is a transaction certainly not there?",
+    ),
+    Choice(
+        "Life of an access token",
+        "bank.token_renew_s",
+        "",
+        "one client's two hours; not published",
+        "How long does an access token live, and does a new one end the old?",
+    ),
+    Choice(
+        "Password of the file user",
+        "bank.file_password",
+        "",
+        "the quick start's sample decrypts to the uid",
+        "",
+    ),
+)
+"""In the order of the documents: disagreements first, then what is not public."""

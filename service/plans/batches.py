@@ -1,0 +1,152 @@
+"""Plans for several orders or payees of one payer in one call: 6052, 6120, 6133 (catalogue: 会员批量交易).
+
+Each row is a part with its own serial, by which 6164 refunds it and under which its limits are kept. The rows are
+reserved together or not at all; after a lost answer each is looked for in the payer's list of payments (6072).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from bankclient import BatchPaymentRow
+from jzb.v1 import batch_pb2
+from jzb.v1.verification_pb2 import Verification
+from ledger import Available, Draft, Kind, Leg, Member, OfDay
+from ledger.accounts import LIMITS, escrow, order
+from service.plans.payments import confirmed, limits, paid
+from service.plans.plan import BookedAsk, Facts, Plan, Serials, noted
+from service.plans.verification import BATCH, verified
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One row before it has a place in the mirror and in the message."""
+
+    payee: Member
+    order_no: str
+    serial: str
+    amount_fen: int
+    fee_fen: int
+    remark: str
+    legs: tuple[Leg, ...]
+
+
+def prepay(request: batch_pb2.BatchPrepayRequest, facts: Facts, serials: Serials) -> Plan:
+    """Flag 1: the payer's available money goes to the escrow pocket of each order."""
+    payer = facts.members[request.payer_member_id]
+    rows = [
+        _Row(
+            facts.members[row.payee_member_id],
+            row.order_no,
+            serial,
+            row.amount_fen,
+            0,
+            row.remark,
+            legs=(
+                Leg(order(row.order_no), LIMITS, 1),
+                Leg(Available(payer.sub_account), escrow(payer.sub_account, row.order_no), row.amount_fen),
+            ),
+        )
+        for row, serial in zip(request.orders, serials.rows, strict=True)
+    ]
+    return _plan("BATCH_PREPAY", "1", request.verification, payer, rows)
+
+
+def confirm(
+    request: batch_pb2.BatchConfirmRequest, payer: Member, payees: Mapping[str, Member], serials: Serials, settled: Kind
+) -> Plan:
+    """Flag 2: out of escrow to each order's payee, given by order number; refundable from then on."""
+    rows = [
+        _Row(
+            payees[row.order_no],
+            row.order_no,
+            serial,
+            row.amount_fen,
+            row.fee_fen,
+            row.remark,
+            legs=(
+                *paid(
+                    escrow(payer.sub_account, row.order_no),
+                    confirmed(payees[row.order_no], settled),
+                    row.amount_fen,
+                    row.fee_fen,
+                ),
+                *limits(serial, row.amount_fen, row.fee_fen),
+            ),
+        )
+        for row, serial in zip(request.orders, serials.rows, strict=True)
+    ]
+    return _plan("BATCH_CONFIRM", "2", request.verification, payer, rows)
+
+
+def pay(request: batch_pb2.BatchPayRequest, facts: Facts, serials: Serials) -> Plan:
+    """Flag 3: straight from available money, as flag 6 of 6034; each row uses its order number up."""
+    payer = facts.members[request.payer_member_id]
+    rows = [
+        _Row(
+            facts.members[row.payee_member_id],
+            row.order_no,
+            serial,
+            row.amount_fen,
+            row.fee_fen,
+            row.remark,
+            legs=(
+                Leg(order(row.order_no), LIMITS, 1),
+                *paid(
+                    Available(payer.sub_account),
+                    OfDay(Kind.WAITING, facts.sub_account(row.payee_member_id)),
+                    row.amount_fen,
+                    row.fee_fen,
+                ),
+                *limits(serial, row.amount_fen, row.fee_fen),
+            ),
+        )
+        for row, serial in zip(request.payments, serials.rows, strict=True)
+    ]
+    return _plan("BATCH_PAY", "3", request.verification, payer, rows)
+
+
+def _plan(
+    kind: str, flag: Literal["1", "2", "3"], verification: Verification, payer: Member, rows: Sequence[_Row]
+) -> Plan:
+    return Plan(
+        kind=kind,
+        message=verified(
+            BATCH,
+            verification,
+            FunctionFlag=flag,
+            OutSubAcctNo=payer.sub_account,
+            OutMemberCode=payer.member_id,
+            OrdersCount=len(rows),
+            TranItemArray=tuple(
+                BatchPaymentRow(
+                    InSubAcctNo=row.payee.sub_account,
+                    InMemberCode=row.payee.member_id,
+                    TranAmt=row.amount_fen,
+                    TranFee=row.fee_fen,
+                    OrderNo=row.order_no,
+                    TranSeqNo=row.serial,
+                    Remark=noted(row.order_no, row.serial, row.remark),
+                )
+                for row in rows
+            ),
+        ),
+        drafts=tuple(
+            Draft(
+                row.legs,
+                serial=row.serial,
+                payer=payer.member_id,
+                payee=row.payee.member_id,
+                amount_fen=row.amount_fen,
+                fee_fen=row.fee_fen,
+                order_no=row.order_no,
+            )
+            for row in rows
+        ),
+        ask=BookedAsk(payer.sub_account),
+        payer=payer.member_id,
+        amount_fen=sum(row.amount_fen for row in rows),
+        fee_fen=sum(row.fee_fen for row in rows),
+    )

@@ -1,0 +1,118 @@
+"""Plans that take a top-up back: 6130 and 6217 (quick start: 撤销会员在途充值, 第三方支付渠道在途充值撤销（分账）).
+
+The member gives its part out of its available money, the fee account gives the fee, and the channel owes that much
+less. The two parts are limited apart, as the bank counts them (catalogue 6130): by what is left of each in the
+top-up's own accounts, so that revocations that are still pending count. The in-transit account is that of the bank
+day of the revocation, before and after the clearing of the top-up's day alike, because the bank makes one record a
+day of what was booked on it (6108).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from bankclient import RevokeSplitTopUp, RevokeSplitTopUpRow, RevokeTopUp
+from jzb.v1 import topup_pb2
+from ledger import Available, Draft, Kind, Leg, Member, OfDay, Operation
+from ledger.accounts import FEE, LIMITS, revocable, revocable_fee
+from service.plans.plan import ORIGINAL, Plan, Serials, StatusAsk
+from service.plans.topups import CHANNEL, CHANNEL_SERIAL
+
+RevokedOrder = Literal["original", "new"]
+"""What SubOrderRefundOrderNo of 6217 says: the row's SubOrderNo again, or a number of its own (not published)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What is to be taken back of a share; ``amount_fen`` is gross, the fee inside."""
+
+    serial: str
+    order_no: str
+    member: Member
+    amount_fen: int
+    fee_fen: int
+
+    @property
+    def net_fen(self) -> int:
+        """The member's part."""
+        return self.amount_fen - self.fee_fen
+
+
+def revoke_top_up(request: topup_pb2.RevokeTopUpRequest, top_up: Operation, member: Member, serials: Serials) -> Plan:
+    """6130: the bank knows the top-up by its own serial and by all that the channel said of it."""
+    taken = Taken(top_up.serial, top_up.order_no, member, request.amount_fen, request.fee_fen)
+    kept = top_up.plan["keep"]
+    return Plan(
+        kind="REVOKE_TOP_UP",
+        message=RevokeTopUp(
+            OldFillFrontSeqNo=top_up.bank_serial,
+            OldFillPayChannelType=kept[CHANNEL],
+            OldPayChannelTranSeqNo=kept[CHANNEL_SERIAL],
+            OldFillEjzbOrderNo=top_up.order_no,
+            ApplyCancelMemberAmt=taken.net_fen,
+            ApplyCancelCommission=taken.fee_fen,
+            Remark=request.remark or None,
+        ),
+        drafts=(_draft(taken, serials.own),),
+        ask=StatusAsk("4"),
+        payer=member.member_id,
+        order_no=top_up.order_no,
+        amount_fen=request.amount_fen,
+        fee_fen=request.fee_fen,
+        keep={ORIGINAL: top_up.serial},
+    )
+
+
+def revoke_split_top_up(top_up: Operation, taken: Sequence[Taken], serials: Serials, order: RevokedOrder) -> Plan:
+    """6217: each row has a serial of its own by which 6110 knows it, as in 6216."""
+    rows = list(zip(taken, serials.rows, strict=True))
+    total_fen = sum(one.amount_fen for one in taken)
+    return Plan(
+        kind="REVOKE_SPLIT_TOP_UP",
+        message=RevokeSplitTopUp(
+            OldPayChannelType=top_up.plan["keep"][CHANNEL],
+            OldTotalOrderNo=top_up.order_no,
+            TotalRefundAmt=total_fen,
+            RefundOrderNum=len(rows),
+            TranItemArray=tuple(
+                RevokeSplitTopUpRow(
+                    SubOrderRefundSubAcctNo=one.member.sub_account,
+                    SubOrderRefundMemberCd=one.member.member_id,
+                    SubOrderMemberRefundAmt=one.net_fen,
+                    SubOrderFeeRefundAmt=one.fee_fen,
+                    SubOrderRefundOrderNo=one.order_no if order == "original" else serial,
+                    SubOrderRefundSeqNo=serial,
+                )
+                for one, serial in rows
+            ),
+        ),
+        drafts=tuple(_draft(one, serial, one.order_no) for one, serial in rows),
+        ask=StatusAsk("4", by_part=True),
+        order_no=top_up.order_no,
+        amount_fen=total_fen,
+        fee_fen=sum(one.fee_fen for one in taken),
+        keep={ORIGINAL: top_up.serial},
+    )
+
+
+def _draft(taken: Taken, serial: str, order_no: str = "") -> Draft:
+    owed = OfDay(Kind.IN_TRANSIT)
+    legs = []
+    if taken.net_fen:
+        legs.append(Leg(revocable(taken.serial), LIMITS, taken.net_fen))
+    if taken.fee_fen:
+        legs.append(Leg(revocable_fee(taken.serial), LIMITS, taken.fee_fen))
+    if taken.net_fen:
+        legs.append(Leg(Available(taken.member.sub_account), owed, taken.net_fen))
+    if taken.fee_fen:
+        legs.append(Leg(FEE, owed, taken.fee_fen))
+    return Draft(
+        tuple(legs),
+        serial=serial,
+        payer=taken.member.member_id,
+        amount_fen=taken.amount_fen,
+        fee_fen=taken.fee_fen,
+        order_no=order_no,
+    )

@@ -1,0 +1,217 @@
+"""Withdrawals that came back: found by 6048 and entered once each (quick start: 查询银行提现退单信息).
+
+The receiving bank may send a withdrawal back after its success. The withdrawal stays DONE; the money is a new inflow
+that the bank credits to the member, and that enters the mirror by the same door as a single-step transaction, on the
+day of the return. The bank's serial of that credit makes it once only, however often the days are asked for.
+
+On the day itself the bank does not say yet which withdrawal came back (catalogue 6048). The money is entered all the
+same; the operation stays ACCEPTED until the bank has named it, and the name is a part of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Final
+from uuid import UUID
+
+import structlog
+import uuid_utils
+
+from bankclient import BankClient, MessageInvalid, ReturnedWithdrawals, ReturnedWithdrawalsRow, booking_date, yuan
+from bankclient import Outcome as AnswerOutcome
+from ledger import Change, Draft, Kind, Leg, NewOperation, Numbers, OfDay, Outcome, Reads, State, Step, Writer
+from ledger.accounts import POOLED
+from service import problems, telemetry
+from service.bankday import bank_today
+from service.plans.plan import ReturnAsk, Serials, Stored
+from service.settings import Settings
+
+log = structlog.get_logger("jzb.returns")
+
+NO_RECORD = "ERR020"
+WITHDRAWALS: Final = "1"
+PAGE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """A page of returns as they stand, ``entered`` of them new; ``next`` is the day and bank serial to go on behind."""
+
+    outcomes: Sequence[Outcome]
+    entered: int
+    next: str = ""
+
+
+class Returns:
+    """Asks for returned withdrawals and enters them. One instance a process; any process may ask for any day."""
+
+    def __init__(self, writer: Writer, reads: Reads, bank: BankClient, numbers: Numbers, settings: Settings) -> None:
+        self._writer = writer
+        self._reads = reads
+        self._bank = bank
+        self._numbers = numbers
+        self._settings = settings
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Returns]:
+        """Ask for the last days in the background, when the settings say so."""
+        poll_s = self._settings.returns.poll_s
+        async with asyncio.TaskGroup() as tasks:
+            loop = tasks.create_task(self._run(poll_s), name="returns") if poll_s is not None else None
+            try:
+                yield self
+            finally:
+                if loop is not None:
+                    loop.cancel()
+
+    async def _run(self, poll_s: float) -> None:
+        while True:
+            try:
+                await self.collect_last_days()
+            except Exception:
+                log.exception("returned withdrawals could not be asked for; they will be asked for again")
+            await asyncio.sleep(poll_s)
+
+    async def collect_last_days(self) -> None:
+        """Enter what came back on the last days, today included."""
+        today, after = bank_today(), ""
+        while True:
+            page = await self.collect(today - timedelta(days=self._settings.returns.days), today, after, PAGE)
+            if not page.next:
+                return
+            after = page.next
+
+    async def collect(self, first: date, last: date, after: str, limit: int) -> Collected:
+        """Enter up to ``limit`` returns of these days, oldest first, behind ``after``. Raises `Problem`."""
+        behind_day, _, behind_serial = after.partition(" ")
+        outcomes: list[Outcome] = []
+        entered = 0
+        day = max(first, date.fromisoformat(behind_day)) if behind_day else first
+        while day <= last:
+            for row in await self._asked(day):
+                if (str(day), row.PayeeFrontSeqNo) <= (behind_day, behind_serial):
+                    continue
+                if len(outcomes) == limit:
+                    return Collected(outcomes, entered, f"{behind_day} {behind_serial}")
+                outcome = await self._known(day, row)
+                if outcome is None and row.RejectInAcctTranAmt > 0:
+                    outcome = await self._enter(day, row)
+                    entered += outcome.did
+                if outcome is None:
+                    log.error("a return without an amount", bank_serial=row.PayeeFrontSeqNo, bank_day=str(day))
+                else:
+                    outcomes.append(outcome)
+                behind_day, behind_serial = str(day), row.PayeeFrontSeqNo
+            day += timedelta(days=1)
+        return Collected(outcomes, entered)
+
+    async def name(self, operation_id: UUID, ask: ReturnAsk, asks: int) -> Outcome:
+        """Ask once more which withdrawal an entered return was. Raises `Problem` when the bank does not answer."""
+        for row in await self._asked(ask.bank_day):
+            if row.PayeeFrontSeqNo == ask.bank_serial and row.OldMarketSeqNo:
+                return await self._name(operation_id, ask.bank_day, row.OldMarketSeqNo, asks)
+        return await self._writer.submit(
+            Step(
+                operation=operation_id,
+                change=Change(
+                    state=State.ACCEPTED,
+                    message="the bank has not named the withdrawal yet",
+                    next_ask_in_s=self._settings.returns.name_after_s,
+                    asks=asks,
+                ),
+                bank_day=ask.bank_day,
+                expects=frozenset({State.ACCEPTED}),
+            )
+        )
+
+    async def _asked(self, day: date) -> list[ReturnedWithdrawalsRow]:
+        question = ReturnedWithdrawals(FunctionFlag=WITHDRAWALS, StartDate=day, EndDate=day)
+        answer = await telemetry.bank_call(self._bank, question)
+        if answer.reply is not None:
+            return sorted(answer.reply.TranItemArray, key=lambda row: row.PayeeFrontSeqNo)
+        if answer.outcome is AnswerOutcome.REFUSED and answer.code == NO_RECORD:
+            return []
+        raise problems.bank_unavailable(f"6048 for {day}: {answer.code} {answer.message or answer.detail}")
+
+    async def _known(self, day: date, row: ReturnedWithdrawalsRow) -> Outcome | None:
+        known = await self._reads.operation(request_id=_request_id(row))
+        if known is None:
+            return None
+        if known.state is State.ACCEPTED and row.OldMarketSeqNo:
+            return await self._name(known.id, day, row.OldMarketSeqNo, known.asks)
+        return Outcome(known, did=False, parts=tuple((await self._reads.parts([known.id])).get(known.id, ())))
+
+    async def _enter(self, day: date, row: ReturnedWithdrawalsRow) -> Outcome:
+        request_id, amount_fen = _request_id(row), row.RejectInAcctTranAmt
+        members = await self._reads.members_by_sub_account([row.PayeeWitnessSubAcctNo])
+        member = members.get(row.PayeeWitnessSubAcctNo)
+        original = row.OldMarketSeqNo or ""
+        booked_on = _booked_on(row.PayeeFrontSeqNo, day)
+        new = NewOperation(
+            id=UUID(bytes=uuid_utils.uuid7().bytes),
+            request_id=request_id,
+            fingerprint=hashlib.sha256(request_id.encode()).digest(),
+            kind="WITHDRAWAL_RETURN",
+            serial=Serials.make(self._settings.bank.uid, bank_today(), [await self._numbers.take()]).own,
+            plan=Stored((), (), (), ReturnAsk(day, row.PayeeFrontSeqNo)).to_json(),
+            payee=member.member_id if member else "",
+            amount_fen=amount_fen,
+            trace_id=telemetry.trace_id(),
+        )
+        draft = Draft(
+            (Leg(POOLED, OfDay(Kind.WAITING, row.PayeeWitnessSubAcctNo), amount_fen),),
+            serial=original,
+            payee=new.payee,
+            amount_fen=amount_fen,
+        )
+        outcome = await self._writer.submit(
+            Step(
+                operation=new,
+                change=Change(
+                    state=State.DONE if original else State.ACCEPTED,
+                    message="the receiving bank sent a withdrawal back",
+                    bank_message=row.RejectBillReason or "",
+                    bank_serial=row.PayeeFrontSeqNo,
+                    next_ask_in_s=None if original else self._settings.returns.name_after_s,
+                ),
+                bank_day=booked_on,
+                enter=(draft,),
+            )
+        )
+        if outcome.did:
+            log.warning(
+                "a withdrawal came back",
+                operation_id=str(new.id),
+                withdrawal=original,
+                amount=yuan(amount_fen),
+                bank_serial=row.PayeeFrontSeqNo,
+            )
+        return outcome
+
+    async def _name(self, operation_id: UUID, day: date, original: str, asks: int) -> Outcome:
+        return await self._writer.submit(
+            Step(
+                operation=operation_id,
+                change=Change(state=State.DONE, message="the bank has named the withdrawal", asks=asks),
+                bank_day=day,
+                enter=(Draft((), serial=original),),
+                expects=frozenset({State.ACCEPTED}),
+            )
+        )
+
+
+def _request_id(row: ReturnedWithdrawalsRow) -> str:
+    # With a space, which no request id of a caller has.
+    return f"return {row.PayeeFrontSeqNo}"
+
+
+def _booked_on(bank_serial: str, day: date) -> date:
+    try:
+        return booking_date(bank_serial)
+    except MessageInvalid:
+        return day

@@ -1,0 +1,94 @@
+"""Questions to the bank that change nothing: one answer, or all pages of it, or the error they are to a caller.
+
+Pages are counted by EndFlag and the length of the array; the counts in a reply look interchanged in the bank's
+documents (notes.md 9.21) and are not read. A bank that never ends a list is stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import date, datetime, time
+from typing import Any, TypeVar
+
+import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from bankclient import BANK_ZONE, BankClient, Outcome, Paged, Reply, Request, booking_date
+from service import problems, telemetry, view
+from service.bankday import bank_today
+from service.problems import Problem
+from service.rpc.desk import bank_day
+
+NO_RECORD = "ERR020"
+LAST_PAGE = "1"
+PAGES_MAX = 5000
+
+R = TypeVar("R", bound=Reply)
+P = TypeVar("P", bound=Paged)
+
+
+async def ask(bank: BankClient, request: Request[R]) -> R | None:
+    """The bank's reply, None when it has no such record. Raises `Problem`."""
+    answer = await telemetry.bank_call(bank, request)
+    if answer.reply is not None:
+        reply: R = answer.reply
+        return reply
+    if answer.outcome is not Outcome.REFUSED:
+        raise problems.bank_unavailable(answer.detail)
+    if answer.code == NO_RECORD:
+        return None
+    raise Problem(
+        grpc.StatusCode.FAILED_PRECONDITION,
+        "BANK_REFUSED",
+        f"the bank refused the question: {answer.code} {answer.message}".rstrip(),
+        next_step="a question moves nothing; correct the cause and ask again",
+        metadata={"interface": request.code, "bank_code": answer.code, "bank_message": answer.message},
+    )
+
+
+async def rows(bank: BankClient, request: Request[P], array: str) -> AsyncIterator[Any]:
+    """Every row of every page, in the bank's order. Raises `Problem`."""
+    for number in range(1, PAGES_MAX + 1):
+        reply = await ask(bank, request.model_copy(update={"PageNum": number}))
+        found = () if reply is None else getattr(reply, array)
+        for row in found:
+            yield row
+        if reply is None or not found or reply.EndFlag == LAST_PAGE:
+            return
+    raise problems.bank_unavailable(f"{request.code} did not end after {PAGES_MAX} pages")
+
+
+def days(first: str, last: str) -> tuple[date, date]:
+    """A range of bank days of a request, not reversed and not in the future. Raises `Problem`."""
+    began, ended = bank_day("first_bank_day", first), bank_day("last_bank_day", last)
+    if began > ended:
+        raise problems.invalid("last_bank_day", f"{ended} is before first_bank_day {began}", "BANK_DAY_INVALID")
+    if ended > bank_today():
+        raise problems.invalid("last_bank_day", f"{ended} is in the future", "BANK_DAY_INVALID")
+    return began, ended
+
+
+def booked_at(day_text: str, time_text: str) -> Timestamp | None:
+    """The bank's date and time (yyyyMMdd, HHmmss) as a moment; None for what is none."""
+    try:
+        day = date(int(day_text[:4]), int(day_text[4:6]), int(day_text[6:8]))
+        clock = time(int(time_text[:2]), int(time_text[2:4]), int(time_text[4:6]))
+    except ValueError:
+        return None
+    return view.timestamp(datetime.combine(day, clock, BANK_ZONE))
+
+
+def booked_on(bank_serial: str, day_text: str) -> str:
+    """The bank day of a booking, YYYY-MM-DD: by its serial, or else by its date."""
+    try:
+        return booking_date(bank_serial).isoformat()
+    except ValueError:
+        return iso_day(day_text)
+
+
+def iso_day(text: str) -> str:
+    """The bank's yyyyMMdd or yyMMdd as YYYY-MM-DD; as it came when it is neither."""
+    digits = f"20{text}" if len(text) == 6 else text
+    if len(digits) != 8 or not digits.isdigit():
+        return text
+    return f"{digits[:4]}-{digits[4:6]}-{digits[6:]}"

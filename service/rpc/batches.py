@@ -1,0 +1,84 @@
+"""BatchService: several orders or payees of one payer in one call (6052, 6120, 6133)."""
+
+from __future__ import annotations
+
+from jzb.v1 import batch_pb2, batch_pb2_grpc
+from ledger import Kind
+from service import problems, view
+from service.plans import batches
+from service.plans.plan import Plan, Serials
+from service.rpc.desk import Context, Desk, fee_within
+from service.rpc.payments import PREPAYMENT
+
+
+class Batches(batch_pb2_grpc.BatchServiceServicer):
+    """See protos/jzb/v1/batch.proto."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    async def BatchPrepay(
+        self, request: batch_pb2.BatchPrepayRequest, context: Context
+    ) -> batch_pb2.BatchPrepayResponse:
+        """Flag 1."""
+
+        async def plan(serials: Serials) -> Plan:
+            payees = [order.payee_member_id for order in request.orders]
+            return batches.prepay(request, await self._desk.facts([request.payer_member_id], payees), serials)
+
+        settled = await self._desk.runner.run(request, plan, rows=len(request.orders), check_only=request.validate_only)
+        return batch_pb2.BatchPrepayResponse(operation=view.operation(settled.operation, settled.parts))
+
+    async def BatchConfirm(
+        self, request: batch_pb2.BatchConfirmRequest, context: Context
+    ) -> batch_pb2.BatchConfirmResponse:
+        """Flag 2."""
+        for order in request.orders:
+            fee_within(order.amount_fen, order.fee_fen)
+
+        async def plan(serials: Serials) -> Plan:
+            return await self._confirmation(request, serials)
+
+        settled = await self._desk.runner.run(request, plan, rows=len(request.orders), check_only=request.validate_only)
+        return batch_pb2.BatchConfirmResponse(operation=view.operation(settled.operation, settled.parts))
+
+    async def BatchPay(self, request: batch_pb2.BatchPayRequest, context: Context) -> batch_pb2.BatchPayResponse:
+        """Flag 3."""
+        for payment in request.payments:
+            fee_within(payment.amount_fen, payment.fee_fen)
+
+        async def plan(serials: Serials) -> Plan:
+            if not self._desk.settings.rules.batch_direct_pay:
+                raise problems.not_enabled(
+                    "6052 FunctionFlag 3",
+                    "direct batch payment is not switched on: the quick start says the bank does not offer it",
+                    "JZB_RULES__BATCH_DIRECT_PAY",
+                )
+            payees = [payment.payee_member_id for payment in request.payments]
+            return batches.pay(request, await self._desk.facts([request.payer_member_id], payees), serials)
+
+        settled = await self._desk.runner.run(
+            request, plan, rows=len(request.payments), check_only=request.validate_only
+        )
+        return batch_pb2.BatchPayResponse(operation=view.operation(settled.operation, settled.parts))
+
+    async def _confirmation(self, request: batch_pb2.BatchConfirmRequest, serials: Serials) -> Plan:
+        wanted = [order.order_no for order in request.orders]
+        sides = await self._desk.reads.order_sides(wanted, PREPAYMENT)
+        for order_no in wanted:
+            if order_no not in sides:
+                raise problems.not_found("ORDER_NOT_FOUND", "order", order_no)
+        payer_id = sides[wanted[0]][0]
+        for order_no in wanted:
+            if sides[order_no][0] != payer_id:
+                raise problems.precondition(
+                    "ORDERS_OF_SEVERAL_PAYERS",
+                    f"order {order_no} was prepaid by {sides[order_no][0]}, order {wanted[0]} by {payer_id}",
+                    "confirm the orders of each payer in a batch of their own; the request id is not used up",
+                    order_no=order_no,
+                    payer_member_id=sides[order_no][0],
+                )
+        members = await self._desk.reads.members({member_id for pair in sides.values() for member_id in pair})
+        payees = {order_no: members[sides[order_no][1]] for order_no in wanted}
+        settled_as = Kind(self._desk.settings.rules.confirmed_money)
+        return batches.confirm(request, members[payer_id], payees, serials, settled_as)

@@ -1,0 +1,158 @@
+"""FileService: the bank's reconciliation files, fetched and read (6103 and the file server)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+
+import grpc
+
+from bankclient import (
+    BadRow,
+    BankUnavailable,
+    DayFile,
+    FileAnswerUnclear,
+    FileChanged,
+    FileError,
+    FileKind,
+    FileNotOneEntry,
+    FilePasswordWrong,
+    FileQuestionRefused,
+    FileRow,
+    FileServerRefused,
+    FileTextUnreadable,
+    FileTooLarge,
+    FileTruncated,
+    FileUnavailable,
+    FileZipDamaged,
+    NoFile,
+    fetch_file,
+)
+from jzb.v1 import file_pb2, file_pb2_grpc
+from service import problems, telemetry
+from service.bankday import bank_today
+from service.problems import Problem
+from service.rpc.asking import booked_at
+from service.rpc.desk import Context, Desk, bank_day
+
+FILES_AT_ONCE = 2
+"""A file is held whole while it is checked; more callers wait."""
+
+FILE_TYPES: dict[file_pb2.FileType.ValueType, FileKind] = {
+    file_pb2.FILE_TYPE_TOP_UPS: "CZ",
+    file_pb2.FILE_TYPE_WITHDRAWALS: "TX",
+    file_pb2.FILE_TYPE_TRANSACTIONS: "JY",
+    file_pb2.FILE_TYPE_BALANCES: "YE",
+}
+
+FAULTS: dict[type[FileError], str] = {
+    FileAnswerUnclear: "ANSWER_UNCLEAR",
+    FileChanged: "CHANGED",
+    FileNotOneEntry: "NOT_ONE_ENTRY",
+    FilePasswordWrong: "PASSWORD_WRONG",
+    FileTextUnreadable: "TEXT_UNREADABLE",
+    FileTooLarge: "TOO_LARGE",
+    FileTruncated: "TRUNCATED",
+    FileZipDamaged: "ZIP_DAMAGED",
+}
+"""What is wrong with a file that came, as FILE_DAMAGED names it."""
+
+
+class Files(file_pb2_grpc.FileServiceServicer):
+    """See protos/jzb/v1/file.proto."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._room = asyncio.Semaphore(FILES_AT_ONCE)
+
+    async def FetchFile(
+        self, request: file_pb2.FetchFileRequest, context: Context
+    ) -> AsyncIterator[file_pb2.FetchFileResponse]:
+        """The whole file first, then its rows."""
+        day = bank_day("bank_day", request.bank_day)
+        if day > bank_today():
+            raise problems.invalid("bank_day", f"{day} is in the future", "BANK_DAY_INVALID")
+        file_type = FILE_TYPES[request.type]
+        try:
+            async with self._room:
+                with telemetry.tracer.start_as_current_span("fetch file"):
+                    file = await fetch_file(self._desk.bank, file_type, day)
+        except BankUnavailable as error:
+            raise problems.bank_unavailable(str(error)) from error
+        except FileError as error:
+            raise file_problem(error, {"file_type": file_type, "bank_day": day.isoformat()}) from error
+        if isinstance(file, NoFile):
+            yield file_pb2.FetchFileResponse(
+                summary=file_pb2.FileSummary(state=file_pb2.FILE_STATE_NONE, is_whole=True)
+            )
+            return
+        for row in file.rows.good:
+            yield file_pb2.FetchFileResponse(row=_row(row))
+        for aside in file.rows.bad:
+            yield file_pb2.FetchFileResponse(quarantined=_aside(aside))
+        yield file_pb2.FetchFileResponse(summary=_summary(file))
+
+
+def file_problem(error: FileError, metadata: Mapping[str, str]) -> Problem:
+    """What a file's error is to a caller."""
+    if isinstance(error, (FileQuestionRefused, FileServerRefused)):
+        return Problem(
+            grpc.StatusCode.FAILED_PRECONDITION,
+            "FILE_REFUSED",
+            str(error),
+            next_step="ask again, which gives a new draw code; if it stays, ask the bank",
+            metadata={**metadata, "bank_code": error.code},
+        )
+    if isinstance(error, FileUnavailable):
+        return Problem(
+            grpc.StatusCode.UNAVAILABLE,
+            "FILE_UNAVAILABLE",
+            str(error),
+            next_step="nothing has changed anywhere; ask again later",
+            metadata=metadata,
+            retry_after_s=60.0,
+        )
+    return Problem(
+        grpc.StatusCode.DATA_LOSS,
+        "FILE_DAMAGED",
+        str(error),
+        next_step="ask again, which fetches the file anew; if it stays, ask the bank",
+        metadata={**metadata, "fault": FAULTS.get(type(error), "ANSWER_UNCLEAR")},
+    )
+
+
+def _row(row: FileRow) -> file_pb2.FileRow:
+    fields = row.fields
+    return file_pb2.FileRow(
+        line=row.line,
+        member_id=fields.get("member_code") or fields.get("payer_member_code", ""),
+        sub_account=fields.get("sub_account") or fields.get("payer_sub_account", ""),
+        payee_member_id=fields.get("payee_member_code", ""),
+        payee_sub_account=fields.get("payee_sub_account", ""),
+        amount_fen=row.amount_fen,
+        fee_fen=row.fee_fen,
+        book_time=booked_at(fields["day"], fields["time"]) if "day" in fields else None,
+        bank_serial=fields.get("front_seq_no", ""),
+        serial=fields.get("serial", ""),
+        bank_text=fields.get("booking", ""),
+        order_no=fields.get("order_no", ""),
+        remark=fields.get("remark", ""),
+    )
+
+
+def _aside(aside: BadRow) -> file_pb2.QuarantinedRow:
+    return file_pb2.QuarantinedRow(line=aside.line, reason=aside.reason)
+
+
+def _summary(file: DayFile) -> file_pb2.FileSummary:
+    return file_pb2.FileSummary(
+        state=file_pb2.FILE_STATE_READ,
+        name=file.name,
+        rows=len(file.rows.good),
+        quarantined=len(file.rows.bad),
+        amount_fen=file.rows.amount_fen,
+        fee_fen=file.rows.fee_fen,
+        columns=file.rows.columns,
+        stated_rows=file.stated_rows,
+        is_whole=file.is_whole,
+    )

@@ -1,0 +1,61 @@
+"""VerificationService: the codes that authorise money calls (6082)."""
+
+from __future__ import annotations
+
+import grpc
+
+from bankclient import Outcome, RequestSmsCode, consumer_serial
+from jzb.v1 import verification_pb2, verification_pb2_grpc
+from service import problems, telemetry
+from service.bankday import bank_today
+from service.problems import Problem
+from service.rpc.desk import Context, Desk
+
+TRAN_TYPES = {verification_pb2.SMS_PURPOSE_WITHDRAWAL: "1", verification_pb2.SMS_PURPOSE_PAYMENT: "2"}
+
+
+class Verifications(verification_pb2_grpc.VerificationServiceServicer):
+    """See protos/jzb/v1/verification.proto."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    async def RequestSmsCode(
+        self, request: verification_pb2.RequestSmsCodeRequest, context: Context
+    ) -> verification_pb2.RequestSmsCodeResponse:
+        """6082. Nothing is reserved: a lost answer costs a text, and the next one brings a new code."""
+        rules, bank = self._desk.settings.rules, self._desk.settings.bank
+        if "sms" not in rules.verification:
+            raise problems.not_enabled(
+                RequestSmsCode.code,
+                "verification by SMS is not switched on for this platform",
+                "JZB_RULES__VERIFICATION",
+            )
+        payees = [request.payee_member_id] if request.payee_member_id else []
+        facts = await self._desk.facts(others=[request.member_id, *payees])
+        named = {rules.sms_payee_field: facts.sub_account(payees[0])} if payees else {}
+        message = RequestSmsCode.model_validate(
+            {
+                "TranType": TRAN_TYPES[request.purpose],
+                "TranNetMemberCode": request.member_id,
+                "SubAcctNo": facts.sub_account(request.member_id),
+                "TranAmt": request.amount_fen,
+                "OrderNo": request.order_no or None,
+                **named,
+            }
+        )
+        serial = consumer_serial(bank.uid, bank_today(), await self._desk.numbers.take() % 10**10)
+        answer = await telemetry.bank_call(self._desk.bank, message, serial)
+        if answer.reply is not None:
+            return verification_pb2.RequestSmsCodeResponse(
+                message_order_no=answer.reply.MessageOrderNo, mobile=answer.reply.ReceiveMobile
+            )
+        if answer.outcome is Outcome.REFUSED:
+            raise Problem(
+                grpc.StatusCode.FAILED_PRECONDITION,
+                "BANK_REFUSED",
+                f"the bank refused: {answer.code} {answer.message}".rstrip(),
+                next_step="correct the cause and ask for a code again",
+                metadata={"interface": message.code, "bank_code": answer.code, "bank_message": answer.message},
+            )
+        raise problems.bank_unavailable(f"6082 has no answer ({answer.detail}); no money moves by it")

@@ -1,0 +1,185 @@
+"""Looks for lost payments in the bank's list of successes (6072), where 6110 does not promise to know them: 6031, 6052,
+6120, 6133 (notes.md 5).
+
+The list does not carry CnsmrSeqNo, and sources disagree on its Remark: the note that was sent, or the order number.
+So the note that is sent begins with the order number and the serial (`plan.noted`), and a row counts as a part's
+own when it carries that serial, or else when the order number stands there alone and the list has more such rows of
+the same kind and amount than the mirror can explain. Promises that one row never makes two parts done.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Final
+
+from bankclient import (
+    BANK_ZONE,
+    BankClient,
+    Outcome,
+    SubAccountTransactions,
+    SubAccountTransactionsReply,
+    SubAccountTransactionsRow,
+    TransactionStatus,
+    booking_date,
+)
+from ledger import Operation, Part, Reads
+from service import telemetry
+from service.bankday import bank_today
+from service.plans.plan import BookedAsk, Word
+from service.settlement import Told
+
+BOOKING_TYPES: Final = {
+    "SETTLE_CONFIRM": "7",
+    "SETTLE_CANCEL": "8",
+    "BATCH_PREPAY": "6",
+    "BATCH_CONFIRM": "7",
+    "BATCH_PAY": "1",
+}
+"""BookingType of 6072 by the kind of operation (catalogue, booking_type_6072)."""
+
+NO_RECORD: Final = "ERR020"
+PAGES_MAX: Final = 1000
+"""Of 20 rows each; a list without an end proves nothing."""
+
+Likeness = tuple[str, str, int]
+"""What rows that look alike share: booking type, order number, amount in fen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sought:
+    """A part whose outcome is not known."""
+
+    serial: str
+    like: Likeness
+
+
+def find(
+    sought: Sequence[Sought],
+    rows: Sequence[SubAccountTransactionsRow],
+    posted: Mapping[tuple[Likeness, date], int],
+    ahead: Mapping[Likeness, int],
+) -> list[SubAccountTransactionsRow | None]:
+    """Each part's row, or None. ``sought`` must not look alike.
+
+    ``posted`` counts by bank day what the mirror has posted already; ``ahead`` what is in doubt since before this
+    operation and would be given such a row first.
+    """
+    found: list[SubAccountTransactionsRow | None] = []
+    for part in sought:
+        own = next((row for row in rows if _carries(row, part)), None)
+        if own is None:
+            by_day: dict[date, list[SubAccountTransactionsRow]] = {}
+            for row in rows:
+                if (row.BookingType, row.Remark or "", row.TranAmt) == part.like:
+                    by_day.setdefault(booking_date(row.FrontSeqNo), []).append(row)
+            left = [row for day, alike in sorted(by_day.items()) for row in alike[posted.get((part.like, day), 0) :]]
+            left = left[ahead.get(part.like, 0) :]
+            own = left[0] if left else None
+        found.append(own)
+    return found
+
+
+def _carries(row: SubAccountTransactionsRow, part: Sought) -> bool:
+    booking_type, order_no, amount_fen = part.like
+    return (
+        row.BookingType == booking_type
+        and row.TranAmt == amount_fen
+        and (row.Remark or "").split()[:2] == [order_no, part.serial]
+    )
+
+
+async def ask(
+    bank: BankClient, reads: Reads, operation: Operation, booked: BookedAsk, parts: Sequence[Part]
+) -> list[Told]:
+    """What the bank says of each of an operation's open parts."""
+    status = await _status(bank, operation)
+    if status is not None:
+        return [status]
+    first_day = operation.created_at.astimezone(BANK_ZONE).date()
+    rows: list[SubAccountTransactionsRow] = []
+    questions = [SubAccountTransactions(FunctionFlag="1", SubAcctNo=booked.sub_account, QueryFlag="1")]
+    if first_day < bank_today():
+        questions.append(
+            SubAccountTransactions(
+                FunctionFlag="2",
+                SubAcctNo=booked.sub_account,
+                QueryFlag="1",
+                StartDate=first_day,
+                EndDate=bank_today(),
+            )
+        )
+    for question in questions:
+        listed = await _rows(bank, question)
+        if isinstance(listed, Told):
+            return [listed]
+        rows += listed
+    booking_type = BOOKING_TYPES[operation.kind]
+    sought = [
+        Sought(part.serial, (booking_type, part.order_no or operation.order_no, part.amount_fen)) for part in parts
+    ]
+    posted: Counter[tuple[Likeness, date]] = Counter()
+    ahead: Counter[Likeness] = Counter()
+    known = await reads.known_under({part.like[1] for part in sought}, list(BOOKING_TYPES), before=operation.id)
+    for kind, order_no, amount_fen, bank_day, count in known:
+        like = (BOOKING_TYPES[kind], order_no, amount_fen)
+        if bank_day is None:
+            ahead[like] += count
+        else:
+            posted[like, bank_day] += count
+    return [_told(row) for row in find(sought, rows, posted, ahead)]
+
+
+async def _status(bank: BankClient, operation: Operation) -> Told | None:
+    """What 6110 says, should it know the call after all; only a final word counts."""
+    answer = await telemetry.bank_call(
+        bank, TransactionStatus(FunctionFlag="2", TranNetSeqNo=operation.serial, TranDate=_day_if_old(operation))
+    )
+    reply = answer.reply
+    if reply is None or reply.TranStatus not in ("0", "1"):
+        return None
+    bank_serial = reply.OldTranFrontSeqNo or ""
+    return Told(
+        Word.DONE if reply.TranStatus == "0" else Word.REFUSED,
+        code=answer.code,
+        message=reply.FailMsg or "",
+        detail=f"6110 says TranStatus {reply.TranStatus}",
+        bank_serial=bank_serial,
+        bank_day=booking_date(bank_serial) if bank_serial else None,
+        evidence=answer.evidence,
+    )
+
+
+def _day_if_old(operation: Operation) -> date | None:
+    day = operation.created_at.astimezone(BANK_ZONE).date()
+    return day if bank_today() - day >= timedelta(days=3) else None
+
+
+async def _rows(bank: BankClient, question: SubAccountTransactions) -> list[SubAccountTransactionsRow] | Told:
+    """Every row of a list, or what went wrong."""
+    rows: list[SubAccountTransactionsRow] = []
+    for page in range(1, PAGES_MAX + 1):
+        answer = await telemetry.bank_call(bank, question.model_copy(update={"PageNum": page}))
+        reply: SubAccountTransactionsReply | None = answer.reply
+        if reply is None:
+            if answer.outcome is Outcome.REFUSED and answer.code == NO_RECORD:
+                return rows
+            return Told(Word.SILENT, code=answer.code, message=answer.message, detail=answer.detail)
+        rows.extend(reply.TranItemArray)
+        if reply.EndFlag == "1" or not reply.TranItemArray:
+            return rows
+    return Told(Word.SILENT, detail=f"the list of 6072 has more than {PAGES_MAX} pages")
+
+
+def _told(row: SubAccountTransactionsRow | None) -> Told:
+    if row is None:
+        return Told(Word.NOT_FOUND, code=NO_RECORD, detail="6072 does not list it")
+    return Told(
+        Word.DONE,
+        code="000000",
+        detail="6072 lists it",
+        bank_serial=row.FrontSeqNo,
+        bank_day=booking_date(row.FrontSeqNo),
+    )
