@@ -1,4 +1,4 @@
-"""A marketplace to test with: the real service over a real gRPC channel, a real PostgreSQL, the sandbox bank over its wire.
+"""A marketplace to test with: the real service over gRPC, a real PostgreSQL, the sandbox bank over its wire.
 
 `Marketplace` speaks gRPC as any client does; what it builds takes one line (`await shop.buyer("x", 100_00)`), and
 `assert_agrees` compares every balance of the mirror with the bank's books.
@@ -35,10 +35,12 @@ from jzb.v1 import (
     withdrawal_pb2_grpc,
 )
 from ledger import connect, verify
+from sandbox.clock import BankClock
 from sandbox.server import Sandbox
 from sandbox.settings import SandboxSettings
 from service.server import Service, running
 from service.settings import Settings, from_environment
+from tests.service.contract import promises
 
 TIMEOUT_S = 20.0
 
@@ -204,11 +206,15 @@ class Marketplace:
         try:
             answer = await call
         except grpc.aio.AioRpcError as error:
-            return refusal_of(error)
+            refusal = refusal_of(error)
+            promise = promises()[refusal.reason]
+            assert refusal.code.name == promise.status, f"{refusal} and its documentation differ"
+            assert promise.metadata <= refusal.metadata.keys(), f"{refusal} lacks metadata that is documented"
+            return refusal
         raise AssertionError(f"was to fail, and answered {answer}")
 
     async def assert_agrees(self) -> None:
-        """Every sub-account of the mirror equals the bank's books, over the wire; the journal replays to the balances."""
+        """Every sub-account of the mirror equals the bank's books, over the wire, and the journal the balances."""
         different = []
         async for answer in self.balances.CompareWithBank(balance_pb2.CompareWithBankRequest(), timeout=TIMEOUT_S):
             if not answer.comparison.agrees or answer.comparison.in_doubt_fen:
@@ -256,6 +262,7 @@ def service_settings(dsn: str, sandbox: Sandbox, **more: Any) -> Settings:
         "listen": "127.0.0.1:0",
         "resolver": {**QUICK, **more.pop("resolver", {})},
         "clearing": {"poll_s": None},
+        "returns": {"poll_s": None},
         "drain_s": 5.0,
         **more,
     }
@@ -264,15 +271,14 @@ def service_settings(dsn: str, sandbox: Sandbox, **more: Any) -> Settings:
 
 @asynccontextmanager
 async def open_marketplace(
-    dsn: str, sandbox_settings: dict[str, Any] | None = None, **settings: Any
+    dsn: str, sandbox_settings: dict[str, Any] | None = None, clock: BankClock | None = None, **settings: Any
 ) -> AsyncIterator[Marketplace]:
-    """A marketplace on a fresh database, with a bank of its own."""
+    """A marketplace on a fresh database, with a bank of its own; ``clock`` sets the bank's day apart from ours."""
     chosen = SandboxSettings(**{"clear_same_day": True, "withdrawal_delay_s": 0.0, **(sandbox_settings or {})})
     async with (
-        Sandbox(chosen) as sandbox,
+        Sandbox(chosen, clock) as sandbox,
         running(service_settings(dsn, sandbox, **settings)) as service,
         grpc.aio.insecure_channel(f"127.0.0.1:{service.port}") as channel,
     ):
-        while not await service.desk.clearing.adopt():
-            await asyncio.sleep(0.05)
+        assert await service.desk.clearing.adopt()
         yield Marketplace(dsn, sandbox, service, channel)

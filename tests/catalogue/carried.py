@@ -1,0 +1,109 @@
+"""Where each field that the bank requires comes from: the client, the service's own knowledge, or the caller."""
+
+from __future__ import annotations
+
+CLIENT_WRITES = frozenset({"FundSummaryAcctNo"})
+"""Written into every request by bankclient, from the settings."""
+
+SERVICE_WRITES = {
+    "Ccy": "RMB, in every interface",
+    "FunctionFlag": "chosen by the RPC",
+    "InSubAcctNum": "counted",
+    "ModifyType": "the one kind of change there is",
+    "OldOrderNo": "the mirror, from the payment or the order",
+    "OldTranSeqNo": "the mirror, from the payment",
+    "OrdersCount": "counted",
+    "PageNum": "counted",
+    "QueryFlag": "chosen by the RPC",
+    "RefundOrderNum": "counted",
+    "TotalRefundAmt": "added up",
+    "TranSeqNo": "a serial of the service",
+    "TranTotalAmt": "added up",
+    "TranType": "chosen by the RPC",
+    "TranWebName": "the platform's code, from the settings",
+}
+"""Never asked of a caller."""
+
+_MEMBER = ("member_id", "key", "operation_id")
+_PAYER = ("payer_member_id", "payment_id", "member_id", "order_no", "from_member_id")
+_PAYEE = ("payee_member_id", "payees", "payment_id", "rows", "member_id", "order_no", "to_member_id")
+_AMOUNT = ("amount_fen", "amount")
+_FEE = ("fee_fen",)
+_CARD = ("card_number", "card_id")
+_NAME = ("card_holder_name", "holder_name", "name", "member_id", "payer_member_id")
+_SMS = ("message_order_no", "sms", "verification", "binding_id")
+_CODE = ("code", "sms_code", "verification")
+
+FROM_REQUEST: dict[str, tuple[str, ...]] = {
+    "Amt": _AMOUNT,
+    "ApplyCancelCommission": _FEE,
+    "ApplyCancelMemberAmt": _AMOUNT,
+    "ApplyTakeCashAmt": _AMOUNT,
+    "BeginDate": ("first_bank_day",),
+    "CancelAmt": _AMOUNT,
+    "CashAmt": _AMOUNT,
+    "Commission": _FEE,
+    "EjzbOrderNo": ("order_no",),
+    "EndDate": ("last_bank_day", "bank_day"),
+    "FileDate": ("bank_day",),
+    "FileType": ("type",),
+    "InMemberCode": _PAYEE,
+    "InSubAcctName": _PAYEE,
+    "InSubAcctNo": _PAYEE,
+    "InTranNetMemberCode": _PAYEE,
+    "MemberFillAmt": _AMOUNT,
+    "MemberName": _NAME,
+    "MemberProperty": ("property",),
+    "MemberSubAcctNo": _MEMBER,
+    "MessageCheckCode": _CODE,
+    "MessageOrderNo": _SMS,
+    "OldFillEjzbOrderNo": ("top_up_id",),
+    "OldFillFrontSeqNo": ("top_up_id",),
+    "OldFillPayChannelType": ("top_up_id",),
+    "OldInMemberCode": ("payment_id",),
+    "OldInSubAcctNo": ("payment_id",),
+    "OldOutMemberCode": ("payment_id",),
+    "OldOutSubAcctNo": ("payment_id",),
+    "OldPayChannelTranSeqNo": ("top_up_id",),
+    "OldPayChannelType": ("top_up_id",),
+    "OldTotalOrderNo": ("top_up_id",),
+    "OrderNo": ("order_no",),
+    "OutAmtAcctName": _NAME,
+    "OutMemberCode": _PAYER,
+    "OutSubAcctName": _PAYER,
+    "OutSubAcctNo": _PAYER,
+    "OutTranNetMemberCode": _PAYER,
+    "PayChannelAssignMerNo": ("merchant_no",),
+    "PayChannelTranSeqNo": ("transaction_no",),
+    "PayChannelType": ("channel",),
+    "RechargeSubAcctNo": _MEMBER,
+    "Remark": ("remark", "payee_member_id"),
+    "ReservedMsg": ("remark", "payee_member_id", "payment_id", "verification"),
+    "ReturnAmt": _AMOUNT,
+    "ReturnCommission": _FEE,
+    "StartDate": ("first_bank_day", "bank_day"),
+    "SubAcctName": _NAME,
+    "SubAcctNo": (*_MEMBER, "order_no"),
+    "SubOrderFeeRefundAmt": _FEE,
+    "SubOrderFillMemberCd": _MEMBER,
+    "SubOrderMemberRefundAmt": _AMOUNT,
+    "SubOrderNo": ("order_no",),
+    "SubOrderRefundMemberCd": _MEMBER,
+    "SubOrderRefundOrderNo": ("order_no", "member_id"),
+    "SubOrderRefundSubAcctNo": _MEMBER,
+    "SubOrderTranAmt": _AMOUNT,
+    "SubOrderTranFee": _FEE,
+    "SuspendAmt": _AMOUNT,
+    "TakeCashAcctName": _NAME,
+    "TakeCashAcctNo": _CARD,
+    "TakeCashCommission": _FEE,
+    "TotalOrderNo": ("order_no",),
+    "TranAmt": _AMOUNT,
+    "TranCommission": _FEE,
+    "TranFee": _FEE,
+    "TranNetMemberCode": (*_MEMBER, "payee_member_id"),
+    "TranNetSeqNo": ("key",),
+    "TranWebMemberId": _MEMBER,
+    "WebSign": ("signature", "verification"),
+}
+"""Wire field to the fields of a request of which one must be there; the mirror knows the rest by it."""

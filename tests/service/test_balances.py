@@ -1,0 +1,111 @@
+"""Balances, the trial balance, and the comparison with the bank (6010, 6037), seen from outside."""
+
+from __future__ import annotations
+
+import grpc
+import pytest
+
+from jzb.v1 import balance_pb2
+from tests.service.marketplace import TIMEOUT_S, Marketplace
+from tests.service.steps import confirm, freeze, prepay, refund, withdraw
+
+
+async def trial(shop: Marketplace) -> balance_pb2.GetTrialBalanceResponse:
+    answer: balance_pb2.GetTrialBalanceResponse = await shop.balances.GetTrialBalance(
+        balance_pb2.GetTrialBalanceRequest(), timeout=TIMEOUT_S
+    )
+    return answer
+
+
+async def compared(shop: Marketplace, member_id: str = "") -> list[balance_pb2.Comparison]:
+    request = balance_pb2.CompareWithBankRequest(member_id=member_id)
+    return [row.comparison async for row in shop.balances.CompareWithBank(request, timeout=TIMEOUT_S)]
+
+
+async def test_available_is_withdrawable_and_waiting_together(shop: Marketplace) -> None:
+    await shop.buyer("buyer", 100_00, withdrawable=True)
+    await shop.top_up("buyer", 7_00)
+    await shop.merchant("seller")
+    await freeze(shop, "buyer", 3_00)
+    await prepay(shop, "buyer", "seller", 2_00)
+    balance = await shop.balance("buyer")
+    assert balance.available_fen == balance.withdrawable_fen + balance.waiting_fen == 102_00
+    assert (balance.waiting_fen, balance.frozen_fen, balance.escrow_fen) == (2_00, 3_00, 2_00)
+    assert balance.HasField("as_of_time")
+    await shop.assert_agrees()
+
+
+async def test_several_balances_come_in_the_order_asked_and_one_unknown_member_fails_all(shop: Marketplace) -> None:
+    for number, member_id in enumerate(("c", "a", "b"), start=1):
+        await shop.merchant(member_id, number * 100)
+    request = balance_pb2.BatchGetBalancesRequest(member_ids=["b", "c", "a", "b"])
+    answer = await shop.balances.BatchGetBalances(request, timeout=TIMEOUT_S)
+    assert [(one.member_id, one.available_fen) for one in answer.balances] == [
+        ("b", 300),
+        ("c", 100),
+        ("a", 200),
+        ("b", 300),
+    ]
+    request.member_ids.append("nobody")
+    refusal = await shop.refusal(shop.balances.BatchGetBalances(request, timeout=TIMEOUT_S))
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.NOT_FOUND, "MEMBER_NOT_FOUND")
+
+
+async def test_after_a_day_of_everything_the_trial_balance_sums_to_zero(shop: Marketplace) -> None:
+    await shop.buyer("buyer", 100_00, withdrawable=True)
+    await shop.merchant("seller", 50_00)
+    order_no = await prepay(shop, "buyer", "seller", 40_00)
+    payment = await confirm(shop, order_no, 40_00, 4_00)
+    await refund(shop, payment.serial, 10_00, 1_00)
+    await freeze(shop, "buyer", 5_00)
+    await shop.until_final((await withdraw(shop, "buyer", 20_00, 1_00)).operation_id)
+    answer = await trial(shop)
+    assert answer.debit_fen == answer.credit_fen > 0
+    assert sum(row.balance_fen for row in answer.rows) == 0
+    kinds = {row.account_kind: row.balance_fen for row in answer.rows}
+    assert kinds[balance_pb2.ACCOUNT_KIND_CONTROL] == 0
+    assert kinds[balance_pb2.ACCOUNT_KIND_FROZEN] == 5_00
+    assert kinds[balance_pb2.ACCOUNT_KIND_FEE] == 5_00
+    await shop.assert_agrees()
+
+
+async def test_the_comparison_shows_what_is_in_doubt_and_what_is_simply_wrong(shop: Marketplace) -> None:
+    await shop.buyer("buyer", 100_00)
+    await shop.merchant("seller")
+    request = shop.pay_request("buyer", "seller", 60_00, remark="[[lose_before]]")
+    await shop.refusal(shop.payments.Pay(request, timeout=TIMEOUT_S))
+    (row,) = await compared(shop, "buyer")
+    assert (row.mirror.available_fen, row.bank.available_fen, row.difference.available_fen) == (40_00, 100_00, 60_00)
+    assert row.in_doubt_fen == 60_00
+    # A credit at the bank that the mirror knows nothing of.
+    other = shop.top_up_request("seller", 5_00, remark="[[lose_after]]")
+    lost = await shop.refusal(shop.top_ups.TopUp(other, timeout=TIMEOUT_S))
+    (row,) = await compared(shop, "seller")
+    assert (row.agrees, row.difference.available_fen, row.in_doubt_fen) == (False, 5_00, 0)
+    await shop.until_final(lost.operation.operation_id)
+    (row,) = await compared(shop, "seller")
+    assert row.agrees
+
+
+async def test_the_comparison_covers_every_open_member_and_the_platforms_own_accounts(shop: Marketplace) -> None:
+    for number in range(3):
+        await shop.merchant(f"m_{number}", 1_00, withdrawable=False)
+    rows = await compared(shop)
+    assert [row.member_id for row in rows if row.member_id] == ["m_0", "m_1", "m_2"]
+    kinds = {row.account_kind for row in rows if not row.member_id}
+    assert kinds >= {
+        balance_pb2.ACCOUNT_KIND_FEE,
+        balance_pb2.ACCOUNT_KIND_IN_TRANSIT,
+        balance_pb2.ACCOUNT_KIND_OWN_FUNDS,
+        balance_pb2.ACCOUNT_KIND_WITHDRAWAL_IN_TRANSIT,
+    }
+    assert all(row.agrees for row in rows)
+
+
+@pytest.mark.parametrize("code", ["6010", "6037"])
+async def test_a_bank_that_does_not_answer_ends_the_comparison_and_says_so(shop: Marketplace, code: str) -> None:
+    await shop.merchant("seller", 1_00)
+    shop.sandbox.faults.add("http500", code=code, times=None)
+    refusal = await shop.refusal(compared(shop, "seller"))
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAVAILABLE, "BANK_UNAVAILABLE")
+    assert refusal.retry_after_s is not None

@@ -1,0 +1,126 @@
+"""The night's clearing (6108), seen from outside."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import grpc
+import pytest
+
+from jzb.v1 import clearing_pb2, core_pb2
+from sandbox.clock import BankClock
+from tests.service.marketplace import TIMEOUT_S, Marketplace, open_marketplace
+
+
+async def clear_day(shop: Marketplace, day: str, request_id: str = "") -> clearing_pb2.ClearDayResponse:
+    request = clearing_pb2.ClearDayRequest(request_id=request_id or shop.request_id(), bank_day=day)
+    answer: clearing_pb2.ClearDayResponse = await shop.clearing.ClearDay(request, timeout=TIMEOUT_S)
+    return answer
+
+
+async def days(shop: Marketplace) -> list[clearing_pb2.ClearingDay]:
+    return list((await shop.clearing.ListDays(clearing_pb2.ListDaysRequest(), timeout=TIMEOUT_S)).days)
+
+
+@pytest.fixture
+async def two_days(database: str) -> AsyncIterator[tuple[Marketplace, str, str]]:
+    """A seller who was paid 100.00 three days ago and 20.00 two days ago; both days wait."""
+    clock = BankClock(lambda: datetime.now(UTC) - timedelta(days=3))
+    async with open_marketplace(database, {"clear_same_day": False}, clock=clock) as shop:
+        shop.sandbox.bank.hold_clearing(True)
+        first = (await shop.top_up(await shop.merchant("seller"), 100_00, 10_00)).bank_day
+        shop.sandbox.bank.move_clock(1)
+        second = (await shop.top_up("seller", 20_00)).bank_day
+        shop.sandbox.bank.move_clock(2)
+        yield shop, first, second
+
+
+async def test_cleared_money_turns_from_waiting_to_withdrawable(shop: Marketplace) -> None:
+    await shop.merchant("seller", 100_00)
+    (day,) = await days(shop)
+    assert (day.waiting_fen, day.in_transit_fen) == (100_00, 100_00)
+    answer = await clear_day(shop, day.bank_day)
+    assert answer.operation.state == core_pb2.OPERATION_STATE_DONE
+    assert answer.day.status == clearing_pb2.CLEARING_STATUS_DONE
+    seller = await shop.balance("seller")
+    assert (seller.available_fen, seller.withdrawable_fen, seller.waiting_fen) == (100_00, 100_00, 0)
+    assert await days(shop) == []
+    await shop.assert_agrees()
+
+
+async def test_a_day_that_the_channels_have_not_paid_stays_pending_with_what_it_lacks(
+    two_days: tuple[Marketplace, str, str],
+) -> None:
+    shop, first, _ = two_days
+    answer = await clear_day(shop, first)
+    assert not answer.HasField("operation")
+    assert answer.day.status == clearing_pb2.CLEARING_STATUS_PENDING
+    assert (answer.day.bank_total_fen, answer.day.shortfall_fen) == (100_00, 100_00)
+    assert answer.day.bank_message == "在途资金未到账"
+    assert (await shop.balance("seller")).withdrawable_fen == 0
+    await shop.assert_agrees()
+    shop.sandbox.bank.hold_clearing(False)
+    answer = await clear_day(shop, first)
+    assert answer.operation.state == core_pb2.OPERATION_STATE_DONE
+    assert answer.day.shortfall_fen == 0
+
+
+async def test_days_are_cleared_in_order_and_none_is_skipped(two_days: tuple[Marketplace, str, str]) -> None:
+    shop, first, second = two_days
+    shop.sandbox.bank.hold_clearing(False)
+    assert [day.bank_day for day in await days(shop)] == [first, second]
+    refusal = await shop.refusal(clear_day(shop, second))
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "CLEARING_OUT_OF_ORDER")
+    assert (refusal.metadata["bank_day"], refusal.metadata["first_open_day"]) == (second, first)
+    await clear_day(shop, first)
+    seller = await shop.balance("seller")
+    assert (seller.withdrawable_fen, seller.waiting_fen) == (90_00, 20_00)
+    await clear_day(shop, second)
+    seller = await shop.balance("seller")
+    assert (seller.withdrawable_fen, seller.waiting_fen) == (110_00, 0)
+    await shop.assert_agrees()
+
+
+async def test_a_day_is_entered_once_however_often_it_is_asked_for(shop: Marketplace) -> None:
+    await shop.merchant("seller", 100_00)
+    (day,) = await days(shop)
+    request_id = shop.request_id()
+    results = await asyncio.gather(*(clear_day(shop, day.bank_day, request_id) for _ in range(5)))
+    assert len({result.operation.operation_id for result in results}) == 1
+    refusal = await shop.refusal(clear_day(shop, day.bank_day))
+    assert refusal.outcome == core_pb2.OUTCOME_NO_EFFECT
+    assert (await shop.balance("seller")).withdrawable_fen == 100_00
+    await shop.assert_agrees()
+
+
+async def test_payments_go_on_while_a_day_is_cleared_and_both_sides_agree_on_what_waits(shop: Marketplace) -> None:
+    await shop.buyer("buyer", 100_00)
+    await shop.merchant("seller")
+    (day,) = await days(shop)
+    await asyncio.gather(clear_day(shop, day.bank_day), *(shop.pay("buyer", "seller", 1_00, 10) for _ in range(20)))
+    assert (await shop.balance("buyer")).available_fen == 80_00
+    assert (await shop.balance("seller")).available_fen == 18_00
+    await shop.assert_agrees()
+
+
+async def test_money_held_over_a_clearing_is_withdrawable_when_it_comes_back(shop: Marketplace) -> None:
+    await shop.buyer("buyer", 100_00)
+    await shop.merchant("seller")
+    request = shop.pay_request("buyer", "seller", 60_00, remark="[[lose_before]]")
+    lost = await shop.refusal(shop.payments.Pay(request, timeout=TIMEOUT_S))
+    await shop.clear()
+    buyer = await shop.balance("buyer")
+    assert (buyer.withdrawable_fen, buyer.waiting_fen, buyer.held_fen) == (40_00, 0, 60_00)
+    assert (await shop.until_final(lost.operation.operation_id)).state == core_pb2.OPERATION_STATE_REFUSED
+    buyer = await shop.balance("buyer")
+    assert (buyer.withdrawable_fen, buyer.waiting_fen) == (100_00, 0)
+    await shop.assert_agrees()
+
+
+@pytest.mark.parametrize("day", ["2026-02-30", "9999-12-31"])
+async def test_a_day_that_is_none_or_not_over_is_refused(shop: Marketplace, day: str) -> None:
+    refusal = await shop.refusal(clear_day(shop, day))
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "BANK_DAY_INVALID")
+    assert refusal.violations.keys() == {"bank_day"}

@@ -1,0 +1,409 @@
+"""`jzb` as a user runs it: what it starts, what it says, what it leaves behind, and its exit status."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import socket
+import sys
+import time
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx
+import psycopg
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
+from typer.testing import CliRunner
+
+from jzb.v1 import balance_pb2, balance_pb2_grpc, member_pb2, member_pb2_grpc, topup_pb2, topup_pb2_grpc
+from sandbox.server import Sandbox
+from sandbox.settings import SandboxSettings
+from service.cli import app
+from tests.bankclient.keys import PASSWORD, certificate, ec_key, make_keys, pfx, rsa_key
+from tests.service.marketplace import TIMEOUT_S
+from tests.service.process import ROOT, as_environment, clean_environment, shop_on, until
+
+START_S = 60.0
+STOP_S = 30.0
+
+SANDBOX = r"^sandbox bank +(http:\S+),"
+
+JZB = (sys.executable, "-m", "service.cli")
+
+
+@dataclass
+class Ended:
+    """A finished command."""
+
+    status: int
+    out: str
+    error: str
+
+
+async def jzb(*arguments: str, environment: Mapping[str, str] | None = None, timeout_s: float = 90.0) -> Ended:
+    """Run a command to its end."""
+    process = await asyncio.create_subprocess_exec(
+        *JZB, *arguments, cwd=ROOT, env=clean_environment(**(environment or {})), stdout=PIPE, stderr=PIPE
+    )
+    try:
+        out, error = await asyncio.wait_for(process.communicate(), timeout_s)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode is not None
+    return Ended(process.returncode, out.decode(), error.decode())
+
+
+class Started:
+    """`jzb run`, ready."""
+
+    def __init__(self, process: Process, said: list[str], started_in_s: float) -> None:
+        self.process = process
+        self.said = said
+        self.started_in_s = started_in_s
+        self.target = self.told(r"^gRPC +(\S+:\d+),")
+
+    def told(self, pattern: str) -> str:
+        """What a line of its announcement says."""
+        found = re.search(pattern, "".join(self.said), re.MULTILINE)
+        assert found is not None, self.said
+        return found.group(1)
+
+    async def interrupt(self) -> int:
+        """Ctrl-C; returns the exit status."""
+        self.process.send_signal(signal.SIGINT)
+        return await asyncio.wait_for(self.process.wait(), STOP_S)
+
+
+@asynccontextmanager
+async def jzb_run(data: Path, environment: Mapping[str, str] | None = None) -> AsyncIterator[Started]:
+    """`jzb run` on free ports until it says that it is ready; stopped at the end if it still runs."""
+    began_s = time.monotonic()
+    process = await asyncio.create_subprocess_exec(
+        *(*JZB, "run", "--data", str(data), "--listen", "127.0.0.1:0"),
+        cwd=ROOT,
+        env=clean_environment(**(environment or {})),
+        stdout=PIPE,
+    )
+    said: list[str] = []
+    ready = asyncio.Event()
+
+    async def read() -> None:
+        assert process.stdout is not None
+        async for line in process.stdout:
+            said.append(line.decode())
+            if said[-1].startswith("Ctrl-C"):
+                ready.set()
+        ready.set()
+
+    reading = asyncio.create_task(read())
+    try:
+        await asyncio.wait_for(ready.wait(), START_S)
+        yield Started(process, said, time.monotonic() - began_s)
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            await asyncio.wait_for(process.wait(), STOP_S)
+        await reading
+
+
+def processes_on(folder: Path) -> list[str]:
+    """The command lines of living processes that name a folder."""
+    found = []
+    for one in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = one.read_bytes()
+        except OSError:
+            continue
+        if str(folder).encode() in line:
+            found.append(line.replace(b"\0", b" ").decode())
+    return found
+
+
+async def top_up(channel: grpc.aio.Channel) -> None:
+    await member_pb2_grpc.MemberServiceStub(channel).OpenMember(
+        member_pb2.OpenMemberRequest(request_id="open", member_id="saver", property=1), timeout=TIMEOUT_S
+    )
+    await topup_pb2_grpc.TopUpServiceStub(channel).TopUp(
+        topup_pb2.TopUpRequest(
+            request_id="top-up",
+            member_id="saver",
+            amount_fen=12_34,
+            order_no="T1",
+            channel=topup_pb2.Channel(type="0001", merchant_no="1", transaction_no="1"),
+        ),
+        timeout=TIMEOUT_S,
+    )
+
+
+async def available_fen(channel: grpc.aio.Channel) -> int:
+    stub = balance_pb2_grpc.BalanceServiceStub(channel)
+    request = balance_pb2.GetBalanceRequest(member_id="saver")
+    return int((await stub.GetBalance(request, timeout=TIMEOUT_S)).balance.available_fen)
+
+
+async def test_run_starts_everything_and_a_second_run_finds_its_data_again(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    data = tmp_path / "var"
+    async with jzb_run(data) as first:
+        assert first.told(SANDBOX).startswith("http://127.0.0.1:")
+        assert first.told(r"^PostgreSQL +127.0.0.1:(\d+),")
+        assert f"jzb demo --target {first.target}" in "".join(first.said)
+        async with grpc.aio.insecure_channel(first.target) as channel:
+            await top_up(channel)
+        assert await first.interrupt() == 0
+    assert processes_on(data) == []
+
+    async with jzb_run(data) as second:
+        record_property("warm_start_s", round(second.started_in_s, 2))
+        async with grpc.aio.insecure_channel(second.target) as channel:
+            assert await available_fen(channel) == 12_34
+        verified = await jzb("verify", "--data", str(data))
+        assert (verified.status, verified.error) == (0, "")
+        assert "agree" in verified.out
+        # Another one on the same data says why it cannot, and leaves the first alone.
+        third = await jzb("run", "--data", str(data), "--listen", "127.0.0.1:0")
+        assert third.status == 1
+        assert "in use" in third.error
+        async with grpc.aio.insecure_channel(second.target) as channel:
+            assert await available_fen(channel) == 12_34
+        second.process.kill()
+        await second.process.wait()
+        await until(lambda: processes_on(data) == [], "database and bank end with a service that was killed", 30.0)
+
+    verified = await jzb("verify", "--data", str(data))
+    assert verified.status == 0
+    assert processes_on(data) == []
+
+
+async def test_sigterm_while_it_starts_leaves_nothing_behind(tmp_path: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(*JZB, "run", "--data", str(tmp_path), "--listen", "127.0.0.1:0"), cwd=ROOT, env=clean_environment()
+    )
+    try:
+        await until(lambda: any("sandbox" in line for line in processes_on(tmp_path / "sandbox")), "the bank starts")
+    finally:
+        process.terminate()
+        await process.wait()
+    await until(lambda: processes_on(tmp_path) == [], "all of it ends", 30.0)
+
+
+async def test_demo_plays_a_day_and_ends_well() -> None:
+    ended = await jzb("demo")
+    assert ended.status == 0, ended.out + ended.error
+    assert "agree with the bank; the trial balance sums to zero" in ended.out
+
+
+async def test_demo_says_no_when_the_bank_has_a_balance_that_the_mirror_has_not(tmp_path: Path) -> None:
+    async with jzb_run(tmp_path) as stack:
+        agreed = await jzb("demo", "--target", stack.target)
+        assert agreed.status == 0, agreed.out + agreed.error
+        async with httpx.AsyncClient(trust_env=False) as control:
+            given = await control.post(f"{stack.told(SANDBOX)}/control/own-funds", json={"amount_fen": 1})
+            given.raise_for_status()
+        different = await jzb("demo", "--target", stack.target)
+        assert different.status == 1
+        assert re.search(r"^1 of \d+ sub-accounts differ", different.out, re.MULTILINE), different.out
+
+
+async def test_demo_without_a_service_says_that_it_cannot_be_reached() -> None:
+    ended = await jzb("demo", "--target", "127.0.0.1:9")
+    assert ended.status == 1
+    assert ended.error.startswith("jzb: the service answered UNAVAILABLE")
+    assert "Traceback" not in ended.error
+
+
+async def test_verify_shows_a_balance_that_the_journal_does_not_explain(database: str, tmp_path: Path) -> None:
+    async with Sandbox(SandboxSettings(clear_same_day=True)) as bank, shop_on(database, bank) as shop:
+        await shop.buyer("buyer", 100_00)
+    environment = {"DATABASE_URL": database, "JZB_BANK__MRCH_CODE": "9930"}
+    assert (await jzb("verify", "--data", str(tmp_path / "none"), environment=environment)).status == 0
+    async with await psycopg.AsyncConnection.connect(database) as connection:
+        await connection.execute("UPDATE account SET balance_fen = balance_fen + 7 WHERE kind = 'own-funds'")
+    ended = await jzb("verify", "--data", str(tmp_path / "none"), environment=environment)
+    assert ended.status == 1
+    assert "balance equals the sum of legs" in ended.out
+    assert not (tmp_path / "none").exists()
+
+
+async def test_verify_of_a_folder_without_books_says_so(tmp_path: Path) -> None:
+    ended = await jzb("verify", "--data", str(tmp_path / "empty"))
+    assert ended.status == 1
+    assert "holds no books yet" in ended.error
+    assert not (tmp_path / "empty").exists()
+
+
+async def test_run_uses_the_database_and_the_bank_that_the_environment_names(
+    empty_database: str, tmp_path: Path
+) -> None:
+    async with Sandbox(SandboxSettings(clear_same_day=True)) as bank:
+        environment = {"DATABASE_URL": empty_database, **as_environment({"bank": bank.client_settings})}
+        async with jzb_run(tmp_path / "var", environment) as stack:
+            said = "".join(stack.said)
+            assert "PostgreSQL" not in said
+            assert "sandbox bank" not in said
+            async with grpc.aio.insecure_channel(stack.target) as channel:
+                await top_up(channel)
+                assert await available_fen(channel) == 12_34
+            assert await stack.interrupt() == 0
+        assert bank.books.difference_fen() == 0
+        assert any(row.serial for row in bank.requests)
+    async with await psycopg.AsyncConnection.connect(empty_database) as connection:
+        found = await (await connection.execute("SELECT count(*) FROM member")).fetchone()
+    assert found == (1,)
+    assert not (tmp_path / "var").exists()
+
+
+def serve(environment: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> Ended:
+    """`jzb serve` in this process, for what stops it before it starts."""
+    monkeypatch.setattr("service.telemetry.set_up", lambda *_: lambda: None)
+    for name in [name for name in os.environ if name.startswith("JZB_") or name == "DATABASE_URL"]:
+        monkeypatch.delenv(name)
+    ended = CliRunner().invoke(app, ["serve"], env=environment)
+    return Ended(ended.exit_code, ended.stdout, ended.stderr)
+
+
+@pytest.fixture(scope="module")
+def bank_settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What a client of a bank needs, with keys that work."""
+    folder, keys = tmp_path_factory.mktemp("keys"), make_keys()
+    (folder / "merchant.pfx").write_bytes(keys.merchant_pfx)
+    (folder / "bank.pem").write_bytes(keys.bank_pem)
+    return {
+        "base_url": "http://127.0.0.1:9",
+        "app_id": "app",
+        "mrch_code": "9930",
+        "fund_summary_acct_no": "15000000000000",
+        "uid": "ABC123",
+        "pfx_path": str(folder / "merchant.pfx"),
+        "pfx_password": PASSWORD,
+        "bank_certificate_path": str(folder / "bank.pem"),
+    }
+
+
+def _no_key(folder: Path) -> dict[str, Any]:
+    return {"pfx_path": str(folder / "gone.pfx")}
+
+
+def _wrong_password(folder: Path) -> dict[str, Any]:
+    return {"pfx_password": "not-the-password"}
+
+
+def _no_pkcs12(folder: Path) -> dict[str, Any]:
+    (folder / "text.pfx").write_text("no key")
+    return {"pfx_path": str(folder / "text.pfx")}
+
+
+def _expired_key(folder: Path) -> dict[str, Any]:
+    key = rsa_key()
+    (folder / "old.pfx").write_bytes(pfx(key, certificate(key, -30, -1)))
+    return {"pfx_path": str(folder / "old.pfx")}
+
+
+def _key_of_another_kind(folder: Path) -> dict[str, Any]:
+    key = ec_key()
+    (folder / "ec.pfx").write_bytes(pfx(key, certificate(key)))
+    return {"pfx_path": str(folder / "ec.pfx")}
+
+
+def _no_bank_certificate(folder: Path) -> dict[str, Any]:
+    return {"bank_certificate_path": str(folder / "gone.pem")}
+
+
+def _bank_certificate_of_yesterday(folder: Path) -> dict[str, Any]:
+    (folder / "old.pem").write_bytes(certificate(rsa_key(), -30, -1).public_bytes(Encoding.PEM))
+    return {"bank_certificate_path": str(folder / "old.pem")}
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (_no_key, r"cannot open the merchant key \S+gone.pfx: No such file"),
+        (_wrong_password, "the password does not open the merchant key file"),
+        (_no_pkcs12, "the merchant key file is not PKCS#12"),
+        (_expired_key, r"the merchant certificate expired on \d{4}-\d\d-\d\d"),
+        (_key_of_another_kind, "the merchant key is not RSA"),
+        (_no_bank_certificate, r"cannot open the bank certificate \S+gone.pem: No such file"),
+        (_bank_certificate_of_yesterday, r"the bank certificate expired on \d{4}-\d\d-\d\d"),
+    ],
+)
+def test_a_key_that_cannot_work_stops_the_start_and_is_named(
+    bank_settings: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[Path], dict[str, Any]],
+    says: str,
+) -> None:
+    settings = {"database_url": "postgresql://127.0.0.1:9/jzb", "bank": {**bank_settings, **change(tmp_path)}}
+    ended = serve(as_environment(settings), monkeypatch)
+    assert ended.status == 1
+    assert re.fullmatch(rf"jzb: {says}.*\n", ended.error), ended.error
+    assert "not-the-password" not in ended.error
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("JZB_BANK__UID", "1", "JZB_BANK__UID"),
+        ("JZB_BANK__SERVICE_IDS", "not json", "JZB_BANK"),
+        ("JZB_RESOLVER__POLL_S", "-1", "JZB_RESOLVER__POLL_S"),
+        ("JZB_RESOLVER__POL_S", "1", "JZB_RESOLVER__POL_S"),
+        ("DATABASE_URL", "not an address", "DATABASE_URL"),
+    ],
+)
+def test_a_wrong_setting_is_named(
+    bank_settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch, name: str, value: str, says: str
+) -> None:
+    environment = {
+        "DATABASE_URL": "postgresql://127.0.0.1:9/jzb",
+        **as_environment({"bank": bank_settings, "listen": "127.0.0.1:0"}),
+        name: value,
+    }
+    ended = serve(environment, monkeypatch)
+    assert ended.status == 1
+    assert ended.error.startswith("jzb: ")
+    assert says in ended.error
+    assert "Traceback" not in ended.error
+
+
+async def test_a_port_that_is_taken_is_named(database: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        async with Sandbox(SandboxSettings()) as bank:
+            settings = {"database_url": database, "bank": bank.client_settings}
+            listen = f"127.0.0.1:{taken.getsockname()[1]}"
+            ended = await jzb("serve", environment=as_environment({**settings, "listen": listen}))
+    assert ended.status == 1
+    assert f"jzb: cannot listen on {listen} (JZB_LISTEN)" in ended.error
+    assert "Traceback" not in ended.error
+
+
+def test_missing_settings_are_all_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = serve({}, monkeypatch)
+    assert ended.status == 1
+    assert [line.split(":")[1].split()[1] for line in ended.error.splitlines()] == ["DATABASE_URL", "JZB_BANK"]
+
+
+async def test_a_database_that_is_away_is_said_without_its_password(
+    bank_settings: dict[str, Any], tmp_path: Path
+) -> None:
+    environment = {
+        "DATABASE_URL": "postgresql://jzb:very-secret@127.0.0.1:9/jzb",
+        **as_environment({"bank": bank_settings}),
+    }
+    ended = await jzb("run", "--data", str(tmp_path), environment=environment)
+    assert ended.status == 1
+    assert "the ledger's database cannot be reached" in ended.error
+    assert "very-secret" not in ended.error
+    assert "Traceback" not in ended.error

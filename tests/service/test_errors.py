@@ -1,0 +1,488 @@
+"""Bad input and bad luck: what each fault of the bank does to the money, and what its caller is told."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from jzb.v1 import (
+    balance_pb2,
+    core_pb2,
+    error_reason_pb2,
+    freeze_pb2,
+    member_pb2,
+    operation_pb2,
+    payment_pb2,
+    payment_pb2_grpc,
+    refund_pb2,
+    topup_pb2,
+    withdrawal_pb2,
+)
+from sandbox.server import Sandbox
+from service.problems import FLOOR_REASONS
+from service.server import SERVICES, running
+from tests.service.contract import PROTO, promises
+from tests.service.marketplace import TIMEOUT_S, Marketplace, open_marketplace, service_settings
+from tests.service.process import until
+
+DONE, REFUSED = core_pb2.OPERATION_STATE_DONE, core_pb2.OPERATION_STATE_REFUSED
+
+
+async def trade(shop: Marketplace) -> None:
+    """A buyer with 100.00 and a seller."""
+    await shop.buyer("buyer", 100_00)
+    await shop.merchant("seller")
+
+
+async def operations(shop: Marketplace) -> int:
+    answer = await shop.operations.ListOperations(operation_pb2.ListOperationsRequest(page_size=200), timeout=TIMEOUT_S)
+    return len(answer.operations)
+
+
+async def found(shop: Marketplace, request: payment_pb2.PayRequest) -> core_pb2.Operation:
+    key = operation_pb2.OperationKey(request_id=request.request_id)
+    answer = await shop.operations.GetOperation(operation_pb2.GetOperationRequest(key=key), timeout=TIMEOUT_S)
+    operation: core_pb2.Operation = answer.operation
+    return operation
+
+
+async def until_done(shop: Marketplace, request: payment_pb2.PayRequest) -> core_pb2.Operation:
+    """Wait, without asking the bank, until the call has been settled."""
+
+    async def is_done() -> bool:
+        return (await found(shop, request)).state == DONE
+
+    await until(is_done, "the call is settled")
+    return await found(shop, request)
+
+
+async def until_sent(shop: Marketplace) -> None:
+    await until(lambda: shop.calls_received("MemberTransaction"), "the bank has the request")
+
+
+# What the bank does.
+
+
+@pytest.mark.parametrize(
+    ("code", "text"), [("ERR044", "可用余额不足"), ("ERR130", "无此交易权限"), ("ERR127", "订单号重复")]
+)
+async def test_a_refusal_of_the_bank_is_told_with_its_code_and_its_chinese_text(
+    shop: Marketplace, code: str, text: str
+) -> None:
+    await trade(shop)
+    request = shop.pay_request("buyer", "seller", 30_00, 3_00, remark=f"[[refuse:{code}]]")
+    refusal = await shop.refusal(shop.payments.Pay(request, timeout=TIMEOUT_S))
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "BANK_REFUSED")
+    assert refusal.outcome == core_pb2.OUTCOME_NO_EFFECT
+    assert (refusal.metadata["bank_code"], refusal.metadata["bank_message"]) == (code, text)
+    assert text in refusal.message
+    assert (refusal.operation.state, refusal.operation.bank_code) == (REFUSED, code)
+    buyer = await shop.balance("buyer")
+    assert (buyer.available_fen, buyer.held_fen) == (100_00, 0)
+    again = await shop.refusal(shop.payments.Pay(request, timeout=TIMEOUT_S))
+    assert (again.reason, again.metadata["bank_code"]) == ("BANK_REFUSED", code)
+    assert again.operation == refusal.operation
+    assert shop.calls_received("MemberTransaction") == 1
+    await shop.assert_agrees()
+
+
+@pytest.mark.parametrize(
+    ("fault", "end"),
+    [
+        ("lose_before", REFUSED),
+        ("lose_after", DONE),
+        ("http500", REFUSED),
+        ("bad_signature", DONE),
+        ("no_signature", DONE),
+        ("malformed", DONE),
+        ("err957", DONE),
+        ("refuse:ERR108", REFUSED),
+        ("delay:1.0", DONE),
+        ("act_late:1.0", DONE),
+    ],
+)
+async def test_an_answer_that_proves_nothing_is_unknown_until_the_bank_says(
+    database: str, fault: str, end: core_pb2.OperationState.ValueType
+) -> None:
+    # Not found may count only once the late one has acted.
+    resolver = {"not_found_interval_s": 0.4, "not_found_times": 3}
+    async with open_marketplace(database, bank={"timeout_s": 0.7}, resolver=resolver) as shop:
+        await trade(shop)
+        request = shop.pay_request("buyer", "seller", 30_00, 3_00, remark=f"[[{fault}]]")
+        lost = await shop.refusal(shop.payments.Pay(request, timeout=TIMEOUT_S))
+        assert (lost.code, lost.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "BANK_OUTCOME_UNKNOWN")
+        assert lost.outcome == core_pb2.OUTCOME_UNKNOWN
+        buyer = await shop.balance("buyer")
+        assert (buyer.available_fen, buyer.held_fen) == (70_00, 30_00)
+        operation = await shop.until_final(lost.operation.operation_id)
+        assert operation.state == end
+        buyer, seller = await shop.balance("buyer"), await shop.balance("seller")
+        expected = (70_00, 27_00) if end == DONE else (100_00, 0)
+        assert (buyer.available_fen, seller.available_fen) == expected
+        assert buyer.held_fen == 0
+        assert shop.calls_received("MemberTransaction") == 1
+        await shop.assert_agrees()
+
+
+@pytest.mark.parametrize("fault", ["token_expired", "expire_flag", "duplicate_delivery", "delay:0.1"])
+async def test_what_harms_nothing_ends_done(shop: Marketplace, fault: str) -> None:
+    await trade(shop)
+    request = shop.pay_request("buyer", "seller", 30_00, 3_00, remark=f"[[{fault}]]")
+    assert (await shop.payments.Pay(request, timeout=TIMEOUT_S)).operation.state == DONE
+    assert (await shop.balance("seller")).available_fen == 27_00
+    serials = {one.serial for one in shop.sandbox.requests if one.service_id == "MemberTransaction"}
+    assert len(serials) == 1
+    await shop.assert_agrees()
+
+
+async def test_a_status_query_that_goes_wrong_leaves_the_payment_in_doubt(database: str) -> None:
+    # Only by hand: a question on schedule would take the fault of the next one.
+    async with open_marketplace(database, resolver={"silent_interval_s": 3600.0}) as shop:
+        await trade(shop)
+        request = shop.pay_request("buyer", "seller", 30_00, remark="[[lose_after]]")
+        lost = await shop.refusal(shop.payments.Pay(request, timeout=TIMEOUT_S))
+        for fault in ("http500", "bad_signature", "no_signature", "malformed", "err957", "lose_before"):
+            shop.sandbox.faults.add(fault, code="6110")
+            still = await shop.resolve(lost.operation.operation_id)
+            assert still.state == core_pb2.OPERATION_STATE_UNKNOWN, fault
+            assert (await shop.balance("buyer")).held_fen == 30_00
+        assert (await shop.until_final(lost.operation.operation_id)).state == DONE
+        await shop.assert_agrees()
+
+
+async def test_the_bank_is_down_before_anything_is_reserved(database: str) -> None:
+    async with open_marketplace(database) as shop:
+        await trade(shop)
+        recorded = await operations(shop)
+        dead = service_settings(database, shop.sandbox, bank={"base_url": "http://127.0.0.1:9", "connect_tries": 1})
+        async with (
+            running(dead) as service,
+            grpc.aio.insecure_channel(f"127.0.0.1:{service.port}") as channel,
+        ):
+            request = shop.pay_request("buyer", "seller", 30_00)
+            payments = payment_pb2_grpc.PaymentServiceStub(channel)
+            refusal = await shop.refusal(payments.Pay(request, timeout=TIMEOUT_S))
+            assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAVAILABLE, "BANK_UNAVAILABLE")
+            assert refusal.outcome == core_pb2.OUTCOME_NO_EFFECT
+            assert refusal.retry_after_s is not None
+            assert not refusal.operation.operation_id
+        assert await operations(shop) == recorded
+        assert (await shop.balance("buyer")).held_fen == 0
+        # The id is not used up.
+        assert (await shop.payments.Pay(request, timeout=TIMEOUT_S)).operation.state == DONE
+        await shop.assert_agrees()
+
+
+class Line:
+    """A line to the bank that can be down: nobody listens then, and what was connected is broken off."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._host, port = sandbox.url.removeprefix("http://").split(":")
+        self._to = int(port)
+        self._server: asyncio.Server | None = None
+        self._open: set[asyncio.StreamWriter] = set()
+        self.port = 0
+
+    async def up(self) -> None:
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def down(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        for writer in list(self._open):
+            writer.transport.abort()
+        await until(lambda: not self._open, "what was connected is broken off")
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there_reader, there_writer = await asyncio.open_connection(self._host, self._to)
+        self._open |= {writer, there_writer}
+        try:
+            await asyncio.gather(self._carry(reader, there_writer), self._carry(there_reader, writer))
+        finally:
+            self._open -= {writer, there_writer}
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while block := await reader.read(65_536):
+                writer.write(block)
+                await writer.drain()
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+
+@asynccontextmanager
+async def shop_on_a_line(database: str) -> AsyncIterator[tuple[Marketplace, Line]]:
+    """A service that reaches the bank of an open marketplace by a line of its own."""
+    async with open_marketplace(database) as shop:
+        line = Line(shop.sandbox)
+        await line.up()
+        settings = service_settings(
+            database, shop.sandbox, bank={"base_url": f"http://127.0.0.1:{line.port}", "connect_tries": 2}
+        )
+        async with (
+            running(settings) as service,
+            grpc.aio.insecure_channel(f"127.0.0.1:{service.port}") as channel,
+        ):
+            yield Marketplace(database, shop.sandbox, service, channel), line
+            await line.down()
+
+
+async def test_a_line_that_breaks_after_the_reservation_releases_it_and_the_same_id_works_later(database: str) -> None:
+    async with shop_on_a_line(database) as (shop, line):
+        await trade(shop)
+        await line.down()
+        request = shop.pay_request("buyer", "seller", 30_00, 3_00)
+        refusal = await shop.refusal(shop.payments.Pay(request, timeout=TIMEOUT_S))
+        assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAVAILABLE, "BANK_UNAVAILABLE")
+        assert (refusal.outcome, refusal.operation.state) == (
+            core_pb2.OUTCOME_NO_EFFECT,
+            core_pb2.OPERATION_STATE_RELEASED,
+        )
+        assert refusal.retry_after_s is not None
+        buyer = await shop.balance("buyer")
+        assert (buyer.available_fen, buyer.held_fen) == (100_00, 0)
+        # Other content under that id stays refused.
+        other = shop.pay_request("buyer", "seller", 30_01, 3_00)
+        other.request_id = request.request_id
+        await line.up()
+        assert (await shop.refusal(shop.payments.Pay(other, timeout=TIMEOUT_S))).reason == "REQUEST_ID_REUSED"
+        operation = (await shop.payments.Pay(request, timeout=TIMEOUT_S)).operation
+        assert (operation.state, operation.operation_id) == (DONE, refusal.operation.operation_id)
+        assert shop.calls_received("MemberTransaction") == 1
+        assert (await shop.balance("seller")).available_fen == 27_00
+        await shop.assert_agrees()
+
+
+# What the caller does.
+
+
+async def test_a_caller_that_cancels_after_the_reservation_does_not_stop_the_payment(shop: Marketplace) -> None:
+    await trade(shop)
+    request = shop.pay_request("buyer", "seller", 30_00, 3_00, remark="[[act_late:0.4]]")
+    call = shop.payments.Pay(request, timeout=TIMEOUT_S)
+    waiting = asyncio.ensure_future(_ended(call))
+    await until_sent(shop)
+    call.cancel()
+    assert await waiting == grpc.StatusCode.CANCELLED
+    operation = await until_done(shop, request)
+    assert operation.asks == 0
+    assert (await shop.balance("seller")).available_fen == 27_00
+    await shop.assert_agrees()
+
+
+async def test_a_callers_deadline_ends_the_wait_and_not_the_payment(shop: Marketplace) -> None:
+    await trade(shop)
+    request = shop.pay_request("buyer", "seller", 30_00, 3_00, remark="[[act_late:1.2]]")
+    assert await _ended(shop.payments.Pay(request, timeout=0.8)) == grpc.StatusCode.DEADLINE_EXCEEDED
+    assert (await found(shop, request)).state == core_pb2.OPERATION_STATE_RESERVED
+    # The same request id waits for the call that is under way and has its answer.
+    answer = await shop.payments.Pay(request, timeout=TIMEOUT_S)
+    assert (answer.operation.state, answer.operation.asks) == (DONE, 0)
+    assert shop.calls_received("MemberTransaction") == 1
+    await shop.assert_agrees()
+
+
+async def _ended(call: Any) -> grpc.StatusCode | None:
+    try:
+        await call
+    except asyncio.CancelledError:
+        return grpc.StatusCode.CANCELLED
+    except grpc.aio.AioRpcError as error:
+        return error.code()
+    return None
+
+
+async def test_a_deadline_too_short_for_the_bank_begins_nothing(database: str) -> None:
+    async with open_marketplace(database) as shop:
+        await trade(shop)
+        recorded = await operations(shop)
+        slow = service_settings(database, shop.sandbox, deadline_min_s=30.0)
+        async with (
+            running(slow) as service,
+            grpc.aio.insecure_channel(f"127.0.0.1:{service.port}") as channel,
+        ):
+            request = shop.pay_request("buyer", "seller", 30_00)
+            payments = payment_pb2_grpc.PaymentServiceStub(channel)
+            refusal = await shop.refusal(payments.Pay(request, timeout=10.0))
+            assert (refusal.code, refusal.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "DEADLINE_TOO_SHORT")
+            assert refusal.outcome == core_pb2.OUTCOME_NO_EFFECT
+            assert refusal.metadata["required_ms"] == "30000"
+            assert await operations(shop) == recorded
+            # Reads are not bound by it, and without a deadline there is none to be short.
+            get = payment_pb2.GetOrderRequest(order_no="O-none")
+            assert (await shop.refusal(payments.GetOrder(get, timeout=10.0))).reason == "ORDER_NOT_FOUND"
+            assert (await payments.Pay(request)).operation.state == DONE
+
+
+async def test_too_many_calls_under_way_are_refused_before_anything_is_reserved(database: str) -> None:
+    async with open_marketplace(database, call_concurrency=1) as shop:
+        await trade(shop)
+        first = shop.pay_request("buyer", "seller", 30_00, remark="[[delay:0.6]]")
+        waiting = asyncio.ensure_future(_ended(shop.payments.Pay(first, timeout=TIMEOUT_S)))
+        await until_sent(shop)
+        second = shop.pay_request("buyer", "seller", 10_00)
+        refusal = await shop.refusal(shop.payments.Pay(second, timeout=TIMEOUT_S))
+        assert (refusal.code, refusal.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED")
+        assert refusal.retry_after_s is not None
+        assert not refusal.operation.operation_id
+        await waiting
+        assert (await shop.payments.Pay(second, timeout=TIMEOUT_S)).operation.state == DONE
+        await shop.assert_agrees()
+
+
+# What is malformed.
+
+LONG = "x" * 121
+CHANNEL = topup_pb2.Channel(type="0001", merchant_no="m", transaction_no="t")
+
+
+def pay(**changed: Any) -> payment_pb2.PayRequest:
+    """A payment that is well formed but for what is changed; None leaves a field out."""
+    fields = {"request_id": "r", "payer_member_id": "a", "payee_member_id": "b", "amount_fen": 1, "settlement": 1}
+    return payment_pb2.PayRequest(**{name: value for name, value in (fields | changed).items() if value is not None})
+
+
+def opening(**changed: Any) -> member_pb2.OpenMemberRequest:
+    return member_pb2.OpenMemberRequest(**({"request_id": "r", "member_id": "m", "property": 1} | changed))
+
+
+def prepayment(**changed: Any) -> payment_pb2.PrepayOrderRequest:
+    fields = {"request_id": "r", "payer_member_id": "a", "payee_member_id": "b", "order_no": "O", "amount_fen": 1}
+    return payment_pb2.PrepayOrderRequest(**(fields | changed))
+
+
+def topping_up(**changed: Any) -> topup_pb2.TopUpRequest:
+    fields = {"request_id": "r", "member_id": "m", "amount_fen": 1, "order_no": "O", "channel": CHANNEL}
+    return topup_pb2.TopUpRequest(**(fields | changed))
+
+
+def withdrawal(**changed: Any) -> withdrawal_pb2.WithdrawRequest:
+    fields = {"request_id": "r", "member_id": "m", "amount_fen": 1, "card_number": "62260900", "card_holder_name": "n"}
+    return withdrawal_pb2.WithdrawRequest(**(fields | changed))
+
+
+def frozen_payment(*payees: freeze_pb2.FrozenPayee) -> freeze_pb2.PayFrozenRequest:
+    return freeze_pb2.PayFrozenRequest(request_id="r", order_no="O", payees=payees)
+
+
+def split(*shares: topup_pb2.TopUpShare) -> topup_pb2.SplitTopUpRequest:
+    return topup_pb2.SplitTopUpRequest(request_id="r", order_no="O", channel=CHANNEL, shares=shares)
+
+
+def keyed(**key: str) -> operation_pb2.GetOperationRequest:
+    return operation_pb2.GetOperationRequest(key=operation_pb2.OperationKey(**key) if key else None)  # type: ignore[arg-type]
+
+
+CASES: list[tuple[str, str, Any, str]] = [
+    ("members", "OpenMember", opening(property=0), "property"),
+    ("members", "OpenMember", opening(property=9), "property"),
+    ("members", "OpenMember", opening(member_id="m-1"), "member_id"),
+    ("members", "OpenMember", opening(mobile="1380"), "mobile"),
+    ("members", "OpenMember", opening(nickname=LONG), "nickname"),
+    ("members", "GetMember", member_pb2.GetMemberRequest(), "member_id"),
+    ("members", "ListMembers", member_pb2.ListMembersRequest(page_size=-1), "page_size"),
+    ("payments", "Pay", pay(request_id=None), "request_id"),
+    ("payments", "Pay", pay(request_id="r r"), "request_id"),
+    ("payments", "Pay", pay(request_id="r" * 65), "request_id"),
+    ("payments", "Pay", pay(amount_fen=0), "amount_fen"),
+    ("payments", "Pay", pay(amount_fen=-1), "amount_fen"),
+    ("payments", "Pay", pay(amount_fen=10**14), "amount_fen"),
+    ("payments", "Pay", pay(fee_fen=-1), "fee_fen"),
+    ("payments", "Pay", pay(settlement=None), "settlement"),
+    ("payments", "Pay", pay(payer_member_id=""), "payer_member_id"),
+    ("payments", "Pay", pay(remark=LONG), "remark"),
+    ("payments", "Pay", pay(remark="a\nb"), "remark"),
+    ("payments", "ConfirmOrder", payment_pb2.ConfirmOrderRequest(request_id="r", amount_fen=1), "order_no"),
+    ("payments", "PrepayOrder", prepayment(order_no="O" * 31), "order_no"),
+    ("payments", "PrepayOrder", prepayment(order_no="O 1"), "order_no"),
+    ("freezes", "PayFrozen", frozen_payment(), "payees"),
+    ("freezes", "PayFrozen", frozen_payment(freeze_pb2.FrozenPayee(member_id="a")), "payees[0].amount_fen"),
+    ("refunds", "Refund", refund_pb2.RefundRequest(request_id="r", payment_id="?", amount_fen=1), "payment_id"),
+    ("top_ups", "TopUp", topping_up(channel=None), "channel"),
+    ("top_ups", "TopUp", topping_up(channel=topup_pb2.Channel(type="1", merchant_no="m")), "channel.type"),
+    ("top_ups", "SplitTopUp", split(), "shares"),
+    ("withdrawals", "Withdraw", withdrawal(card_number="x"), "card_number"),
+    ("withdrawals", "Withdraw", withdrawal(card_holder_name=""), "card_holder_name"),
+    ("balances", "BatchGetBalances", balance_pb2.BatchGetBalancesRequest(), "member_ids"),
+    ("operations", "GetOperation", keyed(), "key"),
+    ("operations", "GetOperation", keyed(operation_id="17"), "key.operation_id"),
+]
+
+
+async def test_a_malformed_request_is_refused_naming_its_field_and_nothing_is_recorded(shop: Marketplace) -> None:
+    recorded, sent = await operations(shop), len(shop.sandbox.requests)
+    for service, method, request, field in CASES:
+        refusal = await shop.refusal(getattr(getattr(shop, service), method)(request, timeout=TIMEOUT_S))
+        told = f"{method} {request}: {refusal}"
+        assert (refusal.code, refusal.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_INVALID"), told
+        assert field in refusal.violations, told
+        assert field in refusal.message, told
+        assert refusal.outcome == core_pb2.OUTCOME_NO_EFFECT, told
+    assert (await operations(shop), len(shop.sandbox.requests)) == (recorded, sent)
+
+
+async def test_every_broken_field_is_named_at_once(shop: Marketplace) -> None:
+    request = payment_pb2.PayRequest(payer_member_id="?", amount_fen=-5)
+    refusal = await shop.refusal(shop.payments.Pay(request, timeout=TIMEOUT_S))
+    assert refusal.violations.keys() == {
+        "request_id",
+        "payer_member_id",
+        "payee_member_id",
+        "amount_fen",
+        "settlement",
+    }
+
+
+async def test_personal_fields_are_not_repeated_in_the_error(shop: Marketplace) -> None:
+    request = member_pb2.OpenMemberRequest(request_id="r", member_id="m", property=1, mobile="13800138abc")
+    refusal = await shop.refusal(shop.members.OpenMember(request, timeout=TIMEOUT_S))
+    assert "13800138abc" not in str(refusal)
+
+
+# What is promised.
+
+
+def test_every_reason_documents_the_status_code_it_comes_with() -> None:
+    values = error_reason_pb2.ErrorReason.DESCRIPTOR.values
+    assert promises().keys() == {value.name.removeprefix("ERROR_REASON_") for value in values if value.number}
+    assert {promise.status for promise in promises().values()} <= {code.name for code in grpc.StatusCode}
+    assert "INTERNAL" not in {promise.status for promise in promises().values()}
+
+
+def test_every_broken_floor_comes_with_the_documented_status_code() -> None:
+    for told in FLOOR_REASONS.values():
+        assert promises()[told.reason].status == told.code.name
+
+
+@pytest.mark.parametrize("path", sorted(PROTO.parent.glob("*.proto")), ids=lambda path: path.stem)
+def test_the_errors_listed_at_each_rpc_are_reasons(path: Path) -> None:
+    comments = re.sub(r"\n\s*// ?", " ", path.read_text("utf-8"))
+    for errors in re.findall(r"Errors: ([^\n]*?)\.\s", comments):
+        listed = re.findall(r"\b[A-Z]{2,}(?:_[A-Z]+)+\b", errors)
+        assert set(listed) <= promises().keys(), errors
+
+
+async def test_the_service_reflects_its_contract_and_says_that_it_serves(shop: Marketplace) -> None:
+    health = health_pb2_grpc.HealthStub(shop.channel)
+    for name in ("", *SERVICES):
+        answer = await health.Check(health_pb2.HealthCheckRequest(service=name), timeout=TIMEOUT_S)
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+    stub = reflection_pb2_grpc.ServerReflectionStub(shop.channel)
+    call = stub.ServerReflectionInfo(timeout=TIMEOUT_S)
+    await call.write(reflection_pb2.ServerReflectionRequest(list_services=""))
+    await call.done_writing()
+    (listed,) = [answer async for answer in call]
+    names = {service.name for service in listed.list_services_response.service}
+    assert names == {*SERVICES, "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}

@@ -1,0 +1,306 @@
+"""What an engineer sees of a payment: one trace over every process that worked on it, and metrics; never personal data.
+
+The service runs as a process of its own, since OpenTelemetry's providers are one a process.
+"""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import psycopg
+import pytest
+from psycopg import sql
+
+from jzb.v1 import (
+    core_pb2,
+    member_pb2,
+    member_pb2_grpc,
+    operation_pb2,
+    payment_pb2,
+    withdrawal_pb2,
+    withdrawal_pb2_grpc,
+)
+from sandbox.server import Sandbox
+from sandbox.settings import SandboxSettings
+from tests.service.collector import Collector, collecting, labels_of
+from tests.service.marketplace import TIMEOUT_S
+from tests.service.process import ServiceProcess, service_process, shop_on, until
+
+TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
+CALLER_SPAN = "00f067aa0ba902b7"
+SAMPLED = (("traceparent", f"00-{TRACE_ID}-{CALLER_SPAN}-01"),)
+NOT_SAMPLED = (("traceparent", f"00-{TRACE_ID}-{CALLER_SPAN}-00"),)
+
+QUICK_EXPORT = {"OTEL_BSP_SCHEDULE_DELAY": "100"}
+
+
+@pytest.fixture
+async def bank() -> AsyncIterator[Sandbox]:
+    async with Sandbox(SandboxSettings(clear_same_day=True, withdrawal_delay_s=0.0)) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+async def collector() -> AsyncIterator[Collector]:
+    async with collecting() as found:
+        yield found
+
+
+def observed(database: str, bank: Sandbox, collector: Collector, **settings: Any):  # type: ignore[no-untyped-def]
+    """The service, which exports to the collector and logs all it can."""
+    telemetry = {"otlp_endpoint": collector.url, "metrics_interval_s": 0.2, "log_level": "debug", "log_json": True}
+    return service_process(database, bank, environment=QUICK_EXPORT, telemetry=telemetry, **settings)
+
+
+async def prepared(database: str, bank: Sandbox, remark: str = "") -> payment_pb2.PayRequest:
+    async with shop_on(database, bank) as shop:
+        await shop.buyer("buyer", 100_00)
+        await shop.merchant("seller")
+        return shop.pay_request("buyer", "seller", 30_00, remark=remark)
+
+
+async def found(service: ServiceProcess, request_id: str) -> core_pb2.Operation:
+    key = operation_pb2.OperationKey(request_id=request_id)
+    answer = await service.operations.GetOperation(operation_pb2.GetOperationRequest(key=key), timeout=TIMEOUT_S)
+    operation: core_pb2.Operation = answer.operation
+    return operation
+
+
+async def test_a_payment_and_its_later_resolution_are_one_trace_which_the_caller_began(
+    database: str, bank: Sandbox, collector: Collector
+) -> None:
+    request = await prepared(database, bank, remark="[[lose_after]]")
+    async with observed(database, bank, collector) as service:
+        with pytest.raises(grpc.aio.AioRpcError) as lost:
+            await service.payments.Pay(request, timeout=TIMEOUT_S, metadata=SAMPLED)
+        assert lost.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+        await until(lambda: collector.named("jzb.v1.PaymentService/Pay"), "the spans arrive")
+    # Another process resolves it, a moment later.
+    async with observed(database, bank, collector, resolver={"orphan_after_s": 1.0}) as service:
+        operation = await found(service, request.request_id)
+        assert operation.trace_id == TRACE_ID
+        key = operation_pb2.OperationKey(operation_id=operation.operation_id)
+        await service.operations.ResolveOperation(operation_pb2.ResolveOperationRequest(key=key), timeout=TIMEOUT_S)
+        assert (await found(service, request.request_id)).state == core_pb2.OPERATION_STATE_DONE
+        await until(lambda: collector.named("resolve"), "the spans arrive")
+
+    mine = [span for span in collector.spans if span.trace_id.hex() == TRACE_ID]
+    by_name: dict[str, list[Any]] = {}
+    for span in sorted(mine, key=lambda one: one.start_time_unix_nano):
+        by_name.setdefault(span.name, []).append(span)
+    assert {name: len(spans) for name, spans in by_name.items()} == {
+        "jzb.v1.PaymentService/Pay": 1,
+        "reserve": 1,
+        "bank call": 2,
+        "sign": 2,
+        "settle": 1,
+        "resolve": 1,
+    }
+
+    rpc, reserve, settle = by_name["jzb.v1.PaymentService/Pay"][0], by_name["reserve"][0], by_name["settle"][0]
+    call, question = by_name["bank call"]
+    assert rpc.parent_span_id.hex() == CALLER_SPAN
+    assert {reserve.parent_span_id, call.parent_span_id, settle.parent_span_id} == {rpc.span_id}
+    assert by_name["resolve"][0].parent_span_id == rpc.span_id
+    assert question.parent_span_id == by_name["resolve"][0].span_id
+    assert [span.parent_span_id for span in by_name["sign"]] == [call.span_id, question.span_id]
+
+    labels = labels_of(call.attributes)
+    assert (labels["jzb.interface"], labels["jzb.serial"]) == ("6034", operation.serial)
+    assert (labels["jzb.outcome"], labels["jzb.attempts"], labels["jzb.bank_code"]) == ("UNKNOWN", "1", "")
+    labels = labels_of(question.attributes)
+    assert (labels["jzb.interface"], labels["jzb.bank_code"]) == ("6110", "000000")
+    assert labels_of(settle.attributes)["jzb.state"] == "unknown"
+    labels = labels_of(by_name["resolve"][0].attributes)
+    assert (labels["jzb.operation_id"], labels["jzb.state"]) == (operation.operation_id, "done")
+    assert labels_of(rpc.attributes)["jzb.request_id"] == request.request_id
+
+
+async def test_a_payment_that_goes_well_tells_the_banks_code_and_the_state_it_reached(
+    database: str, bank: Sandbox, collector: Collector
+) -> None:
+    request = await prepared(database, bank)
+    async with observed(database, bank, collector) as service:
+        answer = await service.payments.Pay(request, timeout=TIMEOUT_S, metadata=SAMPLED)
+        assert answer.operation.trace_id == TRACE_ID
+        await until(lambda: collector.named("settle"), "the spans arrive")
+    call = next(span for span in collector.named("bank call") if labels_of(span.attributes)["jzb.interface"] == "6034")
+    assert labels_of(call.attributes)["jzb.bank_code"] == "000000"
+    assert labels_of(collector.named("settle")[0].attributes)["jzb.state"] == "done"
+
+
+async def test_a_trace_that_the_caller_does_not_sample_keeps_its_id_and_sends_no_span(
+    database: str, bank: Sandbox, collector: Collector
+) -> None:
+    request = await prepared(database, bank)
+    async with observed(database, bank, collector) as service:
+        answer = await service.payments.Pay(request, timeout=TIMEOUT_S, metadata=NOT_SAMPLED)
+        assert answer.operation.trace_id == TRACE_ID
+        service.signal(15)
+        assert await service.ended() == 0
+    assert not [span for span in collector.spans if span.trace_id.hex() == TRACE_ID]
+
+
+async def test_metrics_tell_requests_outcomes_bank_latency_and_the_money_in_doubt(
+    database: str, bank: Sandbox, collector: Collector
+) -> None:
+    request = await prepared(database, bank, remark="[[lose_after]]")
+    async with observed(database, bank, collector) as service:
+        with pytest.raises(grpc.aio.AioRpcError):
+            await service.payments.Pay(request, timeout=TIMEOUT_S)
+        await until(lambda: ({}, 30_00.0) in collector.points("jzb.doubt.amount"), "the money in doubt is told")
+        await until(lambda: any(age > 0 for _, age in collector.points("jzb.doubt.age")), "and since when")
+
+        pay = {"method": "/jzb.v1.PaymentService/Pay"}
+        await until(lambda: ({**pay, "code": "DEADLINE_EXCEEDED"}, 1.0) in collector.points("jzb.requests"), "requests")
+        assert (pay, 1.0) in collector.points("jzb.request.duration")
+        assert [count for labels, count in collector.points("jzb.outcomes") if labels["state"] == "unknown"] == [1.0]
+        assert ({"interface": "6034", "outcome": "UNKNOWN", "code": ""}, 1.0) in collector.points("jzb.bank.duration")
+        assert collector.points("jzb.ledger.batch.size")
+
+        operation = await found(service, request.request_id)
+        key = operation_pb2.OperationKey(operation_id=operation.operation_id)
+        await service.operations.ResolveOperation(operation_pb2.ResolveOperationRequest(key=key), timeout=TIMEOUT_S)
+        await until(lambda: ({}, 0.0) in collector.points("jzb.doubt.amount"), "no money is in doubt")
+        await until(lambda: ({}, 0.0) in collector.points("jzb.doubt.age"), "nor does it age")
+
+
+CARD = "6222031415926535897"
+HOLDER = "纳兰性德"
+NICKNAME = "饮水词人"
+MOBILE = "13924681357"
+EMAIL = "nalan@example.test"
+PERSONAL = (CARD, HOLDER, NICKNAME, MOBILE, EMAIL)
+
+
+async def test_no_personal_data_in_any_span_metric_log_line_or_row(
+    database: str, bank: Sandbox, collector: Collector
+) -> None:
+    async with shop_on(database, bank) as shop:
+        await shop.merchant("seller", 100_00, withdrawable=True)
+    async with observed(database, bank, collector) as service:
+        members = member_pb2_grpc.MemberServiceStub(service.channel)
+        withdrawals = withdrawal_pb2_grpc.WithdrawalServiceStub(service.channel)
+
+        async def open_member(number: int, fault: str = "", **more: Any) -> None:
+            if fault:
+                bank.faults.add(fault, code="6000")
+            fields = {"nickname": NICKNAME, "mobile": MOBILE, "email": EMAIL, **more}
+            await members.OpenMember(
+                member_pb2.OpenMemberRequest(request_id=f"open-{number}", member_id=f"m{number}", property=1, **fields),
+                timeout=TIMEOUT_S,
+                metadata=SAMPLED,
+            )
+
+        async def withdraw(number: int, fault: str = "", **more: Any) -> None:
+            if fault:
+                bank.faults.add(fault, code="6033")
+            fields = {"card_number": CARD, "card_holder_name": HOLDER, "amount_fen": 5_00, **more}
+            await withdrawals.Withdraw(
+                withdrawal_pb2.WithdrawRequest(request_id=f"out-{number}", member_id="seller", **fields),
+                timeout=TIMEOUT_S,
+                metadata=SAMPLED,
+            )
+
+        await open_member(1)
+        await withdraw(1)
+        faults = ("lose_after", "refuse:ERR044", "bad_signature", "malformed", "http500", "token_expired")
+        for number, fault in enumerate(faults, start=2):
+            for call in (open_member, withdraw):
+                with pytest.raises(grpc.aio.AioRpcError) if fault != "token_expired" else _nothing():
+                    await call(number, fault)
+        for number, wrong in enumerate(
+            (
+                {"card_number": CARD + "x" * 30},
+                {"card_holder_name": HOLDER + "\x07"},
+                {"amount_fen": 500_00},
+                {"amount_fen": -1},
+                {"card_holder_name": "null"},
+            ),
+            start=20,
+        ):
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await withdraw(number, **wrong)
+            assert not _shown(str(refused.value.details()))
+        # The last one, a text that the bank's wire cannot carry.
+        assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await open_member(30, mobile=MOBILE + "0")
+        assert not _shown(str(refused.value.details()))
+        # The same request id with other personal data.
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await withdraw(1, card_number=CARD[:-1] + "0")
+        assert refused.value.code() == grpc.StatusCode.ALREADY_EXISTS
+        assert not _shown(str(refused.value.details()))
+
+        await until(lambda: len(collector.named("jzb.v1.WithdrawalService/Withdraw")) >= 10, "the spans arrive")
+        await until(lambda: collector.metrics, "the metrics arrive")
+        service.signal(15)
+        assert await service.ended() == 0
+        log = "".join(service.said)
+
+    assert "out-1" in " ".join(collector.received)
+    rows = await everything_in(database)
+    assert "seller" in rows
+    assert not _shown(log), "in the log"
+    assert not _shown(" ".join(collector.received)), "in the telemetry"
+    assert not _shown(rows), "in the database"
+
+
+class _nothing:
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
+def _shown(text: str) -> list[str]:
+    """Which personal values a text shows, as they are, escaped, or in hexadecimal."""
+    forms = {
+        value: (
+            value,
+            value.encode("unicode_escape").decode(),
+            str(value.encode())[2:-1],
+            "".join(f"\\{byte:03o}" for byte in value.encode()),
+            binascii.hexlify(value.encode()).decode(),
+        )
+        for value in PERSONAL
+    }
+    return [value for value, written in forms.items() if any(form in text for form in written)]
+
+
+async def everything_in(dsn: str) -> str:
+    """All rows of all tables as text."""
+    async with await psycopg.AsyncConnection.connect(dsn) as connection:
+        tables = await (
+            await connection.execute("SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'")
+        ).fetchall()
+        text = []
+        for (table,) in tables:
+            rows = await connection.execute(sql.SQL("SELECT t::text FROM {} t").format(sql.Identifier(table)))
+            text.extend(row[0] for row in await rows.fetchall())
+        return "\n".join(text)
+
+
+async def test_without_a_collector_the_service_works_and_keeps_the_callers_trace_id(
+    database: str, bank: Sandbox
+) -> None:
+    request = await prepared(database, bank)
+    async with service_process(database, bank) as service:
+        answer = await service.payments.Pay(request, timeout=TIMEOUT_S, metadata=SAMPLED)
+        assert answer.operation.trace_id == TRACE_ID
+
+
+async def test_a_collector_that_is_away_costs_no_payment(database: str, bank: Sandbox, collector: Collector) -> None:
+    request = await prepared(database, bank)
+    away = {"otlp_endpoint": "http://127.0.0.1:9", "metrics_interval_s": 0.2, "sample_ratio": 1.0}
+    async with service_process(database, bank, environment=QUICK_EXPORT, telemetry=away) as service:
+        answer = await service.payments.Pay(request, timeout=TIMEOUT_S)
+        assert answer.operation.state == core_pb2.OPERATION_STATE_DONE
+        assert len(answer.operation.trace_id) == 32
+        service.signal(15)
+        assert await service.ended(10.0) == 0
