@@ -28,7 +28,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
 
-LOST = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.IdleInTransactionSessionTimeout)
+LOST = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    psycopg.errors.IdleInTransactionSessionTimeout,
+    psycopg.errors.TransactionTimeout,
+)
 """The connection is gone, and with it the knowledge whether the batch was committed."""
 
 ALIVE: dict[str, Any] = {
@@ -39,8 +44,15 @@ ALIVE: dict[str, Any] = {
 }
 """A network that swallows everything is noticed within seconds, not hours."""
 
-GIVE_UP_LOCK: LiteralString = "SET idle_in_transaction_session_timeout = '10s'"
-"""A process that is stopped or unreachable between read and commit must not keep the platform's lock."""
+GIVE_UP_LOCK: LiteralString = """
+SELECT set_config(name, '10s', false)
+FROM pg_settings
+WHERE name IN ('transaction_timeout', 'idle_in_transaction_session_timeout')
+"""
+"""A process that is stopped or unreachable between read and commit must not keep the platform's lock.
+
+Before PostgreSQL 17 there is only the second, which does not always fire after a pipeline.
+"""
 
 
 class Writer:

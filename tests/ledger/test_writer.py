@@ -414,7 +414,7 @@ async def test_a_second_try_of_a_released_call_survives_a_lost_commit(
 async def test_a_writer_that_stalls_gives_the_lock_up_and_still_writes_its_step(
     mirror: Mirror, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer_module, "GIVE_UP_LOCK", "SET idle_in_transaction_session_timeout = '100ms'")
+    monkeypatch.setattr(writer_module, "GIVE_UP_LOCK", "SET transaction_timeout = '300ms'")
     await mirror.give(withdrawable(ANN), 100)
     save, stalls, goes_on = journal.save, asyncio.Event(), asyncio.Event()
     async with Writer(mirror.dsn, PLATFORM).running() as stalling:
