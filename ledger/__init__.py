@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ledger.accounts import Account, Kind
 from ledger.batch import REASON_FLOOR
+from ledger.cards import Card, CardChange, Cards, CardState, CheckedBy
 from ledger.database import connect, migrate
 from ledger.errors import (
     Breach,
@@ -61,7 +62,12 @@ __all__ = [
     "Account",
     "Available",
     "Breach",
+    "Card",
+    "CardChange",
+    "CardState",
+    "Cards",
     "Change",
+    "CheckedBy",
     "Draft",
     "Event",
     "Finding",

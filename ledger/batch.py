@@ -15,6 +15,7 @@ from uuid import UUID
 
 from ledger import rules
 from ledger.accounts import Account
+from ledger.cards import Card, CardChange
 from ledger.errors import Breach, FloorBroken, LedgerCorrupt, OperationUnknown, RequestIdReused
 from ledger.operations import (
     Change,
@@ -75,6 +76,8 @@ class Rows:
     legs: list[tuple[UUID, int, int, Posting]] = field(default_factory=list)
     events: list[tuple[UUID, Change]] = field(default_factory=list)
     members: list[Member] = field(default_factory=list)
+    cards_new: list[Card] = field(default_factory=list)
+    cards: list[CardChange] = field(default_factory=list)
     cleared_through: date | None = None
 
 
@@ -211,8 +214,9 @@ def _apply(book: Book, known: Known, step: Step, operation: Operation, rows: Row
         parts[number] = KnownPart(_reserved(number, draft), holds)
         _resolve(rows, operation, number, parts[number], PartState.POSTED, step.bank_day, postings)
 
-    if step.member is not None:
-        rows.members.append(step.member)
+    rows.members.extend(step.members)
+    rows.cards_new.extend(step.cards_new)
+    rows.cards.extend(step.cards)
     if step.cleared_through is not None:
         book.cleared_through = rows.cleared_through = max(step.cleared_through, book.cleared_through or date.min)
     _record(known, operation, step.change, rows, is_new=is_new)

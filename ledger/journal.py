@@ -185,7 +185,33 @@ async def save(connection: Connection, platform: str, book: Book, rows: Rows) ->
         for member in rows.members:
             await connection.execute(
                 statements.UPSERT_MEMBER,
-                [platform, member.member_id, member.sub_account, member.property, member.is_open],
+                [platform, member.member_id, member.sub_account, member.property, member.is_open, member.same_name],
+            )
+        for card in rows.cards_new:
+            await connection.execute(
+                statements.INSERT_CARD,
+                [
+                    *(platform, card.card_id, card.member_id, card.key_id, card.digest, card.sealed, card.masked),
+                    *(card.bank_type, card.branch_name, card.cnaps_no, card.super_bank_no),
+                    *(card.checked_by.value, card.serial, card.state.value, card.wrong, card.pay_in_fen),
+                    card.state.value,
+                ],
+            )
+        for change in rows.cards:
+            state = change.state.value if change.state else None
+            await connection.execute(
+                statements.UPDATE_CARD,
+                {
+                    "platform": platform,
+                    "card_id": change.card_id,
+                    "state": state,
+                    "wrong": change.wrong,
+                    "life_s": change.life_s,
+                    "pay_in_fen": change.pay_in_fen,
+                    "branch_name": change.branch_name,
+                    "cnaps_no": change.cnaps_no,
+                    "super_bank_no": change.super_bank_no,
+                },
             )
         if rows.cleared_through is not None:
             await connection.execute(statements.UPSERT_PLATFORM, [platform, rows.cleared_through])

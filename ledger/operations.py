@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+from ledger.cards import Card, CardChange
 from ledger.rules import Draft
 
 
@@ -91,8 +92,8 @@ class Step:
 
     ``pend`` and ``enter`` get the next part numbers in that order; ``post`` and ``void`` name parts that are
     pending. A step that continues an operation does nothing unless the operation is in one of ``expects``: it came
-    late. ``member`` is recorded with the step, ``cleared_through`` marks bank days as cleared. ``check_only``
-    judges and writes nothing.
+    late. ``members`` and ``cards_new`` are recorded with the step, then ``cards`` are changed; ``cleared_through``
+    marks bank days as cleared. ``check_only`` judges and writes nothing.
     """
 
     operation: NewOperation | UUID
@@ -103,7 +104,9 @@ class Step:
     void: tuple[int, ...] = ()
     enter: tuple[Draft, ...] = ()
     expects: frozenset[State] = OPEN_STATES
-    member: Member | None = None
+    members: tuple[Member, ...] = ()
+    cards_new: tuple[Card, ...] = ()
+    cards: tuple[CardChange, ...] = ()
     cleared_through: date | None = None
     check_only: bool = False
 
@@ -117,13 +120,15 @@ class Step:
 class Member:
     """A member of the platform and its sub-account. ``property`` is the bank's: 00 pays, SH collects.
 
-    The times are the ledger's; a step that records a member leaves them out.
+    ``same_name`` is the code of the other member that is the same customer (6167), or empty. The times are the
+    ledger's; a step that records a member leaves them out.
     """
 
     member_id: str
     sub_account: str
     property: str
     is_open: bool = True
+    same_name: str = ""
     opened_at: datetime | None = None
     closed_at: datetime | None = None
 

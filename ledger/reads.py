@@ -708,4 +708,5 @@ def _member(row: Any) -> Member:
         is_open=row["closed_at"] is None,
         opened_at=row["opened_at"],
         closed_at=row["closed_at"],
+        same_name=row["same_name"],
     )

@@ -47,6 +47,7 @@ member = Table(
     Column("property", Text, nullable=False),
     Column("opened_at", DateTime(timezone=True), nullable=False),
     Column("closed_at", DateTime(timezone=True)),
+    Column("same_name", Text, nullable=False, server_default=""),
     PrimaryKeyConstraint("platform", "member_id", name="member_pk"),
     UniqueConstraint("platform", "sub_account", name="member_sub_account_once"),
     CheckConstraint("property IN ('00', 'SH')", name="member_property_known"),
@@ -223,6 +224,38 @@ event = Table(
         ["platform", "operation_id"], ["operation.platform", "operation.id"], name="event_of_operation"
     ),
     Index("event_by_operation", "platform", "operation_id", "seq"),
+)
+
+card = Table(
+    "card",
+    metadata,
+    Column("platform", Text, nullable=False),
+    Column("card_id", Uuid, nullable=False),
+    Column("member_id", Text, nullable=False),
+    Column("key_id", Text, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("masked", Text, nullable=False),
+    Column("bank_type", Text, nullable=False),
+    Column("branch_name", Text, nullable=False),
+    Column("cnaps_no", Text, nullable=False),
+    Column("super_bank_no", Text, nullable=False),
+    Column("checked_by", Text, nullable=False),
+    Column("serial", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("wrong", Integer, nullable=False),
+    Column("pay_in_fen", BigInteger, nullable=False),
+    Column("ends_at", DateTime(timezone=True)),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("bound_at", DateTime(timezone=True)),
+    Column("ended_at", DateTime(timezone=True)),
+    PrimaryKeyConstraint("platform", "card_id", name="card_pk"),
+    ForeignKeyConstraint(["platform", "member_id"], ["member.platform", "member.member_id"], name="card_of_member"),
+    CheckConstraint("state IN ('checking', 'bound', 'unbound', 'failed', 'unsent')", name="card_state_known"),
+    CheckConstraint("checked_by IN ('sms', 'pay-out', 'pay-in', 'bank')", name="card_checked_by_known"),
+    Index("card_by_digest", "platform", "digest"),
+    Index("card_by_member", "platform", "member_id", "card_id"),
+    Index("card_by_key", "platform", "key_id", "card_id"),
 )
 
 JOURNAL = (transaction, hold, resolution, leg, event)

@@ -206,11 +206,41 @@ FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[], %s::byte
 """
 
 UPSERT_MEMBER: LiteralString = """
-INSERT INTO member (platform, member_id, sub_account, property, opened_at, closed_at)
-VALUES (%s, %s, %s, %s, now(), CASE WHEN %s THEN NULL ELSE now() END)
+INSERT INTO member (platform, member_id, sub_account, property, opened_at, closed_at, same_name)
+VALUES (%s, %s, %s, %s, now(), CASE WHEN %s THEN NULL ELSE now() END, %s)
 ON CONFLICT ON CONSTRAINT member_pk DO UPDATE
-SET sub_account = excluded.sub_account, property = excluded.property, closed_at = excluded.closed_at
+SET
+  sub_account = excluded.sub_account, property = excluded.property, closed_at = excluded.closed_at,
+  same_name = CASE excluded.same_name WHEN '' THEN member.same_name ELSE excluded.same_name END
 """
+
+INSERT_CARD: LiteralString = """
+INSERT INTO card (
+  platform, card_id, member_id, key_id, digest, sealed, masked, bank_type, branch_name, cnaps_no, super_bank_no,
+  checked_by, serial, state, wrong, pay_in_fen, created_at, bound_at
+)
+VALUES (
+  %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, now(),
+  CASE WHEN %s::text = 'bound' THEN now() END
+)
+"""
+
+UPDATE_CARD: LiteralString = """
+UPDATE card
+SET
+  state = coalesce(%(state)s::text, state),
+  wrong = wrong + %(wrong)s::int,
+  ends_at = coalesce(now() + make_interval(secs => %(life_s)s::float8), ends_at),
+  pay_in_fen = coalesce(%(pay_in_fen)s::bigint, pay_in_fen),
+  branch_name = coalesce(%(branch_name)s::text, branch_name),
+  cnaps_no = coalesce(%(cnaps_no)s::text, cnaps_no),
+  super_bank_no = coalesce(%(super_bank_no)s::text, super_bank_no),
+  bound_at = CASE WHEN %(state)s::text = 'bound' THEN now() ELSE bound_at END,
+  ended_at = CASE WHEN %(state)s::text IN ('unbound', 'failed', 'unsent') THEN now() ELSE ended_at END
+WHERE platform = %(platform)s AND card_id = %(card_id)s::uuid
+  AND (%(state)s::text IS NULL OR state = 'checking' OR (state = 'bound' AND %(state)s::text = 'unbound'))
+"""
+"""A state that comes late is not taken: see `ledger.cards.CardState`."""
 
 UPSERT_PLATFORM: LiteralString = """
 INSERT INTO platform (platform, cleared_through) VALUES (%s, %s)

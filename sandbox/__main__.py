@@ -26,6 +26,7 @@ def main(
     port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one.")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Keys and books; kept.")] = None,
     clear_same_day: Annotated[bool | None, typer.Option(help="A 6108 for today clears today at once.")] = None,
+    any_code: Annotated[bool | None, typer.Option(help="Any six digits bind a card, as in the bank's test.")] = None,
     until_stdin_ends: Annotated[bool, typer.Option(help="Stop when standard input ends.")] = False,
 ) -> None:
     """Run the sandbox bank."""
@@ -34,6 +35,7 @@ def main(
         "port": port,
         "data_dir": data_dir,
         "clear_same_day": clear_same_day,
+        "any_code": any_code,
     }
     try:
         settings = SandboxSettings(**{k: v for k, v in given.items() if v is not None})

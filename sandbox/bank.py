@@ -23,7 +23,7 @@ from sandbox.clock import BankClock, day_text
 from sandbox.desk import Desk
 from sandbox.errors import GatewayRefusal, InsufficientFunds, Refused
 from sandbox.faults import NOTHING, Faults, Told
-from sandbox.handlers import Route, clearing, routes_by_service_id, withdrawals
+from sandbox.handlers import Route, cards, clearing, routes_by_service_id, withdrawals
 from sandbox.records import ACCEPTED, FAILED, SUCCEEDED, BankCharge, Call, Mark, Trade, Withdrawal
 from sandbox.settings import SandboxSettings
 from sandbox.shelf import Shelf
@@ -144,6 +144,11 @@ class Bank:
         self.store.commit()
         return signature
 
+    def pay_in(self, sub_acct_no: str, card_no: str, amount_fen: int) -> None:
+        """The holder of a card pays in for the check that waits for it (6055); `Refused` when none does."""
+        cards.pay_in(self._desk(), sub_acct_no, card_no, amount_fen)
+        self.store.commit()
+
     def charge(self, fee_type: str, amount_fen: int) -> None:
         """Charge the platform today, from an account outside these books (6109)."""
         today = day_text(self.clock.today())
@@ -225,6 +230,8 @@ class Bank:
             _refuse_if_told(told)
             fields = self._run(route, desk, request)
         except Refused as refusal:
+            for record in refusal.keeps:
+                self.store.put(record)
             if _lasts(refusal):
                 self._remember_refusal(route, service_id, desk, request, fingerprint, refusal)
             raise

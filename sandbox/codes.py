@@ -24,19 +24,32 @@ INSUFFICIENT: Final = "ERR044"
 WRONG_SERIAL: Final = "ERR070"
 BALANCE_LEFT: Final = "ERR095"
 MEMBER_EXISTS: Final = "ERR114"
+NO_CARD: Final = "ERR235"
 NO_ORDER: Final = "ERR115"
 AMOUNT_MISMATCH: Final = "ERR126"
 ORDER_REPEATED: Final = "ERR127"
 NO_AUTHORITY: Final = "ERR130"
+CARD_BOUND: Final = "ERR134"
+CHECK_UNDER_WAY: Final = "ERR135"
 NO_VERIFICATION: Final = "ERR137"
 WRONG_SMS_CODE: Final = "ERR138"
 NOT_NOW: Final = "ERR143"
 OTHER_SUB_ACCOUNT: Final = "ERR149"
+PAY_OUT_WAITS: Final = "ERR145"
+PAY_OUT_EXPIRED: Final = "ERR147"
+NAME_DIFFERS: Final = "ERR151"
 IN_CLEARING: Final = "ERR152"
+TOO_MANY_ERRORS: Final = "ERR157"
 SERIAL_REPEATED: Final = "ERR160"
 INSTRUCTION_EXPIRED: Final = "ERR163"
+ROUTING_MISSING: Final = "ERR236"
+CARDS_BOUND: Final = "ERR252"
 NO_MEMBER: Final = "ERR254"
 WRONG_POOLED_ACCOUNT: Final = "ERR256"
+TOO_MANY_CHECKS: Final = "ERR258"
+WITHDRAWAL_UNDER_WAY: Final = "ERR263"
+NO_CHECK: Final = "ERR264"
+NOT_PAID_IN: Final = "ERR265"
 ORIGINAL_NOT_FOUND: Final = "ERR270"
 REFUND_OVER_LIMIT: Final = "ERR271"
 ORDER_FUNDS_SHORT: Final = "ERR317"
@@ -57,6 +70,19 @@ MESSAGES: Final[dict[str, str]] = {
     BALANCE_LEFT: "余额不为零，不允许销户",
     SYSTEM_ERROR: "系统异常",
     MEMBER_EXISTS: "会员代码已存在",
+    NO_CARD: "绑卡信息不存在或异常",
+    CARD_BOUND: "账号已绑定",
+    CHECK_UNDER_WAY: "短信验证进行中",
+    PAY_OUT_WAITS: "前一次申请尚未处理完",
+    PAY_OUT_EXPIRED: "已超过回填有效时间，请重新申请",
+    NAME_DIFFERS: "户名不符",
+    TOO_MANY_ERRORS: "验证错误次数过多，请重新申请",
+    ROUTING_MISSING: "大小额行号与超级网银号不能同时为空",
+    CARDS_BOUND: "存在绑定账户，不允许销户",
+    TOO_MANY_CHECKS: "鉴权次数超过限制",
+    WITHDRAWAL_UNDER_WAY: "存在在途提现，不允许解绑",
+    NO_CHECK: "无此鉴权申请",
+    NOT_PAID_IN: "来账尚未匹配",
     NO_ORDER: "订单不存在",
     AMOUNT_MISMATCH: "金额不符",
     ORDER_REPEATED: "订单号重复",

@@ -12,6 +12,8 @@
 | `POST /control/charges` | `{"fee_type": "1", "amount_fen": n}`: the bank charges the platform today (6109) |
 | `POST /control/clearing` | `{"held": true}`: channels keep their money, days stay 3; false: they pay |
 | `GET /control/sms` | every text sent, with its code, oldest first |
+| `POST /control/card-payments` | `{"sub_acct_no": "…", "card_no": "…", "amount_fen": n}`: the holder pays in for 6055 |
+| `GET /control/card-payments` | what the bank paid out to cards for 6055, oldest first |
 | `POST /control/web-signatures` | `{"sub_acct_no": "…"}`: the member types its password; answers the signature |
 | `DELETE /control/tokens` | every access token expires |
 
@@ -35,7 +37,8 @@ from sandbox.clock import day_text
 from sandbox.errors import Refused
 from sandbox.faults import Faults
 from sandbox.gateway import Gateway
-from sandbox.records import Member, SmsCode
+from sandbox.handlers.cards import PAY_OUT
+from sandbox.records import CardCheck, Member, SmsCode
 
 if TYPE_CHECKING:
     from sandbox.server import Received
@@ -80,6 +83,14 @@ class PasswordCommand(_Command):
     """Whose password is typed, rightly, on the bank's page."""
 
     sub_acct_no: str
+
+
+class PayInCommand(_Command):
+    """A small transfer from a card into the pooled account, in fen."""
+
+    sub_acct_no: str
+    card_no: str
+    amount_fen: int = Field(ge=1, le=100)
 
 
 class ChargeCommand(_Command):
@@ -139,6 +150,8 @@ def control_routes(bank: Bank, faults: Faults, gateway: Gateway, requests: Itera
         web.post("/control/charges", plane.charge),
         web.post("/control/clearing", plane.hold_clearing),
         web.get("/control/sms", plane.texts),
+        web.get("/control/card-payments", plane.paid_out),
+        web.post("/control/card-payments", plane.pay_in),
         web.post("/control/web-signatures", plane.type_password),
         web.delete("/control/tokens", plane.expire_tokens),
     ]
@@ -220,6 +233,21 @@ class _Plane:
     async def texts(self, request: web.Request) -> web.Response:
         _loopback(request)
         return web.json_response([asdict(sent) for sent in self._bank.store.all(SmsCode)])
+
+    async def paid_out(self, request: web.Request) -> web.Response:
+        _loopback(request)
+        checks = [one for one in self._bank.store.all(CardCheck) if one.kind == PAY_OUT]
+        return web.json_response(
+            [{"sub_acct_no": one.card[0], "card_no": one.card[1], "amount_fen": one.amount_fen} for one in checks]
+        )
+
+    async def pay_in(self, request: web.Request) -> web.Response:
+        command = await _command(request, PayInCommand)
+        try:
+            self._bank.pay_in(command.sub_acct_no, command.card_no, command.amount_fen)
+        except Refused as refusal:
+            raise web.HTTPConflict(text=refusal.message) from None
+        return await self._done({})
 
     async def type_password(self, request: web.Request) -> web.Response:
         command = await _command(request, PasswordCommand)

@@ -20,6 +20,7 @@ from sandbox.codes import GATEWAY_MESSAGES, MESSAGES
 
 if TYPE_CHECKING:
     from sandbox.books import Place
+    from sandbox.records import Record
 
 
 class SandboxError(Exception):
@@ -27,10 +28,14 @@ class SandboxError(Exception):
 
 
 class Refused(SandboxError):
-    """The bank refuses a request with a business code; `detail` is added to the usual message."""
+    """The bank refuses a request with a business code; `detail` is added to the usual message.
 
-    def __init__(self, code: str, detail: str = "", message: str | None = None) -> None:
+    `keeps` is what it remembers all the same, such as that a code was wrong.
+    """
+
+    def __init__(self, code: str, detail: str = "", message: str | None = None, keeps: tuple[Record, ...] = ()) -> None:
         self.code = code
+        self.keeps = keeps
         usual = MESSAGES.get(code, "交易失败") if message is None else message
         self.message = f"{usual}：{detail}" if detail else usual
         super().__init__(f"{code} {self.message}")

@@ -28,7 +28,11 @@ class Record(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A member's sub-account (6000). `kind` is 00 (pays) or SH (collects)."""
+    """A member's sub-account (6000). `kind` is 00 (pays) or SH (collects).
+
+    `same_name` is the sub-account of the other kind that the same customer has (6167). `holder` is the name
+    that the first card has fixed.
+    """
 
     sub_acct_no: str
     code: str
@@ -36,6 +40,9 @@ class Member:
     name: str
     opened_day: str
     closed: bool = False
+    same_name: str = ""
+    mobile: str = ""
+    holder: str = ""
 
     @property
     def key(self) -> str:
@@ -236,6 +243,69 @@ class SmsCode:
 
 
 @dataclass(frozen=True, slots=True)
+class BoundCard:
+    """A card that was bound to a sub-account, and how its holder is known (6098)."""
+
+    sub_acct_no: str
+    card_no: str
+    name: str
+    id_type: str
+    id_no: str
+    bank_type: str
+    branch: str
+    cnaps: str
+    super_bank: str
+    mobile: str
+    unbound: bool = False
+
+    @property
+    def key(self) -> str:
+        return card_key(self.sub_acct_no, self.card_no)
+
+
+@dataclass(frozen=True, slots=True)
+class CardCheck:
+    """The check of a card for a sub-account that was begun last (6066, 6055), and what would prove it.
+
+    `kind` is sms, out or in; `serial` that of the request; `card` what will be bound. `paid_in` is set when
+    the holder has paid in what was asked.
+    """
+
+    kind: str
+    serial: str
+    card: tuple[str, ...]
+    began_at: str
+    ends_at: str
+    code: str = ""
+    amount_fen: int = 0
+    wrong: int = 0
+    over: bool = False
+    paid_in: bool = False
+
+    @property
+    def key(self) -> str:
+        return card_key(self.card[0], self.card[1])
+
+
+def card_key(sub_acct_no: str, card_no: str) -> str:
+    """Key of a card of a sub-account."""
+    return f"{sub_acct_no}:{card_no}"
+
+
+@dataclass(frozen=True, slots=True)
+class MobileChange:
+    """A change of a member's mobile that waits for its code (6083)."""
+
+    order_no: str
+    modify_type: str
+    new_mobile: str
+
+    @property
+    def key(self) -> str:
+        return self.order_no
+
+
+@dataclass(frozen=True, slots=True)
 class WebSignature:
     """What the bank's password page returned once a member had typed the right password (`sandbox.passwords`)."""
 
@@ -351,6 +421,9 @@ RECORDS: Final[dict[str, type[Record]]] = {
         Credit,
         Withdrawal,
         SmsCode,
+        BoundCard,
+        CardCheck,
+        MobileChange,
         WebSignature,
         ClearingDay,
         DayEnd,

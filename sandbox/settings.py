@@ -52,6 +52,12 @@ class SandboxSettings(BaseSettings):
     """Code beside the history message of 6164; the quick start gives the message alone."""
     withdrawal_delay_s: float = Field(default=1.0, ge=0)
     """How long an accepted withdrawal stays 5, then 6, before it is final."""
+    bound_cards_only: bool = True
+    """Whether a withdrawal goes to a bound card only, as at the bank."""
+    shared_cards: bool = False
+    """Whether one card may be bound to sub-accounts of several customers (on request, 6066)."""
+    any_code: bool = False
+    """Whether any six digits pass in 6067, and the amount of 6055 is 0.01, as in the bank's test environment."""
     file_password: str | None = None
     """Password of the file user; None is the uid, as in the samples (transport.md 5.3)."""
     file_path_has_name: bool = True

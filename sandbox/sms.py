@@ -18,6 +18,8 @@ from sandbox.records import SmsCode
 
 WITHDRAWAL: Final = "withdrawal"
 PAYMENT: Final = "payment"
+CARD: Final = "card"
+MOBILE: Final = "mobile"
 
 LIFE_S: Final = 300.0
 """How long a code of 6082 lives in the sandbox; the bank's own life is not public (notes.md 10)."""

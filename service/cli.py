@@ -1,8 +1,9 @@
-"""The command line: run, serve, migrate, verify, demo."""
+"""The command line: run, serve, migrate, verify, demo, vault, files, docs."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 import tempfile
@@ -20,13 +21,14 @@ from rich.console import Console
 from rich.table import Table
 
 from bankclient import BankError, FileKind
-from ledger import Finding, LedgerError, connect, migrate, verify
+from ledger import Cards, Finding, LedgerError, connect, migrate, verify
 from service import bank_document, telemetry
 from service import demo as day
 from service.reconciliation_files import fetch, summary
 from service.server import running
-from service.settings import Settings, from_environment
-from service.stack import StackNotStarted, bank, database, platform_of, started
+from service.settings import Settings, from_environment, vault_from_environment
+from service.stack import VAULT_KEYS, StackNotStarted, bank, database, key_file, platform_of, started
+from service.vault import Vault, VaultError, new_key, rotate
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -36,6 +38,8 @@ app = typer.Typer(
 )
 files = typer.Typer(no_args_is_help=True, help="The bank's reconciliation files.")
 app.add_typer(files, name="files")
+vault = typer.Typer(no_args_is_help=True, help="The keys under which personal values are kept.")
+app.add_typer(vault, name="vault")
 docs = typer.Typer(no_args_is_help=True, help="Documents that are made from the code.")
 app.add_typer(docs, name="docs")
 console = Console(highlight=False, soft_wrap=True)
@@ -145,6 +149,31 @@ def files_fetch(
             raise typer.Exit(1)
 
 
+@vault.command("key")
+def vault_key() -> None:
+    """Print a new random key for JZB_VAULT__KEYS."""
+    print(new_key())
+
+
+@vault.command("rotate")
+def vault_rotate(data: Data = Path("var")) -> None:
+    """Put everything personal under the newest key.
+
+    The newest key is the first of JZB_VAULT__KEYS. Without that setting a new one is put first in the key file under
+    --data. A service must know the new key before this runs, and the old ones until it has ended.
+    """
+    with _complaints():
+        platform = platform_of(data)
+        if VAULT_KEYS in os.environ:
+            keys = [key.get_secret_value() for key in vault_from_environment().keys]
+        else:
+            key_file(data).add()
+            keys = key_file(data).keys()
+        with database(data) as (dsn, _):
+            moved = asyncio.run(_rotate(dsn, Vault(keys, platform)))
+        console.print(f"{moved} cards were put under the newest key; none is under another")
+
+
 @docs.command("bank")
 def docs_bank(
     out: Annotated[Path, typer.Option(help="Where it is written.")] = bank_document.PATH,
@@ -166,6 +195,15 @@ async def _verify(dsn: str, platform: str) -> list[Finding]:
     engine = connect(dsn, 1)
     try:
         return await verify(engine, platform)
+    finally:
+        await engine.dispose()
+
+
+async def _rotate(dsn: str, sealed: Vault) -> int:
+    migrate(dsn)
+    engine = connect(dsn, 1)
+    try:
+        return await rotate(sealed, Cards(engine, sealed.platform))
     finally:
         await engine.dispose()
 
@@ -211,7 +249,7 @@ class _complaints:
         if isinstance(error, grpc.aio.AioRpcError):
             print(f"jzb: the service answered {error.code().name}: {error.details()}", file=sys.stderr)
             raise typer.Exit(1) from None
-        if isinstance(error, (BankError, LedgerError, OSError, StackNotStarted)):
+        if isinstance(error, (BankError, LedgerError, OSError, StackNotStarted, VaultError)):
             print(f"jzb: {error}", file=sys.stderr)
             raise typer.Exit(1) from None
 

@@ -20,6 +20,8 @@ from rich.table import Table
 from jzb.v1 import (
     balance_pb2,
     balance_pb2_grpc,
+    card_pb2,
+    card_pb2_grpc,
     clearing_pb2,
     clearing_pb2_grpc,
     core_pb2,
@@ -74,6 +76,7 @@ def details(error: grpc.aio.AioRpcError) -> tuple[error_details_pb2.ErrorInfo, c
 class _Day:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self.members = member_pb2_grpc.MemberServiceStub(channel)
+        self.cards = card_pb2_grpc.CardServiceStub(channel)
         self.top_ups = topup_pb2_grpc.TopUpServiceStub(channel)
         self.payments = payment_pb2_grpc.PaymentServiceStub(channel)
         self.freezes = freeze_pb2_grpc.FreezeServiceStub(channel)
@@ -148,6 +151,27 @@ class _Day:
 
     def channel(self) -> topup_pb2.Channel:
         return topup_pb2.Channel(type="0001", merchant_no="1900000109", transaction_no=f"wx{self.run}{self.count}")
+
+    async def bind_card(self, name: str) -> str:
+        """Bind a card by SMS; in the bank's test environment, and in the sandbox, any six digits are the right code."""
+        check = card_pb2.CheckCardBySmsRequest(
+            request_id=self.request_id(),
+            member_id=self.id(name),
+            card_number=f"6200{secrets.randbelow(10**12):012d}",
+            card_holder_name="Demo",
+            identity_type=card_pb2.IDENTITY_TYPE_RESIDENT_CARD,
+            identity_number="110101199003070000",
+            bank_type=card_pb2.BANK_TYPE_PING_AN,
+            branch_name="平安银行",
+            mobile="13800000000",
+        )
+        card = (await self.cards.CheckCardBySms(check, timeout=TIMEOUT_S)).card
+        confirm = card_pb2.ConfirmCardBySmsRequest(request_id=self.request_id(), card_id=card.card_id, code="123456")
+        await self.step(
+            f"{name} binds card {card.masked_number}: the bank texts a code, which is handed in",
+            self.cards.ConfirmCardBySms(confirm, timeout=TIMEOUT_S),
+        )
+        return str(card.card_id)
 
     async def top_up(self, name: str, fen: int) -> Any:
         return await self.top_ups.TopUp(
@@ -306,15 +330,15 @@ class _Day:
             ),
             "buyer",
         )
+        card_id = await self.bind_card("A")
         withdrawn = await self.step(
-            "A withdraws 200.00; the bank accepts it, the final word comes later",
+            "A withdraws 200.00 to that card; the bank accepts it, the final word comes later",
             self.withdrawals.Withdraw(
                 withdrawal_pb2.WithdrawRequest(
                     request_id=self.request_id(),
                     member_id=self.id("A"),
                     amount_fen=20_000,
-                    card_number="6200000000000000",
-                    card_holder_name="Demo",
+                    card_id=card_id,
                 ),
                 timeout=TIMEOUT_S,
             ),

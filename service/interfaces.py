@@ -37,7 +37,9 @@ INTERFACES: dict[str, Interface] = {
         "6092 by member code",
         ("service/test_members.py",),
     ),
-    "6167": Interface((), MOVES_NOTHING, "6092 by both member codes", ()),
+    "6167": Interface(
+        ("MemberService.LinkSameName",), MOVES_NOTHING, "6092 by both member codes", ("service/test_same_name.py",)
+    ),
     "6092": Interface((), MOVES_NOTHING, QUESTION, ("service/test_members.py",), reach="asked by the resolver"),
     "6037": Interface(
         ("BalanceService.GetBankBalances", "BalanceService.CompareWithBank"),
@@ -45,16 +47,36 @@ INTERFACES: dict[str, Interface] = {
         QUESTION,
         ("service/test_statements.py",),
     ),
-    "6066": Interface((), MOVES_NOTHING, "6098 by sub-account", ()),
-    "6067": Interface((), MOVES_NOTHING, "6098 by sub-account", ()),
-    "6055": Interface((), MOVES_NOTHING, "6061 by the request's serial", ()),
-    "6064": Interface((), MOVES_NOTHING, "6098 by sub-account", ()),
-    "6065": Interface((), MOVES_NOTHING, "6098 by sub-account", ()),
-    "6061": Interface((), MOVES_NOTHING, QUESTION, ()),
-    "6098": Interface((), MOVES_NOTHING, QUESTION, ()),
-    "6138": Interface((), MOVES_NOTHING, "6098 by sub-account", ()),
-    "6083": Interface((), MOVES_NOTHING, "asked for anew", ()),
-    "6084": Interface((), MOVES_NOTHING, "6098 by sub-account", ()),
+    "6066": Interface(
+        ("CardService.CheckCardBySms",), MOVES_NOTHING, "6098 by sub-account", ("service/test_cards.py",)
+    ),
+    "6067": Interface(
+        ("CardService.ConfirmCardBySms",), MOVES_NOTHING, "6098 by sub-account", ("service/test_cards.py",)
+    ),
+    "6055": Interface(
+        ("CardService.CheckCardByTransfer",),
+        MOVES_NOTHING,
+        "6061 by the request's serial, then 6098 by sub-account",
+        ("service/test_card_transfers.py",),
+    ),
+    "6064": Interface(
+        ("CardService.ConfirmCardByTransfer",),
+        MOVES_NOTHING,
+        "6098 by sub-account",
+        ("service/test_card_transfers.py",),
+    ),
+    "6065": Interface(("CardService.UnbindCard",), MOVES_NOTHING, "6098 by sub-account", ("service/test_cards.py",)),
+    "6061": Interface(("CardService.GetCardTransfer",), MOVES_NOTHING, QUESTION, ("service/test_card_transfers.py",)),
+    "6098": Interface(("CardService.RefreshCards",), MOVES_NOTHING, QUESTION, ("service/test_cards.py",)),
+    "6138": Interface(
+        ("CardService.CorrectCardBranch",), MOVES_NOTHING, "6098 by sub-account", ("service/test_cards.py",)
+    ),
+    "6083": Interface(
+        ("MemberService.RequestMobileChange",), MOVES_NOTHING, "asked for anew", ("service/test_mobiles.py",)
+    ),
+    "6084": Interface(
+        ("MemberService.ConfirmMobileChange",), MOVES_NOTHING, "6098 by sub-account", ("service/test_mobiles.py",)
+    ),
     "6082": Interface(
         ("VerificationService.RequestSmsCode",),
         MOVES_NOTHING,

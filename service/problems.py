@@ -49,14 +49,14 @@ class Problem(Exception):
         return f"{self.reason}: {self.message}"
 
 
-def invalid(field_name: str, message: str, reason: str = "REQUEST_INVALID") -> Problem:
-    """A field that cannot be right whatever the state of the books."""
+def invalid(field_name: str, message: str, reason: str = "REQUEST_INVALID", *, rule: str = "") -> Problem:
+    """A field that cannot be right whatever the state of the books. REQUEST_INVALID names the rule that it breaks."""
     return Problem(
         grpc.StatusCode.INVALID_ARGUMENT,
         reason,
         f"{field_name}: {message}",
         next_step="correct the request; the request id is not used up",
-        metadata={"field": field_name},
+        metadata={"field": field_name} | ({"rule": rule} if rule else {}),
         violations=((field_name, message),),
     )
 
@@ -91,6 +91,7 @@ _FOUND_BY = {
     "payment": "payment_id",
     "top up": "top_up_id",
     "withdrawal": "withdrawal_id",
+    "card": "card_id",
 }
 """The metadata key of what was not found."""
 

@@ -23,12 +23,16 @@ from ledger import InDoubt, Member, Operation, PartState, Reads, State, Writer
 from service import statement, telemetry
 from service.bankday import BANK_ZONE, bank_today
 from service.clearing import Sweeper
+from service.member_questions import NO_MEMBER, MemberQuestions
 from service.plans.plan import (
     SEND_AGAIN,
     BookedAsk,
+    CardAsk,
     MemberAsk,
+    MobileAsk,
     ResendAsk,
     ReturnAsk,
+    SameNameAsk,
     StatusAsk,
     Stored,
     SweepAsk,
@@ -42,8 +46,6 @@ from service.settlement import Told, settle
 log = structlog.get_logger("jzb.resolver")
 
 NO_RECORD = "ERR020"
-NO_MEMBER = frozenset({NO_RECORD, "ERR031", "ERR254"})
-"""How the bank says that a member code has no sub-account (transport.md 3.5)."""
 
 STATUS_WORDS = {"0": Word.DONE, "1": Word.REFUSED, "2": Word.ACCEPTED, "5": Word.ACCEPTED, "6": Word.ACCEPTED}
 """TranStatus of 6110: 0 and 1 are final, 2, 5 and 6 ask on (quick start: 6110)."""
@@ -59,6 +61,7 @@ class Resolver:
         bank: BankClient,
         sweeper: Sweeper,
         returns: Returns,
+        questions: MemberQuestions,
         settings: Settings,
     ) -> None:
         self._writer = writer
@@ -66,6 +69,7 @@ class Resolver:
         self._bank = bank
         self._sweeper = sweeper
         self._returns = returns
+        self._questions = questions
         self._settings = settings
         self._lease_s = 3 * (settings.bank.timeout_s + settings.bank.connect_timeout_s)
         self._asking: dict[UUID, asyncio.Event] = {}
@@ -182,6 +186,8 @@ class Resolver:
                 question = FindSubAccount(TranNetMemberCode=member.member_id)
                 answer = await telemetry.bank_call(self._bank, question)
                 told = await self._with_closed_member(_member_told(answer, member), member)
+            case CardAsk() | MobileAsk() | SameNameAsk() as ask:
+                told = await self._questions.ask(operation, ask)
             case _:
                 raise TypeError(f"{stored.ask} has no question")
         return told
@@ -193,12 +199,10 @@ class Resolver:
         found = await self._reads.member(ask.member_id)
         if found is None:
             return told
-        return replace(
-            told,
-            member=Member(
-                member_id=found.member_id, sub_account=found.sub_account, property=found.property, is_open=False
-            ),
+        closed = Member(
+            member_id=found.member_id, sub_account=found.sub_account, property=found.property, is_open=False
         )
+        return replace(told, members=(closed,))
 
     def _is_last_try(self, operation: Operation) -> bool:
         return _due_in_s(operation) <= 0 and operation.asks + 1 >= self._settings.resolver.send_again_times
@@ -268,14 +272,14 @@ def _member_told(answer: Answer[Any], ask: MemberAsk) -> Told:
         word = Word.NOT_FOUND if ask.opening else Word.DONE
     else:
         word = Word.SILENT
-    member = None
+    members: tuple[Member, ...] = ()
     if word is Word.DONE and sub_account is not None:
-        member = Member(member_id=ask.member_id, sub_account=str(sub_account), property=ask.property)
+        members = (Member(member_id=ask.member_id, sub_account=str(sub_account), property=ask.property),)
     return Told(
         word,
         code=answer.code,
         message=answer.message,
         detail=answer.detail,
         evidence=answer.evidence,
-        member=member,
+        members=members,
     )

@@ -23,6 +23,7 @@ from bankclient import (
     Answer,
     BankClient,
     BankUnavailable,
+    LinkSameNameReply,
     OpenMemberReply,
     RevokeSplitTopUpReply,
     ServiceIdMissing,
@@ -49,7 +50,9 @@ from ledger import (
 )
 from service import problems, telemetry, view
 from service.bankday import bank_today
-from service.plans.plan import MemberAsk, Plan, ResendAsk, Serials, Word
+from service.plans.cards import NOTHING_SAID, card_said
+from service.plans.members import same_name
+from service.plans.plan import MemberAsk, Plan, ResendAsk, SameNameAsk, Serials, Word
 from service.plans.verification import mode_of
 from service.problems import Problem
 from service.settings import Settings
@@ -173,6 +176,7 @@ class Runner:
             change=Change(state=State.RESERVED, next_ask_in_s=self._settings.resolver.orphan_after_s),
             bank_day=bank_today(),
             pend=plan.drafts,
+            cards_new=() if plan.card is None else (plan.card,),
             check_only=check_only,
         )
         with telemetry.tracer.start_as_current_span("reserve") as span:
@@ -230,7 +234,7 @@ class Runner:
             stored = plan.stored
             return settle(operation, stored, pended, [replace(told, word=word)], today, resolver, asked=False)
         if answer.outcome is AnswerOutcome.NOT_SENT:
-            return let_go(operation, pended, told, today)
+            return let_go(operation, plan.stored, pended, told, today)
         return leave_open(operation, told, today, resolver)
 
     async def _again(self, earlier: Operation, digest: bytes) -> Settled:
@@ -268,7 +272,7 @@ def told_by(answer: Answer[Any], plan: Plan) -> Told:
         # The rows carry the bank's serials; they were booked together.
         bank_serial = next((row.FrontSeqNo for row in reply.TranItemArray if row.FrontSeqNo), "")
         bank_day = booking_date(bank_serial) if bank_serial else None
-    member = None
+    members: tuple[Member, ...] = ()
     if isinstance(reply, OpenMemberReply) and isinstance(plan.ask, MemberAsk):
         member = Member(
             member_id=plan.ask.member_id,
@@ -276,6 +280,9 @@ def told_by(answer: Answer[Any], plan: Plan) -> Told:
             property=plan.ask.property,
             is_open=plan.ask.opening,
         )
+        members = (member,)
+    if isinstance(reply, LinkSameNameReply) and isinstance(plan.ask, SameNameAsk):
+        members = same_name(plan.ask, reply.CommonSubAcctNo, reply.MerSubAcctNo)
     return Told(
         Word.SILENT,
         code=answer.code,
@@ -284,7 +291,8 @@ def told_by(answer: Answer[Any], plan: Plan) -> Told:
         bank_serial=bank_serial,
         bank_day=bank_day,
         evidence=answer.evidence,
-        member=member,
+        members=members,
+        card=NOTHING_SAID if reply is None else card_said(reply),
     )
 
 

@@ -22,6 +22,8 @@ from jzb.v1 import (
     balance_pb2_grpc,
     batch_pb2,
     batch_pb2_grpc,
+    card_pb2,
+    card_pb2_grpc,
     clearing_pb2,
     clearing_pb2_grpc,
     file_pb2,
@@ -45,14 +47,17 @@ from jzb.v1 import (
     withdrawal_pb2,
     withdrawal_pb2_grpc,
 )
-from ledger import Numbers, Reads, Writer, connect
+from ledger import Cards, Numbers, Reads, Writer, connect
 from service import telemetry
 from service.bankday import bank_today
+from service.card_list import CardList
 from service.clearing import Clearing, Sweeper
+from service.member_questions import MemberQuestions
 from service.resolver import Resolver
 from service.returns import Returns
 from service.rpc.balances import Balances
 from service.rpc.batches import Batches
+from service.rpc.cards import CardsRpc
 from service.rpc.clearings import Clearings
 from service.rpc.desk import Desk
 from service.rpc.errors import Doors
@@ -68,11 +73,13 @@ from service.rpc.verifications import Verifications
 from service.rpc.withdrawals import Withdrawals
 from service.runner import Runner
 from service.settings import Settings
+from service.vault import Vault
 
 SERVICES = tuple(
     file.DESCRIPTOR.services_by_name[name].full_name
     for file, name in (
         (member_pb2, "MemberService"),
+        (card_pb2, "CardService"),
         (topup_pb2, "TopUpService"),
         (verification_pb2, "VerificationService"),
         (payment_pb2, "PaymentService"),
@@ -123,10 +130,16 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
         sweeper = Sweeper(writer, reads)
         clearing = await stack.enter_async_context(Clearing(writer, reads, bank, numbers, sweeper, settings).running())
         returns = await stack.enter_async_context(Returns(writer, reads, bank, numbers, settings).running())
-        resolver = await stack.enter_async_context(Resolver(writer, reads, bank, sweeper, returns, settings).running())
+        cards = Cards(engine, settings.platform)
+        vault = Vault([key.get_secret_value() for key in settings.vault.keys], settings.platform)
+        questions = MemberQuestions(bank, cards, vault)
+        resolver = await stack.enter_async_context(
+            Resolver(writer, reads, bank, sweeper, returns, questions, settings).running()
+        )
         telemetry.watch_doubt(lambda: resolver.in_doubt, time.time)
         runner = await stack.enter_async_context(Runner(writer, reads, bank, numbers, settings).running())
-        desk = Desk(runner, reads, bank, resolver, clearing, settings, numbers, returns)
+        card_list = CardList(writer, bank, cards, vault, numbers, settings)
+        desk = Desk(runner, reads, bank, resolver, clearing, settings, numbers, returns, cards, vault, card_list)
 
         server = grpc.aio.server(
             interceptors=[Doors(settings.deadline_min_s)],
@@ -148,6 +161,7 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
 
 def _register(server: grpc.aio.Server, desk: Desk, status: HealthServicer) -> None:
     member_pb2_grpc.add_MemberServiceServicer_to_server(Members(desk), server)
+    card_pb2_grpc.add_CardServiceServicer_to_server(CardsRpc(desk), server)
     topup_pb2_grpc.add_TopUpServiceServicer_to_server(TopUps(desk), server)
     verification_pb2_grpc.add_VerificationServiceServicer_to_server(Verifications(desk), server)
     payment_pb2_grpc.add_PaymentServiceServicer_to_server(Payments(desk), server)

@@ -9,11 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from bankclient import BankSettings
 from ledger import SpendOrder
+from service.vault import VaultKeyWrong, key_bytes
 
 Seconds = Annotated[float, Field(gt=0, le=7 * 86_400)]
 
@@ -96,6 +97,44 @@ class RulesSettings(BaseModel):
     """SubAcctProperty, in 6010 flag 3, of the account that advances fee refunds."""
 
 
+class CardsSettings(BaseModel):
+    """The bank's limits on binding cards (quick start: 会员注册与绑定), each of which it changes on request."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    sms_life_s: Seconds = 120.0
+    """How long the code of 6066 can be handed in."""
+    sms_checks_a_day: Annotated[int, Field(ge=1, le=1000)] = 6
+    """How often one card may be checked by 6066 on one day."""
+    wrong_answers: Annotated[int, Field(ge=1, le=1000)] = 5
+    """This many wrong codes, or wrong amounts, end a check."""
+    transfer_life_s: Seconds = 48 * 3600.0
+    """How long the amount of 6055 can be handed in."""
+    pay_out_interval_s: Annotated[float, Field(ge=0, le=7 * 86_400)] = 24 * 3600.0
+    """From one pay-out of 6055 to a member to the next."""
+    shared: bool = False
+    """Whether one card may be bound to sub-accounts of several customers."""
+
+
+class VaultSettings(BaseModel):
+    """The keys under which personal values are kept."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    keys: tuple[SecretStr, ...] = ()
+    """32 random bytes in Base64 each: the first seals, the others open what `jzb vault rotate` has yet to move."""
+
+    @field_validator("keys")
+    @classmethod
+    def _are_keys(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        for key in keys:
+            try:
+                key_bytes(key.get_secret_value())
+            except VaultKeyWrong as wrong:
+                raise ValueError(str(wrong)) from None
+        return keys
+
+
 class TelemetrySettings(BaseModel):
     """Traces and metrics over OTLP; off without an endpoint."""
 
@@ -133,6 +172,8 @@ class Settings(BaseSettings):
     clearing: ClearingSettings = ClearingSettings()
     returns: ReturnsSettings = ReturnsSettings()
     rules: RulesSettings = RulesSettings()
+    cards: CardsSettings = CardsSettings()
+    vault: VaultSettings = VaultSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
 
     @property
@@ -144,3 +185,14 @@ class Settings(BaseSettings):
 def from_environment(**given: Any) -> Settings:
     """The settings of this process; ``given`` wins over the environment. Raises pydantic's ValidationError."""
     return Settings(**given)
+
+
+class _VaultAlone(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="JZB_", env_nested_delimiter="__", frozen=True, extra="ignore")
+
+    vault: VaultSettings = VaultSettings()
+
+
+def vault_from_environment() -> VaultSettings:
+    """The keys alone, for a command that needs neither the bank nor a service. Raises pydantic's ValidationError."""
+    return _VaultAlone().vault

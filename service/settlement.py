@@ -11,11 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
+from uuid import UUID
 
 from bankclient import Answer
 from bankclient import Outcome as AnswerOutcome
-from ledger import Change, Draft, Member, Operation, State, Step
-from service.plans.plan import SEND_AGAIN, Stored, Word
+from ledger import CardChange, CardState, Change, Draft, Member, Operation, State, Step
+from service.plans.cards import NOTHING_SAID, CardSaid, change_of
+from service.plans.plan import SEND_AGAIN, CardAsk, Stored, Word
 from service.settings import ResolverSettings
 
 
@@ -23,7 +25,8 @@ from service.settings import ResolverSettings
 class Told:
     """What the bank said about one part, or about the whole call.
 
-    ``bank_day`` is the bank's booking day where it gave one; ``member`` what it told about a sub-account.
+    ``bank_day`` is the bank's booking day where it gave one; ``members`` are the sub-accounts it told of, ``card`` is
+    what it told of the card that the plan is about.
     """
 
     word: Word
@@ -33,7 +36,8 @@ class Told:
     bank_serial: str = ""
     bank_day: date | None = None
     evidence: bytes = b""
-    member: Member | None = None
+    members: tuple[Member, ...] = ()
+    card: CardSaid = NOTHING_SAID
 
 
 def first_word(answer: Answer[Any], *, is_final: bool, may_send_again: bool = False) -> Word | None:
@@ -110,7 +114,8 @@ def settle(
         expects=frozenset({State.ACCEPTED})
         if operation.state is State.ACCEPTED
         else frozenset({State.RESERVED, State.UNKNOWN}),
-        member=last.member,
+        members=last.members,
+        cards=_card_changes(stored, last),
     )
     if words <= {Word.DONE, Word.REFUSED}:
         done, refused = by_word.get(Word.DONE, {}), by_word.get(Word.REFUSED, {})
@@ -119,7 +124,7 @@ def settle(
             enter = stored.then if operation.state is not State.ACCEPTED else ()
             return dataclasses.replace(step, post=done, void=tuple(refused), enter=enter)
         undo = stored.undo if operation.state is State.ACCEPTED else ()
-        return dataclasses.replace(step, change=change(State.REFUSED), void=tuple(refused), enter=undo, member=None)
+        return dataclasses.replace(step, change=change(State.REFUSED), void=tuple(refused), enter=undo, members=())
     if words == {Word.ACCEPTED} and stored.then and operation.state is not State.ACCEPTED:
         return dataclasses.replace(
             step,
@@ -130,7 +135,7 @@ def settle(
     state = State.ACCEPTED if operation.state is State.ACCEPTED else State.UNKNOWN
     pause_s = _pause_s(words, settings)
     return dataclasses.replace(
-        step, change=change(state, min(pause_s, due_in_s) if due_in_s > 0 else pause_s), member=None
+        step, change=change(state, min(pause_s, due_in_s) if due_in_s > 0 else pause_s), members=(), cards=()
     )
 
 
@@ -151,7 +156,7 @@ def leave_open(operation: Operation, told: Told, today: date, settings: Resolver
     )
 
 
-def let_go(operation: Operation, pending: Sequence[int], told: Told, today: date) -> Step:
+def let_go(operation: Operation, stored: Stored, pending: Sequence[int], told: Told, today: date) -> Step:
     """The call never left this machine: nothing is held, and the same request id may try again."""
     return Step(
         operation=operation.id,
@@ -159,7 +164,17 @@ def let_go(operation: Operation, pending: Sequence[int], told: Told, today: date
         bank_day=today,
         void=tuple(pending),
         expects=frozenset({State.RESERVED}),
+        cards=(CardChange(card_id=UUID(stored.ask.card_id), state=CardState.UNSENT),)
+        if isinstance(stored.ask, CardAsk) and stored.ask.does == "check"
+        else (),
     )
+
+
+def _card_changes(stored: Stored, told: Told) -> tuple[CardChange, ...]:
+    if not isinstance(stored.ask, CardAsk):
+        return ()
+    change = change_of(stored.ask, told.word, told.code, told.card)
+    return () if change is None else (change,)
 
 
 def _as_refused(one: Told) -> Told:

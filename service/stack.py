@@ -21,11 +21,13 @@ import httpx
 from ledger import migrate
 from ledger.embedded import EmbeddedPostgres
 from service.settings import Settings, from_environment
+from service.vault import KeyFile
 
 SANDBOX_STOP_S = 30.0
 
 BANK_ADDRESS = "JZB_BANK__BASE_URL"
 PLATFORM = "JZB_BANK__MRCH_CODE"
+VAULT_KEYS = "JZB_VAULT__KEYS"
 CLIENT_SETTINGS = "client.json"
 
 
@@ -56,6 +58,8 @@ def started(data: Path, *, settings: Mapping[str, Any] | None = None) -> Iterato
         dsn, postgres_port = stack.enter_context(database(data))
         migrate(dsn)
         given["database_url"] = dsn
+        if VAULT_KEYS not in os.environ and (postgres_port is not None or sandbox is not None):
+            given["vault"] = {"keys": key_file(data).keys()}
         if sandbox is not None:
             sandbox_url, given["bank"] = sandbox()
         yield Stack(from_environment(**given), postgres_port, sandbox_url)
@@ -97,6 +101,11 @@ def _listens(url: str) -> bool:
         return False
 
 
+def key_file(data: Path) -> KeyFile:
+    """The keys for personal values that are used when the environment names none; made at the first start."""
+    return KeyFile(data / "vault.keys")
+
+
 def platform_of(data: Path) -> str:
     """Whose books ``data`` holds: the platform that the environment names, or that of the sandbox bank."""
     given = os.environ.get(PLATFORM)
@@ -113,7 +122,10 @@ def _sandbox(data: Path) -> Iterator[Callable[[], tuple[str, dict[str, Any]]]]:
     """Start the sandbox bank; what is given waits until it listens, and tells its address and its client's settings."""
     data.mkdir(parents=True, exist_ok=True, mode=0o700)
     process = subprocess.Popen(
-        [sys.executable, "-m", "sandbox", "--data-dir", str(data.resolve()), "--clear-same-day", "--until-stdin-ends"],
+        [
+            *(sys.executable, "-m", "sandbox", "--data-dir", str(data.resolve())),
+            *("--clear-same-day", "--any-code", "--until-stdin-ends"),
+        ],
         # Never written to: it ends with this process, however that ends.
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

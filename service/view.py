@@ -8,9 +8,9 @@ from uuid import UUID
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from jzb.v1 import core_pb2, member_pb2
+from jzb.v1 import card_pb2, core_pb2, member_pb2
 from jzb.v1.error_reason_pb2 import ErrorReason
-from ledger import Breach, Member, Operation, Part, PartState, State
+from ledger import Breach, Card, CardState, CheckedBy, Member, Operation, Part, PartState, State
 from service.plans.plan import ORIGINAL
 from service.problems import FLOOR_REASONS
 
@@ -131,4 +131,41 @@ def member(found: Member) -> member_pb2.Member:
         state=member_pb2.MEMBER_STATE_OPEN if found.is_open else member_pb2.MEMBER_STATE_CLOSED,
         open_time=timestamp(found.opened_at),
         close_time=timestamp(found.closed_at),
+        same_name_member_id=found.same_name,
+    )
+
+
+CARD_STATES: dict[CardState, card_pb2.CardState.ValueType] = {
+    CardState.CHECKING: card_pb2.CARD_STATE_CHECKING,
+    CardState.BOUND: card_pb2.CARD_STATE_BOUND,
+    CardState.UNBOUND: card_pb2.CARD_STATE_UNBOUND,
+    CardState.FAILED: card_pb2.CARD_STATE_FAILED,
+    CardState.UNSENT: card_pb2.CARD_STATE_FAILED,
+}
+CHECKS: dict[CheckedBy, card_pb2.CardCheck.ValueType] = {
+    CheckedBy.SMS: card_pb2.CARD_CHECK_SMS,
+    CheckedBy.PAY_OUT: card_pb2.CARD_CHECK_PAY_OUT,
+    CheckedBy.PAY_IN: card_pb2.CARD_CHECK_PAY_IN,
+    CheckedBy.BANK: card_pb2.CARD_CHECK_BANK_LIST,
+}
+
+
+def card(found: Card) -> card_pb2.Card:
+    """A card as the mirror has it: nothing that is sealed is told."""
+    return card_pb2.Card(
+        card_id=str(found.card_id),
+        member_id=found.member_id,
+        masked_number=found.masked,
+        bank_type=card_pb2.BankType.ValueType(int(found.bank_type)),
+        branch_name=found.branch_name,
+        cnaps_no=found.cnaps_no,
+        super_bank_no=found.super_bank_no,
+        state=CARD_STATES[found.state],
+        check=CHECKS[found.checked_by],
+        check_end_time=timestamp(found.ends_at) if found.state is CardState.CHECKING else None,
+        wrong_answers=found.wrong,
+        pay_in_fen=found.pay_in_fen,
+        create_time=timestamp(found.created_at),
+        bind_time=timestamp(found.bound_at),
+        end_time=timestamp(found.ended_at),
     )

@@ -1,4 +1,4 @@
-"""Members: open and close a sub-account (6000), find it (6092, 6037).
+"""Members: open and close a sub-account (6000), both of one customer (6167), find it (6092, 6037).
 
 Quick start: 会员注册与绑定.
 """
@@ -11,16 +11,18 @@ from typing import Final
 from bankclient.messages import (
     FindSubAccount,
     FindSubAccountReply,
+    LinkSameName,
+    LinkSameNameReply,
     MemberBalances,
     MemberBalancesReply,
     OpenMember,
     OpenMemberReply,
 )
 from sandbox import codes
-from sandbox.desk import Desk
+from sandbox.desk import MERCHANT, ORDINARY, Desk
 from sandbox.errors import Refused
 from sandbox.handlers.registry import handles
-from sandbox.records import Member, MemberCode
+from sandbox.records import BoundCard, Member, MemberCode
 
 FIRST_SUB_ACCOUNT: Final = 1000
 """Members' numbers rise from about here (notes.md 2)."""
@@ -33,25 +35,59 @@ def open_member(desk: Desk, request: OpenMember) -> OpenMemberReply:
     """6000. A member code is given out once, also after its sub-account was closed."""
     if request.FunctionFlag == CLOSE:
         return _close(desk, request)
-    if desk.store.get(MemberCode, request.TranNetMemberCode) is not None:
+    member = _open(desk, request.TranNetMemberCode, request.MemberProperty, request.UserNickname, request.Mobile)
+    return OpenMemberReply(SubAcctNo=member.sub_acct_no)
+
+
+def _open(desk: Desk, code: str, kind: str, name: str | None, mobile: str | None) -> Member:
+    if desk.store.get(MemberCode, code) is not None:
         raise Refused(codes.MEMBER_EXISTS)
     number = desk.store.next_number("sub_account", FIRST_SUB_ACCOUNT)
     member = Member(
         sub_acct_no=f"{desk.settings.mrch_code}{number:012d}",
-        code=request.TranNetMemberCode,
-        kind=request.MemberProperty,
-        name=request.UserNickname or "",
+        code=code,
+        kind=kind,
+        name=name or "",
         opened_day=desk.today,
+        mobile=mobile or "",
     )
     desk.store.put(member)
     desk.store.put(MemberCode(member.code, member.sub_acct_no))
-    return OpenMemberReply(SubAcctNo=member.sub_acct_no)
+    return member
+
+
+@handles(LinkSameName)
+def link_same_name(desk: Desk, request: LinkSameName) -> LinkSameNameReply:
+    """6167. Flag 1 opens both, 2 adds the ordinary one to a merchant's, 3 the merchant's to an ordinary one."""
+    merchant_code, ordinary_code = request.MerSubAcctMemberCode, request.CommonSubAcctMemberCode
+    if request.FunctionFlag == "2":
+        merchant = _known(desk, merchant_code, MERCHANT)
+    else:
+        merchant = _open(desk, merchant_code, MERCHANT, request.MerSubAcctNickname, request.Mobile)
+    if request.FunctionFlag == "3":
+        ordinary = _known(desk, ordinary_code, ORDINARY)
+    else:
+        ordinary = _open(desk, ordinary_code, ORDINARY, request.CommonSubAcctNickname, request.Mobile)
+    desk.store.put(replace(merchant, same_name=ordinary.sub_acct_no))
+    desk.store.put(replace(ordinary, same_name=merchant.sub_acct_no))
+    return LinkSameNameReply(
+        SameNameAcctRelRelation="1", MerSubAcctNo=merchant.sub_acct_no, CommonSubAcctNo=ordinary.sub_acct_no
+    )
+
+
+def _known(desk: Desk, code: str, kind: str) -> Member:
+    member = desk.member_by_code(code)
+    if member.kind != kind or member.same_name:
+        raise Refused(codes.MEMBER_EXISTS)
+    return member
 
 
 def _close(desk: Desk, request: OpenMember) -> OpenMemberReply:
     member = desk.member_by_code(request.TranNetMemberCode)
     if desk.books.sub_account(member.sub_acct_no).total_fen:
         raise Refused(codes.BALANCE_LEFT)
+    if any(one.sub_acct_no == member.sub_acct_no and not one.unbound for one in desk.store.all(BoundCard)):
+        raise Refused(codes.CARDS_BOUND)
     desk.store.put(replace(member, closed=True))
     return OpenMemberReply(SubAcctNo=member.sub_acct_no)
 

@@ -26,7 +26,7 @@ from sandbox.books import (
     waiting,
     withdrawable,
 )
-from sandbox.desk import Desk, positive, within
+from sandbox.desk import MERCHANT, Desk, positive, within
 from sandbox.errors import Refused
 from sandbox.handlers.registry import handles
 from sandbox.records import Member, Order, Payment
@@ -55,8 +55,7 @@ _NAMED_BY_6082: Final = (CONFIRM, "6", TODAY)
 @handles(MemberPayment, MemberPaymentBySms, MemberPaymentByPassword, asked_by="2")
 def member_payment(desk: Desk, request: AnyPayment) -> Booked:
     """6034, 6101, 6006. In every flag the payer stays the payer, also when the money goes back."""
-    buyer = desk.payer(request.OutSubAcctNo, request.OutMemberCode)
-    seller = desk.payee(request.InSubAcctNo, request.InMemberCode)
+    buyer, seller = _parties(desk, request)
     payer, payee = buyer.sub_acct_no, seller.sub_acct_no
     amount = positive(request.TranAmt)
     flag = request.FunctionFlag
@@ -84,6 +83,19 @@ def member_payment(desk: Desk, request: AnyPayment) -> Booked:
         remark=request.Remark,
     )
     return Booked(FrontSeqNo=front)
+
+
+def _parties(desk: Desk, request: AnyPayment) -> tuple[Member, Member]:
+    """Who pays whom. Both sub-accounts of one customer pay each other; the merchant's only verified (6167)."""
+    payer = desk.member(request.OutSubAcctNo, request.OutMemberCode)
+    if request.FunctionFlag not in ("6", TODAY) or payer.same_name != request.InSubAcctNo:
+        return (
+            desk.payer(request.OutSubAcctNo, request.OutMemberCode),
+            desk.payee(request.InSubAcctNo, request.InMemberCode),
+        )
+    if payer.kind == MERCHANT and isinstance(request, MemberPayment):
+        raise Refused(codes.NO_VERIFICATION, "商户子账户转入普通子账户需验证")
+    return payer, desk.member(request.InSubAcctNo, request.InMemberCode)
 
 
 @handles(SettleOrder)

@@ -27,7 +27,7 @@ from sandbox.books import (
 from sandbox.desk import Desk, positive
 from sandbox.errors import Refused
 from sandbox.handlers.registry import handles
-from sandbox.records import ACCEPTED, FAILED, SENT, SUCCEEDED, Trade, Withdrawal
+from sandbox.records import ACCEPTED, FAILED, SENT, SUCCEEDED, BoundCard, Trade, Withdrawal, card_key
 
 NO_TRANSFER_FEE: Final = 0
 
@@ -36,6 +36,7 @@ NO_TRANSFER_FEE: Final = 0
 def withdraw(desk: Desk, request: Withdraw) -> WithdrawReply:
     """6033. An amount in ReservedMsg is a fee on top (notes.md 9.12: three clients send it so)."""
     member = desk.member(request.SubAcctNo, request.TranNetMemberCode).sub_acct_no
+    _require_bound(desk, member, request.TakeCashAcctNo)
     amount = positive(request.CashAmt)
     front = accept(desk, member, amount, _fee(request.ReservedMsg), request.OrderNo, request.Remark)
     return WithdrawReply(FrontSeqNo=front, TransferFee=NO_TRANSFER_FEE)
@@ -45,6 +46,7 @@ def withdraw(desk: Desk, request: Withdraw) -> WithdrawReply:
 def withdraw_by_sms(desk: Desk, request: WithdrawBySms) -> Booked:
     """6085: the fee has a field of its own, on top."""
     member = desk.member(request.SubAcctNo, request.TranNetMemberCode).sub_acct_no
+    _require_bound(desk, member, request.TakeCashAcctNo)
     prove(desk, request, member, sms.WITHDRAWAL)
     amount = positive(request.CashAmt)
     return Booked(FrontSeqNo=accept(desk, member, amount, request.TakeCashCommission, None, request.Remark))
@@ -54,9 +56,16 @@ def withdraw_by_sms(desk: Desk, request: WithdrawBySms) -> Booked:
 def withdraw_by_password(desk: Desk, request: WithdrawByPassword) -> Booked:
     """6111: as 6085, with another name for the amount."""
     member = desk.member(request.SubAcctNo, request.TranNetMemberCode).sub_acct_no
+    _require_bound(desk, member, request.TakeCashAcctNo)
     prove(desk, request, member, sms.WITHDRAWAL)
     amount = positive(request.ApplyTakeCashAmt)
     return Booked(FrontSeqNo=accept(desk, member, amount, request.TakeCashCommission, None, request.Remark))
+
+
+def _require_bound(desk: Desk, member: str, card_no: str) -> None:
+    card = desk.store.get(BoundCard, card_key(member, card_no))
+    if desk.settings.bound_cards_only and (card is None or card.unbound):
+        raise Refused(codes.NO_CARD)
 
 
 def _fee(reserved: str | None) -> int:

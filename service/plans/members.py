@@ -1,13 +1,15 @@
-"""Plans that open and close a member's sub-account (6000). They move no money."""
+"""Plans about members: a sub-account is opened and closed (6000), a customer gets both kinds (6167), a mobile changes
+(6084). They move no money.
+"""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from bankclient import OpenMember
+from bankclient import ConfirmMobileChange, LinkSameName, OpenMember
 from jzb.v1 import member_pb2
 from ledger import Member
-from service.plans.plan import MemberAsk, Plan
+from service.plans.plan import MemberAsk, MobileAsk, Plan, SameNameAsk
 
 PROPERTY_CODES: dict[int, Literal["00", "SH"]] = {
     member_pb2.MEMBER_PROPERTY_ORDINARY: "00",
@@ -43,5 +45,60 @@ def close_member(member: Member) -> Plan:
         message=OpenMember(FunctionFlag="3", TranNetMemberCode=member.member_id, MemberProperty=member_property),
         drafts=(),
         ask=MemberAsk(member.member_id, member_property, opening=False),
+        payer=member.member_id,
+    )
+
+
+def link_same_name(request: member_pb2.LinkSameNameRequest, ordinary: Member | None, merchant: Member | None) -> Plan:
+    """6167: flag 1 opens both sub-accounts of a customer, 2 adds the ordinary one, 3 the merchant's."""
+    flag: Literal["1", "2", "3"] = "1" if merchant is None else "2"
+    if ordinary is not None:
+        flag = "3"
+    return Plan(
+        kind="LINK_SAME_NAME",
+        message=LinkSameName(
+            FunctionFlag=flag,
+            MerSubAcctMemberCode=request.merchant_member_id,
+            CommonSubAcctMemberCode=request.ordinary_member_id,
+            MerSubAcctNickname=request.merchant_nickname or None,
+            CommonSubAcctNickname=request.ordinary_nickname or None,
+            Mobile=request.mobile or None,
+            Email=request.email or None,
+        ),
+        drafts=(),
+        ask=SameNameAsk(request.ordinary_member_id, request.merchant_member_id),
+        payer=request.ordinary_member_id,
+        payee=request.merchant_member_id,
+    )
+
+
+def same_name(ask: SameNameAsk, ordinary: str, merchant: str) -> tuple[Member, Member]:
+    """The two members of one customer, by the sub-account numbers that the bank gives."""
+    return (
+        Member(member_id=ask.ordinary, sub_account=ordinary, property="00", same_name=ask.merchant),
+        Member(member_id=ask.merchant, sub_account=merchant, property="SH", same_name=ask.ordinary),
+    )
+
+
+MODIFY_TYPES: dict[int, Literal["1", "2"]] = {
+    member_pb2.MOBILE_PROOF_OLD_MOBILE: "1",
+    member_pb2.MOBILE_PROOF_CARD: "2",
+}
+"""ModifyType of 6083 and 6084."""
+
+
+def change_mobile(request: member_pb2.ConfirmMobileChangeRequest, member: Member, digest: bytes) -> Plan:
+    """6084. ``digest`` recognises the new mobile in 6098 should the answer be lost."""
+    return Plan(
+        kind="CHANGE_MOBILE",
+        message=ConfirmMobileChange(
+            TranNetMemberCode=member.member_id,
+            SubAcctNo=member.sub_account,
+            ModifyType=MODIFY_TYPES[request.proof],
+            MessageOrderNo=request.message_order_no,
+            MessageCheckCode=request.code,
+        ),
+        drafts=(),
+        ask=MobileAsk(member.sub_account, digest.hex()),
         payer=member.member_id,
     )

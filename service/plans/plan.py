@@ -8,13 +8,13 @@ personal data.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import date
 from enum import Enum
 from typing import Any, Literal
 
 from bankclient import REQUESTS, Request, consumer_serial, row_serial, to_wire
-from ledger import Draft, Member, draft_from_json, draft_to_json
+from ledger import Card, Draft, Member, draft_from_json, draft_to_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,41 @@ class ReturnAsk:
     bank_serial: str
 
 
-Ask = StatusAsk | MemberAsk | SweepAsk | ResendAsk | BookedAsk | ReturnAsk
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CardAsk:
+    """Ask 6098 for the cards of the sub-account: what settles 6066, 6067, 6064, 6065, 6138 and 6055.
+
+    ``does`` is what the call does to the card. ``life_s`` is how long a check that it begins may take. Of a pay-out
+    (6055) 6061 is asked first. A correction is done when 6098 shows its routing numbers and the name of its branch.
+    """
+
+    sub_account: str
+    card_id: str
+    does: Literal["check", "confirm", "unbind", "correct"]
+    life_s: float = 0.0
+    pays_out: bool = False
+    branch_name: str = ""
+    cnaps_no: str = ""
+    super_bank_no: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MobileAsk:
+    """Ask 6098 whether a row of the sub-account has the new mobile, which only its keyed digest tells here (6084)."""
+
+    sub_account: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class SameNameAsk:
+    """Ask 6092 whether both members have their sub-accounts: what settles 6167."""
+
+    ordinary: str
+    merchant: str
+
+
+Ask = StatusAsk | MemberAsk | SweepAsk | ResendAsk | BookedAsk | ReturnAsk | CardAsk | MobileAsk | SameNameAsk
 
 
 ORIGINAL = "original"
@@ -103,7 +137,8 @@ class Plan:
     ``drafts`` are pending from the reservation and posted when the bank has acted. ``then`` are the drafts that become
     pending with that and wait for the bank's final word (withdrawals): posted when it is good; when it is bad they are
     voided and ``undo`` gives the drafts that take ``drafts`` back. ``keep`` is what later calls about this one need and
-    nothing else remembers: the channel of a top-up, the serial of the original.
+    nothing else remembers: the channel of a top-up, the serial of the original. ``card`` is recorded with the
+    reservation.
     """
 
     kind: str
@@ -118,6 +153,7 @@ class Plan:
     amount_fen: int = 0
     fee_fen: int = 0
     keep: Mapping[str, Any] = field(default_factory=dict)
+    card: Card | None = None
 
     @property
     def stored(self) -> Stored:
@@ -150,6 +186,8 @@ class Stored:
                 ask = {"by": "booked", "sub_account": sub_account}
             case ReturnAsk(bank_day, bank_serial):
                 ask = {"by": "return", "bank_day": bank_day.isoformat(), "bank_serial": bank_serial}
+            case CardAsk() | MobileAsk() | SameNameAsk():
+                ask = {"by": _BY_FIELDS[type(self.ask)], **asdict(self.ask)}
         plan: dict[str, Any] = {"ask": ask, "drafts": [draft_to_json(draft) for draft in self.drafts]}
         if self.then:
             plan["then"] = [draft_to_json(draft) for draft in self.then]
@@ -170,6 +208,14 @@ class Stored:
         )
 
 
+_BY_FIELDS: dict[type[CardAsk | MobileAsk | SameNameAsk], str] = {
+    CardAsk: "card",
+    MobileAsk: "mobile",
+    SameNameAsk: "same-name",
+}
+"""The questions whose fields are plain JSON."""
+
+
 def _ask_from_json(value: dict[str, Any]) -> Ask:
     match value["by"]:
         case "status":
@@ -184,8 +230,11 @@ def _ask_from_json(value: dict[str, Any]) -> Ask:
             return BookedAsk(value["sub_account"])
         case "return":
             return ReturnAsk(date.fromisoformat(value["bank_day"]), value["bank_serial"])
-        case other:
-            raise ValueError(f"no plan asks by {other}")
+        case by:
+            found = next((kind for kind, name in _BY_FIELDS.items() if name == by), None)
+            if found is None:
+                raise ValueError(f"no plan asks by {by}")
+            return found(**{name: field for name, field in value.items() if name != "by"})
 
 
 class Word(Enum):

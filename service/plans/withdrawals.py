@@ -15,10 +15,20 @@ from ledger.accounts import POOLED, WITHDRAWING, withdrawable
 from service.plans.payments import paid
 from service.plans.plan import Facts, Plan, Serials, StatusAsk
 from service.plans.verification import mode_of, proof
+from service.vault import Personal
 
 
-def withdraw(request: withdrawal_pb2.WithdrawRequest, facts: Facts, serials: Serials, platform_name: str) -> Plan:
-    """``amount_fen`` reaches the card, ``fee_fen`` comes on top; the final word is 6110's, whatever the flavour."""
+def withdraw(
+    request: withdrawal_pb2.WithdrawRequest,
+    facts: Facts,
+    serials: Serials,
+    platform_name: str,
+    card: Personal | None = None,
+) -> Plan:
+    """``amount_fen`` reaches the card, ``fee_fen`` comes on top; the final word is 6110's, whatever the flavour.
+
+    ``card`` is what the request's card_id stands for; without it the request names number and holder itself.
+    """
     member = facts.members[request.member_id]
     taken = Draft(
         paid(withdrawable(member.sub_account), WITHDRAWING, request.amount_fen + request.fee_fen, request.fee_fen),
@@ -29,7 +39,7 @@ def withdraw(request: withdrawal_pb2.WithdrawRequest, facts: Facts, serials: Ser
     )
     return Plan(
         kind="WITHDRAW",
-        message=_message(request, member, platform_name),
+        message=_message(request, member, platform_name, card),
         drafts=(taken,),
         then=(
             Draft(
@@ -44,11 +54,15 @@ def withdraw(request: withdrawal_pb2.WithdrawRequest, facts: Facts, serials: Ser
     )
 
 
-def _message(request: withdrawal_pb2.WithdrawRequest, member: Member, platform_name: str) -> Request[Any]:
+def _message(
+    request: withdrawal_pb2.WithdrawRequest, member: Member, platform_name: str, card: Personal | None
+) -> Request[Any]:
+    number = card.number if card else request.card_number
+    holder = card.holder if card else request.card_holder_name
     fields: dict[str, Any] = {
         "SubAcctNo": member.sub_account,
         "TranNetMemberCode": member.member_id,
-        "TakeCashAcctNo": request.card_number,
+        "TakeCashAcctNo": number,
         "Remark": request.remark or None,
     }
     mode = mode_of(request.verification)
@@ -57,14 +71,14 @@ def _message(request: withdrawal_pb2.WithdrawRequest, member: Member, platform_n
         return Withdraw(
             **fields,
             TranWebName=platform_name,
-            MemberName=request.card_holder_name,
-            OutAmtAcctName=request.card_holder_name,
+            MemberName=holder,
+            OutAmtAcctName=holder,
             CashAmt=request.amount_fen,
             ReservedMsg=yuan(request.fee_fen) if request.fee_fen else None,
         )
     fields |= {
-        "SubAcctName": request.card_holder_name,
-        "TakeCashAcctName": request.card_holder_name,
+        "SubAcctName": holder,
+        "TakeCashAcctName": holder,
         "TakeCashCommission": request.fee_fen,
         **proof(request.verification),
     }

@@ -46,6 +46,23 @@ async def ask(bank: BankClient, request: Request[R]) -> R | None:
     )
 
 
+async def told_once(bank: BankClient, request: Request[R], serial: str) -> R:
+    """The reply to a call that is no operation, such as one for a text. Raises `Problem` when it is lost, too."""
+    answer = await telemetry.bank_call(bank, request, serial)
+    if answer.reply is not None:
+        reply: R = answer.reply
+        return reply
+    if answer.outcome is Outcome.REFUSED:
+        raise Problem(
+            grpc.StatusCode.FAILED_PRECONDITION,
+            "BANK_REFUSED",
+            f"the bank refused: {answer.code} {answer.message}".rstrip(),
+            next_step="correct the cause and ask again",
+            metadata={"interface": request.code, "bank_code": answer.code, "bank_message": answer.message},
+        )
+    raise problems.bank_unavailable(f"{request.code} has no answer ({answer.detail}); no money moves by it")
+
+
 async def rows(bank: BankClient, request: Request[P], array: str) -> AsyncIterator[Any]:
     """Every row of every page, in the bank's order. Raises `Problem`."""
     for number in range(1, PAGES_MAX + 1):

@@ -9,14 +9,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import grpc
 from google.protobuf.message import Message
 
 from bankclient import BankClient, SubAccountBalances
 from jzb.v1.verification_pb2 import Verification
-from ledger import Member, Numbers, Reads
+from ledger import Card, Cards, CardState, Member, Numbers, Reads
 from service import problems, telemetry
+from service.card_list import CardList
 from service.clearing import Clearing
 from service.plans.plan import NAMELESS, Facts, Names
 from service.plans.verification import mode_of
@@ -25,6 +27,7 @@ from service.resolver import Resolver
 from service.returns import Returns
 from service.runner import Runner
 from service.settings import Settings
+from service.vault import Personal, Vault, VaultClosed, VaultKeyMissing, card_of
 
 # grpc-stubs makes generic what grpcio does not.
 if TYPE_CHECKING:
@@ -48,6 +51,9 @@ class Desk:
     settings: Settings
     numbers: Numbers
     returns: Returns
+    cards: Cards
+    vault: Vault
+    card_list: CardList
 
     async def member(self, member_id: str) -> Member:
         """A member, open or closed. Raises `Problem`."""
@@ -56,8 +62,18 @@ class Desk:
             raise problems.not_found("MEMBER_NOT_FOUND", "member", member_id)
         return found
 
-    async def facts(self, payers: Sequence[str] = (), payees: Sequence[str] = (), others: Sequence[str] = ()) -> Facts:
-        """The named members, each open and fit for its place (quick start, 6000: 00 pays only, SH collects only)."""
+    async def facts(
+        self,
+        payers: Sequence[str] = (),
+        payees: Sequence[str] = (),
+        others: Sequence[str] = (),
+        *,
+        between_same_name: bool = False,
+    ) -> Facts:
+        """The named members, each open and fit for its place (quick start, 6000: 00 pays only, SH collects only).
+
+        With ``between_same_name`` the two members of one customer may pay each other both ways (quick start, 6167).
+        """
         wanted = [*payers, *payees, *others]
         found = await self.reads.members(wanted)
         for member_id in wanted:
@@ -73,6 +89,8 @@ class Desk:
         for member_id in payers:
             if member_id in payees:
                 raise problems.invalid("payee_member_id", f"{member_id} cannot pay itself", "SAME_MEMBER")
+            if between_same_name and found[member_id].same_name in payees:
+                continue
             if found[member_id].property != "00":
                 raise problems.precondition(
                     "MEMBER_CANNOT_PAY",
@@ -82,6 +100,8 @@ class Desk:
                     property="SH",
                 )
         for member_id in payees:
+            if between_same_name and found[member_id].same_name in payers:
+                continue
             if found[member_id].property != "SH":
                 raise problems.precondition(
                     "MEMBER_CANNOT_COLLECT",
@@ -91,6 +111,42 @@ class Desk:
                     property="00",
                 )
         return Facts(found)
+
+    async def card(self, card_id: str) -> Card:
+        """A card, whatever its state. Raises `Problem`."""
+        found = await self.cards.card(UUID(card_id))
+        if found is None:
+            raise problems.not_found("CARD_NOT_FOUND", "card", card_id)
+        return found
+
+    async def bound_card(self, card_id: str, member_id: str = "") -> tuple[Card, Personal]:
+        """A bound card, of that member if one is named, and what is sealed of it. Raises `Problem`."""
+        card = await self.card(card_id)
+        if card.state is not CardState.BOUND or member_id not in ("", card.member_id):
+            belongs = "is not bound" if member_id in ("", card.member_id) else f"is not a card of member {member_id}"
+            raise problems.precondition(
+                "CARD_NOT_BOUND",
+                f"card {card_id} {belongs}",
+                "bind the card to the member first; the request id is not used up",
+                card_id=card_id,
+                state=card.state.name,
+            )
+        return card, self.opened(card)
+
+    def opened(self, card: Card) -> Personal:
+        """What is sealed of a card. Raises `Problem` when the settings have no key for it."""
+        try:
+            return card_of(self.vault, card)
+        except (VaultClosed, VaultKeyMissing) as missing:
+            raise problems.not_enabled("cards", str(missing), "JZB_VAULT__KEYS") from None
+
+    def require_vault(self) -> Vault:
+        """The vault, which has a key. Raises `Problem`."""
+        if not self.vault.is_open:
+            raise problems.not_enabled(
+                "cards", "there is no key under which personal values could be kept", "JZB_VAULT__KEYS"
+            )
+        return self.vault
 
     async def names_for(self, verification: Verification, payer: Member, payee: Member) -> Names:
         """Both account names where the request's flavour wants them (6006), else none."""

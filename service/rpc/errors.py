@@ -10,7 +10,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -174,8 +173,8 @@ class _Told(Exception):
 def _unsendable(wrong: ValidationError) -> Problem:
     """A text that the contract allows and the bank's wire cannot carry, such as "null" (transport.md 2.3)."""
     first = wrong.errors(include_input=False, include_url=False, include_context=False)[0]
-    problem = problems.invalid(".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, "))
-    return replace(problem, metadata={**problem.metadata, "rule": first["type"]})
+    field_name, message = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
+    return problems.invalid(field_name, message, rule=first["type"])
 
 
 def _path(violation: protovalidate.Violation) -> str:

@@ -1,13 +1,16 @@
-"""MemberService: sub-accounts of the platform's members (6000, 6092)."""
+"""MemberService: sub-accounts of the platform's members (6000, 6092, 6167) and their mobiles (6083, 6084)."""
 
 from __future__ import annotations
 
+from bankclient import ChangeMobile, consumer_serial
 from jzb.v1 import member_pb2, member_pb2_grpc
 from ledger import Member
-from service import view
+from service import problems, view
+from service.bankday import bank_today
 from service.plans import members
 from service.plans.plan import Plan, Serials
 from service.problems import member_exists, precondition
+from service.rpc.asking import told_once
 from service.rpc.desk import Context, Desk, page_size, page_start, page_token
 
 
@@ -50,6 +53,55 @@ class Members(member_pb2_grpc.MemberServiceServicer):
             member=view.member(await self._desk.member(request.member_id)),
         )
 
+    async def LinkSameName(
+        self, request: member_pb2.LinkSameNameRequest, context: Context
+    ) -> member_pb2.LinkSameNameResponse:
+        """6167."""
+
+        async def plan(_: Serials) -> Plan:
+            ordinary, merchant = await self._unlinked(request.ordinary_member_id, request.merchant_member_id)
+            return members.link_same_name(request, ordinary, merchant)
+
+        settled = await self._desk.runner.run(request, plan)
+        return member_pb2.LinkSameNameResponse(
+            operation=view.operation(settled.operation, settled.parts),
+            ordinary=view.member(await self._desk.member(request.ordinary_member_id)),
+            merchant=view.member(await self._desk.member(request.merchant_member_id)),
+        )
+
+    async def RequestMobileChange(
+        self, request: member_pb2.RequestMobileChangeRequest, context: Context
+    ) -> member_pb2.RequestMobileChangeResponse:
+        """6083. Nothing is reserved: a lost answer costs a text, and the next one brings a new code."""
+        member = (await self._desk.facts(others=[request.member_id])).members[request.member_id]
+        number = None
+        if request.card_id:
+            number = (await self._desk.bound_card(request.card_id, request.member_id))[1].number
+        message = ChangeMobile(
+            TranNetMemberCode=member.member_id,
+            SubAcctNo=member.sub_account,
+            ModifyType=members.MODIFY_TYPES[request.proof],
+            NewMobile=request.mobile,
+            BankCardNo=number,
+        )
+        uid = self._desk.settings.bank.uid
+        serial = consumer_serial(uid, bank_today(), await self._desk.numbers.take() % 10**10)
+        reply = await told_once(self._desk.bank, message, serial)
+        return member_pb2.RequestMobileChangeResponse(message_order_no=reply.MessageOrderNo, mobile=reply.ReceiveMobile)
+
+    async def ConfirmMobileChange(
+        self, request: member_pb2.ConfirmMobileChangeRequest, context: Context
+    ) -> member_pb2.ConfirmMobileChangeResponse:
+        """6084."""
+
+        async def plan(_: Serials) -> Plan:
+            member = (await self._desk.facts(others=[request.member_id])).members[request.member_id]
+            digest = self._desk.require_vault().digest(request.mobile)
+            return members.change_mobile(request, member, digest)
+
+        settled = await self._desk.runner.run(request, plan)
+        return member_pb2.ConfirmMobileChangeResponse(operation=view.operation(settled.operation, settled.parts))
+
     async def GetMember(self, request: member_pb2.GetMemberRequest, context: Context) -> member_pb2.GetMemberResponse:
         """From the mirror."""
         return member_pb2.GetMemberResponse(member=view.member(await self._desk.member(request.member_id)))
@@ -65,6 +117,33 @@ class Members(member_pb2_grpc.MemberServiceServicer):
             members=[view.member(member) for member in page],
             next_page_token=page_token(page[-1].member_id) if len(found) > size else "",
         )
+
+    async def _unlinked(self, ordinary_id: str, merchant_id: str) -> tuple[Member | None, Member | None]:
+        if ordinary_id == merchant_id:
+            raise problems.invalid("merchant_member_id", f"{merchant_id} cannot be both members", "SAME_MEMBER")
+        found = await self._desk.reads.members([ordinary_id, merchant_id])
+        ordinary, merchant = found.get(ordinary_id), found.get(merchant_id)
+        for member, member_property in ((ordinary, "00"), (merchant, "SH")):
+            if member is None:
+                continue
+            if member.same_name:
+                raise precondition(
+                    "SAME_NAME_LINKED",
+                    f"member {member.member_id} is linked with {member.same_name} already",
+                    "use another member code; the request id is not used up",
+                    member_id=member.member_id,
+                    same_name_member_id=member.same_name,
+                )
+            if not member.is_open:
+                raise precondition(
+                    "MEMBER_CLOSED",
+                    f"member {member.member_id} is closed",
+                    "use an open member, or a new code; the request id is not used up",
+                    member_id=member.member_id,
+                )
+            if member.property != member_property or (ordinary and merchant):
+                raise member_exists(member.member_id, member.sub_account)
+        return ordinary, merchant
 
     async def _refuse_if_not_empty(self, member: Member) -> None:
         balance = (await self._desk.reads.balances([member.sub_account]))[member.sub_account]

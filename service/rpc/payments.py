@@ -8,6 +8,7 @@ from ledger.accounts import escrow
 from service import problems, view
 from service.plans import payments
 from service.plans.plan import Plan, Serials
+from service.plans.verification import mode_of
 from service.rpc.desk import Context, Desk, fee_within
 
 PREPAYMENT = ("PREPAY_ORDER", "BATCH_PREPAY")
@@ -26,8 +27,16 @@ class Payments(payment_pb2_grpc.PaymentServiceServicer):
         fee_within(request.amount_fen, request.fee_fen)
 
         async def plan(serials: Serials) -> Plan:
-            facts = await self._desk.facts([request.payer_member_id], [request.payee_member_id])
+            facts = await self._desk.facts([request.payer_member_id], [request.payee_member_id], between_same_name=True)
             payer, payee = facts.members[request.payer_member_id], facts.members[request.payee_member_id]
+            if payer.property == "SH" and mode_of(request.verification) == "none":
+                raise problems.precondition(
+                    "VERIFICATION_REQUIRED",
+                    f"{payer.member_id} is a merchant (SH): it pays {payee.member_id}, its own customer, only verified",
+                    "give a verification by SMS or password; the request id is not used up",
+                    payer_member_id=payer.member_id,
+                    payee_member_id=payee.member_id,
+                )
             names = await self._desk.names_for(request.verification, payer, payee)
             return payments.pay(request, facts, serials, names)
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import grpc
-
-from bankclient import Outcome, RequestSmsCode, consumer_serial
+from bankclient import RequestSmsCode, consumer_serial
 from jzb.v1 import verification_pb2, verification_pb2_grpc
-from service import problems, telemetry
+from service import problems
 from service.bankday import bank_today
-from service.problems import Problem
+from service.rpc.asking import told_once
 from service.rpc.desk import Context, Desk
 
 TRAN_TYPES = {verification_pb2.SMS_PURPOSE_WITHDRAWAL: "1", verification_pb2.SMS_PURPOSE_PAYMENT: "2"}
@@ -45,17 +43,7 @@ class Verifications(verification_pb2_grpc.VerificationServiceServicer):
             }
         )
         serial = consumer_serial(bank.uid, bank_today(), await self._desk.numbers.take() % 10**10)
-        answer = await telemetry.bank_call(self._desk.bank, message, serial)
-        if answer.reply is not None:
-            return verification_pb2.RequestSmsCodeResponse(
-                message_order_no=answer.reply.MessageOrderNo, mobile=answer.reply.ReceiveMobile
-            )
-        if answer.outcome is Outcome.REFUSED:
-            raise Problem(
-                grpc.StatusCode.FAILED_PRECONDITION,
-                "BANK_REFUSED",
-                f"the bank refused: {answer.code} {answer.message}".rstrip(),
-                next_step="correct the cause and ask for a code again",
-                metadata={"interface": message.code, "bank_code": answer.code, "bank_message": answer.message},
-            )
-        raise problems.bank_unavailable(f"6082 has no answer ({answer.detail}); no money moves by it")
+        reply = await told_once(self._desk.bank, message, serial)
+        return verification_pb2.RequestSmsCodeResponse(
+            message_order_no=reply.MessageOrderNo, mobile=reply.ReceiveMobile
+        )

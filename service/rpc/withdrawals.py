@@ -24,7 +24,10 @@ class Withdrawals(withdrawal_pb2_grpc.WithdrawalServiceServicer):
 
         async def plan(serials: Serials) -> Plan:
             facts = await self._desk.facts(others=[request.member_id])
-            return withdrawals.withdraw(request, facts, serials, self._desk.settings.platform)
+            card = None
+            if request.card_id:
+                _, card = await self._desk.bound_card(request.card_id, request.member_id)
+            return withdrawals.withdraw(request, facts, serials, self._desk.settings.platform, card)
 
         settled = await self._desk.runner.run(request, plan, check_only=request.validate_only)
         return withdrawal_pb2.WithdrawResponse(operation=view.operation(settled.operation, settled.parts))

@@ -9,7 +9,6 @@ SERVICE_WRITES = {
     "Ccy": "RMB, in every interface",
     "FunctionFlag": "chosen by the RPC",
     "InSubAcctNum": "counted",
-    "ModifyType": "the one kind of change there is",
     "OldOrderNo": "the mirror, from the payment or the order",
     "OldTranSeqNo": "the mirror, from the payment",
     "OrdersCount": "counted",
@@ -24,7 +23,7 @@ SERVICE_WRITES = {
 }
 """Never asked of a caller."""
 
-_MEMBER = ("member_id", "key", "operation_id")
+_MEMBER = ("member_id", "key", "operation_id", "card_id")
 _PAYER = ("payer_member_id", "payment_id", "member_id", "order_no", "from_member_id")
 _PAYEE = ("payee_member_id", "payees", "payment_id", "rows", "member_id", "order_no", "to_member_id")
 _AMOUNT = ("amount_fen", "amount")
@@ -35,14 +34,21 @@ _SMS = ("message_order_no", "sms", "verification", "binding_id")
 _CODE = ("code", "sms_code", "verification")
 
 FROM_REQUEST: dict[str, tuple[str, ...]] = {
+    "AcctOpenBranchName": ("branch_name",),
     "Amt": _AMOUNT,
     "ApplyCancelCommission": _FEE,
     "ApplyCancelMemberAmt": _AMOUNT,
     "ApplyTakeCashAmt": _AMOUNT,
+    "AuthAmt": ("received_fen",),
+    "BankCardNo": _CARD,
+    "BankType": ("bank_type",),
     "BeginDate": ("first_bank_day",),
     "CancelAmt": _AMOUNT,
     "CashAmt": _AMOUNT,
+    "CnapsBranchId": ("cnaps_no",),
     "Commission": _FEE,
+    "CommonSubAcctMemberCode": ("ordinary_member_id",),
+    "EiconBankBranchId": ("super_bank_no",),
     "EjzbOrderNo": ("order_no",),
     "EndDate": ("last_bank_day", "bank_day"),
     "FileDate": ("bank_day",),
@@ -51,12 +57,20 @@ FROM_REQUEST: dict[str, tuple[str, ...]] = {
     "InSubAcctName": _PAYEE,
     "InSubAcctNo": _PAYEE,
     "InTranNetMemberCode": _PAYEE,
+    "MemberAcctNo": _CARD,
+    "MemberBindAcctNo": _CARD,
     "MemberFillAmt": _AMOUNT,
+    "MemberGlobalId": ("identity_number",),
+    "MemberGlobalType": ("identity_type",),
     "MemberName": _NAME,
     "MemberProperty": ("property",),
     "MemberSubAcctNo": _MEMBER,
+    "MerSubAcctMemberCode": ("merchant_member_id",),
     "MessageCheckCode": _CODE,
     "MessageOrderNo": _SMS,
+    "Mobile": ("mobile",),
+    "ModifyType": ("proof",),
+    "NewMobile": ("mobile",),
     "OldFillEjzbOrderNo": ("top_up_id",),
     "OldFillFrontSeqNo": ("top_up_id",),
     "OldFillPayChannelType": ("top_up_id",),
@@ -100,6 +114,7 @@ FROM_REQUEST: dict[str, tuple[str, ...]] = {
     "TotalOrderNo": ("order_no",),
     "TranAmt": _AMOUNT,
     "TranCommission": _FEE,
+    "TranDate": ("key", "card_id"),
     "TranFee": _FEE,
     "TranNetMemberCode": (*_MEMBER, "payee_member_id"),
     "TranNetSeqNo": ("key",),

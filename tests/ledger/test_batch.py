@@ -350,7 +350,7 @@ def test_days_that_are_cleared_stay_cleared() -> None:
 def test_a_member_is_recorded_with_the_step_that_opened_it() -> None:
     bench = OneByOne()
     ann = Member(member_id="ann", sub_account=ANN, property="00")
-    bench.judge(opening(state=State.DONE, member=ann))
+    bench.judge(opening(state=State.DONE, members=(ann,)))
     assert bench.rows.members == [ann]
 
 

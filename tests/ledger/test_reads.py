@@ -100,7 +100,7 @@ async def test_the_trial_balance_sums_to_zero_and_shows_both_sides(mirror: Mirro
 async def test_members_are_found_by_code_and_by_sub_account_and_page_by_page(mirror: Mirror) -> None:
     for code, sub_account in (("ann", ANN), ("bob", BOB), ("cat", CAT)):
         member = Member(member_id=code, sub_account=sub_account, property="SH" if code == "bob" else "00")
-        await mirror.do(opening(state=State.DONE, member=member))
+        await mirror.do(opening(state=State.DONE, members=(member,)))
     assert set(await mirror.reads.members(["ann", "cat", "dan"])) == {"ann", "cat"}
     assert await mirror.reads.member("dan") is None
     by_number = await mirror.reads.members_by_sub_account([BOB, "9999"])

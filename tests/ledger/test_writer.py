@@ -540,11 +540,11 @@ async def test_callers_are_told_when_postgres_stays_away_and_those_behind_them_w
 
 async def test_a_member_is_kept_with_the_step_that_opened_it(mirror: Mirror) -> None:
     member = Member(member_id="ann", sub_account=ANN, property="00")
-    await mirror.do(opening(state=State.DONE, member=member))
+    await mirror.do(opening(state=State.DONE, members=(member,)))
     found = await mirror.reads.member("ann")
     assert found is not None
     assert (found.sub_account, found.property, found.is_open) == (ANN, "00", True)
-    await mirror.do(opening(state=State.DONE, member=dataclasses.replace(member, is_open=False)))
+    await mirror.do(opening(state=State.DONE, members=(dataclasses.replace(member, is_open=False),)))
     found = await mirror.reads.member("ann")
     assert found is not None
     assert not found.is_open

@@ -18,6 +18,7 @@ from buf.validate import validate_pb2
 from jzb.v1 import (
     balance_pb2,
     batch_pb2,
+    card_pb2,
     clearing_pb2,
     core_pb2,
     error_reason_pb2,
@@ -37,6 +38,7 @@ AMOUNT_MAX_FEN = 99_999_999_999_999
 FILES: tuple[FileDescriptor, ...] = (
     balance_pb2.DESCRIPTOR,
     batch_pb2.DESCRIPTOR,
+    card_pb2.DESCRIPTOR,
     clearing_pb2.DESCRIPTOR,
     core_pb2.DESCRIPTOR,
     error_reason_pb2.DESCRIPTOR,
@@ -147,6 +149,7 @@ GOOD: list[Message] = [
     refund_pb2.RefundRequest(request_id="r-1", payment_id="X285502611230000000017", amount_fen=1),
     withdraw(),
     withdraw(card_number="0262100-12345"),
+    withdraw(card_id=UUID, card_number="", card_holder_name=""),
     clearing_pb2.ClearDayRequest(request_id="c-1", bank_day="2026-11-23"),
     open_member(),
     open_member(nickname="小店🏮", mobile="13800000000", email="a.b@example.com"),
@@ -193,7 +196,8 @@ BAD: list[tuple[Message, str, str]] = [
     (split([share(1), share(2, order_no="O-1-1")]), "", "split_top_up.order_nos"),
     (split([share(1, amount_fen=0)]), "shares.amount_fen", "int64.gt_lte"),
     (withdraw(card_number="6222 0000"), "card_number", "string.pattern"),
-    (withdraw(card_holder_name=""), "card_holder_name", "string.min_len"),
+    (withdraw(card_id=UUID), "", "withdraw.card"),
+    (withdraw(card_holder_name=""), "", "withdraw.card"),
     (
         refund_pb2.RefundRequest(request_id="r", payment_id="a-b", amount_fen=1),
         "payment_id",
@@ -303,8 +307,8 @@ def test_calls_that_change_something_carry_a_request_id_and_money_calls_validate
         if message.name == "CollectReturnsRequest":
             # It enters what the bank has done already, known by the bank's serial.
             continue
-        if message.name == "RequestSmsCodeRequest":
-            # It moves no money, and every request is meant to bring a new code.
+        if message.name in ("RequestSmsCodeRequest", "RequestMobileChangeRequest"):
+            # They move no money, and every request is meant to bring a new code.
             continue
         assert names["request_id"] == 1, message.name
         assert names.get("verification", 3) == 3, message.name
@@ -314,7 +318,8 @@ def test_calls_that_change_something_carry_a_request_id_and_money_calls_validate
 
 
 def test_personal_fields_are_marked_for_redaction() -> None:
-    personal = {"card_number", "card_holder_name", "nickname", "mobile", "email", "code", "signature"}
+    personal = {"card_number", "card_holder_name", "identity_number", "mobile", "email", "code", "signature"}
+    personal |= {"nickname", "ordinary_nickname", "merchant_nickname"}
     for file in FILES:
         for message in messages_of(list(file.message_types_by_name.values())):
             for field in message.fields:

@@ -19,7 +19,7 @@ async def open_bank() -> AsyncIterator[Opened]:
     opened: list[tuple[Sandbox, Merchant]] = []
 
     async def open_one(**settings: Any) -> Merchant:
-        sandbox = await Sandbox(SandboxSettings(**settings)).__aenter__()
+        sandbox = await Sandbox(SandboxSettings(**{"bound_cards_only": False, **settings})).__aenter__()
         merchant = Merchant(sandbox.client_settings, sandbox)
         opened.append((sandbox, merchant))
         await merchant.approve()

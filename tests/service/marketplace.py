@@ -19,6 +19,7 @@ from google.rpc import error_details_pb2, status_pb2
 from jzb.v1 import (
     balance_pb2,
     balance_pb2_grpc,
+    card_pb2_grpc,
     clearing_pb2,
     clearing_pb2_grpc,
     core_pb2,
@@ -40,9 +41,12 @@ from sandbox.server import Sandbox
 from sandbox.settings import SandboxSettings
 from service.server import Service, running
 from service.settings import Settings, from_environment
+from service.vault import new_key
 from tests.service.contract import promises
 
 TIMEOUT_S = 20.0
+
+VAULT_KEY = new_key()
 
 QUICK = {
     "orphan_after_s": 2.0,
@@ -80,6 +84,7 @@ class Marketplace:
         self.service = service
         self.channel = channel
         self.members = member_pb2_grpc.MemberServiceStub(channel)
+        self.cards = card_pb2_grpc.CardServiceStub(channel)
         self.top_ups = topup_pb2_grpc.TopUpServiceStub(channel)
         self.payments = payment_pb2_grpc.PaymentServiceStub(channel)
         self.freezes = freeze_pb2_grpc.FreezeServiceStub(channel)
@@ -263,10 +268,15 @@ def service_settings(dsn: str, sandbox: Sandbox, **more: Any) -> Settings:
         "resolver": {**QUICK, **more.pop("resolver", {})},
         "clearing": {"poll_s": None},
         "returns": {"poll_s": None},
+        "vault": {"keys": [VAULT_KEY]},
         "drain_s": 5.0,
         **more,
     }
     return from_environment(**given)
+
+
+LENIENT = {"clear_same_day": True, "withdrawal_delay_s": 0.0, "bound_cards_only": False}
+"""A bank for tests that are not about its night, its transfers or its cards."""
 
 
 @asynccontextmanager
@@ -274,7 +284,7 @@ async def open_marketplace(
     dsn: str, sandbox_settings: dict[str, Any] | None = None, clock: BankClock | None = None, **settings: Any
 ) -> AsyncIterator[Marketplace]:
     """A marketplace on a fresh database, with a bank of its own; ``clock`` sets the bank's day apart from ours."""
-    chosen = SandboxSettings(**{"clear_same_day": True, "withdrawal_delay_s": 0.0, **(sandbox_settings or {})})
+    chosen = SandboxSettings(**{**LENIENT, **(sandbox_settings or {})})
     async with (
         Sandbox(chosen, clock) as sandbox,
         running(service_settings(dsn, sandbox, **settings)) as service,

@@ -16,7 +16,7 @@ import pytest
 from jzb.v1 import core_pb2, operation_pb2, payment_pb2
 from sandbox.server import Sandbox
 from sandbox.settings import SandboxSettings
-from tests.service.marketplace import TIMEOUT_S, Marketplace
+from tests.service.marketplace import LENIENT, TIMEOUT_S, Marketplace
 from tests.service.process import legs_held, service_process, shop_on, until, wire_to, writer_held
 
 AMOUNT_FEN = 30_00
@@ -28,7 +28,7 @@ ORPHANS = {"orphan_after_s": 1.0}
 
 @pytest.fixture
 async def bank() -> AsyncIterator[Sandbox]:
-    async with Sandbox(SandboxSettings(clear_same_day=True, withdrawal_delay_s=0.0)) as sandbox:
+    async with Sandbox(SandboxSettings(**LENIENT)) as sandbox:
         yield sandbox
 
 

@@ -414,7 +414,7 @@ CASES: list[tuple[str, str, Any, str]] = [
     ("top_ups", "TopUp", topping_up(channel=topup_pb2.Channel(type="1", merchant_no="m")), "channel.type"),
     ("top_ups", "SplitTopUp", split(), "shares"),
     ("withdrawals", "Withdraw", withdrawal(card_number="x"), "card_number"),
-    ("withdrawals", "Withdraw", withdrawal(card_holder_name=""), "card_holder_name"),
+    ("withdrawals", "Withdraw", withdrawal(card_holder_name=""), "request"),
     ("balances", "BatchGetBalances", balance_pb2.BatchGetBalancesRequest(), "member_ids"),
     ("operations", "GetOperation", keyed(), "key"),
     ("operations", "GetOperation", keyed(operation_id="17"), "key.operation_id"),

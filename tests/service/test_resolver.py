@@ -21,7 +21,7 @@ from sandbox.server import Sandbox
 from sandbox.settings import SandboxSettings
 from service.resolver import asked_day
 from tests.conftest import PostgresServer
-from tests.service.marketplace import TIMEOUT_S, Marketplace, Refusal, open_marketplace
+from tests.service.marketplace import LENIENT, TIMEOUT_S, Marketplace, Refusal, open_marketplace
 from tests.service.process import shop_on, until
 
 DONE, REFUSED = core_pb2.OPERATION_STATE_DONE, core_pb2.OPERATION_STATE_REFUSED
@@ -34,7 +34,7 @@ STATUS_QUERY = "SingleTransactionStatusQuery"
 
 @pytest.fixture
 async def bank() -> AsyncIterator[Sandbox]:
-    async with Sandbox(SandboxSettings(clear_same_day=True, withdrawal_delay_s=0.0)) as sandbox:
+    async with Sandbox(SandboxSettings(**LENIENT)) as sandbox:
         yield sandbox
 
 

@@ -26,7 +26,7 @@ from jzb.v1 import (
 from sandbox.server import Sandbox
 from sandbox.settings import SandboxSettings
 from tests.service.collector import Collector, collecting, labels_of
-from tests.service.marketplace import TIMEOUT_S
+from tests.service.marketplace import LENIENT, TIMEOUT_S
 from tests.service.process import ServiceProcess, service_process, shop_on, until
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -39,7 +39,7 @@ QUICK_EXPORT = {"OTEL_BSP_SCHEDULE_DELAY": "100"}
 
 @pytest.fixture
 async def bank() -> AsyncIterator[Sandbox]:
-    async with Sandbox(SandboxSettings(clear_same_day=True, withdrawal_delay_s=0.0)) as sandbox:
+    async with Sandbox(SandboxSettings(**LENIENT)) as sandbox:
         yield sandbox
 
 

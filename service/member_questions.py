@@ -1,0 +1,153 @@
+"""What the bank is asked when the answer of a call about a member or its cards was lost: 6098, 6061, 6092.
+
+6098 lists the bound cards; rows are compared with what the mirror has by keyed digests, so that nothing is opened for
+it. A card that is not there proves that it is not bound yet: that is the bank's "no such record", which counts only
+when it comes several times, far enough apart.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from bankclient import (
+    Answer,
+    BankClient,
+    BoundCards,
+    BoundCardsRow,
+    FindSubAccount,
+    Outcome,
+    SmallTransferResult,
+)
+from ledger import Card, Cards, Operation
+from service import telemetry
+from service.bankday import BANK_ZONE
+from service.plans.cards import NOTHING_SAID, CardSaid
+from service.plans.members import same_name
+from service.plans.plan import CardAsk, MobileAsk, SameNameAsk, Word
+from service.settlement import Told
+from service.vault import Vault
+
+NO_RECORD = "ERR020"
+NO_MEMBER = frozenset({NO_RECORD, "ERR031", "ERR254"})
+"""How the bank says that a member code has no sub-account (transport.md 3.5)."""
+
+LAST_PAGE = "1"
+PAGES_MAX = 500
+
+ARRIVED, FAILED, UNDER_WAY = "0", "1", "2"
+"""ReturnStatu of 6061 (catalogue)."""
+
+
+async def listed_cards(bank: BankClient, sub_account: str) -> tuple[list[BoundCardsRow] | None, Answer[Any]]:
+    """The cards that the bank has bound to a sub-account (6098), None when it does not say; and its last answer."""
+    rows: list[BoundCardsRow] = []
+    for page in range(1, PAGES_MAX + 1):
+        question = BoundCards(QueryFlag="2", SubAcctNo=sub_account, PageNum=page)
+        answer = await telemetry.bank_call(bank, question)
+        if answer.reply is None:
+            nothing = answer.outcome is Outcome.REFUSED and answer.code == NO_RECORD
+            return (rows if nothing else None), answer
+        rows.extend(answer.reply.TranItemArray)
+        if answer.reply.EndFlag == LAST_PAGE or not answer.reply.TranItemArray:
+            return rows, answer
+    return None, answer
+
+
+class MemberQuestions:
+    """Asks for the resolver. Never raises for trouble at the bank: a question that fails is `Word.SILENT`."""
+
+    def __init__(self, bank: BankClient, cards: Cards, vault: Vault) -> None:
+        self._bank = bank
+        self._cards = cards
+        self._vault = vault
+
+    async def ask(self, operation: Operation, ask: CardAsk | MobileAsk | SameNameAsk) -> Told:
+        """What the bank says of one operation now."""
+        match ask:
+            case SameNameAsk():
+                return await self._same_name(ask)
+            case MobileAsk():
+                return await self._mobile(ask)
+            case CardAsk():
+                return await self._card(operation, ask)
+
+    async def _card(self, operation: Operation, ask: CardAsk) -> Told:
+        card = await self._cards.card(UUID(ask.card_id))
+        if card is None:
+            raise LookupError(f"operation {operation.id} is about a card that the mirror does not have")
+        if not self._vault.knows(card.key_id):
+            # A card that cannot be recognised would look as if the bank had not bound it.
+            return Told(Word.SILENT, detail=f"the key {card.key_id} is not among JZB_VAULT__KEYS")
+        if ask.pays_out:
+            told = await self._transfer(operation)
+            if told.word is not Word.NOT_FOUND:
+                return told
+        rows, answer = await listed_cards(self._bank, ask.sub_account)
+        if rows is None:
+            return _told(Word.SILENT, answer)
+        row = next((row for row in rows if is_of(row, card, self._vault)), None)
+        word = Word.DONE if _is_done(ask, row) else Word.NOT_FOUND
+        return _told(word, answer, said=CardSaid(is_bound=row is not None))
+
+    async def _transfer(self, operation: Operation) -> Told:
+        question = SmallTransferResult(
+            OldTranSeqNo=operation.serial, TranDate=operation.created_at.astimezone(BANK_ZONE).date()
+        )
+        answer = await telemetry.bank_call(self._bank, question)
+        if answer.reply is None:
+            missing = answer.outcome is Outcome.REFUSED and answer.code == NO_RECORD
+            return _told(Word.NOT_FOUND if missing else Word.SILENT, answer)
+        # Under way or arrived: either way the check has begun, and its amount can be handed in.
+        words = {ARRIVED: Word.DONE, UNDER_WAY: Word.DONE, FAILED: Word.REFUSED}
+        return _told(words.get(answer.reply.ReturnStatu, Word.SILENT), answer)
+
+    async def _mobile(self, ask: MobileAsk) -> Told:
+        rows, answer = await listed_cards(self._bank, ask.sub_account)
+        if rows is None:
+            return _told(Word.SILENT, answer)
+        wanted = bytes.fromhex(ask.digest)
+        changed = any(wanted in self._vault.digests(row.Mobile) for row in rows)
+        return _told(Word.DONE if changed else Word.NOT_FOUND, answer)
+
+    async def _same_name(self, ask: SameNameAsk) -> Told:
+        numbers: list[str] = []
+        for member_id in (ask.ordinary, ask.merchant):
+            answer = await telemetry.bank_call(self._bank, FindSubAccount(TranNetMemberCode=member_id))
+            if answer.reply is None:
+                missing = answer.outcome is Outcome.REFUSED and answer.code in NO_MEMBER
+                return _told(Word.NOT_FOUND if missing else Word.SILENT, answer)
+            numbers.append(answer.reply.SubAcctNo)
+        return Told(
+            Word.DONE,
+            code=answer.code,
+            detail="6092 knows both members",
+            evidence=answer.evidence,
+            members=same_name(ask, numbers[0], numbers[1]),
+        )
+
+
+def is_of(row: BoundCardsRow, card: Card, vault: Vault) -> bool:
+    """Whether a row of 6098 is this card."""
+    return card.digest in vault.digests(row.MemberAcctNo)
+
+
+def _is_done(ask: CardAsk, row: BoundCardsRow | None) -> bool:
+    if ask.does == "unbind":
+        return row is None
+    if ask.does == "correct":
+        wanted = (ask.branch_name, ask.cnaps_no, ask.super_bank_no)
+        found = row and (row.AcctOpenBranchName, row.CnapsBranchId or "", row.EiconBankBranchId or "")
+        return found == wanted
+    return row is not None
+
+
+def _told(word: Word, answer: Answer[Any], said: CardSaid = NOTHING_SAID) -> Told:
+    return Told(
+        word,
+        code=answer.code,
+        message=answer.message,
+        detail=answer.detail,
+        evidence=answer.evidence,
+        card=said,
+    )

@@ -1,0 +1,277 @@
+"""CardService: members' cards (6066, 6067, 6055, 6064, 6061, 6065, 6138, 6098).
+
+The bank's limits are judged here first, by what the mirror knows, so that a caller learns why before anything is sent;
+the bank has the last word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import UTC, datetime, time, timedelta
+from typing import TypeVar
+from uuid import UUID
+
+import grpc
+import uuid_utils
+from google.protobuf.message import Message
+
+from bankclient import SmallTransferResult
+from jzb.v1 import card_pb2, card_pb2_grpc
+from ledger import Card, CardState, CheckedBy, Member
+from service import problems, view
+from service.bankday import BANK_ZONE, bank_today
+from service.member_questions import ARRIVED, FAILED, UNDER_WAY
+from service.plans import cards
+from service.plans.cards import KEPT_CARD
+from service.plans.plan import Plan, Serials
+from service.problems import Problem
+from service.rpc.asking import ask
+from service.rpc.desk import Context, Desk
+from service.runner import Settled, fingerprint
+from service.vault import masked
+
+R = TypeVar(
+    "R",
+    card_pb2.CheckCardBySmsResponse,
+    card_pb2.ConfirmCardBySmsResponse,
+    card_pb2.CheckCardByTransferResponse,
+    card_pb2.ConfirmCardByTransferResponse,
+    card_pb2.UnbindCardResponse,
+    card_pb2.CorrectCardBranchResponse,
+)
+
+DIRECTIONS = {
+    card_pb2.TRANSFER_DIRECTION_PAY_OUT: CheckedBy.PAY_OUT,
+    card_pb2.TRANSFER_DIRECTION_PAY_IN: CheckedBy.PAY_IN,
+}
+TRANSFER_STATES = {
+    ARRIVED: card_pb2.CARD_TRANSFER_STATE_ARRIVED,
+    FAILED: card_pb2.CARD_TRANSFER_STATE_FAILED,
+    UNDER_WAY: card_pb2.CARD_TRANSFER_STATE_UNDER_WAY,
+}
+TRANSFERS = (CheckedBy.PAY_OUT, CheckedBy.PAY_IN)
+
+
+class CardsRpc(card_pb2_grpc.CardServiceServicer):
+    """See protos/jzb/v1/card.proto."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._limits = desk.settings.cards
+
+    async def CheckCardBySms(
+        self, request: card_pb2.CheckCardBySmsRequest, context: Context
+    ) -> card_pb2.CheckCardBySmsResponse:
+        """6066."""
+
+        async def plan(serials: Serials) -> Plan:
+            member = await self._member(request)
+            await self._require_check_left(request.card_number)
+            card = self._new_card(request, CheckedBy.SMS)
+            return cards.check_by_sms(request, member, card, serials, self._limits.sms_life_s)
+
+        return await self._answer(card_pb2.CheckCardBySmsResponse, await self._run(request, plan))
+
+    async def ConfirmCardBySms(
+        self, request: card_pb2.ConfirmCardBySmsRequest, context: Context
+    ) -> card_pb2.ConfirmCardBySmsResponse:
+        """6067."""
+
+        async def plan(_: Serials) -> Plan:
+            card, member = await self._under_check(request.card_id, (CheckedBy.SMS,))
+            return cards.confirm_by_sms(member, card, self._desk.opened(card).number, request.code)
+
+        return await self._answer(card_pb2.ConfirmCardBySmsResponse, await self._run(request, plan))
+
+    async def CheckCardByTransfer(
+        self, request: card_pb2.CheckCardByTransferRequest, context: Context
+    ) -> card_pb2.CheckCardByTransferResponse:
+        """6055."""
+
+        async def plan(serials: Serials) -> Plan:
+            member = await self._member(request)
+            direction = DIRECTIONS[request.direction]
+            if direction is CheckedBy.PAY_OUT:
+                await self._require_pay_out_left(member)
+            card = self._new_card(request, direction)
+            return cards.check_by_transfer(request, member, card, serials, self._limits.transfer_life_s)
+
+        return await self._answer(card_pb2.CheckCardByTransferResponse, await self._run(request, plan))
+
+    async def ConfirmCardByTransfer(
+        self, request: card_pb2.ConfirmCardByTransferRequest, context: Context
+    ) -> card_pb2.ConfirmCardByTransferResponse:
+        """6064."""
+
+        async def plan(_: Serials) -> Plan:
+            card, member = await self._under_check(request.card_id, TRANSFERS)
+            if (card.checked_by is CheckedBy.PAY_OUT) != (request.received_fen > 0):
+                message = "is the amount received of a PAY_OUT, and 0 of a PAY_IN"
+                raise problems.invalid("received_fen", message, rule="received_fen.direction")
+            return cards.confirm_by_transfer(member, card, self._desk.opened(card).number, request.received_fen)
+
+        return await self._answer(card_pb2.ConfirmCardByTransferResponse, await self._run(request, plan))
+
+    async def GetCardTransfer(
+        self, request: card_pb2.GetCardTransferRequest, context: Context
+    ) -> card_pb2.GetCardTransferResponse:
+        """6061."""
+        card = await self._desk.card(request.card_id)
+        if card.checked_by is not CheckedBy.PAY_OUT or card.created_at is None:
+            raise _ended(card, "kind")
+        asked = card.created_at.astimezone(BANK_ZONE).date()
+        reply = await ask(self._desk.bank, SmallTransferResult(OldTranSeqNo=card.serial, TranDate=asked))
+        if reply is None:
+            return card_pb2.GetCardTransferResponse()
+        return card_pb2.GetCardTransferResponse(
+            state=TRANSFER_STATES.get(reply.ReturnStatu, card_pb2.CARD_TRANSFER_STATE_UNSPECIFIED),
+            bank_message=reply.ReturnMsg or "",
+        )
+
+    async def UnbindCard(self, request: card_pb2.UnbindCardRequest, context: Context) -> card_pb2.UnbindCardResponse:
+        """6065."""
+
+        async def plan(_: Serials) -> Plan:
+            card, personal = await self._desk.bound_card(request.card_id)
+            return cards.unbind(await self._desk.member(card.member_id), card, personal.number)
+
+        return await self._answer(card_pb2.UnbindCardResponse, await self._run(request, plan))
+
+    async def CorrectCardBranch(
+        self, request: card_pb2.CorrectCardBranchRequest, context: Context
+    ) -> card_pb2.CorrectCardBranchResponse:
+        """6138."""
+
+        async def plan(_: Serials) -> Plan:
+            card, personal = await self._desk.bound_card(request.card_id)
+            return cards.correct_branch(request, await self._desk.member(card.member_id), card, personal.number)
+
+        return await self._answer(card_pb2.CorrectCardBranchResponse, await self._run(request, plan))
+
+    async def RefreshCards(
+        self, request: card_pb2.RefreshCardsRequest, context: Context
+    ) -> card_pb2.RefreshCardsResponse:
+        """6098."""
+        self._desk.require_vault()
+        member = (await self._desk.facts(others=[request.member_id])).members[request.member_id]
+        outcome = await self._desk.card_list.refresh(request.request_id, fingerprint(request), member)
+        found = await self._desk.cards.of_member(member.member_id, (CardState.BOUND,))
+        return card_pb2.RefreshCardsResponse(
+            operation=view.operation(outcome.operation, outcome.parts), cards=[view.card(card) for card in found]
+        )
+
+    async def GetCard(self, request: card_pb2.GetCardRequest, context: Context) -> card_pb2.GetCardResponse:
+        """From the mirror."""
+        return card_pb2.GetCardResponse(card=view.card(await self._desk.card(request.card_id)))
+
+    async def ListCards(self, request: card_pb2.ListCardsRequest, context: Context) -> card_pb2.ListCardsResponse:
+        """From the mirror. Checks past their time are left out."""
+        member = await self._desk.member(request.member_id)
+        found = await self._desk.cards.of_member(member.member_id, (CardState.CHECKING, CardState.BOUND))
+        return card_pb2.ListCardsResponse(cards=[view.card(card) for card in found if not self._why_ended(card)])
+
+    async def _run(self, request: Message, plan: Callable[[Serials], Awaitable[Plan]]) -> Settled:
+        self._desk.require_vault()
+        return await self._desk.runner.run(request, plan)
+
+    async def _answer(self, response: type[R], settled: Settled) -> R:
+        card = await self._desk.card(settled.operation.plan["keep"][KEPT_CARD])
+        return response(operation=view.operation(settled.operation, settled.parts), card=view.card(card))
+
+    async def _member(self, request: card_pb2.CheckCardBySmsRequest | card_pb2.CheckCardByTransferRequest) -> Member:
+        """The open member, whose card is bound neither to it nor to another customer's sub-account."""
+        member = (await self._desk.facts(others=[request.member_id])).members[request.member_id]
+        for other in await self._desk.cards.bound(self._desk.vault.digests(request.card_number)):
+            if other.member_id == member.member_id:
+                raise Problem(
+                    grpc.StatusCode.ALREADY_EXISTS,
+                    "CARD_ALREADY_BOUND",
+                    f"member {member.member_id} has bound this card already, as {other.card_id}",
+                    next_step="use the card that is bound; the request id is not used up",
+                    metadata={"card_id": str(other.card_id)},
+                )
+            if not self._limits.shared and other.member_id != member.same_name:
+                raise problems.precondition(
+                    "CARD_BOUND_ELSEWHERE",
+                    f"the card is bound to member {other.member_id}",
+                    "unbind it there, or have the bank allow shared cards and set JZB_CARDS__SHARED;"
+                    " the request id is not used up",
+                    member_id=other.member_id,
+                )
+        return member
+
+    async def _require_check_left(self, number: str) -> None:
+        today = datetime.combine(bank_today(), time(), BANK_ZONE)
+        digests = self._desk.vault.digests(number)
+        limit = self._limits.sms_checks_a_day
+        if await self._desk.cards.checks_since(digests, CheckedBy.SMS, today) >= limit:
+            raise problems.precondition(
+                "CARD_CHECKS_USED_UP",
+                f"the card {masked(number)} was checked {limit} times today, which is what the bank allows",
+                "try again tomorrow, or check it by a transfer; the request id is not used up",
+                limit=str(limit),
+            )
+
+    async def _require_pay_out_left(self, member: Member) -> None:
+        last = await self._desk.cards.last_check(member.member_id, CheckedBy.PAY_OUT)
+        if last is None or last.created_at is None:
+            return
+        left_s = self._limits.pay_out_interval_s - (datetime.now(UTC) - last.created_at).total_seconds()
+        if left_s > 0:
+            problem = problems.precondition(
+                "CARD_TRANSFER_TOO_SOON",
+                f"the bank pays out once in {timedelta(seconds=self._limits.pay_out_interval_s)} to check a card,"
+                f" and did so for {last.card_id}",
+                "hand in the amount of that card, or try again later; the request id is not used up",
+                card_id=str(last.card_id),
+            )
+            raise replace(problem, retry_after_s=left_s)
+
+    async def _under_check(self, card_id: str, kinds: tuple[CheckedBy, ...]) -> tuple[Card, Member]:
+        card = await self._desk.card(card_id)
+        why = "kind" if card.checked_by not in kinds else self._why_ended(card)
+        if card.state is CardState.BOUND:
+            why = "bound"
+        if why:
+            raise _ended(card, why)
+        return card, await self._desk.member(card.member_id)
+
+    def _why_ended(self, card: Card) -> str:
+        """Why a check can no longer succeed; empty while it can, and for a bound card."""
+        if card.state is CardState.BOUND:
+            return ""
+        if card.state is not CardState.CHECKING:
+            return "bank"
+        if card.wrong >= self._limits.wrong_answers:
+            return "wrong answers"
+        return "time" if card.ends_at is not None and card.ends_at < datetime.now(UTC) else ""
+
+    def _new_card(
+        self, request: card_pb2.CheckCardBySmsRequest | card_pb2.CheckCardByTransferRequest, checked_by: CheckedBy
+    ) -> Card:
+        card_id = UUID(bytes=uuid_utils.uuid7().bytes)
+        sealed = self._desk.vault.seal(cards.personal(request), str(card_id))
+        return Card(
+            card_id=card_id,
+            member_id=request.member_id,
+            key_id=sealed.key_id,
+            digest=sealed.digest,
+            sealed=sealed.content,
+            masked=masked(request.card_number),
+            bank_type=str(request.bank_type),
+            branch_name=request.branch_name,
+            cnaps_no=request.cnaps_no,
+            super_bank_no=request.super_bank_no,
+            checked_by=checked_by,
+        )
+
+
+def _ended(card: Card, why: str) -> Problem:
+    return problems.precondition(
+        "CARD_CHECK_ENDED",
+        f"card {card.card_id} waits for no such answer: {why}",
+        "begin a new check of the card; the request id is not used up",
+        card_id=str(card.card_id),
+        ended_by=why,
+    )
