@@ -65,11 +65,13 @@ INTERFACES: dict[str, Interface] = {
         "6098 by sub-account",
         ("service/test_card_transfers.py",),
     ),
-    "6065": Interface(("CardService.UnbindCard",), MOVES_NOTHING, "6098 by sub-account", ("service/test_cards.py",)),
+    "6065": Interface(
+        ("CardService.UnbindCard",), MOVES_NOTHING, "6098 by sub-account", ("service/test_bound_cards.py",)
+    ),
     "6061": Interface(("CardService.GetCardTransfer",), MOVES_NOTHING, QUESTION, ("service/test_card_transfers.py",)),
-    "6098": Interface(("CardService.RefreshCards",), MOVES_NOTHING, QUESTION, ("service/test_cards.py",)),
+    "6098": Interface(("CardService.RefreshCards",), MOVES_NOTHING, QUESTION, ("service/test_bound_cards.py",)),
     "6138": Interface(
-        ("CardService.CorrectCardBranch",), MOVES_NOTHING, "6098 by sub-account", ("service/test_cards.py",)
+        ("CardService.CorrectCardBranch",), MOVES_NOTHING, "6098 by sub-account", ("service/test_bound_cards.py",)
     ),
     "6083": Interface(
         ("MemberService.RequestMobileChange",), MOVES_NOTHING, "asked for anew", ("service/test_mobiles.py",)

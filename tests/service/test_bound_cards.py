@@ -1,4 +1,4 @@
-"""Bound cards: listed and taken over (6098), mended (6138), unbound (6065) and paid out to (6033), seen from outside."""
+"""Bound cards: listed (6098), mended (6138), unbound (6065) and paid out to (6033), seen from outside."""
 
 from __future__ import annotations
 
