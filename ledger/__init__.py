@@ -40,6 +40,7 @@ from ledger.reads import (
     Order,
     Payment,
     Reads,
+    Suspended,
     TrialRow,
     WaitingDay,
 )
@@ -96,6 +97,7 @@ __all__ = [
     "SpendOrder",
     "State",
     "Step",
+    "Suspended",
     "TrialRow",
     "WaitingDay",
     "Writer",

@@ -38,6 +38,8 @@ class Kind(StrEnum):
     REFUNDABLE_FEE = "refundable-fee"
     REVOCABLE = "revocable"
     REVOCABLE_FEE = "revocable-fee"
+    UNDOABLE = "undoable"
+    UNDOABLE_FEE = "undoable-fee"
     ORDER = "order"
     LIMITS = "limits"
 
@@ -45,7 +47,16 @@ class Kind(StrEnum):
 POCKETS = (Kind.WITHDRAWABLE, Kind.WAITING, Kind.FROZEN, Kind.ESCROW)
 """The kinds that hold a member's money."""
 
-CONTROLS = (Kind.REFUNDABLE, Kind.REFUNDABLE_FEE, Kind.REVOCABLE, Kind.REVOCABLE_FEE, Kind.ORDER, Kind.LIMITS)
+CONTROLS = (
+    Kind.REFUNDABLE,
+    Kind.REFUNDABLE_FEE,
+    Kind.REVOCABLE,
+    Kind.REVOCABLE_FEE,
+    Kind.UNDOABLE,
+    Kind.UNDOABLE_FEE,
+    Kind.ORDER,
+    Kind.LIMITS,
+)
 """The kinds that hold no money: the remaining part of a limit, and where limits come from."""
 
 FLOORS: dict[Kind, int] = {
@@ -54,10 +65,13 @@ FLOORS: dict[Kind, int] = {
     Kind.FROZEN: 0,
     Kind.ESCROW: 0,
     Kind.OWN_FUNDS: 0,
+    Kind.SUSPENSE: 0,
     Kind.REFUNDABLE: 0,
     Kind.REFUNDABLE_FEE: 0,
     Kind.REVOCABLE: 0,
     Kind.REVOCABLE_FEE: 0,
+    Kind.UNDOABLE: 0,
+    Kind.UNDOABLE_FEE: 0,
     # An order number is used once: its account starts at 0 and one unit below is the last one to be had.
     Kind.ORDER: -1,
 }
@@ -69,7 +83,7 @@ class Account:
     """One account of the mirror.
 
     ``owner`` is the bank's sub-account number for a member's pocket, else empty. ``ref`` is the order number, the
-    serial of a payment, or the bank day as ``YYYYMMDD``, whichever the kind counts by.
+    serial of a payment or a transfer, or the bank day as ``YYYYMMDD``, whichever the kind counts by.
     """
 
     kind: Kind
@@ -135,6 +149,21 @@ def revocable(serial: str) -> Account:
 def revocable_fee(serial: str) -> Account:
     """What of that top-up's fee may still be given back."""
     return Account(Kind.REVOCABLE_FEE, "", serial)
+
+
+def suspense(transfer: str) -> Account:
+    """What is left in suspense (挂账) of the transfer with this bank serial (6050)."""
+    return Account(Kind.SUSPENSE, "", transfer)
+
+
+def undoable(serial: str) -> Account:
+    """What may still be put back of the clearing of suspense with this serial, fee included (6140 CancelAmt)."""
+    return Account(Kind.UNDOABLE, "", serial)
+
+
+def undoable_fee(serial: str) -> Account:
+    """What may still be put back of that clearing's fee (6140 TranFee)."""
+    return Account(Kind.UNDOABLE_FEE, "", serial)
 
 
 def order(order_no: str) -> Account:

@@ -130,6 +130,15 @@ class WaitingDay:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Suspended:
+    """What of a transfer lies in suspense, in fen: what can still be cleared, and what is held for clearings."""
+
+    transfer: str
+    left_fen: int
+    held_fen: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class InDoubt:
     """Money whose fate only the bank knows."""
 
@@ -192,6 +201,15 @@ class Reads:
             raise ValueError("name an operation by its id, its request id or its serial")
         rows = await self._rows(select(*_OPERATION).where(operation.c.platform == self._platform, *conditions))
         return operation_from_row(dict(rows[0])) if rows else None
+
+    async def operations_by_request(self, request_ids: Collection[str]) -> dict[str, Operation]:
+        """The operations under these request ids, by request id."""
+        rows = await self._rows(
+            select(*_OPERATION).where(
+                operation.c.platform == self._platform, operation.c.request_id.in_(list(request_ids))
+            )
+        )
+        return {row["request_id"]: operation_from_row(dict(row)) for row in rows}
 
     async def operations_page(
         self,
@@ -612,6 +630,21 @@ class Reads:
             .limit(limit)
         )
         return [(Account(Kind.WAITING, row["owner"], row["ref"]), row["left"]) for row in rows]
+
+    async def suspended(self, after: str, limit: int) -> list[Suspended]:
+        """Up to ``limit`` transfers with money in suspense whose bank serial sorts after ``after``."""
+        rows = await self._rows(
+            select(account.c.ref, (account.c.balance_fen - account.c.held_fen).label("left"), account.c.held_fen)
+            .where(
+                account.c.platform == self._platform,
+                account.c.kind == literal_column(f"'{Kind.SUSPENSE.value}'"),
+                account.c.ref > after,
+                account.c.balance_fen > 0,
+            )
+            .order_by(account.c.ref)
+            .limit(limit)
+        )
+        return [Suspended(transfer=row["ref"], left_fen=row["left"], held_fen=row["held_fen"]) for row in rows]
 
     async def in_doubt(self) -> InDoubt:
         """How much money waits for the bank's word after an unknown outcome."""

@@ -71,6 +71,7 @@ account = Table(
     Index("account_by_owner", "platform", "owner", "kind"),
     # No index may name a balance: PostgreSQL could no longer update hot accounts in place (HOT).
     Index("account_waiting", "platform", "ref", postgresql_where=text("kind = 'waiting'")),
+    Index("account_suspense", "platform", "ref", postgresql_where=text("kind = 'suspense'")),
 )
 
 operation = Table(

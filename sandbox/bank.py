@@ -23,8 +23,8 @@ from sandbox.clock import BankClock, day_text
 from sandbox.desk import Desk
 from sandbox.errors import GatewayRefusal, InsufficientFunds, Refused
 from sandbox.faults import NOTHING, Faults, Told
-from sandbox.handlers import Route, cards, clearing, routes_by_service_id, withdrawals
-from sandbox.records import ACCEPTED, FAILED, SUCCEEDED, BankCharge, Call, Mark, Trade, Withdrawal
+from sandbox.handlers import Route, cards, clearing, routes_by_service_id, transfers, withdrawals
+from sandbox.records import ACCEPTED, FAILED, SUCCEEDED, BankCharge, Call, Inflow, Mark, Trade, Withdrawal
 from sandbox.settings import SandboxSettings
 from sandbox.shelf import Shelf
 from sandbox.store import Store
@@ -148,6 +148,13 @@ class Bank:
         """The holder of a card pays in for the check that waits for it (6055); `Refused` when none does."""
         cards.pay_in(self._desk(), sub_acct_no, card_no, amount_fen)
         self.store.commit()
+
+    def transfer_in(self, sub_acct_no: str, amount_fen: int, payer: tuple[str, str, str], remark: str) -> Inflow:
+        """A transfer comes into the pooled account (6050); `Refused` when there is no such sub-account."""
+        self.catch_up()
+        inflow = transfers.take_in(self._desk(), sub_acct_no, amount_fen, payer, remark)
+        self.store.commit()
+        return inflow
 
     def charge(self, fee_type: str, amount_fen: int) -> None:
         """Charge the platform today, from an account outside these books (6109)."""

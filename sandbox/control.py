@@ -9,6 +9,7 @@
 | `POST /control/clock` | `{"advance_days": n}` or `{"date": "YYYY-MM-DD"}`, forward only |
 | `POST /control/withdrawals/{serial}` | `{"result": "success" \\| "fail" \\| "return"}` |
 | `POST /control/own-funds` | `{"amount_fen": n}`: the platform pays money in |
+| `POST /control/transfers` | `{"amount_fen": n, "sub_acct_no": "…", "remark": "…"}`: an inflow; no number: suspense |
 | `POST /control/charges` | `{"fee_type": "1", "amount_fen": n}`: the bank charges the platform today (6109) |
 | `POST /control/clearing` | `{"held": true}`: channels keep their money, days stay 3; false: they pay |
 | `GET /control/sms` | every text sent, with its code, oldest first |
@@ -93,6 +94,17 @@ class PayInCommand(_Command):
     amount_fen: int = Field(ge=1, le=100)
 
 
+class TransferCommand(_Command):
+    """A transfer into the pooled account, in fen; without a sub-account it lies in suspense."""
+
+    amount_fen: int = Field(ge=1, le=OWN_FUNDS_MAX_FEN)
+    sub_acct_no: str = ""
+    payer_name: str = Field(default="虚构付款人", min_length=1, max_length=120)
+    payer_account: str = Field(default="6200000000000000000", pattern=r"^[0-9]{5,32}$")
+    payer_bank_name: str = Field(default="虚构银行", max_length=120)
+    remark: str = Field(default="", max_length=120)
+
+
 class ChargeCommand(_Command):
     """What the bank charges the platform, in fen: 1 withdrawals, 2 verification, 3 service."""
 
@@ -147,6 +159,7 @@ def control_routes(bank: Bank, faults: Faults, gateway: Gateway, requests: Itera
         web.post("/control/clock", plane.move_clock),
         web.post("/control/withdrawals/{serial}", plane.decide_withdrawal),
         web.post("/control/own-funds", plane.add_own_funds),
+        web.post("/control/transfers", plane.transfer_in),
         web.post("/control/charges", plane.charge),
         web.post("/control/clearing", plane.hold_clearing),
         web.get("/control/sms", plane.texts),
@@ -219,6 +232,15 @@ class _Plane:
         command = await _command(request, OwnFundsCommand)
         self._bank.add_own_funds(command.amount_fen)
         return await self._done({})
+
+    async def transfer_in(self, request: web.Request) -> web.Response:
+        command = await _command(request, TransferCommand)
+        payer = (command.payer_account, command.payer_name, command.payer_bank_name)
+        try:
+            inflow = self._bank.transfer_in(command.sub_acct_no, command.amount_fen, payer, command.remark)
+        except Refused as refusal:
+            raise web.HTTPConflict(text=refusal.message) from None
+        return await self._done({"front_seq_no": inflow.front_seq_no, "bank_day": inflow.day})
 
     async def charge(self, request: web.Request) -> web.Response:
         command = await _command(request, ChargeCommand)

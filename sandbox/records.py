@@ -224,6 +224,38 @@ class Withdrawal:
 
 
 @dataclass(frozen=True, slots=True)
+class Inflow:
+    """A transfer into the pooled account (6050); `sub_acct_no` is empty for one that lies, or lay, in suspense."""
+
+    front_seq_no: str
+    day: str
+    sub_acct_no: str
+    amount_fen: int
+    payer_account: str
+    payer_name: str
+    payer_bank_name: str
+    remark: str
+
+    @property
+    def key(self) -> str:
+        return self.front_seq_no
+
+
+@dataclass(frozen=True, slots=True)
+class SuspenseClearing:
+    """What of a 6139 can still be put back into suspense by 6140, fee included, and of its fee."""
+
+    order_no: str
+    sub_acct_no: str
+    left_fen: int
+    left_fee_fen: int
+
+    @property
+    def key(self) -> str:
+        return self.order_no
+
+
+@dataclass(frozen=True, slots=True)
 class SmsCode:
     """A text with a code (`sandbox.sms`). `order_no` is its MessageOrderNo, `named` the payee it authorises."""
 
@@ -420,6 +452,8 @@ RECORDS: Final[dict[str, type[Record]]] = {
         Payment,
         Credit,
         Withdrawal,
+        Inflow,
+        SuspenseClearing,
         SmsCode,
         BoundCard,
         CardCheck,

@@ -46,6 +46,8 @@ class SandboxSettings(BaseSettings):
     """Which part of available money goes first (not public)."""
     top_up_amount: Literal["gross", "net"] = "gross"
     """Whether MemberFillAmt of 6129 includes its Commission (quick start) or not (notes.md 9.1)."""
+    transferred_money: Literal["waiting", "withdrawable"] = "waiting"
+    """When a member may withdraw what it transferred from its bound card (not public)."""
     refund_window_days: int = Field(default=30, ge=0)
     """How long after its booking day a payment can be refunded (6164)."""
     searching_history_code: str = "ERR270"

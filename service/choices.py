@@ -132,7 +132,7 @@ CHOICES: tuple[Choice, ...] = (
     Choice(
         "6050 FunctionFlag of earlier days",
         "",
-        "0",
+        "0; the present day is asked for with 1, and with 0 as well when that lists nothing",
         "three sources; one has 2",
         "Is history 0 or 2 in 6050?",
     ),
@@ -277,6 +277,43 @@ CHOICES: tuple[Choice, ...] = (
         "after the clearing of the day of the return; a fee stays paid",
         "catalogue: a new inflow that raises available; a fee is not mentioned",
         "Is a returned withdrawal withdrawable at once, and is the fee given back?",
+    ),
+    Choice(
+        "When transferred money of a member may be withdrawn (6050, InAcctType 02)",
+        "rules.transferred_money",
+        "",
+        "no source; after the clearing of its day, as for returned withdrawals, is the cautious reading",
+        "Is a transfer from a bound card withdrawable at once?",
+    ),
+    Choice(
+        "Which rows of 6050 are not transfers of payers",
+        "",
+        "skips 03 with 跨行支付本金清算 in Remark (the clearing enters it), 见证+收单充值 there or ,ORDER at its end"
+        " (acquiring), and a FrontSeqNo that 6048 gives as PayeeFrontSeqNo on the same day (a returned withdrawal)",
+        "catalogue 6050; that both lists give a return the same serial is read from the fields' meaning",
+        "By what are clearing principal, acquiring credits and returns known in 6050, and do 6048 and 6050 give a"
+        " return the same FrontSeqNo?",
+    ),
+    Choice(
+        "Which transfer a clearing of suspense is of (6139)",
+        "",
+        "the caller names it; the bank is not told, since its suspense account is one sum",
+        "6139 has no field for it",
+        "",
+    ),
+    Choice(
+        "How much 6140 may put back, and from where",
+        "",
+        "CancelAmt within what is left of SuspendAmt, TranFee within the fee that is left; out of withdrawable money",
+        "catalogue 6140",
+        "Does 6140 take available money, too, when withdrawable money does not suffice?",
+    ),
+    Choice(
+        "Whether OrderNo of 6139 shares its numbers with 6034 and 6007",
+        "",
+        "yes: one number is used once on the platform",
+        "catalogue: globally unique",
+        "",
     ),
     Choice(
         "Number of the fee sub-account",

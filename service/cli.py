@@ -65,7 +65,8 @@ def run(
             console.print(f"gRPC          {host}:{port}, platform {settings.platform}, reflection and health on")
             console.print()
             console.print("Try, in another terminal:")
-            console.print(f"  .venv/bin/jzb demo --target {host}:{port}")
+            bank_too = f" --sandbox {stack.sandbox_url}" if stack.sandbox_url else ""
+            console.print(f"  .venv/bin/jzb demo --target {host}:{port}{bank_too}")
             console.print(
                 "  .venv/bin/buf curl --protocol grpc --http2-prior-knowledge --schema protos \\\n"
                 f"    http://{host}:{port}/jzb.v1.BalanceService/GetTrialBalance"
@@ -113,15 +114,18 @@ def demo(
     target: Annotated[
         str | None, typer.Option(help="A running service; without it one is started for the demo.")
     ] = None,
+    sandbox: Annotated[
+        str | None, typer.Option(help="With --target, the sandbox bank's address: a transfer comes in there.")
+    ] = None,
 ) -> None:
     """Play a marketplace day through the gRPC API, then compare every balance with the bank's own."""
     with _complaints():
         if target:
-            raise typer.Exit(asyncio.run(day.play(target)))
+            raise typer.Exit(asyncio.run(day.play(target, sandbox)))
         with tempfile.TemporaryDirectory(prefix="jzb-demo-") as folder:
             settings = {"listen": "127.0.0.1:0", "telemetry": {"log_level": "error"}}
             with started(Path(folder), settings=settings) as stack:
-                raise typer.Exit(asyncio.run(_demo(stack.settings)))
+                raise typer.Exit(asyncio.run(_demo(stack.settings, stack.sandbox_url)))
 
 
 @files.command("fetch")
@@ -185,10 +189,10 @@ def docs_bank(
         console.print(f"wrote {out}")
 
 
-async def _demo(settings: Settings) -> int:
+async def _demo(settings: Settings, sandbox_url: str | None) -> int:
     telemetry.set_up(settings.telemetry, settings.platform)
     async with running(settings) as service:
-        return await day.play(f"127.0.0.1:{service.port}")
+        return await day.play(f"127.0.0.1:{service.port}", sandbox_url)
 
 
 async def _verify(dsn: str, platform: str) -> list[Finding]:

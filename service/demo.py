@@ -1,4 +1,5 @@
-"""A small marketplace's day, played from outside: only gRPC calls, as any client would make them.
+"""A small marketplace's day, played from outside: only gRPC calls, as any client would make them, and one transfer at
+the sandbox bank, where its address is known.
 
 Every step prints what it did and the balances it moved. The day ends with the trial balance, which sums to zero,
 and the comparison of every sub-account with the bank's own answer. The sandbox bank is asked for a lost answer by a
@@ -13,6 +14,7 @@ from collections.abc import Awaitable, Sequence
 from typing import Any
 
 import grpc
+import httpx
 from google.rpc import error_details_pb2, status_pb2
 from rich.console import Console
 from rich.table import Table
@@ -35,6 +37,8 @@ from jzb.v1 import (
     payment_pb2_grpc,
     refund_pb2,
     refund_pb2_grpc,
+    suspense_pb2,
+    suspense_pb2_grpc,
     topup_pb2,
     topup_pb2_grpc,
     withdrawal_pb2,
@@ -48,11 +52,16 @@ TIMEOUT_S = 60
 FINAL = (core_pb2.OPERATION_STATE_DONE, core_pb2.OPERATION_STATE_REFUSED)
 
 
-async def play(target: str) -> int:
-    """Play the day against the service at ``target`` (host:port). Returns the exit status: 1 when a balance differs."""
+async def play(target: str, sandbox_url: str | None = None) -> int:
+    """Play the day against the service at ``target`` (host:port). Returns the exit status: 1 when a balance differs.
+
+    With the sandbox bank's address a stranger's transfer comes in.
+    """
     async with grpc.aio.insecure_channel(target) as channel:
         day = _Day(channel)
         await day.play()
+        if sandbox_url is not None:
+            await day.find_in_suspense(sandbox_url)
         return await day.compare()
 
 
@@ -82,6 +91,7 @@ class _Day:
         self.freezes = freeze_pb2_grpc.FreezeServiceStub(channel)
         self.refunds = refund_pb2_grpc.RefundServiceStub(channel)
         self.withdrawals = withdrawal_pb2_grpc.WithdrawalServiceStub(channel)
+        self.suspense = suspense_pb2_grpc.SuspenseServiceStub(channel)
         self.clearing = clearing_pb2_grpc.ClearingServiceStub(channel)
         self.balances = balance_pb2_grpc.BalanceServiceStub(channel)
         self.operations = operation_pb2_grpc.OperationServiceStub(channel)
@@ -417,6 +427,56 @@ class _Day:
             if answer.operation.state in FINAL:
                 return
             await asyncio.sleep(0.3)
+
+    async def find_in_suspense(self, sandbox_url: str) -> None:
+        """A transfer comes in that the bank can match to nobody; it is collected, cleared, and in part put back."""
+        console.print("\n[bold]A stranger transfers 300.00: the bank puts them into suspense[/bold]")
+        command = {"amount_fen": 30_000, "payer_name": "Fictitious Trading Ltd", "remark": "for C"}
+        async with httpx.AsyncClient(base_url=sandbox_url, trust_env=False, timeout=TIMEOUT_S) as bank:
+            sent = (await bank.post("/control/transfers", json=command)).raise_for_status().json()
+        day, transfer_id = sent["bank_day"], sent["front_seq_no"]
+        bank_day = f"{day[:4]}-{day[4:6]}-{day[6:]}"
+        request = suspense_pb2.CollectTransfersRequest(first_bank_day=bank_day, last_bank_day=bank_day, page_size=200)
+        page = await self.suspense.CollectTransfers(request, timeout=TIMEOUT_S)
+        console.print(f"  {page.entered} collected on {bank_day}")
+        await self.show_suspense(transfer_id)
+        cleared = await self.step(
+            "It was meant for C: 300.00 are cleared to C, which may withdraw them today",
+            self.suspense.ClearSuspense(
+                suspense_pb2.ClearSuspenseRequest(
+                    request_id=self.request_id(),
+                    transfer_id=transfer_id,
+                    member_id=self.id("C"),
+                    amount_fen=30_000,
+                    order_no=f"U{self.run}",
+                ),
+                timeout=TIMEOUT_S,
+            ),
+            "C",
+        )
+        await self.step(
+            "100.00 of it were not C's after all: they go back into suspense",
+            self.suspense.UndoClearSuspense(
+                suspense_pb2.UndoClearSuspenseRequest(
+                    request_id=self.request_id(), clearing_id=cleared.operation.serial, amount_fen=10_000
+                ),
+                timeout=TIMEOUT_S,
+            ),
+            "C",
+        )
+        await self.show_suspense(transfer_id)
+
+    async def show_suspense(self, transfer_id: str) -> None:
+        token = ""
+        while True:
+            request = suspense_pb2.ListSuspenseRequest(page_size=200, page_token=token)
+            page = await self.suspense.ListSuspense(request, timeout=TIMEOUT_S)
+            for entry in page.entries:
+                if entry.transfer_id == transfer_id:
+                    console.print(f"  suspense {yuan(entry.remaining_fen)} of transfer {transfer_id}")
+            token = page.next_page_token
+            if not token:
+                return
 
     async def compare(self) -> int:
         """Print the trial balance and the comparison with the bank; 1 when something differs."""

@@ -237,9 +237,24 @@ INTERFACES: dict[str, Interface] = {
         ("service/test_verification.py",),
     ),
     # Suspense and acquiring
-    "6139": Interface((), "suspense to a member (withdrawable)", BY_SERIAL, ()),
-    "6140": Interface((), "a member back to suspense, in parts", BY_SERIAL, ()),
-    "6050": Interface((), "an inflow enters: pooled account to a member or to suspense", QUESTION, ()),
+    "6139": Interface(
+        ("SuspenseService.ClearSuspense",),
+        "suspense to a member (withdrawable) and to fees",
+        BY_SERIAL,
+        ("service/test_suspense.py",),
+    ),
+    "6140": Interface(
+        ("SuspenseService.UndoClearSuspense",),
+        "a member (withdrawable) and fees back to suspense, in parts",
+        BY_SERIAL,
+        ("service/test_suspense.py",),
+    ),
+    "6050": Interface(
+        ("SuspenseService.CollectTransfers",),
+        "an inflow enters: pooled account to a member or to suspense",
+        QUESTION,
+        ("service/test_suspense.py",),
+    ),
     "6146": Interface((), MOVES_NOTHING, QUESTION, ()),
     "6147": Interface((), "an acquired order that the bank missed enters once", "6146 by order number", ()),
     "6145": Interface((), "acquiring parking to the right member", "6146 by order number", ()),

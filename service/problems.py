@@ -91,6 +91,8 @@ _FOUND_BY = {
     "payment": "payment_id",
     "top up": "top_up_id",
     "withdrawal": "withdrawal_id",
+    "transfer in suspense": "transfer_id",
+    "clearing of suspense": "clearing_id",
     "card": "card_id",
 }
 """The metadata key of what was not found."""
@@ -134,6 +136,21 @@ FLOOR_REASONS: dict[str, _FloorReason] = {
     "revocable-fee": _FloorReason(
         "FEE_REVOCATION_EXCEEDS_FEE", "revocable fee of the top-up", "ask GetRevocable; pending revocations count"
     ),
+    "suspense": _FloorReason(
+        "SUSPENSE_INSUFFICIENT",
+        "money of the transfer in suspense",
+        "ask ListSuspense for what is left; pending clearings count",
+    ),
+    "undoable": _FloorReason(
+        "UNDOING_EXCEEDS_CLEARING",
+        "amount of the clearing that was not put back",
+        "ask GetSuspenseClearing; pending undoings count",
+    ),
+    "undoable-fee": _FloorReason(
+        "FEE_UNDOING_EXCEEDS_FEE",
+        "fee of the clearing that was not put back",
+        "ask GetSuspenseClearing; pending undoings count",
+    ),
     "own-funds": _FloorReason(
         "ADVANCE_INSUFFICIENT", "money in the refund advance account", "pay into the platform's own funds at the bank"
     ),
@@ -151,6 +168,9 @@ _NAMED_BY = {
     "refundable-fee": "payment_id",
     "revocable": "top_up_id",
     "revocable-fee": "top_up_id",
+    "suspense": "transfer_id",
+    "undoable": "clearing_id",
+    "undoable-fee": "clearing_id",
 }
 """The metadata key of what such a pocket counts by."""
 

@@ -93,7 +93,7 @@ class Returns:
         entered = 0
         day = max(first, date.fromisoformat(behind_day)) if behind_day else first
         while day <= last:
-            for row in await self._asked(day):
+            for row in await self.asked(day):
                 if (str(day), row.PayeeFrontSeqNo) <= (behind_day, behind_serial):
                     continue
                 if len(outcomes) == limit:
@@ -112,7 +112,7 @@ class Returns:
 
     async def name(self, operation_id: UUID, ask: ReturnAsk, asks: int) -> Outcome:
         """Ask once more which withdrawal an entered return was. Raises `Problem` when the bank does not answer."""
-        for row in await self._asked(ask.bank_day):
+        for row in await self.asked(ask.bank_day):
             if row.PayeeFrontSeqNo == ask.bank_serial and row.OldMarketSeqNo:
                 return await self._name(operation_id, ask.bank_day, row.OldMarketSeqNo, asks)
         return await self._writer.submit(
@@ -129,7 +129,8 @@ class Returns:
             )
         )
 
-    async def _asked(self, day: date) -> list[ReturnedWithdrawalsRow]:
+    async def asked(self, day: date) -> list[ReturnedWithdrawalsRow]:
+        """What came back on a day, by the bank serial of the credit. Raises `Problem`."""
         question = ReturnedWithdrawals(FunctionFlag=WITHDRAWALS, StartDate=day, EndDate=day)
         answer = await telemetry.bank_call(self._bank, question)
         if answer.reply is not None:

@@ -40,6 +40,8 @@ from jzb.v1 import (
     refund_pb2_grpc,
     statement_pb2,
     statement_pb2_grpc,
+    suspense_pb2,
+    suspense_pb2_grpc,
     topup_pb2,
     topup_pb2_grpc,
     verification_pb2,
@@ -68,11 +70,13 @@ from service.rpc.operations import Operations
 from service.rpc.payments import Payments
 from service.rpc.refunds import Refunds
 from service.rpc.statements import Statements
+from service.rpc.suspense import Suspense
 from service.rpc.topups import TopUps
 from service.rpc.verifications import Verifications
 from service.rpc.withdrawals import Withdrawals
 from service.runner import Runner
 from service.settings import Settings
+from service.transfers import Transfers
 from service.vault import Vault
 
 SERVICES = tuple(
@@ -87,6 +91,7 @@ SERVICES = tuple(
         (freeze_pb2, "FreezeService"),
         (refund_pb2, "RefundService"),
         (withdrawal_pb2, "WithdrawalService"),
+        (suspense_pb2, "SuspenseService"),
         (clearing_pb2, "ClearingService"),
         (balance_pb2, "BalanceService"),
         (statement_pb2, "StatementService"),
@@ -130,6 +135,9 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
         sweeper = Sweeper(writer, reads)
         clearing = await stack.enter_async_context(Clearing(writer, reads, bank, numbers, sweeper, settings).running())
         returns = await stack.enter_async_context(Returns(writer, reads, bank, numbers, settings).running())
+        transfers = await stack.enter_async_context(
+            Transfers(writer, reads, bank, numbers, returns, settings).running()
+        )
         cards = Cards(engine, settings.platform)
         vault = Vault([key.get_secret_value() for key in settings.vault.keys], settings.platform)
         questions = MemberQuestions(bank, cards, vault)
@@ -139,7 +147,9 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
         telemetry.watch_doubt(lambda: resolver.in_doubt, time.time)
         runner = await stack.enter_async_context(Runner(writer, reads, bank, numbers, settings).running())
         card_list = CardList(writer, bank, cards, vault, numbers, settings)
-        desk = Desk(runner, reads, bank, resolver, clearing, settings, numbers, returns, cards, vault, card_list)
+        desk = Desk(
+            runner, reads, bank, resolver, clearing, settings, numbers, returns, transfers, cards, vault, card_list
+        )
 
         server = grpc.aio.server(
             interceptors=[Doors(settings.deadline_min_s)],
@@ -169,6 +179,7 @@ def _register(server: grpc.aio.Server, desk: Desk, status: HealthServicer) -> No
     freeze_pb2_grpc.add_FreezeServiceServicer_to_server(Freezes(desk), server)
     refund_pb2_grpc.add_RefundServiceServicer_to_server(Refunds(desk), server)
     withdrawal_pb2_grpc.add_WithdrawalServiceServicer_to_server(Withdrawals(desk), server)
+    suspense_pb2_grpc.add_SuspenseServiceServicer_to_server(Suspense(desk), server)
     clearing_pb2_grpc.add_ClearingServiceServicer_to_server(Clearings(desk), server)
     balance_pb2_grpc.add_BalanceServiceServicer_to_server(Balances(desk), server)
     statement_pb2_grpc.add_StatementServiceServicer_to_server(Statements(desk), server)

@@ -68,6 +68,17 @@ class ReturnsSettings(BaseModel):
     """Between two questions which withdrawal it was: on the day of the return the bank does not say."""
 
 
+class TransfersSettings(BaseModel):
+    """Transfers into the pooled account (catalogue 6050)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    poll_s: Seconds | None = 1800.0
+    """How often they are asked for; None leaves it to `SuspenseService.CollectTransfers`."""
+    days: Annotated[int, Field(ge=0, le=31)] = 3
+    """How many days before today are asked for each time."""
+
+
 class RulesSettings(BaseModel):
     """Choices where the bank's documents are silent or disagree; ask the bank (docs/bank.md)."""
 
@@ -79,6 +90,8 @@ class RulesSettings(BaseModel):
     """What MemberFillAmt of 6129 means (notes.md 9.1)."""
     confirmed_money: Literal["waiting", "withdrawable"] = "waiting"
     """When the payee of a confirmed order may withdraw."""
+    transferred_money: Literal["waiting", "withdrawable"] = "waiting"
+    """When a member may withdraw what it transferred from its bound card (6050, InAcctType 02)."""
     frozen_amount_includes_escrow: bool = False
     """Whether SubAcctFreezeAmt of 6037 counts pre-paid orders (notes.md 9.8)."""
     verification: Annotated[tuple[Literal["none", "sms", "password"], ...], Field(min_length=1)] = ("none",)
@@ -171,6 +184,7 @@ class Settings(BaseSettings):
     resolver: ResolverSettings = ResolverSettings()
     clearing: ClearingSettings = ClearingSettings()
     returns: ReturnsSettings = ReturnsSettings()
+    transfers: TransfersSettings = TransfersSettings()
     rules: RulesSettings = RulesSettings()
     cards: CardsSettings = CardsSettings()
     vault: VaultSettings = VaultSettings()

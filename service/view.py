@@ -27,8 +27,10 @@ OUTCOMES: dict[State, core_pb2.Outcome.ValueType] = {
 }
 """What each state says about the money."""
 
-GIVING_BACK = frozenset({"REFUND", "REVOKE_TOP_UP", "REVOKE_SPLIT_TOP_UP"})
-"""The kinds whose plan keeps the serial of what they give back."""
+GIVING_BACK = frozenset(
+    {"REFUND", "REVOKE_TOP_UP", "REVOKE_SPLIT_TOP_UP", "CLEAR_SUSPENSE", "UNDO_CLEAR_SUSPENSE"},
+)
+"""The kinds whose plan keeps the serial of what they take or give back."""
 
 STATES: dict[State, core_pb2.OperationState.ValueType] = {
     state: core_pb2.OperationState.Value(f"OPERATION_STATE_{state.name}") for state in State

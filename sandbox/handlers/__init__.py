@@ -15,7 +15,9 @@ from sandbox.handlers import (
     returns,
     revocations,
     statements,
+    suspense,
     topups,
+    transfers,
     verification,
     withdrawals,
 )
@@ -39,7 +41,9 @@ __all__ = [
     "revocations",
     "routes_by_service_id",
     "statements",
+    "suspense",
     "topups",
+    "transfers",
     "verification",
     "withdrawals",
 ]

@@ -16,6 +16,7 @@ from sandbox.books import IN_TRANSIT
 from sandbox.clock import day_of, day_text
 from sandbox.desk import Desk
 from sandbox.errors import Refused
+from sandbox.handlers import transfers
 from sandbox.handlers.registry import handles
 from sandbox.paging import page_of
 from sandbox.records import ClearingDay, Mark
@@ -23,6 +24,9 @@ from sandbox.records import ClearingDay, Mark
 FIRST_DAY: Final = "first_day"
 RECORDED_THROUGH: Final = "recorded_through"
 HELD: Final = "clearing_held"
+
+CHANNELS: Final = ("", "清算内部户", "平安银行")
+"""The internal account from which the channels' principal comes (6050)."""
 
 DONE: Final = "0"
 PENDING: Final = "3"
@@ -100,3 +104,5 @@ def _clear_pending(desk: Desk) -> None:
         total = one.total_fen + desk.books.in_transit_fen(one.day)
         desk.post(*desk.books.clearing_moves(one.day))
         desk.store.put(ClearingDay(one.day, total, finished_day=desk.today))
+        if total > 0:
+            transfers.note(desk, "", total, CHANNELS, transfers.CLEARING_PRINCIPAL)

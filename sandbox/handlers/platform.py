@@ -20,17 +20,20 @@ from bankclient.messages import (
     PooledBalanceReply,
 )
 from sandbox import codes
-from sandbox.books import OUTSIDE, SUSPENSE, Move, functional
 from sandbox.clock import day_of, day_text
 from sandbox.dayends import day_end, days_between
 from sandbox.desk import Desk, positive
 from sandbox.errors import Refused
+from sandbox.handlers import transfers
 from sandbox.handlers.registry import handles
 from sandbox.paging import page_of
 from sandbox.records import BankCharge, ClearingDay, DayEnd, PooledDayEnd
 
 REACH: Final = timedelta(days=10)
 """How far 6114 looks back."""
+
+PLAY_PAYER: Final = ("6200000000000000000", "测试专用账户", "测试银行")
+"""The fixed test account from which 6211 pays."""
 
 WAITING, BECAME_WITHDRAWABLE, NOTHING_WAITED = "0", "1", "2"
 
@@ -109,6 +112,7 @@ def play_transfer(desk: Desk, request: PlayTransfer) -> PlayTransferReply:
     """6211. To the pooled account it is an inflow that nobody can be matched to, so it lies in suspense;
     to any other account it stays outside these books."""
     amount = positive(request.ApplyTakeCashAmt)
-    if request.RecvAcctNo == desk.settings.fund_summary_acct_no:
-        desk.post(Move(OUTSIDE, functional(SUSPENSE), amount))
-    return PlayTransferReply(WitnessSysSeqNo=desk.front_seq_no())
+    if request.RecvAcctNo != desk.settings.fund_summary_acct_no:
+        return PlayTransferReply(WitnessSysSeqNo=desk.front_seq_no())
+    inflow = transfers.take_in(desk, "", amount, PLAY_PAYER, request.Remark or "")
+    return PlayTransferReply(WitnessSysSeqNo=inflow.front_seq_no)

@@ -33,16 +33,17 @@ ACCOUNT_KINDS: dict[Kind, balance_pb2.AccountKind.ValueType] = {
     Kind.REFUNDABLE_FEE: balance_pb2.ACCOUNT_KIND_CONTROL,
     Kind.REVOCABLE: balance_pb2.ACCOUNT_KIND_CONTROL,
     Kind.REVOCABLE_FEE: balance_pb2.ACCOUNT_KIND_CONTROL,
+    Kind.UNDOABLE: balance_pb2.ACCOUNT_KIND_CONTROL,
+    Kind.UNDOABLE_FEE: balance_pb2.ACCOUNT_KIND_CONTROL,
     Kind.ORDER: balance_pb2.ACCOUNT_KIND_CONTROL,
     Kind.LIMITS: balance_pb2.ACCOUNT_KIND_CONTROL,
 }
 
-COMPARED_PROPERTIES = {"3": Kind.FEE, "7": Kind.IN_TRANSIT, "12": Kind.WITHDRAWING}
+COMPARED_PROPERTIES = {"2": Kind.SUSPENSE, "3": Kind.FEE, "7": Kind.IN_TRANSIT, "12": Kind.WITHDRAWING}
 """SubAcctProperty of 6010 flag 3 and the mirror's account behind it; own funds come from the settings."""
 
 
 MIRRORED_PROPERTIES = {
-    "2": Kind.SUSPENSE,
     **COMPARED_PROPERTIES,
     "4": Kind.INTEREST,
     "13": Kind.MARKETING,

@@ -27,6 +27,7 @@ from service.resolver import Resolver
 from service.returns import Returns
 from service.runner import Runner
 from service.settings import Settings
+from service.transfers import Transfers
 from service.vault import Personal, Vault, VaultClosed, VaultKeyMissing, card_of
 
 # grpc-stubs makes generic what grpcio does not.
@@ -51,6 +52,7 @@ class Desk:
     settings: Settings
     numbers: Numbers
     returns: Returns
+    transfers: Transfers
     cards: Cards
     vault: Vault
     card_list: CardList

@@ -22,6 +22,9 @@ DAY = date(2026, 3, 4)
         (accounts.in_transit(DAY), "in-transit:20260304"),
         (accounts.refundable("S1"), "refundable:S1"),
         (accounts.refundable_fee("S1"), "refundable-fee:S1"),
+        (accounts.suspense("2611230000000001"), "suspense:2611230000000001"),
+        (accounts.undoable("S1"), "undoable:S1"),
+        (accounts.undoable_fee("S1"), "undoable-fee:S1"),
         (accounts.order("O1"), "order:O1"),
         (accounts.FEE, "fee"),
         (accounts.POOLED, "pooled"),
@@ -44,6 +47,10 @@ def test_a_waiting_account_knows_its_bank_day() -> None:
 
 def test_no_member_money_can_go_below_zero() -> None:
     assert {kind: FLOORS.get(kind) for kind in POCKETS} == dict.fromkeys(POCKETS, 0)
+
+
+def test_money_in_suspense_cannot_go_below_zero() -> None:
+    assert accounts.suspense("2611230000000001").floor == 0
 
 
 def test_a_limit_cannot_be_overdrawn_but_where_limits_come_from_can() -> None:

@@ -18,7 +18,7 @@ from ledger import LedgerUnavailable, migrate
 from ledger.accounts import withdrawable
 from ledger.database import MIGRATIONS
 from ledger.schema import JOURNAL, account, member, metadata, operation
-from tests.ledger.bookkeeping import ANN, BOB, ask, new_id, opening, pay, posting, prepay
+from tests.ledger.bookkeeping import ANN, BOB, ask, execute, new_id, opening, pay, posting, prepay
 from tests.ledger.conftest import open_mirror
 
 JOURNAL_NAMES = [table.name for table in JOURNAL]
@@ -92,6 +92,17 @@ def test_migrations_go_up_down_and_up_again(empty_database: str) -> None:
     assert schema_of(empty_database) == {what: [] for what in first}
     migrate(empty_database)
     assert schema_of(empty_database) == first
+
+
+def test_suspense_gets_its_floor_where_it_had_none(empty_database: str) -> None:
+    migrate(empty_database, "0003")
+    execute(
+        empty_database,
+        "INSERT INTO account VALUES ('9930', 'suspense:1', 'suspense', '', '1', NULL, 5, 0),"
+        " ('9930', 'fee', 'fee', '', '', NULL, 5, 0)",
+    )
+    migrate(empty_database)
+    assert ask(empty_database, "SELECT name, floor_fen FROM account ORDER BY 1") == [("fee", None), ("suspense:1", 0)]
 
 
 def test_migrating_what_is_migrated_changes_nothing(database: str) -> None:

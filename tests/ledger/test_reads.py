@@ -8,8 +8,22 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ledger import Change, Draft, Kind, Leg, Member, MemberBalance, Numbers, Operation, PartState, State, Step
-from ledger.accounts import FEE, POOLED, escrow, frozen, refundable, refundable_fee, waiting, withdrawable
+from ledger import (
+    Change,
+    Draft,
+    FloorBroken,
+    Kind,
+    Leg,
+    Member,
+    MemberBalance,
+    Numbers,
+    Operation,
+    PartState,
+    State,
+    Step,
+    Suspended,
+)
+from ledger.accounts import FEE, POOLED, escrow, frozen, refundable, refundable_fee, suspense, waiting, withdrawable
 from tests.ledger.bookkeeping import (
     ANN,
     BOB,
@@ -122,6 +136,35 @@ async def test_an_operation_is_found_by_each_of_its_names(mirror: Mirror) -> Non
     assert await mirror.reads.operation(request_id="r-2") is None
     with pytest.raises(ValueError, match="by its id, its request id or its serial"):
         await mirror.reads.operation(request_id="r-1", serial="S-1")
+
+
+async def test_operations_are_found_by_their_request_ids_together(mirror: Mirror) -> None:
+    for name in ("transfer 1", "transfer 2"):
+        await mirror.do(opening(enter=[money(withdrawable(ANN), 100)], request_id=name))
+    found = await mirror.reads.operations_by_request({"transfer 1", "transfer 2", "transfer 3"})
+    assert {name: one.request_id for name, one in found.items()} == {
+        "transfer 1": "transfer 1",
+        "transfer 2": "transfer 2",
+    }
+    assert await mirror.reads.operations_by_request(set()) == {}
+
+
+async def test_what_lies_in_suspense_is_told_by_transfer_until_it_is_gone(mirror: Mirror) -> None:
+    for transfer, fen in (("2611230000000001", 100), ("2611230000000002", 50), ("2611240000000003", 70)):
+        await mirror.do(opening(enter=[money(suspense(transfer), fen)]))
+    await done(mirror, opening(Draft((Leg(suspense("2611230000000002"), withdrawable(ANN), 50),))))
+    await mirror.do(opening(Draft((Leg(suspense("2611230000000001"), withdrawable(ANN), 60),))))
+    first = Suspended(transfer="2611230000000001", left_fen=40, held_fen=60)
+    last = Suspended(transfer="2611240000000003", left_fen=70, held_fen=0)
+    assert await mirror.reads.suspended("", 10) == [first, last]
+    assert await mirror.reads.suspended("", 1) == [first]
+    assert await mirror.reads.suspended(first.transfer, 10) == [last]
+    assert (await mirror.reads.functional())[Kind.SUSPENSE] == 170
+    with pytest.raises(FloorBroken) as refusal:
+        await mirror.do(opening(Draft((Leg(suspense("2611230000000001"), withdrawable(ANN), 41),))))
+    breach = refusal.value.breach
+    assert (breach.pocket, breach.ref, breach.needed_fen, breach.left_fen) == ("suspense", first.transfer, 41, 40)
+    await mirror.assert_whole()
 
 
 async def test_operations_are_listed_newest_first_by_every_filter(mirror: Mirror) -> None:

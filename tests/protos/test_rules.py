@@ -29,6 +29,7 @@ from jzb.v1 import (
     payment_pb2,
     refund_pb2,
     statement_pb2,
+    suspense_pb2,
     topup_pb2,
     verification_pb2,
     withdrawal_pb2,
@@ -49,6 +50,7 @@ FILES: tuple[FileDescriptor, ...] = (
     payment_pb2.DESCRIPTOR,
     refund_pb2.DESCRIPTOR,
     statement_pb2.DESCRIPTOR,
+    suspense_pb2.DESCRIPTOR,
     topup_pb2.DESCRIPTOR,
     verification_pb2.DESCRIPTOR,
     withdrawal_pb2.DESCRIPTOR,
@@ -304,8 +306,8 @@ def test_calls_that_change_something_carry_a_request_id_and_money_calls_validate
         if message.name.startswith(reads):
             assert "request_id" not in names
             continue
-        if message.name == "CollectReturnsRequest":
-            # It enters what the bank has done already, known by the bank's serial.
+        if message.name in ("CollectReturnsRequest", "CollectTransfersRequest"):
+            # They enter what the bank has done already, known by the bank's serial.
             continue
         if message.name in ("RequestSmsCodeRequest", "RequestMobileChangeRequest"):
             # They move no money, and every request is meant to bring a new code.
@@ -319,6 +321,7 @@ def test_calls_that_change_something_carry_a_request_id_and_money_calls_validate
 
 def test_personal_fields_are_marked_for_redaction() -> None:
     personal = {"card_number", "card_holder_name", "identity_number", "mobile", "email", "code", "signature"}
+    personal |= {"payer_name", "payer_account", "payer_note"}
     personal |= {"nickname", "ordinary_nickname", "merchant_nickname"}
     for file in FILES:
         for message in messages_of(list(file.message_types_by_name.values())):

@@ -31,6 +31,7 @@ from jzb.v1 import (
     payment_pb2,
     payment_pb2_grpc,
     refund_pb2_grpc,
+    suspense_pb2_grpc,
     topup_pb2,
     topup_pb2_grpc,
     withdrawal_pb2_grpc,
@@ -90,6 +91,7 @@ class Marketplace:
         self.freezes = freeze_pb2_grpc.FreezeServiceStub(channel)
         self.refunds = refund_pb2_grpc.RefundServiceStub(channel)
         self.withdrawals = withdrawal_pb2_grpc.WithdrawalServiceStub(channel)
+        self.suspense = suspense_pb2_grpc.SuspenseServiceStub(channel)
         self.clearing = clearing_pb2_grpc.ClearingServiceStub(channel)
         self.balances = balance_pb2_grpc.BalanceServiceStub(channel)
         self.operations = operation_pb2_grpc.OperationServiceStub(channel)
@@ -268,6 +270,7 @@ def service_settings(dsn: str, sandbox: Sandbox, **more: Any) -> Settings:
         "resolver": {**QUICK, **more.pop("resolver", {})},
         "clearing": {"poll_s": None},
         "returns": {"poll_s": None},
+        "transfers": {"poll_s": None},
         "vault": {"keys": [VAULT_KEY]},
         "drain_s": 5.0,
         **more,

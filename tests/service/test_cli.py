@@ -201,6 +201,7 @@ async def test_sigterm_while_it_starts_leaves_nothing_behind(tmp_path: Path) -> 
 async def test_demo_plays_a_day_and_ends_well() -> None:
     ended = await jzb("demo")
     assert ended.status == 0, ended.out + ended.error
+    assert "suspense 100.00 of transfer" in ended.out
     assert "agree with the bank; the trial balance sums to zero" in ended.out
 
 

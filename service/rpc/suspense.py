@@ -1,0 +1,160 @@
+"""SuspenseService: transfers into the pooled account, and what of them lies in suspense (6050, 6139, 6140)."""
+
+from __future__ import annotations
+
+from jzb.v1 import suspense_pb2, suspense_pb2_grpc
+from ledger import Operation, State
+from ledger.accounts import undoable, undoable_fee
+from service import problems, view
+from service.plans import suspense
+from service.plans.plan import Plan, Serials
+from service.rpc.desk import Context, Desk, bank_day, fee_within, page_size, page_start, page_token
+from service.transfers import Collected, request_id
+
+TRANSFER_DAYS_MAX = 31
+
+
+class Suspense(suspense_pb2_grpc.SuspenseServiceServicer):
+    """See protos/jzb/v1/suspense.proto."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    async def CollectTransfers(
+        self, request: suspense_pb2.CollectTransfersRequest, context: Context
+    ) -> suspense_pb2.CollectTransfersResponse:
+        """6050, day by day."""
+        first = bank_day("first_bank_day", request.first_bank_day)
+        last = bank_day("last_bank_day", request.last_bank_day)
+        if not 0 <= (last - first).days < TRANSFER_DAYS_MAX:
+            raise problems.invalid(
+                "last_bank_day", f"is not within {TRANSFER_DAYS_MAX} days from {first} on", "BANK_DAY_INVALID"
+            )
+        after = page_start(request.page_token)
+        if after:
+            bank_day("page_token", after.partition(" ")[0], "PAGE_TOKEN_INVALID")
+        return _collected(await self._desk.transfers.collect(first, last, after, page_size(request.page_size)))
+
+    async def ListSuspense(
+        self, request: suspense_pb2.ListSuspenseRequest, context: Context
+    ) -> suspense_pb2.ListSuspenseResponse:
+        """From the mirror."""
+        limit = page_size(request.page_size)
+        found = await self._desk.reads.suspended(page_start(request.page_token), limit + 1)
+        shown = found[:limit]
+        transfers = await self._desk.reads.operations_by_request({request_id(one.transfer) for one in shown})
+        entries = []
+        for one in shown:
+            entered = transfers[request_id(one.transfer)]
+            entries.append(
+                suspense_pb2.SuspenseEntry(
+                    transfer_id=one.transfer,
+                    operation_id=str(entered.id),
+                    bank_day=entered.bank_day.isoformat() if entered.bank_day else "",
+                    amount_fen=entered.amount_fen,
+                    remaining_fen=one.left_fen,
+                    held_fen=one.held_fen,
+                )
+            )
+        return suspense_pb2.ListSuspenseResponse(
+            entries=entries, next_page_token=page_token(shown[-1].transfer) if len(found) > limit else ""
+        )
+
+    async def ClearSuspense(
+        self, request: suspense_pb2.ClearSuspenseRequest, context: Context
+    ) -> suspense_pb2.ClearSuspenseResponse:
+        """6139."""
+        fee_within(request.amount_fen, request.fee_fen)
+
+        async def plan(serials: Serials) -> Plan:
+            transfer = await self._transfer(request.transfer_id)
+            facts = await self._desk.facts(others=[request.member_id])
+            return suspense.clear_suspense(request, transfer, facts.members[request.member_id], serials)
+
+        settled = await self._desk.runner.run(request, plan, check_only=request.validate_only)
+        return suspense_pb2.ClearSuspenseResponse(operation=view.operation(settled.operation, settled.parts))
+
+    async def UndoClearSuspense(
+        self, request: suspense_pb2.UndoClearSuspenseRequest, context: Context
+    ) -> suspense_pb2.UndoClearSuspenseResponse:
+        """6140."""
+        fee_within(request.amount_fen, request.fee_fen)
+
+        async def plan(serials: Serials) -> Plan:
+            clearing = await self._clearing(request.clearing_id)
+            if not clearing.state.is_final:
+                raise problems.precondition(
+                    "SUSPENSE_CLEARING_IN_DOUBT",
+                    f"the outcome of clearing {request.clearing_id} is not known yet",
+                    "wait until the clearing is final; the request id is not used up",
+                    operation_id=str(clearing.id),
+                )
+            facts = await self._desk.facts(others=[clearing.payee])
+            return suspense.undo_clear_suspense(request, clearing, facts.members[clearing.payee], serials)
+
+        settled = await self._desk.runner.run(request, plan, check_only=request.validate_only)
+        return suspense_pb2.UndoClearSuspenseResponse(operation=view.operation(settled.operation, settled.parts))
+
+    async def GetSuspenseClearing(
+        self, request: suspense_pb2.GetSuspenseClearingRequest, context: Context
+    ) -> suspense_pb2.GetSuspenseClearingResponse:
+        """From the mirror."""
+        clearing = await self._clearing(request.clearing_id)
+        parts = await self._desk.reads.parts([clearing.id])
+        left, left_fee = undoable(clearing.serial), undoable_fee(clearing.serial)
+        remaining = await self._desk.reads.left([left, left_fee])
+        return suspense_pb2.GetSuspenseClearingResponse(
+            operation=view.operation(clearing, parts.get(clearing.id, ())),
+            transfer_id=clearing.plan["keep"][suspense.TRANSFER],
+            remaining_fen=remaining[left.name],
+            remaining_fee_fen=remaining[left_fee.name],
+        )
+
+    async def _transfer(self, transfer_id: str) -> Operation:
+        found = await self._desk.reads.operation(request_id=request_id(transfer_id))
+        if found is None or found.payee:
+            raise problems.not_found("TRANSFER_NOT_FOUND", "transfer in suspense", transfer_id)
+        return found
+
+    async def _clearing(self, clearing_id: str) -> Operation:
+        found = await self._desk.reads.operation(serial=clearing_id)
+        if found is None or found.kind != "CLEAR_SUSPENSE" or found.state in (State.REFUSED, State.RELEASED):
+            raise problems.not_found("SUSPENSE_CLEARING_NOT_FOUND", "clearing of suspense", clearing_id)
+        return found
+
+
+def _collected(page: Collected) -> suspense_pb2.CollectTransfersResponse:
+    return suspense_pb2.CollectTransfersResponse(
+        transfers=[
+            suspense_pb2.Transfer(
+                transfer_id=one.row.FrontSeqNo,
+                operation=view.operation(one.outcome.operation, one.outcome.parts),
+                payer_name=one.row.InAcctName or "",
+                payer_account=one.row.InAcctNo or "",
+                payer_bank_name=one.row.BankName or "",
+                payer_note=one.row.Remark or "",
+            )
+            for one in page.transfers
+        ],
+        entered=page.entered,
+        skipped=[
+            suspense_pb2.SkippedTransfers(
+                reason=suspense_pb2.TransferSkip.Value(f"TRANSFER_SKIP_{skip.name}"),
+                count=count,
+                amount_fen=page.skipped_fen[skip],
+            )
+            for skip, count in page.skipped.items()
+        ],
+        problems=[
+            suspense_pb2.TransferProblem(
+                transfer_id=one.row.FrontSeqNo,
+                bank_day=one.day.isoformat(),
+                amount_fen=one.row.TranAmt,
+                fault=suspense_pb2.TransferFault.Value(f"TRANSFER_FAULT_{one.fault.name}"),
+                sub_account=one.row.SubAcctNo,
+                bank_type=one.row.InAcctType,
+            )
+            for one in page.problems
+        ],
+        next_page_token=page_token(page.next) if page.next else "",
+    )

@@ -1,0 +1,323 @@
+"""Transfers into the pooled account: found by 6050 and entered once each (catalogue 6050; quick start: 挂账处理).
+
+The bank credits a transfer from a bound card to its member, and puts every other one into suspense. Either enters the
+mirror as a single-step transaction on the day of the booking; the bank's serial makes it once only, however often the
+days are asked for. Money in suspense has an account for each transfer, so that it can be cleared to its owner in parts.
+
+The list also shows money that enters by another door: the channels' clearing principal (6108), credits of acquired
+orders, and withdrawals that came back (6048). Such rows are skipped and counted. Nothing is dropped silently: what
+cannot be entered is told each time it is found. Names and accounts of payers are handed on and never kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import Counter
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from enum import Enum
+from typing import Final, Literal
+from uuid import UUID
+
+import structlog
+import uuid_utils
+
+from bankclient import BankClient, MessageInvalid, TransfersIn, TransfersInRow, booking_date, yuan
+from bankclient import Outcome as AnswerOutcome
+from ledger import (
+    Account,
+    Change,
+    Draft,
+    Kind,
+    Leg,
+    Member,
+    NewOperation,
+    Numbers,
+    OfDay,
+    Operation,
+    Outcome,
+    Reads,
+    State,
+    Step,
+    Writer,
+)
+from ledger.accounts import POOLED, suspense, withdrawable
+from service import problems, telemetry
+from service.bankday import bank_today
+from service.plans.plan import Serials
+from service.returns import Returns
+from service.settings import Settings
+
+log = structlog.get_logger("jzb.transfers")
+
+NO_RECORD: Final = "ERR020"
+TO_MEMBER: Final = "02"
+TO_SUSPENSE: Final = "03"
+CLEARING_PRINCIPAL: Final = "跨行支付本金清算"
+ACQUIRED: Final = "见证+收单充值"
+ACQUIRED_ORDER: Final = ",ORDER"
+LAST_PAGE: Final = "1"
+PAGES_MAX: Final = 5000
+PAGE: Final = 200
+
+
+class Skip(Enum):
+    """Why a row enters by another door."""
+
+    CLEARING_PRINCIPAL = "the clearing of its day enters it"
+    ACQUIRING = "acquiring enters it"
+    WITHDRAWAL_RETURN = "the collection of returns enters it"
+
+
+class Fault(Enum):
+    """Why a row cannot be entered."""
+
+    MEMBER_UNKNOWN = "no member of this platform has the sub-account"
+    TYPE_UNKNOWN = "InAcctType is neither 02 nor 03"
+    AMOUNT_INVALID = "the amount is not above 0"
+    SERIAL_MISSING = "there is no serial by which it could be entered once only"
+    CHANGED = "it was entered with another amount or to another account"
+
+
+@dataclass(frozen=True, slots=True)
+class Entered:
+    """A transfer in the mirror, and the bank's row, which says from whom it came."""
+
+    outcome: Outcome
+    row: TransfersInRow
+
+
+@dataclass(frozen=True, slots=True)
+class NotEntered:
+    """A row that could not be entered, of the day that was asked for."""
+
+    day: date
+    row: TransfersInRow
+    fault: Fault
+
+
+@dataclass(slots=True)
+class Collected:
+    """A page of transfers, ``entered`` of them new; ``next`` is the day and bank serial to go on behind."""
+
+    transfers: list[Entered] = field(default_factory=list)
+    problems: list[NotEntered] = field(default_factory=list)
+    entered: int = 0
+    skipped: Counter[Skip] = field(default_factory=Counter)
+    skipped_fen: Counter[Skip] = field(default_factory=Counter)
+    next: str = ""
+
+
+def skip_of(row: TransfersInRow, returned: Collection[str]) -> Skip | None:
+    """Whether a row enters by another door; ``returned`` are the bank serials of the day's returns (6048)."""
+    remark = (row.Remark or "").strip()
+    if row.InAcctType == TO_SUSPENSE and CLEARING_PRINCIPAL in remark:
+        return Skip.CLEARING_PRINCIPAL
+    if ACQUIRED in remark or remark.endswith(ACQUIRED_ORDER):
+        return Skip.ACQUIRING
+    return Skip.WITHDRAWAL_RETURN if row.FrontSeqNo in returned else None
+
+
+def fault_of(row: TransfersInRow, member: Member | None, known: Operation | None) -> Fault | None:
+    """What stands against entering a row; ``known`` is what was entered under its serial."""
+    if not row.FrontSeqNo:
+        return Fault.SERIAL_MISSING
+    if row.InAcctType not in (TO_MEMBER, TO_SUSPENSE):
+        return Fault.TYPE_UNKNOWN
+    if row.TranAmt <= 0:
+        return Fault.AMOUNT_INVALID
+    if row.InAcctType == TO_MEMBER and member is None:
+        return Fault.MEMBER_UNKNOWN
+    payee = member.member_id if member is not None and row.InAcctType == TO_MEMBER else ""
+    if known is not None and (known.amount_fen, known.payee) != (row.TranAmt, payee):
+        return Fault.CHANGED
+    return None
+
+
+def draft_of(row: TransfersInRow, member: Member | None, money: Literal["waiting", "withdrawable"]) -> Draft:
+    """What a row without a fault does: real money has come to its member, or to suspense."""
+    target: Account | OfDay = suspense(row.FrontSeqNo)
+    payee = ""
+    if row.InAcctType == TO_MEMBER and member is not None:
+        payee = member.member_id
+        is_waiting = money == "waiting"
+        target = OfDay(Kind.WAITING, member.sub_account) if is_waiting else withdrawable(member.sub_account)
+    return Draft((Leg(POOLED, target, row.TranAmt),), payee=payee, amount_fen=row.TranAmt)
+
+
+def request_id(bank_serial: str) -> str:
+    """The request id of what was entered under a bank serial: with a space, which no request id of a caller has."""
+    return f"transfer {bank_serial}"
+
+
+class Transfers:
+    """Asks for transfers and enters them. One instance a process; any process may ask for any day."""
+
+    def __init__(
+        self,
+        writer: Writer,
+        reads: Reads,
+        bank: BankClient,
+        numbers: Numbers,
+        returns: Returns,
+        settings: Settings,
+    ) -> None:
+        self._writer = writer
+        self._reads = reads
+        self._bank = bank
+        self._numbers = numbers
+        self._returns = returns
+        self._settings = settings
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Transfers]:
+        """Ask for the last days in the background, when the settings say so."""
+        poll_s = self._settings.transfers.poll_s
+        async with asyncio.TaskGroup() as tasks:
+            loop = tasks.create_task(self._run(poll_s), name="transfers") if poll_s is not None else None
+            try:
+                yield self
+            finally:
+                if loop is not None:
+                    loop.cancel()
+
+    async def _run(self, poll_s: float) -> None:
+        while True:
+            try:
+                await self.collect_last_days()
+            except Exception:
+                log.exception("transfers could not be asked for; they will be asked for again")
+            await asyncio.sleep(poll_s)
+
+    async def collect_last_days(self) -> None:
+        """Enter what came in on the last days, today included."""
+        today, after = bank_today(), ""
+        while True:
+            page = await self.collect(today - timedelta(days=self._settings.transfers.days), today, after, PAGE)
+            if not page.next:
+                return
+            after = page.next
+
+    async def collect(self, first: date, last: date, after: str, limit: int) -> Collected:
+        """Enter up to ``limit`` transfers of these days, oldest first, behind ``after``; problems count as well.
+
+        Raises `Problem`.
+        """
+        behind_day, _, behind_serial = after.partition(" ")
+        page = Collected()
+        day = max(first, date.fromisoformat(behind_day)) if behind_day else first
+        while day <= last:
+            rows = [row for row in await self._asked(day) if (str(day), row.FrontSeqNo) > (behind_day, behind_serial)]
+            returned = {row.PayeeFrontSeqNo for row in await self._returns.asked(day)} if rows else set()
+            members = await self._reads.members_by_sub_account({row.SubAcctNo for row in rows})
+            known = await self._reads.operations_by_request({request_id(row.FrontSeqNo) for row in rows})
+            for row in rows:
+                is_same = (str(day), row.FrontSeqNo) == (behind_day, behind_serial)
+                if len(page.transfers) + len(page.problems) >= limit and not is_same:
+                    page.next = f"{behind_day} {behind_serial}"
+                    return page
+                await self._take(page, day, row, returned, members.get(row.SubAcctNo), known)
+                behind_day, behind_serial = str(day), row.FrontSeqNo
+            day += timedelta(days=1)
+        return page
+
+    async def _take(
+        self,
+        page: Collected,
+        day: date,
+        row: TransfersInRow,
+        returned: Collection[str],
+        member: Member | None,
+        known: dict[str, Operation],
+    ) -> None:
+        skip = skip_of(row, returned)
+        if skip is not None:
+            page.skipped[skip] += 1
+            page.skipped_fen[skip] += row.TranAmt
+            return
+        earlier = known.get(request_id(row.FrontSeqNo))
+        fault = fault_of(row, member, earlier)
+        if fault is not None:
+            log.error("a transfer cannot be entered", fault=fault.name, bank_serial=row.FrontSeqNo, bank_day=str(day))
+            page.problems.append(NotEntered(day, row, fault))
+        elif earlier is not None:
+            parts = tuple((await self._reads.parts([earlier.id])).get(earlier.id, ()))
+            page.transfers.append(Entered(Outcome(earlier, did=False, parts=parts), row))
+        else:
+            outcome = await self._enter(day, row, member)
+            known[outcome.operation.request_id] = outcome.operation
+            page.entered += outcome.did
+            page.transfers.append(Entered(outcome, row))
+
+    async def _enter(self, day: date, row: TransfersInRow, member: Member | None) -> Outcome:
+        draft = draft_of(row, member, self._settings.rules.transferred_money)
+        name = request_id(row.FrontSeqNo)
+        new = NewOperation(
+            id=UUID(bytes=uuid_utils.uuid7().bytes),
+            request_id=name,
+            fingerprint=hashlib.sha256(name.encode()).digest(),
+            kind="TRANSFER_IN",
+            serial=Serials.make(self._settings.bank.uid, bank_today(), [await self._numbers.take()]).own,
+            plan={},
+            payee=draft.payee,
+            amount_fen=row.TranAmt,
+            trace_id=telemetry.trace_id(),
+        )
+        outcome = await self._writer.submit(
+            Step(
+                operation=new,
+                change=Change(
+                    state=State.DONE,
+                    message="a transfer came in" if draft.payee else "a transfer came in and lies in suspense",
+                    bank_serial=row.FrontSeqNo,
+                ),
+                bank_day=_booked_on(row.FrontSeqNo, day),
+                enter=(draft,),
+            )
+        )
+        if outcome.did:
+            log.info(
+                "a transfer came in",
+                operation_id=str(new.id),
+                amount=yuan(row.TranAmt),
+                bank_serial=row.FrontSeqNo,
+                is_in_suspense=not draft.payee,
+            )
+        return outcome
+
+    async def _asked(self, day: date) -> Sequence[TransfersInRow]:
+        """The rows of a day, by bank serial: a day is either the bank's present one or history."""
+        rows: list[TransfersInRow] = []
+        may_be_present = day >= bank_today()
+        if may_be_present:
+            present = await self._listed(TransfersIn(FunctionFlag="1", StartDate=day, EndDate=day))
+            rows = [row for row in present if row.AccountingDate == f"{day:%Y%m%d}"]
+        if not rows:
+            history = TransfersIn(FunctionFlag="0", StartDate=day, EndDate=day)
+            rows = await self._listed(history, is_refusal_empty=may_be_present)
+        return sorted(rows, key=lambda row: row.FrontSeqNo)
+
+    async def _listed(self, question: TransfersIn, *, is_refusal_empty: bool = False) -> list[TransfersInRow]:
+        rows: list[TransfersInRow] = []
+        for number in range(1, PAGES_MAX + 1):
+            answer = await telemetry.bank_call(self._bank, question.model_copy(update={"PageNum": number}))
+            if answer.reply is None:
+                is_empty = answer.code == NO_RECORD or (is_refusal_empty and number == 1)
+                if answer.outcome is AnswerOutcome.REFUSED and is_empty:
+                    return rows
+                told = f"{answer.code} {answer.message or answer.detail}"
+                raise problems.bank_unavailable(f"6050 for {question.StartDate}: {told}")
+            rows.extend(answer.reply.TranItemArray)
+            if answer.reply.EndFlag == LAST_PAGE or not answer.reply.TranItemArray:
+                return rows
+        raise problems.bank_unavailable(f"6050 for {question.StartDate} did not end after {PAGES_MAX} pages")
+
+
+def _booked_on(bank_serial: str, day: date) -> date:
+    try:
+        return booking_date(bank_serial)
+    except MessageInvalid:
+        return day
