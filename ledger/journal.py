@@ -34,11 +34,13 @@ async def load(
         accounts, sub_accounts = accounts_of(step)
         named |= accounts
         drawn |= sub_accounts
-    opening = [step.operation.request_id for step in steps if isinstance(step.operation, NewOperation)]
+    # Each once: two steps of one operation may come together, and its holds must not be counted twice.
+    opening = {step.operation.request_id for step in steps if isinstance(step.operation, NewOperation)}
+    going_on = {step.operation for step in steps if isinstance(step.operation, UUID)}
     scope = {
         "platform": platform,
         "requests": arrays.texts(opening),
-        "ids": arrays.plain(step.operation for step in steps if isinstance(step.operation, UUID)),
+        "ids": arrays.plain(going_on),
         "names": arrays.texts(account.name for account in named),
         "drawn": arrays.texts(drawn),
     }

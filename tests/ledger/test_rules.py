@@ -332,7 +332,8 @@ class FenByFen:
         for leg in draft.legs:
             wanted[leg.debit] += leg.amount_fen
         taken = Counter[Account]()
-        for source, fen in wanted.items():
+        # What names its account comes first; whoever takes from any pocket takes from what is left.
+        for source, fen in sorted(wanted.items(), key=lambda one: isinstance(one[0], Available)):
             choice = self.pockets(source.sub_account) if isinstance(source, Available) else [source]
             if isinstance(source, OfDay) or choice[0].floor is None:
                 continue

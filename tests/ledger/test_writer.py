@@ -86,6 +86,24 @@ async def test_payments_at_once_spend_what_is_there_and_not_a_fen_more(mirror: M
     await mirror.assert_whole()
 
 
+async def test_two_steps_of_one_operation_in_one_batch_let_its_hold_go_once(mirror: Mirror) -> None:
+    await mirror.give(withdrawable(ANN), 100)
+    ended, standing = opening(pay_today(ANN, BOB, 9)), opening(pay_today(ANN, BOB, 20))
+    await mirror.together(ended, standing)
+    async with mirror.held_up():
+        ahead = asyncio.create_task(mirror.do(opening(pay_today(ANN, BOB, 1))))
+        await asyncio.sleep(0.05)
+        both = asyncio.create_task(mirror.together(voiding(ended), posting(ended)))
+        await asyncio.sleep(0)
+    await ahead
+    first, late = await both
+    assert isinstance(first, Outcome)
+    assert isinstance(late, Outcome)
+    assert (first.did, late.did) == (True, False)
+    assert mirror.standing()[withdrawable(ANN).name] == (100, 21)
+    await mirror.assert_whole()
+
+
 async def test_steps_that_wait_together_are_committed_together(mirror: Mirror) -> None:
     await mirror.give(withdrawable(ANN), 1000)
     mirror.batches.clear()
