@@ -41,6 +41,8 @@ class Kind(StrEnum):
     UNDOABLE = "undoable"
     UNDOABLE_FEE = "undoable-fee"
     ORDER = "order"
+    ACQUIRED = "acquired"
+    REBOOKED = "rebooked"
     LIMITS = "limits"
 
 
@@ -55,6 +57,8 @@ CONTROLS = (
     Kind.UNDOABLE,
     Kind.UNDOABLE_FEE,
     Kind.ORDER,
+    Kind.ACQUIRED,
+    Kind.REBOOKED,
     Kind.LIMITS,
 )
 """The kinds that hold no money: the remaining part of a limit, and where limits come from."""
@@ -66,6 +70,7 @@ FLOORS: dict[Kind, int] = {
     Kind.ESCROW: 0,
     Kind.OWN_FUNDS: 0,
     Kind.SUSPENSE: 0,
+    Kind.PARKING: 0,
     Kind.REFUNDABLE: 0,
     Kind.REFUNDABLE_FEE: 0,
     Kind.REVOCABLE: 0,
@@ -74,6 +79,8 @@ FLOORS: dict[Kind, int] = {
     Kind.UNDOABLE_FEE: 0,
     # An order number is used once: its account starts at 0 and one unit below is the last one to be had.
     Kind.ORDER: -1,
+    Kind.ACQUIRED: -1,
+    Kind.REBOOKED: -1,
 }
 """Lowest ``balance - held`` by kind, in fen. A kind that is missing has no floor and is never locked or held."""
 
@@ -169,6 +176,21 @@ def undoable_fee(serial: str) -> Account:
 def order(order_no: str) -> Account:
     """The one use of an order number; pre-payments and freezes take it."""
     return Account(Kind.ORDER, "", order_no)
+
+
+def acquired(order_no: str) -> Account:
+    """The one entry of an acquired order, or of a sub-order, under this number (6146, 6147)."""
+    return Account(Kind.ACQUIRED, "", order_no)
+
+
+def rebooked(order_no: str) -> Account:
+    """The one move of an acquired order to the right member (6145)."""
+    return Account(Kind.REBOOKED, "", order_no)
+
+
+def parking(order_no: str) -> Account:
+    """What of an acquired order the bank could not credit to anybody (quick start 2.4)."""
+    return Account(Kind.PARKING, "", order_no)
 
 
 FEE = Account(Kind.FEE)

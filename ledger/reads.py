@@ -454,6 +454,24 @@ class Reads:
             ),
         )
 
+    async def credited(self, operation_id: UUID) -> dict[int, list[tuple[Account, int]]]:
+        """What each posted part of an operation has credited: accounts that hold money, and fen, by part."""
+        rows = await self._rows(
+            select(leg.c.part, account.c.kind, account.c.owner, account.c.ref, leg.c.amount_fen)
+            .join_from(leg, account, and_(account.c.platform == leg.c.platform, account.c.name == leg.c.credit))
+            .where(
+                leg.c.platform == self._platform,
+                leg.c.operation_id == operation_id,
+                account.c.kind.not_in([kind.value for kind in CONTROLS]),
+            )
+            .order_by(leg.c.part, leg.c.leg)
+        )
+        found: dict[int, list[tuple[Account, int]]] = {}
+        for row in rows:
+            credit = Account(Kind(row["kind"]), row["owner"], row["ref"])
+            found.setdefault(row["part"], []).append((credit, row["amount_fen"]))
+        return found
+
     async def pocket(self, pocket: Account) -> tuple[int, int]:
         """An account's balance and what of it is held, in fen."""
         rows = await self._rows(

@@ -23,8 +23,20 @@ from sandbox.clock import BankClock, day_text
 from sandbox.desk import Desk
 from sandbox.errors import GatewayRefusal, InsufficientFunds, Refused
 from sandbox.faults import NOTHING, Faults, Told
-from sandbox.handlers import Route, cards, clearing, routes_by_service_id, transfers, withdrawals
-from sandbox.records import ACCEPTED, FAILED, SUCCEEDED, BankCharge, Call, Inflow, Mark, Trade, Withdrawal
+from sandbox.handlers import Route, acquiring, cards, clearing, routes_by_service_id, transfers, withdrawals
+from sandbox.handlers.registry import ROUTES
+from sandbox.records import (
+    ACCEPTED,
+    FAILED,
+    SUCCEEDED,
+    AcquiredShare,
+    BankCharge,
+    Call,
+    Inflow,
+    Mark,
+    Trade,
+    Withdrawal,
+)
 from sandbox.settings import SandboxSettings
 from sandbox.shelf import Shelf
 from sandbox.store import Store
@@ -155,6 +167,21 @@ class Bank:
         inflow = transfers.take_in(self._desk(), sub_acct_no, amount_fen, payer, remark)
         self.store.commit()
         return inflow
+
+    def acquire(
+        self, channel: str, order_no: str, amount_fen: int, remark: str, *, missed: bool = False, booked_to: str = ""
+    ) -> list[AcquiredShare]:
+        """An acquiring product collects an order (`handlers.acquiring.collect`); `Refused` when it cannot."""
+        self.catch_up()
+        try:
+            shares = acquiring.collect(
+                self._desk(ROUTES["6147"]), channel, order_no, amount_fen, remark, missed=missed, booked_to=booked_to
+            )
+        except BaseException:
+            self.store.rollback()
+            raise
+        self.store.commit()
+        return shares
 
     def charge(self, fee_type: str, amount_fen: int) -> None:
         """Charge the platform today, from an account outside these books (6109)."""

@@ -30,6 +30,8 @@ OWN_FUNDS: Final = "10"
 POOLED_SHADOW: Final = "11"
 WITHDRAWAL_IN_TRANSIT: Final = "12"
 MARKETING: Final = "13"
+PARKING: Final = "22"
+"""Acquired orders that could not be credited. Its number and property are not public."""
 
 FUNCTIONAL: Final = (
     SUSPENSE,
@@ -41,6 +43,7 @@ FUNCTIONAL: Final = (
     POOLED_SHADOW,
     WITHDRAWAL_IN_TRANSIT,
     MARKETING,
+    PARKING,
 )
 """Suffixes of the functional sub-accounts; ESCROW and POOLED_SHADOW only mirror other places."""
 

@@ -11,6 +11,7 @@
 | `POST /control/own-funds` | `{"amount_fen": n}`: the platform pays money in |
 | `POST /control/transfers` | `{"amount_fen": n, "sub_acct_no": "…", "remark": "…"}`: an inflow; no number: suspense |
 | `POST /control/charges` | `{"fee_type": "1", "amount_fen": n}`: the bank charges the platform today (6109) |
+| `POST /control/acquired_orders` | an acquiring product collects an order: `AcquiredOrderCommand` |
 | `POST /control/clearing` | `{"held": true}`: channels keep their money, days stay 3; false: they pay |
 | `GET /control/sms` | every text sent, with its code, oldest first |
 | `POST /control/card-payments` | `{"sub_acct_no": "…", "card_no": "…", "amount_fen": n}`: the holder pays in for 6055 |
@@ -112,6 +113,20 @@ class ChargeCommand(_Command):
     amount_fen: int = Field(ge=1, le=OWN_FUNDS_MAX_FEN)
 
 
+class AcquiredOrderCommand(_Command):
+    """An order that an acquiring product collects, in fen, with the remark from which the bank books it.
+
+    The bank misses it (`missed`), or books it to `parking` or a wrong sub-account (`booked_to`); both may be asked for.
+    """
+
+    channel: Literal["01", "02", "03", "04", "YST1"]
+    order_no: str = Field(min_length=1, max_length=30)
+    amount_fen: int = Field(ge=1, le=OWN_FUNDS_MAX_FEN)
+    remark: str = Field(min_length=1, max_length=2500)
+    missed: bool = False
+    booked_to: str = ""
+
+
 class ClearingCommand(_Command):
     """Whether the channels keep back what they owe."""
 
@@ -161,6 +176,7 @@ def control_routes(bank: Bank, faults: Faults, gateway: Gateway, requests: Itera
         web.post("/control/own-funds", plane.add_own_funds),
         web.post("/control/transfers", plane.transfer_in),
         web.post("/control/charges", plane.charge),
+        web.post("/control/acquired_orders", plane.acquire),
         web.post("/control/clearing", plane.hold_clearing),
         web.get("/control/sms", plane.texts),
         web.get("/control/card-payments", plane.paid_out),
@@ -246,6 +262,14 @@ class _Plane:
         command = await _command(request, ChargeCommand)
         self._bank.charge(command.fee_type, command.amount_fen)
         return await self._done({})
+
+    async def acquire(self, request: web.Request) -> web.Response:
+        command = await _command(request, AcquiredOrderCommand)
+        try:
+            shares = self._bank.acquire(**command.model_dump())
+        except Refused as refusal:
+            raise web.HTTPConflict(text=refusal.message) from None
+        return await self._done({"shares": [asdict(one) for one in shares]})
 
     async def hold_clearing(self, request: web.Request) -> web.Response:
         command = await _command(request, ClearingCommand)

@@ -202,6 +202,33 @@ def row_name(total_order_no: str, sub_acct_no: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class AcquiredShare:
+    """One share of an order that an acquiring product collected, as its remark names it (6145 to 6147).
+
+    `number` is that of the sub-order, of a plain order the order's own; `booked_to` the sub-account that has the
+    money, `meant_for` where the notice would book it when that is not `named` (a wrong booking). Both `booked_to` and
+    `front_seq_no` are empty while the bank has missed the order.
+    """
+
+    number: str
+    order_no: str
+    channel: str
+    named: str
+    amount_fen: int
+    fee_fen: int
+    pay_mode: str
+    meant_for: str = ""
+    booked_to: str = ""
+    front_seq_no: str = ""
+    booked_at: str = ""
+    rebooked: bool = False
+
+    @property
+    def key(self) -> str:
+        return self.number
+
+
+@dataclass(frozen=True, slots=True)
 class Withdrawal:
     """A withdrawal on its way. `outcome` is what it will end as at `due_at`, `status` where it is;
     `returned_day` is set when the receiving bank sent the money back after all."""
@@ -451,6 +478,7 @@ RECORDS: Final[dict[str, type[Record]]] = {
         Order,
         Payment,
         Credit,
+        AcquiredShare,
         Withdrawal,
         Inflow,
         SuspenseClearing,

@@ -65,8 +65,8 @@ def run(
             console.print(f"gRPC          {host}:{port}, platform {settings.platform}, reflection and health on")
             console.print()
             console.print("Try, in another terminal:")
-            bank_too = f" --sandbox {stack.sandbox_url}" if stack.sandbox_url else ""
-            console.print(f"  .venv/bin/jzb demo --target {host}:{port}{bank_too}")
+            option = f" --sandbox {stack.sandbox_url}" if stack.sandbox_url else ""
+            console.print(f"  .venv/bin/jzb demo --target {host}:{port}{option}")
             console.print(
                 "  .venv/bin/buf curl --protocol grpc --http2-prior-knowledge --schema protos \\\n"
                 f"    http://{host}:{port}/jzb.v1.BalanceService/GetTrialBalance"
@@ -114,14 +114,17 @@ def demo(
     target: Annotated[
         str | None, typer.Option(help="A running service; without it one is started for the demo.")
     ] = None,
-    sandbox: Annotated[
-        str | None, typer.Option(help="With --target, the sandbox bank's address: a transfer comes in there.")
+    sandbox_url: Annotated[
+        str | None,
+        typer.Option(
+            "--sandbox", help="With --target, its sandbox bank: there an order is acquired and a transfer comes in."
+        ),
     ] = None,
 ) -> None:
     """Play a marketplace day through the gRPC API, then compare every balance with the bank's own."""
     with _complaints():
         if target:
-            raise typer.Exit(asyncio.run(day.play(target, sandbox)))
+            raise typer.Exit(asyncio.run(day.play(target, sandbox_url)))
         with tempfile.TemporaryDirectory(prefix="jzb-demo-") as folder:
             settings = {"listen": "127.0.0.1:0", "telemetry": {"log_level": "error"}}
             with started(Path(folder), settings=settings) as stack:

@@ -255,9 +255,24 @@ INTERFACES: dict[str, Interface] = {
         QUESTION,
         ("service/test_suspense.py",),
     ),
-    "6146": Interface((), MOVES_NOTHING, QUESTION, ()),
-    "6147": Interface((), "an acquired order that the bank missed enters once", "6146 by order number", ()),
-    "6145": Interface((), "acquiring parking to the right member", "6146 by order number", ()),
+    "6146": Interface(
+        ("AcquiringService.RecordOrder", "AcquiringService.GetBankOrder"),
+        "an acquired order enters once: in-transit to members (waiting or frozen) and to fees, or to parking",
+        QUESTION,
+        ("service/test_acquiring.py",),
+    ),
+    "6147": Interface(
+        ("AcquiringService.RecordOrder",),
+        "as 6146, of an order that the bank had missed",
+        "6146 by order number, then the same serial again",
+        ("service/test_acquiring.py",),
+    ),
+    "6145": Interface(
+        ("AcquiringService.RebookOrder",),
+        "acquiring parking to the right member and to fees; or a wrong member's money to the right one",
+        "6146 by order number",
+        ("service/test_acquiring.py",),
+    ),
     # Questions
     "6010": Interface(
         ("BalanceService.GetBankBalances", "BalanceService.CompareWithBank"),

@@ -16,11 +16,12 @@ from bankclient import yuan
 from jzb.v1 import core_pb2
 from jzb.v1.error_reason_pb2 import ErrorReason
 from ledger import Breach, Operation, Part, State
-from service.plans.plan import SEND_AGAIN
+from service.plans.plan import ORDER_DIFFERS, SEND_AGAIN
 
 NO_EFFECT = core_pb2.OUTCOME_NO_EFFECT
 UNKNOWN = core_pb2.OUTCOME_UNKNOWN
 DONE = core_pb2.OUTCOME_DONE
+ALREADY_EXISTS = grpc.StatusCode.ALREADY_EXISTS
 
 
 @dataclass(eq=False)
@@ -94,6 +95,7 @@ _FOUND_BY = {
     "transfer in suspense": "transfer_id",
     "clearing of suspense": "clearing_id",
     "card": "card_id",
+    "acquired order": "order_no",
 }
 """The metadata key of what was not found."""
 
@@ -157,6 +159,15 @@ FLOOR_REASONS: dict[str, _FloorReason] = {
     "order": _FloorReason(
         "ORDER_EXISTS", "use of the order number", "choose another order number", grpc.StatusCode.ALREADY_EXISTS
     ),
+    "acquired": _FloorReason(
+        "ACQUIRED_ORDER_RECORDED", "entry of the acquired order", "look for its operation", ALREADY_EXISTS
+    ),
+    "rebooked": _FloorReason(
+        "ACQUIRED_ORDER_REBOOKED", "move of the acquired order", "look for its operation", ALREADY_EXISTS
+    ),
+    "parking": _FloorReason(
+        "PARKED_INSUFFICIENT", "parked money of the order", "compare with the bank by GetBankOrder"
+    ),
 }
 """What a caller is told when a floor holds, by the pocket of the breach."""
 
@@ -164,6 +175,9 @@ _NAMED_BY = {
     "frozen": "order_no",
     "escrow": "order_no",
     "order": "order_no",
+    "acquired": "order_no",
+    "rebooked": "order_no",
+    "parking": "order_no",
     "refundable": "payment_id",
     "refundable-fee": "payment_id",
     "revocable": "top_up_id",
@@ -175,11 +189,15 @@ _NAMED_BY = {
 """The metadata key of what such a pocket counts by."""
 
 
+ONCE = {"order": "is used already", "acquired": "is entered already", "rebooked": "was moved already"}
+"""What has happened to an order number, by the pocket that lets it happen once."""
+
+
 def floor_broken(breach: Breach, operation: Operation | None, parts: Sequence[Part] = ()) -> Problem:
     """A rule about money: nothing was sent, nothing is held."""
     told = FLOOR_REASONS[breach.pocket]
-    if breach.pocket == "order":
-        message = f"order number {breach.ref} is used already"
+    if breach.pocket in ONCE:
+        message = f"order number {breach.ref} {ONCE[breach.pocket]}"
     else:
         message = f"{yuan(breach.needed_fen)} needed, {yuan(breach.left_fen)} left: {told.what}"
     return Problem(
@@ -204,6 +222,15 @@ def of_operation(operation: Operation, parts: Sequence[Part]) -> Problem | None:
     metadata = {"operation_id": str(operation.id), "serial": operation.serial}
     if operation.breach is not None:
         return floor_broken(Breach(**operation.breach), operation, parts)
+    if operation.state is State.REFUSED and operation.reason == ORDER_DIFFERS:
+        return Problem(
+            grpc.StatusCode.FAILED_PRECONDITION,
+            "ACQUIRED_ORDER_DIFFERS",
+            operation.message,
+            next_step="nothing was entered; record the order as the bank has it, under a new request id",
+            metadata=metadata,
+            **known,
+        )
     if operation.state is State.REFUSED:
         return Problem(
             grpc.StatusCode.FAILED_PRECONDITION,

@@ -21,15 +21,18 @@ from bankclient import Answer, BankClient, FindSubAccount, TransactionStatus, Tr
 from bankclient import Outcome as AnswerOutcome
 from ledger import InDoubt, Member, Operation, PartState, Reads, State, Writer
 from service import statement, telemetry
+from service.acquiring import Acquiring
 from service.bankday import BANK_ZONE, bank_today
 from service.clearing import Sweeper
 from service.member_questions import NO_MEMBER, MemberQuestions
 from service.plans.plan import (
     SEND_AGAIN,
+    AcquiredAsk,
     BookedAsk,
     CardAsk,
     MemberAsk,
     MobileAsk,
+    RebookAsk,
     ResendAsk,
     ReturnAsk,
     SameNameAsk,
@@ -70,6 +73,7 @@ class Resolver:
         self._sweeper = sweeper
         self._returns = returns
         self._questions = questions
+        self._acquiring = Acquiring(bank, reads)
         self._settings = settings
         self._lease_s = 3 * (settings.bank.timeout_s + settings.bank.connect_timeout_s)
         self._asking: dict[UUID, asyncio.Event] = {}
@@ -144,6 +148,8 @@ class Resolver:
             serials = [part.serial for part in pending] if by_part else [operation.serial]
             if isinstance(stored.ask, BookedAsk):
                 told = await statement.ask(self._bank, self._reads, operation, stored.ask, pending)
+            elif isinstance(stored.ask, AcquiredAsk):
+                told = list((await self._acquiring.drive(operation, stored.ask, stored.drafts)).told)
             else:
                 told = [await self._ask(operation, stored, serial) for serial in serials]
             step = settle(
@@ -188,6 +194,8 @@ class Resolver:
                 told = await self._with_closed_member(_member_told(answer, member), member)
             case CardAsk() | MobileAsk() | SameNameAsk() as ask:
                 told = await self._questions.ask(operation, ask)
+            case RebookAsk() as ask:
+                told = await self._acquiring.rebooked(ask)
             case _:
                 raise TypeError(f"{stored.ask} has no question")
         return told

@@ -49,10 +49,11 @@ from ledger import (
     Writer,
 )
 from service import problems, telemetry, view
+from service.acquiring import Acquiring
 from service.bankday import bank_today
 from service.plans.cards import NOTHING_SAID, card_said
 from service.plans.members import same_name
-from service.plans.plan import MemberAsk, Plan, ResendAsk, SameNameAsk, Serials, Word
+from service.plans.plan import AcquiredAsk, MemberAsk, Plan, ResendAsk, SameNameAsk, Serials, Word
 from service.plans.verification import mode_of
 from service.problems import Problem
 from service.settings import Settings
@@ -84,6 +85,7 @@ class Runner:
         self._bank = bank
         self._numbers = numbers
         self._settings = settings
+        self._acquiring = Acquiring(bank, reads)
         self._under_way: dict[UUID, asyncio.Task[Settled | None]] = {}
         self._tasks: asyncio.TaskGroup | None = None
 
@@ -215,8 +217,11 @@ class Runner:
     async def _carry(self, operation: Operation, plan: Plan, pended: Sequence[int]) -> Settled | None:
         """Call the bank and settle. Never raises: what it cannot finish stays for the resolver."""
         try:
-            answer = await telemetry.bank_call(self._bank, plan.message, operation.serial)
-            step = self._step_after(operation, plan, pended, answer)
+            if isinstance(plan.ask, AcquiredAsk):
+                step = await self._step_driven(operation, plan, plan.ask, pended)
+            else:
+                answer = await telemetry.bank_call(self._bank, plan.message, operation.serial)
+                step = self._step_after(operation, plan, pended, answer)
             with telemetry.tracer.start_as_current_span("settle") as span:
                 outcome = await self._writer.submit(step)
                 span.set_attribute("jzb.state", outcome.operation.state.value)
@@ -236,6 +241,15 @@ class Runner:
         if answer.outcome is AnswerOutcome.NOT_SENT:
             return let_go(operation, plan.stored, pended, told, today)
         return leave_open(operation, told, today, resolver)
+
+    async def _step_driven(self, operation: Operation, plan: Plan, ask: AcquiredAsk, pended: Sequence[int]) -> Step:
+        today, resolver = bank_today(), self._settings.resolver
+        driven = await self._acquiring.drive(operation, ask, plan.drafts)
+        if any(one.word is Word.SILENT for one in driven.told):
+            if driven.began:
+                return leave_open(operation, driven.told[0], today, resolver)
+            return let_go(operation, plan.stored, pended, driven.told[0], today)
+        return settle(operation, plan.stored, pended, driven.told, today, resolver, asked=False)
 
     async def _again(self, earlier: Operation, digest: bytes) -> Settled:
         """The answer that this request id has had, or will have when its first call has come back."""

@@ -18,6 +18,8 @@ from grpc_reflection.v1alpha import reflection
 
 from bankclient import BankClient, consumer_serial
 from jzb.v1 import (
+    acquiring_pb2,
+    acquiring_pb2_grpc,
     balance_pb2,
     balance_pb2_grpc,
     batch_pb2,
@@ -57,6 +59,7 @@ from service.clearing import Clearing, Sweeper
 from service.member_questions import MemberQuestions
 from service.resolver import Resolver
 from service.returns import Returns
+from service.rpc.acquiring import AcquiringRpc
 from service.rpc.balances import Balances
 from service.rpc.batches import Batches
 from service.rpc.cards import CardsRpc
@@ -85,6 +88,7 @@ SERVICES = tuple(
         (member_pb2, "MemberService"),
         (card_pb2, "CardService"),
         (topup_pb2, "TopUpService"),
+        (acquiring_pb2, "AcquiringService"),
         (verification_pb2, "VerificationService"),
         (payment_pb2, "PaymentService"),
         (batch_pb2, "BatchService"),
@@ -173,6 +177,7 @@ def _register(server: grpc.aio.Server, desk: Desk, status: HealthServicer) -> No
     member_pb2_grpc.add_MemberServiceServicer_to_server(Members(desk), server)
     card_pb2_grpc.add_CardServiceServicer_to_server(CardsRpc(desk), server)
     topup_pb2_grpc.add_TopUpServiceServicer_to_server(TopUps(desk), server)
+    acquiring_pb2_grpc.add_AcquiringServiceServicer_to_server(AcquiringRpc(desk), server)
     verification_pb2_grpc.add_VerificationServiceServicer_to_server(Verifications(desk), server)
     payment_pb2_grpc.add_PaymentServiceServicer_to_server(Payments(desk), server)
     batch_pb2_grpc.add_BatchServiceServicer_to_server(Batches(desk), server)

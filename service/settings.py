@@ -108,6 +108,8 @@ class RulesSettings(BaseModel):
     """The fee sub-account's number behind the platform's four digits (quick start, 6164 branch 6)."""
     own_funds_property: Annotated[str, Field(pattern=r"^[0-9]{1,2}$")] = "10"
     """SubAcctProperty, in 6010 flag 3, of the account that advances fee refunds."""
+    parking_property: Annotated[str, Field(pattern=r"^[0-9]{1,2}$")] = "22"
+    """SubAcctProperty, in 6010 flag 3, of the account that parks acquired orders (quick start 2.4)."""
 
 
 class CardsSettings(BaseModel):

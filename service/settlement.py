@@ -26,7 +26,8 @@ class Told:
     """What the bank said about one part, or about the whole call.
 
     ``bank_day`` is the bank's booking day where it gave one; ``members`` are the sub-accounts it told of, ``card`` is
-    what it told of the card that the plan is about.
+    what it told of the card that the plan is about. ``booked`` is posted in the place of the planned draft where the
+    bank chooses the accounts; ``reason`` says why when it is not the bank's refusal.
     """
 
     word: Word
@@ -38,6 +39,8 @@ class Told:
     evidence: bytes = b""
     members: tuple[Member, ...] = ()
     card: CardSaid = NOTHING_SAID
+    booked: Draft | None = None
+    reason: str = ""
 
 
 def first_word(answer: Answer[Any], *, is_final: bool, may_send_again: bool = False) -> Word | None:
@@ -90,12 +93,12 @@ def settle(
     bank_day = next((one.bank_day for one in told if one.bank_day), today)
     by_word: dict[Word, dict[int, Draft]] = {}
     for number, draft, one in zip(pending, drafts, each, strict=True):
-        by_word.setdefault(one.word, {})[number] = draft
+        by_word.setdefault(one.word, {})[number] = one.booked or draft
 
     def change(state: State, next_ask_in_s: float | None = None) -> Change:
         return Change(
             state=state,
-            reason=SEND_AGAIN if Word.AGAIN in words else "",
+            reason=SEND_AGAIN if Word.AGAIN in words else last.reason,
             message=last.detail,
             bank_code=last.code,
             bank_message=last.message,

@@ -11,7 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from jzb.v1 import card_pb2, core_pb2, member_pb2
 from jzb.v1.error_reason_pb2 import ErrorReason
 from ledger import Breach, Card, CardState, CheckedBy, Member, Operation, Part, PartState, State
-from service.plans.plan import ORIGINAL
+from service.plans.plan import ORDER_DIFFERS, ORIGINAL
 from service.problems import FLOOR_REASONS
 
 NOT_RECORDED = UUID(int=0)
@@ -28,9 +28,9 @@ OUTCOMES: dict[State, core_pb2.Outcome.ValueType] = {
 """What each state says about the money."""
 
 GIVING_BACK = frozenset(
-    {"REFUND", "REVOKE_TOP_UP", "REVOKE_SPLIT_TOP_UP", "CLEAR_SUSPENSE", "UNDO_CLEAR_SUSPENSE"},
+    {"REFUND", "REVOKE_TOP_UP", "REVOKE_SPLIT_TOP_UP", "CLEAR_SUSPENSE", "UNDO_CLEAR_SUSPENSE", "REBOOK_ORDER"}
 )
-"""The kinds whose plan keeps the serial of what they take or give back."""
+"""The kinds whose plan keeps the serial of what they take, give back, or move."""
 
 STATES: dict[State, core_pb2.OperationState.ValueType] = {
     state: core_pb2.OperationState.Value(f"OPERATION_STATE_{state.name}") for state in State
@@ -63,6 +63,8 @@ def operation(found: Operation, parts: Sequence[Part]) -> core_pb2.Operation:
     reason = ErrorReason.ERROR_REASON_UNSPECIFIED
     if found.breach is not None:
         reason = ErrorReason.Value(f"ERROR_REASON_{FLOOR_REASONS[Breach(**found.breach).pocket].reason}")
+    elif found.state is State.REFUSED and found.reason == ORDER_DIFFERS:
+        reason = ErrorReason.ERROR_REASON_ACQUIRED_ORDER_DIFFERS
     elif found.state is State.REFUSED:
         reason = ErrorReason.ERROR_REASON_BANK_REFUSED
     elif found.state is State.UNKNOWN:

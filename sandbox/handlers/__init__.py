@@ -1,6 +1,7 @@
 """The interfaces, grouped as in the quick start; importing this package registers all of them."""
 
 from sandbox.handlers import (
+    acquiring,
     batches,
     cards,
     clearing,
@@ -26,6 +27,7 @@ from sandbox.handlers.registry import ROUTES, Route, routes_by_service_id
 __all__ = [
     "ROUTES",
     "Route",
+    "acquiring",
     "batches",
     "cards",
     "clearing",

@@ -36,13 +36,16 @@ FREEZE: Final = "1"
 RELEASE: Final = "2"
 FREEZE_WITHDRAWABLE: Final = "5"
 RELEASE_WITHDRAWABLE: Final = "6"
+RELEASE_ACQUIRED: Final = "4"
 
 FREEZE_INTERFACES: Final = ("6007", "6135", "6134")
+ACQUIRED: Final = ("6147",)
+"""Acquired orders with PayModel 0 take their number as freezes do (`handlers.acquiring`)."""
 
 
 @handles(Freeze, FreezeBySms, FreezeByPassword, asked_by="2")
 def freeze(desk: Desk, request: Freeze | FreezeBySms | FreezeByPassword) -> Booked:
-    """6007, 6135, 6134 flags 1, 2, 5, 6. TranCommission counts in a release only, out of TranAmt."""
+    """6007, 6135, 6134 flags 1, 2, 4, 5, 6. TranCommission counts in a release only, out of TranAmt."""
     member = desk.member(request.SubAcctNo, request.TranNetMemberCode).sub_acct_no
     amount = positive(request.TranAmt)
     pocket = frozen(member, request.OrderNo)
@@ -52,10 +55,12 @@ def freeze(desk: Desk, request: Freeze | FreezeBySms | FreezeByPassword) -> Book
         source = available if request.FunctionFlag == FREEZE else withdrawable
         desk.open_order(Order("order", request.OrderNo, desk.code, member))
         desk.post(Move(source(member), pocket, amount))
-    elif request.FunctionFlag in (RELEASE, RELEASE_WITHDRAWABLE):
+    elif request.FunctionFlag in (RELEASE, RELEASE_WITHDRAWABLE, RELEASE_ACQUIRED):
         fee = within(request.TranCommission, amount)
-        _check_owner(desk, member, request.OrderNo)
-        later = request.FunctionFlag == RELEASE
+        _check_owner(
+            desk, member, request.OrderNo, ACQUIRED if request.FunctionFlag == RELEASE_ACQUIRED else FREEZE_INTERFACES
+        )
+        later = request.FunctionFlag != RELEASE_WITHDRAWABLE
         target = waiting(member, desk.today) if later else withdrawable(member)
         desk.post(Move(pocket, target, amount - fee), Move(pocket, functional(FEE), fee))
     else:
@@ -78,7 +83,7 @@ def pay_frozen(desk: Desk, request: PayFrozen | PayFrozenBySms | PayFrozenByPass
     """6163, 6166, 6165. Commission comes on top of the rows; each row is refunded by its own serial, the
     commission by the CnsmrSeqNo of the call (6164 flag 6)."""
     payer = desk.payer(request.OutSubAcctNo, request.OutTranNetMemberCode).sub_acct_no
-    _check_owner(desk, payer, request.OrderNo)
+    _check_owner(desk, payer, request.OrderNo, FREEZE_INTERFACES + ACQUIRED)
     prove(desk, request, payer, sms.PAYMENT)
     pocket = frozen(payer, request.OrderNo)
     serials = [row.TranSeqNo for row in request.TranItemArray]
@@ -117,8 +122,8 @@ def pay_frozen(desk: Desk, request: PayFrozen | PayFrozenBySms | PayFrozenByPass
     return Booked(FrontSeqNo=front)
 
 
-def _check_owner(desk: Desk, member: str, order_no: str) -> None:
-    if desk.order("order", order_no, FREEZE_INTERFACES).payer != member:
+def _check_owner(desk: Desk, member: str, order_no: str, opened_by: tuple[str, ...]) -> None:
+    if desk.order("order", order_no, opened_by).payer != member:
         raise Refused(codes.OTHER_SUB_ACCOUNT)
 
 

@@ -23,6 +23,7 @@ from sandbox.books import (
     INTEREST,
     MARKETING,
     OWN_FUNDS,
+    PARKING,
     POOLED_SHADOW,
     SUSPENSE,
     WITHDRAWAL_IN_TRANSIT,
@@ -45,6 +46,7 @@ FUNCTIONAL_NAMES: Final = {
     POOLED_SHADOW: "资金汇总账户",
     WITHDRAWAL_IN_TRANSIT: "提现在途子账户",
     MARKETING: "营销子账户",
+    PARKING: "收单渠道专属子账户",
 }
 
 MEMBER_PROPERTY: Final = "1"

@@ -50,14 +50,16 @@ def freeze(request: freeze_pb2.FreezeRequest, facts: Facts, serials: Serials) ->
     )
 
 
-def release(request: freeze_pb2.ReleaseRequest, member: Member, serials: Serials) -> Plan:
-    """6007 flag 2: back to the member less the fee (100 with fee 10 brings 90 back)."""
+def release(request: freeze_pb2.ReleaseRequest, member: Member, serials: Serials, *, is_acquired: bool = False) -> Plan:
+    """6007 flag 2: back to the member less the fee (100 with fee 10 brings 90 back). Flag 4 when an acquired order has
+    frozen the money (catalogue 6007).
+    """
     return Plan(
         kind="RELEASE",
         message=verified(
             FREEZE,
             request.verification,
-            FunctionFlag="2",
+            FunctionFlag="4" if is_acquired else "2",
             SubAcctNo=member.sub_account,
             TranNetMemberCode=member.member_id,
             TranAmt=request.amount_fen,

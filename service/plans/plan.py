@@ -13,7 +13,7 @@ from datetime import date
 from enum import Enum
 from typing import Any, Literal
 
-from bankclient import REQUESTS, Request, consumer_serial, row_serial, to_wire
+from bankclient import REQUESTS, AcquiringChannel, Request, consumer_serial, row_serial, to_wire
 from ledger import Card, Draft, Member, draft_from_json, draft_to_json
 
 
@@ -123,7 +123,52 @@ class SameNameAsk:
     merchant: str
 
 
-Ask = StatusAsk | MemberAsk | SweepAsk | ResendAsk | BookedAsk | ReturnAsk | CardAsk | MobileAsk | SameNameAsk
+@dataclass(frozen=True, slots=True)
+class AcquiredShare:
+    """One share of an acquired order as the request has it: its number at the bank, and what the bank should credit."""
+
+    order_no: str
+    sub_account: str
+    amount_fen: int
+    fee_fen: int
+    is_frozen: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AcquiredAsk:
+    """Ask 6146 for every share; when the bank misses one, send 6147 with the operation's serial and ask again.
+
+    It is how such an operation is carried out the first time as well as every later time (`service.acquiring`).
+    """
+
+    channel: AcquiringChannel
+    order_no: str
+    amount_fen: int
+    shares: tuple[AcquiredShare, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RebookAsk:
+    """Ask 6146 whether the order is with ``sub_account`` now: what settles 6145."""
+
+    channel: AcquiringChannel
+    order_no: str
+    sub_account: str
+
+
+Ask = (
+    StatusAsk
+    | MemberAsk
+    | SweepAsk
+    | ResendAsk
+    | BookedAsk
+    | ReturnAsk
+    | CardAsk
+    | MobileAsk
+    | SameNameAsk
+    | AcquiredAsk
+    | RebookAsk
+)
 
 
 ORIGINAL = "original"
@@ -186,8 +231,10 @@ class Stored:
                 ask = {"by": "booked", "sub_account": sub_account}
             case ReturnAsk(bank_day, bank_serial):
                 ask = {"by": "return", "bank_day": bank_day.isoformat(), "bank_serial": bank_serial}
-            case CardAsk() | MobileAsk() | SameNameAsk():
+            case CardAsk() | MobileAsk() | SameNameAsk() | RebookAsk():
                 ask = {"by": _BY_FIELDS[type(self.ask)], **asdict(self.ask)}
+            case AcquiredAsk():
+                ask = {"by": "acquired", **asdict(self.ask)}
         plan: dict[str, Any] = {"ask": ask, "drafts": [draft_to_json(draft) for draft in self.drafts]}
         if self.then:
             plan["then"] = [draft_to_json(draft) for draft in self.then]
@@ -208,10 +255,11 @@ class Stored:
         )
 
 
-_BY_FIELDS: dict[type[CardAsk | MobileAsk | SameNameAsk], str] = {
+_BY_FIELDS: dict[type[CardAsk | MobileAsk | SameNameAsk | RebookAsk], str] = {
     CardAsk: "card",
     MobileAsk: "mobile",
     SameNameAsk: "same-name",
+    RebookAsk: "rebook",
 }
 """The questions whose fields are plain JSON."""
 
@@ -230,6 +278,9 @@ def _ask_from_json(value: dict[str, Any]) -> Ask:
             return BookedAsk(value["sub_account"])
         case "return":
             return ReturnAsk(date.fromisoformat(value["bank_day"]), value["bank_serial"])
+        case "acquired":
+            shares = tuple(AcquiredShare(**share) for share in value["shares"])
+            return AcquiredAsk(value["channel"], value["order_no"], value["amount_fen"], shares)
         case by:
             found = next((kind for kind, name in _BY_FIELDS.items() if name == by), None)
             if found is None:
@@ -254,6 +305,9 @@ class Word(Enum):
 
 SEND_AGAIN = "send-again"
 """The reason of an UNKNOWN operation that the bank wants again (`Word.AGAIN`)."""
+
+ORDER_DIFFERS = "order-differs"
+"""The reason of a REFUSED entry of an acquired order that the bank has booked otherwise than the request says."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,8 @@ ACCOUNT_KINDS: dict[Kind, balance_pb2.AccountKind.ValueType] = {
     Kind.UNDOABLE: balance_pb2.ACCOUNT_KIND_CONTROL,
     Kind.UNDOABLE_FEE: balance_pb2.ACCOUNT_KIND_CONTROL,
     Kind.ORDER: balance_pb2.ACCOUNT_KIND_CONTROL,
+    Kind.ACQUIRED: balance_pb2.ACCOUNT_KIND_CONTROL,
+    Kind.REBOOKED: balance_pb2.ACCOUNT_KIND_CONTROL,
     Kind.LIMITS: balance_pb2.ACCOUNT_KIND_CONTROL,
 }
 
@@ -123,7 +125,7 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
             found = [await self._bank_balance(await self._desk.member(request.member_id))]
         else:
             question = SubAccountBalances(QueryFlag="3")
-            properties = {**MIRRORED_PROPERTIES, self._desk.settings.rules.own_funds_property: Kind.OWN_FUNDS}
+            properties = {**MIRRORED_PROPERTIES, **self._chosen_properties()}
             kinds = {code: ACCOUNT_KINDS[kind] for code, kind in properties.items()}
             found = [
                 balance_pb2.BankBalance(
@@ -173,6 +175,10 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
                 async for row in rows(self._desk.bank, question, "AcctArray")
             ]
         )
+
+    def _chosen_properties(self) -> dict[str, Kind]:
+        rules = self._desk.settings.rules
+        return {rules.own_funds_property: Kind.OWN_FUNDS, rules.parking_property: Kind.PARKING}
 
     async def _bank_balance(self, member: Member) -> balance_pb2.BankBalance:
         bank = self._desk.bank
@@ -257,7 +263,7 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
         if rows is None:
             raise problems.bank_unavailable("6010 did not answer for the platform's own accounts")
         mirror = await self._desk.reads.functional()
-        properties = {**COMPARED_PROPERTIES, self._desk.settings.rules.own_funds_property: Kind.OWN_FUNDS}
+        properties = {**COMPARED_PROPERTIES, **self._chosen_properties()}
         found = []
         for row in rows:
             kind = properties.get(row.SubAcctProperty)

@@ -156,9 +156,10 @@ class Desk:
 
     async def names(self, payer: Member, payee: Member) -> Names:
         """Both account names, as the bank has them now (6010). Raises `Problem` before anything is reserved."""
-        return Names(await self._name(payer), await self._name(payee))
+        return Names(await self.name(payer), await self.name(payee))
 
-    async def _name(self, member: Member) -> str:
+    async def name(self, member: Member) -> str:
+        """A member's account name, as the bank has it now (6010). Raises `Problem` before anything is reserved."""
         question = SubAccountBalances(QueryFlag="2", SubAcctNo=member.sub_account)
         answer = await telemetry.bank_call(self.bank, question)
         if answer.reply is None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from jzb.v1 import freeze_pb2, freeze_pb2_grpc
-from ledger import Member, Order
+from ledger import Account, Kind, Member, Order
 from ledger.accounts import frozen
 from service import problems, view
 from service.plans import freezes
 from service.plans.plan import Plan, Serials
 from service.rpc.desk import Context, Desk, fee_within
 
-FREEZE = ("FREEZE",)
+FREEZE = ("FREEZE", "RECORD_ORDER", "REBOOK_ORDER")
+"""What freezes money under an order number: 6007, and acquired orders with PayModel 0."""
 
 
 class Freezes(freeze_pb2_grpc.FreezeServiceServicer):
@@ -29,12 +30,13 @@ class Freezes(freeze_pb2_grpc.FreezeServiceServicer):
         return freeze_pb2.FreezeResponse(operation=view.operation(settled.operation, settled.parts))
 
     async def Release(self, request: freeze_pb2.ReleaseRequest, context: Context) -> freeze_pb2.ReleaseResponse:
-        """6007 flag 2."""
+        """6007 flag 2; flag 4 for an acquired order."""
         fee_within(request.amount_fen, request.fee_fen)
 
         async def plan(serials: Serials) -> Plan:
-            _, member = await self._order(request.order_no)
-            return freezes.release(request, member, serials)
+            order, member = await self._order(request.order_no)
+            is_acquired = order.operation.kind != "FREEZE"
+            return freezes.release(request, member, serials, is_acquired=is_acquired)
 
         settled = await self._desk.runner.run(request, plan, check_only=request.validate_only)
         return freeze_pb2.ReleaseResponse(operation=view.operation(settled.operation, settled.parts))
@@ -58,7 +60,7 @@ class Freezes(freeze_pb2_grpc.FreezeServiceServicer):
             order=freeze_pb2.FrozenOrder(
                 order_no=request.order_no,
                 member_id=member.member_id,
-                frozen_fen=order.done_fen.get("FREEZE", 0),
+                frozen_fen=order.done_fen.get("FREEZE", 0) or await self._acquired_fen(order, request.order_no),
                 released_fen=order.done_fen.get("RELEASE", 0),
                 paid_fen=order.done_fen.get("PAY_FROZEN", 0),
                 remaining_fen=balance_fen - held_fen,
@@ -70,4 +72,22 @@ class Freezes(freeze_pb2_grpc.FreezeServiceServicer):
         order = await self._desk.reads.order(order_no, FREEZE)
         if order is None:
             raise problems.not_found("ORDER_NOT_FOUND", "frozen order", order_no)
-        return order, await self._desk.member(order.operation.payer)
+        if order.operation.kind == "FREEZE":
+            return order, await self._desk.member(order.operation.payer)
+        for credit, _ in await self._frozen(order, order_no):
+            found = await self._desk.reads.members_by_sub_account([credit.owner])
+            return order, found[credit.owner]
+        raise problems.not_found("ORDER_NOT_FOUND", "frozen order", order_no)
+
+    async def _acquired_fen(self, order: Order, order_no: str) -> int:
+        return sum(amount_fen for _, amount_fen in await self._frozen(order, order_no))
+
+    async def _frozen(self, order: Order, order_no: str) -> list[tuple[Account, int]]:
+        """The pocket in which an acquired order has frozen its money, where it was moved last, and how much."""
+        credited = await self._desk.reads.credited(order.operation.id)
+        return [
+            (credit, amount_fen)
+            for credits in credited.values()
+            for credit, amount_fen in credits
+            if credit.kind is Kind.FROZEN and credit.ref == order_no
+        ]

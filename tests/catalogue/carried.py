@@ -35,7 +35,8 @@ _CODE = ("code", "sms_code", "verification")
 
 FROM_REQUEST: dict[str, tuple[str, ...]] = {
     "AcctOpenBranchName": ("branch_name",),
-    "Amt": _AMOUNT,
+    "AcquiringChannelType": ("channel", "order_no"),
+    "Amt": (*_AMOUNT, "order_no"),
     "ApplyCancelCommission": _FEE,
     "ApplyCancelMemberAmt": _AMOUNT,
     "ApplyTakeCashAmt": _AMOUNT,

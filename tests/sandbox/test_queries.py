@@ -13,7 +13,7 @@ async def test_functional_accounts_are_listed_with_number_and_property(bank: Mer
     assert found["3"] == ("9930000000000003", 1000)
     assert found["7"] == ("9930000000000007", -10000)
     assert found["10"] == ("9930000000000010", 100_000_000)
-    assert set(found) == {"2", "3", "4", "5", "7", "10", "11", "12", "13"}
+    assert set(found) == {"2", "3", "4", "5", "7", "10", "11", "12", "13", "22"}
 
 
 async def test_one_members_balances_leave_out_what_is_held(bank: Merchant) -> None:

@@ -17,6 +17,7 @@ import grpc
 from google.rpc import error_details_pb2, status_pb2
 
 from jzb.v1 import (
+    acquiring_pb2_grpc,
     balance_pb2,
     balance_pb2_grpc,
     card_pb2_grpc,
@@ -87,6 +88,7 @@ class Marketplace:
         self.members = member_pb2_grpc.MemberServiceStub(channel)
         self.cards = card_pb2_grpc.CardServiceStub(channel)
         self.top_ups = topup_pb2_grpc.TopUpServiceStub(channel)
+        self.acquiring = acquiring_pb2_grpc.AcquiringServiceStub(channel)
         self.payments = payment_pb2_grpc.PaymentServiceStub(channel)
         self.freezes = freeze_pb2_grpc.FreezeServiceStub(channel)
         self.refunds = refund_pb2_grpc.RefundServiceStub(channel)

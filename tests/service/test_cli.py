@@ -202,6 +202,7 @@ async def test_demo_plays_a_day_and_ends_well() -> None:
     ended = await jzb("demo")
     assert ended.status == 0, ended.out + ended.error
     assert "suspense 100.00 of transfer" in ended.out
+    assert "200.00 returned, bank" in ended.out
     assert "agree with the bank; the trial balance sums to zero" in ended.out
 
 

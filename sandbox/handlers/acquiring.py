@@ -1,0 +1,211 @@
+"""Orders of the bank's own acquiring products: collected (control), asked for (6146), fetched (6147), moved (6145).
+
+Quick start 2.4. The product tells the bank of a paid order by its remark; the bank books each share out of in-transit:
+to the sub-account that the remark names, less the fee, or whole into the parking account when there is no such member.
+The control plane has an order missed, or booked elsewhere. An order number is used once; 6145 moves a share once, and
+only one that is not where its remark says.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Final
+
+from bankclient.messages import (
+    AcquiringOrder,
+    AcquiringOrderReply,
+    Booked,
+    RebookAcquiringOrder,
+    SupplyAcquiringOrder,
+    SupplyAcquiringOrderReply,
+)
+from bankclient.money import fen
+from sandbox import codes
+from sandbox.books import FEE, PARKING, Move, Place, available, frozen, functional, in_transit, waiting
+from sandbox.clock import day_text
+from sandbox.desk import Desk, positive, within
+from sandbox.errors import Refused
+from sandbox.handlers.registry import handles
+from sandbox.records import AcquiredShare, Member, Order, order_key
+
+FREEZES: Final = "0"
+BOOKED: Final = "0"
+SUPPLY: Final = SupplyAcquiringOrder.code
+
+
+def collect(
+    desk: Desk, channel: str, order_no: str, amount_fen: int, remark: str, *, missed: bool, booked_to: str
+) -> list[AcquiredShare]:
+    """A product has collected an order. Unless it is `missed` the bank books it at once, by its remark or, with
+    `booked_to` (a sub-account, or `parking`), elsewhere. Refuses the payment when the remark is wrong."""
+    wrong = desk.functional_no(PARKING) if booked_to == "parking" else booked_to
+    if wrong and wrong != desk.functional_no(PARKING):
+        desk.member(wrong)
+    shares = [replace(one, meant_for=wrong) for one in _read(desk, channel, order_no, amount_fen, remark)]
+    numbers = {one.number for one in shares}
+    if len(numbers) != len(shares) or _of_order(desk, order_no):
+        raise Refused(codes.ORDER_REPEATED)
+    if any(desk.store.get(AcquiredShare, number) for number in numbers):
+        raise Refused(codes.ORDER_REPEATED)
+    return [_keep(desk, one) if missed else _book(desk, one) for one in shares]
+
+
+@handles(AcquiringOrder)
+def acquiring_order(desk: Desk, request: AcquiringOrder) -> AcquiringOrderReply:
+    """6146: nothing is known of an order that was missed. After a 6145 the serial and the time are those of it."""
+    share = desk.store.get(AcquiredShare, request.OrderNo)
+    if share is None or share.channel != request.AcquiringChannelType or not share.booked_to:
+        raise Refused(codes.NO_RECORD)
+    at = datetime.fromisoformat(share.booked_at)
+    return AcquiringOrderReply(
+        TranStatus=BOOKED,
+        TranAmt=share.amount_fen,
+        CommissionAmt=share.fee_fen,
+        PayMode=share.pay_mode,
+        TranDate=day_text(at.date()),
+        TranTime=f"{at:%H%M%S}",
+        OrderInSubAcctNo=share.named,
+        OrderInSubAcctName=_name(desk, share.named),
+        OrderActInSubAcctNo=share.booked_to,
+        OrderActInSubAcctName=_name(desk, share.booked_to),
+        FrontSeqNo=share.front_seq_no,
+    )
+
+
+@handles(SupplyAcquiringOrder)
+def supply_acquiring_order(desk: Desk, request: SupplyAcquiringOrder) -> SupplyAcquiringOrderReply:
+    """6147: by the number of the whole order; books every share as the notice would have done."""
+    shares = [one for one in _of_order(desk, request.OrderNo) if one.channel == request.AcquiringChannelType]
+    if not shares:
+        raise Refused(codes.NO_ORDER)
+    if any(one.booked_to for one in shares):
+        raise Refused(codes.ORDER_REPEATED)
+    if request.Amt != sum(one.amount_fen for one in shares):
+        raise Refused(codes.AMOUNT_MISMATCH, "补账金额与订单金额不符")
+    done = [_book(desk, one) for one in shares]
+    return SupplyAcquiringOrderReply(
+        FrontSeqNo=done[-1].front_seq_no, SubAcctNo=done[0].booked_to if len(done) == 1 else None, Amt=request.Amt
+    )
+
+
+@handles(RebookAcquiringOrder)
+def rebook_acquiring_order(desk: Desk, request: RebookAcquiringOrder) -> Booked:
+    """6145: Amt is the share's, fee inside. Of parked money the fee goes to fees now; it was taken before of money that
+    was booked to another member."""
+    share = desk.store.get(AcquiredShare, request.OrderNo)
+    if share is None or share.channel != request.AcquiringChannelType or not share.booked_to:
+        raise Refused(codes.NO_ORDER)
+    if share.rebooked or share.booked_to == share.named:
+        raise Refused(codes.ORDER_REPEATED, "订单已正确入账")
+    if request.Amt != share.amount_fen:
+        raise Refused(codes.AMOUNT_MISMATCH, "调账金额与订单金额不符")
+    member = desk.member(request.SubAcctNo, request.TranNetMemberCode)
+    if request.SubAcctName != member.name:
+        raise Refused(codes.NAME_DIFFERS)
+    source, net = share.booked_to, share.amount_fen - share.fee_fen
+    if source == desk.functional_no(PARKING):
+        parked = functional(PARKING)
+        desk.post(
+            Move(parked, _pocket(desk, share, member.sub_acct_no), net), Move(parked, functional(FEE), share.fee_fen)
+        )
+    else:
+        pocket = frozen(source, share.number) if share.pay_mode == FREEZES else available(source)
+        desk.post(Move(pocket, _pocket(desk, share, member.sub_acct_no), net))
+    _freeze_for(desk, share, member.sub_acct_no)
+    front = desk.book(
+        "N",
+        out_sub_acct_no=source,
+        in_sub_acct_no=member.sub_acct_no,
+        amount_fen=share.amount_fen,
+        fee_fen=share.fee_fen if source == desk.functional_no(PARKING) else 0,
+        order_no=share.number,
+        remark=request.Remark,
+    )
+    at = desk.now.isoformat(timespec="seconds")
+    desk.store.put(replace(share, booked_to=member.sub_acct_no, front_seq_no=front, booked_at=at, rebooked=True))
+    return Booked(FrontSeqNo=front)
+
+
+def _book(desk: Desk, share: AcquiredShare) -> AcquiredShare:
+    """Book one share as the product's notice asks for."""
+    member = desk.store.get(Member, share.meant_for or share.named)
+    front = desk.front_seq_no()
+    owed = in_transit(desk.today)
+    if member is None or member.closed:
+        place = desk.functional_no(PARKING)
+        desk.post(Move(owed, functional(PARKING), share.amount_fen))
+    else:
+        place = member.sub_acct_no
+        desk.post(
+            Move(owed, _pocket(desk, share, place), share.amount_fen - share.fee_fen),
+            Move(owed, functional(FEE), share.fee_fen),
+        )
+        _freeze_for(desk, share, place)
+    desk.book(
+        "4",
+        serial=front,
+        front_seq_no=front,
+        in_sub_acct_no=place,
+        amount_fen=share.amount_fen,
+        fee_fen=share.fee_fen,
+        order_no=share.number,
+        remark=f"见证+收单充值,{share.number}",
+    )
+    at = desk.now.isoformat(timespec="seconds")
+    return _keep(desk, replace(share, booked_to=place, front_seq_no=front, booked_at=at))
+
+
+def _keep(desk: Desk, share: AcquiredShare) -> AcquiredShare:
+    desk.store.put(share)
+    return share
+
+
+def _of_order(desk: Desk, order_no: str) -> list[AcquiredShare]:
+    return [one for one in desk.store.all(AcquiredShare) if one.order_no == order_no]
+
+
+def _pocket(desk: Desk, share: AcquiredShare, sub_acct_no: str) -> Place:
+    return frozen(sub_acct_no, share.number) if share.pay_mode == FREEZES else waiting(sub_acct_no, desk.today)
+
+
+def _freeze_for(desk: Desk, share: AcquiredShare, sub_acct_no: str) -> None:
+    """A frozen share takes its number as a freeze does; moved to another member, it keeps it."""
+    if share.pay_mode != FREEZES:
+        return
+    taken = desk.store.get(Order, order_key("order", share.number))
+    if taken is not None and (taken.opened_by != SUPPLY or not share.booked_to):
+        raise Refused(codes.ORDER_REPEATED)
+    desk.store.put(Order("order", share.number, SUPPLY, sub_acct_no))
+
+
+def _name(desk: Desk, sub_acct_no: str) -> str:
+    member = desk.store.get(Member, sub_acct_no)
+    return "" if member is None else member.name
+
+
+def _read(desk: Desk, channel: str, order_no: str, amount_fen: int, remark: str) -> Iterator[AcquiredShare]:
+    """The shares of a remark; a wrong one refuses the payment, save for its sub-accounts (quick start 2.4)."""
+    try:
+        (content,) = json.loads(remark)
+        rows: list[Any] = content["oderlist"]
+        plain = {"0": True, "1": False}[content["SFJOrdertype"]]
+        if content["plantCode"] != desk.settings.mrch_code or content["remarktype"] not in ("JHS0100000", "SDS0100000"):
+            raise ValueError("plantCode, remarktype")
+        amounts = [amount_fen if plain else fen(row["subamount"]) for row in rows]
+        if not rows or (plain and len(rows) > 1) or sum(amounts) != amount_fen:
+            raise ValueError("amounts")
+        for row, share_fen in zip(rows, amounts, strict=True):
+            yield AcquiredShare(
+                number=order_no if plain else row["suborderId"],
+                order_no=order_no,
+                channel=channel,
+                named=row["SubAccNo"],
+                amount_fen=positive(share_fen),
+                fee_fen=within(fen(row["TranFee"]), share_fen),
+                pay_mode={"0": "0", "1": "1"}[row["PayModel"]],
+            )
+    except (ValueError, KeyError, TypeError) as error:
+        raise Refused(codes.FIELD_INVALID, f"OrderRemark ({error})") from None

@@ -1,0 +1,154 @@
+"""Plans for orders that the bank's acquiring products have collected: 6146 with 6147, and 6145 (quick start 2.4).
+
+The channel owes the gross amount (in-transit of the bank day), as for a top-up. A share reaches its member less the
+fee, waiting or frozen under the share's number; what the bank could not credit is parked whole, and its fee is taken
+when 6145 books it again. Pure: what the bank says of an order is an argument.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from bankclient import AcquiringChannel, RebookAcquiringOrder, SupplyAcquiringOrder
+from jzb.v1 import acquiring_pb2
+from ledger import Account, Available, Draft, Kind, Leg, Member, OfDay, Part
+from ledger.accounts import FEE, LIMITS, acquired, frozen, order, parking, rebooked
+from service.plans.plan import ORIGINAL, AcquiredAsk, AcquiredShare, Facts, Plan, RebookAsk, Serials
+
+CHANNELS: dict[acquiring_pb2.AcquiringChannel.ValueType, AcquiringChannel] = {
+    acquiring_pb2.ACQUIRING_CHANNEL_CHENG_E: "01",
+    acquiring_pb2.ACQUIRING_CHANNEL_QUICK: "02",
+    acquiring_pb2.ACQUIRING_CHANNEL_QUICK_T0: "03",
+    acquiring_pb2.ACQUIRING_CHANNEL_AGGREGATED: "04",
+    acquiring_pb2.ACQUIRING_CHANNEL_CLOUD: "YST1",
+}
+"""AcquiringChannelType (catalogue, acquiring_channel_type)."""
+
+
+def record_order(request: acquiring_pb2.RecordOrderRequest, facts: Facts, serials: Serials) -> Plan:
+    """6147, which goes out only when 6146 misses a share: one draft a share, as the request has it."""
+    ask = AcquiredAsk(
+        CHANNELS[request.channel],
+        request.order_no,
+        request.amount_fen,
+        tuple(
+            AcquiredShare(
+                share.sub_order_no or request.order_no,
+                facts.sub_account(share.member_id),
+                share.amount_fen,
+                share.fee_fen,
+                share.credit == acquiring_pb2.ORDER_CREDIT_FROZEN,
+            )
+            for share in request.shares
+        ),
+    )
+    drafts = [
+        Draft(
+            (*_uses(request.order_no, number, share), *credits_of(share, share.sub_account)),
+            serial=serials.own if len(ask.shares) == 1 else "",
+            payee=asked.member_id,
+            amount_fen=share.amount_fen,
+            fee_fen=share.fee_fen,
+            order_no=asked.sub_order_no,
+        )
+        for number, (asked, share) in enumerate(zip(request.shares, ask.shares, strict=True))
+    ]
+    return Plan(
+        kind="RECORD_ORDER",
+        message=SupplyAcquiringOrder(
+            AcquiringChannelType=ask.channel, OrderNo=request.order_no, Amt=request.amount_fen
+        ),
+        drafts=tuple(drafts),
+        ask=ask,
+        payee=request.shares[0].member_id if len(request.shares) == 1 else "",
+        order_no=request.order_no,
+        amount_fen=request.amount_fen,
+        fee_fen=sum(share.fee_fen for share in request.shares),
+    )
+
+
+def booked(planned: Draft, share: AcquiredShare, sub_account: str | None) -> Draft:
+    """What the bank did of a planned draft: the share went to ``sub_account``, or was parked when there is none."""
+    controls = [leg for leg in planned.legs if leg.credit == LIMITS]
+    return replace(planned, legs=(*controls, *credits_of(share, sub_account)))
+
+
+def credits_of(share: AcquiredShare, sub_account: str | None) -> tuple[Leg, ...]:
+    """The money of one share: out of in-transit, to a member and to fees, or parked whole."""
+    owed = OfDay(Kind.IN_TRANSIT)
+    if sub_account is None:
+        return (Leg(owed, parking(share.order_no), share.amount_fen),)
+    legs = []
+    if share.amount_fen > share.fee_fen:
+        legs.append(Leg(owed, _pocket(sub_account, share), share.amount_fen - share.fee_fen))
+    if share.fee_fen:
+        legs.append(Leg(owed, FEE, share.fee_fen))
+    return tuple(legs)
+
+
+def rebook_order(
+    request: acquiring_pb2.RebookOrderRequest,
+    original: str,
+    channel: AcquiringChannel,
+    share: AcquiredShare,
+    part: Part,
+    payer: Member | None,
+    right: Member,
+    name: str,
+    serials: Serials,
+) -> Plan:
+    """6145: out of parking, or of the wrong member ``payer``, to the right one. Amt is the share's, fee inside."""
+    net_fen = share.amount_fen - share.fee_fen
+    if payer is None:
+        source: Account | Available = parking(share.order_no)
+    elif share.is_frozen:
+        source = frozen(payer.sub_account, share.order_no)
+    else:
+        source = Available(payer.sub_account)
+    legs = [Leg(rebooked(share.order_no), LIMITS, 1)]
+    if net_fen:
+        legs.append(Leg(source, _pocket(right.sub_account, share), net_fen))
+    if share.fee_fen and payer is None:
+        legs.append(Leg(source, FEE, share.fee_fen))
+    return Plan(
+        kind="REBOOK_ORDER",
+        message=RebookAcquiringOrder(
+            AcquiringChannelType=channel,
+            OrderNo=share.order_no,
+            SubAcctNo=right.sub_account,
+            TranNetMemberCode=right.member_id,
+            SubAcctName=name,
+            Amt=share.amount_fen,
+            Remark=request.remark or share.order_no,
+        ),
+        drafts=(
+            Draft(
+                tuple(legs),
+                serial=serials.own,
+                payer=payer.member_id if payer else "",
+                payee=right.member_id,
+                amount_fen=share.amount_fen if payer is None else net_fen,
+                fee_fen=share.fee_fen if payer is None else 0,
+            ),
+        ),
+        ask=RebookAsk(channel, share.order_no, right.sub_account),
+        payer=payer.member_id if payer else "",
+        payee=right.member_id,
+        order_no=share.order_no,
+        amount_fen=share.amount_fen,
+        fee_fen=part.fee_fen,
+        keep={ORIGINAL: original},
+    )
+
+
+def _pocket(sub_account: str, share: AcquiredShare) -> Account | OfDay:
+    return frozen(sub_account, share.order_no) if share.is_frozen else OfDay(Kind.WAITING, sub_account)
+
+
+def _uses(order_no: str, number: int, share: AcquiredShare) -> list[Leg]:
+    """The order's number and the share's are entered once; a frozen share's number is that of a freeze, too."""
+    once = {share.order_no: None, **({order_no: None} if number == 0 else {})}
+    legs = [Leg(acquired(one), LIMITS, 1) for one in once]
+    if share.is_frozen:
+        legs.append(Leg(order(share.order_no), LIMITS, 1))
+    return legs

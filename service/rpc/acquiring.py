@@ -1,0 +1,239 @@
+"""AcquiringService: orders that the bank's acquiring products collect, and their way to members (6145, 6146, 6147)."""
+
+from __future__ import annotations
+
+import grpc
+
+from bankclient import AcquiringOrder, yuan
+from jzb.v1 import acquiring_pb2, acquiring_pb2_grpc, core_pb2
+from ledger import Account, Kind, Operation, PartState, State
+from service import order_remark, problems, view
+from service.acquiring import booked_on, share_of
+from service.order_remark import Fault
+from service.plans import acquiring
+from service.plans.acquiring import CHANNELS
+from service.plans.plan import AcquiredAsk, Plan, Serials, Stored
+from service.problems import Problem
+from service.rpc.asking import ask, booked_at
+from service.rpc.desk import Context, Desk, fee_within
+from service.rpc.order_remarks import invalid, plain_amount, remark_of
+from service.runner import Settled
+
+RECORD = ("RECORD_ORDER",)
+
+LENGTHS = {
+    acquiring_pb2.REMARK_CARRIER_PAY_API: order_remark.PAY_API_MAX,
+    acquiring_pb2.REMARK_CARRIER_CASHIER_PAGE: order_remark.CASHIER_PAGE_MAX,
+}
+STATES = {
+    "0": acquiring_pb2.BANK_ORDER_STATE_BOOKED,
+    "1": acquiring_pb2.BANK_ORDER_STATE_FAILED,
+    "2": acquiring_pb2.BANK_ORDER_STATE_ABNORMAL,
+    "3": acquiring_pb2.BANK_ORDER_STATE_REVERSED,
+    "5": acquiring_pb2.BANK_ORDER_STATE_PENDING,
+}
+"""TranStatus of 6146."""
+CREDITS = {"0": acquiring_pb2.ORDER_CREDIT_FROZEN, "1": acquiring_pb2.ORDER_CREDIT_AVAILABLE}
+"""PayMode of 6146."""
+
+
+class AcquiringRpc(acquiring_pb2_grpc.AcquiringServiceServicer):
+    """See protos/jzb/v1/acquiring.proto."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    async def BuildOrderRemark(
+        self, request: acquiring_pb2.BuildOrderRemarkRequest, context: Context
+    ) -> acquiring_pb2.BuildOrderRemarkResponse:
+        """From the mirror."""
+        named = [one.member_id for one in request.shares] + [one.member_id for one in request.refunds]
+        facts = await self._desk.facts(others=named)
+        remark = remark_of(request, facts, self._desk.settings.platform)
+        text, length_max = order_remark.written(remark), LENGTHS[request.carrier]
+        _, faults = order_remark.checked(
+            text, platform=remark.platform, amount_fen=request.amount_fen, length_max=length_max
+        )
+        if remark.order_type == order_remark.PLAIN and remark.rows[0].amount_fen != request.amount_fen:
+            faults.insert(0, plain_amount(remark.rows[0].amount_fen, request.amount_fen))
+        if faults:
+            raise invalid(faults)
+        return acquiring_pb2.BuildOrderRemarkResponse(remark=text, length=len(text), length_max=length_max)
+
+    async def CheckOrderRemark(
+        self, request: acquiring_pb2.CheckOrderRemarkRequest, context: Context
+    ) -> acquiring_pb2.CheckOrderRemarkResponse:
+        """From the mirror."""
+        length_max = LENGTHS[request.carrier]
+        remark, faults = order_remark.checked(
+            request.remark,
+            platform=self._desk.settings.platform,
+            amount_fen=request.amount_fen,
+            length_max=length_max,
+        )
+        members = await self._desk.reads.members_by_sub_account({row.sub_account for row in remark.rows})
+        for index, row in enumerate(remark.rows):
+            member = members.get(row.sub_account)
+            if row.sub_account and (member is None or not member.is_open):
+                path = f"{order_remark.LIST}[{index}].SubAccNo"
+                faults.append(Fault(path, f"{row.sub_account} is no open member: the money would be parked"))
+        return acquiring_pb2.CheckOrderRemarkResponse(
+            faults=[
+                acquiring_pb2.RemarkFault(
+                    field=fault.path,
+                    description=fault.description,
+                    amounts=[
+                        core_pb2.NamedAmount(name=name, amount_fen=value) for name, value in fault.amounts.items()
+                    ],
+                )
+                for fault in faults
+            ],
+            rows=[
+                acquiring_pb2.RemarkRow(
+                    sub_account=row.sub_account,
+                    member_id=members[row.sub_account].member_id if row.sub_account in members else "",
+                    credit=CREDITS["0" if row.is_frozen else "1"],
+                    amount_fen=row.amount_fen,
+                    fee_fen=row.fee_fen,
+                    sub_order_no=row.number,
+                    refund_no=row.refund_number,
+                )
+                for row in remark.rows
+            ],
+            remark_type=remark.remark_type,
+            length=len(request.remark),
+            length_max=length_max,
+        )
+
+    async def RecordOrder(
+        self, request: acquiring_pb2.RecordOrderRequest, context: Context
+    ) -> acquiring_pb2.RecordOrderResponse:
+        """6146, and 6147 when the bank missed the order."""
+        for share in request.shares:
+            fee_within(share.amount_fen, share.fee_fen)
+        _sums(request)
+
+        async def plan(serials: Serials) -> Plan:
+            facts = await self._desk.facts(others=[share.member_id for share in request.shares])
+            return acquiring.record_order(request, facts, serials)
+
+        settled = await self._desk.runner.run(request, plan, check_only=request.validate_only)
+        return acquiring_pb2.RecordOrderResponse(
+            operation=view.operation(settled.operation, settled.parts), bookings=await self._bookings(settled)
+        )
+
+    async def RebookOrder(
+        self, request: acquiring_pb2.RebookOrderRequest, context: Context
+    ) -> acquiring_pb2.RebookOrderResponse:
+        """6145."""
+
+        async def plan(serials: Serials) -> Plan:
+            return await self._rebooking(request, serials)
+
+        settled = await self._desk.runner.run(request, plan, check_only=request.validate_only)
+        return acquiring_pb2.RebookOrderResponse(operation=view.operation(settled.operation, settled.parts))
+
+    async def GetBankOrder(
+        self, request: acquiring_pb2.GetBankOrderRequest, context: Context
+    ) -> acquiring_pb2.GetBankOrderResponse:
+        """6146."""
+        question = AcquiringOrder(AcquiringChannelType=CHANNELS[request.channel], OrderNo=request.order_no)
+        reply = await ask(self._desk.bank, question)
+        if reply is None:
+            raise problems.not_found("ACQUIRED_ORDER_NOT_FOUND", "acquired order", request.order_no)
+        named, booked = reply.OrderInSubAcctNo or "", reply.OrderActInSubAcctNo or ""
+        members = await self._desk.reads.members_by_sub_account({named, booked})
+        day = booked_on(reply)
+        return acquiring_pb2.GetBankOrderResponse(
+            state=STATES.get(reply.TranStatus, acquiring_pb2.BANK_ORDER_STATE_UNSPECIFIED),
+            amount_fen=reply.TranAmt,
+            fee_fen=reply.CommissionAmt or 0,
+            credit=CREDITS.get(reply.PayMode or "", acquiring_pb2.ORDER_CREDIT_UNSPECIFIED),
+            named_sub_account=named,
+            named_member_id=members[named].member_id if named in members else "",
+            booked_sub_account=booked,
+            booked_member_id=members[booked].member_id if booked in members else "",
+            bank_serial=reply.FrontSeqNo or "",
+            bank_day=day.isoformat() if day else "",
+            book_time=booked_at(reply.TranDate or "", reply.TranTime or ""),
+            failure=reply.TranDesc or "",
+        )
+
+    async def _rebooking(self, request: acquiring_pb2.RebookOrderRequest, serials: Serials) -> Plan:
+        order = await self._desk.reads.order(request.order_no, RECORD)
+        entered = order.operation if order else None
+        found = None
+        if entered is not None and entered.state is State.DONE:
+            parts = (await self._desk.reads.parts([entered.id])).get(entered.id, [])
+            found = share_of(_asked(entered), parts, request.order_no)
+        if entered is None or found is None or found[1].state is not PartState.POSTED:
+            raise problems.not_found("ACQUIRED_ORDER_NOT_FOUND", "acquired order", request.order_no)
+        share, part = found
+        facts = await self._desk.facts(others=[request.member_id])
+        right = facts.members[request.member_id]
+        credits = (await self._desk.reads.credited(entered.id)).get(part.part, [])
+        holder = next((credit for credit, _ in credits if credit.owner or credit.kind is Kind.PARKING), None)
+        if holder is None or holder.owner == right.sub_account:
+            raise _in_place(request)
+        payer = None
+        if holder.kind is not Kind.PARKING:
+            payer = (await self._desk.reads.members_by_sub_account([holder.owner]))[holder.owner]
+        name = await self._desk.name(right)
+        return acquiring.rebook_order(
+            request, entered.serial, _asked(entered).channel, share, part, payer, right, name, serials
+        )
+
+    async def _bookings(self, settled: Settled) -> list[acquiring_pb2.OrderBooking]:
+        if settled.operation.id == view.NOT_RECORDED:
+            return []
+        credited = await self._desk.reads.credited(settled.operation.id)
+        owners = {credit.owner for credits in credited.values() for credit, _ in credits if credit.owner}
+        members = await self._desk.reads.members_by_sub_account(owners)
+        bookings = []
+        for share, part in zip(_asked(settled.operation).shares, settled.parts, strict=False):
+            if part.state is not PartState.POSTED:
+                continue
+            accounts: list[Account] = [credit for credit, _ in credited.get(part.part, [])]
+            bookings.append(
+                acquiring_pb2.OrderBooking(
+                    order_no=share.order_no,
+                    member_id=part.payee,
+                    booked_member_id=next((members[one.owner].member_id for one in accounts if one.owner), ""),
+                    is_parked=any(one.kind is Kind.PARKING for one in accounts),
+                    amount_fen=part.amount_fen,
+                    fee_fen=part.fee_fen,
+                )
+            )
+        return bookings
+
+
+def _asked(entered: Operation) -> AcquiredAsk:
+    ask_of = Stored.from_json(entered.plan).ask
+    if not isinstance(ask_of, AcquiredAsk):
+        raise TypeError(f"operation {entered.id} is not the entry of an acquired order")
+    return ask_of
+
+
+def _sums(request: acquiring_pb2.RecordOrderRequest) -> None:
+    total_fen = sum(share.amount_fen for share in request.shares)
+    if total_fen != request.amount_fen:
+        text = f"is {yuan(request.amount_fen)}, the shares add up to {yuan(total_fen)}"
+        raise Problem(
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "ORDER_AMOUNTS_DIFFER",
+            f"amount_fen: {text}",
+            next_step="correct the request; the request id is not used up",
+            metadata={"field": "amount_fen"},
+            amounts={"amount": request.amount_fen, "sum": total_fen},
+            violations=[("amount_fen", text)],
+        )
+
+
+def _in_place(request: acquiring_pb2.RebookOrderRequest) -> Problem:
+    return problems.precondition(
+        "ACQUIRED_ORDER_IN_PLACE",
+        f"nothing of order {request.order_no} is with anybody else than member {request.member_id}",
+        "nothing has to be moved; the request id is not used up",
+        order_no=request.order_no,
+        member_id=request.member_id,
+    )

@@ -1,0 +1,450 @@
+"""Orders of the bank's acquiring products (6145, 6146, 6147), seen from outside."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import grpc
+import pytest
+
+from jzb.v1 import acquiring_pb2, acquiring_pb2_grpc, balance_pb2, clearing_pb2, core_pb2, freeze_pb2
+from sandbox.clock import BankClock
+from sandbox.server import Sandbox
+from sandbox.settings import SandboxSettings
+from tests.service.marketplace import LENIENT, TIMEOUT_S, Marketplace, open_marketplace
+from tests.service.process import service_process, shop_on, until
+from tests.service.test_order_remark import build_request, share
+from tests.service.verifying import named, sub_account
+
+CLOUD = acquiring_pb2.ACQUIRING_CHANNEL_CLOUD
+FROZEN = acquiring_pb2.ORDER_CREDIT_FROZEN
+ASK, SUPPLY, REBOOK = "ChargeDetailQuery", "PlatformAccountSupply", "AccountRegulation"
+
+
+def record_request(
+    shop: Marketplace, order_no: str, *shares: acquiring_pb2.OrderShare
+) -> acquiring_pb2.RecordOrderRequest:
+    return acquiring_pb2.RecordOrderRequest(
+        request_id=shop.request_id(),
+        channel=CLOUD,
+        order_no=order_no,
+        amount_fen=sum(one.amount_fen for one in shares),
+        shares=shares,
+    )
+
+
+async def acquire(
+    shop: Marketplace, *shares: acquiring_pb2.OrderShare, paid_for: str = "", **more: Any
+) -> acquiring_pb2.RecordOrderRequest:
+    """Let a product collect an order of these shares; returns the request that enters it.
+
+    ``paid_for`` puts a sub-account into the remark in the place of all members' own.
+    """
+    request = record_request(shop, shop.order_no(), *shares)
+    build = build_request(request.amount_fen, *shares, carrier=acquiring_pb2.REMARK_CARRIER_CASHIER_PAGE)
+    remark = (await shop.acquiring.BuildOrderRemark(build, timeout=TIMEOUT_S)).remark
+    if paid_for:
+        for one in shares:
+            remark = remark.replace(await sub_account(shop, one.member_id), paid_for)
+    shop.sandbox.bank.acquire("YST1", request.order_no, request.amount_fen, remark, **more)
+    return request
+
+
+async def record(shop: Marketplace, request: acquiring_pb2.RecordOrderRequest) -> acquiring_pb2.RecordOrderResponse:
+    answer: acquiring_pb2.RecordOrderResponse = await shop.acquiring.RecordOrder(request, timeout=TIMEOUT_S)
+    return answer
+
+
+def rebook_request(shop: Marketplace, order_no: str, member_id: str) -> acquiring_pb2.RebookOrderRequest:
+    return acquiring_pb2.RebookOrderRequest(request_id=shop.request_id(), order_no=order_no, member_id=member_id)
+
+
+async def totals(shop: Marketplace) -> dict[int, int]:
+    answer = await shop.balances.GetTrialBalance(balance_pb2.GetTrialBalanceRequest(), timeout=TIMEOUT_S)
+    return {row.account_kind: row.balance_fen for row in answer.rows}
+
+
+async def test_an_order_that_the_bank_has_booked_is_entered_without_a_call_that_changes_anything(
+    shop: Marketplace,
+) -> None:
+    await shop.merchant("A")
+    await shop.buyer("B")
+    request = await acquire(shop, share("A", 60_00, 1_00, "S1"), share("B", 40_00, 0, "S2", credit=FROZEN))
+    answer = await record(shop, request)
+    assert answer.operation.kind == core_pb2.OPERATION_KIND_RECORD_ORDER
+    assert answer.operation.state == core_pb2.OPERATION_STATE_DONE
+    assert (answer.operation.amount_fen, answer.operation.fee_fen) == (100_00, 1_00)
+    assert [(one.order_no, one.booked_member_id, one.is_parked) for one in answer.bookings] == [
+        ("S1", "A", False),
+        ("S2", "B", False),
+    ]
+    first, second = await shop.balance("A"), await shop.balance("B")
+    assert (first.waiting_fen, first.withdrawable_fen) == (59_00, 0)
+    assert (second.frozen_fen, second.available_fen) == (40_00, 0)
+    assert (await totals(shop))[balance_pb2.ACCOUNT_KIND_IN_TRANSIT] == -100_00
+    assert (await totals(shop))[balance_pb2.ACCOUNT_KIND_FEE] == 1_00
+    assert (shop.calls_received(ASK), shop.calls_received(SUPPLY)) == (2, 0)
+    await shop.assert_agrees()
+
+
+async def test_an_order_that_the_bank_missed_is_fetched_and_then_entered(shop: Marketplace) -> None:
+    await shop.merchant("A")
+    request = await acquire(shop, share("A", 50_00, 50), missed=True)
+    answer = await record(shop, request)
+    assert answer.operation.state == core_pb2.OPERATION_STATE_DONE
+    assert (shop.calls_received(ASK), shop.calls_received(SUPPLY)) == (2, 1)
+    assert (await shop.balance("A")).available_fen == 49_50
+    await shop.assert_agrees()
+
+
+async def test_its_money_becomes_withdrawable_with_the_clearing_of_its_day(shop: Marketplace) -> None:
+    await shop.merchant("A")
+    await record(shop, await acquire(shop, share("A", 50_00, 50)))
+    await shop.clear()
+    assert (await shop.balance("A")).withdrawable_fen == 49_50
+    assert (await totals(shop))[balance_pb2.ACCOUNT_KIND_IN_TRANSIT] == 0
+    await shop.assert_agrees()
+
+
+async def test_an_order_entered_after_the_clearing_of_its_day_is_withdrawable_at_once(database: str) -> None:
+    began = datetime.now(UTC) - timedelta(days=1)
+    settings = {"clear_same_day": False}
+    async with open_marketplace(database, settings, clock=BankClock(lambda: began)) as shop:
+        await shop.merchant("A", 1_00)
+        request = await acquire(shop, share("A", 50_00))
+        day = shop.sandbox.clock.today()
+        shop.sandbox.bank.move_clock(1)
+        clear = clearing_pb2.ClearDayRequest(request_id=shop.request_id(), bank_day=str(day))
+        await shop.clearing.ClearDay(clear, timeout=TIMEOUT_S)
+        await record(shop, request)
+        assert (await shop.balance("A")).withdrawable_fen == 51_00
+        await shop.assert_agrees()
+
+
+async def test_a_lost_answer_of_the_fetching_is_unknown_and_settled_by_asking(shop: Marketplace) -> None:
+    await shop.merchant("A")
+    request = await acquire(shop, share("A", 50_00, 50), missed=True)
+    shop.sandbox.faults.add("lose_after", code="6147")
+    lost = await shop.refusal(record(shop, request))
+    assert (lost.code, lost.outcome) == (grpc.StatusCode.DEADLINE_EXCEEDED, core_pb2.OUTCOME_UNKNOWN)
+    assert (await shop.balance("A")).available_fen == 0
+    assert (await shop.until_final(lost.operation.operation_id)).state == core_pb2.OPERATION_STATE_DONE
+    assert shop.calls_received(SUPPLY) == 1
+    again = await record(shop, request)
+    assert [one.booked_member_id for one in again.bookings] == ["A"]
+    assert (await shop.balance("A")).available_fen == 49_50
+    await shop.assert_agrees()
+
+
+async def test_a_fetching_that_never_arrived_is_sent_again_with_its_serial(shop: Marketplace) -> None:
+    await shop.merchant("A")
+    request = await acquire(shop, share("A", 50_00), missed=True)
+    shop.sandbox.faults.add("lose_before", code="6147")
+    lost = await shop.refusal(record(shop, request))
+    assert lost.reason == "BANK_OUTCOME_UNKNOWN"
+    found = await shop.until_final(lost.operation.operation_id)
+    assert found.state == core_pb2.OPERATION_STATE_DONE
+    serials = {one.serial for one in shop.sandbox.requests if one.service_id == SUPPLY}
+    assert serials == {lost.operation.serial}
+    assert (await shop.balance("A")).available_fen == 50_00
+    await shop.assert_agrees()
+
+
+async def test_an_order_that_the_bank_books_later_than_it_took_the_call_is_waited_for(shop: Marketplace) -> None:
+    await shop.merchant("A")
+    request = await acquire(shop, share("A", 50_00), missed=True)
+    shop.sandbox.faults.add("refuse:ERR020", code="6146", times=5, after=1)
+    late = await shop.refusal(record(shop, request))
+    assert late.reason == "BANK_OUTCOME_UNKNOWN"
+    assert (await shop.until_final(late.operation.operation_id)).state == core_pb2.OPERATION_STATE_DONE
+    assert (await shop.balance("A")).available_fen == 50_00
+    await shop.assert_agrees()
+
+
+async def test_the_resolver_fetches_a_missed_order_by_itself_after_a_lost_answer(database: str) -> None:
+    async with open_marketplace(database, resolver={"ask_after_s": 0.05}) as shop:
+        await shop.merchant("A")
+        request = await acquire(shop, share("A", 50_00), missed=True)
+        shop.sandbox.faults.add("lose_before", code="6147")
+        lost = await shop.refusal(record(shop, request))
+        async with asyncio.timeout(10):
+            while (await shop.balance("A")).available_fen < 50_00:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        assert (await shop.operation(lost.operation.operation_id)).state == core_pb2.OPERATION_STATE_DONE
+        await shop.assert_agrees()
+
+
+async def test_a_bank_that_does_not_answer_the_first_question_leaves_nothing_behind(shop: Marketplace) -> None:
+    await shop.merchant("A")
+    request = await acquire(shop, share("A", 50_00), missed=True)
+    shop.sandbox.faults.add("http500", code="6146")
+    told = await shop.refusal(record(shop, request))
+    assert (told.reason, told.outcome) == ("BANK_UNAVAILABLE", core_pb2.OUTCOME_NO_EFFECT)
+    assert shop.calls_received(SUPPLY) == 0
+    assert (await record(shop, request)).operation.state == core_pb2.OPERATION_STATE_DONE
+    await shop.assert_agrees()
+
+
+async def test_an_order_that_nobody_has_paid_is_refused_and_can_be_recorded_once_it_is(shop: Marketplace) -> None:
+    await shop.merchant("A")
+    request = record_request(shop, "T-1", share("A", 50_00))
+    refused = await shop.refusal(record(shop, request))
+    assert (refused.reason, refused.metadata["bank_code"]) == ("BANK_REFUSED", "ERR115")
+    assert refused.outcome == core_pb2.OUTCOME_NO_EFFECT
+    remark = (await shop.acquiring.BuildOrderRemark(build_request(50_00, share("A", 50_00)), timeout=TIMEOUT_S)).remark
+    shop.sandbox.bank.acquire("YST1", "T-1", 50_00, remark)
+    request.request_id = shop.request_id()
+    assert (await record(shop, request)).operation.state == core_pb2.OPERATION_STATE_DONE
+    await shop.assert_agrees()
+
+
+async def test_an_order_number_is_entered_once_however_many_ask(shop: Marketplace) -> None:
+    await shop.merchant("A")
+    request = await acquire(shop, share("A", 50_00), missed=True)
+
+    async def other() -> str:
+        copy = acquiring_pb2.RecordOrderRequest()
+        copy.CopyFrom(request)
+        copy.request_id = shop.request_id()
+        try:
+            return core_pb2.OperationState.Name((await record(shop, copy)).operation.state)
+        except grpc.aio.AioRpcError as error:
+            return error.code().name
+
+    ends = await asyncio.gather(*(other() for _ in range(5)))
+    assert sorted(ends) == ["ALREADY_EXISTS"] * 4 + ["OPERATION_STATE_DONE"]
+    request.request_id = shop.request_id()
+    again = await shop.refusal(record(shop, request))
+    assert (again.reason, again.metadata["order_no"]) == ("ACQUIRED_ORDER_RECORDED", request.order_no)
+    assert (await shop.balance("A")).available_fen == 50_00
+    await shop.assert_agrees()
+
+
+async def test_a_sub_order_number_of_another_order_is_not_entered_again(shop: Marketplace) -> None:
+    await shop.merchant("A")
+    await record(shop, await acquire(shop, share("A", 50_00, 0, "S1")))
+    twice = await shop.refusal(record(shop, record_request(shop, "T-2", share("A", 50_00, 0, "S1"))))
+    assert (twice.reason, twice.metadata["order_no"]) == ("ACQUIRED_ORDER_RECORDED", "S1")
+    await shop.assert_agrees()
+
+
+@pytest.mark.parametrize("said", [share("A", 50_01, 50), share("A", 50_00, 51), share("A", 50_00, 50, credit=FROZEN)])
+async def test_an_order_that_the_bank_has_booked_otherwise_is_not_entered_and_both_are_told(
+    shop: Marketplace, said: acquiring_pb2.OrderShare
+) -> None:
+    await shop.merchant("A")
+    right = await acquire(shop, share("A", 50_00, 50))
+    wrong = record_request(shop, right.order_no, said)
+    refused = await shop.refusal(record(shop, wrong))
+    assert (refused.reason, refused.outcome) == ("ACQUIRED_ORDER_DIFFERS", core_pb2.OUTCOME_NO_EFFECT)
+    assert "the bank has 50.00 with fee 0.50 and PayMode 1" in refused.message
+    assert (await shop.balance("A")).available_fen == 0
+    assert (await record(shop, right)).operation.state == core_pb2.OPERATION_STATE_DONE
+    await shop.assert_agrees()
+
+
+async def test_parked_money_is_moved_to_the_right_member_less_the_fee_once(shop: Marketplace) -> None:
+    await named(shop, "A", collects=True)
+    request = await acquire(shop, share("A", 60_00, 1_00, "S1"), paid_for="9930000000009999")
+    answer = await record(shop, request)
+    assert [(one.booked_member_id, one.is_parked) for one in answer.bookings] == [("", True)]
+    assert (await totals(shop))[balance_pb2.ACCOUNT_KIND_ACQUIRING_PARKING] == 60_00
+    assert (await shop.balance("A")).available_fen == 0
+    await shop.assert_agrees()
+
+    moved = (await shop.acquiring.RebookOrder(rebook_request(shop, "S1", "A"), timeout=TIMEOUT_S)).operation
+    assert (moved.kind, moved.state) == (core_pb2.OPERATION_KIND_REBOOK_ORDER, core_pb2.OPERATION_STATE_DONE)
+    assert (moved.original_serial, moved.payer_member_id) == (answer.operation.serial, "")
+    assert (await shop.balance("A")).waiting_fen == 59_00
+    assert (await totals(shop))[balance_pb2.ACCOUNT_KIND_ACQUIRING_PARKING] == 0
+    assert (await totals(shop))[balance_pb2.ACCOUNT_KIND_FEE] == 1_00
+    await shop.assert_agrees()
+
+    again = await shop.refusal(shop.acquiring.RebookOrder(rebook_request(shop, "S1", "A"), timeout=TIMEOUT_S))
+    assert (again.reason, again.code) == ("ACQUIRED_ORDER_REBOOKED", grpc.StatusCode.ALREADY_EXISTS)
+    assert shop.calls_received(REBOOK) == 1
+
+
+async def test_a_parked_share_that_is_to_be_frozen_is_frozen_for_the_right_member(shop: Marketplace) -> None:
+    await named(shop, "A", collects=True)
+    request = await acquire(shop, share("A", 60_00, 1_00, "S1", credit=FROZEN), booked_to="parking", missed=True)
+    await record(shop, request)
+    await shop.acquiring.RebookOrder(rebook_request(shop, "S1", "A"), timeout=TIMEOUT_S)
+    balance = await shop.balance("A")
+    assert (balance.frozen_fen, balance.available_fen) == (59_00, 0)
+    await shop.assert_agrees()
+
+
+async def test_a_lost_answer_of_the_move_is_unknown_and_settled_by_asking_for_the_order(shop: Marketplace) -> None:
+    await named(shop, "A", collects=True)
+    await record(shop, await acquire(shop, share("A", 60_00, 1_00, "S1"), booked_to="parking"))
+    request = rebook_request(shop, "S1", "A")
+    request.remark = "[[lose_after]]"
+    lost = await shop.refusal(shop.acquiring.RebookOrder(request, timeout=TIMEOUT_S))
+    assert (lost.reason, lost.outcome) == ("BANK_OUTCOME_UNKNOWN", core_pb2.OUTCOME_UNKNOWN)
+    assert (await shop.balance("A")).available_fen == 0
+    assert (await shop.until_final(lost.operation.operation_id)).state == core_pb2.OPERATION_STATE_DONE
+    assert (await shop.balance("A")).available_fen == 59_00
+    await shop.assert_agrees()
+
+
+async def test_a_move_that_never_arrived_is_given_up_and_may_be_asked_for_anew(shop: Marketplace) -> None:
+    await named(shop, "A", collects=True)
+    await record(shop, await acquire(shop, share("A", 60_00, 0, "S1"), booked_to="parking"))
+    shop.sandbox.faults.add("lose_before", code="6145")
+    lost = await shop.refusal(shop.acquiring.RebookOrder(rebook_request(shop, "S1", "A"), timeout=TIMEOUT_S))
+    assert lost.reason == "BANK_OUTCOME_UNKNOWN"
+    assert (await shop.until_final(lost.operation.operation_id)).state == core_pb2.OPERATION_STATE_REFUSED
+    await shop.acquiring.RebookOrder(rebook_request(shop, "S1", "A"), timeout=TIMEOUT_S)
+    assert (await shop.balance("A")).available_fen == 60_00
+    await shop.assert_agrees()
+
+
+async def test_money_at_a_wrong_member_is_moved_without_its_fee_while_it_is_there(shop: Marketplace) -> None:
+    await named(shop, "A", collects=True)
+    await shop.buyer("B")
+    await shop.merchant("C")
+    wrong = await sub_account(shop, "B")
+    for number in ("S1", "S2"):
+        answer = await record(shop, await acquire(shop, share("A", 60_00, 1_00, number), booked_to=wrong))
+        assert [one.booked_member_id for one in answer.bookings] == ["B"]
+    assert (await shop.balance("B")).available_fen == 118_00
+    await shop.assert_agrees()
+    await shop.acquiring.RebookOrder(rebook_request(shop, "S1", "A"), timeout=TIMEOUT_S)
+    assert [(await shop.balance(one)).available_fen for one in "AB"] == [59_00, 59_00]
+    assert (await totals(shop))[balance_pb2.ACCOUNT_KIND_FEE] == 2_00
+    await shop.pay("B", "C", 10_00)
+    short = await shop.refusal(shop.acquiring.RebookOrder(rebook_request(shop, "S2", "A"), timeout=TIMEOUT_S))
+    assert (short.reason, short.amounts) == ("INSUFFICIENT_FUNDS", {"needed": 59_00, "left": 49_00})
+    await shop.assert_agrees()
+
+
+async def test_frozen_money_at_a_wrong_member_stays_frozen_under_its_order(shop: Marketplace) -> None:
+    await named(shop, "A", collects=True)
+    await shop.buyer("B")
+    wrong = await sub_account(shop, "B")
+    await record(shop, await acquire(shop, share("A", 60_00, 1_00, "S1", credit=FROZEN), booked_to=wrong))
+    assert (await shop.balance("B")).frozen_fen == 59_00
+    await shop.acquiring.RebookOrder(rebook_request(shop, "S1", "A"), timeout=TIMEOUT_S)
+    assert [(await shop.balance(one)).frozen_fen for one in "AB"] == [59_00, 0]
+    await shop.assert_agrees()
+
+
+async def test_orders_that_need_no_move_or_are_not_known_are_refused_by_name(shop: Marketplace) -> None:
+    await named(shop, "A", collects=True)
+    await shop.merchant("nameless")
+    await record(shop, await acquire(shop, share("A", 60_00, 0, "S1"), share("A", 40_00, 0, "S2")))
+    in_place = await shop.refusal(shop.acquiring.RebookOrder(rebook_request(shop, "S1", "A"), timeout=TIMEOUT_S))
+    assert in_place.reason == "ACQUIRED_ORDER_IN_PLACE"
+    unknown = await shop.refusal(shop.acquiring.RebookOrder(rebook_request(shop, "S9", "A"), timeout=TIMEOUT_S))
+    assert (unknown.reason, unknown.metadata["order_no"]) == ("ACQUIRED_ORDER_NOT_FOUND", "S9")
+    nameless = await shop.refusal(shop.acquiring.RebookOrder(rebook_request(shop, "S1", "nameless"), timeout=TIMEOUT_S))
+    assert nameless.reason == "MEMBER_NAME_MISSING"
+    await named(shop, "other", collects=True)
+    refused = await shop.refusal(shop.acquiring.RebookOrder(rebook_request(shop, "S1", "other"), timeout=TIMEOUT_S))
+    assert (refused.reason, refused.metadata["bank_code"]) == ("BANK_REFUSED", "ERR127")
+    await shop.assert_agrees()
+
+
+async def test_amounts_that_cannot_be_are_refused_before_the_bank_is_asked(shop: Marketplace) -> None:
+    await shop.merchant("A")
+    request = record_request(shop, "T-1", share("A", 50_00, 0, "S1"), share("A", 10_00, 0, "S2"))
+    request.amount_fen = 60_01
+    sums = await shop.refusal(record(shop, request))
+    assert (sums.reason, sums.amounts) == ("ORDER_AMOUNTS_DIFFER", {"amount": 60_01, "sum": 60_00})
+    fee = await shop.refusal(record(shop, record_request(shop, "T-1", share("A", 1, 2))))
+    assert (fee.reason, fee.amounts) == ("FEE_EXCEEDS_AMOUNT", {"amount": 1, "fee": 2})
+    mixed = record_request(shop, "T-1", share("A", 1, 0, "S1"), share("A", 1))
+    assert (await shop.refusal(record(shop, mixed))).reason == "REQUEST_INVALID"
+    assert shop.calls_received(ASK) == 0
+
+
+async def test_a_frozen_share_takes_its_number_as_a_freeze_does(shop: Marketplace) -> None:
+    await shop.merchant("A")
+    await record(shop, await acquire(shop, share("A", 50_00, 0, "S1", credit=FROZEN)))
+    taken = await shop.refusal(record(shop, record_request(shop, "S1", share("A", 1, credit=FROZEN))))
+    assert taken.reason in ("ORDER_EXISTS", "ACQUIRED_ORDER_RECORDED")
+    await shop.assert_agrees()
+
+
+async def test_what_an_order_has_frozen_is_released_and_paid_by_the_number_of_its_share(shop: Marketplace) -> None:
+    await named(shop, "B")
+    await shop.merchant("C")
+    await record(shop, await acquire(shop, share("B", 60_00, 1_00, "S1", credit=FROZEN), share("C", 40_00, 0, "S2")))
+    release = freeze_pb2.ReleaseRequest(request_id=shop.request_id(), order_no="S1", amount_fen=20_00, fee_fen=2_00)
+    await shop.freezes.Release(release, timeout=TIMEOUT_S)
+    pay = freeze_pb2.PayFrozenRequest(
+        request_id=shop.request_id(),
+        order_no="S1",
+        payees=[freeze_pb2.FrozenPayee(member_id="C", amount_fen=30_00)],
+    )
+    await shop.freezes.PayFrozen(pay, timeout=TIMEOUT_S)
+    left = (await shop.freezes.GetFreeze(freeze_pb2.GetFreezeRequest(order_no="S1"), timeout=TIMEOUT_S)).order
+    assert (left.member_id, left.frozen_fen, left.released_fen, left.paid_fen) == ("B", 59_00, 20_00, 30_00)
+    assert left.remaining_fen == 9_00
+    assert [(await shop.balance(one)).available_fen for one in "BC"] == [18_00, 70_00]
+    plain = await shop.refusal(shop.freezes.GetFreeze(freeze_pb2.GetFreezeRequest(order_no="S2"), timeout=TIMEOUT_S))
+    assert plain.reason == "ORDER_NOT_FOUND"
+    await shop.assert_agrees()
+
+
+async def test_what_was_moved_while_frozen_is_released_to_the_right_member(shop: Marketplace) -> None:
+    await named(shop, "A", collects=True)
+    await shop.buyer("B")
+    wrong = await sub_account(shop, "B")
+    await record(shop, await acquire(shop, share("A", 60_00, 0, "S1", credit=FROZEN), booked_to=wrong))
+    await shop.acquiring.RebookOrder(rebook_request(shop, "S1", "A"), timeout=TIMEOUT_S)
+    release = freeze_pb2.ReleaseRequest(request_id=shop.request_id(), order_no="S1", amount_fen=60_00)
+    await shop.freezes.Release(release, timeout=TIMEOUT_S)
+    assert [(await shop.balance(one)).available_fen for one in "AB"] == [60_00, 0]
+    await shop.assert_agrees()
+
+
+async def test_a_dry_run_asks_nobody_and_records_nothing(shop: Marketplace) -> None:
+    await shop.merchant("A")
+    request = record_request(shop, "T-1", share("A", 50_00))
+    request.validate_only = True
+    answer = await record(shop, request)
+    assert (answer.operation.operation_id, list(answer.bookings)) == ("", [])
+    assert shop.calls_received(ASK) == 0
+
+
+async def test_the_banks_own_word_on_an_order_can_be_had(shop: Marketplace) -> None:
+    await shop.merchant("A")
+    request = await acquire(shop, share("A", 50_00, 50), booked_to="parking")
+    question = acquiring_pb2.GetBankOrderRequest(channel=CLOUD, order_no=request.order_no)
+    found = await shop.acquiring.GetBankOrder(question, timeout=TIMEOUT_S)
+    assert (found.state, found.amount_fen, found.fee_fen) == (acquiring_pb2.BANK_ORDER_STATE_BOOKED, 50_00, 50)
+    assert (found.named_member_id, found.booked_member_id) == ("A", "")
+    assert found.booked_sub_account == "9930000000000022"
+    assert found.bank_day == str(shop.sandbox.clock.today())
+    assert found.credit == acquiring_pb2.ORDER_CREDIT_AVAILABLE
+    question.order_no = "T-9"
+    unknown = await shop.refusal(shop.acquiring.GetBankOrder(question, timeout=TIMEOUT_S))
+    assert (unknown.reason, unknown.code) == ("ACQUIRED_ORDER_NOT_FOUND", grpc.StatusCode.NOT_FOUND)
+
+
+async def test_killed_while_the_bank_fetches_the_order_another_process_enters_it_once(database: str) -> None:
+    async with Sandbox(SandboxSettings(**LENIENT)) as bank:
+        async with shop_on(database, bank) as shop:
+            await shop.merchant("A")
+            request = await acquire(shop, share("A", 50_00, 50), missed=True)
+        bank.faults.add("delay:5", code="6147")
+        async with service_process(database, bank) as service:
+            stub = acquiring_pb2_grpc.AcquiringServiceStub(service.channel)
+            call = asyncio.ensure_future(stub.RecordOrder(request))
+            await until(lambda: any(one.service_id == SUPPLY for one in bank.requests), "the bank is told to fetch")
+            await until(lambda: bank.books.in_transit_days(), "the bank has booked the order")
+            await service.kill()
+            with pytest.raises(grpc.aio.AioRpcError):
+                await call
+        async with shop_on(database, bank, resolver={"orphan_after_s": 1.0}) as shop:
+
+            async def has_money() -> bool:
+                return (await shop.balance("A")).available_fen == 49_50
+
+            await until(has_money, "the resolver enters the order")
+            assert shop.calls_received(SUPPLY) == 1
+            await shop.assert_agrees()
