@@ -9,7 +9,7 @@ from __future__ import annotations
 from ledger.accounts import Account, Kind
 from ledger.batch import REASON_FLOOR
 from ledger.cards import Card, CardChange, Cards, CardState, CheckedBy
-from ledger.database import connect, migrate
+from ledger.database import connect, migrate, open_pool
 from ledger.errors import (
     Breach,
     FloorBroken,
@@ -20,6 +20,7 @@ from ledger.errors import (
     OperationUnknown,
     RequestIdReused,
 )
+from ledger.lookups import Lookups, MemberBalance
 from ledger.operations import (
     OPEN_STATES,
     Change,
@@ -35,7 +36,6 @@ from ledger.operations import (
 from ledger.reads import (
     Event,
     InDoubt,
-    MemberBalance,
     Numbers,
     Order,
     Payment,
@@ -80,6 +80,7 @@ __all__ = [
     "LedgerError",
     "LedgerUnavailable",
     "Leg",
+    "Lookups",
     "Member",
     "MemberBalance",
     "NewOperation",
@@ -105,6 +106,7 @@ __all__ = [
     "draft_from_json",
     "draft_to_json",
     "migrate",
+    "open_pool",
     "reverse",
     "verify",
 ]

@@ -11,9 +11,10 @@ is waiting for its bank day to be cleared; frozen (冻结) and escrow (担保) a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
+from functools import lru_cache
+from typing import NamedTuple
 
 
 class Kind(StrEnum):
@@ -44,6 +45,9 @@ class Kind(StrEnum):
     ACQUIRED = "acquired"
     REBOOKED = "rebooked"
     LIMITS = "limits"
+
+    # An enum's own hash is computed in Python, and every account of a batch is hashed many times.
+    __hash__ = str.__hash__
 
 
 POCKETS = (Kind.WITHDRAWABLE, Kind.WAITING, Kind.FROZEN, Kind.ESCROW)
@@ -85,8 +89,7 @@ FLOORS: dict[Kind, int] = {
 """Lowest ``balance - held`` by kind, in fen. A kind that is missing has no floor and is never locked or held."""
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(NamedTuple):
     """One account of the mirror.
 
     ``owner`` is the bank's sub-account number for a member's pocket, else empty. ``ref`` is the order number, the
@@ -100,7 +103,7 @@ class Account:
     @property
     def name(self) -> str:
         """The key under which the journal knows this account, e.g. ``waiting:9930000000001001:20261123``."""
-        return ":".join(part for part in (self.kind.value, self.owner, self.ref) if part)
+        return ":".join(filter(None, self))
 
     @property
     def floor(self) -> int | None:
@@ -113,6 +116,12 @@ class Account:
         return date(int(self.ref[:4]), int(self.ref[4:6]), int(self.ref[6:8]))
 
 
+@lru_cache(maxsize=16)
+def day_text(bank_day: date) -> str:
+    """A bank day as accounts are named by it."""
+    return f"{bank_day:%Y%m%d}"
+
+
 def withdrawable(sub_account: str) -> Account:
     """Money the member can take out today (可提现)."""
     return Account(Kind.WITHDRAWABLE, sub_account)
@@ -120,7 +129,7 @@ def withdrawable(sub_account: str) -> Account:
 
 def waiting(sub_account: str, bank_day: date) -> Account:
     """Money that is available but becomes withdrawable only when ``bank_day`` is cleared (6108)."""
-    return Account(Kind.WAITING, sub_account, f"{bank_day:%Y%m%d}")
+    return Account(Kind.WAITING, sub_account, day_text(bank_day))
 
 
 def frozen(sub_account: str, order_no: str) -> Account:
@@ -135,7 +144,7 @@ def escrow(sub_account: str, order_no: str) -> Account:
 
 def in_transit(bank_day: date) -> Account:
     """What payment channels owe for ``bank_day``: negative until the day is cleared."""
-    return Account(Kind.IN_TRANSIT, "", f"{bank_day:%Y%m%d}")
+    return Account(Kind.IN_TRANSIT, "", day_text(bank_day))
 
 
 def refundable(serial: str) -> Account:

@@ -14,7 +14,7 @@ from datetime import date, datetime, timedelta
 from uuid import UUID
 
 from ledger import rules
-from ledger.accounts import Account
+from ledger.accounts import FLOORS, Account
 from ledger.cards import Card, CardChange
 from ledger.errors import Breach, FloorBroken, LedgerCorrupt, OperationUnknown, RequestIdReused
 from ledger.operations import (
@@ -28,7 +28,9 @@ from ledger.operations import (
     State,
     Step,
 )
-from ledger.rules import Book, Draft, Hold, Posting
+from ledger.rules import Book, Draft, Hold, OfDay, Posting
+
+_to_json = json.JSONEncoder(ensure_ascii=False).encode
 
 REASON_FLOOR = "floor"
 """The reason of an operation that a floor refused; its breach says which."""
@@ -55,6 +57,12 @@ class Known:
         """Take in an operation, or its newer state."""
         self.by_request[operation.request_id] = operation
         self.by_id[operation.id] = operation
+
+    def drop(self, operation: Operation) -> None:
+        """Forget an operation."""
+        del self.by_request[operation.request_id]
+        del self.by_id[operation.id]
+        self.parts.pop(operation.id, None)
 
     def outcome(self, operation: Operation, *, did: bool, pended: tuple[int, ...] = ()) -> Outcome:
         """What came of a step on this operation, with all its parts as they stand."""
@@ -98,19 +106,29 @@ def judge(book: Book, known: Known, step: Step, rows: Rows) -> Outcome:
 
 
 def accounts_of(step: Step) -> tuple[set[Account], set[str]]:
-    """The accounts with a floor that a step may touch, and the sub-accounts whose spendable pockets it may draw on."""
+    """The accounts with a floor that a step may touch, and the sub-accounts whose spendable pockets it may draw on.
+
+    Money that is only held goes nowhere yet, and what a pending part draws on is in its holds.
+    """
     named: set[Account] = set()
     drawn: set[str] = set()
-    for draft in (*step.pend, *step.post.values(), *step.enter):
+    for draft in (*step.pend, *step.enter):
         for leg in draft.legs:
-            for side in (leg.debit, leg.credit):
-                if isinstance(side, rules.Available):
-                    drawn.add(side.sub_account)
-                    continue
-                account = side.on(step.bank_day) if isinstance(side, rules.OfDay) else side
-                named.add(account)
-                named.update(rules.landing(account))
-    return {account for account in named if account.floor is not None}, drawn
+            if isinstance(leg.debit, rules.Available):
+                drawn.add(leg.debit.sub_account)
+            else:
+                _name(named, leg.debit, step.bank_day)
+    for draft in (*step.post.values(), *step.enter):
+        for leg in draft.legs:
+            _name(named, leg.credit, step.bank_day)
+    return named, drawn
+
+
+def _name(named: set[Account], side: Account | OfDay, bank_day: date) -> None:
+    if side.kind in FLOORS:
+        account = side.on(bank_day) if isinstance(side, OfDay) else side
+        named.add(account)
+        named.update(rules.landing(account))
 
 
 def _open(book: Book, known: Known, step: Step, new: NewOperation, rows: Rows) -> Outcome:
@@ -141,8 +159,7 @@ def _open(book: Book, known: Known, step: Step, new: NewOperation, rows: Rows) -
         return _apply(book, known, step, operation, rows, is_new=earlier is None)
     except FloorBroken as refusal:
         change = Change(state=State.REFUSED, reason=REASON_FLOOR)
-        refused = dataclasses.replace(
-            operation,
+        refused = operation._replace(
             state=State.REFUSED,
             reason=REASON_FLOOR,
             breach=dataclasses.asdict(refusal.breach),
@@ -154,8 +171,7 @@ def _open(book: Book, known: Known, step: Step, new: NewOperation, rows: Rows) -
 
 def _carry_on(book: Book, known: Known, step: Step, operation: Operation, rows: Rows) -> Outcome:
     change = step.change
-    operation = dataclasses.replace(
-        operation,
+    operation = operation._replace(
         state=change.state,
         reason=change.reason,
         message=change.message,
@@ -254,7 +270,7 @@ def _resolve(
     bank_day: date,
     postings: Iterable[Posting],
 ) -> None:
-    part.part = dataclasses.replace(part.part, state=verdict, bank_day=bank_day)
+    part.part = part.part._replace(state=verdict, bank_day=bank_day)
     rows.resolutions.append((operation.id, number, verdict, bank_day))
     rows.legs.extend((operation.id, number, no, posting) for no, posting in enumerate(postings, start=1))
 
@@ -294,7 +310,7 @@ def _opened(new: NewOperation, change: Change, now: datetime, bank_day: date, ea
         bank_serial=change.bank_serial,
         bank_day=bank_day if change.state in (State.ACCEPTED, State.DONE) else None,
         trace_id=new.trace_id,
-        plan_text=json.dumps(new.plan, ensure_ascii=False),
+        plan_text=_to_json(new.plan),
         asks=change.asks,
         not_found=change.not_found,
         next_ask_at=_ask_at(change, now),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from psycopg_pool import AsyncConnectionPool
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, OperationalError
@@ -13,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from ledger.errors import LedgerUnavailable
+from ledger.lookups import Pool
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 MIGRATION_LOCK = 0x6A7A62
@@ -47,6 +49,18 @@ def migrate(dsn: str, revision: str = "head") -> None:
         raise LedgerUnavailable(f"the ledger's database cannot be reached: {failure.orig}") from None
     finally:
         engine.dispose()
+
+
+def open_pool(dsn: str, size: int = 2) -> Pool:
+    """Connections for look-ups, to be opened as a context manager; a caller waits 5 seconds for one at most."""
+    return AsyncConnectionPool(
+        dsn,
+        min_size=1,
+        max_size=size,
+        timeout=5,
+        open=False,
+        kwargs={"autocommit": True, "prepare_threshold": 0},
+    )
 
 
 def connect(dsn: str, pool_size: int = 8) -> AsyncEngine:

@@ -1,229 +1,220 @@
 """A batch's way into and out of the database: what it reads first, and what it adds.
 
-Two round trips: `load` opens the transaction, takes the platform's lock and reads what the steps name; `save` writes
-every table in one set-based statement each and commits. Nothing is judged here.
+A `Head` waits for the platform, a `Reading` fetches what a batch wants and the writer does not remember, `encode` turns
+its rows into one set-based statement. Nothing is judged here.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, LiteralString
 from uuid import UUID
 
 import psycopg
-from psycopg.rows import dict_row, tuple_row
 
 from ledger import arrays, statements
 from ledger.accounts import Account, Kind
-from ledger.batch import Known, KnownPart, Rows, accounts_of
+from ledger.batch import Rows
 from ledger.errors import LedgerCorrupt
-from ledger.operations import NewOperation, Operation, Part, PartState, State, Step
-from ledger.rules import Balance, Book, Hold, SpendOrder
+from ledger.memory import Memory, Wants
+from ledger.operations import Operation, Part, PartState, State
+from ledger.rules import Hold
 
 Connection = psycopg.AsyncConnection[Any]
+Write = tuple[LiteralString | bytes, Sequence[Any] | Mapping[str, Any]]
+
+KINDS = {kind.value: kind for kind in Kind}
+STATES = {state.value: state for state in State}
+PART_STATES = {state.value: state for state in PartState}
+STATE = Operation._fields.index("state")
+PART_STATE = Part._fields.index("state")
 
 
-async def load(
-    connection: Connection, platform: str, steps: Sequence[Step], spend_order: SpendOrder
-) -> tuple[Book, Known]:
-    """Open the batch's transaction and read what its steps may touch."""
-    named: set[Account] = set()
-    drawn: set[str] = set()
-    for step in steps:
-        accounts, sub_accounts = accounts_of(step)
-        named |= accounts
-        drawn |= sub_accounts
-    # Each once: two steps of one operation may come together, and its holds must not be counted twice.
-    opening = {step.operation.request_id for step in steps if isinstance(step.operation, NewOperation)}
-    going_on = {step.operation for step in steps if isinstance(step.operation, UUID)}
-    scope = {
-        "platform": platform,
-        "requests": arrays.texts(opening),
-        "ids": arrays.plain(going_on),
-        "names": arrays.texts(account.name for account in named),
-        "drawn": arrays.texts(drawn),
-    }
-    async with connection.pipeline():
-        await connection.execute("BEGIN")
-        await connection.execute(statements.LOCK, scope)
-        head = connection.cursor(row_factory=tuple_row)
-        await head.execute(statements.HEAD, scope)
-        operations = connection.cursor(row_factory=dict_row)
-        await operations.execute(statements.OPERATIONS, scope)
-        parts = connection.cursor(row_factory=dict_row)
-        await parts.execute(statements.PARTS, scope)
-        holds = connection.cursor(row_factory=tuple_row)
-        await holds.execute(statements.HOLDS, scope)
-        balances = connection.cursor(row_factory=tuple_row)
-        await balances.execute(statements.ACCOUNTS, scope)
+class Head:
+    """Where the platform stands at the beginning of a turn."""
 
-        now, cleared_through = (await head.fetchone()) or (None, None)
-        if now is None:
+    def __init__(self, connection: Connection) -> None:
+        self._cursor = connection.cursor()
+
+    async def ask(self, platform: str) -> None:
+        """Take the platform's turn, when it comes, and ask where the platform stands. Does not wait."""
+        await self._cursor.connection.execute(statements.TAKE_TURN, [platform])
+        await self._cursor.execute(statements.HEAD, [platform])
+
+    async def still_is(self, memory: Memory) -> bool:
+        """Whether the memory holds. If another process has been here it is made to forget."""
+        row = await self._cursor.fetchone()
+        if row is None:
             raise LedgerCorrupt("the head of the ledger cannot be read")
-        known = Known(now)
-        for row in await operations.fetchall():
-            known.add(operation_from_row(row))
-        for row in await parts.fetchall():
-            known.parts.setdefault(row["operation_id"], {})[row["part"]] = KnownPart(part_from_row(row), [])
-        for operation_id, part, kind, owner, ref, amount_fen in await holds.fetchall():
-            known.parts[operation_id][part].holds.append(Hold(Account(Kind(kind), owner, ref), amount_fen))
-        book = Book(cleared_through, spend_order)
-        for kind, owner, ref, balance_fen, held_fen in await balances.fetchall():
-            book.add(Balance(Account(Kind(kind), owner, ref), balance_fen, held_fen, is_loaded=True))
-    return book, known
+        now, batches, cleared_through = row
+        memory.tell_time(now)
+        if memory.batches == batches:
+            return True
+        memory.forget()
+        memory.batches, memory.book.cleared_through = batches, cleared_through
+        return False
 
 
-async def save(connection: Connection, platform: str, book: Book, rows: Rows) -> None:
-    """Write the batch and commit. What it adds has no other reader before the commit."""
-    changed = [book.balances[name] for name in sorted(book.touched)]
-    writes: list[tuple[LiteralString, Collection[object], list[str]]] = []
+class Reading:
+    """What a batch has to read: asked for, then learnt."""
 
-    def write(statement: LiteralString, found: Collection[object], columns: list[str]) -> None:
-        if found:
-            writes.append((statement, found, columns))
+    def __init__(self, connection: Connection, platform: str, wants: Wants) -> None:
+        self._connection = connection
+        self._platform = platform
+        self._wants = wants
+        self._operations = connection.cursor()
+        self._parts = connection.cursor()
+        self._holds = connection.cursor()
+        self._accounts = connection.cursor()
 
-    stored = [balance for balance in changed if balance.is_loaded]
-    fresh = [balance for balance in changed if not balance.is_loaded]
-    write(
-        statements.UPDATE_ACCOUNTS,
-        stored,
-        [
-            arrays.texts(b.account.name for b in stored),
-            arrays.numbers(b.balance_fen for b in stored),
-            arrays.numbers(b.held_fen for b in stored),
-        ],
-    )
-    write(
-        statements.UPSERT_ACCOUNTS,
-        fresh,
-        [
-            arrays.texts(b.account.name for b in fresh),
-            arrays.texts(b.account.kind.value for b in fresh),
-            arrays.texts(b.account.owner for b in fresh),
-            arrays.texts(b.account.ref for b in fresh),
-            arrays.numbers(b.account.floor for b in fresh),
-            arrays.numbers(b.balance_fen for b in fresh),
-            arrays.numbers(b.held_fen for b in fresh),
-        ],
-    )
-    new = list(rows.operations_new.values())
-    write(statements.INSERT_OPERATIONS, new, [*_identity(new), *_standing(new, rows)])
-    moved = list(rows.operations_changed.values())
-    write(statements.UPDATE_OPERATIONS, moved, [arrays.plain(o.id for o in moved), *_standing(moved, rows)])
-    reopened = [operation for operation in moved if operation.id in rows.reopened]
-    write(
-        statements.REOPEN_OPERATIONS,
-        reopened,
-        [
-            arrays.plain(o.id for o in reopened),
-            arrays.texts(o.serial for o in reopened),
-            arrays.texts(o.trace_id for o in reopened),
-            arrays.texts(o.plan_text for o in reopened),
-        ],
-    )
-    write(
-        statements.INSERT_TRANSACTIONS,
-        rows.transactions,
-        [
-            arrays.plain(operation_id for operation_id, _, _ in rows.transactions),
-            arrays.numbers(part for _, part, _ in rows.transactions),
-            arrays.texts(draft.serial for _, _, draft in rows.transactions),
-            arrays.texts(draft.payer for _, _, draft in rows.transactions),
-            arrays.texts(draft.payee for _, _, draft in rows.transactions),
-            arrays.numbers(draft.amount_fen for _, _, draft in rows.transactions),
-            arrays.numbers(draft.fee_fen for _, _, draft in rows.transactions),
-            arrays.numbers(draft.corrects for _, _, draft in rows.transactions),
-            arrays.texts(draft.order_no for _, _, draft in rows.transactions),
-        ],
-    )
-    write(
-        statements.INSERT_HOLDS,
-        rows.holds,
-        [
-            arrays.plain(operation_id for operation_id, _, _ in rows.holds),
-            arrays.numbers(part for _, part, _ in rows.holds),
-            arrays.texts(hold.account.name for _, _, hold in rows.holds),
-            arrays.numbers(hold.amount_fen for _, _, hold in rows.holds),
-        ],
-    )
-    write(
-        statements.INSERT_RESOLUTIONS,
-        rows.resolutions,
-        [
-            arrays.plain(operation_id for operation_id, _, _, _ in rows.resolutions),
-            arrays.numbers(part for _, part, _, _ in rows.resolutions),
-            arrays.texts(verdict.value for _, _, verdict, _ in rows.resolutions),
-            arrays.plain(bank_day for _, _, _, bank_day in rows.resolutions),
-        ],
-    )
-    write(
-        statements.INSERT_LEGS,
-        rows.legs,
-        [
-            arrays.plain(operation_id for operation_id, _, _, _ in rows.legs),
-            arrays.numbers(part for _, part, _, _ in rows.legs),
-            arrays.numbers(no for _, _, no, _ in rows.legs),
-            arrays.texts(posting.debit.name for _, _, _, posting in rows.legs),
-            arrays.texts(posting.credit.name for _, _, _, posting in rows.legs),
-            arrays.numbers(posting.amount_fen for _, _, _, posting in rows.legs),
-        ],
-    )
-    write(
-        statements.INSERT_EVENTS,
-        rows.events,
-        [
-            arrays.plain(operation_id for operation_id, _ in rows.events),
-            arrays.texts(change.state.value for _, change in rows.events),
-            arrays.texts(change.reason for _, change in rows.events),
-            arrays.texts(change.bank_code for _, change in rows.events),
-            arrays.texts(change.bank_message for _, change in rows.events),
-            arrays.digests(change.evidence for _, change in rows.events),
-        ],
-    )
-    async with connection.pipeline():
-        for statement, _, columns in writes:
-            await connection.execute(statement, [platform, *columns])
-        for member in rows.members:
-            await connection.execute(
-                statements.UPSERT_MEMBER,
-                [platform, member.member_id, member.sub_account, member.property, member.is_open, member.same_name],
-            )
-        for card in rows.cards_new:
-            await connection.execute(
-                statements.INSERT_CARD,
-                [
-                    *(platform, card.card_id, card.member_id, card.key_id, card.digest, card.sealed, card.masked),
-                    *(card.bank_type, card.branch_name, card.cnaps_no, card.super_bank_no),
-                    *(card.checked_by.value, card.serial, card.state.value, card.wrong, card.pay_in_fen),
-                    card.state.value,
-                ],
-            )
-        for change in rows.cards:
-            state = change.state.value if change.state else None
-            await connection.execute(
-                statements.UPDATE_CARD,
-                {
-                    "platform": platform,
-                    "card_id": change.card_id,
-                    "state": state,
-                    "wrong": change.wrong,
-                    "life_s": change.life_s,
-                    "pay_in_fen": change.pay_in_fen,
-                    "branch_name": change.branch_name,
-                    "cnaps_no": change.cnaps_no,
-                    "super_bank_no": change.super_bank_no,
-                },
-            )
-        if rows.cleared_through is not None:
-            await connection.execute(statements.UPSERT_PLATFORM, [platform, rows.cleared_through])
-        await connection.execute("COMMIT")
+    async def ask(self) -> None:
+        """Send the questions. Does not wait."""
+        wants = self._wants
+        scope = {
+            "platform": self._platform,
+            "requests": arrays.texts(wants.requests),
+            "ids": arrays.ids(wants.ids),
+            "names": arrays.texts(account.name for account in wants.accounts),
+            "drawn": arrays.texts(wants.drawn),
+        }
+        if wants.requests or wants.ids:
+            await self._operations.execute(statements.OPERATIONS, scope)
+        if wants.ids:
+            await self._parts.execute(statements.PARTS, scope)
+            await self._holds.execute(statements.HOLDS, scope)
+        if wants.ids or wants.accounts or wants.drawn:
+            await self._accounts.execute(statements.ACCOUNTS, scope)
+
+    async def learn(self, memory: Memory) -> None:
+        """Wait for the answers and take them in."""
+        wants = self._wants
+        repeated: set[UUID] = set()
+        if wants.requests or wants.ids:
+            for row in await self._operations.fetchall():
+                operation = operation_from_row(row)
+                memory.known.add(operation)
+                if operation.id not in wants.ids:
+                    repeated.add(operation.id)
+        if wants.ids:
+            for row in await self._parts.fetchall():
+                memory.learn_part(row[0], part_from_row(row[1:]))
+            for operation_id, part, kind, owner, ref, amount_fen in await self._holds.fetchall():
+                memory.learn_hold(wants, operation_id, part, Hold(Account(KINDS[kind], owner, ref), amount_fen))
+        if wants.ids or wants.accounts or wants.drawn:
+            for kind, owner, ref, balance_fen, held_fen in await self._accounts.fetchall():
+                memory.learn_balance(Account(KINDS[kind], owner, ref), balance_fen, held_fen)
+            memory.learn_absent(wants)
+        if repeated:
+            # A request id that comes again is rare enough for a second round trip: the rest of its operation.
+            rest = Reading(self._connection, self._platform, Wants(ids=repeated))
+            await rest.ask()
+            await rest.learn(memory)
+
+
+async def send(connection: Connection, writes: Sequence[Write]) -> None:
+    """Send what `encode` made. Does not wait."""
+    for statement, parameters in writes:
+        cursor = psycopg.AsyncRawCursor if statement is statements.WRITE else psycopg.AsyncCursor
+        await cursor(connection).execute(statement, parameters)
+
+
+def encode(platform: str, memory: Memory, rows: Rows) -> list[Write]:
+    """What a batch adds, to be sent in this order: empty when it adds nothing, and as a rule one statement.
+
+    From here on the memory takes its balances for written.
+    """
+    writes: list[Write] = []
+    for member in rows.members:
+        values = [platform, member.member_id, member.sub_account, member.property, member.is_open, member.same_name]
+        writes.append((statements.UPSERT_MEMBER, values))
+    for card in rows.cards_new:
+        values = [
+            *(platform, card.card_id, card.member_id, card.key_id, card.digest, card.sealed, card.masked),
+            *(card.bank_type, card.branch_name, card.cnaps_no, card.super_bank_no),
+            *(card.checked_by.value, card.serial, card.state.value, card.wrong, card.pay_in_fen, card.state.value),
+        ]
+        writes.append((statements.INSERT_CARD, values))
+    for change in rows.cards:
+        named = {
+            "platform": platform,
+            "card_id": change.card_id,
+            "state": change.state.value if change.state else None,
+            "wrong": change.wrong,
+            "life_s": change.life_s,
+            "pay_in_fen": change.pay_in_fen,
+            "branch_name": change.branch_name,
+            "cnaps_no": change.cnaps_no,
+            "super_bank_no": change.super_bank_no,
+        }
+        writes.append((statements.UPDATE_CARD, named))
+    # Every step that does anything has an event.
+    if rows.events:
+        writes.append((statements.WRITE, [platform, memory.known.now, rows.cleared_through, *_columns(memory, rows)]))
+        memory.written()
+    return writes
+
+
+def _columns(memory: Memory, rows: Rows) -> list[str]:
+    changed = [memory.book.balances[account] for account in sorted(memory.book.touched)]
+    stored = [balance for balance in changed if balance.is_stored]
+    others = [balance for balance in changed if not balance.is_stored]
+    new, moved = list(rows.operations_new.values()), list(rows.operations_changed.values())
+    reopened = [operation if operation.id in rows.reopened else None for operation in moved]
+    return [
+        arrays.texts(b.account.name for b in stored),
+        arrays.numbers(b.balance_fen - b.written_fen for b in stored),
+        arrays.numbers(b.held_fen - b.written_held_fen for b in stored),
+        arrays.texts(b.account.name for b in others),
+        arrays.texts(b.account.kind for b in others),
+        arrays.texts(b.account.owner for b in others),
+        arrays.texts(b.account.ref for b in others),
+        arrays.numbers(b.account.floor for b in others),
+        arrays.numbers(b.balance_fen for b in others),
+        arrays.numbers(b.held_fen for b in others),
+        *_identity(new),
+        *_standing(new, rows),
+        arrays.ids(o.id for o in moved),
+        arrays.texts(o and o.serial for o in reopened),
+        arrays.texts(o and o.trace_id for o in reopened),
+        arrays.texts(o and o.plan_text for o in reopened),
+        *_standing(moved, rows),
+        arrays.ids(operation_id for operation_id, _, _ in rows.transactions),
+        arrays.numbers(part for _, part, _ in rows.transactions),
+        arrays.texts(draft.serial for _, _, draft in rows.transactions),
+        arrays.texts(draft.payer for _, _, draft in rows.transactions),
+        arrays.texts(draft.payee for _, _, draft in rows.transactions),
+        arrays.numbers(draft.amount_fen for _, _, draft in rows.transactions),
+        arrays.numbers(draft.fee_fen for _, _, draft in rows.transactions),
+        arrays.numbers(draft.corrects for _, _, draft in rows.transactions),
+        arrays.texts(draft.order_no for _, _, draft in rows.transactions),
+        arrays.ids(operation_id for operation_id, _, _ in rows.holds),
+        arrays.numbers(part for _, part, _ in rows.holds),
+        arrays.texts(hold.account.name for _, _, hold in rows.holds),
+        arrays.numbers(hold.amount_fen for _, _, hold in rows.holds),
+        arrays.ids(operation_id for operation_id, _, _, _ in rows.resolutions),
+        arrays.numbers(part for _, part, _, _ in rows.resolutions),
+        arrays.texts(verdict for _, _, verdict, _ in rows.resolutions),
+        arrays.days(bank_day for _, _, _, bank_day in rows.resolutions),
+        arrays.ids(operation_id for operation_id, _, _, _ in rows.legs),
+        arrays.numbers(part for _, part, _, _ in rows.legs),
+        arrays.numbers(no for _, _, no, _ in rows.legs),
+        arrays.texts(posting.debit.name for _, _, _, posting in rows.legs),
+        arrays.texts(posting.credit.name for _, _, _, posting in rows.legs),
+        arrays.numbers(posting.amount_fen for _, _, _, posting in rows.legs),
+        arrays.ids(operation_id for operation_id, _ in rows.events),
+        arrays.texts(change.state for _, change in rows.events),
+        arrays.texts(change.reason for _, change in rows.events),
+        arrays.texts(change.bank_code for _, change in rows.events),
+        arrays.texts(change.bank_message for _, change in rows.events),
+        arrays.digests(change.evidence for _, change in rows.events),
+    ]
 
 
 def _identity(found: Sequence[Operation]) -> list[str]:
     """What never changes of an operation."""
     return [
-        arrays.plain(o.id for o in found),
+        arrays.ids(o.id for o in found),
         arrays.texts(o.request_id for o in found),
         arrays.digests(o.fingerprint for o in found),
         arrays.texts(o.kind for o in found),
@@ -241,37 +232,25 @@ def _identity(found: Sequence[Operation]) -> list[str]:
 def _standing(found: Sequence[Operation], rows: Rows) -> list[str]:
     """How an operation stands after the batch."""
     return [
-        arrays.texts(o.state.value for o in found),
+        arrays.texts(o.state for o in found),
         arrays.texts(o.reason for o in found),
         arrays.texts(o.message for o in found),
         arrays.texts(json.dumps(o.breach) if o.breach else None for o in found),
         arrays.texts(o.bank_code for o in found),
         arrays.texts(o.bank_message for o in found),
         arrays.texts(o.bank_serial for o in found),
-        arrays.plain(o.bank_day for o in found),
+        arrays.days(o.bank_day for o in found),
         arrays.numbers(o.asks for o in found),
         arrays.numbers(o.not_found for o in found),
         arrays.seconds(rows.next_ask_in_s[o.id] for o in found),
     ]
 
 
-def operation_from_row(row: dict[str, Any]) -> Operation:
-    """An operation from its row, whoever read it."""
-    columns = {name: value for name, value in row.items() if name != "platform"}
-    return Operation(**{**columns, "state": State(row["state"]), "fingerprint": bytes(row["fingerprint"])})
+def operation_from_row(row: Sequence[Any]) -> Operation:
+    """An operation from its columns in the order of the fields, whoever read them."""
+    return Operation._make((*row[:STATE], STATES[row[STATE]], *row[STATE + 1 :]))
 
 
-def part_from_row(row: Mapping[str, Any]) -> Part:
-    """A transaction from its row joined with its resolution."""
-    return Part(
-        part=row["part"],
-        serial=row["serial"],
-        payer=row["payer"],
-        payee=row["payee"],
-        amount_fen=row["amount_fen"],
-        fee_fen=row["fee_fen"],
-        state=PartState(row["verdict"]) if row["verdict"] else PartState.RESERVED,
-        bank_day=row["bank_day"],
-        corrects=row["corrects"],
-        order_no=row["order_no"],
-    )
+def part_from_row(row: Sequence[Any]) -> Part:
+    """A transaction, joined with its resolution, from its columns in the order of the fields."""
+    return Part._make((*row[:PART_STATE], PART_STATES[row[PART_STATE]], *row[PART_STATE + 1 :]))

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from ledger.cards import Card, CardChange
@@ -141,8 +141,7 @@ class PartState(StrEnum):
     VOIDED = "voided"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class Part(NamedTuple):
     """One transaction of an operation. Amounts in fen, ``payer`` and ``payee`` are member codes.
 
     ``order_no`` is its own order number, where the operation has several.
@@ -160,8 +159,7 @@ class Part:
     order_no: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Operation:
+class Operation(NamedTuple):
     """An operation as the database has it."""
 
     id: UUID
@@ -197,8 +195,7 @@ class Operation:
         return plan
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What came of a step.
 
     ``did`` is False when the step found its work done: the request id was known with the same content, or the

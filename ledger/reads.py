@@ -32,7 +32,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ledger import accounts
 from ledger.accounts import CONTROLS, Account, Kind
-from ledger.journal import operation_from_row, part_from_row
+from ledger.journal import operation_from_row
+from ledger.lookups import Lookups, MemberBalance
 from ledger.operations import Member, Operation, Part, PartState, State
 from ledger.schema import (
     account,
@@ -45,29 +46,6 @@ from ledger.schema import (
     resolution,
     transaction,
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemberBalance:
-    """A member's money in fen. ``held`` is spoken for by operations that are not final, and is in none of the
-    others.
-    """
-
-    sub_account: str
-    available_fen: int = 0
-    withdrawable_fen: int = 0
-    waiting_fen: int = 0
-    frozen_fen: int = 0
-    escrow_fen: int = 0
-    held_spendable_fen: int = 0
-    held_withdrawable_fen: int = 0
-    held_frozen_fen: int = 0
-    held_escrow_fen: int = 0
-
-    @property
-    def held_fen(self) -> int:
-        """Everything that is spoken for."""
-        return self.held_spendable_fen + self.held_frozen_fen + self.held_escrow_fen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,15 +126,15 @@ class InDoubt:
 
 
 _OPERATION = [cast(column, Text).label("plan_text") if column is operation.c.plan else column for column in operation.c]
-_OPERATION_NAMES = [column.name for column in _OPERATION]
 
 
 class Reads:
     """One platform's reads."""
 
-    def __init__(self, engine: AsyncEngine, platform: str) -> None:
+    def __init__(self, engine: AsyncEngine, lookups: Lookups) -> None:
         self._engine = engine
-        self._platform = platform
+        self._lookups = lookups
+        self._platform = lookups.platform
 
     async def _rows(self, query: Select[Any] | Any, **values: Any) -> Sequence[Any]:
         async with self._engine.connect() as connection:
@@ -169,10 +147,7 @@ class Reads:
 
     async def members(self, member_ids: Collection[str]) -> dict[str, Member]:
         """The members among these codes, by code."""
-        rows = await self._rows(
-            select(member).where(member.c.platform == self._platform, member.c.member_id.in_(list(member_ids)))
-        )
-        return {row["member_id"]: _member(row) for row in rows}
+        return await self._lookups.members.get(member_ids)
 
     async def members_by_sub_account(self, sub_accounts: Collection[str]) -> dict[str, Member]:
         """The members behind these sub-account numbers, by number."""
@@ -200,7 +175,7 @@ class Reads:
         if len(conditions) != 1:
             raise ValueError("name an operation by its id, its request id or its serial")
         rows = await self._rows(select(*_OPERATION).where(operation.c.platform == self._platform, *conditions))
-        return operation_from_row(dict(rows[0])) if rows else None
+        return _operation(rows[0]) if rows else None
 
     async def operations_by_request(self, request_ids: Collection[str]) -> dict[str, Operation]:
         """The operations under these request ids, by request id."""
@@ -209,7 +184,7 @@ class Reads:
                 operation.c.platform == self._platform, operation.c.request_id.in_(list(request_ids))
             )
         )
-        return {row["request_id"]: operation_from_row(dict(row)) for row in rows}
+        return {row["request_id"]: _operation(row) for row in rows}
 
     async def operations_page(
         self,
@@ -242,7 +217,7 @@ class Reads:
         if bank_day is not None:
             query = query.where(operation.c.bank_day == bank_day)
         rows = await self._rows(query.order_by(operation.c.id.desc()).limit(limit))
-        return [operation_from_row(dict(row)) for row in rows]
+        return [_operation(row) for row in rows]
 
     async def parts(self, operation_ids: Collection[UUID]) -> dict[UUID, list[Part]]:
         """The transactions of these operations, in order."""
@@ -253,7 +228,7 @@ class Reads:
         )
         found: dict[UUID, list[Part]] = {}
         for row in rows:
-            found.setdefault(row["operation_id"], []).append(part_from_row(row))
+            found.setdefault(row["operation_id"], []).append(_part(row))
         return found
 
     async def payment(self, serial: str) -> Payment | None:
@@ -274,7 +249,7 @@ class Reads:
         return Payment(
             serial=serial,
             operation=owner,
-            part=part_from_row(rows[0]),
+            part=_part(rows[0]),
             refundable_fen=left[accounts.refundable(serial).name],
             refundable_fee_fen=left[accounts.refundable_fee(serial).name],
         )
@@ -291,7 +266,7 @@ class Reads:
             .where(operation.c.platform == self._platform, operation.c.id.in_(naming), operation.c.kind == kind)
             .order_by(operation.c.id)
         )
-        return [operation_from_row(dict(row)) for row in rows]
+        return [_operation(row) for row in rows]
 
     async def pending_refunds(self, serial: str) -> list[Part]:
         """The transactions that hold a part of this payment's refundable amount and are not final."""
@@ -311,7 +286,7 @@ class Reads:
                 resolution.c.verdict.is_(None),
             )
         )
-        return [part_from_row(row) for row in rows]
+        return [_part(row) for row in rows]
 
     async def left(self, wanted: Collection[Account]) -> dict[str, int]:
         """What each of these accounts can still give, by name; an account that was never touched gives nothing."""
@@ -341,7 +316,7 @@ class Reads:
         )
         if not rows:
             return None
-        opened = operation_from_row(dict(rows[0]))
+        opened = _operation(rows[0])
         payer, payee = opened.payer, opened.payee
         if opened.order_no != order_no:
             found = await self.parts([opened.id])
@@ -483,30 +458,8 @@ class Reads:
 
     async def balances(self, sub_accounts: Collection[str]) -> dict[str, MemberBalance]:
         """The balances of these sub-accounts, by number; one without money has zeros."""
-        left = account.c.balance_fen - account.c.held_fen
-        rows = await self._rows(
-            select(
-                account.c.owner.label("sub_account"),
-                _sum_of(left, Kind.WITHDRAWABLE).label("withdrawable_fen"),
-                _sum_of(left, Kind.WAITING).label("waiting_fen"),
-                _sum_of(left, Kind.FROZEN).label("frozen_fen"),
-                _sum_of(left, Kind.ESCROW).label("escrow_fen"),
-                _sum_of(account.c.held_fen, Kind.WITHDRAWABLE, Kind.WAITING).label("held_spendable_fen"),
-                _sum_of(account.c.held_fen, Kind.WITHDRAWABLE).label("held_withdrawable_fen"),
-                _sum_of(account.c.held_fen, Kind.FROZEN).label("held_frozen_fen"),
-                _sum_of(account.c.held_fen, Kind.ESCROW).label("held_escrow_fen"),
-            )
-            .where(account.c.platform == self._platform, account.c.owner.in_(list(sub_accounts)))
-            .group_by(account.c.owner)
-        )
-        found = {
-            row["sub_account"]: MemberBalance(
-                available_fen=row["withdrawable_fen"] + row["waiting_fen"],
-                **row,
-            )
-            for row in rows
-        }
-        return {sub: found.get(sub, MemberBalance(sub_account=sub)) for sub in sub_accounts}
+        found = await self._lookups.balances.get(sub_accounts)
+        return {sub: found.get(sub) or MemberBalance(sub_account=sub) for sub in sub_accounts}
 
     async def functional(self) -> dict[Kind, int]:
         """The balances of the platform's own accounts (fee, in-transit, own funds...) in fen, by kind."""
@@ -585,7 +538,6 @@ class Reads:
             query = query.where(event.c.operation_id == operation_id)
         found = []
         for row in await self._rows(query):
-            columns = {name: row[name] for name in _OPERATION_NAMES}
             change = Event(
                 seq=row["seq"],
                 operation_id=row["id"],
@@ -595,7 +547,7 @@ class Reads:
                 bank_message=row["event_bank_message"],
                 at=row["at"],
             )
-            found.append((change, operation_from_row(columns)))
+            found.append((change, _operation(row)))
         return found
 
     async def last_event(self) -> int:
@@ -701,7 +653,7 @@ class Reads:
             .values(next_ask_at=func.now() + literal(timedelta(seconds=lease_s), Interval()))
             .returning(*(column for column in _OPERATION if column.name != "next_ask_at"), leased.c.next_ask_at)
         )
-        return [operation_from_row(dict(row)) for row in rows]
+        return [_operation(row) for row in rows]
 
 
 class Numbers:
@@ -748,6 +700,25 @@ def _parts() -> Select[Any]:
             )
         )
         .order_by(transaction.c.operation_id, transaction.c.part)
+    )
+
+
+def _operation(row: Any) -> Operation:
+    return operation_from_row([row[name] for name in Operation._fields])
+
+
+def _part(row: Any) -> Part:
+    return Part(
+        part=row["part"],
+        serial=row["serial"],
+        payer=row["payer"],
+        payee=row["payee"],
+        amount_fen=row["amount_fen"],
+        fee_fen=row["fee_fen"],
+        state=PartState(row["verdict"]) if row["verdict"] else PartState.RESERVED,
+        bank_day=row["bank_day"],
+        corrects=row["corrects"],
+        order_no=row["order_no"],
     )
 
 

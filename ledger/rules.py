@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from ledger import accounts
 from ledger.accounts import Account, Kind
@@ -26,15 +26,13 @@ AMOUNT_MAX_FEN = 10**15
 SpendOrder = Literal["waiting_first", "withdrawable_first"]
 
 
-@dataclass(frozen=True, slots=True)
-class Available:
+class Available(NamedTuple):
     """Debit side: spendable money of a sub-account, from its pockets in the platform's spend order."""
 
     sub_account: str
 
 
-@dataclass(frozen=True, slots=True)
-class OfDay:
+class OfDay(NamedTuple):
     """Either side: the account of ``kind`` and ``owner`` that belongs to the bank day of the posting.
 
     On the debit side only a kind without a floor: a hold is on an account that is known.
@@ -45,7 +43,7 @@ class OfDay:
 
     def on(self, bank_day: date) -> Account:
         """The account it stands for when the bank booked on ``bank_day``."""
-        return Account(self.kind, self.owner, f"{bank_day:%Y%m%d}")
+        return Account(self.kind, self.owner, accounts.day_text(bank_day))
 
 
 Source = Account | Available | OfDay
@@ -87,16 +85,14 @@ class Draft:
     order_no: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(NamedTuple):
     """``amount_fen`` of ``account`` is spoken for."""
 
     account: Account
     amount_fen: int
 
 
-@dataclass(frozen=True, slots=True)
-class Posting:
+class Posting(NamedTuple):
     """A leg with both accounts known, as the journal keeps it."""
 
     debit: Account
@@ -106,12 +102,19 @@ class Posting:
 
 @dataclass(slots=True)
 class Balance:
-    """An account's state inside a batch, in fen; ``is_loaded`` when it began as the database has it, else at zero."""
+    """An account's state, in fen.
+
+    ``is_known`` when it began as the database has it (or has it not), else it counts from zero and is only ever added
+    to; ``is_stored`` when the database has a row for it. ``written_fen`` and ``written_held_fen`` are as last written.
+    """
 
     account: Account
     balance_fen: int = 0
     held_fen: int = 0
-    is_loaded: bool = False
+    is_known: bool = False
+    is_stored: bool = False
+    written_fen: int = 0
+    written_held_fen: int = 0
 
     @property
     def left_fen(self) -> int:
@@ -125,24 +128,25 @@ class Book:
 
     cleared_through: date | None = None
     spend_order: SpendOrder = "waiting_first"
-    balances: dict[str, Balance] = field(default_factory=dict)
-    touched: set[str] = field(default_factory=set)
+    balances: dict[Account, Balance] = field(default_factory=dict)
+    touched: set[Account] = field(default_factory=set)
     pockets: dict[str, list[Balance]] = field(default_factory=dict)
 
     def add(self, state: Balance) -> None:
         """Take in an account as the database has it."""
         account = state.account
-        if account.name in self.balances:
+        if account in self.balances:
             return
-        self.balances[account.name] = state
+        self.balances[account] = state
         if account.kind in (Kind.WAITING, Kind.WITHDRAWABLE):
             pockets = self.pockets.setdefault(account.owner, [])
             pockets.append(state)
-            pockets.sort(key=self._spend_rank)
+            if len(pockets) > 1:
+                pockets.sort(key=self._spend_rank)
 
     def of(self, account: Account) -> Balance:
         """The state of an account; one that was never touched is empty."""
-        state = self.balances.get(account.name)
+        state = self.balances.get(account)
         if state is None:
             state = Balance(account)
             self.add(state)
@@ -161,7 +165,7 @@ class Book:
         state = self.of(account)
         state.balance_fen += balance_fen
         state.held_fen += held_fen
-        self.touched.add(account.name)
+        self.touched.add(account)
 
     def _spend_rank(self, state: Balance) -> tuple[bool, str]:
         is_last = (state.account.kind is Kind.WITHDRAWABLE) == (self.spend_order == "waiting_first")

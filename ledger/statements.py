@@ -1,129 +1,125 @@
 """The writer's SQL: set-based, each statement once for a whole batch.
 
-Reads take named parameters (platform, requests, ids, names, drawn); writes take the platform and one array a column.
+Reads take named parameters (platform, requests, ids, names, drawn); writes take the platform, the time of the batch and
+one array a column.
 """
 
 from __future__ import annotations
 
+import itertools
+import re
 from typing import LiteralString
 
-LOCK: LiteralString = "SELECT pg_advisory_xact_lock(hashtextextended(%(platform)s, 0))"
-"""One batch at a time on a platform, whichever process it comes from."""
 
-HEAD: LiteralString = """
-SELECT now(), (SELECT cleared_through FROM platform WHERE platform = %(platform)s)
+def _numbered(query: str) -> bytes:
+    """A query whose placeholders are numbered once and for all: the driver does not keep what it makes of long ones."""
+    numbers = itertools.count(1)
+    return re.sub("%s", lambda _: f"${next(numbers)}", query).encode()
+
+
+SESSION: LiteralString = """
+SELECT set_config(name, value, false)
+FROM (VALUES
+  ('transaction_timeout', '10s'), ('idle_in_transaction_session_timeout', '10s'), ('jit', 'off'),
+  ('plan_cache_mode', 'force_generic_plan'), ('seq_page_cost', '0'), ('random_page_cost', '0'),
+  ('enable_seqscan', 'off'), ('enable_bitmapscan', 'off'), ('enable_hashjoin', 'off'), ('enable_mergejoin', 'off'),
+  ('enable_material', 'off')
+) AS wanted (name, value)
+JOIN pg_settings USING (name)
+"""
+"""How the writer's session differs.
+
+A process that is stopped or unreachable in mid-batch must not keep the platform's turn; before PostgreSQL 17 there is
+only the second timeout, which does not always fire after a pipeline. And every statement is planned once, as one index
+look-up a key, whatever the planner believes about tables that have grown since; to that end the keys below come with
+their platform out of a subquery that is not flattened (OFFSET 0).
 """
 
-# The look-ups below are lateral with OFFSET 0: one index look-up a key, whatever the planner believes about a
-# table that has grown since it was last analysed.
+TAKE_TURN: LiteralString = """
+SELECT pg_advisory_lock(hashtextextended(%s, 0)), set_config('idle_session_timeout', '10s', false)
+"""
+"""One writer at a time on a platform, whichever process it is in; they are served in order of arrival.
+
+A session's lock, not a transaction's: a turn is several transactions. Between those it is the idle timeout that frees
+the platform from a process that was stopped.
+"""
+
+END_TURN: LiteralString = """
+SELECT set_config('idle_session_timeout', '0', false), pg_advisory_unlock(hashtextextended(%s, 0))
+"""
+
+HEAD: LiteralString = """
+SELECT clock_timestamp(), coalesce(batches, 0), cleared_through
+FROM (SELECT %s::text AS platform) AS wanted
+LEFT JOIN platform USING (platform)
+"""
 
 OPERATION_ROW: LiteralString = (
-    "id, request_id, fingerprint, kind, serial, state, payer, payee, order_no, amount_fen, fee_fen, reason, message,"
-    " breach, bank_code, bank_message, bank_serial, bank_day, trace_id, plan::text AS plan_text, asks, not_found,"
-    " next_ask_at, created_at, updated_at"
+    "o.id, o.request_id, o.fingerprint, o.kind, o.serial, o.state, o.payer, o.payee, o.order_no, o.amount_fen,"
+    " o.fee_fen, o.reason, o.message, o.breach, o.bank_code, o.bank_message, o.bank_serial, o.bank_day, o.trace_id,"
+    " o.plan::text, o.asks, o.not_found, o.next_ask_at, o.created_at, o.updated_at"
+)
+"""In the order of `ledger.operations.Operation`."""
+
+BY_REQUEST: LiteralString = (
+    "(SELECT %(platform)s::text AS platform, k.* FROM unnest(%(requests)s::text[]) AS k (request_id) OFFSET 0)"
+)
+BY_ID: LiteralString = "(SELECT %(platform)s::text AS platform, k.* FROM unnest(%(ids)s::uuid[]) AS k (id) OFFSET 0)"
+BY_NAME: LiteralString = (
+    "(SELECT %(platform)s::text AS platform, k.* FROM unnest(%(names)s::text[]) AS k (name) OFFSET 0)"
+)
+BY_OWNER: LiteralString = (
+    "(SELECT %(platform)s::text AS platform, k.* FROM unnest(%(drawn)s::text[]) AS k (owner) OFFSET 0)"
 )
 
 OPERATIONS: LiteralString = f"""
-SELECT o.*
-FROM unnest(%(requests)s::text[]) AS wanted (request_id)
-CROSS JOIN LATERAL (
-  SELECT {OPERATION_ROW} FROM operation
-  WHERE platform = %(platform)s AND request_id = wanted.request_id OFFSET 0
-) o
+SELECT {OPERATION_ROW}
+FROM {BY_REQUEST} wanted
+JOIN operation o ON o.platform = wanted.platform AND o.request_id = wanted.request_id
 UNION ALL
-SELECT o.*
-FROM unnest(%(ids)s::uuid[]) AS wanted (id)
-CROSS JOIN LATERAL (
-  SELECT {OPERATION_ROW} FROM operation WHERE platform = %(platform)s AND id = wanted.id OFFSET 0
-) o
+SELECT {OPERATION_ROW}
+FROM {BY_ID} wanted
+JOIN operation o ON o.platform = wanted.platform AND o.id = wanted.id
 """
 
-PARTS: LiteralString = """
-SELECT p.*
+PARTS: LiteralString = f"""
+SELECT
+  t.operation_id, t.part, t.serial, t.payer, t.payee, t.amount_fen, t.fee_fen, coalesce(r.verdict, 'reserved'),
+  r.bank_day, t.corrects, t.order_no
+FROM {BY_ID} wanted
+JOIN transaction t ON t.platform = wanted.platform AND t.operation_id = wanted.id
+LEFT JOIN resolution r ON r.platform = t.platform AND r.operation_id = t.operation_id AND r.part = t.part
+"""
+
+HOLDS: LiteralString = f"""
+SELECT h.operation_id, h.part, a.kind, a.owner, a.ref, h.amount_fen
+FROM {BY_ID} wanted
+JOIN hold h ON h.platform = wanted.platform AND h.operation_id = wanted.id
+JOIN account a ON a.platform = h.platform AND a.name = h.account
+ORDER BY h.operation_id, h.part, h.account
+"""
+
+ACCOUNTS: LiteralString = f"""
+SELECT a.kind, a.owner, a.ref, a.balance_fen, a.held_fen
 FROM (
-  SELECT id FROM unnest(%(ids)s::uuid[]) AS wanted (id)
-  UNION ALL
-  SELECT o.id
-  FROM unnest(%(requests)s::text[]) AS wanted (request_id)
-  CROSS JOIN LATERAL (
-    SELECT id FROM operation
-    WHERE platform = %(platform)s AND request_id = wanted.request_id OFFSET 0
-  ) o
-) known
-CROSS JOIN LATERAL (
-  SELECT
-    t.operation_id, t.part, t.serial, t.payer, t.payee, t.amount_fen, t.fee_fen, t.corrects, t.order_no,
-    r.verdict, r.bank_day
-  FROM transaction t
-  LEFT JOIN resolution r USING (platform, operation_id, part)
-  WHERE t.platform = %(platform)s AND t.operation_id = known.id
-  OFFSET 0
-) p
-"""
-
-HOLDS: LiteralString = """
-SELECT h.*
-FROM unnest(%(ids)s::uuid[]) AS known (id)
-CROSS JOIN LATERAL (
-  SELECT h.operation_id, h.part, a.kind, a.owner, a.ref, h.amount_fen
-  FROM hold h
-  JOIN account a ON a.platform = h.platform AND a.name = h.account
-  WHERE h.platform = %(platform)s AND h.operation_id = known.id
-  ORDER BY h.part, h.account
-  OFFSET 0
-) h
-"""
-
-ACCOUNTS: LiteralString = """
-SELECT a.*
-FROM (
-  SELECT name FROM unnest(%(names)s::text[]) AS wanted (name)
+  SELECT platform, name FROM {BY_NAME} wanted
   UNION
-  SELECT h.account
-  FROM unnest(%(ids)s::uuid[]) AS known (id)
-  CROSS JOIN LATERAL (
-    SELECT account FROM hold WHERE platform = %(platform)s AND operation_id = known.id OFFSET 0
-  ) h
+  SELECT h.platform, side.name
+  FROM {BY_ID} wanted
+  JOIN hold h ON h.platform = wanted.platform AND h.operation_id = wanted.id
+  JOIN account a ON a.platform = h.platform AND a.name = h.account
+  CROSS JOIN LATERAL (VALUES (h.account), ('withdrawable:' || a.owner)) AS side (name)
 ) touched
-CROSS JOIN LATERAL (
-  SELECT kind, owner, ref, balance_fen, held_fen
-  FROM account
-  WHERE platform = %(platform)s AND name = touched.name
-  OFFSET 0
-) a
+JOIN account a ON a.platform = touched.platform AND a.name = touched.name
 UNION
-SELECT p.*
-FROM unnest(%(drawn)s::text[]) AS drawn (owner)
-CROSS JOIN LATERAL (
-  SELECT kind, owner, ref, balance_fen, held_fen
-  FROM account
-  WHERE platform = %(platform)s
-    AND owner = drawn.owner
-    AND (kind = 'withdrawable' OR kind = 'waiting' AND balance_fen > 0)
-  OFFSET 0
-) p
+SELECT a.kind, a.owner, a.ref, a.balance_fen, a.held_fen
+FROM {BY_OWNER} wanted
+JOIN account a ON a.platform = wanted.platform AND a.owner = wanted.owner
+WHERE a.kind = 'withdrawable' OR a.kind = 'waiting' AND a.balance_fen > 0
 """
-"""The accounts a batch may debit: those it names, those its pending parts hold, and the pockets it may draw on."""
-
-UPDATE_ACCOUNTS: LiteralString = """
-WITH batch AS (SELECT %s::text AS platform)
-UPDATE account a
-SET balance_fen = v.balance_fen, held_fen = v.held_fen
-FROM batch, unnest(%s::text[], %s::bigint[], %s::bigint[]) AS v (name, balance_fen, held_fen)
-WHERE a.platform = batch.platform AND a.name = v.name
+"""The accounts a batch may debit: those it names, those its pending parts hold (and where waiting money that is let go
+may land), and the pockets it may draw on.
 """
-
-UPSERT_ACCOUNTS: LiteralString = """
-WITH batch AS (SELECT %s::text AS platform)
-INSERT INTO account (platform, name, kind, owner, ref, floor_fen, balance_fen, held_fen)
-SELECT batch.platform, v.*
-FROM batch, unnest(
-  %s::text[], %s::text[], %s::text[], %s::text[], %s::bigint[], %s::bigint[], %s::bigint[]
-) AS v
-ON CONFLICT ON CONSTRAINT account_pk DO UPDATE
-SET balance_fen = account.balance_fen + excluded.balance_fen, held_fen = account.held_fen + excluded.held_fen
-"""
-"""New accounts, and the summed change of those without a floor, which are not read before."""
 
 STANDING: LiteralString = (
     "%s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::date[], %s::int[],"
@@ -133,76 +129,97 @@ STANDING_NAMES: LiteralString = (
     "state, reason, message, breach, bank_code, bank_message, bank_serial, bank_day, asks, not_found, next_ask_in"
 )
 
-INSERT_OPERATIONS: LiteralString = f"""
-WITH batch AS (SELECT %s::text AS platform)
-INSERT INTO operation (
-  platform, id, request_id, fingerprint, kind, serial, payer, payee, order_no, amount_fen, fee_fen, trace_id, plan,
-  state, reason, message, breach, bank_code, bank_message, bank_serial, bank_day, asks, not_found, next_ask_at,
-  created_at, updated_at
+WRITE: bytes = _numbered(f"""
+WITH
+batch AS (SELECT %s::text AS platform, %s::timestamptz AS at),
+head AS (
+  INSERT INTO platform (platform, batches, cleared_through)
+  SELECT platform, 1, %s::date FROM batch
+  ON CONFLICT (platform) DO UPDATE
+  SET batches = platform.batches + 1, cleared_through = coalesce(excluded.cleared_through, platform.cleared_through)
+),
+stored_accounts AS (
+  UPDATE account a
+  SET balance_fen = a.balance_fen + v.balance_fen, held_fen = a.held_fen + v.held_fen
+  FROM (
+    SELECT * FROM batch, unnest(%s::text[], %s::bigint[], %s::bigint[]) AS k (name, balance_fen, held_fen) OFFSET 0
+  ) v
+  WHERE a.platform = v.platform AND a.name = v.name
+),
+other_accounts AS (
+  INSERT INTO account (platform, name, kind, owner, ref, floor_fen, balance_fen, held_fen)
+  SELECT batch.platform, v.*
+  FROM batch, unnest(
+    %s::text[], %s::text[], %s::text[], %s::text[], %s::bigint[], %s::bigint[], %s::bigint[]
+  ) AS v
+  ON CONFLICT ON CONSTRAINT account_pk DO UPDATE
+  SET balance_fen = account.balance_fen + excluded.balance_fen, held_fen = account.held_fen + excluded.held_fen
+),
+new_operations AS (
+  INSERT INTO operation (
+    platform, id, request_id, fingerprint, kind, serial, payer, payee, order_no, amount_fen, fee_fen, trace_id, plan,
+    state, reason, message, breach, bank_code, bank_message, bank_serial, bank_day, asks, not_found, next_ask_at,
+    created_at, updated_at
+  )
+  SELECT
+    batch.platform, v.id, v.request_id, v.fingerprint, v.kind, v.serial, v.payer, v.payee, v.order_no, v.amount_fen,
+    v.fee_fen, v.trace_id, v.plan::json, v.state, v.reason, v.message, v.breach::jsonb, v.bank_code, v.bank_message,
+    v.bank_serial, v.bank_day, v.asks, v.not_found, batch.at + v.next_ask_in, batch.at, batch.at
+  FROM batch, unnest(
+    %s::uuid[], %s::text[], %s::bytea[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::bigint[],
+    %s::bigint[], %s::text[], %s::text[], {STANDING}
+  ) AS v (
+    id, request_id, fingerprint, kind, serial, payer, payee, order_no, amount_fen, fee_fen, trace_id, plan,
+    {STANDING_NAMES}
+  )
+),
+moved_operations AS (
+  UPDATE operation o
+  SET
+    state = v.state, reason = v.reason, message = v.message, breach = v.breach::jsonb, bank_code = v.bank_code,
+    bank_message = v.bank_message, bank_serial = v.bank_serial, bank_day = v.bank_day, asks = v.asks,
+    not_found = v.not_found, next_ask_at = v.at + v.next_ask_in, updated_at = v.at,
+    serial = coalesce(v.serial, o.serial), trace_id = coalesce(v.trace_id, o.trace_id),
+    plan = coalesce(v.plan::json, o.plan)
+  FROM (
+    SELECT *
+    FROM batch, unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], {STANDING})
+      AS k (id, serial, trace_id, plan, {STANDING_NAMES})
+    OFFSET 0
+  ) v
+  WHERE o.platform = v.platform AND o.id = v.id
+),
+new_transactions AS (
+  INSERT INTO transaction (
+    platform, operation_id, part, serial, payer, payee, amount_fen, fee_fen, corrects, order_no, reserved_at
+  )
+  SELECT batch.platform, v.*, batch.at
+  FROM batch, unnest(
+    %s::uuid[], %s::int[], %s::text[], %s::text[], %s::text[], %s::bigint[], %s::bigint[], %s::int[], %s::text[]
+  ) AS v
+),
+new_holds AS (
+  INSERT INTO hold (platform, operation_id, part, account, amount_fen)
+  SELECT batch.platform, v.* FROM batch, unnest(%s::uuid[], %s::int[], %s::text[], %s::bigint[]) AS v
+),
+new_resolutions AS (
+  INSERT INTO resolution (platform, operation_id, part, verdict, bank_day, at)
+  SELECT batch.platform, v.*, batch.at FROM batch, unnest(%s::uuid[], %s::int[], %s::text[], %s::date[]) AS v
+),
+new_legs AS (
+  INSERT INTO leg (platform, operation_id, part, leg, debit, credit, amount_fen)
+  SELECT batch.platform, v.*
+  FROM batch, unnest(%s::uuid[], %s::int[], %s::smallint[], %s::text[], %s::text[], %s::bigint[]) AS v
 )
-SELECT
-  batch.platform, v.id, v.request_id, v.fingerprint, v.kind, v.serial, v.payer, v.payee, v.order_no, v.amount_fen,
-  v.fee_fen, v.trace_id, v.plan::jsonb, v.state, v.reason, v.message, v.breach::jsonb, v.bank_code, v.bank_message,
-  v.bank_serial, v.bank_day, v.asks, v.not_found, now() + v.next_ask_in, now(), now()
-FROM batch, unnest(
-  %s::uuid[], %s::text[], %s::bytea[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::bigint[],
-  %s::bigint[], %s::text[], %s::text[], {STANDING}
-) AS v (
-  id, request_id, fingerprint, kind, serial, payer, payee, order_no, amount_fen, fee_fen, trace_id, plan,
-  {STANDING_NAMES}
-)
-"""
-
-UPDATE_OPERATIONS: LiteralString = f"""
-WITH batch AS (SELECT %s::text AS platform)
-UPDATE operation o
-SET
-  state = v.state, reason = v.reason, message = v.message, breach = v.breach::jsonb, bank_code = v.bank_code,
-  bank_message = v.bank_message, bank_serial = v.bank_serial, bank_day = v.bank_day, asks = v.asks,
-  not_found = v.not_found, next_ask_at = now() + v.next_ask_in, updated_at = now()
-FROM batch, unnest(%s::uuid[], {STANDING}) AS v (id, {STANDING_NAMES})
-WHERE o.platform = batch.platform AND o.id = v.id
-"""
-
-REOPEN_OPERATIONS: LiteralString = """
-WITH batch AS (SELECT %s::text AS platform)
-UPDATE operation o
-SET serial = v.serial, trace_id = v.trace_id, plan = v.plan::jsonb
-FROM batch, unnest(%s::uuid[], %s::text[], %s::text[], %s::text[]) AS v (id, serial, trace_id, plan)
-WHERE o.platform = batch.platform AND o.id = v.id
-"""
-"""An operation whose call never left is tried again under a serial of its own."""
-
-INSERT_TRANSACTIONS: LiteralString = """
-INSERT INTO transaction (
-  platform, operation_id, part, serial, payer, payee, amount_fen, fee_fen, corrects, order_no, reserved_at
-)
-SELECT %s, v.*, now()
-FROM unnest(
-  %s::uuid[], %s::int[], %s::text[], %s::text[], %s::text[], %s::bigint[], %s::bigint[], %s::int[], %s::text[]
-) AS v
-"""
-
-INSERT_HOLDS: LiteralString = """
-INSERT INTO hold (platform, operation_id, part, account, amount_fen)
-SELECT %s, v.* FROM unnest(%s::uuid[], %s::int[], %s::text[], %s::bigint[]) AS v
-"""
-
-INSERT_RESOLUTIONS: LiteralString = """
-INSERT INTO resolution (platform, operation_id, part, verdict, bank_day, at)
-SELECT %s, v.*, now() FROM unnest(%s::uuid[], %s::int[], %s::text[], %s::date[]) AS v
-"""
-
-INSERT_LEGS: LiteralString = """
-INSERT INTO leg (platform, operation_id, part, leg, debit, credit, amount_fen)
-SELECT %s, v.*
-FROM unnest(%s::uuid[], %s::int[], %s::smallint[], %s::text[], %s::text[], %s::bigint[]) AS v
-"""
-
-INSERT_EVENTS: LiteralString = """
 INSERT INTO event (platform, operation_id, state, reason, bank_code, bank_message, evidence, at)
-SELECT %s, v.*, now()
-FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[], %s::bytea[]) AS v
+SELECT batch.platform, v.*, batch.at
+FROM batch, unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[], %s::bytea[]) AS v
+""")
+"""A whole batch in one statement, so that it costs one message however many tables it touches.
+
+``head`` counts the batch: by that a writer knows whether what it remembers is still so. ``other_accounts`` are new, or
+without a floor and therefore never read. An operation whose call never left is tried again under a serial, a trace and
+a plan of its own; for the others these three are NULL.
 """
 
 UPSERT_MEMBER: LiteralString = """
@@ -241,8 +258,3 @@ WHERE platform = %(platform)s AND card_id = %(card_id)s::uuid
   AND (%(state)s::text IS NULL OR state = 'checking' OR (state = 'bound' AND %(state)s::text = 'unbound'))
 """
 """A state that comes late is not taken: see `ledger.cards.CardState`."""
-
-UPSERT_PLATFORM: LiteralString = """
-INSERT INTO platform (platform, cleared_through) VALUES (%s, %s)
-ON CONFLICT (platform) DO UPDATE SET cleared_through = excluded.cleared_through
-"""

@@ -83,6 +83,59 @@ CHECKS: dict[str, LiteralString] = {
         JOIN resolution r USING (platform, operation_id, part)
         WHERE l.platform = :platform AND r.verdict = 'voided'
     """,
+    "every row names what is there": """
+        SELECT t.operation_id || '/' || t.part, 'an operation', 'none'
+        FROM transaction t
+        WHERE t.platform = :platform AND NOT EXISTS (
+          SELECT FROM operation o WHERE o.platform = t.platform AND o.id = t.operation_id
+        )
+        UNION ALL
+        SELECT t.operation_id || '/' || t.part, 'part ' || t.corrects, 'none'
+        FROM transaction t
+        WHERE t.platform = :platform AND t.corrects IS NOT NULL AND NOT EXISTS (
+          SELECT FROM transaction c
+          WHERE c.platform = t.platform AND c.operation_id = t.operation_id AND c.part = t.corrects
+        )
+        UNION ALL
+        SELECT e.operation_id || ' event ' || e.seq, 'an operation', 'none'
+        FROM event e
+        WHERE e.platform = :platform AND NOT EXISTS (
+          SELECT FROM operation o WHERE o.platform = e.platform AND o.id = e.operation_id
+        )
+        UNION ALL
+        SELECT h.operation_id || '/' || h.part || ' hold', 'a transaction', 'none'
+        FROM hold h
+        WHERE h.platform = :platform AND NOT EXISTS (
+          SELECT FROM transaction t
+          WHERE t.platform = h.platform AND t.operation_id = h.operation_id AND t.part = h.part
+        )
+        UNION ALL
+        SELECT r.operation_id || '/' || r.part || ' resolution', 'a transaction', 'none'
+        FROM resolution r
+        WHERE r.platform = :platform AND NOT EXISTS (
+          SELECT FROM transaction t
+          WHERE t.platform = r.platform AND t.operation_id = r.operation_id AND t.part = r.part
+        )
+        UNION ALL
+        SELECT l.operation_id || '/' || l.part || ' leg ' || l.leg, 'a resolution', 'none'
+        FROM leg l
+        WHERE l.platform = :platform AND NOT EXISTS (
+          SELECT FROM resolution r
+          WHERE r.platform = l.platform AND r.operation_id = l.operation_id AND r.part = l.part
+        )
+        UNION ALL
+        SELECT side.row, side.name, 'none'
+        FROM (
+          SELECT platform, operation_id || '/' || part || ' leg ' || leg AS row, debit AS name FROM leg
+          UNION ALL
+          SELECT platform, operation_id || '/' || part || ' leg ' || leg, credit FROM leg
+          UNION ALL
+          SELECT platform, operation_id || '/' || part || ' hold', account FROM hold
+        ) side
+        WHERE side.platform = :platform AND NOT EXISTS (
+          SELECT FROM account a WHERE a.platform = side.platform AND a.name = side.name
+        )
+    """,
     "a final operation has no pending part": """
         SELECT o.id || '/' || t.part, 'resolved', 'pending in state ' || o.state
         FROM operation o

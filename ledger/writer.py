@@ -1,9 +1,10 @@
 """The only door to the journal: takes the steps that wait, judges them together, commits once.
 
-A batch holds the platform's advisory lock from its first read to its commit, so that batches of several processes
-follow one another: no row locks, no deadlocks, no serialization failures. A lone step does not wait for company. When
-the connection breaks, the whole batch is run again on a new one; that is safe, since a step that was committed is
-recognised by its operation and does nothing twice.
+Writers of several processes take turns on a platform, by an advisory lock: no row locks, no deadlocks, no serialization
+failures. A lone step does not wait for company. While PostgreSQL writes one batch, the next is judged by what the
+writer remembers and reads only what is new to it; callers hear of a batch when it is committed, never before. When
+anything fails, all that is in hand is forgotten and run again on a new connection; that is safe, since a step that was
+committed is recognised by its operation and does nothing twice.
 
 `Writer.submit` may be awaited by any task; cancelling the wait does not take the step back.
 """
@@ -11,16 +12,18 @@ recognised by its operation and does nothing twice.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
-from collections.abc import Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, LiteralString
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from ledger import journal
+from ledger import journal, statements
 from ledger.batch import Rows, judge
 from ledger.errors import LedgerBusy, LedgerCorrupt, LedgerError, LedgerUnavailable
+from ledger.memory import Memory
 from ledger.operations import NewOperation, Outcome, Step
 from ledger.rules import SpendOrder
 
@@ -44,15 +47,17 @@ ALIVE: dict[str, Any] = {
 }
 """A network that swallows everything is noticed within seconds, not hours."""
 
-GIVE_UP_LOCK: LiteralString = """
-SELECT set_config(name, '10s', false)
-FROM pg_settings
-WHERE name IN ('transaction_timeout', 'idle_in_transaction_session_timeout')
-"""
-"""A process that is stopped or unreachable between read and commit must not keep the platform's lock.
+TURN_S = 0.1
+"""For how long a writer goes on without giving other processes their turn."""
 
-Before PostgreSQL 17 there is only the second, which does not always fire after a pipeline.
-"""
+REST = 2
+REST_MAX_S = 0.02
+"""How long the writer waits for company, in durations of its last turn, when there is some already but no crowd."""
+
+RETRY_PAUSE_S = 0.1
+"""Between two tries to reach PostgreSQL."""
+
+Waiting = tuple[Step, "asyncio.Future[Outcome]"]
 
 
 class Writer:
@@ -70,18 +75,22 @@ class Writer:
         *,
         spend_order: SpendOrder = "waiting_first",
         queue_max: int = 20_000,
-        batch_max: int = 256,
+        batch_max: int = 128,
         retry_s: float = 10.0,
         on_batch: Callable[[int, float], None] | None = None,
     ) -> None:
         self._dsn = dsn
         self._platform = platform
-        self._spend_order: SpendOrder = spend_order
         self._queue_max = queue_max
         self._batch_max = batch_max
         self._retry_s = retry_s
         self._on_batch = on_batch
-        self._waiting: deque[tuple[Step, asyncio.Future[Outcome]]] = deque()
+        self._waiting: deque[Waiting] = deque()
+        self._crowd = max(batch_max // 2, 1)
+        self._suspects = 0
+        self._is_suspect = False
+        self._memory = Memory(spend_order)
+        self._clock = time.monotonic
         self._arrived = asyncio.Event()
         self._is_closing = False
         self._connection: psycopg.AsyncConnection[Any] | None = None
@@ -115,61 +124,126 @@ class Writer:
         result: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._waiting.append((step, result))
         self._arrived.set()
-        return await asyncio.shield(result)
+        return await result
 
     async def _run(self) -> None:
-        clock = asyncio.get_running_loop().time
         while self._waiting or not self._is_closing:
             await self._arrived.wait()
             batch = self._take()
-            if not batch:
-                continue
-            started_s = clock()
-            await self._write(batch)
-            if self._on_batch is not None:
-                self._on_batch(len(batch), clock() - started_s)
+            if batch:
+                began_s = self._clock()
+                await self._turn(batch)
+                if 0 < len(self._waiting) < self._crowd:
+                    # While the writer rests, the server takes more requests in, and they share the next batch.
+                    await asyncio.sleep(min(REST * (self._clock() - began_s), REST_MAX_S))
 
-    def _take(self) -> list[tuple[Step, asyncio.Future[Outcome]]]:
-        batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._batch_max))]
+    def _take(self) -> list[Waiting]:
+        """The steps that wait, as many as one batch takes; one at a time while a culprit is sought."""
+        self._is_suspect = self._suspects > 0
+        size = min(len(self._waiting), 1 if self._is_suspect else self._batch_max)
+        batch = [self._waiting.popleft() for _ in range(size)]
+        self._suspects = max(self._suspects - size, 0)
         if not self._waiting and not self._is_closing:
             self._arrived.clear()
         return batch
 
-    async def _write(self, batch: list[tuple[Step, asyncio.Future[Outcome]]]) -> None:
-        clock = asyncio.get_running_loop().time
-        pause_s = 0.02
-        while True:
-            try:
-                outcomes = await self._commit([step for step, _ in batch])
-                self._away_since_s = None
-                break
-            except LOST as failure:
-                await self._disconnect()
-                # Counted from the first failure: those who wait behind this batch are not kept as long again.
-                self._away_since_s = self._away_since_s or clock()
-                if clock() > self._away_since_s + self._retry_s:
-                    outcomes = [LedgerUnavailable(str(failure))] * len(batch)
-                    break
-                await asyncio.sleep(pause_s)
-                pause_s = min(pause_s * 2, 0.5)
-            except Exception as failure:
-                await self._disconnect()
-                if len(batch) > 1:
-                    # Find the culprit: the others must not pay for it.
-                    for one in batch:
-                        await self._write([one])
-                    return
-                outcomes = [failure]
-                break
-        for (_, result), outcome in zip(batch, outcomes, strict=True):
-            if result.done():
-                continue
-            if isinstance(outcome, Outcome):
-                result.set_result(outcome)
+    async def _turn(self, batch: list[Waiting]) -> None:
+        """Carry out a batch, and those that come meanwhile for as long as a turn may last."""
+        in_hand = batch
+        try:
+            connection = await self._connected()
+            ends_s = self._clock() + TURN_S
+            async with connection.pipeline() as pipeline:
+                judged = await self._begin(connection, batch)
+                while True:
+                    following = self._take() if self._goes_on(ends_s) else []
+                    in_hand = judged.batch + following
+                    # Read before the batch is written: what both touch is in the memory.
+                    reading = self._reading(connection, following)
+                    await reading.ask()
+                    writes = journal.encode(self._platform, self._memory, judged.rows)
+                    await reading.learn(self._memory)
+                    await journal.send(connection, writes)
+                    # Judged while PostgreSQL writes the batch before it.
+                    then = self._judge(following) if following else None
+                    await pipeline.sync()
+                    self._memory.committed(judged.rows, then.rows if then else None)
+                    self._away_since_s = None
+                    self._answer(judged)
+                    if then is None:
+                        in_hand = []
+                        await connection.execute(statements.END_TURN, [self._platform])
+                        return
+                    judged, in_hand = then, then.batch
+        except LOST as failure:
+            await self._lost(in_hand, failure)
+        except Exception as failure:
+            await self._disconnect()
+            if self._is_suspect:
+                for waiting in in_hand:
+                    _tell(waiting, failure)
             else:
-                result.set_exception(outcome)
+                # Once more, one by one and with nothing remembered: the others must not pay for the culprit.
+                self._suspects = len(in_hand)
+                self._put_back(in_hand)
+
+    def _goes_on(self, ends_s: float) -> bool:
+        if self._is_suspect or self._memory.is_full or self._clock() > ends_s:
+            return False
+        return len(self._waiting) >= self._crowd
+
+    async def _begin(self, connection: psycopg.AsyncConnection[Any], batch: list[Waiting]) -> _Judged:
+        """Take the platform's turn and judge the first batch, in one round trip if no other process was here."""
+        if self._memory.is_full:
+            self._memory.forget()
+        head, reading = journal.Head(connection), self._reading(connection, batch)
+        await head.ask(self._platform)
+        await reading.ask()
+        if not await head.still_is(self._memory):
+            reading = self._reading(connection, batch)
+            await reading.ask()
+        await reading.learn(self._memory)
+        return self._judge(batch)
+
+    def _reading(self, connection: psycopg.AsyncConnection[Any], batch: list[Waiting]) -> journal.Reading:
+        return journal.Reading(connection, self._platform, self._memory.wants(_steps(batch)))
+
+    def _judge(self, batch: list[Waiting]) -> _Judged:
+        judged = _Judged(batch, [], Rows(), self._clock())
+        self._memory.look_at_clock()
+        for step in _steps(batch):
+            try:
+                judged.outcomes.append(judge(self._memory.book, self._memory.known, step, judged.rows))
+            except LedgerCorrupt:
+                raise
+            except LedgerError as refusal:
+                judged.outcomes.append(refusal)
+        return judged
+
+    def _answer(self, judged: _Judged) -> None:
+        for waiting, outcome in zip(judged.batch, judged.outcomes, strict=True):
+            _tell(waiting, outcome)
+        if self._on_batch is not None:
+            self._on_batch(len(judged.batch), self._clock() - judged.since_s)
+
+    async def _lost(self, in_hand: list[Waiting], failure: Exception) -> None:
+        """Try again on a new connection, until PostgreSQL has been away for too long."""
+        await self._disconnect()
+        # Counted from the first failure: those who wait behind this batch are not kept as long again.
+        self._away_since_s = self._away_since_s or self._clock()
+        if self._clock() > self._away_since_s + self._retry_s:
+            for waiting in in_hand:
+                _tell(waiting, LedgerUnavailable(str(failure)))
+            return
+        self._put_back(in_hand)
+        await asyncio.sleep(RETRY_PAUSE_S)
+
+    def _put_back(self, in_hand: list[Waiting]) -> None:
+        self._waiting.extendleft(reversed(in_hand))
+        self._arrived.set()
 
     async def _disconnect(self) -> None:
+        self._memory.forget()
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.close()
@@ -177,22 +251,31 @@ class Writer:
     async def _connected(self) -> psycopg.AsyncConnection[Any]:
         if self._connection is None or self._connection.closed:
             self._connection = await psycopg.AsyncConnection.connect(
-                self._dsn, autocommit=True, prepare_threshold=3, connect_timeout=5, **ALIVE
+                self._dsn, autocommit=True, prepare_threshold=0, connect_timeout=5, **ALIVE
             )
-            await self._connection.execute(GIVE_UP_LOCK)
+            await self._connection.execute(statements.SESSION)
         return self._connection
 
-    async def _commit(self, steps: Sequence[Step]) -> list[Outcome | Exception]:
-        connection = await self._connected()
-        book, known = await journal.load(connection, self._platform, steps, self._spend_order)
-        rows = Rows()
-        outcomes: list[Outcome | Exception] = []
-        for step in steps:
-            try:
-                outcomes.append(judge(book, known, step, rows))
-            except LedgerCorrupt:
-                raise
-            except LedgerError as refusal:
-                outcomes.append(refusal)
-        await journal.save(connection, self._platform, book, rows)
-        return outcomes
+
+@dataclass(slots=True)
+class _Judged:
+    """A batch with what came of its steps and the rows that it adds."""
+
+    batch: list[Waiting]
+    outcomes: list[Outcome | Exception]
+    rows: Rows
+    since_s: float
+
+
+def _steps(batch: list[Waiting]) -> list[Step]:
+    return [step for step, _ in batch]
+
+
+def _tell(waiting: Waiting, outcome: Outcome | Exception) -> None:
+    _, result = waiting
+    if result.done():
+        return
+    if isinstance(outcome, Outcome):
+        result.set_result(outcome)
+    else:
+        result.set_exception(outcome)

@@ -13,7 +13,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 from uuid import UUID
 
@@ -208,7 +208,7 @@ class Clearing:
             return outcome
         log.info("bank day cleared", bank_day=str(day), total=yuan(status.total_fen))
         swept = await self._sweeper.sweep(outcome.operation.id, day)
-        return replace(swept, did=True)
+        return swept._replace(did=True)
 
     async def adopt(self) -> bool:
         """Take over the opening balance of the platform's own funds, once (6010 flag 3); False when the bank is

@@ -25,7 +25,7 @@ from ledger import Cards, Finding, LedgerError, connect, migrate, verify
 from service import bank_document, telemetry
 from service import demo as day
 from service.reconciliation_files import fetch, summary
-from service.server import running
+from service.server import calm_collector, running
 from service.settings import Settings, from_environment, vault_from_environment
 from service.stack import VAULT_KEYS, StackNotStarted, bank, database, key_file, platform_of, started
 from service.vault import Vault, VaultError, new_key, rotate
@@ -222,6 +222,7 @@ async def _serve(settings: Settings, announce: Any) -> None:
         asyncio.get_running_loop().add_signal_handler(one, stop.set)
     try:
         async with running(settings) as service:
+            calm_collector()
             announce(service.port)
             await stop.wait()
     finally:

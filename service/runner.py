@@ -197,7 +197,7 @@ class Runner:
             span.set_attribute("jzb.serial", reserved.operation.serial)
         if check_only:
             is_new = reserved.operation.id == new.id
-            judged = replace(reserved.operation, id=view.NOT_RECORDED) if is_new else reserved.operation
+            judged = reserved.operation._replace(id=view.NOT_RECORDED) if is_new else reserved.operation
             return Settled(judged, reserved.parts)
         if not reserved.did:
             return await self._again(reserved.operation, digest)

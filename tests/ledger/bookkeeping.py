@@ -169,15 +169,15 @@ def book_of(
     """A book as it is loaded: these balances, nothing held."""
     book = Book(cleared_through, spend_order)
     for account, fen in balances.items():
-        book.add(Balance(account, fen, is_loaded=True))
+        book.add(Balance(account, fen, is_known=True))
     return book
 
 
 def standing(book: Book) -> dict[str, tuple[int, int]]:
     """Balance and held amount by name, empty accounts left out."""
     return {
-        name: (state.balance_fen, state.held_fen)
-        for name, state in book.balances.items()
+        account.name: (state.balance_fen, state.held_fen)
+        for account, state in book.balances.items()
         if state.balance_fen or state.held_fen
     }
 

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ledger import Account, Outcome, Reads, Step, Writer, connect, verify
+from ledger import Account, Lookups, Outcome, Reads, Step, Writer, connect, open_pool, verify
 from tests.ledger.bookkeeping import PLATFORM, money, opening, stored
 
 
@@ -63,7 +63,10 @@ async def open_mirror(dsn: str, **settings: int) -> AsyncIterator[Mirror]:
     batches: list[int] = []
     engine = connect(dsn, 4)
     try:
-        async with Writer(dsn, PLATFORM, on_batch=lambda size, _: batches.append(size), **settings).running() as writer:
-            yield Mirror(dsn, writer, Reads(engine, PLATFORM), engine, batches)
+        async with (
+            open_pool(dsn) as pool,
+            Writer(dsn, PLATFORM, on_batch=lambda size, _: batches.append(size), **settings).running() as writer,
+        ):
+            yield Mirror(dsn, writer, Reads(engine, Lookups(pool, PLATFORM)), engine, batches)
     finally:
         await engine.dispose()

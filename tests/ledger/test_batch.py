@@ -20,7 +20,7 @@ from ledger import (
     State,
     Step,
 )
-from ledger.accounts import FEE, LIMITS, POOLED, order, refundable, waiting, withdrawable
+from ledger.accounts import FEE, LIMITS, POOLED, escrow, order, refundable, refundable_fee, waiting, withdrawable
 from ledger.batch import Rows, accounts_of
 from ledger.errors import LedgerCorrupt
 from tests.ledger.bookkeeping import (
@@ -360,17 +360,21 @@ def test_an_operation_that_nobody_opened_is_unknown() -> None:
         OneByOne().judge(step)
 
 
-def test_a_step_loads_the_accounts_with_a_floor_and_where_their_money_may_land() -> None:
+def test_a_step_that_holds_loads_what_it_may_debit() -> None:
     accounts, drawn = accounts_of(opening(pay(ANN, BOB, 10, 1, serial="S1"), prepay(CAT, "O1", 5)))
-    assert {account.name for account in accounts} == {
-        waiting(BOB, DAY).name,
-        withdrawable(BOB).name,
-        refundable("S1").name,
-        "refundable-fee:S1",
-        order("O1").name,
-        f"escrow:{CAT}:O1",
+    assert (accounts, drawn) == ({order("O1")}, {ANN, CAT})
+
+
+def test_a_step_that_posts_loads_where_the_money_may_land_too() -> None:
+    accounts, drawn = accounts_of(posting(opening(pay(ANN, BOB, 10, 1, serial="S1"), prepay(CAT, "O1", 5))))
+    assert accounts == {
+        waiting(BOB, DAY),
+        withdrawable(BOB),
+        refundable("S1"),
+        refundable_fee("S1"),
+        escrow(CAT, "O1"),
     }
-    assert drawn == {ANN, CAT}
+    assert drawn == set()
 
 
 def test_accounts_without_a_floor_are_never_loaded() -> None:

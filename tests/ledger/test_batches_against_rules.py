@@ -125,10 +125,15 @@ _platforms = itertools.count(1)
 @settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
-@given(st.lists(st.tuples(choices, days), min_size=10, max_size=30), st.sampled_from([1, 3, 256]))
+@given(
+    st.lists(st.tuples(choices, days), min_size=10, max_size=30),
+    st.sampled_from([1, 3, 256]),
+    st.lists(st.integers(1, 9), max_size=8),
+)
 def test_batches_come_to_what_the_rules_come_to_one_step_at_a_time(
-    database: str, chosen: list[tuple[tuple[str, object], date]], batch_max: int
+    database: str, chosen: list[tuple[tuple[str, object], date]], batch_max: int, runs: list[int]
 ) -> None:
+    """Two processes share the platform: one has the first run of steps, the other the second, and so on."""
     platform = f"p{next(_platforms)}"
     model, opened, steps, expected = OneByOne(), [], [], []
     beginning = [top_up(ANN, 80, 2), top_up(BOB, 50), money(withdrawable(ANN), 30), money(withdrawable(BOB), 30)]
@@ -143,8 +148,15 @@ def test_batches_come_to_what_the_rules_come_to_one_step_at_a_time(
     assert_whole(model.book)
 
     async def in_batches() -> list[object]:
-        async with Writer(database, platform, batch_max=batch_max).running() as writer:
-            results = await asyncio.gather(*(writer.submit(step) for step in steps), return_exceptions=True)
+        results: list[Outcome | BaseException] = []
+        async with (
+            Writer(database, platform, batch_max=batch_max).running() as one,
+            Writer(database, platform, batch_max=batch_max).running() as other,
+        ):
+            left = iter(steps)
+            for writer, size in zip(itertools.cycle([one, other]), [*runs, len(steps)], strict=False):
+                run = itertools.islice(left, size)
+                results += await asyncio.gather(*(writer.submit(step) for step in run), return_exceptions=True)
         engine = connect(database, 1)
         try:
             assert await verify(engine, platform) == []

@@ -49,6 +49,7 @@ TAMPERED: dict[str, str] = {
     "all balances sum to zero": "UPDATE account SET balance_fen = balance_fen - 1 WHERE name = 'fee'",
     "a posted transaction takes exactly what it held": "DELETE FROM hold WHERE amount_fen = 30",
     "a voided transaction moves nothing": "UPDATE resolution SET verdict = 'voided' WHERE verdict = 'posted'",
+    "every row names what is there": "DELETE FROM operation WHERE kind = 'PAY_T1'",
     "a final operation has no pending part": "UPDATE operation SET state = 'done', next_ask_at = NULL",
     "the last event tells an operation's state": "UPDATE event SET state = 'refused' WHERE state = 'unknown'",
 }
@@ -115,6 +116,31 @@ async def test_money_taken_without_a_hold_is_found(mirror: Mirror) -> None:
             "31",
         )
     ]
+
+
+@pytest.mark.parametrize(
+    ("tampering", "where", "expected"),
+    [
+        ("DELETE FROM operation", "{id}/1", "an operation"),
+        ("DELETE FROM operation", "{id} event ", "an operation"),
+        ("UPDATE transaction SET corrects = 7", "{id}/1", "part 7"),
+        ("DELETE FROM transaction", "{id}/1 hold", "a transaction"),
+        ("DELETE FROM transaction", "{id}/1 resolution", "a transaction"),
+        ("DELETE FROM resolution", "{id}/1 leg 1", "a resolution"),
+        ("DELETE FROM account", "{id}/1 leg 1", "withdrawable:1002"),
+        ("DELETE FROM account", "{id}/1 hold", "withdrawable:1001"),
+    ],
+)
+async def test_a_row_that_names_what_is_gone_is_found(
+    mirror: Mirror, tampering: str, where: str, expected: str
+) -> None:
+    await mirror.give(withdrawable(ANN), 100)
+    step = opening(pay_today(ANN, BOB, 30))
+    await mirror.do(step)
+    await mirror.do(posting(step))
+    findings = await found_after(mirror, tampering)
+    place = where.format(id=step.operation_id)
+    assert any(found[1].startswith(place) and found[2] == expected and found[3] == "none" for found in findings)
 
 
 async def test_an_operation_without_an_event_is_found(mirror: Mirror) -> None:

@@ -1,0 +1,87 @@
+"""Coalesced look-ups: one query for many callers, nobody reads what is older than his question."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+
+import pytest
+
+from ledger import coalesce
+from ledger.coalesce import Coalesced
+
+
+class Shelf:
+    """A slow store that notes what it was asked for."""
+
+    def __init__(self) -> None:
+        self.content = {"a": 1, "b": 2, "c": 3}
+        self.asked: list[set[str]] = []
+        self.failures = 0
+
+    async def fetch(self, keys: Collection[str]) -> dict[str, int]:
+        self.asked.append(set(keys))
+        seen = {key: value for key, value in self.content.items() if key in keys}
+        await asyncio.sleep(0.01)
+        if self.failures:
+            self.failures -= 1
+            raise OSError("away")
+        return seen
+
+
+async def test_a_lone_caller_waits_for_nobody() -> None:
+    shelf = Shelf()
+    assert await Coalesced(shelf.fetch).get(["a", "missing"]) == {"a": 1}
+    assert shelf.asked == [{"a", "missing"}]
+
+
+async def test_what_arrives_while_one_query_is_under_way_shares_the_next() -> None:
+    shelf = Shelf()
+    lookups = Coalesced(shelf.fetch)
+    answers = await asyncio.gather(lookups.get(["a"]), *(lookups.get([key]) for key in ("b", "c", "b")))
+    assert answers == [{"a": 1}, {"b": 2}, {"c": 3}, {"b": 2}]
+    assert len(shelf.asked) <= 2
+
+
+async def test_everybody_reads_his_own_writes() -> None:
+    shelf = Shelf()
+    lookups = Coalesced(shelf.fetch)
+    first = asyncio.create_task(lookups.get(["a"]))
+    await asyncio.sleep(0.005)
+    shelf.content["a"] = 7
+    assert await lookups.get(["a"]) == {"a": 7}
+    assert await first == {"a": 1}
+
+
+async def test_a_failure_is_told_to_all_who_share_it_and_to_nobody_else() -> None:
+    shelf = Shelf()
+    shelf.failures = 1
+    lookups = Coalesced(shelf.fetch)
+    results = await asyncio.gather(lookups.get(["a"]), lookups.get(["b"]), return_exceptions=True)
+    assert [type(result) for result in results] == [OSError, OSError]
+    assert await lookups.get(["a"]) == {"a": 1}
+
+
+async def test_a_caller_who_gave_up_holds_up_nobody() -> None:
+    shelf = Shelf()
+    lookups = Coalesced(shelf.fetch)
+    impatient = asyncio.create_task(lookups.get(["a"]))
+    patient = asyncio.create_task(lookups.get(["b"]))
+    await asyncio.sleep(0)
+    impatient.cancel()
+    assert await patient == {"b": 2}
+
+
+async def test_under_load_queries_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coalesce, "REST", 3)
+    shelf = Shelf()
+    lookups = Coalesced(shelf.fetch)
+    began_s = asyncio.get_running_loop().time()
+    waits = []
+    for _ in range(8):
+        waits.append(asyncio.create_task(lookups.get(["a"])))
+        await asyncio.sleep(0.005)
+    await asyncio.gather(*waits)
+    # One query of 10 ms at once, a rest of 30 ms, then one for all others.
+    assert len(shelf.asked) == 2
+    assert asyncio.get_running_loop().time() - began_s >= 0.05
