@@ -40,6 +40,10 @@ verify: setup  ## replay the journal and compare it with the balances
 test: setup  ## all tests, or those in ARGS
 	@$(BIN)/python -m pytest $(ARGS)
 
+.PHONY: bench
+bench: setup  ## measure: every row as a ratio within one run (ARGS="ledger growth" for some); fails if one falls short
+	@exec $(BIN)/python -m bench $(ARGS)
+
 .PHONY: docs
 docs: setup  ## the documents that are made from the code
 	@$(BIN)/jzb docs bank

@@ -12,6 +12,7 @@ import json
 import secrets
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
 from types import TracebackType
@@ -139,7 +140,21 @@ class BankClient:
         opened = self._opened()
         path = f"/api/group/{self.service_id(type(request))}"
         serial = await self._checked_serial(request, serial)
-        fields = self._fields(request, serial)
+        try:
+            async with asyncio.timeout(self._settings.pool_timeout_s):
+                await opened.free.acquire()
+        except TimeoutError:
+            return not_sent("no connection became free in time", 0)
+        # Made no earlier: thousands may wait for a connection.
+        try:
+            return await self._exchange(opened, request, path, self._fields(request, serial))
+        finally:
+            opened.free.release()
+
+    async def _exchange(
+        self, opened: _Open, request: Request[R_co], path: str, fields: dict[str, object]
+    ) -> Answer[R_co]:
+        """Send a request, and once more if the bank refuses the access token."""
         try:
             token = await opened.tokens.current()
         except BankUnavailable as error:
@@ -171,12 +186,8 @@ class BankClient:
 
     async def _send(self, opened: _Open, request: Request[R_co], path: str, fields: dict[str, object]) -> Verdict[R_co]:
         try:
-            async with asyncio.timeout(self._settings.pool_timeout_s):
-                await opened.free.acquire()
-        except TimeoutError:
-            return Verdict(not_sent("no connection became free in time", 0))
-        try:
-            with _tracer.start_as_current_span("sign"):
+            is_recorded = trace.get_current_span().is_recording()
+            with _tracer.start_as_current_span("sign") if is_recorded else nullcontext():
                 content = await _signed(opened, fields)
             received = await opened.connection.post(path, content)
         except _Closing:
@@ -185,8 +196,6 @@ class BankClient:
             return Verdict(not_sent(f"no connection: {error}", error.tries))
         except AnswerLost as error:
             return Verdict(unknown(f"no answer: {error}", error.tries))
-        finally:
-            opened.free.release()
         verdict = judge(request, str(fields["CnsmrSeqNo"]), received, opened.bank)
         if verdict.token_ageing:
             opened.tokens.renew_soon()

@@ -48,9 +48,9 @@ def digests(values: Iterable[bytes]) -> str:
     return "{" + ",".join([f'"\\\\x{value.hex()}"' for value in values]) + "}"
 
 
-def seconds(values: Iterable[float | None]) -> str:
-    """Durations as intervals; None is NULL."""
-    return "{" + ",".join(["NULL" if value is None else f'"{value:.6f} seconds"' for value in values]) + "}"
+def seconds(values: Iterable[float]) -> str:
+    """Durations as intervals."""
+    return "{" + ",".join([f'"{value:.6f} seconds"' for value in values]) + "}"
 
 
 def _quoted(value: str) -> str:

@@ -161,6 +161,7 @@ def _columns(memory: Memory, rows: Rows) -> list[str]:
     others = [balance for balance in changed if not balance.is_stored]
     new, moved = list(rows.operations_new.values()), list(rows.operations_changed.values())
     reopened = [operation if operation.id in rows.reopened else None for operation in moved]
+    asked = {operation_id: in_s for operation_id, in_s in rows.next_ask_in_s.items() if in_s is not None}
     return [
         arrays.texts(b.account.name for b in stored),
         arrays.numbers(b.balance_fen - b.written_fen for b in stored),
@@ -173,12 +174,15 @@ def _columns(memory: Memory, rows: Rows) -> list[str]:
         arrays.numbers(b.balance_fen for b in others),
         arrays.numbers(b.held_fen for b in others),
         *_identity(new),
-        *_standing(new, rows),
+        *_standing(new),
         arrays.ids(o.id for o in moved),
         arrays.texts(o and o.serial for o in reopened),
         arrays.texts(o and o.trace_id for o in reopened),
         arrays.texts(o and o.plan_text for o in reopened),
-        *_standing(moved, rows),
+        *_standing(moved),
+        arrays.ids(asked),
+        arrays.seconds(asked.values()),
+        arrays.ids(o.id for o in moved if o.id not in asked),
         arrays.ids(operation_id for operation_id, _, _ in rows.transactions),
         arrays.numbers(part for _, part, _ in rows.transactions),
         arrays.texts(draft.serial for _, _, draft in rows.transactions),
@@ -229,7 +233,7 @@ def _identity(found: Sequence[Operation]) -> list[str]:
     ]
 
 
-def _standing(found: Sequence[Operation], rows: Rows) -> list[str]:
+def _standing(found: Sequence[Operation]) -> list[str]:
     """How an operation stands after the batch."""
     return [
         arrays.texts(o.state for o in found),
@@ -242,7 +246,6 @@ def _standing(found: Sequence[Operation], rows: Rows) -> list[str]:
         arrays.days(o.bank_day for o in found),
         arrays.numbers(o.asks for o in found),
         arrays.numbers(o.not_found for o in found),
-        arrays.seconds(rows.next_ask_in_s[o.id] for o in found),
     ]
 
 

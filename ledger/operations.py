@@ -71,7 +71,8 @@ class Change:
 
     ``reason`` is a stable code, ``message`` English; ``bank_code`` and ``bank_message`` are the bank's own.
     ``evidence`` is the digest of the bank's signed answer. ``next_ask_in_s`` is when the resolver looks at it next,
-    None when final. ``not_found`` counts the bank's answers "no such record" (ERR020) that came far enough apart.
+    of an open state and of no other. ``not_found`` counts the bank's answers "no such record" (ERR020) that came far
+    enough apart.
     """
 
     state: State
@@ -84,6 +85,10 @@ class Change:
     next_ask_in_s: float | None = None
     asks: int = 0
     not_found: int = 0
+
+    def __post_init__(self) -> None:
+        if (self.state in OPEN_STATES) != (self.next_ask_in_s is not None):
+            raise ValueError(f"{self.state} is to be asked about in {self.next_ask_in_s} seconds")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,6 +37,7 @@ from ledger.lookups import Lookups, MemberBalance
 from ledger.operations import Member, Operation, Part, PartState, State
 from ledger.schema import (
     account,
+    due,
     event,
     hold,
     leg,
@@ -125,7 +126,13 @@ class InDoubt:
     oldest: datetime | None
 
 
-_OPERATION = [cast(column, Text).label("plan_text") if column is operation.c.plan else column for column in operation.c]
+_BUT_ASKED = [cast(column, Text).label("plan_text") if column is operation.c.plan else column for column in operation.c]
+_OPERATION = [*_BUT_ASKED, due.c.ask_at.label("next_ask_at")]
+_DUE = and_(due.c.platform == operation.c.platform, due.c.operation_id == operation.c.id)
+
+
+def _operations() -> Select[Any]:
+    return select(*_OPERATION).select_from(operation.outerjoin(due, _DUE))
 
 
 class Reads:
@@ -174,15 +181,13 @@ class Reads:
         conditions = [column == value for column, value in named.items() if value is not None]
         if len(conditions) != 1:
             raise ValueError("name an operation by its id, its request id or its serial")
-        rows = await self._rows(select(*_OPERATION).where(operation.c.platform == self._platform, *conditions))
+        rows = await self._rows(_operations().where(operation.c.platform == self._platform, *conditions))
         return _operation(rows[0]) if rows else None
 
     async def operations_by_request(self, request_ids: Collection[str]) -> dict[str, Operation]:
         """The operations under these request ids, by request id."""
         rows = await self._rows(
-            select(*_OPERATION).where(
-                operation.c.platform == self._platform, operation.c.request_id.in_(list(request_ids))
-            )
+            _operations().where(operation.c.platform == self._platform, operation.c.request_id.in_(list(request_ids)))
         )
         return {row["request_id"]: _operation(row) for row in rows}
 
@@ -198,7 +203,7 @@ class Reads:
         bank_day: date | None = None,
     ) -> list[Operation]:
         """Up to ``limit`` operations, newest first (ids grow with time), that meet every filter given."""
-        query = select(*_OPERATION).where(operation.c.platform == self._platform)
+        query = _operations().where(operation.c.platform == self._platform)
         if before is not None:
             query = query.where(operation.c.id < before)
         if states:
@@ -262,7 +267,7 @@ class Reads:
             transaction.c.serial != literal_column("''"),
         )
         rows = await self._rows(
-            select(*_OPERATION)
+            _operations()
             .where(operation.c.platform == self._platform, operation.c.id.in_(naming), operation.c.kind == kind)
             .order_by(operation.c.id)
         )
@@ -304,7 +309,7 @@ class Reads:
         An operation has its own order number, or one for each of its parts (batches).
         """
         rows = await self._rows(
-            select(*_OPERATION)
+            _operations()
             .where(
                 operation.c.platform == self._platform,
                 operation.c.id.in_(self._under(order_no)),
@@ -530,6 +535,7 @@ class Reads:
                 *_OPERATION,
             )
             .join(operation, and_(operation.c.platform == event.c.platform, operation.c.id == event.c.operation_id))
+            .outerjoin(due, _DUE)
             .where(event.c.platform == self._platform, event.c.seq > after)
             .order_by(event.c.seq)
             .limit(limit)
@@ -623,11 +629,9 @@ class Reads:
                 func.count().label("operations"),
                 func.coalesce(func.sum(operation.c.amount_fen), 0).label("amount_fen"),
                 func.min(operation.c.created_at).label("oldest"),
-            ).where(
-                operation.c.platform == self._platform,
-                operation.c.state == State.UNKNOWN.value,
-                operation.c.next_ask_at.is_not(None),
             )
+            .select_from(due.join(operation, _DUE))
+            .where(due.c.platform == self._platform, operation.c.state == State.UNKNOWN.value)
         )
         return InDoubt(
             operations=rows[0]["operations"], amount_fen=int(rows[0]["amount_fen"]), oldest=rows[0]["oldest"]
@@ -639,19 +643,23 @@ class Reads:
         Another process, or this one again, gets them only after that. With ``operation_id`` only that one is taken, its
         time come or not. ``next_ask_at`` is as it was before the lease.
         """
-        due = select(operation.c.platform, operation.c.id, operation.c.next_ask_at).where(
-            operation.c.platform == self._platform
-        )
+        free = select(due.c.platform, due.c.operation_id, due.c.ask_at).where(due.c.platform == self._platform)
         if operation_id is None:
-            due = due.where(operation.c.next_ask_at <= func.now()).order_by(operation.c.next_ask_at).limit(limit)
+            free = free.where(due.c.ask_at <= func.now()).order_by(due.c.ask_at).limit(limit)
         else:
-            due = due.where(operation.c.id == operation_id, operation.c.next_ask_at.is_not(None))
-        leased = due.with_for_update(skip_locked=True).cte("leased")
+            free = free.where(due.c.operation_id == operation_id)
+        was = free.with_for_update(skip_locked=True).cte("was")
+        leased = (
+            due.update()
+            .where(due.c.platform == was.c.platform, due.c.operation_id == was.c.operation_id)
+            .values(ask_at=func.now() + literal(timedelta(seconds=lease_s), Interval()))
+            .returning(was.c.platform, was.c.operation_id, was.c.ask_at)
+            .cte("leased")
+        )
         rows = await self._rows(
-            operation.update()
-            .where(operation.c.platform == leased.c.platform, operation.c.id == leased.c.id)
-            .values(next_ask_at=func.now() + literal(timedelta(seconds=lease_s), Interval()))
-            .returning(*(column for column in _OPERATION if column.name != "next_ask_at"), leased.c.next_ask_at)
+            select(*_BUT_ASKED, leased.c.ask_at.label("next_ask_at")).join(
+                leased, and_(operation.c.platform == leased.c.platform, operation.c.id == leased.c.operation_id)
+            )
         )
         return [_operation(row) for row in rows]
 

@@ -103,7 +103,6 @@ operation = Table(
     Column("plan", JSON, nullable=False),
     Column("asks", Integer, nullable=False),
     Column("not_found", Integer, nullable=False),
-    Column("next_ask_at", DateTime(timezone=True)),
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("updated_at", DateTime(timezone=True), nullable=False),
     PrimaryKeyConstraint("id", "platform", name="operation_pk"),
@@ -112,15 +111,23 @@ operation = Table(
     CheckConstraint(
         "state IN ('reserved', 'released', 'unknown', 'accepted', 'done', 'refused')", name="operation_state_known"
     ),
-    CheckConstraint(
-        "(state IN ('reserved', 'unknown', 'accepted')) = (next_ask_at IS NOT NULL)", name="operation_open_is_asked"
-    ),
     CheckConstraint("amount_fen >= 0 AND fee_fen >= 0", name="operation_amounts_not_negative"),
-    Index("operation_due", "next_ask_at", "platform", postgresql_where=text("next_ask_at IS NOT NULL")),
     Index("operation_by_order", "order_no", "platform", postgresql_where=text("order_no <> ''")),
     Index("operation_by_payer", "payer", "platform", "id", postgresql_where=text("payer <> ''")),
     Index("operation_by_payee", "payee", "platform", "id", postgresql_where=text("payee <> ''")),
+    # No index may name what changes, and a page keeps room for that: an operation that moves on is updated in place.
 )
+
+due = Table(
+    "due",
+    metadata,
+    Column("platform", Text, nullable=False),
+    Column("operation_id", Uuid, nullable=False),
+    Column("ask_at", DateTime(timezone=True), nullable=False),
+    PrimaryKeyConstraint("operation_id", "platform", name="due_once"),
+    Index("due_by_time", "ask_at", "platform"),
+)
+"""The operations that are not final, and when the bank is asked about each."""
 
 transaction = Table(
     "transaction",

@@ -57,7 +57,7 @@ LEFT JOIN platform USING (platform)
 OPERATION_ROW: LiteralString = (
     "o.id, o.request_id, o.fingerprint, o.kind, o.serial, o.state, o.payer, o.payee, o.order_no, o.amount_fen,"
     " o.fee_fen, o.reason, o.message, o.breach, o.bank_code, o.bank_message, o.bank_serial, o.bank_day, o.trace_id,"
-    " o.plan::text, o.asks, o.not_found, o.next_ask_at, o.created_at, o.updated_at"
+    " o.plan::text, o.asks, o.not_found, d.ask_at, o.created_at, o.updated_at"
 )
 """In the order of `ledger.operations.Operation`."""
 
@@ -76,10 +76,12 @@ OPERATIONS: LiteralString = f"""
 SELECT {OPERATION_ROW}
 FROM {BY_REQUEST} wanted
 JOIN operation o ON o.platform = wanted.platform AND o.request_id = wanted.request_id
+LEFT JOIN due d ON d.platform = o.platform AND d.operation_id = o.id
 UNION ALL
 SELECT {OPERATION_ROW}
 FROM {BY_ID} wanted
 JOIN operation o ON o.platform = wanted.platform AND o.id = wanted.id
+LEFT JOIN due d ON d.platform = o.platform AND d.operation_id = o.id
 """
 
 PARTS: LiteralString = f"""
@@ -123,10 +125,10 @@ may land), and the pockets it may draw on.
 
 STANDING: LiteralString = (
     "%s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::date[], %s::int[],"
-    " %s::int[], %s::interval[]"
+    " %s::int[]"
 )
 STANDING_NAMES: LiteralString = (
-    "state, reason, message, breach, bank_code, bank_message, bank_serial, bank_day, asks, not_found, next_ask_in"
+    "state, reason, message, breach, bank_code, bank_message, bank_serial, bank_day, asks, not_found"
 )
 
 WRITE: bytes = _numbered(f"""
@@ -158,13 +160,13 @@ other_accounts AS (
 new_operations AS (
   INSERT INTO operation (
     platform, id, request_id, fingerprint, kind, serial, payer, payee, order_no, amount_fen, fee_fen, trace_id, plan,
-    state, reason, message, breach, bank_code, bank_message, bank_serial, bank_day, asks, not_found, next_ask_at,
-    created_at, updated_at
+    state, reason, message, breach, bank_code, bank_message, bank_serial, bank_day, asks, not_found, created_at,
+    updated_at
   )
   SELECT
     batch.platform, v.id, v.request_id, v.fingerprint, v.kind, v.serial, v.payer, v.payee, v.order_no, v.amount_fen,
     v.fee_fen, v.trace_id, v.plan::json, v.state, v.reason, v.message, v.breach::jsonb, v.bank_code, v.bank_message,
-    v.bank_serial, v.bank_day, v.asks, v.not_found, batch.at + v.next_ask_in, batch.at, batch.at
+    v.bank_serial, v.bank_day, v.asks, v.not_found, batch.at, batch.at
   FROM batch, unnest(
     %s::uuid[], %s::text[], %s::bytea[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::bigint[],
     %s::bigint[], %s::text[], %s::text[], {STANDING}
@@ -178,7 +180,7 @@ moved_operations AS (
   SET
     state = v.state, reason = v.reason, message = v.message, breach = v.breach::jsonb, bank_code = v.bank_code,
     bank_message = v.bank_message, bank_serial = v.bank_serial, bank_day = v.bank_day, asks = v.asks,
-    not_found = v.not_found, next_ask_at = v.at + v.next_ask_in, updated_at = v.at,
+    not_found = v.not_found, updated_at = v.at,
     serial = coalesce(v.serial, o.serial), trace_id = coalesce(v.trace_id, o.trace_id),
     plan = coalesce(v.plan::json, o.plan)
   FROM (
@@ -188,6 +190,17 @@ moved_operations AS (
     OFFSET 0
   ) v
   WHERE o.platform = v.platform AND o.id = v.id
+),
+asked AS (
+  INSERT INTO due (platform, operation_id, ask_at)
+  SELECT batch.platform, v.operation_id, batch.at + v.ask_in
+  FROM batch, unnest(%s::uuid[], %s::interval[]) AS v (operation_id, ask_in)
+  ON CONFLICT ON CONSTRAINT due_once DO UPDATE SET ask_at = excluded.ask_at
+),
+ended AS (
+  DELETE FROM due d
+  USING (SELECT * FROM batch, unnest(%s::uuid[]) AS k (operation_id) OFFSET 0) v
+  WHERE d.platform = v.platform AND d.operation_id = v.operation_id
 ),
 new_transactions AS (
   INSERT INTO transaction (

@@ -143,6 +143,15 @@ CHECKS: dict[str, LiteralString] = {
         LEFT JOIN resolution r ON r.platform = t.platform AND r.operation_id = t.operation_id AND r.part = t.part
         WHERE o.platform = :platform AND o.state IN ('done', 'refused', 'released') AND r.verdict IS NULL
     """,
+    "an operation is asked about until it is final": """
+        SELECT
+          coalesce(o.id, d.operation_id)::text,
+          CASE WHEN o.state IN ('reserved', 'unknown', 'accepted') THEN 'due' ELSE 'not due' END,
+          coalesce(o.state, 'no operation') || CASE WHEN d.ask_at IS NULL THEN ', not due' ELSE ', due' END
+        FROM (SELECT id, state FROM operation WHERE platform = :platform) o
+        FULL JOIN (SELECT operation_id, ask_at FROM due WHERE platform = :platform) d ON d.operation_id = o.id
+        WHERE coalesce(o.state IN ('reserved', 'unknown', 'accepted'), false) <> (d.ask_at IS NOT NULL)
+    """,
     "the last event tells an operation's state": """
         SELECT o.id::text, coalesce(e.state, 'no event'), o.state
         FROM operation o

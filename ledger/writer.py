@@ -47,12 +47,15 @@ ALIVE: dict[str, Any] = {
 }
 """A network that swallows everything is noticed within seconds, not hours."""
 
-TURN_S = 0.1
+TURN_S = 0.3
 """For how long a writer goes on without giving other processes their turn."""
 
-REST = 2
+CROWD = 64
+"""From so many waiting steps on, batches follow one another without a pause, each written while the next is judged."""
+
+REST = 0.5
 REST_MAX_S = 0.02
-"""How long the writer waits for company, in durations of its last turn, when there is some already but no crowd."""
+"""How long the writer waits for one step more to come, in durations of its last turn, and at most for a crowd."""
 
 RETRY_PAUSE_S = 0.1
 """Between two tries to reach PostgreSQL."""
@@ -86,7 +89,6 @@ class Writer:
         self._retry_s = retry_s
         self._on_batch = on_batch
         self._waiting: deque[Waiting] = deque()
-        self._crowd = max(batch_max // 2, 1)
         self._suspects = 0
         self._is_suspect = False
         self._memory = Memory(spend_order)
@@ -129,20 +131,30 @@ class Writer:
     async def _run(self) -> None:
         while self._waiting or not self._is_closing:
             await self._arrived.wait()
-            batch = self._take()
+            batch = self._take(is_first=True)
             if batch:
                 began_s = self._clock()
                 await self._turn(batch)
-                if 0 < len(self._waiting) < self._crowd:
-                    # While the writer rests, the server takes more requests in, and they share the next batch.
-                    await asyncio.sleep(min(REST * (self._clock() - began_s), REST_MAX_S))
+                await self._rest(self._clock() - began_s)
 
-    def _take(self) -> list[Waiting]:
+    async def _rest(self, turn_s: float) -> None:
+        """While steps keep coming, but are no crowd yet, let them share the next batch. One alone goes on."""
+        ends_s, before = self._clock() + REST_MAX_S, 1
+        while before < len(self._waiting) < CROWD // 2 and self._clock() < ends_s:
+            before = len(self._waiting)
+            await asyncio.sleep(min(turn_s * REST, REST_MAX_S))
+
+    def _take(self, *, is_first: bool) -> list[Waiting]:
         """The steps that wait, as many as one batch takes; one at a time while a culprit is sought."""
+        size = min(len(self._waiting), self._batch_max)
         self._is_suspect = self._suspects > 0
-        size = min(len(self._waiting), 1 if self._is_suspect else self._batch_max)
+        if self._is_suspect:
+            size = 1
+            self._suspects -= 1
+        elif is_first and size >= CROWD:
+            # The other half is judged while PostgreSQL writes this one.
+            size //= 2
         batch = [self._waiting.popleft() for _ in range(size)]
-        self._suspects = max(self._suspects - size, 0)
         if not self._waiting and not self._is_closing:
             self._arrived.clear()
         return batch
@@ -156,14 +168,13 @@ class Writer:
             async with connection.pipeline() as pipeline:
                 judged = await self._begin(connection, batch)
                 while True:
-                    following = self._take() if self._goes_on(ends_s) else []
+                    following = self._take(is_first=False) if self._goes_on(ends_s) else []
                     in_hand = judged.batch + following
                     # Read before the batch is written: what both touch is in the memory.
                     reading = self._reading(connection, following)
                     await reading.ask()
-                    writes = journal.encode(self._platform, self._memory, judged.rows)
                     await reading.learn(self._memory)
-                    await journal.send(connection, writes)
+                    await journal.send(connection, judged.writes)
                     # Judged while PostgreSQL writes the batch before it.
                     then = self._judge(following) if following else None
                     await pipeline.sync()
@@ -190,7 +201,7 @@ class Writer:
     def _goes_on(self, ends_s: float) -> bool:
         if self._is_suspect or self._memory.is_full or self._clock() > ends_s:
             return False
-        return len(self._waiting) >= self._crowd
+        return len(self._waiting) >= CROWD // 2
 
     async def _begin(self, connection: psycopg.AsyncConnection[Any], batch: list[Waiting]) -> _Judged:
         """Take the platform's turn and judge the first batch, in one round trip if no other process was here."""
@@ -209,7 +220,7 @@ class Writer:
         return journal.Reading(connection, self._platform, self._memory.wants(_steps(batch)))
 
     def _judge(self, batch: list[Waiting]) -> _Judged:
-        judged = _Judged(batch, [], Rows(), self._clock())
+        judged = _Judged(batch, [], Rows(), [], self._clock())
         self._memory.look_at_clock()
         for step in _steps(batch):
             try:
@@ -218,6 +229,7 @@ class Writer:
                 raise
             except LedgerError as refusal:
                 judged.outcomes.append(refusal)
+        judged.writes = journal.encode(self._platform, self._memory, judged.rows)
         return judged
 
     def _answer(self, judged: _Judged) -> None:
@@ -264,6 +276,7 @@ class _Judged:
     batch: list[Waiting]
     outcomes: list[Outcome | Exception]
     rows: Rows
+    writes: list[journal.Write]
     since_s: float
 
 

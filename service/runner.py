@@ -181,7 +181,7 @@ class Runner:
             cards_new=() if plan.card is None else (plan.card,),
             check_only=check_only,
         )
-        with telemetry.tracer.start_as_current_span("reserve") as span:
+        with telemetry.below("reserve") as span:
             try:
                 reserved = await self._writer.submit(step)
             except FloorBroken as refusal:
@@ -222,7 +222,7 @@ class Runner:
             else:
                 answer = await telemetry.bank_call(self._bank, plan.message, operation.serial)
                 step = self._step_after(operation, plan, pended, answer)
-            with telemetry.tracer.start_as_current_span("settle") as span:
+            with telemetry.below("settle") as span:
                 outcome = await self._writer.submit(step)
                 span.set_attribute("jzb.state", outcome.operation.state.value)
         except Exception:

@@ -107,6 +107,7 @@ SERVICES = tuple(
 )
 
 MESSAGE_BYTES_MAX = 4 * 1024 * 1024
+PENDING_MAX = 100_000
 
 
 class Service:
@@ -168,6 +169,9 @@ async def running(
             options=[
                 ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
                 ("grpc.so_reuseport", 0),
+                # What is too much is told with a RetryInfo; gRPC's core would cancel what waits behind 1000 others.
+                ("grpc.server.max_pending_requests", PENDING_MAX),
+                ("grpc.server.max_pending_requests_hard_limit", PENDING_MAX),
             ],
         )
         status = HealthServicer()

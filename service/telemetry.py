@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -110,10 +111,18 @@ def watch_doubt(latest: Callable[[], InDoubt | None], now: Callable[[], float]) 
     meter.create_observable_gauge("jzb.doubt.age", [age], unit="s", description="Age of the oldest unknown outcome")
 
 
+def below(name: str, kind: SpanKind = SpanKind.INTERNAL) -> AbstractContextManager[trace.Span]:
+    """A span below the present one. There is none below one that is not recorded: it would cost and show nothing."""
+    present = trace.get_current_span()
+    if present.get_span_context().is_valid and not present.is_recording():
+        return nullcontext(present)
+    return tracer.start_as_current_span(name, kind=kind)
+
+
 async def bank_call(bank: BankClient, message: Request[Any], serial: str | None = None) -> Answer[Any]:
     """Call the bank inside a span with the interface, the serial, the bank's code and the tries; measure it."""
     began_s = time.perf_counter()
-    with tracer.start_as_current_span("bank call", kind=SpanKind.CLIENT) as span:
+    with below("bank call", SpanKind.CLIENT) as span:
         span.set_attribute("jzb.interface", message.code)
         if serial is not None:
             span.set_attribute("jzb.serial", serial)

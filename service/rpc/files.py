@@ -75,7 +75,7 @@ class Files(file_pb2_grpc.FileServiceServicer):
         file_type = FILE_TYPES[request.type]
         try:
             async with self._room:
-                with telemetry.tracer.start_as_current_span("fetch file"):
+                with telemetry.below("fetch file"):
                     file = await fetch_file(self._desk.bank, file_type, day)
         except BankUnavailable as error:
             raise problems.bank_unavailable(str(error)) from error

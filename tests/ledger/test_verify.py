@@ -50,7 +50,8 @@ TAMPERED: dict[str, str] = {
     "a posted transaction takes exactly what it held": "DELETE FROM hold WHERE amount_fen = 30",
     "a voided transaction moves nothing": "UPDATE resolution SET verdict = 'voided' WHERE verdict = 'posted'",
     "every row names what is there": "DELETE FROM operation WHERE kind = 'PAY_T1'",
-    "a final operation has no pending part": "UPDATE operation SET state = 'done', next_ask_at = NULL",
+    "a final operation has no pending part": "UPDATE operation SET state = 'done'",
+    "an operation is asked about until it is final": "DELETE FROM due",
     "the last event tells an operation's state": "UPDATE event SET state = 'refused' WHERE state = 'unknown'",
 }
 

@@ -466,7 +466,7 @@ def poison() -> dict[str, Step]:
     """Steps that no caller should make, by what stops each."""
     return {
         "UniqueViolation": opening(top_up(ANN, 1), serial="S-taken"),
-        "CheckViolation": dataclasses.replace(opening(top_up(ANN, 1)), change=Change(state=State.RESERVED)),
+        "CheckViolation": opening(top_up(ANN, 1), amount_fen=-1),
         "NumericValueOutOfRange": opening(top_up(ANN, 1), amount_fen=2**63),
         "LedgerCorrupt": opening(top_up(ANN, 1)),
         "TypeError": opening(top_up(ANN, 1), plan={"day": DAY}),

@@ -237,7 +237,7 @@ async def test_killed_in_the_middle_of_a_burst_every_payment_ends_once(database:
 
         async def none_is_open() -> bool:
             async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
-                rows = await connection.execute("SELECT count(*) FROM operation WHERE next_ask_at IS NOT NULL")
+                rows = await connection.execute("SELECT count(*) FROM due")
                 row = await rows.fetchone()
                 return row is not None and row[0] == 0
 

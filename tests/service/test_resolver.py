@@ -103,7 +103,9 @@ async def test_a_payment_that_the_bank_makes_after_the_time_out_is_found(databas
 async def test_no_record_counts_only_when_it_is_asked_for_on_schedule(shop: Marketplace) -> None:
     operation = await doubtful_payment(shop, "[[lose_before]]")
     await query_none(
-        shop.dsn, "UPDATE operation SET next_ask_at = now() + interval '1 hour' WHERE id = %s", operation.operation_id
+        shop.dsn,
+        "UPDATE due SET ask_at = now() + interval '1 hour' WHERE operation_id = %s",
+        operation.operation_id,
     )
     shop.service.desk.resolver._settings = shop.service.desk.settings.model_copy(
         update={"resolver": shop.service.desk.settings.resolver.model_copy(update={"not_found_interval_s": 3600.0})}

@@ -1,0 +1,61 @@
+"""``python -m bench``: measure every row, show and keep what was seen; exit 1 if a row falls short."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+from collections.abc import Callable, Coroutine
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import uvloop
+from rich.console import Console
+
+from bench import ledger, payments, report, site
+from bench.rows import Measured
+from service.server import calm_collector
+
+
+class Part(StrEnum):
+    """What can be measured by itself."""
+
+    LEDGER = "ledger"
+    PROCESSES = "processes"
+    SERVICE = "service"
+    GROWTH = "growth"
+
+
+def main(
+    part: Annotated[list[Part] | None, typer.Argument(help="Only these; all without any.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for bench.json and the plots.")] = Path("var/bench"),
+) -> None:
+    """Measure jzb-ledger, each row as a ratio of two things side by side."""
+    console, measured, began_s = Console(width=140), Measured(), time.monotonic()
+    calm_collector()
+    with tempfile.TemporaryDirectory(prefix="jzb-bench-") as temporary:
+        folder = Path(temporary)
+        with site.database(folder / "main") as dsn:
+            where = report.machine(dsn)
+            parts: dict[Part, Callable[[], Coroutine[Any, Any, None]]] = {
+                Part.LEDGER: lambda: ledger.batching(dsn, measured),
+                Part.PROCESSES: lambda: asyncio.to_thread(ledger.two_processes, dsn, measured),
+                Part.SERVICE: lambda: payments.payments(dsn, folder, measured),
+            }
+            for name, measure in parts.items():
+                if not part or name in part:
+                    console.print(f"measuring {name} …", highlight=False)
+                    uvloop.run(measure())
+        if not part or Part.GROWTH in part:
+            console.print("measuring growth …", highlight=False)
+            uvloop.run(ledger.growth(folder / "growth", measured))
+    report.show(console, where, measured, time.monotonic() - began_s)
+    report.write(out, where, measured)
+    console.print(f"kept in {out}", highlight=False)
+    raise typer.Exit(0 if all(row.holds for row in measured.rows) else 1)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,212 @@
+"""The rows of the whole service: client, service, PostgreSQL and the sandbox bank, each in a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import grpc
+import httpx
+import psycopg
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from bench import site
+from bench.drive import Seen, drive, in_turn, pair
+from bench.rows import Measured, Row, both
+from bench.site import Client, client
+
+READERS = 64
+PAYERS = 256
+PATIENT_PAYERS = 600
+"""Enough that a bank which takes half a second for an answer keeps nobody idle."""
+DELAY_S = 0.5
+WAITING = 10_000
+MIB = 1024 * 1024
+PAY = "6034"
+
+
+async def payments(dsn: str, folder: Path, measured: Measured) -> None:
+    """All rows of the service."""
+    with site.bank(folder / "bank") as bank:
+        with (
+            site.collector() as collector,
+            site.service(dsn, bank, BANK__MAX_CONNECTIONS="1000", TELEMETRY__OTLP_ENDPOINT=collector) as traced,
+            site.service(dsn, bank, BANK__MAX_CONNECTIONS="1000") as silent,
+        ):
+            async with client(traced) as one, client(silent) as other:
+                await one.open_market()
+                await drive(one.pay, PAYERS, 3.0)
+                await drive(other.pay, PAYERS, 3.0)
+                measured.rows += [
+                    await _balances(one),
+                    await _payments(one),
+                    await _slow_bank(one, bank),
+                    await _tracing(one, other),
+                ]
+                measured.profile |= await _profile(one, dsn)
+        measured.rows.append(_startup(dsn, bank))
+    # A bank of its own, which is left to its slowness.
+    with site.bank(folder / "slow-bank") as bank:
+        measured.rows.append(await _waiting(f"{dsn.rpartition('/')[0]}/waiting", dsn, bank))
+
+
+async def _balances(one: Client) -> Row:
+    found = await in_turn(lambda: one.balance, lambda: one.empty, READERS, seconds=2.0, turns=5)
+    return Row(
+        "balances",
+        f"balance RPCs a second at {READERS} callers against an empty RPC on the same server",
+        found.faster,
+        ">=",
+        0.7,
+        detail=both("balance", "empty", found),
+    )
+
+
+async def _payments(one: Client) -> Row:
+    found = await in_turn(lambda: one.pay, lambda: one.sign_and_call, PAYERS, seconds=4.0, turns=3)
+    return Row(
+        "payments",
+        f"payments a second end to end at {PAYERS} callers against an empty RPC with one signature and one bank call",
+        found.faster,
+        ">=",
+        0.6,
+        detail=both("payment", "sign_and_call", found),
+    )
+
+
+async def _slow_bank(one: Client, bank: Mapping[str, Any]) -> Row:
+    turns: list[tuple[Seen, Seen]] = []
+    for _ in range(3):
+        async with _delayed(bank, DELAY_S):
+            slow = await drive(one.pay, PATIENT_PAYERS, 4.0, lead_s=1.5)
+        turns.append((slow, await drive(one.pay, PATIENT_PAYERS, 4.0, lead_s=1.5)))
+    found = pair(turns)
+    return Row(
+        "slow bank",
+        f"payments a second when the bank takes {DELAY_S * 1000:.0f} ms, against no delay, {PATIENT_PAYERS} callers",
+        found.faster,
+        ">=",
+        0.9,
+        detail=both("slow", "no_delay", found),
+    )
+
+
+async def _tracing(traced: Client, silent: Client) -> Row:
+    found = await in_turn(lambda: traced.pay, lambda: silent.pay, PAYERS, seconds=3.0, turns=5)
+    return Row(
+        "tracing",
+        "payments a second with traces and metrics exported, default sampling, against none",
+        found.faster,
+        ">=",
+        0.9,
+        detail=both("on", "off", found),
+    )
+
+
+async def _profile(one: Client, dsn: str) -> dict[str, float]:
+    """Percent of the CPU time that service and PostgreSQL spend, by what it goes to."""
+    before_s = _postgres_cpu_s(dsn)
+    load = asyncio.create_task(drive(one.pay, PAYERS, 6.0))
+    await asyncio.sleep(0.5)
+    spent = await one.profile(5.0)
+    await load
+    spent["PostgreSQL"] = (_postgres_cpu_s(dsn) - before_s) * 5.0 / 6.0
+    whole = sum(spent.values())
+    return {part: 100 * cpu_s / whole for part, cpu_s in sorted(spent.items(), key=lambda one: -one[1])}
+
+
+def _postgres_cpu_s(dsn: str) -> float:
+    with psycopg.connect(dsn) as connection:
+        pids = [pid for (pid,) in connection.execute("SELECT pid FROM pg_stat_activity")]
+    return sum(site.cpu_s(pid) for pid in pids if Path(f"/proc/{pid}").exists())
+
+
+def _startup(dsn: str, bank: Mapping[str, Any]) -> Row:
+    took_s = []
+    for _ in range(3):
+        began_s = time.perf_counter()
+        with site.service(dsn, bank):
+            took_s.append(time.perf_counter() - began_s)
+    return Row(
+        "start", "from the start of the process until it serves, warm", statistics.median(took_s), "<=", 3.0, "s"
+    )
+
+
+async def _waiting(dsn: str, server: str, bank: Mapping[str, Any]) -> Row:
+    """Memory of payments that wait for the bank, and that one more is refused before anything is reserved."""
+    site.new_database(server, dsn)
+    patience = {"BANK__TIMEOUT_S": "600", "BANK__POOL_TIMEOUT_S": "600", "RESOLVER__ORPHAN_AFTER_S": "3600"}
+    with site.service(dsn, bank, **patience, CALL_CONCURRENCY=str(WAITING), DRAIN_S="1") as target:
+        async with client(target) as one:
+            await one.open_market()
+            await drive(one.pay, PAYERS, 2.0)
+            idle = await one.usage()
+            async with _delayed(bank, 600.0):
+                waiting = [asyncio.create_task(one.pay(600.0)) for _ in range(WAITING)]
+                await _until_reserved(dsn, WAITING)
+                full = await one.usage()
+                retry_s = await _refusal(one)
+                reserved = _reserved(dsn)
+                for call in waiting:
+                    call.cancel()
+                await asyncio.gather(*waiting, return_exceptions=True)
+    if reserved != WAITING:
+        raise RuntimeError(f"{reserved} payments are reserved where {WAITING} were let in")
+    return Row(
+        "waiting payments",
+        f"memory of {WAITING} payments that wait for a slow bank; the next is refused with RetryInfo",
+        (full["resident_bytes"] - idle["resident_bytes"]) / MIB,
+        "<=",
+        300.0,
+        "MiB",
+        detail={"idle_mib": idle["resident_bytes"] / MIB, "retry_after_s": retry_s},
+    )
+
+
+async def _refusal(one: Client) -> float:
+    """Seconds after which the next payment is to be tried again."""
+    try:
+        await one.pay()
+    except grpc.aio.AioRpcError as refusal:
+        # grpc-stubs knows the calls of the synchronous client only.
+        status = rpc_status.from_call(cast(grpc.Call, refusal))
+        if refusal.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED or status is None:
+            raise
+        retry = error_details_pb2.RetryInfo()
+        if not any(detail.Unpack(retry) for detail in status.details):
+            raise
+        return float(retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9)
+    raise RuntimeError("one payment more than allowed was let in")
+
+
+async def _until_reserved(dsn: str, count: int) -> None:
+    async with asyncio.timeout(120):
+        # Asked of the database, which tells nobody.
+        while _reserved(dsn) < count:  # noqa: ASYNC110
+            await asyncio.sleep(0.5)
+
+
+def _reserved(dsn: str) -> int:
+    with psycopg.connect(dsn) as connection:
+        row = connection.execute("SELECT count(*) FROM operation WHERE state = 'reserved'").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+@asynccontextmanager
+async def _delayed(bank: Mapping[str, Any], seconds: float) -> AsyncIterator[None]:
+    """The bank takes its time for payments."""
+    faults = f"{bank['base_url']}/control/faults"
+    async with httpx.AsyncClient(trust_env=False) as control:
+        asked = await control.post(faults, json={"fault": f"delay:{seconds}", "code": PAY, "times": None})
+        asked.raise_for_status()
+        try:
+            yield
+        finally:
+            (await control.delete(faults)).raise_for_status()
