@@ -17,10 +17,9 @@ from httpx_aiohttp import AiohttpTransport
 
 from bankclient.errors import CertificateMissing, CertificateUnreadable
 from bankclient.outcome import ANSWER_BYTES_MAX, Received
-from bankclient.settings import BankSettings
+from bankclient.settings import BACKOFF_MAX_S, BankSettings
 
 _BACKOFF_FIRST_S: Final = 0.05
-_BACKOFF_MAX_S: Final = 0.5
 
 
 class NeverConnected(Exception):
@@ -113,7 +112,7 @@ class Connection:
         async for attempt in tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception_type(NeverConnected),
             stop=tenacity.stop_after_attempt(settings.connect_tries),
-            wait=tenacity.wait_random_exponential(multiplier=_BACKOFF_FIRST_S, max=_BACKOFF_MAX_S),
+            wait=tenacity.wait_random_exponential(multiplier=_BACKOFF_FIRST_S, max=BACKOFF_MAX_S),
             reraise=True,
         ):
             with attempt:

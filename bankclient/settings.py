@@ -68,6 +68,9 @@ def _is_loopback(host: str) -> bool:
 Url = Annotated[str, AfterValidator(_safe_url)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
+BACKOFF_MAX_S: Final = 0.5
+"""The longest pause between two tries to connect."""
+
 
 class BankSettings(BaseModel):
     """Where the bank is, who we are, and how patient we are."""
@@ -123,12 +126,19 @@ class BankSettings(BaseModel):
     """How long an idle connection is kept; shorter than the bank's own limit, or answers get lost.
     """
     max_connections: Annotated[int, Field(ge=1, le=10_000)] = 100
+    """How many calls are at the bank at once; the others wait for a connection, `pool_timeout_s` at most."""
     signing_threads: Annotated[int, Field(ge=1, le=64)] = 2
     token_renew_s: Seconds = 6600.0
     """Age at which the access token is renewed; the bank's own limit is unknown (transport.md 1.4).
     """
     token_retry_s: Seconds = 10.0
     """Pause after a failed renewal in the background."""
+
+    @property
+    def call_max_s(self) -> float:
+        """The longest that a call can take: it waits, finds its token refused, has another made, and is sent again."""
+        post_s = self.connect_tries * (self.connect_timeout_s + BACKOFF_MAX_S) + self.timeout_s
+        return self.pool_timeout_s + 3 * post_s
 
     @field_validator("extra_public_fields")
     @classmethod

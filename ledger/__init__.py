@@ -12,6 +12,7 @@ from ledger.cards import Card, CardChange, Cards, CardState, CheckedBy
 from ledger.database import connect, migrate, open_pool
 from ledger.errors import (
     Breach,
+    DeadlinePassed,
     FloorBroken,
     LedgerBusy,
     LedgerCorrupt,
@@ -69,6 +70,7 @@ __all__ = [
     "Cards",
     "Change",
     "CheckedBy",
+    "DeadlinePassed",
     "Draft",
     "Event",
     "Finding",

@@ -5,6 +5,7 @@
     ├── RequestIdReused    the request id is known with other content; nothing was written
     ├── OperationUnknown   there is no such operation
     ├── LedgerBusy         the writer's queue is full; nothing was written
+    ├── DeadlinePassed     the step's time was over before its turn came; nothing was written
     ├── LedgerUnavailable  PostgreSQL cannot be reached; whether the last commit happened is looked up by the caller
     └── LedgerCorrupt      the journal contradicts itself: stop and run `jzb verify`
 
@@ -67,6 +68,10 @@ class OperationUnknown(LedgerError):
 
 class LedgerBusy(LedgerError):
     """The writer's queue is full; nothing was written."""
+
+
+class DeadlinePassed(LedgerError):
+    """The caller of a new operation was gone before it was judged; nothing was written."""
 
 
 class LedgerUnavailable(LedgerError):

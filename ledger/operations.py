@@ -98,7 +98,8 @@ class Step:
     ``pend`` and ``enter`` get the next part numbers in that order; ``post`` and ``void`` name parts that are
     pending. A step that continues an operation does nothing unless the operation is in one of ``expects``: it came
     late. ``members`` and ``cards_new`` are recorded with the step, then ``cards`` are changed; ``cleared_through``
-    marks bank days as cleared. ``check_only`` judges and writes nothing.
+    marks bank days as cleared. ``check_only`` judges and writes nothing. A step that opens an operation is refused when
+    it is judged after ``not_after_s``, a time of `time.monotonic`; one that carries an operation on never is.
     """
 
     operation: NewOperation | UUID
@@ -114,6 +115,7 @@ class Step:
     cards: tuple[CardChange, ...] = ()
     cleared_through: date | None = None
     check_only: bool = False
+    not_after_s: float | None = None
 
     @property
     def operation_id(self) -> UUID:

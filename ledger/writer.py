@@ -22,9 +22,9 @@ import psycopg
 
 from ledger import journal, statements
 from ledger.batch import Rows, judge
-from ledger.errors import LedgerBusy, LedgerCorrupt, LedgerError, LedgerUnavailable
+from ledger.errors import DeadlinePassed, LedgerBusy, LedgerCorrupt, LedgerError, LedgerUnavailable
 from ledger.memory import Memory
-from ledger.operations import NewOperation, Outcome, Step
+from ledger.operations import NewOperation, Outcome, State, Step
 from ledger.rules import SpendOrder
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Writer:
 
     ``queue_max`` bounds the steps that may wait when a new operation comes (one under way may always go on),
     ``batch_max`` those taken into one commit; ``retry_s`` is for how long PostgreSQL may be away before callers get
-    `LedgerUnavailable`.
+    `LedgerUnavailable`, ``close_s`` for how long what waits at the end may take to be written.
     """
 
     def __init__(
@@ -80,6 +80,7 @@ class Writer:
         queue_max: int = 20_000,
         batch_max: int = 128,
         retry_s: float = 10.0,
+        close_s: float = 5.0,
         on_batch: Callable[[int, float], None] | None = None,
     ) -> None:
         self._dsn = dsn
@@ -87,6 +88,7 @@ class Writer:
         self._queue_max = queue_max
         self._batch_max = batch_max
         self._retry_s = retry_s
+        self._close_s = close_s
         self._on_batch = on_batch
         self._waiting: deque[Waiting] = deque()
         self._suspects = 0
@@ -100,7 +102,7 @@ class Writer:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Writer]:
-        """Run the writer for the life of the block; what waits at the end is still written."""
+        """Run the writer for the life of the block; what waits at the end is still written, if it can be soon."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 writing = tasks.create_task(self._run(), name="ledger-writer")
@@ -110,14 +112,23 @@ class Writer:
                     self._is_closing = True
                     self._arrived.set()
                     # Waited for here: a block that ends with an exception has its tasks cancelled by the group.
-                    await asyncio.wait([writing])
+                    await asyncio.wait([writing], timeout=self._close_s)
+                    writing.cancel()
         finally:
             await self._disconnect()
+            for waiting in self._waiting:
+                _tell(waiting, LedgerUnavailable("the writer has stopped"))
+
+    @property
+    def waiting(self) -> int:
+        """How many steps wait for their batch."""
+        return len(self._waiting)
 
     async def submit(self, step: Step) -> Outcome:
         """Carry out one step; returns when it is committed.
 
-        Raises `FloorBroken`, `RequestIdReused`, `OperationUnknown`, `LedgerBusy`, `LedgerUnavailable`.
+        Raises `FloorBroken`, `RequestIdReused`, `OperationUnknown`, `DeadlinePassed`, `LedgerBusy`,
+        `LedgerUnavailable`.
         """
         if self._is_closing:
             raise LedgerUnavailable("the writer is stopping")
@@ -186,6 +197,9 @@ class Writer:
                         await connection.execute(statements.END_TURN, [self._platform])
                         return
                     judged, in_hand = then, then.batch
+        except asyncio.CancelledError:
+            self._put_back(in_hand)
+            raise
         except LOST as failure:
             await self._lost(in_hand, failure)
         except Exception as failure:
@@ -224,6 +238,8 @@ class Writer:
         self._memory.look_at_clock()
         for step in _steps(batch):
             try:
+                if self._comes_too_late(step, judged.since_s):
+                    raise DeadlinePassed(f"{judged.since_s - (step.not_after_s or 0.0):.3f} s too late")
                 judged.outcomes.append(judge(self._memory.book, self._memory.known, step, judged.rows))
             except LedgerCorrupt:
                 raise
@@ -231,6 +247,14 @@ class Writer:
                 judged.outcomes.append(refusal)
         judged.writes = journal.encode(self._platform, self._memory, judged.rows)
         return judged
+
+    def _comes_too_late(self, step: Step, now_s: float) -> bool:
+        """Whether a step would open an operation for a caller who is gone. What was committed before is still told."""
+        new = step.operation
+        if step.not_after_s is None or now_s <= step.not_after_s or not isinstance(new, NewOperation):
+            return False
+        earlier = self._memory.known.by_request.get(new.request_id)
+        return earlier is None or (earlier.state is State.RELEASED and earlier.serial != new.serial)
 
     def _answer(self, judged: _Judged) -> None:
         for waiting, outcome in zip(judged.batch, judged.outcomes, strict=True):

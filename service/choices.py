@@ -443,6 +443,13 @@ CHOICES: tuple[Choice, ...] = (
         "How long does an access token live, and does a new one end the old?",
     ),
     Choice(
+        "How many calls at once the gateway takes",
+        "bank.max_connections",
+        "",
+        "no source",
+        "How many connections, and how many calls a second, does the gateway allow, for each interface and in all?",
+    ),
+    Choice(
         "Password of the file user",
         "bank.file_password",
         "",

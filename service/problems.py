@@ -277,14 +277,48 @@ def bank_unavailable(detail: str) -> Problem:
     )
 
 
-def overloaded(detail: str) -> Problem:
+def overloaded(detail: str, retry_after_s: float = 1.0, **metadata: str) -> Problem:
     """Refused before anything was reserved, because too much is under way."""
     return Problem(
         grpc.StatusCode.RESOURCE_EXHAUSTED,
         "OVERLOADED",
         detail,
-        next_step="nothing was reserved or sent; send the same request again later",
+        next_step="this call reserved and sent nothing; send the same request again later, with the same request id",
+        metadata=metadata,
+        retry_after_s=retry_after_s,
+    )
+
+
+def interface_suspended(interface: str, retry_after_s: float) -> Problem:
+    """Refused before anything was reserved, because the bank has left too many calls of the interface unanswered."""
+    return Problem(
+        grpc.StatusCode.UNAVAILABLE,
+        "BANK_INTERFACE_SUSPENDED",
+        f"the bank did not answer the latest calls of {interface}; no more are sent until one on trial is answered",
+        next_step="this call reserved and sent nothing; send the same request again later, with the same request id",
+        metadata={"interface": interface},
+        retry_after_s=retry_after_s,
+    )
+
+
+def stopping() -> Problem:
+    """Refused before anything was reserved, because this process ends."""
+    return Problem(
+        grpc.StatusCode.UNAVAILABLE,
+        "SERVICE_STOPPING",
+        "this process of the service is stopping",
+        next_step="this call reserved and sent nothing; send the same request again, another process takes it",
         retry_after_s=1.0,
+    )
+
+
+def deadline_passed() -> Problem:
+    """The caller was gone before anything was reserved."""
+    return Problem(
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        "DEADLINE_PASSED",
+        "the deadline of the call passed before it was its turn",
+        next_step="this call reserved and sent nothing; send the same request again, with the same request id",
     )
 
 

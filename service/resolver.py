@@ -77,6 +77,7 @@ class Resolver:
         self._settings = settings
         self._lease_s = 3 * (settings.bank.timeout_s + settings.bank.connect_timeout_s)
         self._asking: dict[UUID, asyncio.Event] = {}
+        self._is_resting = False
         self.in_doubt: InDoubt | None = None
 
     @asynccontextmanager
@@ -89,9 +90,13 @@ class Resolver:
             finally:
                 loop.cancel()
 
+    def rest(self) -> None:
+        """Take no more operations, whose leases would outlive this process; questions under way may still end."""
+        self._is_resting = True
+
     async def _run(self) -> None:
         settings = self._settings.resolver
-        while True:
+        while not self._is_resting:
             try:
                 due = await self._reads.lease_due(settings.concurrency, self._lease_s)
                 await asyncio.gather(*(self._resolve_safely(operation) for operation in due))

@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 from uuid import UUID
 
 import structlog
@@ -34,6 +34,7 @@ from bankclient import Outcome as AnswerOutcome
 from jzb.v1.verification_pb2 import Verification
 from ledger import (
     Change,
+    DeadlinePassed,
     FloorBroken,
     LedgerBusy,
     LedgerUnavailable,
@@ -41,6 +42,7 @@ from ledger import (
     NewOperation,
     Numbers,
     Operation,
+    Outcome,
     Part,
     Reads,
     RequestIdReused,
@@ -48,12 +50,13 @@ from ledger import (
     Step,
     Writer,
 )
-from service import problems, telemetry, view
+from service import deadline, problems, telemetry, view
 from service.acquiring import Acquiring
+from service.admission import Admission, Place, has_answered
 from service.bankday import bank_today
 from service.plans.cards import NOTHING_SAID, card_said
 from service.plans.members import same_name
-from service.plans.plan import AcquiredAsk, MemberAsk, Plan, ResendAsk, SameNameAsk, Serials, Word
+from service.plans.plan import STOPPED, AcquiredAsk, MemberAsk, Plan, ResendAsk, SameNameAsk, Serials, Word
 from service.plans.verification import mode_of
 from service.problems import Problem
 from service.settings import Settings
@@ -61,11 +64,10 @@ from service.settlement import Told, first_word, leave_open, let_go, settle
 
 log = structlog.get_logger("jzb.runner")
 
+MARK_S = 2.0
+"""How long a process that stops takes to mark the calls that it leaves."""
 
-class MoneyRequest(Protocol):
-    """Any request of the contract that changes something."""
-
-    request_id: str
+LEFT = Told(Word.SILENT, reason=STOPPED, detail="the service stopped before the bank had answered")
 
 
 class Settled:
@@ -76,32 +78,58 @@ class Settled:
         self.parts = parts
 
 
+_Ended: TypeAlias = Settled | Problem | Operation
+"""How a call's task ends: settled, refused, or with the operation that its request id has begun before."""
+
+
 class Runner:
     """Takes any plan. One instance a process."""
 
-    def __init__(self, writer: Writer, reads: Reads, bank: BankClient, numbers: Numbers, settings: Settings) -> None:
+    def __init__(
+        self,
+        writer: Writer,
+        reads: Reads,
+        bank: BankClient,
+        numbers: Numbers,
+        admission: Admission,
+        settings: Settings,
+    ) -> None:
         self._writer = writer
         self._reads = reads
         self._bank = bank
         self._numbers = numbers
+        self._admission = admission
         self._settings = settings
         self._acquiring = Acquiring(bank, reads)
-        self._under_way: dict[UUID, asyncio.Task[Settled | None]] = {}
+        self._calls: set[asyncio.Task[_Ended]] = set()
+        self._under_way: dict[UUID, asyncio.Task[_Ended]] = {}
         self._tasks: asyncio.TaskGroup | None = None
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Runner]:
-        """Carry calls out for the life of the block; those under way at its end are finished within ``drain_s``."""
+        """Carry calls out for the life of the block; `drain` before its end, or what is under way is waited for."""
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
             try:
                 yield self
             finally:
-                left = list(self._under_way.values())
-                if left:
-                    _, unfinished = await asyncio.wait(left, timeout=self._settings.drain_s)
-                    for task in unfinished:
-                        task.cancel()
+                self._tasks = None
+
+    async def drain(self, within_s: float) -> None:
+        """Let in no more calls and wait for those under way; what is unfinished then is marked as in doubt.
+
+        Takes ``within_s`` and `MARK_S` at most. What could not even be marked is an orphan, as after a crash.
+        """
+        self._admission.close()
+        if await self._admission.calls.emptied(within_s):
+            return
+        self._tasks = None
+        log.warning("stopped before they ended", calls=len(self._calls))
+        for task in self._calls:
+            task.cancel()
+        if not await self._admission.calls.emptied(MARK_S):
+            for task in self._calls:
+                task.cancel()
 
     async def run(
         self,
@@ -119,23 +147,32 @@ class Runner:
         digest = fingerprint(request)
         try:
             self._admit_mode(request)
-            numbers = [await self._numbers.take() for _ in range(1 + rows)]
-            serials = Serials.make(self._settings.bank.uid, bank_today(), numbers)
-            plan = await make_plan(serials)
-            self._admit_interface(plan)
-            if not check_only:
-                self._admit()
-                await self._bank.ready()
+            if check_only:
+                plan, serial = await self._planned(make_plan, rows)
+            else:
+                with self._admission.enter() as place:
+                    plan, serial = await self._planned(make_plan, rows)
+                    place.at(plan.message.code)
+                    await self._bank.ready()
+                    deadline.require()
+                    task = self._begin(self._opening(request_id, digest, plan, serial), plan, place)
         except (Problem, BankUnavailable) as reason:
             earlier = await self._reads.operation(request_id=request_id)
             if earlier is not None:
                 return await self._again(earlier, digest)
             raise reason if isinstance(reason, Problem) else problems.bank_unavailable(str(reason)) from reason
-        return await self._reserve_and_carry(request_id, digest, plan, serials.own, check_only=check_only)
+        if check_only:
+            return await self._checked(self._opening(request_id, digest, plan, serial))
+        ended = await asyncio.shield(task)
+        return await self._again(ended, digest) if isinstance(ended, Operation) else _or_problem(ended)
 
-    def _admit(self) -> None:
-        if len(self._under_way) >= self._settings.call_concurrency:
-            raise problems.overloaded(f"{self._settings.call_concurrency} calls are under way already")
+    async def _planned(self, make_plan: Callable[[Serials], Awaitable[Plan]], rows: int) -> tuple[Plan, str]:
+        numbers = [await self._numbers.take() for _ in range(1 + rows)]
+        serials = Serials.make(self._settings.bank.uid, bank_today(), numbers)
+        plan = await make_plan(serials)
+        self._admit_interface(plan)
+        deadline.require()
+        return plan, serials.own
 
     def _admit_mode(self, request: Message) -> None:
         verification: Verification | None = getattr(request, "verification", None)
@@ -156,80 +193,111 @@ class Runner:
             code = plan.message.code
             raise problems.not_enabled(code, str(missing), f'JZB_BANK__SERVICE_IDS (key "{code}")') from None
 
-    async def _reserve_and_carry(
-        self, request_id: str, digest: bytes, plan: Plan, serial: str, *, check_only: bool
-    ) -> Settled:
-        new = NewOperation(
-            id=UUID(bytes=uuid_utils.uuid7().bytes),
-            request_id=request_id,
-            fingerprint=digest,
-            kind=plan.kind,
-            serial=serial,
-            plan={**plan.stored.to_json(), "trace": telemetry.carrier()},
-            payer=plan.payer,
-            payee=plan.payee,
-            order_no=plan.order_no,
-            amount_fen=plan.amount_fen,
-            fee_fen=plan.fee_fen,
-            trace_id=telemetry.trace_id(),
-        )
-        step = Step(
-            operation=new,
+    def _opening(self, request_id: str, digest: bytes, plan: Plan, serial: str) -> Step:
+        return Step(
+            operation=NewOperation(
+                id=UUID(bytes=uuid_utils.uuid7().bytes),
+                request_id=request_id,
+                fingerprint=digest,
+                kind=plan.kind,
+                serial=serial,
+                plan={**plan.stored.to_json(), "trace": telemetry.carrier()},
+                payer=plan.payer,
+                payee=plan.payee,
+                order_no=plan.order_no,
+                amount_fen=plan.amount_fen,
+                fee_fen=plan.fee_fen,
+                trace_id=telemetry.trace_id(),
+            ),
             change=Change(state=State.RESERVED, next_ask_in_s=self._settings.resolver.orphan_after_s),
             bank_day=bank_today(),
             pend=plan.drafts,
             cards_new=() if plan.card is None else (plan.card,),
-            check_only=check_only,
+            not_after_s=deadline.not_after_s(),
         )
+
+    async def _checked(self, step: Step) -> Settled:
+        judged = await self._reserve(replace(step, check_only=True))
+        operation = judged.operation
+        is_new = operation.id == step.operation_id
+        return Settled(operation._replace(id=view.NOT_RECORDED) if is_new else operation, judged.parts)
+
+    async def _reserve(self, step: Step) -> Outcome:
+        """Raises `Problem`: then nothing was reserved."""
         with telemetry.below("reserve") as span:
             try:
                 reserved = await self._writer.submit(step)
             except FloorBroken as refusal:
-                telemetry.outcomes.add(1, {"kind": plan.kind, "state": "refused"})
+                assert isinstance(step.operation, NewOperation)
+                telemetry.outcomes.add(1, {"kind": step.operation.kind, "state": "refused"})
                 raise problems.floor_broken(refusal.breach, refusal.operation) from None
             except RequestIdReused as reuse:
                 raise problems.request_id_reused(reuse.operation, reuse.fingerprint) from None
+            except DeadlinePassed:
+                raise problems.deadline_passed() from None
             except LedgerBusy as busy:
                 raise problems.overloaded(str(busy)) from None
             except LedgerUnavailable:
                 raise problems.ledger_unavailable() from None
             span.set_attribute("jzb.operation_id", str(reserved.operation.id))
             span.set_attribute("jzb.serial", reserved.operation.serial)
-        if check_only:
-            is_new = reserved.operation.id == new.id
-            judged = reserved.operation._replace(id=view.NOT_RECORDED) if is_new else reserved.operation
-            return Settled(judged, reserved.parts)
-        if not reserved.did:
-            return await self._again(reserved.operation, digest)
+        return reserved
 
-        operation = reserved.operation
+    def _begin(self, step: Step, plan: Plan, place: Place) -> asyncio.Task[_Ended]:
         if self._tasks is None:
-            raise RuntimeError("the runner is not running")
+            raise problems.stopping()
         # A task of its own: a caller who gives up must not stop a payment between reserve and settle.
-        task = self._tasks.create_task(self._carry(operation, plan, reserved.pended), name=f"call {operation.serial}")
-        self._under_way[operation.id] = task
-        task.add_done_callback(lambda _: self._under_way.pop(operation.id, None))
-        settled = await asyncio.shield(task)
-        if settled is None:
-            raise problems.ledger_unavailable()
-        return _or_problem(settled)
+        task = self._tasks.create_task(self._reserve_and_carry(step, plan, place), name=f"call {plan.kind}")
+        self._calls.add(task)
+        task.add_done_callback(self._calls.discard)
+        place.hand_over(task)
+        return task
 
-    async def _carry(self, operation: Operation, plan: Plan, pended: Sequence[int]) -> Settled | None:
-        """Call the bank and settle. Never raises: what it cannot finish stays for the resolver."""
+    async def _reserve_and_carry(self, step: Step, plan: Plan, place: Place) -> _Ended:
+        """The whole call, but for its plan. Raises nothing: an error would end all other calls with this one."""
         try:
-            if isinstance(plan.ask, AcquiredAsk):
-                step = await self._step_driven(operation, plan, plan.ask, pended)
-            else:
-                answer = await telemetry.bank_call(self._bank, plan.message, operation.serial)
-                step = self._step_after(operation, plan, pended, answer)
+            reserved = await self._reserve(step)
+        except Problem as problem:
+            return problem
+        except Exception:
+            log.exception("unforeseen", kind=plan.kind)
+            return problems.ledger_unavailable()
+        # Thousands may wait for the bank: what only the reservation needed is not kept until then.
+        del step
+        operation = reserved.operation
+        if not reserved.did:
+            return operation
+        task = asyncio.current_task()
+        assert task is not None
+        self._under_way[operation.id] = task
+        try:
+            return await self._carry(operation, plan, reserved.pended, place)
+        finally:
+            del self._under_way[operation.id]
+
+    async def _carry(self, operation: Operation, plan: Plan, pended: Sequence[int], place: Place) -> Settled | Problem:
+        """Call the bank and settle; what it cannot finish stays for the resolver."""
+        try:
+            try:
+                step = await self._step_called(operation, plan, pended, place)
+            except asyncio.CancelledError:
+                # By `drain` alone. Only what it marks is asked about soon, and not as late as an orphan.
+                step = leave_open(operation, LEFT, bank_today(), self._settings.resolver)
             with telemetry.below("settle") as span:
                 outcome = await self._writer.submit(step)
                 span.set_attribute("jzb.state", outcome.operation.state.value)
         except Exception:
             log.exception("left for the resolver", operation_id=str(operation.id), serial=operation.serial)
-            return None
+            return problems.ledger_unavailable()
         telemetry.outcomes.add(1, {"kind": plan.kind, "state": outcome.operation.state.value})
         return Settled(outcome.operation, outcome.parts)
+
+    async def _step_called(self, operation: Operation, plan: Plan, pended: Sequence[int], place: Place) -> Step:
+        if isinstance(plan.ask, AcquiredAsk):
+            return await self._step_driven(operation, plan, plan.ask, pended, place)
+        answer = await telemetry.bank_call(self._bank, plan.message, operation.serial)
+        place.answered = has_answered(answer)
+        return self._step_after(operation, plan, pended, answer)
 
     def _step_after(self, operation: Operation, plan: Plan, pended: Sequence[int], answer: Answer[Any]) -> Step:
         today, resolver = bank_today(), self._settings.resolver
@@ -242,9 +310,12 @@ class Runner:
             return let_go(operation, plan.stored, pended, told, today)
         return leave_open(operation, told, today, resolver)
 
-    async def _step_driven(self, operation: Operation, plan: Plan, ask: AcquiredAsk, pended: Sequence[int]) -> Step:
+    async def _step_driven(
+        self, operation: Operation, plan: Plan, ask: AcquiredAsk, pended: Sequence[int], place: Place
+    ) -> Step:
         today, resolver = bank_today(), self._settings.resolver
         driven = await self._acquiring.drive(operation, ask, plan.drafts)
+        place.answered = any(one.evidence for one in driven.told)
         if any(one.word is Word.SILENT for one in driven.told):
             if driven.began:
                 return leave_open(operation, driven.told[0], today, resolver)
@@ -257,9 +328,9 @@ class Runner:
             raise problems.request_id_reused(earlier, digest)
         task = self._under_way.get(earlier.id)
         if task is not None:
-            settled = await asyncio.shield(task)
-            if settled is not None:
-                return _or_problem(settled)
+            ended = await asyncio.shield(task)
+            if isinstance(ended, Settled):
+                return _or_problem(ended)
         while True:
             found = await self._reads.operation(operation_id=earlier.id)
             if found is None:
@@ -271,11 +342,13 @@ class Runner:
             await asyncio.sleep(0.1)
 
 
-def _or_problem(settled: Settled) -> Settled:
-    problem = problems.of_operation(settled.operation, settled.parts)
+def _or_problem(ended: Settled | Problem) -> Settled:
+    if isinstance(ended, Problem):
+        raise ended
+    problem = problems.of_operation(ended.operation, ended.parts)
     if problem is not None:
         raise problem
-    return settled
+    return ended
 
 
 def told_by(answer: Answer[Any], plan: Plan) -> Told:

@@ -1,11 +1,13 @@
 """One service process: its parts, put together once, in the order in which they depend on each other.
 
-`Service` is an async context manager; leaving it drains: no new calls, those under way are settled within
-``drain_s``, and what is left belongs to the resolver of the next process.
+`running` is an async context manager; leaving it drains: balancers are told, no new calls are taken, those under way
+end within ``drain_s`` in all, and what is left is marked as in doubt, for the resolver of another process. Then the
+parts close in the reverse order.
 """
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -55,6 +57,7 @@ from jzb.v1 import (
 )
 from ledger import Cards, Lookups, Numbers, Reads, Writer, connect, open_pool
 from service import telemetry
+from service.admission import Admission
 from service.bankday import bank_today
 from service.card_list import CardList
 from service.clearing import Clearing, Sweeper
@@ -79,8 +82,8 @@ from service.rpc.suspense import Suspense
 from service.rpc.topups import TopUps
 from service.rpc.verifications import Verifications
 from service.rpc.withdrawals import Withdrawals
-from service.runner import Runner
-from service.settings import Settings
+from service.runner import MARK_S, Runner
+from service.settings import GrpcSettings, Settings
 from service.transfers import Transfers
 from service.vault import Vault
 
@@ -106,8 +109,8 @@ SERVICES = tuple(
     )
 )
 
-MESSAGE_BYTES_MAX = 4 * 1024 * 1024
-PENDING_MAX = 100_000
+SEND_S = 0.5
+"""How long the last answers may take to go out."""
 
 
 class Service:
@@ -158,32 +161,61 @@ async def running(
             Resolver(writer, reads, bank, sweeper, returns, questions, settings).running()
         )
         telemetry.watch_doubt(lambda: resolver.in_doubt, time.time)
-        runner = await stack.enter_async_context(Runner(writer, reads, bank, numbers, settings).running())
+        admission = Admission(settings.call_concurrency, settings.interface_concurrency, settings.breaker)
+        telemetry.watch_load(admission, writer)
+        runner = await stack.enter_async_context(Runner(writer, reads, bank, numbers, admission, settings).running())
         card_list = CardList(writer, bank, cards, vault, numbers, settings)
         desk = Desk(
-            runner, reads, bank, resolver, clearing, settings, numbers, returns, transfers, cards, vault, card_list
+            runner=runner,
+            admission=admission,
+            reads=reads,
+            bank=bank,
+            resolver=resolver,
+            clearing=clearing,
+            settings=settings,
+            numbers=numbers,
+            returns=returns,
+            transfers=transfers,
+            cards=cards,
+            vault=vault,
+            card_list=card_list,
         )
 
-        server = grpc.aio.server(
-            interceptors=[Doors(settings.deadline_min_s)],
-            options=[
-                ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
-                ("grpc.so_reuseport", 0),
-                # What is too much is told with a RetryInfo; gRPC's core would cancel what waits behind 1000 others.
-                ("grpc.server.max_pending_requests", PENDING_MAX),
-                ("grpc.server.max_pending_requests_hard_limit", PENDING_MAX),
-            ],
-        )
+        doors = Doors(admission, settings.deadline_min_s, settings.grpc.rpcs_max)
+        server = grpc.aio.server(interceptors=[doors], options=_options(settings.grpc))
         status = HealthServicer()
         _register(server, desk, status)
         server.add_generic_rpc_handlers(more(desk))
         port = _listen(server, settings)
         await server.start()
-        stack.push_async_callback(server.stop, settings.drain_s)
+        stack.push_async_callback(_drain, server, status, doors, runner, resolver, settings)
         for name in ("", *SERVICES):
             await status.set(name, health_pb2.HealthCheckResponse.SERVING)
         yield Service(port, desk)
-        await status.enter_graceful_shutdown()
+
+
+async def _drain(
+    server: grpc.aio.Server,
+    status: HealthServicer,
+    doors: Doors,
+    runner: Runner,
+    resolver: Resolver,
+    settings: Settings,
+) -> None:
+    """End what is under way, within ``drain_s``, or else within the `MARK_S` that it takes to mark it."""
+    leave_s = settings.grpc.leave_s
+    left_s = max(0.0, settings.drain_s + MARK_S - leave_s)
+    await status.enter_graceful_shutdown()
+    resolver.rest()
+    async with asyncio.TaskGroup() as tasks:
+        # What is new is refused with a reason from now on, and once callers had time to leave, by gRPC itself: a call
+        # that crosses with its farewell ends CANCELLED.
+        tasks.create_task(runner.drain(settings.drain_s))
+        await asyncio.sleep(leave_s)
+        tasks.create_task(server.stop(left_s))
+        await doors.rpcs.emptied(left_s)
+        # What never ends by itself is cut off, such as a balancer that watches the health.
+        await server.stop(SEND_S)
 
 
 def calm_collector() -> None:
@@ -215,6 +247,21 @@ def _register(server: grpc.aio.Server, desk: Desk, status: HealthServicer) -> No
     operation_pb2_grpc.add_OperationServiceServicer_to_server(Operations(desk), server)
     health_pb2_grpc.add_HealthServicer_to_server(status, server)
     reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+
+
+def _options(settings: GrpcSettings) -> list[tuple[str, int]]:
+    # https://github.com/grpc/grpc/blob/master/doc/keepalive.md
+    options = [
+        ("grpc.max_receive_message_length", settings.message_bytes_max),
+        ("grpc.keepalive_time_ms", int(settings.keepalive_s * 1000)),
+        ("grpc.so_reuseport", 0),
+        # By default gRPC's core cancels, without a word, what comes while 1000 to 3000 wait to be taken in.
+        ("grpc.server.max_pending_requests", settings.rpcs_max),
+        ("grpc.server.max_pending_requests_hard_limit", settings.rpcs_max),
+    ]
+    if settings.connection_age_s is not None:
+        options.append(("grpc.max_connection_age_ms", int(settings.connection_age_s * 1000)))
+    return options
 
 
 def _listen(server: grpc.aio.Server, settings: Settings) -> int:

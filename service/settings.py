@@ -9,10 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from bankclient import BankSettings
+from bankclient import REQUESTS, BankSettings
 from ledger import SpendOrder
 from service.vault import VaultKeyWrong, key_bytes
 
@@ -24,8 +24,9 @@ class ResolverSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    orphan_after_s: Seconds = 90.0
-    """A reservation of this age has lost its process; must exceed the bank's time-out with all its tries."""
+    orphan_after_s: Seconds = 240.0
+    """A reservation of this age has lost its process; must exceed the longest call (`BankSettings.call_max_s`). Only
+    after a crash is it waited for: a process that is asked to stop marks what it leaves."""
     ask_after_s: Seconds = 10.0
     """From an unknown outcome, or an acceptance, to the first question."""
     not_found_interval_s: Seconds = 240.0
@@ -44,6 +45,38 @@ class ResolverSettings(BaseModel):
     """How often due operations are looked for."""
     concurrency: Annotated[int, Field(ge=1, le=1000)] = 16
     """Questions under way at once in one process."""
+
+
+class BreakerSettings(BaseModel):
+    """When an interface of the bank that does not answer gets no more calls. Each process finds out for itself."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    failures: Annotated[int, Field(ge=1, le=100_000)] | None = 10
+    """This many calls in a row without a signed answer open the breaker; None switches it off."""
+    open_s: Seconds = 10.0
+    """How long it stays open before one call is let through on trial."""
+
+
+class GrpcSettings(BaseModel):
+    """The server's own limits, on reads too."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rpcs_max: Annotated[int, Field(ge=1, le=1_000_000)] = 20_000
+    """RPCs under way at once, streams too; the next one is refused unread. More than `call_concurrency`, so that reads
+    and repeated requests are answered while no payment gets in."""
+    message_bytes_max: Annotated[int, Field(ge=64 * 1024, le=2**31 - 1)] = 4 * 1024 * 1024
+    """The largest request."""
+    keepalive_s: Seconds = 60.0
+    """After so much silence a caller is pinged, and taken for gone when it does not answer in 20 seconds: a watch of a
+    caller that vanished would stay for ever. gRPC's own default is two hours."""
+    leave_s: Annotated[float, Field(ge=0, le=600)] = 0.5
+    """From SIGTERM, when the health says NOT_SERVING, to the end of new connections: a part of `drain_s` in which
+    callers that watch the health leave by themselves, and others are refused with a reason."""
+    connection_age_s: Seconds | None = None
+    """Connections of this age are asked to be made anew, calls under way unharmed, so that callers behind a balancer
+    of connections find new processes; None leaves them."""
 
 
 class ClearingSettings(BaseModel):
@@ -178,10 +211,16 @@ class Settings(BaseSettings):
     tls_key: Path | None = None
     call_concurrency: Annotated[int, Field(ge=1, le=100_000)] = 10_000
     """Money calls under way at once; the next one is refused before anything is reserved."""
+    interface_concurrency: dict[str, Annotated[int, Field(ge=1)]] = {}
+    """The same for the calls of single interfaces, by their codes: {"6033": 50}. Each has its own number, since the
+    bank's limits and its speed differ by interface."""
+    breaker: BreakerSettings = BreakerSettings()
+    grpc: GrpcSettings = GrpcSettings()
     deadline_min_s: Annotated[float, Field(ge=0, le=60)] = 0.25
     """A call that changes something and whose caller waits less than this is refused before anything is begun."""
     drain_s: Seconds = 30.0
-    """How long calls under way may take to finish after SIGTERM; what is left is resolved after the restart."""
+    """How long calls under way may take to finish after SIGTERM; what is left is marked, and resolved by another
+    process or after the restart."""
     database_connections: Annotated[int, Field(ge=1, le=100)] = 8
     resolver: ResolverSettings = ResolverSettings()
     clearing: ClearingSettings = ClearingSettings()
@@ -191,6 +230,25 @@ class Settings(BaseSettings):
     cards: CardsSettings = CardsSettings()
     vault: VaultSettings = VaultSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
+
+    @field_validator("interface_concurrency")
+    @classmethod
+    def _interfaces_are_known(cls, limits: dict[str, int]) -> dict[str, int]:
+        if unknown := sorted(limits.keys() - REQUESTS.keys()):
+            raise ValueError(f"the bank has no interface {', '.join(unknown)}")
+        return limits
+
+    @field_validator("resolver")
+    @classmethod
+    def _orphans_are_older_than_any_call(cls, resolver: ResolverSettings, others: ValidationInfo) -> ResolverSettings:
+        bank = others.data.get("bank")
+        if bank is not None and resolver.orphan_after_s <= bank.call_max_s:
+            raise ValueError(
+                f"orphan_after_s {resolver.orphan_after_s:g} must be more than {bank.call_max_s:g}, the longest that a"
+                " call of the bank can take: pool_timeout_s + 3 x (connect_tries x (connect_timeout_s + 0.5)"
+                " + timeout_s)"
+            )
+        return resolver
 
     @property
     def platform(self) -> str:

@@ -148,6 +148,7 @@ def leave_open(operation: Operation, told: Told, today: date, settings: Resolver
         operation=operation.id,
         change=Change(
             state=State.UNKNOWN,
+            reason=told.reason,
             message=told.detail,
             bank_code=told.code,
             bank_message=told.message,

@@ -24,13 +24,15 @@ from service.settings import TelemetrySettings
 
 if TYPE_CHECKING:
     from bankclient import Answer, BankClient, Request
-    from ledger import InDoubt
+    from ledger import InDoubt, Writer
+    from service.admission import Admission
 
 tracer = trace.get_tracer("jzb")
 meter = metrics.get_meter("jzb")
 
 requests = meter.create_counter("jzb.requests", description="RPCs by method and status code")
 request_seconds = meter.create_histogram("jzb.request.duration", unit="s", description="RPC duration by method")
+refusals = meter.create_counter("jzb.refusals", description="RPCs that ended in an error, by method and reason")
 outcomes = meter.create_counter("jzb.outcomes", description="Money calls by kind and the state they reached")
 bank_seconds = meter.create_histogram(
     "jzb.bank.duration", unit="s", description="Bank calls by interface, outcome and code"
@@ -117,6 +119,25 @@ def below(name: str, kind: SpanKind = SpanKind.INTERNAL) -> AbstractContextManag
     if present.get_span_context().is_valid and not present.is_recording():
         return nullcontext(present)
     return tracer.start_as_current_span(name, kind=kind)
+
+
+def watch_load(admission: Admission, writer: Writer) -> None:
+    """Export the money calls under way, the steps that wait for the ledger, and the breaker of each interface."""
+
+    def calls(_: CallbackOptions) -> Iterable[Observation]:
+        return [Observation(admission.calls.inside)]
+
+    def steps(_: CallbackOptions) -> Iterable[Observation]:
+        return [Observation(writer.waiting)]
+
+    def breakers(_: CallbackOptions) -> Iterable[Observation]:
+        return [Observation(state, {"interface": interface}) for interface, state in admission.states().items()]
+
+    meter.create_observable_gauge("jzb.calls.under_way", [calls], description="Money calls under way")
+    meter.create_observable_gauge("jzb.ledger.queue", [steps], description="Steps that wait for their batch")
+    meter.create_observable_gauge(
+        "jzb.bank.breaker", [breakers], description="By interface: 0 closed, 1 one call on trial, 2 open"
+    )
 
 
 async def bank_call(bank: BankClient, message: Request[Any], serial: str | None = None) -> Answer[Any]:

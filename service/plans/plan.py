@@ -306,6 +306,9 @@ class Word(Enum):
 SEND_AGAIN = "send-again"
 """The reason of an UNKNOWN operation that the bank wants again (`Word.AGAIN`)."""
 
+STOPPED = "stopped"
+"""The reason of an UNKNOWN operation whose process stopped before the bank had answered."""
+
 ORDER_DIFFERS = "order-differs"
 """The reason of a REFUSED entry of an acquired order that the bank has booked otherwise than the request says."""
 

@@ -18,6 +18,7 @@ from bankclient import BankClient, SubAccountBalances
 from jzb.v1.verification_pb2 import Verification
 from ledger import Card, Cards, CardState, Member, Numbers, Reads
 from service import problems, telemetry
+from service.admission import Admission
 from service.card_list import CardList
 from service.clearing import Clearing
 from service.plans.plan import NAMELESS, Facts, Names
@@ -45,6 +46,7 @@ class Desk:
     """The service's parts, made once by `service.server`."""
 
     runner: Runner
+    admission: Admission
     reads: Reads
     bank: BankClient
     resolver: Resolver

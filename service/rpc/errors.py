@@ -26,7 +26,8 @@ from pydantic import ValidationError
 
 from jzb.v1 import core_pb2
 from ledger import LedgerUnavailable
-from service import problems, telemetry, view
+from service import deadline, problems, telemetry, view
+from service.admission import Admission, Crowd
 from service.problems import Problem
 from service.rpc.desk import Context
 
@@ -47,9 +48,14 @@ else:
 
 
 class Doors(_Interceptor):
-    """Wraps every RPC of jzb.v1; health and reflection pass through."""
+    """Wraps every RPC of jzb.v1; health and reflection pass through.
 
-    def __init__(self, deadline_min_s: float) -> None:
+    ``rpcs`` has those under way. They are counted here and not by gRPC's own limit, which tells no reason.
+    """
+
+    def __init__(self, admission: Admission, deadline_min_s: float, rpcs_max: int) -> None:
+        self.rpcs = Crowd(rpcs_max)
+        self._admission = admission
         self._validator = protovalidate.Validator()
         self._deadline_min_s = deadline_min_s
 
@@ -82,6 +88,7 @@ class Doors(_Interceptor):
             try:
                 async with self._guard(method, carrier, request):
                     self._require_time(request, context)
+                    deadline.begin(context.time_remaining())
                     return await inner(request, context)
             except _Told as told:
                 await context.abort(*told.status)
@@ -105,6 +112,8 @@ class Doors(_Interceptor):
     async def _guard(self, method: str, carrier: dict[str, str], request: Message) -> AsyncIterator[None]:
         began_s = time.perf_counter()
         code = grpc.StatusCode.OK
+        is_one_too_many = self.rpcs.is_full
+        self.rpcs.enter()
         request_id = getattr(request, "request_id", "")
         span = telemetry.tracer.start_span(
             method.lstrip("/"), context=telemetry.context_from(carrier), kind=SpanKind.SERVER
@@ -113,12 +122,17 @@ class Doors(_Interceptor):
             span.set_attribute("jzb.request_id", request_id)
         try:
             with trace.use_span(span, record_exception=False, set_status_on_exception=False):
+                if self._admission.is_closed:
+                    raise problems.stopping()
+                if is_one_too_many:
+                    raise problems.overloaded(f"{self.rpcs.limit} RPCs are under way already")
                 self._validate(request)
                 yield
         except (Problem, ValidationError) as known:
             problem = known if isinstance(known, Problem) else _unsendable(known)
             code = problem.code
             span.set_attribute("jzb.reason", problem.reason)
+            telemetry.refusals.add(1, {"method": method, "reason": problem.reason})
             if problem.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
                 span.set_status(Status(StatusCode.ERROR, problem.reason))
             raise _Told(problem) from known
@@ -133,6 +147,7 @@ class Doors(_Interceptor):
                 log.exception("unforeseen", method=method, request_id=request_id)
             raise _Told(problems.ledger_unavailable()) from unforeseen
         finally:
+            self.rpcs.leave()
             span.set_attribute("rpc.grpc.status_code", code.value[0])
             span.end()
             telemetry.requests.add(1, {"method": method, "code": code.name})

@@ -81,6 +81,9 @@ class Operations(operation_pb2_grpc.OperationServiceServicer):
                 message.state = STATES[event.state]
                 message.outcome = view.OUTCOMES[event.state]
                 yield operation_pb2.WatchOperationsResponse(cursor=page_token(str(event.seq)), operation=message)
+            if self._desk.admission.is_closed:
+                # The cursor goes on at another process.
+                raise problems.stopping()
             if len(events) < WATCH_PAGE:
                 await asyncio.sleep(WATCH_POLL_S)
 

@@ -279,6 +279,26 @@ async def test_a_call_that_finds_no_free_connection_was_not_sent(bank: TestBank,
     assert len(bank.received) == 1
 
 
+async def test_ten_thousand_calls_wait_for_a_connection_in_order_and_those_that_leave_cost_none(
+    bank: TestBank, make_settings: Make
+) -> None:
+    bank.reactions = [sleeps(0.5), succeeds()]
+    settings = make_settings(base_url=bank.url, max_connections=1, pool_timeout_s=60.0)
+    serials = [f"{SERIAL[:12]}{number:010}" for number in range(10_000)]
+    async with BankClient(settings) as client:
+        await client.ready()
+        calls = [asyncio.create_task(client.call(PAYMENT, serial)) for serial in serials]
+        await until(lambda: bool(bank.received))
+        for number, call in enumerate(calls):
+            if number % 100:
+                call.cancel()
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        staying = [answer for answer in answers if not isinstance(answer, BaseException)]
+        assert [answer.outcome for answer in staying] == [Outcome.DONE] * 100
+        assert [body["CnsmrSeqNo"] for body in bank.received] == serials[::100]
+        assert (await client.call(PAYMENT, SERIAL)).outcome is Outcome.DONE
+
+
 async def test_closing_breaks_a_call_under_way_as_unknown(bank: TestBank, make_settings: Make) -> None:
     bank.reactions = [sleeps(1)]
     client = BankClient(make_settings(base_url=bank.url))

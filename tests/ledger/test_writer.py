@@ -20,6 +20,7 @@ import pytest
 from ledger import (
     REASON_FLOOR,
     Change,
+    DeadlinePassed,
     Draft,
     FloorBroken,
     LedgerBusy,
@@ -508,6 +509,45 @@ async def test_a_full_queue_refuses_new_operations_and_lets_those_under_way_go_o
         assert mirror.standing()[withdrawable(ANN).name] == (99, 6)
 
 
+async def test_a_step_opens_nothing_when_its_turn_comes_too_late_and_is_carried_on_however_late(
+    mirror: Mirror,
+) -> None:
+    await mirror.give(withdrawable(ANN), 100)
+    under_way = opening(pay(ANN, BOB, 1))
+    await mirror.do(under_way)
+    soon_s, later_s = time.monotonic() + 0.05, time.monotonic() + 60.0
+    async with mirror.held_up():
+        first = asyncio.create_task(mirror.do(opening(pay(ANN, BOB, 2), not_after_s=later_s)))
+        await asyncio.sleep(0.02)
+        waits = asyncio.create_task(
+            mirror.together(
+                opening(pay(ANN, BOB, 50), not_after_s=soon_s),
+                opening(pay(ANN, BOB, 4), not_after_s=later_s),
+                dataclasses.replace(posting(under_way), not_after_s=soon_s),
+            )
+        )
+        await asyncio.sleep(0.1)
+    assert (await first).did
+    assert did(await waits) == ["DeadlinePassed", True, True]
+    assert mirror.standing()[withdrawable(ANN).name] == (99, 6)
+    await mirror.assert_whole()
+
+
+async def test_what_was_opened_in_time_is_told_to_whoever_asks_too_late(mirror: Mirror) -> None:
+    await mirror.give(withdrawable(ANN), 100)
+    past_s = time.monotonic() - 1.0
+    step = opening(pay(ANN, BOB, 1))
+    await mirror.do(step)
+    # Its own writer asks again after a lost connection, its caller with another serial.
+    assert (await mirror.do(dataclasses.replace(step, not_after_s=past_s))).did
+    assert not (await mirror.do(dataclasses.replace(again(step), not_after_s=past_s))).did
+    # Released, it would be opened anew.
+    await mirror.do(voiding(step, state=State.RELEASED))
+    with pytest.raises(DeadlinePassed):
+        await mirror.do(dataclasses.replace(again(step), not_after_s=past_s))
+    assert (await mirror.do(again(step))).did
+
+
 @pytest.mark.parametrize("ends_badly", [False, True])
 async def test_a_writer_that_stops_writes_what_waits(mirror: Mirror, ends_badly: bool) -> None:
     await mirror.give(withdrawable(ANN), 100)
@@ -530,6 +570,21 @@ async def test_a_writer_that_stops_writes_what_waits(mirror: Mirror, ends_badly:
     assert [task.result().did for task in tasks] == [True] * 20
     assert mirror.standing()[withdrawable(ANN).name] == (100, 20)
     await mirror.assert_whole()
+
+
+async def test_a_writer_that_cannot_write_stops_in_time_and_tells_those_who_wait(mirror: Mirror) -> None:
+    await mirror.give(withdrawable(ANN), 100)
+    async with mirror.held_up():
+        began_s = time.monotonic()
+        async with Writer(mirror.dsn, PLATFORM, close_s=0.2).running() as writer:
+            tasks = [asyncio.create_task(writer.submit(opening(pay(ANN, BOB, 1)))) for _ in range(3)]
+            await asyncio.sleep(0.1)
+            tasks.append(asyncio.create_task(writer.submit(opening(pay(ANN, BOB, 1)))))
+            await asyncio.sleep(0)
+        assert time.monotonic() - began_s < 5
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(result) for result in results] == [LedgerUnavailable] * 4
+    assert mirror.standing()[withdrawable(ANN).name] == (100, 0)
 
 
 async def test_a_caller_who_stops_waiting_does_not_take_his_step_back(mirror: Mirror) -> None:

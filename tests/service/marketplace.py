@@ -51,7 +51,6 @@ TIMEOUT_S = 20.0
 VAULT_KEY = new_key()
 
 QUICK = {
-    "orphan_after_s": 2.0,
     "ask_after_s": 3600.0,
     "not_found_interval_s": 0.05,
     "in_process_interval_s": 0.05,
@@ -275,6 +274,7 @@ def service_settings(dsn: str, sandbox: Sandbox, **more: Any) -> Settings:
         "transfers": {"poll_s": None},
         "vault": {"keys": [VAULT_KEY]},
         "drain_s": 5.0,
+        "grpc": {"leave_s": 0.0, **more.pop("grpc", {})},
         **more,
     }
     return from_environment(**given)

@@ -131,6 +131,14 @@ async def service_process(
         await reading
 
 
+async def orphans_are_due(dsn: str) -> None:
+    """As if ``orphan_after_s`` had passed: reservations are taken for orphaned."""
+    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
+        await connection.execute(
+            "UPDATE due SET ask_at = now() FROM operation o WHERE o.id = due.operation_id AND o.state = 'reserved'"
+        )
+
+
 @asynccontextmanager
 async def shop_on(dsn: str, sandbox: Sandbox, **settings: Any) -> AsyncIterator[Marketplace]:
     """A service in this process, on a database and a bank that may have served others before."""

@@ -14,7 +14,7 @@ from sandbox.clock import BankClock
 from sandbox.server import Sandbox
 from sandbox.settings import SandboxSettings
 from tests.service.marketplace import LENIENT, TIMEOUT_S, Marketplace, open_marketplace
-from tests.service.process import service_process, shop_on, until
+from tests.service.process import orphans_are_due, service_process, shop_on, until
 from tests.service.test_order_remark import build_request, share
 from tests.service.verifying import named, sub_account
 
@@ -440,7 +440,8 @@ async def test_killed_while_the_bank_fetches_the_order_another_process_enters_it
             await service.kill()
             with pytest.raises(grpc.aio.AioRpcError):
                 await call
-        async with shop_on(database, bank, resolver={"orphan_after_s": 1.0}) as shop:
+        await orphans_are_due(database)
+        async with shop_on(database, bank) as shop:
 
             async def has_money() -> bool:
                 return (await shop.balance("A")).available_fen == 49_50

@@ -17,13 +17,10 @@ from jzb.v1 import core_pb2, operation_pb2, payment_pb2
 from sandbox.server import Sandbox
 from sandbox.settings import SandboxSettings
 from tests.service.marketplace import LENIENT, TIMEOUT_S, Marketplace
-from tests.service.process import legs_held, service_process, shop_on, until, wire_to, writer_held
+from tests.service.process import legs_held, orphans_are_due, service_process, shop_on, until, wire_to, writer_held
 
 AMOUNT_FEN = 30_00
 HAD_FEN = 100_00
-
-ORPHANS = {"orphan_after_s": 1.0}
-"""A reservation is taken for orphaned after this; longer than any call of these tests takes undisturbed."""
 
 
 @pytest.fixture
@@ -57,6 +54,7 @@ async def found(shop: Marketplace, request: payment_pb2.PayRequest) -> core_pb2.
 
 async def final(shop: Marketplace, request: payment_pb2.PayRequest) -> core_pb2.Operation:
     """The operation once the resolver has ended it, without being told to. Until then it is known to be in doubt."""
+    await orphans_are_due(shop.dsn)
     operation = await found(shop, request)
     if operation.state not in (core_pb2.OPERATION_STATE_DONE, core_pb2.OPERATION_STATE_REFUSED):
         assert operation.outcome == core_pb2.OUTCOME_UNKNOWN
@@ -106,7 +104,7 @@ async def test_killed_between_reservation_and_bank_the_hold_is_let_go_when_the_b
     request = await prepared(database, bank)
     async with (
         wire_to(bank) as wire,
-        service_process(database, bank, bank={"base_url": wire.url}, resolver=ORPHANS) as service,
+        service_process(database, bank, bank={"base_url": wire.url}) as service,
     ):
         await service.payments.Pay(
             # The access token must be there, or nothing is reserved.
@@ -136,7 +134,7 @@ async def test_killed_between_reservation_and_bank_the_hold_is_let_go_when_the_b
 
 async def test_killed_while_the_bank_works_the_payment_is_found_done(database: str, bank: Sandbox) -> None:
     request = await prepared(database, bank, remark="[[delay:2]]")
-    async with service_process(database, bank, resolver=ORPHANS) as service:
+    async with service_process(database, bank) as service:
         call = asyncio.ensure_future(service.payments.Pay(request))
         await until(lambda: acted(bank, request), "the bank has acted")
         await service.kill()
@@ -149,7 +147,7 @@ async def test_killed_while_the_bank_works_the_payment_is_found_done(database: s
 
 async def test_killed_before_the_bank_acts_a_late_success_is_still_found(database: str, bank: Sandbox) -> None:
     request = await prepared(database, bank, remark="[[act_late:3]]")
-    async with service_process(database, bank, resolver={"orphan_after_s": 0.5}) as service:
+    async with service_process(database, bank) as service:
         call = asyncio.ensure_future(service.payments.Pay(request))
         await until(lambda: received(bank), "the request has reached the bank")
         await service.kill()
@@ -163,7 +161,7 @@ async def test_killed_before_the_bank_acts_a_late_success_is_still_found(databas
 
 async def test_killed_with_the_answer_in_hand_before_it_is_written(database: str, bank: Sandbox) -> None:
     request = await prepared(database, bank, remark="[[delay:0.3]]")
-    async with service_process(database, bank, resolver=ORPHANS) as service:
+    async with service_process(database, bank) as service:
         call = asyncio.ensure_future(service.payments.Pay(request))
         await until(lambda: acted(bank, request), "the bank has acted")
         async with writer_held(database, "9930") as lock:
@@ -180,7 +178,7 @@ async def test_killed_in_the_middle_of_settling_the_commit_counts_whole_or_not_a
     database: str, bank: Sandbox
 ) -> None:
     request = await prepared(database, bank, remark="[[delay:0.3]]")
-    async with service_process(database, bank, resolver=ORPHANS) as service:
+    async with service_process(database, bank) as service:
         call = asyncio.ensure_future(service.payments.Pay(request))
         await until(lambda: acted(bank, request), "the bank has acted")
         async with legs_held(database) as lock:
@@ -228,12 +226,13 @@ async def test_killed_in_the_middle_of_a_burst_every_payment_ends_once(database:
         await shop.buyer("buyer", HAD_FEN)
         await shop.merchant("seller")
         requests = [shop.pay_request("buyer", "seller", 1_00) for _ in range(60)]
-    async with service_process(database, bank, resolver=ORPHANS) as service:
+    async with service_process(database, bank) as service:
         calls = [asyncio.ensure_future(service.payments.Pay(request)) for request in requests]
         await until(lambda: received(bank) >= 20, "the burst is under way")
         await service.kill()
         await asyncio.gather(*calls, return_exceptions=True)
     async with shop_on(database, bank) as shop:
+        await orphans_are_due(database)
 
         async def none_is_open() -> bool:
             async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
@@ -256,7 +255,7 @@ async def test_a_process_that_only_slept_cannot_settle_again_what_another_has_re
     database: str, bank: Sandbox
 ) -> None:
     request = await prepared(database, bank, remark="[[delay:0.5]]")
-    async with service_process(database, bank, resolver=ORPHANS) as service:
+    async with service_process(database, bank) as service:
         call = asyncio.ensure_future(service.payments.Pay(request))
         await until(lambda: acted(bank, request), "the bank has acted")
         service.signal(signal.SIGSTOP)

@@ -209,8 +209,10 @@ async def test_a_record_found_in_between_starts_the_count_of_no_records_anew(dat
         assert (await shop.until_final(operation.operation_id)).state == DONE
 
 
-async def test_a_reservation_whose_service_stopped_in_the_middle_is_found(database: str, bank: Sandbox) -> None:
-    async with shop_on(database, bank, drain_s=0.05) as shop:
+async def test_a_payment_whose_service_stopped_in_the_middle_is_in_doubt_and_found(
+    database: str, bank: Sandbox
+) -> None:
+    async with shop_on(database, bank, drain_s=0.05, resolver={"ask_after_s": 0.2}) as shop:
         await shop.buyer("buyer", 100_00)
         await shop.merchant("seller")
         request = shop.pay_request("buyer", "seller", 30_00, remark="[[delay:0.6]]")
@@ -218,7 +220,7 @@ async def test_a_reservation_whose_service_stopped_in_the_middle_is_found(databa
         await until(lambda: shop.calls_received("MemberTransaction"), "the bank has the request")
     await asyncio.wait([call])
     assert await query(database, "SELECT state FROM operation WHERE request_id = %s", request.request_id) == [
-        ("reserved",)
+        ("unknown",)
     ]
     async with shop_on(database, bank) as shop:
         rows = await query(database, "SELECT id::text FROM operation WHERE request_id = %s", request.request_id)
@@ -337,8 +339,9 @@ async def test_a_member_whose_opening_is_in_doubt_is_looked_up_by_its_code(
 
 
 async def test_two_services_never_resolve_the_same_payment_twice(database: str, bank: Sandbox) -> None:
-    schedule = {"ask_after_s": 0.8, "poll_s": 0.02, "concurrency": 5, "orphan_after_s": 30.0}
-    async with shop_on(database, bank, resolver=schedule) as one, shop_on(database, bank, resolver=schedule) as other:
+    schedule = {"ask_after_s": 0.8, "poll_s": 0.02, "concurrency": 5}
+    settings = {"resolver": schedule, "breaker": {"failures": None}}
+    async with shop_on(database, bank, **settings) as one, shop_on(database, bank, **settings) as other:
         await one.buyer("buyer", 100_00)
         await one.merchant("seller")
         bank.faults.add("lose_after", code="6034", times=30)

@@ -53,8 +53,30 @@ def test_the_defaults_of_the_resolver_are_the_quick_starts(environment: pytest.M
     resolver = from_environment().resolver
     assert 180 <= resolver.not_found_interval_s <= 300
     assert resolver.not_found_times > 1
-    bank = from_environment().bank
-    assert resolver.orphan_after_s > bank.timeout_s + bank.connect_tries * bank.connect_timeout_s
+    assert resolver.orphan_after_s > from_environment().bank.call_max_s
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("RESOLVER__ORPHAN_AFTER_S", "169"), ("BANK__TIMEOUT_S", "60"), ("BANK__POOL_TIMEOUT_S", "101")],
+)
+def test_a_reservation_may_not_pass_for_orphaned_while_its_call_can_still_be_under_way(
+    environment: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    environment.setenv(f"JZB_{name}", value)
+    with pytest.raises(ValidationError, match=r"orphan_after_s \d+ must be more than \d+") as wrong:
+        from_environment()
+    assert [error["loc"] for error in wrong.value.errors()] == [("resolver",)]
+
+
+def test_the_breaker_and_the_limits_of_an_interface_are_settings(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("JZB_BREAKER", '{"failures": null}')
+    environment.setenv("JZB_INTERFACE_CONCURRENCY", '{"6033": 50}')
+    settings = from_environment()
+    assert settings.breaker.failures is None
+    assert settings.interface_concurrency == {"6033": 50}
+    environment.setenv("JZB_INTERFACE_CONCURRENCY", '{"6303": 50}')
+    assert wrong_settings() == {"interface_concurrency"}
 
 
 def test_the_database_may_be_named_either_way(environment: pytest.MonkeyPatch) -> None:
@@ -83,6 +105,8 @@ def test_a_missing_database_is_named(environment: pytest.MonkeyPatch) -> None:
         ("BANK__TIMEOUT_S", "0"),
         ("CALL_CONCURRENCY", "none"),
         ("DRAIN_S", "-1"),
+        ("BREAKER__FAILURES", "0"),
+        ("GRPC__RPCS_MAX", "0"),
         ("RESOLVER__POLL_S", "0"),
         ("RESOLVER__NOT_FOUND_TIMES", "0"),
         ("RULES__SPEND_ORDER", "at_random"),

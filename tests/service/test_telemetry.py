@@ -5,6 +5,7 @@ The service runs as a process of its own, since OpenTelemetry's providers are on
 
 from __future__ import annotations
 
+import asyncio
 import binascii
 from collections.abc import AsyncIterator
 from typing import Any
@@ -79,7 +80,7 @@ async def test_a_payment_and_its_later_resolution_are_one_trace_which_the_caller
         assert lost.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
         await until(lambda: collector.named("jzb.v1.PaymentService/Pay"), "the spans arrive")
     # Another process resolves it, a moment later.
-    async with observed(database, bank, collector, resolver={"orphan_after_s": 1.0}) as service:
+    async with observed(database, bank, collector) as service:
         operation = await found(service, request.request_id)
         assert operation.trace_id == TRACE_ID
         key = operation_pb2.OperationKey(operation_id=operation.operation_id)
@@ -166,6 +167,36 @@ async def test_metrics_tell_requests_outcomes_bank_latency_and_the_money_in_doub
         await service.operations.ResolveOperation(operation_pb2.ResolveOperationRequest(key=key), timeout=TIMEOUT_S)
         await until(lambda: ({}, 0.0) in collector.points("jzb.doubt.amount"), "no money is in doubt")
         await until(lambda: ({}, 0.0) in collector.points("jzb.doubt.age"), "nor does it age")
+
+
+async def test_metrics_tell_the_calls_under_way_the_refusals_by_reason_and_the_breakers(
+    database: str, bank: Sandbox, collector: Collector
+) -> None:
+    request = await prepared(database, bank, remark="[[delay:1.0]]")
+    breaker = {"failures": 1, "open_s": 0.5}
+    async with observed(database, bank, collector, call_concurrency=1, breaker=breaker) as service:
+        call = asyncio.ensure_future(service.payments.Pay(request, timeout=TIMEOUT_S))
+        await until(lambda: ({}, 1.0) in collector.points("jzb.calls.under_way"), "a call is under way")
+        again = payment_pb2.PayRequest()
+
+        async def refused(request_id: str, remark: str = "") -> None:
+            again.CopyFrom(request)
+            again.request_id, again.amount_fen, again.remark = request_id, 1_00, remark
+            with pytest.raises(grpc.aio.AioRpcError):
+                await service.payments.Pay(again, timeout=TIMEOUT_S)
+
+        await refused("too-many")
+        await call
+        await until(lambda: ({}, 0.0) in collector.points("jzb.calls.under_way"), "the call has ended")
+        assert ({}, 0.0) in collector.points("jzb.ledger.queue")
+        interface = {"interface": "6034"}
+        await until(lambda: (interface, 0.0) in collector.points("jzb.bank.breaker"), "the breaker is closed")
+        await refused("lost", "[[lose_after]]")
+        await refused("suspended")
+        await until(lambda: (interface, 2.0) in collector.points("jzb.bank.breaker"), "the breaker is open")
+        for reason in ("OVERLOADED", "BANK_OUTCOME_UNKNOWN", "BANK_INTERFACE_SUSPENDED"):
+            labels = {"method": "/jzb.v1.PaymentService/Pay", "reason": reason}
+            await until(lambda labels=labels: (labels, 1.0) in collector.points("jzb.refusals"), f"{reason} is counted")
 
 
 CARD = "6222031415926535897"

@@ -1,0 +1,215 @@
+"""The door of a money call: in before its plan is made, out when it is settled.
+
+What is refused here has reserved nothing. A place counts from the moment it is given, so no more calls get in than
+there are places; it goes with the call's task, not with its caller. Every decision is made at once: nobody queues at
+this door, and no lock is held over an await.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from enum import IntEnum
+from types import TracebackType
+from typing import Any, Self
+
+from bankclient import Answer
+from service import problems
+from service.settings import BreakerSettings
+
+TRIAL_RETRY_S = 1.0
+"""What callers are told to wait while a call on trial is under way."""
+
+TURNOVER_RETRY_S = 1.0
+"""What callers are told to wait for a place."""
+
+
+class BreakerState(IntEnum):
+    """How an interface stands, as the metric has it."""
+
+    CLOSED = 0
+    ON_TRIAL = 1
+    OPEN = 2
+
+
+class Breaker:
+    """One interface's: opens after some calls in a row without an answer, then lets one through at a time on trial.
+
+    Pure, the time is an argument. Of pybreaker, aiobreaker and purgatory none fits: they wrap a call and count its
+    exceptions, whereas here the decision comes before the reservation and the verdict is a value that comes much later.
+    """
+
+    def __init__(self, settings: BreakerSettings) -> None:
+        self._settings = settings
+        self._unanswered = 0
+        self._open_until_s: float | None = None
+        self._is_on_trial = False
+
+    @property
+    def state(self) -> BreakerState:
+        """How it stands; open until a trial begins, however late that is."""
+        if self._open_until_s is None:
+            return BreakerState.CLOSED
+        return BreakerState.ON_TRIAL if self._is_on_trial else BreakerState.OPEN
+
+    def wait_s(self, now_s: float) -> float:
+        """For how long calls are refused; 0 when one may begin."""
+        if self._open_until_s is None:
+            return 0.0
+        return TRIAL_RETRY_S if self._is_on_trial else max(0.0, self._open_until_s - now_s)
+
+    def begin(self) -> bool:
+        """A call begins; returns whether it is the one on trial."""
+        self._is_on_trial = self._open_until_s is not None
+        return self._is_on_trial
+
+    def end(self, *, on_trial: bool, answered: bool | None, now_s: float) -> None:
+        """A call has ended. ``answered`` is None for one that says nothing about the bank, such as one never sent."""
+        if answered:
+            # Whoever has it: the interface answers.
+            self._unanswered, self._open_until_s, self._is_on_trial = 0, None, False
+            return
+        if on_trial:
+            self._is_on_trial = False
+        if answered is None or (self._open_until_s is not None and not on_trial):
+            return
+        self._unanswered += 1
+        if self._settings.failures is not None and self._unanswered >= self._settings.failures:
+            self._open_until_s = now_s + self._settings.open_s
+
+
+def has_answered(answer: Answer[Any]) -> bool | None:
+    """What an answer says about its interface: a signed one, be it a refusal or a doubt, comes from a bank that works.
+
+    A call that was not even tried, because no connection became free, says nothing.
+    """
+    if answer.evidence:
+        return True
+    return None if answer.attempts == 0 else False
+
+
+class Crowd:
+    """A bounded number of those inside, who can be waited for."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.inside = 0
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nobody more gets in."""
+        return self.inside >= self.limit
+
+    def enter(self) -> None:
+        """Count one more; whoever calls has looked at `is_full`."""
+        self.inside += 1
+        self._empty.clear()
+
+    def leave(self) -> None:
+        """Count one less."""
+        self.inside -= 1
+        if self.inside == 0:
+            self._empty.set()
+
+    async def emptied(self, within_s: float) -> bool:
+        """Wait until nobody is inside; False when that takes longer."""
+        try:
+            async with asyncio.timeout(within_s):
+                await self._empty.wait()
+        except TimeoutError:
+            return False
+        return True
+
+
+class Place:
+    """One call's, for the life of the block, or of the task that it is handed to."""
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+        self._interface = ""
+        self._on_trial = False
+        self._is_handed_over = False
+        self.answered: bool | None = None
+        """What the call has shown of its interface; see `has_answered`."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if not self._is_handed_over:
+            self._leave()
+
+    def at(self, interface: str) -> None:
+        """The plan is made, and this is the interface it calls. Raises `Problem` when that takes no more calls."""
+        self._on_trial = self._admission._enter_interface(interface)
+        self._interface = interface
+
+    def hand_over(self, task: asyncio.Task[Any]) -> None:
+        """The place is the task's from now on, however that ends."""
+        self._is_handed_over = True
+        task.add_done_callback(lambda _: self._leave())
+
+    def _leave(self) -> None:
+        self._admission._left(self._interface, on_trial=self._on_trial, answered=self.answered)
+
+
+class Admission:
+    """One instance a process: a bound on all calls, one on an interface's where it is set, and the breakers."""
+
+    def __init__(
+        self,
+        limit: int,
+        interface_limits: Mapping[str, int],
+        breaker: BreakerSettings,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.calls = Crowd(limit)
+        self.calling: Counter[str] = Counter()
+        """Calls under way by interface."""
+        self.is_closed = False
+        self._interface_limits = interface_limits
+        self._breaker_settings = breaker
+        self._breakers: dict[str, Breaker] = {}
+        self._clock = clock
+
+    def enter(self) -> Place:
+        """A place for one call, to be entered as a context. Raises `Problem` when there is none."""
+        if self.is_closed:
+            raise problems.stopping()
+        if self.calls.is_full:
+            raise problems.overloaded(f"{self.calls.limit} calls are under way already", TURNOVER_RETRY_S)
+        self.calls.enter()
+        return Place(self)
+
+    def close(self) -> None:
+        """Let nobody in any more; those inside go on."""
+        self.is_closed = True
+
+    def states(self) -> dict[str, BreakerState]:
+        """How the breaker of each interface stands that has been called."""
+        return {interface: breaker.state for interface, breaker in self._breakers.items()}
+
+    def _enter_interface(self, interface: str) -> bool:
+        limit = self._interface_limits.get(interface)
+        if limit is not None and self.calling[interface] >= limit:
+            raise problems.overloaded(
+                f"{limit} calls of {interface} are under way already", TURNOVER_RETRY_S, interface=interface
+            )
+        breaker = self._breakers.setdefault(interface, Breaker(self._breaker_settings))
+        wait_s = breaker.wait_s(self._clock())
+        if wait_s > 0:
+            raise problems.interface_suspended(interface, wait_s)
+        self.calling[interface] += 1
+        return breaker.begin()
+
+    def _left(self, interface: str, *, on_trial: bool, answered: bool | None) -> None:
+        self.calls.leave()
+        if interface:
+            self.calling[interface] -= 1
+            self._breakers[interface].end(on_trial=on_trial, answered=answered, now_s=self._clock())
