@@ -141,8 +141,12 @@ class BankClient:
         path = f"/api/group/{self.service_id(type(request))}"
         serial = await self._checked_serial(request, serial)
         try:
-            async with asyncio.timeout(self._settings.pool_timeout_s):
+            # A timer is made only for who has to wait.
+            if not opened.free.locked():
                 await opened.free.acquire()
+            else:
+                async with asyncio.timeout(self._settings.pool_timeout_s):
+                    await opened.free.acquire()
         except TimeoutError:
             return not_sent("no connection became free in time", 0)
         # Made no earlier: thousands may wait for a connection.

@@ -111,7 +111,7 @@ async def growth(folder: Path, measured: Measured) -> None:
         stored = legs
         # Started anew: what is measured is a large journal, not what a bulk load leaves in the server's memory.
         with database(folder) as dsn:
-            pair = await _large_and_empty(dsn, turns=7 if legs == LEGS_MAX else 2)
+            pair = await _large_and_empty(dsn, turns=7 if legs == LEGS_MAX else 1)
         measured.growth.setdefault("legs stored", []).append((legs / 1e6, pair.one.per_second))
         measured.growth.setdefault("empty ledger beside it", []).append((legs / 1e6, pair.other.per_second))
     measured.rows.append(

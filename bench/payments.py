@@ -57,7 +57,7 @@ async def payments(dsn: str, folder: Path, measured: Measured) -> None:
 
 
 async def _balances(one: Client) -> Row:
-    found = await in_turn(lambda: one.balance, lambda: one.empty, READERS, seconds=2.0, turns=5)
+    found = await in_turn(lambda: one.balance, lambda: one.empty, READERS, seconds=2.0, turns=3)
     return Row(
         "balances",
         f"balance RPCs a second at {READERS} callers against an empty RPC on the same server",
@@ -98,7 +98,7 @@ async def _slow_bank(one: Client, bank: Mapping[str, Any]) -> Row:
 
 
 async def _tracing(traced: Client, silent: Client) -> Row:
-    found = await in_turn(lambda: traced.pay, lambda: silent.pay, PAYERS, seconds=3.0, turns=5)
+    found = await in_turn(lambda: traced.pay, lambda: silent.pay, PAYERS, seconds=3.0, turns=3)
     return Row(
         "tracing",
         "payments a second with traces and metrics exported, default sampling, against none",

@@ -75,14 +75,29 @@ def verdict(row: Row) -> str:
 
 
 def write(folder: Path, where: Mapping[str, str], measured: Measured) -> None:
-    """Keep it: ``bench.json``, and a plot of each kind."""
+    """Keep it: ``bench.json``, the table for a document, and a plot of each kind."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = [{**asdict(row), "holds": row.holds} for row in measured.rows]
     kept = {"machine": dict(where), **asdict(measured), "rows": rows}
     (folder / "bench.json").write_text(json.dumps(_rounded(kept), indent=1) + "\n")
+    (folder / "table.md").write_text(_markdown(where, measured))
     _plot(folder / "throughput.svg", "Two-phase transfers a second", "callers waiting", measured.throughput)
     _plot(folder / "latency.svg", "Milliseconds for both steps of a transfer", "callers waiting", measured.latency)
     _plot(folder / "growth.svg", "Two-phase transfers a second", "million journal legs stored", measured.growth)
+
+
+def _markdown(where: Mapping[str, str], measured: Measured) -> str:
+    lines = ["| what | measured | wanted | |", "| --- | ---: | ---: | --- |"]
+    lines += [
+        f"| {row.what} | {_told(row, row.value)} | {'≥' if row.sign == '>=' else '≤'} {_told(row, row.limit)} |"
+        f" {verdict(row)} |"
+        for row in measured.rows
+    ]
+    if measured.profile:
+        lines += ["", "| CPU time of one payment | percent |", "| --- | ---: |"]
+        lines += [f"| {part} | {percent:.0f} |" for part, percent in measured.profile.items()]
+    lines += ["", *(f"- {name}: {value}" for name, value in where.items()), ""]
+    return "\n".join(lines)
 
 
 def _plot(path: Path, title: str, axis: str, curves: Mapping[str, Sequence[tuple[float, float]]]) -> None:

@@ -29,23 +29,33 @@ CROSS JOIN LATERAL (
 ) m
 """
 
-BALANCES: LiteralString = """
-SELECT wanted.owner, b.*
-FROM unnest(%s::text[]) AS wanted (owner)
-CROSS JOIN LATERAL (
+SUMS: LiteralString = """
   SELECT
-    sum(balance_fen - held_fen) FILTER (WHERE kind IN ('withdrawable', 'waiting')),
-    sum(balance_fen - held_fen) FILTER (WHERE kind = 'withdrawable'),
-    sum(balance_fen - held_fen) FILTER (WHERE kind = 'waiting'),
-    sum(balance_fen - held_fen) FILTER (WHERE kind = 'frozen'),
-    sum(balance_fen - held_fen) FILTER (WHERE kind = 'escrow'),
-    sum(held_fen) FILTER (WHERE kind IN ('withdrawable', 'waiting')),
-    sum(held_fen) FILTER (WHERE kind = 'withdrawable'),
-    sum(held_fen) FILTER (WHERE kind = 'frozen'),
-    sum(held_fen) FILTER (WHERE kind = 'escrow')
+    coalesce(sum(balance_fen - held_fen) FILTER (WHERE kind IN ('withdrawable', 'waiting')), 0)::bigint,
+    coalesce(sum(balance_fen - held_fen) FILTER (WHERE kind = 'withdrawable'), 0)::bigint,
+    coalesce(sum(balance_fen - held_fen) FILTER (WHERE kind = 'waiting'), 0)::bigint,
+    coalesce(sum(balance_fen - held_fen) FILTER (WHERE kind = 'frozen'), 0)::bigint,
+    coalesce(sum(balance_fen - held_fen) FILTER (WHERE kind = 'escrow'), 0)::bigint,
+    coalesce(sum(held_fen) FILTER (WHERE kind IN ('withdrawable', 'waiting')), 0)::bigint,
+    coalesce(sum(held_fen) FILTER (WHERE kind = 'withdrawable'), 0)::bigint,
+    coalesce(sum(held_fen) FILTER (WHERE kind = 'frozen'), 0)::bigint,
+    coalesce(sum(held_fen) FILTER (WHERE kind = 'escrow'), 0)::bigint
   FROM account
-  WHERE platform = %s AND owner = wanted.owner
-) b
+"""
+
+BALANCES: LiteralString = f"""
+SELECT wanted.owner, wanted.owner, b.*
+FROM unnest(%s::text[]) AS wanted (owner)
+CROSS JOIN LATERAL ({SUMS} WHERE platform = %s AND owner = wanted.owner) b
+"""
+
+BALANCES_OF: LiteralString = f"""
+SELECT m.member_id, m.sub_account, b.*
+FROM unnest(%s::text[]) AS wanted (member_id)
+CROSS JOIN LATERAL (
+  SELECT * FROM member WHERE platform = %s AND member_id = wanted.member_id OFFSET 0
+) m
+CROSS JOIN LATERAL ({SUMS} WHERE platform = m.platform AND owner = m.sub_account) b
 """
 
 
@@ -82,6 +92,8 @@ class Lookups:
         """The members that have these codes."""
         self.balances: Coalesced[str, MemberBalance] = Coalesced(self._balances)
         """The balances of these sub-accounts."""
+        self.balances_of: Coalesced[str, MemberBalance] = Coalesced(self._balances_of)
+        """The balances of the members that have these codes."""
 
     async def _members(self, member_ids: Collection[str]) -> dict[str, Member]:
         return {
@@ -98,10 +110,10 @@ class Lookups:
         }
 
     async def _balances(self, sub_accounts: Collection[str]) -> dict[str, MemberBalance]:
-        return {
-            row[0]: MemberBalance(row[0], *(int(fen or 0) for fen in row[1:]))
-            for row in await self._rows(BALANCES, sub_accounts)
-        }
+        return {row[0]: MemberBalance(*row[1:]) for row in await self._rows(BALANCES, sub_accounts)}
+
+    async def _balances_of(self, member_ids: Collection[str]) -> dict[str, MemberBalance]:
+        return {row[0]: MemberBalance(*row[1:]) for row in await self._rows(BALANCES_OF, member_ids)}
 
     # A connection may have broken while nobody used it; the pool makes another.
     @tenacity.retry(

@@ -466,6 +466,10 @@ class Reads:
         found = await self._lookups.balances.get(sub_accounts)
         return {sub: found.get(sub) or MemberBalance(sub_account=sub) for sub in sub_accounts}
 
+    async def balances_of(self, member_ids: Collection[str]) -> dict[str, MemberBalance]:
+        """The balances of the members among these codes, by code."""
+        return await self._lookups.balances_of.get(member_ids)
+
     async def functional(self) -> dict[Kind, int]:
         """The balances of the platform's own accounts (fee, in-transit, own funds...) in fen, by kind."""
         rows = await self._rows(

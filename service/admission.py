@@ -128,6 +128,8 @@ class Crowd:
 class Place:
     """One call's, for the life of the block, or of the task that it is handed to."""
 
+    __slots__ = ("_admission", "_interface", "_is_handed_over", "_on_trial", "answered")
+
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
         self._interface = ""
@@ -153,9 +155,9 @@ class Place:
     def hand_over(self, task: asyncio.Task[Any]) -> None:
         """The place is the task's from now on, however that ends."""
         self._is_handed_over = True
-        task.add_done_callback(lambda _: self._leave())
+        task.add_done_callback(self._leave)
 
-    def _leave(self) -> None:
+    def _leave(self, _: asyncio.Task[Any] | None = None) -> None:
         self._admission._left(self._interface, on_trial=self._on_trial, answered=self.answered)
 
 

@@ -247,7 +247,7 @@ class Runner:
         if self._tasks is None:
             raise problems.stopping()
         # A task of its own: a caller who gives up must not stop a payment between reserve and settle.
-        task = self._tasks.create_task(self._reserve_and_carry(step, plan, place), name=f"call {plan.kind}")
+        task = self._tasks.create_task(self._reserve_and_carry(step, plan, place), name=plan.kind)
         self._calls.add(task)
         task.add_done_callback(self._calls.discard)
         place.hand_over(task)

@@ -201,15 +201,13 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
         )
 
     async def _balances(self, member_ids: list[str]) -> list[balance_pb2.Balance]:
-        members = await self._desk.reads.members(member_ids)
-        for member_id in member_ids:
-            if member_id not in members:
-                raise problems.not_found("MEMBER_NOT_FOUND", "member", member_id)
-        found = await self._desk.reads.balances([members[member_id].sub_account for member_id in member_ids])
+        found = await self._desk.reads.balances_of(member_ids)
         now = view.timestamp(datetime.now(UTC))
         messages = []
         for member_id in member_ids:
-            balance = found[members[member_id].sub_account]
+            balance = found.get(member_id)
+            if balance is None:
+                raise problems.not_found("MEMBER_NOT_FOUND", "member", member_id)
             messages.append(
                 balance_pb2.Balance(
                     member_id=member_id,

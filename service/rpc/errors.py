@@ -6,11 +6,10 @@ outcome UNKNOWN, since the request id makes it safe to ask again.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
 
 import grpc
 import protovalidate
@@ -21,6 +20,8 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 from opentelemetry import trace
+from opentelemetry.context import Context as TraceContext
+from opentelemetry.context import attach, detach
 from opentelemetry.trace import SpanKind, Status, StatusCode
 from pydantic import ValidationError
 
@@ -57,6 +58,7 @@ class Doors(_Interceptor):
         self.rpcs = Crowd(rpcs_max)
         self._admission = admission
         self._validator = protovalidate.Validator()
+        self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
         self._deadline_min_s = deadline_min_s
 
     async def intercept_service(
@@ -64,29 +66,30 @@ class Doors(_Interceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]],
         details: grpc.HandlerCallDetails,
     ) -> Any:
-        """Put the wrapper around the handler of one RPC."""
+        """Put the wrapper around the handler of an RPC, once for each RPC."""
+        method = str(details.method)
+        if method in self._wrapped:
+            return self._wrapped[method]
         # grpc-stubs knows the handlers of the synchronous server only.
         handler: Any = await continuation(details)
-        method = str(details.method)
         if handler is None or not method.startswith("/jzb.v1."):
             return handler
-        carrier = {key: value for key, value in details.invocation_metadata if isinstance(value, str)}
         if handler.response_streaming:
-            return grpc.unary_stream_rpc_method_handler(
-                self._stream(method, carrier, handler.unary_stream),
-                handler.request_deserializer,
-                handler.response_serializer,
+            wrapped = grpc.unary_stream_rpc_method_handler(
+                self._stream(method, handler.unary_stream), handler.request_deserializer, handler.response_serializer
             )
-        return grpc.unary_unary_rpc_method_handler(
-            self._unary(method, carrier, handler.unary_unary),
-            handler.request_deserializer,
-            handler.response_serializer,
-        )
+        else:
+            wrapped = grpc.unary_unary_rpc_method_handler(
+                self._unary(method, handler.unary_unary), handler.request_deserializer, handler.response_serializer
+            )
+        self._wrapped[method] = wrapped
+        return wrapped
 
-    def _unary(self, method: str, carrier: dict[str, str], inner: Handler) -> Handler:
+    def _unary(self, method: str, inner: Handler) -> Handler:
         async def call(request: Message, context: Context) -> Message:
             try:
-                async with self._guard(method, carrier, request):
+                with _Visit(self.rpcs, method, context, request) as visit:
+                    self._admit(request, is_one_too_many=visit.is_one_too_many)
                     self._require_time(request, context)
                     deadline.begin(context.time_remaining())
                     return await inner(request, context)
@@ -96,11 +99,12 @@ class Doors(_Interceptor):
         return call
 
     def _stream(
-        self, method: str, carrier: dict[str, str], inner: Callable[..., AsyncIterator[Message]]
+        self, method: str, inner: Callable[..., AsyncIterator[Message]]
     ) -> Callable[..., AsyncIterator[Message]]:
         async def call(request: Message, context: Context) -> AsyncIterator[Message]:
             try:
-                async with self._guard(method, carrier, request):
+                with _Visit(self.rpcs, method, context, request) as visit:
+                    self._admit(request, is_one_too_many=visit.is_one_too_many)
                     async for answer in inner(request, context):
                         yield answer
             except _Told as told:
@@ -108,50 +112,12 @@ class Doors(_Interceptor):
 
         return call
 
-    @asynccontextmanager
-    async def _guard(self, method: str, carrier: dict[str, str], request: Message) -> AsyncIterator[None]:
-        began_s = time.perf_counter()
-        code = grpc.StatusCode.OK
-        is_one_too_many = self.rpcs.is_full
-        self.rpcs.enter()
-        request_id = getattr(request, "request_id", "")
-        span = telemetry.tracer.start_span(
-            method.lstrip("/"), context=telemetry.context_from(carrier), kind=SpanKind.SERVER
-        )
-        if request_id:
-            span.set_attribute("jzb.request_id", request_id)
-        try:
-            with trace.use_span(span, record_exception=False, set_status_on_exception=False):
-                if self._admission.is_closed:
-                    raise problems.stopping()
-                if is_one_too_many:
-                    raise problems.overloaded(f"{self.rpcs.limit} RPCs are under way already")
-                self._validate(request)
-                yield
-        except (Problem, ValidationError) as known:
-            problem = known if isinstance(known, Problem) else _unsendable(known)
-            code = problem.code
-            span.set_attribute("jzb.reason", problem.reason)
-            telemetry.refusals.add(1, {"method": method, "reason": problem.reason})
-            if problem.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
-                span.set_status(Status(StatusCode.ERROR, problem.reason))
-            raise _Told(problem) from known
-        except (asyncio.CancelledError, GeneratorExit):
-            code = grpc.StatusCode.CANCELLED
-            raise
-        except Exception as unforeseen:
-            code = grpc.StatusCode.UNAVAILABLE
-            span.record_exception(unforeseen)
-            span.set_status(Status(StatusCode.ERROR, type(unforeseen).__name__))
-            if not isinstance(unforeseen, LedgerUnavailable):
-                log.exception("unforeseen", method=method, request_id=request_id)
-            raise _Told(problems.ledger_unavailable()) from unforeseen
-        finally:
-            self.rpcs.leave()
-            span.set_attribute("rpc.grpc.status_code", code.value[0])
-            span.end()
-            telemetry.requests.add(1, {"method": method, "code": code.name})
-            telemetry.request_seconds.record(time.perf_counter() - began_s, {"method": method})
+    def _admit(self, request: Message, *, is_one_too_many: bool) -> None:
+        if self._admission.is_closed:
+            raise problems.stopping()
+        if is_one_too_many:
+            raise problems.overloaded(f"{self.rpcs.limit} RPCs are under way already")
+        self._validate(request)
 
     def _require_time(self, request: Message, context: Context) -> None:
         # Only what changes something has a request id.
@@ -176,6 +142,65 @@ class Doors(_Interceptor):
         )
 
 
+class _Visit:
+    """One RPC from the door to its end: counted, traced, measured, and its error turned into what the caller is told.
+
+    A plain object: thousands of calls may wait for the bank, and this with each of them.
+    """
+
+    __slots__ = ("_began_s", "_method", "_request_id", "_rpcs", "_span", "_token", "is_one_too_many")
+
+    def __init__(self, rpcs: Crowd, method: str, context: Context, request: Message) -> None:
+        self._began_s = time.perf_counter()
+        self._rpcs = rpcs
+        self._method = method
+        self._request_id = getattr(request, "request_id", "")
+        self._span = telemetry.tracer.start_span(method.lstrip("/"), context=_sent_with(context), kind=SpanKind.SERVER)
+        if self._request_id:
+            self._span.set_attribute("jzb.request_id", self._request_id)
+
+    def __enter__(self) -> Self:
+        self.is_one_too_many = self._rpcs.is_full
+        self._rpcs.enter()
+        self._token = attach(trace.set_span_in_context(self._span))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        detach(self._token)
+        self._rpcs.leave()
+        problem = None
+        if isinstance(error, Exception):
+            problem = self._problem(error)
+            code = problem.code
+        else:
+            # What is no Exception has cut the call off: cancelled, or a stream that nobody reads any more.
+            code = grpc.StatusCode.OK if error is None else grpc.StatusCode.CANCELLED
+        self._span.set_attribute("rpc.grpc.status_code", code.value[0])
+        self._span.end()
+        telemetry.request_seconds.record(
+            time.perf_counter() - self._began_s, {"method": self._method, "code": code.name}
+        )
+        if problem is not None:
+            raise _Told(problem) from error
+
+    def _problem(self, error: Exception) -> Problem:
+        if isinstance(error, ValidationError):
+            error = _unsendable(error)
+        if isinstance(error, Problem):
+            self._span.set_attribute("jzb.reason", error.reason)
+            telemetry.refusals.add(1, {"method": self._method, "reason": error.reason})
+            if error.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+                self._span.set_status(Status(StatusCode.ERROR, error.reason))
+            return error
+        self._span.record_exception(error)
+        self._span.set_status(Status(StatusCode.ERROR, type(error).__name__))
+        if not isinstance(error, LedgerUnavailable):
+            log.error("unforeseen", method=self._method, request_id=self._request_id, exc_info=error)
+        return problems.ledger_unavailable()
+
+
 class _Told(Exception):
     """Carries the finished status to the RPC's end."""
 
@@ -190,6 +215,12 @@ def _unsendable(wrong: ValidationError) -> Problem:
     first = wrong.errors(include_input=False, include_url=False, include_context=False)[0]
     field_name, message = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
     return problems.invalid(field_name, message, rule=first["type"])
+
+
+def _sent_with(context: Context) -> TraceContext:
+    """The trace that the caller is in."""
+    metadata = context.invocation_metadata() or ()
+    return telemetry.context_from({key: value for key, value in metadata if isinstance(value, str)})
 
 
 def _path(violation: protovalidate.Violation) -> str:
