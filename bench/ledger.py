@@ -7,9 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,8 +17,8 @@ from psycopg.conninfo import make_conninfo
 
 from bench.drive import Call, Pair, drive, in_turn
 from bench.naive import Naive
-from bench.rows import Measured, Row, both
-from bench.site import cpu_s, database, new_database
+from bench.rows import Measured, Row, both, faster
+from bench.site import beside, cpu_s, database, new_database
 from bench.transfers import Load, Submit, carrying_out, endow, writing
 
 CALLERS = (1, 16, 64, 256)
@@ -53,26 +51,10 @@ async def batching(dsn: str, measured: Measured) -> None:
     for fees, limit in (("hot", 15.0), ("spread", 6.0)):
         pair = found[fees, CROWD]
         what = "touching one fee account" if fees == "hot" else "over spread accounts"
-        measured.rows.append(
-            Row(
-                f"batched, {fees}",
-                f"two-phase transfers a second, {CROWD} waiting, {what}, against one transaction a step",
-                pair.faster,
-                ">=",
-                limit,
-                detail=both("batched", "one_by_one", pair),
-            )
-        )
-    measured.rows.append(
-        Row(
-            "hot account",
-            "hot fee account against spread accounts, both batched",
-            hot_to_spread.faster,
-            ">=",
-            0.95,
-            detail=both("hot", "spread", hot_to_spread),
-        )
-    )
+        what = f"two-phase transfers a second, {CROWD} waiting, {what}, against one transaction a step"
+        measured.rows.append(faster(f"batched, {fees}", what, limit, ("batched", "one_by_one"), pair))
+    what = "hot fee account against spread accounts, both batched"
+    measured.rows.append(faster("hot account", what, 0.95, ("hot", "spread"), hot_to_spread))
     alone = found["hot", 1]
     measured.rows.append(
         Row(
@@ -101,43 +83,30 @@ async def growth(folder: Path, measured: Measured) -> None:
     """An empty ledger against the same with ten million legs stored, in turn on one server."""
     with database(folder) as dsn:
         for name in ("large", "empty"):
-            new_database(dsn, _beside(dsn, name))
-            async with writing(_beside(dsn, name)) as writer:
+            async with writing(new_database(dsn, name)) as writer:
                 await endow(writer)
     stored = 0
     for legs in STAGES:
         with database(folder) as dsn:
-            await asyncio.to_thread(_fill, _beside(dsn, "large"), stored // LEGS_EACH, legs // LEGS_EACH)
+            await asyncio.to_thread(_fill, beside(dsn, "large"), stored // LEGS_EACH, legs // LEGS_EACH)
         stored = legs
         # Started anew: what is measured is a large journal, not what a bulk load leaves in the server's memory.
         with database(folder) as dsn:
             pair = await _large_and_empty(dsn, turns=7 if legs == LEGS_MAX else 1)
         measured.growth.setdefault("legs stored", []).append((legs / 1e6, pair.one.per_second))
         measured.growth.setdefault("empty ledger beside it", []).append((legs / 1e6, pair.other.per_second))
-    measured.rows.append(
-        Row(
-            "10 million legs",
-            "transfers a second with 10 million journal legs stored against an empty ledger",
-            pair.faster,
-            ">=",
-            0.9,
-            detail=both("large", "empty", pair),
-        )
-    )
+    what = "transfers a second with 10 million journal legs stored against an empty ledger"
+    measured.rows.append(faster("10 million legs", what, 0.9, ("large", "empty"), pair))
 
 
 async def _large_and_empty(dsn: str, turns: int) -> Pair:
     load = Load(hot=False)
-    async with writing(_beside(dsn, "large")) as in_large, writing(_beside(dsn, "empty")) as in_empty:
+    async with writing(beside(dsn, "large")) as in_large, writing(beside(dsn, "empty")) as in_empty:
         for writer in (in_large, in_empty):
             # Long enough that the indexes' pages are in memory, as they are where payments come every second.
             await drive(carrying_out(writer.submit, load.prepare(500)), CROWD, WARM_S)
         one, other = (partial(_loaded, writer.submit, load, 12_000) for writer in (in_large, in_empty))
         return await in_turn(one, other, CROWD, seconds=1.5, turns=turns)
-
-
-def _beside(dsn: str, name: str) -> str:
-    return f"{dsn.rpartition('/')[0]}/{name}"
 
 
 # What payments of the past leave behind; ids are of the kind that grow with time, as the service makes them.
@@ -194,13 +163,12 @@ def _fill(dsn: str, begin: int, end: int) -> None:
 
 
 def two_processes(dsn: str, measured: Measured) -> None:
-    """One worker process with all callers against two with half of them each; all write the hot account."""
+    """One worker process against two, with as many callers each; all write the hot account."""
     asyncio.run(_endowed(dsn))
     found: dict[int, list[dict[str, float]]] = {1: [], 2: []}
     for _ in range(3):
         for processes in found:
-            with _workers(dsn, processes) as told:
-                found[processes].append(_sum(told))
+            found[processes].append(_sum(_worked(dsn, processes)))
     one, two = ({name: sum(run[name] for run in runs) / len(runs) for name in runs[0]} for runs in found.values())
     measured.rows.append(
         Row(
@@ -230,8 +198,8 @@ def _sum(told: list[dict[str, float]]) -> dict[str, float]:
     return {name: sum(one[name] for one in told) for name in told[0]}
 
 
-@contextmanager
-def _workers(dsn: str, processes: int) -> Iterator[list[dict[str, float]]]:
+def _worked(dsn: str, processes: int) -> list[dict[str, float]]:
+    """What workers tell that begin at the same time."""
     command = [sys.executable, "-m", "bench.ledger", dsn, str(CROWD)]
     running = [
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
@@ -240,15 +208,11 @@ def _workers(dsn: str, processes: int) -> Iterator[list[dict[str, float]]]:
     for worker in running:
         assert worker.stdout is not None
         worker.stdout.readline()
-    told = []
     for worker in running:
         assert worker.stdin is not None
         worker.stdin.write("go\n")
         worker.stdin.flush()
-    for worker in running:
-        out, _ = worker.communicate(timeout=60)
-        told.append(json.loads(out))
-    yield told
+    return [json.loads(worker.communicate(timeout=60)[0]) for worker in running]
 
 
 async def _work(dsn: str, callers: int) -> dict[str, float]:

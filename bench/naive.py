@@ -15,7 +15,7 @@ from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
 from bench.transfers import PLATFORM
-from ledger import Account, Draft, Kind, NewOperation, OfDay, State, Step
+from ledger import Account, Draft, NewOperation, OfDay, State, Step
 from ledger.rules import Available
 
 CONNECTIONS = 16
@@ -169,6 +169,3 @@ def _account(side: Account | OfDay | Available, step: Step) -> Account:
     if isinstance(side, Available):
         raise TypeError("the transfers of the bench name their pockets")
     return side.on(step.bank_day) if isinstance(side, OfDay) else side
-
-
-__all__ = ["CONNECTIONS", "Kind", "Naive"]

@@ -18,7 +18,7 @@ from grpc_status import rpc_status
 
 from bench import site
 from bench.drive import Seen, drive, in_turn, pair
-from bench.rows import Measured, Row, both
+from bench.rows import Measured, Row, faster
 from bench.site import Client, client
 
 READERS = 64
@@ -53,31 +53,19 @@ async def payments(dsn: str, folder: Path, measured: Measured) -> None:
         measured.rows.append(_startup(dsn, bank))
     # A bank of its own, which is left to its slowness.
     with site.bank(folder / "slow-bank") as bank:
-        measured.rows.append(await _waiting(f"{dsn.rpartition('/')[0]}/waiting", dsn, bank))
+        measured.rows.append(await _waiting(site.new_database(dsn, "waiting"), bank))
 
 
 async def _balances(one: Client) -> Row:
     found = await in_turn(lambda: one.balance, lambda: one.empty, READERS, seconds=2.0, turns=3)
-    return Row(
-        "balances",
-        f"balance RPCs a second at {READERS} callers against an empty RPC on the same server",
-        found.faster,
-        ">=",
-        0.7,
-        detail=both("balance", "empty", found),
-    )
+    what = f"balance RPCs a second at {READERS} callers against an empty RPC on the same server"
+    return faster("balances", what, 0.7, ("balance", "empty"), found)
 
 
 async def _payments(one: Client) -> Row:
     found = await in_turn(lambda: one.pay, lambda: one.sign_and_call, PAYERS, seconds=4.0, turns=3)
-    return Row(
-        "payments",
-        f"payments a second end to end at {PAYERS} callers against an empty RPC with one signature and one bank call",
-        found.faster,
-        ">=",
-        0.6,
-        detail=both("payment", "sign_and_call", found),
-    )
+    what = f"payments a second end to end at {PAYERS} callers against an empty RPC with one signature and one bank call"
+    return faster("payments", what, 0.6, ("payment", "sign_and_call"), found)
 
 
 async def _slow_bank(one: Client, bank: Mapping[str, Any]) -> Row:
@@ -87,26 +75,14 @@ async def _slow_bank(one: Client, bank: Mapping[str, Any]) -> Row:
             slow = await drive(one.pay, PATIENT_PAYERS, 4.0, lead_s=1.5)
         turns.append((slow, await drive(one.pay, PATIENT_PAYERS, 4.0, lead_s=1.5)))
     found = pair(turns)
-    return Row(
-        "slow bank",
-        f"payments a second when the bank takes {DELAY_S * 1000:.0f} ms, against no delay, {PATIENT_PAYERS} callers",
-        found.faster,
-        ">=",
-        0.9,
-        detail=both("slow", "no_delay", found),
-    )
+    what = f"payments a second when the bank takes {DELAY_S * 1000:.0f} ms, against no delay, {PATIENT_PAYERS} callers"
+    return faster("slow bank", what, 0.9, ("slow", "no_delay"), found)
 
 
 async def _tracing(traced: Client, silent: Client) -> Row:
     found = await in_turn(lambda: traced.pay, lambda: silent.pay, PAYERS, seconds=3.0, turns=3)
-    return Row(
-        "tracing",
-        "payments a second with traces and metrics exported, default sampling, against none",
-        found.faster,
-        ">=",
-        0.9,
-        detail=both("on", "off", found),
-    )
+    what = "payments a second with traces and metrics exported, default sampling, against none"
+    return faster("tracing", what, 0.9, ("on", "off"), found)
 
 
 async def _profile(one: Client, dsn: str) -> dict[str, float]:
@@ -138,9 +114,8 @@ def _startup(dsn: str, bank: Mapping[str, Any]) -> Row:
     )
 
 
-async def _waiting(dsn: str, server: str, bank: Mapping[str, Any]) -> Row:
+async def _waiting(dsn: str, bank: Mapping[str, Any]) -> Row:
     """Memory of payments that wait for the bank, and that one more is refused before anything is reserved."""
-    site.new_database(server, dsn)
     patience = {"BANK__TIMEOUT_S": "600", "BANK__POOL_TIMEOUT_S": "600", "RESOLVER__ORPHAN_AFTER_S": "3600"}
     with site.service(dsn, bank, **patience, CALL_CONCURRENCY=str(WAITING), DRAIN_S="1") as target:
         async with client(target) as one:

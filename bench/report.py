@@ -47,8 +47,10 @@ def machine(dsn: str) -> dict[str, str]:
 def show(console: Console, where: Mapping[str, str], measured: Measured, took_s: float) -> None:
     """Print everything that a reader of the terminal wants."""
     table = Table(title="make bench", title_justify="left", show_edge=False)
-    for column, side in (("what", "left"), ("measured", "right"), ("wanted", "right"), ("", "left")):
-        table.add_column(column, justify="right" if side == "right" else "left")
+    table.add_column("what")
+    table.add_column("measured", justify="right")
+    table.add_column("wanted", justify="right")
+    table.add_column()
     for row in measured.rows:
         table.add_row(row.what, _told(row, row.value), f"{row.sign} {_told(row, row.limit)}", verdict(row))
     console.print(table)

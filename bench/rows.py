@@ -46,6 +46,11 @@ class Measured:
     """Where one payment's CPU time goes in service and PostgreSQL, in percent."""
 
 
+def faster(name: str, what: str, limit: float, sides: tuple[str, str], found: Pair) -> Row:
+    """A row that wants the one side to make at least ``limit`` times as many calls a second as the other."""
+    return Row(name, what, found.faster, ">=", limit, detail=both(*sides, found))
+
+
 def figures(name: str, seen: Seen) -> dict[str, float]:
     """The figures of one side of a row."""
     return {f"{name}_per_s": seen.per_second, f"{name}_p50_ms": seen.p50_ms, f"{name}_p99_ms": seen.p99_ms}

@@ -116,11 +116,17 @@ def _process(module: str, *arguments: str, **environment: str) -> Iterator[tuple
         process.stdout.close()
 
 
-def new_database(dsn: str, new: str) -> None:
-    """Another database, under the DSN ``new``, on the server of ``dsn``."""
+def new_database(dsn: str, name: str) -> str:
+    """Another database on the server of ``dsn``, with empty tables; its DSN."""
     with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {new.rpartition('/')[2]}".encode())
-    migrate(new)
+        connection.execute(f"CREATE DATABASE {name}".encode())
+    migrate(beside(dsn, name))
+    return beside(dsn, name)
+
+
+def beside(dsn: str, name: str) -> str:
+    """The DSN of the database of that name on the same server."""
+    return f"{dsn.rpartition('/')[0]}/{name}"
 
 
 def cpu_s(pid: int) -> float:

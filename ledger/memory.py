@@ -34,9 +34,6 @@ class Wants:
     accounts: set[Account] = field(default_factory=set)
     drawn: set[str] = field(default_factory=set)
 
-    def __bool__(self) -> bool:
-        return bool(self.requests or self.ids or self.accounts or self.drawn)
-
 
 class Memory:
     """The accounts and the operations under way, as the platform's batch number ``batches`` left them."""

@@ -22,9 +22,6 @@ from service.settings import BreakerSettings
 TRIAL_RETRY_S = 1.0
 """What callers are told to wait while a call on trial is under way."""
 
-TURNOVER_RETRY_S = 1.0
-"""What callers are told to wait for a place."""
-
 
 class BreakerState(IntEnum):
     """How an interface stands, as the metric has it."""
@@ -185,7 +182,7 @@ class Admission:
         if self.is_closed:
             raise problems.stopping()
         if self.calls.is_full:
-            raise problems.overloaded(f"{self.calls.limit} calls are under way already", TURNOVER_RETRY_S)
+            raise problems.overloaded(f"{self.calls.limit} calls are under way already")
         self.calls.enter()
         return Place(self)
 
@@ -200,9 +197,7 @@ class Admission:
     def _enter_interface(self, interface: str) -> bool:
         limit = self._interface_limits.get(interface)
         if limit is not None and self.calling[interface] >= limit:
-            raise problems.overloaded(
-                f"{limit} calls of {interface} are under way already", TURNOVER_RETRY_S, interface=interface
-            )
+            raise problems.overloaded(f"{limit} calls of {interface} are under way already", interface=interface)
         breaker = self._breakers.setdefault(interface, Breaker(self._breaker_settings))
         wait_s = breaker.wait_s(self._clock())
         if wait_s > 0:

@@ -277,7 +277,7 @@ def bank_unavailable(detail: str) -> Problem:
     )
 
 
-def overloaded(detail: str, retry_after_s: float = 1.0, **metadata: str) -> Problem:
+def overloaded(detail: str, **metadata: str) -> Problem:
     """Refused before anything was reserved, because too much is under way."""
     return Problem(
         grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -285,7 +285,7 @@ def overloaded(detail: str, retry_after_s: float = 1.0, **metadata: str) -> Prob
         detail,
         next_step="this call reserved and sent nothing; send the same request again later, with the same request id",
         metadata=metadata,
-        retry_after_s=retry_after_s,
+        retry_after_s=1.0,
     )
 
 

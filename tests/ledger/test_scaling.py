@@ -14,7 +14,7 @@ import pytest
 from ledger import migrate, verify
 from ledger.accounts import withdrawable
 from ledger.schema import JOURNAL, metadata
-from tests.ledger.bookkeeping import ANN, BOB, PLATFORM, opening, pay_today, posting
+from tests.ledger.bookkeeping import ANN, BOB, PLATFORM, ask, execute, opening, pay_today, posting
 from tests.ledger.conftest import Mirror, open_mirror
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "scaling.md"
@@ -29,17 +29,9 @@ def statements(heading: str) -> list[str]:
     return found
 
 
-def execute(dsn: str, *queries: str) -> None:
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        for query in queries:
-            connection.execute(query.encode())
-
-
 def rows_in(dsn: str, table: str) -> int:
-    with psycopg.connect(dsn) as connection:
-        row = connection.execute(f"SELECT count(*) FROM {table}".encode()).fetchone()
-    assert row is not None
-    return int(row[0])
+    ((count,),) = ask(dsn, f"SELECT count(*) FROM {table}")
+    return int(count)
 
 
 async def pay_once(mirror: Mirror, at: datetime | None = None) -> None:
@@ -72,9 +64,8 @@ async def test_the_journal_is_cut_by_month_and_payments_go_on(database: str) -> 
 @pytest.mark.parametrize("table", BY_MONTH)
 async def test_no_month_of_the_journal_can_be_changed(database: str, table: str) -> None:
     execute(database, *statements("The journal by month"))
-    with psycopg.connect(database) as connection:
-        parts = connection.execute("SELECT inhrelid::regclass FROM pg_inherits WHERE inhparent = %s::regclass", [table])
-        names = [table, *(str(name) for (name,) in parts)]
+    parts = ask(database, "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = %s::regclass", table)
+    names = [table, *(name for (name,) in parts)]
     assert len(names) == 14
     for name in names:
         with pytest.raises(psycopg.errors.RestrictViolation):
