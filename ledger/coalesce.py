@@ -7,8 +7,11 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Generic, TypeVar
 
-REST = 9
-"""So that under load a tenth of the time goes into a kind of look-up at most."""
+REST = 15
+"""So that under load a sixteenth of the time goes into a kind of look-up at most."""
+
+REST_MAX_S = 0.01
+"""More would keep callers waiting for nothing, as after a query that was slow."""
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -19,8 +22,8 @@ class Coalesced(Generic[K, V]):
 
     A query begins after each of its callers has asked, so that everybody reads his own writes. A lone caller waits for
     nobody. When others wait already as a query ends, the next begins only after a rest, `REST` times as long as the
-    last one took: in that time the server takes more requests in, one by one, and they share the query. A failure is
-    told to all who share it.
+    last one took and `REST_MAX_S` at most: in that time the server takes more requests in, one by one, and they share
+    the query. A failure is told to all who share it.
     """
 
     def __init__(self, fetch: Callable[[Collection[K]], Awaitable[Mapping[K, V]]]) -> None:
@@ -52,6 +55,6 @@ class Coalesced(Generic[K, V]):
                         if not answer.done():
                             answer.set_result({key: found[key] for key in keys if key in found})
                 if self._waiting:
-                    await asyncio.sleep(REST * (time.monotonic() - began_s))
+                    await asyncio.sleep(min(REST * (time.monotonic() - began_s), REST_MAX_S))
         finally:
             self._running = None

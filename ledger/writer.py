@@ -53,8 +53,8 @@ TURN_S = 0.3
 CROWD = 64
 """From so many waiting steps on, batches follow one another without a pause, each written while the next is judged."""
 
-REST = 0.5
-REST_MAX_S = 0.02
+REST = 1.0
+REST_MAX_S = 0.05
 """How long the writer waits for one step more to come, in durations of its last turn, and at most for a crowd."""
 
 RETRY_PAUSE_S = 0.1
