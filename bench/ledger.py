@@ -26,8 +26,13 @@ CROWD = 256
 ROOT = Path(__file__).parent.parent
 
 
-async def batching(dsn: str, measured: Measured) -> None:
+async def batching(folder: Path, measured: Measured) -> None:
     """Batched against one transaction a step: hot, spread, alone; and hot against spread, both batched."""
+    with database(folder) as dsn:
+        await _batching(dsn, measured)
+
+
+async def _batching(dsn: str, measured: Measured) -> None:
     async with writing(dsn) as writer, Naive.pool(dsn) as pool:
         await endow(writer)
         naive = Naive(pool)
@@ -162,13 +167,15 @@ def _fill(dsn: str, begin: int, end: int) -> None:
         connection.execute("CHECKPOINT")
 
 
-def two_processes(dsn: str, measured: Measured) -> None:
+async def two_processes(folder: Path, measured: Measured) -> None:
     """One worker process against two, with as many callers each; all write the hot account."""
-    asyncio.run(_endowed(dsn))
     found: dict[int, list[dict[str, float]]] = {1: [], 2: []}
-    for _ in range(3):
-        for processes in found:
-            found[processes].append(_sum(_worked(dsn, processes)))
+    with database(folder) as dsn:
+        async with writing(dsn) as writer:
+            await endow(writer)
+        for _ in range(3):
+            for processes in found:
+                found[processes].append(_sum(await asyncio.to_thread(_worked, dsn, processes)))
     one, two = ({name: sum(run[name] for run in runs) / len(runs) for name in runs[0]} for runs in found.values())
     measured.rows.append(
         Row(
@@ -187,11 +194,6 @@ def two_processes(dsn: str, measured: Measured) -> None:
             },
         )
     )
-
-
-async def _endowed(dsn: str) -> None:
-    async with writing(dsn) as writer:
-        await endow(writer)
 
 
 def _sum(told: list[dict[str, float]]) -> dict[str, float]:

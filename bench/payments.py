@@ -31,8 +31,13 @@ MIB = 1024 * 1024
 PAY = "6034"
 
 
-async def payments(dsn: str, folder: Path, measured: Measured) -> None:
+async def payments(folder: Path, measured: Measured) -> None:
     """All rows of the service."""
+    with site.database(folder) as dsn:
+        await _payments_on(dsn, folder, measured)
+
+
+async def _payments_on(dsn: str, folder: Path, measured: Measured) -> None:
     with site.bank(folder / "bank") as bank:
         with (
             site.collector() as collector,

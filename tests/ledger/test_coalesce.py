@@ -73,7 +73,22 @@ async def test_a_caller_who_gave_up_holds_up_nobody() -> None:
 
 
 async def test_under_load_queries_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    # One query of 10 ms at once, a rest of 300 ms, then one for all others.
     monkeypatch.setattr(coalesce, "REST", 30)
+    monkeypatch.setattr(coalesce, "REST_MAX_S", 1.0)
+    shelf, took_s = await eight_callers()
+    assert len(shelf.asked) == 2
+    assert took_s >= 0.3
+
+
+async def test_no_rest_is_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coalesce, "REST", 10_000)
+    _, took_s = await eight_callers()
+    assert took_s < 5
+
+
+async def eight_callers() -> tuple[Shelf, float]:
+    """Eight callers, one every 5 ms; the store and how long it took them all in seconds."""
     shelf = Shelf()
     lookups = Coalesced(shelf.fetch)
     began_s = asyncio.get_running_loop().time()
@@ -82,6 +97,4 @@ async def test_under_load_queries_rest(monkeypatch: pytest.MonkeyPatch) -> None:
         waits.append(asyncio.create_task(lookups.get(["a"])))
         await asyncio.sleep(0.005)
     await asyncio.gather(*waits)
-    # One query of 10 ms at once, a rest of 300 ms, then one for all others.
-    assert len(shelf.asked) == 2
-    assert asyncio.get_running_loop().time() - began_s >= 0.3
+    return shelf, asyncio.get_running_loop().time() - began_s
