@@ -38,6 +38,7 @@ from ledger import (
     memory,
     statements,
 )
+from ledger import writer as ledger_writer
 from ledger.accounts import refundable, waiting, withdrawable
 from tests.ledger.bookkeeping import (
     ANN,
@@ -314,6 +315,35 @@ async def test_two_processes_never_spend_the_same_money_and_never_block_each_oth
     assert standing[waiting("2000", DAY).name] == (150, 0)
     assert (standing[withdrawable(ANN).name], standing[withdrawable(BOB).name]) == ((300, 0), (300, 0))
     await mirror.assert_whole()
+
+
+async def test_a_process_that_waited_for_its_turn_has_a_whole_one(
+    mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_writer, "TURN_S", 2.0)
+    await mirror.give(withdrawable(ANN), 1000)
+    done = 0
+
+    def count(size: int, _: float) -> None:
+        nonlocal done
+        done += size
+
+    async with (
+        Writer(mirror.dsn, PLATFORM, batch_max=64, on_batch=count).running() as writer,
+        await psycopg.AsyncConnection.connect(mirror.dsn, autocommit=True) as before,
+        await psycopg.AsyncConnection.connect(mirror.dsn, autocommit=True) as behind,
+    ):
+        await before.execute(statements.TAKE_TURN, [PLATFORM])
+        steps = [asyncio.create_task(writer.submit(opening(pay(ANN, BOB, 1)))) for _ in range(300)]
+        await asyncio.sleep(2.1)
+        next_turn = asyncio.create_task(behind.execute(statements.TAKE_TURN, [PLATFORM]))
+        await asyncio.sleep(0.1)
+        await before.execute(statements.END_TURN, [PLATFORM])
+        await next_turn
+        # More than one batch: what is left of 300 is no crowd.
+        assert done > 250
+        await behind.execute(statements.END_TURN, [PLATFORM])
+        await asyncio.gather(*steps)
 
 
 async def test_connections_killed_under_load_lose_nothing_and_act_once(mirror: Mirror) -> None:
