@@ -49,7 +49,7 @@ async def _payments_on(dsn: str, folder: Path, measured: Measured) -> None:
                 await drive(one.pay, PAYERS, 3.0)
                 await drive(other.pay, PAYERS, 3.0)
                 measured.rows += [
-                    await _balances(one),
+                    await _balances(other),
                     await _payments(one),
                     await _slow_bank(one, bank),
                     await _tracing(one, other),
