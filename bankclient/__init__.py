@@ -53,6 +53,7 @@ from bankclient.files import (
 )
 from bankclient.messages import (
     PERSONAL_FIELDS,
+    REQUEST_FEN_MAX,
     REQUESTS,
     REQUESTS_BY_SERVICE_ID,
     Accepted,
@@ -206,6 +207,7 @@ __all__ = [
     "PERSONAL_FIELDS",
     "REQUESTS",
     "REQUESTS_BY_SERVICE_ID",
+    "REQUEST_FEN_MAX",
     "RETRY_AFTER_S",
     "TOKEN_CODES",
     "UNKNOWN_CODES",

@@ -14,6 +14,7 @@ from ledger.errors import (
     Breach,
     DeadlinePassed,
     FloorBroken,
+    LedgerBehind,
     LedgerBusy,
     LedgerCorrupt,
     LedgerError,
@@ -21,6 +22,7 @@ from ledger.errors import (
     OperationUnknown,
     RequestIdReused,
 )
+from ledger.findings import Finding, Summary
 from ledger.lookups import Lookups, MemberBalance
 from ledger.operations import (
     OPEN_STATES,
@@ -55,7 +57,7 @@ from ledger.rules import (
     draft_to_json,
     reverse,
 )
-from ledger.verify import Finding, verify
+from ledger.verify import audit, verify
 from ledger.writer import Writer
 
 __all__ = [
@@ -77,6 +79,7 @@ __all__ = [
     "FloorBroken",
     "InDoubt",
     "Kind",
+    "LedgerBehind",
     "LedgerBusy",
     "LedgerCorrupt",
     "LedgerError",
@@ -100,10 +103,12 @@ __all__ = [
     "SpendOrder",
     "State",
     "Step",
+    "Summary",
     "Suspended",
     "TrialRow",
     "WaitingDay",
     "Writer",
+    "audit",
     "connect",
     "draft_from_json",
     "draft_to_json",

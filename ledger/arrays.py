@@ -45,7 +45,12 @@ def days(values: Iterable[date | None]) -> str:
 
 def digests(values: Iterable[bytes]) -> str:
     """Bytes, in hex."""
-    return "{" + ",".join([f'"\\\\x{value.hex()}"' for value in values]) + "}"
+    return hexes(value.hex() for value in values)
+
+
+def hexes(values: Iterable[str]) -> str:
+    """Bytes that are in hex already."""
+    return "{" + ",".join([f'"\\\\x{value}"' for value in values]) + "}"
 
 
 def seconds(values: Iterable[float]) -> str:

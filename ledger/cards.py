@@ -17,6 +17,7 @@ from uuid import UUID
 from sqlalchemy import Select, func, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from ledger.database import reading
 from ledger.schema import card
 
 
@@ -123,7 +124,7 @@ class Cards:
             card.c.created_at >= since,
             card.c.state != CardState.UNSENT.value,
         )
-        async with self._engine.connect() as connection:
+        async with reading(self._engine) as connection:
             return int((await connection.execute(query)).scalar_one())
 
     async def last_check(self, member_id: str, checked_by: CheckedBy) -> Card | None:
@@ -151,14 +152,14 @@ class Cards:
             .where(card.c.platform == self._platform, card.c.card_id == old.card_id, card.c.key_id == old.key_id)
             .values(key_id=key_id, digest=digest, sealed=sealed)
         )
-        async with self._engine.connect() as connection:
+        async with reading(self._engine) as connection:
             return bool((await connection.execute(change)).rowcount)
 
     def _select(self) -> Select[Any]:
         return select(card).where(card.c.platform == self._platform)
 
     async def _cards(self, query: Select[Any]) -> list[Card]:
-        async with self._engine.connect() as connection:
+        async with reading(self._engine) as connection:
             rows = (await connection.execute(query)).mappings().all()
         return [_card(dict(row)) for row in rows]
 

@@ -2,32 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import psycopg
 from alembic import command
 from alembic.config import Config
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.errors import UndefinedColumn, UndefinedTable
 from psycopg_pool import AsyncConnectionPool
 from sqlalchemy import create_engine, text
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, OperationalError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import InterfaceError, OperationalError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from ledger.errors import LedgerUnavailable
-from ledger.lookups import Pool
+
+if TYPE_CHECKING:
+    from ledger.lookups import Pool
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 MIGRATION_LOCK = 0x6A7A62
 
 
-def _url(dsn: str) -> str:
+def _url(dsn: str) -> URL:
+    """Read by libpq's own rules, which know several hosts: the service goes on with the one that takes writes."""
     try:
-        url = make_url(dsn)
-    except ArgumentError:
+        given = conninfo_to_dict(dsn)
+    except psycopg.ProgrammingError:
         raise LedgerUnavailable(
             "DATABASE_URL is no address of a PostgreSQL: postgresql://user:password@host/database"
         ) from None
-    return url.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
+    user, password, database = (given.pop(name, None) for name in ("user", "password", "dbname"))
+    query = {name: str(value) for name, value in given.items()}
+    return URL.create("postgresql+psycopg", _text(user), _text(password), database=_text(database), query=query)
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
 
 
 def migrate(dsn: str, revision: str = "head") -> None:
@@ -73,3 +89,20 @@ def connect(dsn: str, pool_size: int = 8) -> AsyncEngine:
         pool_timeout=5,
         pool_pre_ping=True,
     )
+
+
+@asynccontextmanager
+async def reading(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """A connection for a query.
+
+    Raises `LedgerUnavailable` when PostgreSQL is away, all connections are taken, or the tables are older.
+    """
+    try:
+        async with engine.connect() as connection:
+            yield connection
+    except ProgrammingError as failure:
+        if isinstance(failure.orig, (UndefinedTable, UndefinedColumn)):
+            raise LedgerUnavailable("the database is not up to date: jzb migrate brings it there") from None
+        raise
+    except (OperationalError, InterfaceError, PoolTimeout) as failure:
+        raise LedgerUnavailable(str(getattr(failure, "orig", failure))) from None

@@ -7,6 +7,7 @@
     ├── LedgerBusy         the writer's queue is full; nothing was written
     ├── DeadlinePassed     the step's time was over before its turn came; nothing was written
     ├── LedgerUnavailable  PostgreSQL cannot be reached; whether the last commit happened is looked up by the caller
+    ├── LedgerBehind       the books were restored from a copy and have not caught up with the bank; nothing starts
     └── LedgerCorrupt      the journal contradicts itself: stop and run `jzb verify`
 
 Messages are made at the edge (service); here they are for logs and tests.
@@ -76,6 +77,10 @@ class DeadlinePassed(LedgerError):
 
 class LedgerUnavailable(LedgerError):
     """PostgreSQL cannot be reached. A commit that was under way may or may not have happened."""
+
+
+class LedgerBehind(LedgerError):
+    """The books were restored from a copy that is older than the bank."""
 
 
 class LedgerCorrupt(LedgerError):

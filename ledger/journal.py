@@ -7,19 +7,20 @@ its rows into one set-based statement. Nothing is judged here.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, LiteralString
 from uuid import UUID
 
 import psycopg
 
-from ledger import arrays, statements
+from ledger import arrays, seals, statements
 from ledger.accounts import Account, Kind
 from ledger.batch import Rows
 from ledger.errors import LedgerCorrupt
-from ledger.memory import Memory, Wants
+from ledger.memory import BEFORE_ANYTHING, Memory, Wants
 from ledger.operations import Operation, Part, PartState, State
 from ledger.rules import Hold
+from ledger.seals import Seal
 
 Connection = psycopg.AsyncConnection[Any]
 Write = tuple[LiteralString | bytes, Sequence[Any] | Mapping[str, Any]]
@@ -47,12 +48,14 @@ class Head:
         row = await self._cursor.fetchone()
         if row is None:
             raise LedgerCorrupt("the head of the ledger cannot be read")
-        now, batches, cleared_through = row
+        now, batches, cleared_through, sealed_at, digest = row
         memory.tell_time(now)
         if memory.batches == batches:
             return True
         memory.forget()
         memory.batches, memory.book.cleared_through = batches, cleared_through
+        # Batches from before there were seals have none: the chain begins with the next.
+        memory.sealed = Seal(batches, sealed_at or BEFORE_ANYTHING, digest or seals.BEGINNING)
         return False
 
 
@@ -150,12 +153,37 @@ def encode(platform: str, memory: Memory, rows: Rows) -> list[Write]:
         writes.append((statements.UPDATE_CARD, named))
     # Every step that does anything has an event.
     if rows.events:
-        writes.append((statements.WRITE, [platform, memory.known.now, rows.cleared_through, *_columns(memory, rows)]))
+        added = _added(rows)
+        leaves = seals.leaves(([_sealed(o) for o in rows.operations_new.values()], *added))
+        memory.sealed = seals.follow(memory.sealed, platform, memory.known.now, leaves)
+        seal = (memory.sealed.batch, leaves, memory.sealed.digest)
+        columns = _columns(memory, rows, added)
+        writes.append((statements.WRITE, [platform, memory.known.now, rows.cleared_through, *seal, *columns]))
         memory.written()
     return writes
 
 
-def _columns(memory: Memory, rows: Rows) -> list[str]:
+def _added(rows: Rows) -> tuple[list[seals.Row], ...]:
+    """What the batch adds to each table of the journal, row by row: the operation, then all that is sealed."""
+    return (
+        [
+            (id_, part, d.serial, d.payer, d.payee, d.amount_fen, d.fee_fen, d.corrects, d.order_no)
+            for id_, part, d in rows.transactions
+        ],
+        [(id_, part, hold.account.name, hold.amount_fen) for id_, part, hold in rows.holds],
+        [(id_, part, verdict, str(bank_day)) for id_, part, verdict, bank_day in rows.resolutions],
+        [(id_, part, no, p.debit.name, p.credit.name, p.amount_fen) for id_, part, no, p in rows.legs],
+        [(id_, c.state, c.reason, c.bank_code, c.bank_message, c.evidence.hex()) for id_, c in rows.events],
+    )
+
+
+def _sealed(o: Operation) -> seals.Row:
+    """What is sealed of a new operation: what it keeps even if it is released and tried again."""
+    return (o.id, o.request_id, o.fingerprint.hex(), o.kind, o.payer, o.payee, o.order_no, o.amount_fen, o.fee_fen)
+
+
+def _columns(memory: Memory, rows: Rows, added: Sequence[Sequence[seals.Row]]) -> list[str]:
+    ids, numbers, texts, hexes = arrays.ids, arrays.numbers, arrays.texts, arrays.hexes
     changed = [memory.book.balances[account] for account in sorted(memory.book.touched)]
     stored = [balance for balance in changed if balance.is_stored]
     others = [balance for balance in changed if not balance.is_stored]
@@ -183,36 +211,18 @@ def _columns(memory: Memory, rows: Rows) -> list[str]:
         arrays.ids(asked),
         arrays.seconds(asked.values()),
         arrays.ids(o.id for o in moved if o.id not in asked),
-        arrays.ids(operation_id for operation_id, _, _ in rows.transactions),
-        arrays.numbers(part for _, part, _ in rows.transactions),
-        arrays.texts(draft.serial for _, _, draft in rows.transactions),
-        arrays.texts(draft.payer for _, _, draft in rows.transactions),
-        arrays.texts(draft.payee for _, _, draft in rows.transactions),
-        arrays.numbers(draft.amount_fen for _, _, draft in rows.transactions),
-        arrays.numbers(draft.fee_fen for _, _, draft in rows.transactions),
-        arrays.numbers(draft.corrects for _, _, draft in rows.transactions),
-        arrays.texts(draft.order_no for _, _, draft in rows.transactions),
-        arrays.ids(operation_id for operation_id, _, _ in rows.holds),
-        arrays.numbers(part for _, part, _ in rows.holds),
-        arrays.texts(hold.account.name for _, _, hold in rows.holds),
-        arrays.numbers(hold.amount_fen for _, _, hold in rows.holds),
-        arrays.ids(operation_id for operation_id, _, _, _ in rows.resolutions),
-        arrays.numbers(part for _, part, _, _ in rows.resolutions),
-        arrays.texts(verdict for _, _, verdict, _ in rows.resolutions),
-        arrays.days(bank_day for _, _, _, bank_day in rows.resolutions),
-        arrays.ids(operation_id for operation_id, _, _, _ in rows.legs),
-        arrays.numbers(part for _, part, _, _ in rows.legs),
-        arrays.numbers(no for _, _, no, _ in rows.legs),
-        arrays.texts(posting.debit.name for _, _, _, posting in rows.legs),
-        arrays.texts(posting.credit.name for _, _, _, posting in rows.legs),
-        arrays.numbers(posting.amount_fen for _, _, _, posting in rows.legs),
-        arrays.ids(operation_id for operation_id, _ in rows.events),
-        arrays.texts(change.state for _, change in rows.events),
-        arrays.texts(change.reason for _, change in rows.events),
-        arrays.texts(change.bank_code for _, change in rows.events),
-        arrays.texts(change.bank_message for _, change in rows.events),
-        arrays.digests(change.evidence for _, change in rows.events),
+        *_turned(added[0], (ids, numbers, texts, texts, texts, numbers, numbers, numbers, texts)),
+        *_turned(added[1], (ids, numbers, texts, numbers)),
+        *_turned(added[2], (ids, numbers, texts, texts)),
+        *_turned(added[3], (ids, numbers, numbers, texts, texts, numbers)),
+        *_turned(added[4], (ids, texts, texts, texts, texts, hexes)),
     ]
+
+
+def _turned(rows: Sequence[seals.Row], kinds: Sequence[Callable[[Iterable[Any]], str]]) -> list[str]:
+    """Rows as columns."""
+    columns: Iterable[Iterable[Any]] = zip(*rows, strict=True) if rows else [()] * len(kinds)
+    return [column_of(values) for column_of, values in zip(kinds, columns, strict=True)]
 
 
 def _identity(found: Sequence[Operation]) -> list[str]:

@@ -15,6 +15,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from ledger import arrays
 from ledger.coalesce import Coalesced
+from ledger.errors import LedgerUnavailable
 from ledger.operations import Member
 
 Pool = AsyncConnectionPool[AsyncConnection[Any]]
@@ -115,11 +116,17 @@ class Lookups:
     async def _balances_of(self, member_ids: Collection[str]) -> dict[str, MemberBalance]:
         return {row[0]: MemberBalance(*row[1:]) for row in await self._rows(BALANCES_OF, member_ids)}
 
+    async def _rows(self, query: LiteralString, keys: Collection[str]) -> list[Any]:
+        try:
+            return await self._asked(query, keys)
+        except OperationalError as failure:
+            raise LedgerUnavailable(str(failure)) from None
+
     # A connection may have broken while nobody used it; the pool makes another.
     @tenacity.retry(
         retry=tenacity.retry_if_exception_type(OperationalError), stop=tenacity.stop_after_attempt(3), reraise=True
     )
-    async def _rows(self, query: LiteralString, keys: Collection[str]) -> list[Any]:
+    async def _asked(self, query: LiteralString, keys: Collection[str]) -> list[Any]:
         async with self._pool.connection() as connection:
             cursor = await connection.execute(query, [arrays.texts(keys), self.platform])
             return await cursor.fetchall()

@@ -18,6 +18,7 @@ from ledger.batch import Known, KnownPart, Rows, accounts_of
 from ledger.errors import LedgerCorrupt
 from ledger.operations import NewOperation, Part, State, Step
 from ledger.rules import Balance, Book, Hold, SpendOrder, landing
+from ledger.seals import BEGINNING, MICROSECOND, Seal
 
 BEFORE_ANYTHING = datetime.min.replace(tzinfo=UTC)
 
@@ -46,6 +47,7 @@ class Memory:
     def forget(self) -> None:
         """Know nothing."""
         self.batches: int | None = None
+        self.sealed = Seal(0, BEFORE_ANYTHING, BEGINNING)
         self.book = Book(spend_order=self._spend_order)
         self.known = Known(BEFORE_ANYTHING)
         self._whole: set[str] = set()
@@ -55,8 +57,12 @@ class Memory:
         self._database_time, self._told_at_s = now, time.monotonic()
 
     def look_at_clock(self) -> None:
-        """The next batch is judged and written as of now, in the database's time."""
-        self.known.now = self._database_time + timedelta(seconds=time.monotonic() - self._told_at_s)
+        """The next batch is judged and written as of now, in the database's time.
+
+        Later than the batch before, whatever clocks do: by its time a row is found to be of its batch.
+        """
+        now = self._database_time + timedelta(seconds=time.monotonic() - self._told_at_s)
+        self.known.now = max(now, self.sealed.at + MICROSECOND)
 
     @property
     def is_full(self) -> bool:

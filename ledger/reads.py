@@ -6,7 +6,8 @@ pockets.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -32,6 +33,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ledger import accounts
 from ledger.accounts import CONTROLS, Account, Kind
+from ledger.database import reading
+from ledger.findings import Finding, Summary
 from ledger.journal import operation_from_row
 from ledger.lookups import Lookups, MemberBalance
 from ledger.operations import Member, Operation, Part, PartState, State
@@ -47,6 +50,7 @@ from ledger.schema import (
     resolution,
     transaction,
 )
+from ledger.verify import audit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +139,10 @@ def _operations() -> Select[Any]:
     return select(*_OPERATION).select_from(operation.outerjoin(due, _DUE))
 
 
+CATCH_UP = "CATCH_UP"
+"""The kind of the operations that take over what the bank did while the books were lost; ``plan.lost`` names it."""
+
+
 class Reads:
     """One platform's reads."""
 
@@ -144,7 +152,7 @@ class Reads:
         self._platform = lookups.platform
 
     async def _rows(self, query: Select[Any] | Any, **values: Any) -> Sequence[Any]:
-        async with self._engine.connect() as connection:
+        async with reading(self._engine) as connection:
             return (await connection.execute(query, values)).mappings().all()
 
     async def member(self, member_id: str) -> Member | None:
@@ -483,6 +491,10 @@ class Reads:
         )
         return {Kind(row["kind"]): int(row["balance_fen"]) for row in rows}
 
+    def audit(self, noted: bytes = b"") -> AsyncIterator[Finding | Summary]:
+        """See `ledger.verify.audit`."""
+        return audit(self._engine, self._platform, noted)
+
     async def trial_balance(self) -> list[TrialRow]:
         """Debits and credits of the whole journal by kind of account; the balances sum to zero."""
         sides = union_all(
@@ -569,6 +581,50 @@ class Reads:
         """The last bank day that was cleared."""
         rows = await self._rows(select(platform.c.cleared_through).where(platform.c.platform == self._platform))
         return rows[0]["cleared_through"] if rows else None
+
+    async def open_operations(self) -> dict[UUID, State]:
+        """All operations that are not final."""
+        rows = await self._rows(
+            select(operation.c.id, operation.c.state)
+            .select_from(due.join(operation, _DUE))
+            .where(due.c.platform == self._platform)
+        )
+        return {row["id"]: State(row["state"]) for row in rows}
+
+    async def behind_since(self) -> datetime | None:
+        """Of what time the copy was that these books were restored from; None when they have caught up since."""
+        rows = await self._rows(select(platform.c.behind_since).where(platform.c.platform == self._platform))
+        return rows[0]["behind_since"] if rows else None
+
+    async def known_bank_serials(self, member_id: str, bank_serials: Collection[str]) -> set[str]:
+        """Those of the bank's serials that some operation has, or that were taken over for a member after a copy was
+        restored.
+        """
+        taken_over = func.json_array_elements_text(operation.c.plan["lost"])
+        own, caught_up = await asyncio.gather(
+            self._rows(
+                select(operation.c.bank_serial).where(
+                    operation.c.platform == self._platform, operation.c.bank_serial.in_(bank_serials)
+                )
+            ),
+            self._rows(
+                select(taken_over.label("bank_serial")).where(
+                    operation.c.platform == self._platform,
+                    operation.c.kind == CATCH_UP,
+                    operation.c.payee == member_id,
+                )
+            ),
+        )
+        return {row["bank_serial"] for row in (*own, *caught_up)}
+
+    async def pockets(self, sub_account: str) -> dict[Account, int]:
+        """The pockets of a sub-account that are not empty, and what each can still give, in fen."""
+        rows = await self._rows(
+            select(account.c.kind, account.c.ref, (account.c.balance_fen - account.c.held_fen).label("left")).where(
+                account.c.platform == self._platform, account.c.owner == sub_account, account.c.balance_fen > 0
+            )
+        )
+        return {Account(Kind(row["kind"]), sub_account, row["ref"]): row["left"] for row in rows}
 
     async def waiting_days(self) -> list[WaitingDay]:
         """The bank days with money that waits for clearing, oldest first."""
@@ -682,7 +738,7 @@ class Numbers:
     async def take(self) -> int:
         """A number nobody has had before."""
         while not self._left:
-            async with self._engine.connect() as connection:
+            async with reading(self._engine) as connection:
                 first = (await connection.execute(text("SELECT nextval('bank_serial')"))).scalar_one()
             self._left.extend(range(first + self.BLOCK - 1, first - 1, -1))
         return self._left.pop()

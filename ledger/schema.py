@@ -2,9 +2,9 @@
 
 Every key has the platform in it, so that the tables can be spread by platform, and leads with what tells most: what the
 planner takes for a look-up is one, even in a table it knows nothing about yet. `operation` and `account` carry what
-can be computed from the journal (`transaction`, `hold`, `resolution`, `leg`, `event`), which is only ever added to:
-triggers refuse UPDATE and DELETE there. Within the journal there are no foreign keys: `ledger.verify` looks for rows
-that name what is not there.
+can be computed from the journal (`transaction`, `hold`, `resolution`, `leg`, `event`, sealed by `seal`), which is only
+ever added to: triggers refuse UPDATE and DELETE there. Within the journal there are no foreign keys: `ledger.verify`
+looks for rows that name what is not there.
 """
 
 from __future__ import annotations
@@ -39,6 +39,10 @@ platform = Table(
     Column("platform", Text, primary_key=True),
     Column("cleared_through", Date),
     Column("batches", BigInteger, nullable=False),
+    # Written before there were seals.
+    Column("unsealed", BigInteger, nullable=False, server_default=text("0")),
+    # Restored from a copy of that time; no service starts on it before it has caught up with the bank.
+    Column("behind_since", DateTime(timezone=True)),
 )
 
 member = Table(
@@ -239,5 +243,17 @@ card = Table(
     Index("card_by_key", "platform", "key_id", "card_id"),
 )
 
-JOURNAL = (transaction, hold, resolution, leg, event)
+seal = Table(
+    "seal",
+    metadata,
+    Column("platform", Text, nullable=False),
+    Column("batch", BigInteger, nullable=False),
+    Column("at", DateTime(timezone=True), nullable=False),
+    Column("leaves", LargeBinary, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("platform", "batch", name="seal_pk"),
+)
+"""One row a batch (`ledger.seals`). A batch's rows in the other tables are those with its time."""
+
+JOURNAL = (transaction, hold, resolution, leg, event, seal)
 """The tables that are only ever added to."""

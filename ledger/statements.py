@@ -49,9 +49,10 @@ SELECT set_config('idle_session_timeout', '0', false), pg_advisory_unlock(hashte
 """
 
 HEAD: LiteralString = """
-SELECT clock_timestamp(), coalesce(batches, 0), cleared_through
+SELECT clock_timestamp(), coalesce(p.batches, 0), p.cleared_through, s.at, s.digest
 FROM (SELECT %s::text AS platform) AS wanted
-LEFT JOIN platform USING (platform)
+LEFT JOIN platform p ON p.platform = wanted.platform
+LEFT JOIN seal s ON s.platform = p.platform AND s.batch = p.batches
 """
 
 OPERATION_ROW: LiteralString = (
@@ -139,6 +140,10 @@ head AS (
   SELECT platform, 1, %s::date FROM batch
   ON CONFLICT (platform) DO UPDATE
   SET batches = platform.batches + 1, cleared_through = coalesce(excluded.cleared_through, platform.cleared_through)
+),
+sealed AS (
+  INSERT INTO seal (platform, batch, at, leaves, digest)
+  SELECT platform, %s::bigint, at, %s::bytea, %s::bytea FROM batch
 ),
 stored_accounts AS (
   UPDATE account a

@@ -1,26 +1,19 @@
-"""Replays the journal and compares it with the balances: what `jzb verify` prints.
+"""Replays the journal, compares it with the balances and with its seals: what `jzb verify` prints.
 
 Works on the tables alone, with SQL of its own: neither the rules nor the writer are asked whether they were right.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
 from typing import LiteralString
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One contradiction: which check, where, and the two values that differ."""
-
-    check: str
-    where: str
-    expected: str
-    found: str
-
+from ledger.database import reading
+from ledger.findings import Finding, Summary
+from ledger.replay import replay
 
 CHECKS: dict[str, LiteralString] = {
     "balance equals the sum of legs": """
@@ -53,6 +46,36 @@ CHECKS: dict[str, LiteralString] = {
         SELECT name, floor_fen::text, (balance_fen - held_fen)::text
         FROM account
         WHERE platform = :platform AND balance_fen - held_fen < floor_fen
+    """,
+    "no account was ever below its floor": """
+        SELECT DISTINCT ON (name) name || ' at ' || at, floor_fen::text, left_fen::text
+        FROM (
+          SELECT
+            name, at, floor_fen,
+            sum(sum(fen)) OVER (PARTITION BY name ORDER BY at) AS left_fen
+          FROM (
+            SELECT l.credit AS name, r.at, l.amount_fen AS fen
+            FROM leg l JOIN resolution r USING (platform, operation_id, part)
+            WHERE platform = :platform
+            UNION ALL
+            SELECT l.debit, r.at, -l.amount_fen
+            FROM leg l JOIN resolution r USING (platform, operation_id, part)
+            WHERE platform = :platform
+            UNION ALL
+            SELECT h.account, t.reserved_at, -h.amount_fen
+            FROM hold h JOIN transaction t USING (platform, operation_id, part)
+            WHERE platform = :platform
+            UNION ALL
+            SELECT h.account, r.at, h.amount_fen
+            FROM hold h JOIN resolution r USING (platform, operation_id, part)
+            WHERE platform = :platform
+          ) changes
+          JOIN (SELECT name, floor_fen FROM account WHERE platform = :platform) a USING (name)
+          WHERE floor_fen IS NOT NULL
+          GROUP BY name, at, floor_fen
+        ) over_time
+        WHERE left_fen < floor_fen
+        ORDER BY name, at
     """,
     "all balances sum to zero": """
         SELECT 'all accounts', '0', sum(balance_fen)::text
@@ -165,11 +188,25 @@ CHECKS: dict[str, LiteralString] = {
 """Each query yields (where, expected, found) for what contradicts, and nothing when all is well."""
 
 
-async def verify(engine: AsyncEngine, platform: str) -> list[Finding]:
-    """Every contradiction in the platform's books; empty when they are whole."""
-    findings: list[Finding] = []
-    async with engine.connect() as connection:
+async def audit(engine: AsyncEngine, platform: str, noted: bytes = b"") -> AsyncIterator[Finding | Summary]:
+    """Every contradiction in the platform's books as it is found, and at the end what was looked through.
+
+    All is seen as of one moment, while payments go on. ``noted`` is a digest of an earlier `Summary`, which must still
+    be in the chain: without it nobody can tell that the end of the books was cut off. Raises `LedgerUnavailable`.
+    """
+    summary = Summary()
+    async with reading(engine) as connection:
+        await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         for check, query in CHECKS.items():
-            rows = await connection.execute(text(query), {"platform": platform})
-            findings.extend(Finding(check, *row) for row in rows)
-    return findings
+            for row in await connection.execute(text(query), {"platform": platform}):
+                summary.findings += 1
+                yield Finding(check, *row)
+        async for finding in replay(connection, platform, summary, noted):
+            summary.findings += 1
+            yield finding
+    yield summary
+
+
+async def verify(engine: AsyncEngine, platform: str) -> list[Finding]:
+    """Every contradiction in the platform's books; empty when they are whole. Raises `LedgerUnavailable`."""
+    return [found async for found in audit(engine, platform) if isinstance(found, Finding)]

@@ -19,12 +19,10 @@ from ledger import (
     CardState,
     Change,
     CheckedBy,
-    LedgerBusy,
-    LedgerUnavailable,
+    LedgerError,
     Member,
     NewOperation,
     Numbers,
-    RequestIdReused,
     State,
     Step,
     Writer,
@@ -82,12 +80,8 @@ class CardList:
         )
         try:
             return await self._writer.submit(step)
-        except RequestIdReused as reuse:
-            raise problems.request_id_reused(reuse.operation, reuse.fingerprint) from None
-        except LedgerBusy as busy:
-            raise problems.overloaded(str(busy)) from None
-        except LedgerUnavailable:
-            raise problems.ledger_unavailable() from None
+        except LedgerError as error:
+            raise problems.of_ledger(error) from None
 
     async def _listed(self, member: Member) -> list[BoundCardsRow]:
         rows, answer = await listed_cards(self._bank, member.sub_account)

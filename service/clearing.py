@@ -27,6 +27,7 @@ from ledger import (
     Change,
     Draft,
     FloorBroken,
+    LedgerError,
     Leg,
     NewOperation,
     Numbers,
@@ -159,13 +160,14 @@ class Clearing:
             await self.enter(f"clearing:{day.bank_day}", hashlib.sha256(str(day.bank_day).encode()).digest(), status)
 
     async def status(self, bank_day: date) -> BankDayStatus | None:
-        """What the bank says of one day; None when it has no record of it. Raises `Problem` when it does not answer."""
-        answer = await self._bank.call(
-            ClearingResult(FunctionFlag="2", StartDate=bank_day, EndDate=bank_day, PageNum=1)
-        )
+        """What the bank says of one day; None when it has no record of it. Raises `Problem` when it tells nothing."""
+        question = ClearingResult(FunctionFlag="2", StartDate=bank_day, EndDate=bank_day, PageNum=1)
+        answer = await self._bank.call(question)
         if answer.reply is None:
-            if answer.outcome is AnswerOutcome.REFUSED and answer.code == "ERR020":
-                return None
+            if answer.outcome is AnswerOutcome.REFUSED:
+                if answer.code == "ERR020":
+                    return None
+                raise problems.question_refused(question.code, answer.code, answer.message)
             raise problems.bank_unavailable(answer.detail)
         for row in answer.reply.TranItemArray:
             if _day_of(row) == bank_day:
@@ -202,8 +204,8 @@ class Clearing:
         )
         try:
             outcome = await self._writer.submit(step)
-        except FloorBroken as refusal:
-            raise problems.floor_broken(refusal.breach, refusal.operation) from None
+        except LedgerError as error:
+            raise problems.of_ledger(error) from None
         if not outcome.did:
             return outcome
         log.info("bank day cleared", bank_day=str(day), total=yuan(status.total_fen))

@@ -1,13 +1,14 @@
-"""The command line: run, serve, migrate, verify, demo, vault, files, docs."""
+"""The command line: run, serve, migrate, verify, backup, restore, catch-up, demo, vault, files, docs."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import sys
 import tempfile
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from datetime import date as day_of_calendar
 from pathlib import Path
 from typing import Annotated, Any, cast, get_args
@@ -18,14 +19,16 @@ import uvloop
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
-from bankclient import BankError, FileKind
-from ledger import Cards, Finding, LedgerError, connect, migrate, verify
+from bankclient import BankError, FileKind, yuan
+from ledger import Cards, Finding, LedgerError, Summary, audit, connect, copies, migrate
 from service import bank_document, telemetry
 from service import demo as day
+from service.catch_up import CatchUp, CatchUpStopped, CaughtUp
+from service.problems import Problem
 from service.reconciliation_files import fetch, summary
-from service.server import calm_collector, running
+from service.server import calm_collector, furnished, running
 from service.settings import Settings, from_environment, vault_from_environment
 from service.stack import VAULT_KEYS, StackNotStarted, bank, database, key_file, platform_of, started
 from service.vault import Vault, VaultError, new_key, rotate
@@ -93,20 +96,85 @@ def migrate_command() -> None:
 
 
 @app.command("verify")
-def verify_command(data: Data = Path("var")) -> None:
-    """Replay the journal and compare it with the balances; exits 1 when they differ."""
+def verify_command(
+    data: Data = Path("var"),
+    noted: Annotated[
+        str, typer.Option(help="A digest that an earlier run printed; it must still be in the chain of seals.")
+    ] = "",
+) -> None:
+    """Replay the journal, compare it with the balances and with its seals; exits 1 when they differ."""
     with _complaints():
+        if not re.fullmatch("([0-9a-f]{64})?", noted):
+            raise typer.BadParameter("a digest has 64 hexadecimal digits", param_hint="--noted")
         platform = platform_of(data)
         with database(data) as (dsn, _):
-            findings = asyncio.run(_verify(dsn, platform))
-        if not findings:
-            console.print("the journal and the balances agree")
-            return
-        table = Table("check", "where", "expected", "found")
+            findings, summary = asyncio.run(_verify(dsn, platform, bytes.fromhex(noted)))
+        table = _table("check", "where", "expected", "found")
         for finding in findings:
             table.add_row(finding.check, finding.where, finding.expected, finding.found)
-        console.print(table)
-        raise typer.Exit(1)
+        console.print(table if findings else "the journal, the balances and the seals agree")
+        console.print(
+            f"{summary.batches} batches, {summary.operations} operations, {summary.transactions} transactions,"
+            f" {summary.legs} legs, {summary.findings} findings"
+        )
+        if summary.batches_unsealed:
+            console.print(f"the first {summary.batches_unsealed} batches are from before there were seals")
+        if summary.digest:
+            console.print(f"last digest, to be noted elsewhere for --noted: {summary.digest.hex()}")
+        if findings:
+            raise typer.Exit(1)
+
+
+@app.command()
+def backup(
+    file: Annotated[Path, typer.Argument(help="Where the copy goes; it must not be there yet.")],
+    data: Data = Path("var"),
+) -> None:
+    """Copy the whole database into one file, as of one moment, while the service runs (pg_dump)."""
+    with _complaints(), database(data) as (dsn, _):
+        for copied in copies.back_up(dsn, file):
+            console.print(_head(copied))
+        console.print(f"copied to {file}; keys for personal values (JZB_VAULT__KEYS) are not in it")
+
+
+@app.command()
+def restore(
+    file: Annotated[Path, typer.Argument(help="A copy that `jzb backup` made.")], data: Data = Path("var")
+) -> None:
+    """Fill an empty database from a copy; no service starts on it before `jzb catch-up`."""
+    with _complaints(), database(data) as (dsn, _):
+        for copied in copies.restore(dsn, file):
+            console.print(_head(copied))
+        console.print("restored; the bank has gone on since: run `jzb catch-up` next")
+
+
+@app.command("catch-up")
+def catch_up_command(
+    data: Data = Path("var"),
+    member: Annotated[
+        list[str] | None, typer.Option(help="A member that was opened since, as CODE=00 or CODE=SH; may be repeated.")
+    ] = None,
+    patience_s: Annotated[float, typer.Option(help="How long operations of the copy may take to end.")] = 1800.0,
+    even_so: Annotated[bool, typer.Option(help="Open the books although something is not explained.")] = False,
+) -> None:
+    """Bring restored books up to the bank: take over what it did since, and list it; exits 1 while they stay closed.
+
+    Repeat nothing that was sent after the copy was made before it was compared with the list.
+    """
+    opened = dict(one.partition("=")[::2] for one in member or ())
+    if any(member_property not in ("00", "SH") for member_property in opened.values()):
+        raise typer.BadParameter("a member is named with its property, CODE=00 or CODE=SH", param_hint="--member")
+    with _complaints(), started(data) as stack:
+        found = asyncio.run(_catch_up(stack.settings, patience_s, opened))
+        if found is None:
+            console.print("these books are not restored ones, or have caught up already")
+            return
+        _print_caught_up(found)
+        if found.unexplained and not even_so:
+            console.print("the books stay closed: look at what is not explained, then run this again with --even-so")
+            raise typer.Exit(1)
+        copies.caught_up(stack.settings.database_url.get_secret_value(), stack.settings.platform)
+        console.print("the books are open again")
 
 
 @app.command()
@@ -198,12 +266,55 @@ async def _demo(settings: Settings, sandbox_url: str | None) -> int:
         return await day.play(f"127.0.0.1:{service.port}", sandbox_url)
 
 
-async def _verify(dsn: str, platform: str) -> list[Finding]:
+async def _verify(dsn: str, platform: str, noted: bytes) -> tuple[list[Finding], Summary]:
     engine = connect(dsn, 1)
+    findings: list[Finding] = []
+    summary = Summary()
     try:
-        return await verify(engine, platform)
+        async for found in audit(engine, platform, noted):
+            if isinstance(found, Summary):
+                summary = found
+            else:
+                findings.append(found)
     finally:
         await engine.dispose()
+    return findings, summary
+
+
+async def _catch_up(settings: Settings, patience_s: float, opened: Mapping[str, str]) -> CaughtUp | None:
+    telemetry.set_up(settings.telemetry, settings.platform)
+    async with furnished(settings) as desk:
+        since = await desk.reads.behind_since()
+        return None if since is None else await CatchUp(desk, since).run(patience_s, opened)
+
+
+def _table(*names: str) -> Table:
+    """A table that folds what is too long for the terminal, and cuts nothing off."""
+    return Table(*(Column(name, overflow="fold") for name in names))
+
+
+def _head(copied: copies.Copied) -> str:
+    at = f"{copied.at:%Y-%m-%d %H:%M:%S %Z}" if copied.at else "never"
+    return (
+        f"platform {copied.platform}: {copied.batches} batches, the last {at}, digest {copied.digest.hex() or 'none'}"
+    )
+
+
+def _print_caught_up(found: CaughtUp) -> None:
+    lost = _table("bank serial", "booked", "what", "yuan", "out of", "into", "remark")
+    for one in sorted(found.lost.values(), key=lambda one: one.booked_at):
+        booked = f"{one.booked_at:%Y-%m-%d %H:%M:%S}"
+        lost.add_row(one.bank_serial, booked, one.kind, yuan(one.amount_fen), one.payer, one.payee, one.remark)
+    taken = _table("account", "member", "before", "after")
+    for change in found.taken_over:
+        taken.add_row(change.account.name, change.member_id, yuan(change.before_fen), yuan(change.after_fen))
+    console.print(f"{len(found.lost)} transactions of the bank are lost here")
+    console.print(lost)
+    console.print(f"{len(found.taken_over)} accounts taken over from the bank, in yuan")
+    console.print(taken)
+    console.print(f"not explained: {len(found.unexplained)}")
+    for line in found.unexplained:
+        console.print(f"  {line}", markup=False)
 
 
 async def _rotate(dsn: str, sealed: Vault) -> int:
@@ -257,7 +368,7 @@ class _complaints:
         if isinstance(error, grpc.aio.AioRpcError):
             print(f"jzb: the service answered {error.code().name}: {error.details()}", file=sys.stderr)
             raise typer.Exit(1) from None
-        if isinstance(error, (BankError, LedgerError, OSError, StackNotStarted, VaultError)):
+        if isinstance(error, (BankError, CatchUpStopped, LedgerError, OSError, Problem, StackNotStarted, VaultError)):
             print(f"jzb: {error}", file=sys.stderr)
             raise typer.Exit(1) from None
 

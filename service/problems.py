@@ -15,7 +15,18 @@ import grpc
 from bankclient import yuan
 from jzb.v1 import core_pb2
 from jzb.v1.error_reason_pb2 import ErrorReason
-from ledger import Breach, Operation, Part, State
+from ledger import (
+    Breach,
+    DeadlinePassed,
+    FloorBroken,
+    LedgerBusy,
+    LedgerError,
+    LedgerUnavailable,
+    Operation,
+    Part,
+    RequestIdReused,
+    State,
+)
 from service.plans.plan import ORDER_DIFFERS, SEND_AGAIN
 
 NO_EFFECT = core_pb2.OUTCOME_NO_EFFECT
@@ -277,6 +288,17 @@ def bank_unavailable(detail: str) -> Problem:
     )
 
 
+def question_refused(interface: str, bank_code: str, bank_message: str) -> Problem:
+    """The bank does not take a question as it is put."""
+    return Problem(
+        grpc.StatusCode.FAILED_PRECONDITION,
+        "BANK_REFUSED",
+        f"the bank refused the question: {bank_code} {bank_message}".rstrip(),
+        next_step="a question moves nothing; correct the cause and ask again",
+        metadata={"interface": interface, "bank_code": bank_code, "bank_message": bank_message},
+    )
+
+
 def overloaded(detail: str, **metadata: str) -> Problem:
     """Refused before anything was reserved, because too much is under way."""
     return Problem(
@@ -355,6 +377,22 @@ def ledger_unavailable() -> Problem:
         next_step="send the same request again with the same request id: it is acted on at most once",
         retry_after_s=2.0,
     )
+
+
+def of_ledger(error: LedgerError) -> Problem:
+    """What a step is told that the ledger has not taken: nothing was reserved by it. Raises what nobody foresaw."""
+    match error:
+        case FloorBroken():
+            return floor_broken(error.breach, error.operation)
+        case RequestIdReused():
+            return request_id_reused(error.operation, error.fingerprint)
+        case DeadlinePassed():
+            return deadline_passed()
+        case LedgerBusy():
+            return overloaded(str(error))
+        case LedgerUnavailable():
+            return ledger_unavailable()
+    raise error
 
 
 def request_id_reused(operation: Operation, fingerprint: bytes) -> Problem:

@@ -34,10 +34,8 @@ from bankclient import Outcome as AnswerOutcome
 from jzb.v1.verification_pb2 import Verification
 from ledger import (
     Change,
-    DeadlinePassed,
     FloorBroken,
-    LedgerBusy,
-    LedgerUnavailable,
+    LedgerError,
     Member,
     NewOperation,
     Numbers,
@@ -45,7 +43,6 @@ from ledger import (
     Outcome,
     Part,
     Reads,
-    RequestIdReused,
     State,
     Step,
     Writer,
@@ -227,18 +224,11 @@ class Runner:
         with telemetry.below("reserve") as span:
             try:
                 reserved = await self._writer.submit(step)
-            except FloorBroken as refusal:
-                assert isinstance(step.operation, NewOperation)
-                telemetry.outcomes.add(1, {"kind": step.operation.kind, "state": "refused"})
-                raise problems.floor_broken(refusal.breach, refusal.operation) from None
-            except RequestIdReused as reuse:
-                raise problems.request_id_reused(reuse.operation, reuse.fingerprint) from None
-            except DeadlinePassed:
-                raise problems.deadline_passed() from None
-            except LedgerBusy as busy:
-                raise problems.overloaded(str(busy)) from None
-            except LedgerUnavailable:
-                raise problems.ledger_unavailable() from None
+            except LedgerError as error:
+                if isinstance(error, FloorBroken):
+                    assert isinstance(step.operation, NewOperation)
+                    telemetry.outcomes.add(1, {"kind": step.operation.kind, "state": "refused"})
+                raise problems.of_ledger(error) from None
             span.set_attribute("jzb.operation_id", str(reserved.operation.id))
             span.set_attribute("jzb.serial", reserved.operation.serial)
         return reserved

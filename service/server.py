@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import structlog
+import tenacity
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
@@ -55,7 +57,7 @@ from jzb.v1 import (
     withdrawal_pb2,
     withdrawal_pb2_grpc,
 )
-from ledger import Cards, Lookups, Numbers, Reads, Writer, connect, open_pool
+from ledger import Cards, LedgerBehind, LedgerUnavailable, Lookups, Numbers, Reads, Writer, connect, open_pool
 from service import telemetry
 from service.admission import Admission
 from service.bankday import bank_today
@@ -86,6 +88,8 @@ from service.runner import MARK_S, Runner
 from service.settings import GrpcSettings, Settings
 from service.transfers import Transfers
 from service.vault import Vault
+
+log = structlog.get_logger("jzb.server")
 
 SERVICES = tuple(
     file.DESCRIPTOR.services_by_name[name].full_name
@@ -122,12 +126,10 @@ class Service:
 
 
 @asynccontextmanager
-async def running(
-    settings: Settings, more: Callable[[Desk], Sequence[grpc.GenericRpcHandler[Any, Any]]] = lambda _: ()
-) -> AsyncIterator[Service]:
-    """The service for the life of the block. Raises BankConfigError for keys that cannot work, before it listens.
+async def furnished(settings: Settings) -> AsyncIterator[Desk]:
+    """The parts of a service for the life of the block, without its doors; the resolver and the collectors run.
 
-    ``more`` gives handlers of other RPCs that the same server is to answer.
+    Raises BankConfigError for keys that cannot work.
     """
     dsn = settings.database_url.get_secret_value()
     async with AsyncExitStack() as stack:
@@ -165,7 +167,8 @@ async def running(
         telemetry.watch_load(admission, writer)
         runner = await stack.enter_async_context(Runner(writer, reads, bank, numbers, admission, settings).running())
         card_list = CardList(writer, bank, cards, vault, numbers, settings)
-        desk = Desk(
+        yield Desk(
+            writer=writer,
             runner=runner,
             admission=admission,
             reads=reads,
@@ -181,17 +184,47 @@ async def running(
             card_list=card_list,
         )
 
-        doors = Doors(admission, settings.deadline_min_s, settings.grpc.rpcs_max)
+
+@asynccontextmanager
+async def running(
+    settings: Settings, more: Callable[[Desk], Sequence[grpc.GenericRpcHandler[Any, Any]]] = lambda _: ()
+) -> AsyncIterator[Service]:
+    """The service for the life of the block. Raises BankConfigError for keys that cannot work, before it listens;
+    `LedgerBehind` on books that were restored and have not caught up.
+
+    ``more`` gives handlers of other RPCs that the same server is to answer.
+    """
+    async with AsyncExitStack() as stack:
+        desk = await stack.enter_async_context(furnished(settings))
+        await _require_no_copy(desk.reads)
+        doors = Doors(desk.admission, settings.deadline_min_s, settings.grpc.rpcs_max)
         server = grpc.aio.server(interceptors=[doors], options=_options(settings.grpc))
         status = HealthServicer()
         _register(server, desk, status)
         server.add_generic_rpc_handlers(more(desk))
         port = _listen(server, settings)
         await server.start()
-        stack.push_async_callback(_drain, server, status, doors, runner, resolver, settings)
+        stack.push_async_callback(_drain, server, status, doors, desk.runner, desk.resolver, settings)
         for name in ("", *SERVICES):
             await status.set(name, health_pb2.HealthCheckResponse.SERVING)
         yield Service(port, desk)
+
+
+@tenacity.retry(
+    retry=tenacity.retry_if_exception_type(LedgerUnavailable),
+    wait=tenacity.wait_fixed(0.5),
+    before_sleep=lambda state: log.warning(
+        "the service waits for its database", why=str(state.outcome.exception()) if state.outcome else ""
+    ),
+)
+async def _require_no_copy(reads: Reads) -> None:
+    """Waits for the database, as long as it takes: nobody is served before it is known that the books are no copy."""
+    behind_since = await reads.behind_since()
+    if behind_since is not None:
+        raise LedgerBehind(
+            f"these books were restored from a copy of {behind_since:%Y-%m-%d %H:%M:%S %Z}, and the bank has gone on:"
+            " run `jzb catch-up` first"
+        )
 
 
 async def _drain(

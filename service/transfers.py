@@ -25,7 +25,7 @@ from uuid import UUID
 import structlog
 import uuid_utils
 
-from bankclient import BankClient, MessageInvalid, TransfersIn, TransfersInRow, booking_date, yuan
+from bankclient import REQUEST_FEN_MAX, BankClient, MessageInvalid, TransfersIn, TransfersInRow, booking_date, yuan
 from bankclient import Outcome as AnswerOutcome
 from ledger import (
     Account,
@@ -77,7 +77,7 @@ class Fault(Enum):
 
     MEMBER_UNKNOWN = "no member of this platform has the sub-account"
     TYPE_UNKNOWN = "InAcctType is neither 02 nor 03"
-    AMOUNT_INVALID = "the amount is not above 0"
+    AMOUNT_INVALID = "the amount is not above 0, or longer than any that can be sent"
     SERIAL_MISSING = "there is no serial by which it could be entered once only"
     CHANGED = "it was entered with another amount or to another account"
 
@@ -127,7 +127,7 @@ def fault_of(row: TransfersInRow, member: Member | None, known: Operation | None
         return Fault.SERIAL_MISSING
     if row.InAcctType not in (TO_MEMBER, TO_SUSPENSE):
         return Fault.TYPE_UNKNOWN
-    if row.TranAmt <= 0:
+    if not 0 < row.TranAmt <= REQUEST_FEN_MAX:
         return Fault.AMOUNT_INVALID
     if row.InAcctType == TO_MEMBER and member is None:
         return Fault.MEMBER_UNKNOWN

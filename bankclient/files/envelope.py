@@ -7,6 +7,7 @@ larger than allowed; the entry's path is never used. Each way of failing has an 
 import base64
 import binascii
 import io
+import struct
 import zipfile
 import zlib
 from typing import Final
@@ -61,6 +62,19 @@ def decrypt(content: bytes, random_password: str) -> bytes:
         raise FilePasswordWrong("what was decrypted does not end as it must") from None
 
 
+_DAMAGED: Final = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    OSError,
+    # A place before the beginning of the archive; a name that is no text.
+    ValueError,
+)
+
+
 def unzip(packed: bytes, text_bytes_max: int) -> bytes:
     """The one entry of a ZIP, bounded while it is read and not by what it says of itself."""
     try:
@@ -73,7 +87,7 @@ def unzip(packed: bytes, text_bytes_max: int) -> bytes:
                 if len(text) > text_bytes_max:
                     raise FileTooLarge("unpacked", text_bytes_max)
                 return text
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
+    except _DAMAGED as error:
         raise FileZipDamaged(type(error).__name__) from None
 
 

@@ -130,6 +130,7 @@ from bankclient.messages.verification import (
 )
 from bankclient.messages.wire import (
     PERSONAL_FIELDS,
+    REQUEST_FEN_MAX,
     Accepted,
     Booked,
     Message,
@@ -220,6 +221,7 @@ __all__ = [
     "PERSONAL_FIELDS",
     "REQUESTS",
     "REQUESTS_BY_SERVICE_ID",
+    "REQUEST_FEN_MAX",
     "Accepted",
     "AcquiringChannel",
     "AcquiringOrder",

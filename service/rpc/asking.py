@@ -37,13 +37,7 @@ async def ask(bank: BankClient, request: Request[R]) -> R | None:
         raise problems.bank_unavailable(answer.detail)
     if answer.code == NO_RECORD:
         return None
-    raise Problem(
-        grpc.StatusCode.FAILED_PRECONDITION,
-        "BANK_REFUSED",
-        f"the bank refused the question: {answer.code} {answer.message}".rstrip(),
-        next_step="a question moves nothing; correct the cause and ask again",
-        metadata={"interface": request.code, "bank_code": answer.code, "bank_message": answer.message},
-    )
+    raise problems.question_refused(request.code, answer.code, answer.message)
 
 
 async def told_once(bank: BankClient, request: Request[R], serial: str) -> R:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 from bankclient import DayEndBalances, EscrowBalance, MemberBalances, PooledBalance, SubAccountBalances
 from jzb.v1 import balance_pb2, balance_pb2_grpc
-from ledger import Kind, Member, MemberBalance
+from ledger import Finding, Kind, Member, MemberBalance
 from service import problems, view
 from service.rpc.asking import ask, days, iso_day, rows
 from service.rpc.desk import PAGE_SIZE_MAX, Context, Desk
@@ -68,6 +68,7 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
+        self._verifying = asyncio.Lock()
 
     async def GetBalance(
         self, request: balance_pb2.GetBalanceRequest, context: Context
@@ -116,6 +117,31 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
             after = members[-1].member_id
         for comparison in await self._functional():
             yield comparison
+
+    async def VerifyBooks(
+        self, request: balance_pb2.VerifyBooksRequest, context: Context
+    ) -> AsyncIterator[balance_pb2.VerifyBooksResponse]:
+        """The journal replayed, finding by finding, then the summary; one at a time, so that reads keep their share."""
+        async with self._verifying:
+            async for found in self._desk.reads.audit(bytes.fromhex(request.noted_digest)):
+                if isinstance(found, Finding):
+                    finding = balance_pb2.BooksFinding(
+                        check=found.check, where=found.where, expected=found.expected, found=found.found
+                    )
+                    yield balance_pb2.VerifyBooksResponse(finding=finding)
+                else:
+                    summary = balance_pb2.BooksSummary(
+                        batches=found.batches,
+                        unsealed_batches=found.batches_unsealed,
+                        operations=found.operations,
+                        transactions=found.transactions,
+                        legs=found.legs,
+                        findings=found.findings,
+                        first_seal_time=view.timestamp(found.sealed_since),
+                        last_seal_time=view.timestamp(found.sealed_until),
+                        last_digest=found.digest.hex(),
+                    )
+                    yield balance_pb2.VerifyBooksResponse(summary=summary)
 
     async def GetBankBalances(
         self, request: balance_pb2.GetBankBalancesRequest, context: Context

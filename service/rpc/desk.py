@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 
 from bankclient import BankClient, SubAccountBalances
 from jzb.v1.verification_pb2 import Verification
-from ledger import Card, Cards, CardState, Member, Numbers, Reads
+from ledger import Card, Cards, CardState, Member, Numbers, Reads, Writer
 from service import problems, telemetry
 from service.admission import Admission
 from service.card_list import CardList
@@ -45,6 +45,7 @@ PAGE_SIZE_MAX = 200
 class Desk:
     """The service's parts, made once by `service.server`."""
 
+    writer: Writer
     runner: Runner
     admission: Admission
     reads: Reads

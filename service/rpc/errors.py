@@ -16,7 +16,7 @@ import protovalidate
 import structlog
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 from opentelemetry import trace
@@ -38,6 +38,9 @@ DOMAIN = "jzb.v1"
 
 PARTS_MAX = 20
 """Details travel in a trailer, which gRPC bounds at 8 KiB; GetOperation has all parts."""
+
+VIOLATIONS_MAX = 10
+"""The same bound; with more of them the caller would be told nothing at all."""
 
 Handler = Callable[[Message, Context], Awaitable[Message]]
 
@@ -74,22 +77,23 @@ class Doors(_Interceptor):
         handler: Any = await continuation(details)
         if handler is None or not method.startswith("/jzb.v1."):
             return handler
+        readable = _reader(handler.request_deserializer)
         if handler.response_streaming:
             wrapped = grpc.unary_stream_rpc_method_handler(
-                self._stream(method, handler.unary_stream), handler.request_deserializer, handler.response_serializer
+                self._stream(method, handler.unary_stream), readable, handler.response_serializer
             )
         else:
             wrapped = grpc.unary_unary_rpc_method_handler(
-                self._unary(method, handler.unary_unary), handler.request_deserializer, handler.response_serializer
+                self._unary(method, handler.unary_unary), readable, handler.response_serializer
             )
         self._wrapped[method] = wrapped
         return wrapped
 
     def _unary(self, method: str, inner: Handler) -> Handler:
-        async def call(request: Message, context: Context) -> Message:
+        async def call(request: Message | None, context: Context) -> Message:
             try:
                 with _Visit(self.rpcs, method, context, request) as visit:
-                    self._admit(request, is_one_too_many=visit.is_one_too_many)
+                    request = self._admitted(request, is_one_too_many=visit.is_one_too_many)
                     self._require_time(request, context)
                     deadline.begin(context.time_remaining())
                     return await inner(request, context)
@@ -101,10 +105,10 @@ class Doors(_Interceptor):
     def _stream(
         self, method: str, inner: Callable[..., AsyncIterator[Message]]
     ) -> Callable[..., AsyncIterator[Message]]:
-        async def call(request: Message, context: Context) -> AsyncIterator[Message]:
+        async def call(request: Message | None, context: Context) -> AsyncIterator[Message]:
             try:
                 with _Visit(self.rpcs, method, context, request) as visit:
-                    self._admit(request, is_one_too_many=visit.is_one_too_many)
+                    request = self._admitted(request, is_one_too_many=visit.is_one_too_many)
                     async for answer in inner(request, context):
                         yield answer
             except _Told as told:
@@ -112,12 +116,17 @@ class Doors(_Interceptor):
 
         return call
 
-    def _admit(self, request: Message, *, is_one_too_many: bool) -> None:
+    def _admitted(self, request: Message | None, *, is_one_too_many: bool) -> Message:
         if self._admission.is_closed:
             raise problems.stopping()
         if is_one_too_many:
             raise problems.overloaded(f"{self.rpcs.limit} RPCs are under way already")
+        if request is None:
+            raise problems.invalid(
+                "request", "these bytes are no message of this type, or hold text that is no UTF-8", rule="readable"
+            )
         self._validate(request)
+        return request
 
     def _require_time(self, request: Message, context: Context) -> None:
         # Only what changes something has a request id.
@@ -132,10 +141,11 @@ class Doors(_Interceptor):
         if not violations:
             return
         found = [(_path(violation), str(violation.proto.message)) for violation in violations]
+        more = f"; and {len(found) - 5} more" if len(found) > 5 else ""
         raise Problem(
             grpc.StatusCode.INVALID_ARGUMENT,
             "REQUEST_INVALID",
-            "; ".join(f"{field}: {message}" for field, message in found[:5]),
+            "; ".join(f"{field}: {message}" for field, message in found[:5]) + more,
             next_step="correct the request; the request id is not used up",
             metadata={"field": found[0][0], "rule": violations[0].proto.rule_id},
             violations=found,
@@ -150,7 +160,7 @@ class _Visit:
 
     __slots__ = ("_began_s", "_method", "_request_id", "_rpcs", "_span", "_token", "is_one_too_many")
 
-    def __init__(self, rpcs: Crowd, method: str, context: Context, request: Message) -> None:
+    def __init__(self, rpcs: Crowd, method: str, context: Context, request: Message | None) -> None:
         self._began_s = time.perf_counter()
         self._rpcs = rpcs
         self._method = method
@@ -168,7 +178,9 @@ class _Visit:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        detach(self._token)
+        if not isinstance(error, GeneratorExit):
+            # A stream that is let go unread ends in another context than it began in; there is nothing to take back.
+            detach(self._token)
         self._rpcs.leave()
         problem = None
         if isinstance(error, Exception):
@@ -199,6 +211,18 @@ class _Visit:
         if not isinstance(error, LedgerUnavailable):
             log.error("unforeseen", method=self._method, request_id=self._request_id, exc_info=error)
         return problems.ledger_unavailable()
+
+
+def _reader(deserialize: Callable[[bytes], Message]) -> Callable[[bytes], Message | None]:
+    """Reads what can be read: of an exception in here gRPC makes the status UNKNOWN, without a reason."""
+
+    def read(body: bytes) -> Message | None:
+        try:
+            return deserialize(body)
+        except DecodeError:
+            return None
+
+    return read
 
 
 class _Told(Exception):
@@ -255,7 +279,7 @@ def status_of(problem: Problem) -> status_pb2.Status:
             error_details_pb2.BadRequest(
                 field_violations=[
                     error_details_pb2.BadRequest.FieldViolation(field=field, description=description)
-                    for field, description in problem.violations
+                    for field, description in problem.violations[:VIOLATIONS_MAX]
                 ]
             )
         )

@@ -216,6 +216,7 @@ REFUSED = [
     ("operation_amounts_not_negative", "UPDATE operation SET amount_fen = -1"),
     ("operation_request_id_once", "UPDATE operation SET request_id = 'same'"),
     ("operation_serial_once", "UPDATE operation SET serial = 'same'"),
+    ("seal_pk", "INSERT INTO seal SELECT * FROM seal"),
     ("resolution_once", f"INSERT INTO resolution VALUES ('9930', {POSTED}, 1, 'voided', '2026-11-23', now())"),
     ("resolution_verdict_known", f"INSERT INTO resolution VALUES ('9930', {PENDING}, 1, 'kept', '2026-11-23', now())"),
     ("leg_pk", f"INSERT INTO leg VALUES ('9930', {POSTED}, 1, 1, 'pooled', 'withdrawable:1001', 5)"),

@@ -7,21 +7,26 @@ import dataclasses
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from psycopg_pool import AsyncConnectionPool
 
 from ledger import (
     Change,
     Draft,
     FloorBroken,
     Kind,
+    LedgerUnavailable,
     Leg,
+    Lookups,
     Member,
     MemberBalance,
     Numbers,
     Operation,
     PartState,
+    Reads,
     State,
     Step,
     Suspended,
+    connect,
 )
 from ledger.accounts import FEE, POOLED, escrow, frozen, refundable, refundable_fee, suspense, waiting, withdrawable
 from tests.ledger.bookkeeping import (
@@ -348,3 +353,18 @@ async def test_numbers_are_never_given_twice_by_any_process(mirror: Mirror) -> N
     sources = [Numbers(mirror.engine) for _ in range(3)]
     taken = await asyncio.gather(*(source.take() for source in sources for _ in range(150)))
     assert len(set(taken)) == 450
+
+
+async def test_reads_without_a_database_say_that_it_is_away(empty_database: str) -> None:
+    nowhere = empty_database.rsplit("/", 1)[0] + "/no_such_database"
+    engine = connect(nowhere, 1)
+    pool = AsyncConnectionPool(nowhere, min_size=0, max_size=1, timeout=0.2, open=False)
+    await pool.open()
+    try:
+        reads = Reads(engine, Lookups(pool, "9930"))
+        for question in (reads.operation(request_id="r"), reads.member("m"), Numbers(engine).take()):
+            with pytest.raises(LedgerUnavailable):
+                await question
+    finally:
+        await pool.close()
+        await engine.dispose()

@@ -46,6 +46,8 @@ TAMPERED: dict[str, str] = {
     "balance equals the sum of legs": "UPDATE account SET balance_fen = 1000 WHERE name = 'withdrawable:1001'",
     "held equals the sum of pending holds": "UPDATE account SET held_fen = held_fen - 1 WHERE held_fen > 0",
     "no account is below its floor": "UPDATE account SET balance_fen = -1 WHERE name = 'withdrawable:1001'",
+    "no account was ever below its floor": "UPDATE resolution SET at = at + interval '1 day'"
+    " WHERE at = (SELECT min(at) FROM resolution)",
     "all balances sum to zero": "UPDATE account SET balance_fen = balance_fen - 1 WHERE name = 'fee'",
     "a posted transaction takes exactly what it held": "DELETE FROM hold WHERE amount_fen = 30",
     "a voided transaction moves nothing": "UPDATE resolution SET verdict = 'voided' WHERE verdict = 'posted'",
@@ -86,7 +88,8 @@ async def test_tampering_is_found(mirror: Mirror, check: str) -> None:
 
 async def found_after(mirror: Mirror, *tampering: str) -> list[tuple[str, str, str, str]]:
     execute(mirror.dsn, "SET LOCAL session_replication_role = replica", *tampering)
-    return [dataclasses.astuple(finding) for finding in await verify(mirror.engine, PLATFORM)]
+    # What the seals say of it is in test_seals.
+    return [dataclasses.astuple(found) for found in await verify(mirror.engine, PLATFORM) if found.check in CHECKS]
 
 
 async def test_a_finding_says_where_and_by_how_much(mirror: Mirror) -> None:

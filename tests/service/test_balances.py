@@ -6,6 +6,7 @@ import grpc
 import pytest
 
 from jzb.v1 import balance_pb2
+from tests.ledger.bookkeeping import execute
 from tests.service.marketplace import TIMEOUT_S, Marketplace
 from tests.service.steps import confirm, freeze, prepay, refund, withdraw
 
@@ -109,3 +110,36 @@ async def test_a_bank_that_does_not_answer_ends_the_comparison_and_says_so(shop:
     refusal = await shop.refusal(compared(shop, "seller"))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAVAILABLE, "BANK_UNAVAILABLE")
     assert refusal.retry_after_s is not None
+
+
+async def verified(shop: Marketplace, noted: str = "") -> list[balance_pb2.VerifyBooksResponse]:
+    request = balance_pb2.VerifyBooksRequest(noted_digest=noted)
+    return [message async for message in shop.balances.VerifyBooks(request, timeout=TIMEOUT_S)]
+
+
+async def test_whole_books_are_verified_with_a_summary_whose_digest_stays_in_the_chain(shop: Marketplace) -> None:
+    await shop.buyer("buyer", 100_00)
+    (first,) = await verified(shop)
+    assert first.summary.batches > first.summary.unsealed_batches == 0
+    assert (first.summary.findings, first.summary.operations) == (0, 3)
+    assert first.summary.HasField("last_seal_time")
+    await shop.top_up("buyer", 1_00)
+    (later,) = await verified(shop, first.summary.last_digest)
+    assert later.summary.last_digest != first.summary.last_digest
+    strange, _ = await verified(shop, "0" * 64)
+    assert strange.finding.expected == "0" * 64
+    refusal = await shop.refusal(shop.balances.VerifyBooks(balance_pb2.VerifyBooksRequest(noted_digest="0")).read())
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_INVALID")
+
+
+async def test_tampering_is_streamed_as_findings_before_the_summary(shop: Marketplace, database: str) -> None:
+    await shop.buyer("buyer", 100_00)
+    execute(
+        database,
+        "SET LOCAL session_replication_role = replica",
+        "UPDATE leg SET amount_fen = amount_fen + 1 WHERE credit LIKE 'w%'",
+    )
+    *findings, end = await verified(shop)
+    assert {message.WhichOneof("result") for message in findings} == {"finding"}
+    assert "sealed rows are as they were written" in [message.finding.check for message in findings]
+    assert end.summary.findings == len(findings)

@@ -229,7 +229,12 @@ async def test_verify_shows_a_balance_that_the_journal_does_not_explain(database
     async with Sandbox(SandboxSettings(clear_same_day=True)) as bank, shop_on(database, bank) as shop:
         await shop.buyer("buyer", 100_00)
     environment = {"DATABASE_URL": database, "JZB_BANK__MRCH_CODE": "9930"}
-    assert (await jzb("verify", "--data", str(tmp_path / "none"), environment=environment)).status == 0
+    whole = await jzb("verify", "--data", str(tmp_path / "none"), environment=environment)
+    assert whole.status == 0
+    (digest,) = re.findall(r"last digest, .*: ([0-9a-f]{64})$", whole.out, re.MULTILINE)
+    for noted, status in ((digest, 0), ("0" * 64, 1), ("0" * 63, 2)):
+        ended = await jzb("verify", "--data", str(tmp_path), "--noted", noted, environment=environment)
+        assert (ended.status, ended.out.count("no seal has it")) == (status, int(status == 1)), ended.out
     async with await psycopg.AsyncConnection.connect(database) as connection:
         await connection.execute("UPDATE account SET balance_fen = balance_fen + 7 WHERE kind = 'own-funds'")
     ended = await jzb("verify", "--data", str(tmp_path / "none"), environment=environment)

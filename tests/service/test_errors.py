@@ -445,6 +445,28 @@ async def test_every_broken_field_is_named_at_once(shop: Marketplace) -> None:
     }
 
 
+@pytest.mark.parametrize("body", [b"\x0a\x02\xff\xfe", b"\x0b", b"\x0a\xff"], ids=["no UTF-8", "no end", "cut off"])
+@pytest.mark.parametrize("path", ["PaymentService/Pay", "BalanceService/CompareWithBank"])
+async def test_bytes_that_are_no_message_are_an_error_of_the_contract(
+    shop: Marketplace, path: str, body: bytes
+) -> None:
+    if path.endswith("Bank"):
+        call: Any = shop.channel.unary_stream(f"/jzb.v1.{path}")(body, timeout=TIMEOUT_S).read()
+    else:
+        call = shop.channel.unary_unary(f"/jzb.v1.{path}")(body, timeout=TIMEOUT_S)
+    refusal = await shop.refusal(call)
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_INVALID")
+    assert refusal.violations.keys() == {"request"}
+
+
+async def test_a_thousand_broken_fields_are_still_told_in_one_error(shop: Marketplace) -> None:
+    request = freeze_pb2.PayFrozenRequest(payees=[freeze_pb2.FrozenPayee(member_id="\0") for _ in range(1000)])
+    refusal = await shop.refusal(shop.freezes.PayFrozen(request, timeout=TIMEOUT_S))
+    assert refusal.reason == "REQUEST_INVALID"
+    assert len(refusal.violations) == 10
+    assert re.search(r"; and \d+ more$", refusal.message)
+
+
 async def test_personal_fields_are_not_repeated_in_the_error(shop: Marketplace) -> None:
     request = member_pb2.OpenMemberRequest(request_id="r", member_id="m", property=1, mobile="13800138abc")
     refusal = await shop.refusal(shop.members.OpenMember(request, timeout=TIMEOUT_S))

@@ -298,6 +298,7 @@ def row(**changed: Any) -> TransfersInRow:
         ({"SubAcctNo": "1002"}, Fault.MEMBER_UNKNOWN),
         ({"TranAmt": 0}, Fault.AMOUNT_INVALID),
         ({"TranAmt": -1}, Fault.AMOUNT_INVALID),
+        ({"TranAmt": 100_000_000_000_000}, Fault.AMOUNT_INVALID),
         ({"FrontSeqNo": ""}, Fault.SERIAL_MISSING),
     ],
 )

@@ -1,0 +1,220 @@
+"""The drill: the database is lost, an older copy is restored, and the books catch up with the bank that went on."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import stat
+from pathlib import Path
+from typing import Any
+
+import grpc
+import psycopg
+import pytest
+
+from jzb.v1 import core_pb2, payment_pb2
+from ledger import LedgerBehind, connect, copies, migrate, verify
+from ledger.copies import SERIALS_SKIPPED, CopyFailed
+from sandbox.server import Sandbox
+from sandbox.settings import SandboxSettings
+from service.server import running
+from tests.service.marketplace import LENIENT, QUICK, TIMEOUT_S, VAULT_KEY, Marketplace, service_settings
+from tests.service.process import as_environment, service_process, shop_on
+from tests.service.steps import confirm, freeze, prepay, refund, withdraw
+from tests.service.test_cli import Ended, jzb
+
+
+def environment(dsn: str, bank: Sandbox) -> dict[str, str]:
+    given: dict[str, Any] = {
+        "bank": {**bank.client_settings, "timeout_s": 5.0},
+        "resolver": {**QUICK, "ask_after_s": 0.1},
+        "vault": {"keys": [VAULT_KEY]},
+    }
+    return {"DATABASE_URL": dsn, **as_environment(given)}
+
+
+async def market(shop: Marketplace) -> None:
+    await shop.buyer("buyer", 500_00, withdrawable=True)
+    await shop.buyer("payer", 500_00)
+    await shop.merchant("seller", 100_00, withdrawable=True)
+
+
+async def trade(shop: Marketplace) -> list[core_pb2.Operation]:
+    """Some of everything that moves money."""
+    payment = await shop.pay("buyer", "seller", 40_00, 4_00)
+    order_no = await prepay(shop, "payer", "seller", 30_00)
+    return [
+        payment,
+        await shop.top_up("payer", 70_00, 70),
+        await confirm(shop, order_no, 30_00, 3_00),
+        await refund(shop, payment.serial, 10_00, 1_00),
+        await withdraw(shop, "seller", 20_00),
+    ]
+
+
+async def caught_up(dsn: str, bank: Sandbox, data: Path, *options: str) -> Ended:
+    return await jzb("catch-up", "--data", str(data), *options, environment=environment(dsn, bank))
+
+
+async def serials(dsn: str) -> set[str]:
+    async with await psycopg.AsyncConnection.connect(dsn) as connection:
+        found = await connection.execute("SELECT serial FROM operation")
+        return {row[0] for row in await found.fetchall()}
+
+
+async def test_books_that_were_lost_under_load_end_equal_to_the_bank(
+    database: str, empty_database: str, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    async with Sandbox(SandboxSettings(**LENIENT)) as bank:
+        async with shop_on(database, bank) as shop:
+            await market(shop)
+            await trade(shop)
+        async with service_process(database, bank) as service:
+
+            async def pay(number: int) -> None:
+                request = payment_pb2.PayRequest(
+                    request_id=f"load-{number}",
+                    payer_member_id="payer",
+                    payee_member_id="seller",
+                    amount_fen=100 + number,
+                    fee_fen=number % 3,
+                    settlement=payment_pb2.SETTLEMENT_T1,
+                )
+                await service.payments.Pay(request, timeout=TIMEOUT_S)
+
+            under_way = [asyncio.create_task(pay(number)) for number in range(40)]
+            await asyncio.sleep(0.05)
+            # The copy is of one moment in the midst of them.
+            backed_up = await jzb("backup", str(copy), environment=environment(database, bank))
+            assert backed_up.status == 0, backed_up.error
+            await asyncio.gather(*under_way)
+            under_way = [asyncio.create_task(pay(number)) for number in range(40, 80)]
+            await asyncio.sleep(0.1)
+            await service.kill()
+            await asyncio.gather(*under_way, return_exceptions=True)
+        async with shop_on(database, bank) as shop:
+            for operation in await trade(shop):
+                await shop.until_final(operation.operation_id)
+        used = await serials(database)
+
+        restored = await jzb("restore", str(copy), environment=environment(empty_database, bank))
+        assert restored.status == 0, restored.error
+        (batches,) = set(re.findall(r"(\d+ batches, .*)", backed_up.out))
+        assert batches in restored.out
+        refused = await jzb("serve", environment=environment(empty_database, bank))
+        assert (refused.status, "jzb catch-up" in refused.error) == (1, True)
+
+        ended = await caught_up(empty_database, bank, tmp_path)
+        assert ended.status == 0, ended.out + ended.error
+        assert "not explained: 0" in ended.out
+        assert int(re.findall(r"(\d+) transactions of the bank are lost here", ended.out)[0]) > 0
+        async with shop_on(empty_database, bank) as shop:
+            await shop.assert_agrees()
+            # It goes on, with serials that nobody has had.
+            for operation in await trade(shop):
+                await shop.until_final(operation.operation_id)
+            await shop.clear()
+            await shop.assert_agrees()
+        kept = await serials(empty_database)
+        fresh = {serial for serial in kept - used if int(serial[12:]) >= SERIALS_SKIPPED}
+        assert kept - used == fresh
+
+
+async def test_what_no_transaction_explains_is_taken_over_and_listed_and_the_books_stay_closed(
+    database: str, empty_database: str, tmp_path: Path
+) -> None:
+    async with Sandbox(SandboxSettings(**LENIENT)) as bank:
+        async with shop_on(database, bank) as shop:
+            await market(shop)
+            copies.back_up(database, tmp_path / "copy")
+            # The bank lists a freeze, but neither its order nor that of escrow.
+            await freeze(shop, "buyer", 7_00)
+            await prepay(shop, "payer", "seller", 9_00)
+        copies.restore(empty_database, tmp_path / "copy")
+        closed = await caught_up(empty_database, bank, tmp_path)
+        assert closed.status == 1
+        assert "not explained: 2" in closed.out
+        assert "member buyer: frozen money changed by 7.00" in closed.out
+        assert "member payer: escrow money changed by 9.00" in closed.out
+        with pytest.raises(ExceptionGroup) as behind:
+            async with running(service_settings(empty_database, bank)):
+                raise AssertionError("it started")
+        assert behind.group_contains(LedgerBehind)
+
+        # All of it was taken over by then: nothing is new, and nothing is taken over twice.
+        opened = await caught_up(empty_database, bank, tmp_path, "--even-so")
+        assert opened.status == 0, opened.out + opened.error
+        assert "\n0 accounts taken over" in opened.out
+        assert "0 transactions of the bank are lost here" in opened.out
+        async with shop_on(empty_database, bank) as shop:
+            await shop.assert_agrees()
+        again = await caught_up(empty_database, bank, tmp_path)
+        assert (again.status, "caught up already" in again.out) == (0, True)
+
+
+async def test_a_member_that_was_opened_since_is_asked_for_and_taken_over_when_it_is_named(
+    database: str, empty_database: str, tmp_path: Path
+) -> None:
+    async with Sandbox(SandboxSettings(**LENIENT)) as bank:
+        async with shop_on(database, bank) as shop:
+            await market(shop)
+            copies.back_up(database, tmp_path / "copy")
+            await shop.merchant("newcomer")
+            await shop.pay("buyer", "newcomer", 12_00, 2_00)
+        copies.restore(empty_database, tmp_path / "copy")
+        closed = await caught_up(empty_database, bank, tmp_path)
+        assert closed.status == 1
+        (stranger,) = re.findall(r"sub-account (\d+) is of no member here", closed.out)
+        opened = await caught_up(empty_database, bank, tmp_path, "--member", "newcomer=SH", "--even-so")
+        assert opened.status == 0, opened.out + opened.error
+        assert f"waiting:{stranger}:" in opened.out
+        async with shop_on(empty_database, bank) as shop:
+            await shop.assert_agrees()
+            assert (await shop.balance("newcomer")).available_fen == 10_00
+
+
+async def test_an_operation_of_the_copy_whose_answer_was_lost_is_ended_by_the_banks_word(
+    database: str, empty_database: str, tmp_path: Path
+) -> None:
+    async with Sandbox(SandboxSettings(**LENIENT)) as bank:
+        async with shop_on(database, bank) as shop:
+            await market(shop)
+            request = shop.pay_request("buyer", "seller", 11_00, 1_00, remark="[[lose_after]]")
+            with pytest.raises(grpc.aio.AioRpcError):
+                await shop.payments.Pay(request, timeout=TIMEOUT_S)
+            copies.back_up(database, tmp_path / "copy")
+        copies.restore(empty_database, tmp_path / "copy")
+        ended = await caught_up(empty_database, bank, tmp_path)
+        assert ended.status == 0, ended.out + ended.error
+        assert "\n0 transactions of the bank are lost here" in ended.out
+        async with shop_on(empty_database, bank) as shop:
+            await shop.assert_agrees()
+            # The same request again is the same operation.
+            answer = await shop.payments.Pay(request, timeout=TIMEOUT_S)
+            assert answer.operation.state == core_pb2.OPERATION_STATE_DONE
+
+
+async def test_a_copy_is_restored_into_an_empty_database_only_and_replaces_no_other(
+    database: str, empty_database: str, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    copies.back_up(database, copy)
+    assert stat.S_IMODE(os.stat(copy).st_mode) == 0o600
+    with pytest.raises(CopyFailed, match="is there already"):
+        copies.back_up(database, copy)
+    with pytest.raises(CopyFailed, match="not empty, it holds"):
+        copies.restore(database, copy)
+    with pytest.raises(CopyFailed, match="there is no"):
+        copies.restore(empty_database, tmp_path / "none")
+    copy.write_bytes(copy.read_bytes()[:2000])
+    with pytest.raises(CopyFailed, match="pg_restore ended with"):
+        copies.restore(empty_database, copy)
+    # All or nothing: it is empty as before.
+    migrate(empty_database)
+    engine = connect(empty_database, 1)
+    try:
+        assert await verify(engine, "9930") == []
+    finally:
+        await engine.dispose()
