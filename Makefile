@@ -44,6 +44,19 @@ test: setup  ## all tests, or those in ARGS
 bench: setup  ## measure: every row as a ratio within one run (ARGS="ledger growth" for some); fails if one falls short
 	@exec $(BIN)/python -m bench $(ARGS)
 
+SEEDS ?= 1-30
+
+.PHONY: simulate
+simulate: setup  ## break the service by schedule, seed after seed, and check that nothing is lost (SEEDS=1-500)
+	@exec $(BIN)/python -m simulate $(SEEDS) $(ARGS)
+
+REQUESTS ?= 100000
+SEED ?= 1
+
+.PHONY: fuzz
+fuzz: setup  ## send bad requests to every RPC and check that none breaks anything (REQUESTS=100000 SEED=1)
+	@exec $(BIN)/python -m tests.fuzz --requests $(REQUESTS) --seed $(SEED)
+
 .PHONY: docs
 docs: setup  ## the documents that are made from the code
 	@$(BIN)/jzb docs bank

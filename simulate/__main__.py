@@ -1,0 +1,143 @@
+"""``python -m simulate``: play seeds, count, and stop at what is wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvloop
+from rich.console import Console
+from rich.table import Table
+
+from simulate.play import Played, play
+from simulate.schedule import of_seed
+from simulate.site import opened
+
+TEN = 10
+WRONG_SHOWN = 10
+
+
+def main(
+    seeds: Annotated[str, typer.Argument(help="One seed, or a range such as 1-500.")] = "1-30",
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="A line for each seed.")] = False,
+    mutant: Annotated[str | None, typer.Option(help="Break the service on purpose: see simulate.mutants.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Seeds at once, each on a PostgreSQL of its own.")] = 2,
+    keep_going: Annotated[bool, typer.Option(help="Play on after a seed that fails.")] = False,
+) -> None:
+    """Break the service by schedule, seed after seed, and check that nothing is lost."""
+    console = Console(width=140, highlight=False)
+    first, _, last = seeds.partition("-")
+    chosen = range(int(first), int(last or first) + 1)
+    began_s = time.monotonic()
+    run = _Run(console, iter(chosen), mutant, verbose=verbose, keep_going=keep_going)
+    with tempfile.TemporaryDirectory(prefix="jzb-simulate-") as folder:
+        uvloop.run(run.play(Path(folder), min(jobs, len(chosen))))
+    all_played = sorted(run.played, key=lambda played: played.seed)
+    console.print(_summary(all_played, time.monotonic() - began_s))
+    missing = list(_missing(all_played))
+    for line in missing:
+        console.print(line)
+    if missing or any(played.wrong for played in all_played):
+        raise typer.Exit(1)
+
+
+class _Run:
+    """Seeds after one another, several at once."""
+
+    def __init__(
+        self, console: Console, seeds: Iterator[int], mutant: str | None, *, verbose: bool, keep_going: bool
+    ) -> None:
+        self._console = console
+        self._seeds = seeds
+        self._mutant = mutant
+        self._verbose = verbose
+        self._keep_going = keep_going
+        self.played: list[Played] = []
+
+    async def play(self, folder: Path, jobs: int) -> None:
+        """Play all seeds, or until one fails."""
+        async with asyncio.TaskGroup() as tasks:
+            for job in range(jobs):
+                tasks.create_task(self._play_some(folder / str(job)))
+
+    async def _play_some(self, folder: Path) -> None:
+        async with opened(folder) as site:
+            for seed in self._seeds:
+                schedule = of_seed(seed)
+                played = await play(site, schedule, self._mutant)
+                self.played.append(played)
+                if self._verbose:
+                    self._console.print(f"seed {seed}: {played.seconds:.1f} s, {played.operations} operations")
+                if played.wrong:
+                    _tell(self._console, played, list(schedule.lines()))
+                    if not self._keep_going:
+                        self._seeds = iter(())
+                        return
+
+
+def _tell(console: Console, played: Played, schedule: list[str]) -> None:
+    console.print("\n".join(schedule), markup=False)
+    console.print(f"seed {played.seed} is WRONG: {played.wrong[0]}", markup=False)
+    for further in played.wrong[1:WRONG_SHOWN]:
+        console.print(f"  then: {further}", markup=False)
+    if len(played.wrong) > WRONG_SHOWN:
+        console.print(f"  and {len(played.wrong) - WRONG_SHOWN} more")
+    console.print(played.log, markup=False)
+    console.print(f"again: make simulate SEEDS={played.seed}")
+
+
+def _missing(all_played: list[Played]) -> list[str]:
+    """Ten seeds in a row without a kill, a lost answer or the database's end show less than they promise."""
+    told = []
+    for start in range(0, len(all_played) - TEN + 1, TEN):
+        ten = all_played[start : start + TEN]
+        for what, count in (
+            ("kill", sum(played.kills.total() for played in ten)),
+            ("lost answer", sum(played.lost for played in ten)),
+            ("restart of the database", sum(played.restarts for played in ten)),
+        ):
+            if not count:
+                told.append(f"seeds {ten[0].seed} to {ten[-1].seed} had no {what}")
+    return told
+
+
+def _summary(all_played: list[Played], seconds: float) -> Table:
+    table = Table("what", "count", title=f"{len(all_played)} seeds in {seconds:.0f} s")
+
+    def add(what: str, count: int) -> None:
+        table.add_row(what, f"{count:,}")
+
+    def add_all(what: str, counts: Counter[str]) -> None:
+        for name, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
+            add(f"  {what} {name}", count)
+
+    def total(counters: list[Counter[str]]) -> Counter[str]:
+        return sum(counters, Counter())
+
+    add("operations", sum(played.operations for played in all_played))
+    add_all("ended", total([played.states for played in all_played]))
+    answers = total([played.answers for played in all_played])
+    add("answers to callers", answers.total())
+    add_all("", answers)
+    faults = total([played.faults for played in all_played])
+    add("faults at the bank", faults.total())
+    add_all("", faults)
+    kills = total([played.kills for played in all_played])
+    add("services killed", kills.total())
+    add_all("", kills)
+    blows = total([played.blows for played in all_played])
+    add("blows", blows.total())
+    add_all("", blows)
+    add("unknown outcomes resolved", sum(played.unknowns for played in all_played))
+    add("mismatches", sum(len(played.wrong) for played in all_played))
+    return table
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,75 @@
+"""The service broken on purpose, in its own process: each mutant is a mistake to be made, and some seed sees it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+from unittest.mock import patch
+from uuid import UUID
+
+from bankclient import Answer
+from ledger import Operation, Outcome, State, Step, writer
+from ledger.accounts import FEE
+from ledger.batch import Known, Rows, judge
+from ledger.rules import Book, Leg
+from service import resolver, runner
+from service.plans import payments
+from service.plans.plan import Plan
+from service.settlement import settle
+
+
+def drop_hold_on_unknown() -> None:
+    """An answer that was lost is taken for a call that was not made: what it had reserved is let go."""
+    step_after = runner.Runner._step_after
+
+    def mutated(
+        self: runner.Runner, operation: Operation, plan: Plan, pended: Sequence[int], answer: Answer[Any]
+    ) -> Step:
+        step = step_after(self, operation, plan, pended, answer)
+        return dataclasses.replace(step, void=tuple(pended)) if step.change.state is State.UNKNOWN else step
+
+    patch.object(runner.Runner, "_step_after", mutated).start()
+
+
+def post_twice() -> None:
+    """What the bank has done is posted, and posted once more."""
+
+    def mutated(*given: Any, **named: Any) -> Step:
+        step = settle(*given, **named)
+        return dataclasses.replace(step, enter=(*step.enter, *step.post.values()))
+
+    patch.object(runner, "settle", mutated).start()
+    patch.object(resolver, "settle", mutated).start()
+
+
+def forget_fee_leg() -> None:
+    """A payment's fee stays with its payer."""
+    paid = payments.paid
+
+    def mutated(*given: Any) -> tuple[Leg, ...]:
+        return tuple(leg for leg in paid(*given) if leg.credit != FEE)
+
+    patch.object(payments, "paid", mutated).start()
+
+
+def settle_without_terminal_check() -> None:
+    """An operation that is done is settled again when the same words come again."""
+
+    def mutated(book: Book, known: Known, step: Step, rows: Rows) -> Outcome:
+        operation = known.by_id.get(step.operation) if isinstance(step.operation, UUID) else None
+        if operation is not None and operation.state is State.DONE and step.post:
+            step = dataclasses.replace(
+                step, enter=(*step.enter, *step.post.values()), post={}, expects=frozenset(State)
+            )
+        return judge(book, known, step, rows)
+
+    patch.object(writer, "judge", mutated).start()
+
+
+MUTANTS: Final[dict[str, Callable[[], None]]] = {
+    "drop-hold-on-unknown": drop_hold_on_unknown,
+    "post-twice": post_twice,
+    "forget-fee-leg": forget_fee_leg,
+    "settle-without-terminal-check": settle_without_terminal_check,
+}

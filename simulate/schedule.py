@@ -1,0 +1,267 @@
+"""What a seed means: who calls what, and what breaks when. Pure: the same seed is the same schedule, everywhere.
+
+Strikes fall after so many requests at the bank, deaths at the nth passage of a step, so a schedule does not depend on
+how fast a machine is. Which of two callers is first is not in it; nothing that is checked may depend on that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from random import Random
+from typing import Final
+
+
+class Kind(StrEnum):
+    """What a caller does. To whom and how much, it decides with its dice on what there is by then."""
+
+    TOP_UP = "top up"
+    SPLIT_TOP_UP = "split top up"
+    REVOKE = "revoke top-up"
+    PAY_T1 = "pay T+1"
+    PAY_T0 = "pay T+0"
+    PREPAY = "prepay order"
+    CONFIRM = "confirm order"
+    CANCEL = "cancel order"
+    SETTLE = "settle order"
+    BATCH_PREPAY = "batch prepay"
+    BATCH_CONFIRM = "batch confirm"
+    BATCH_PAY = "batch pay"
+    FREEZE = "freeze"
+    RELEASE = "release"
+    PAY_FROZEN = "pay frozen"
+    REFUND = "refund"
+    WITHDRAW = "withdraw"
+    TRANSFER_IN = "transfer in"
+    CLEAR_SUSPENSE = "clear suspense"
+    UNDO_CLEARING = "undo clearing of suspense"
+    CLEAR_DAYS = "clear days"
+    LOOK = "look at balances"
+
+
+WEIGHTS: Final[dict[Kind, int]] = {
+    Kind.TOP_UP: 3,
+    Kind.SPLIT_TOP_UP: 1,
+    Kind.REVOKE: 2,
+    Kind.PAY_T1: 5,
+    Kind.PAY_T0: 2,
+    Kind.PREPAY: 4,
+    Kind.CONFIRM: 3,
+    Kind.CANCEL: 2,
+    Kind.SETTLE: 1,
+    Kind.BATCH_PREPAY: 1,
+    Kind.BATCH_CONFIRM: 1,
+    Kind.BATCH_PAY: 1,
+    Kind.FREEZE: 3,
+    Kind.RELEASE: 1,
+    Kind.PAY_FROZEN: 2,
+    Kind.REFUND: 5,
+    Kind.WITHDRAW: 3,
+    Kind.TRANSFER_IN: 2,
+    Kind.CLEAR_SUSPENSE: 1,
+    Kind.UNDO_CLEARING: 1,
+    Kind.CLEAR_DAYS: 1,
+    Kind.LOOK: 1,
+}
+
+BANK_PATIENCE_S: Final = 0.6
+"""How long the service waits for the bank's answer."""
+
+LATE_S: Final = 0.9
+"""How long a bank that keeps the service waiting takes; longer than it waits, and far shorter than it asks."""
+
+FAULTS: Final = (
+    "lose_before",
+    "lose_after",
+    f"delay:{LATE_S}",
+    f"act_late:{LATE_S}",
+    "http500",
+    "bad_signature",
+    "no_signature",
+    "malformed",
+    "token_expired",
+    "expire_flag",
+    "duplicate_delivery",
+    "err957",
+    "refuse:ERR044",
+)
+"""What may strike any call: the sandbox's words (`sandbox.faults`)."""
+
+NOT_FOUND_FIRST: Final = "not_found_first"
+"""May come with a lost answer: the first questions find nothing."""
+
+QUESTIONED: Final = ("6110", "6110", "6108", "6048", "6050")
+"""Interfaces whose answers get lost too: the resolver's, and those of what the bank does by itself."""
+
+QUESTION_FAULTS: Final = ("lose_after", "http500", "bad_signature", f"delay:{LATE_S}", "token_expired", "malformed")
+
+
+class Manner(StrEnum):
+    """How a caller waits for its answer."""
+
+    PATIENT = "patient"
+    SHORT = "short deadline"
+    GONE = "gone"
+    TWICE = "twice at once"
+
+
+class Point(StrEnum):
+    """Where a service dies by SIGKILL."""
+
+    BEFORE_RESERVE = "before reserve"
+    AFTER_RESERVE = "after reserve"
+    AFTER_SEND = "after send"
+    AFTER_ANSWER = "after answer"
+    IN_SETTLE = "in settle"
+    IN_RESOLVE = "in resolve"
+
+
+class Blow(StrEnum):
+    """What strikes everybody."""
+
+    POSTGRES_KILLED = "PostgreSQL killed"
+    POSTGRES_RESTARTED = "PostgreSQL restarted"
+    CUT_BEFORE_COMMIT = "connection cut before the commit"
+    CUT_AFTER_COMMIT = "connection cut after the commit"
+    TOKENS_EXPIRE = "tokens expire"
+    CLEARING_HELD = "clearing held"
+    CLEARING_FREE = "clearing free again"
+    DAY_ENDS = "day ends"
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One thing that a caller does, after a pause."""
+
+    kind: Kind
+    dice: int
+    faults: tuple[str, ...]
+    manner: Manner
+    wait_s: float
+    """A short deadline, or when the caller is gone."""
+    pause_s: float
+
+    @property
+    def remark(self) -> str:
+        """The faults as the sandbox reads them out of a remark."""
+        return "".join(f"[[{fault}]]" for fault in self.faults)
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """A service dies at the nth passage of a point, ``late_s`` after it."""
+
+    service: int
+    point: Point
+    nth: int
+    late_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Strike:
+    """A blow falls after the bank has been reached so often."""
+
+    blow: Blow
+    after: int
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionFault:
+    """An answer to one of the service's own questions goes wrong, after so many went right."""
+
+    code: str
+    fault: str
+    after: int
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Everything that a seed decides."""
+
+    seed: int
+    services: int
+    callers: tuple[tuple[Action, ...], ...]
+    deaths: tuple[Death, ...]
+    strikes: tuple[Strike, ...]
+    questions: tuple[QuestionFault, ...]
+
+    def lines(self) -> Iterator[str]:
+        """The schedule to be read by a person."""
+        yield f"seed {self.seed}: {self.services} service(s), {len(self.callers)} callers"
+        for death in self.deaths:
+            yield f"  service {death.service} dies at passage {death.nth} of: {death.point}, {death.late_s:g} s late"
+        for strike in self.strikes:
+            yield f"  after {strike.after} requests at the bank: {strike.blow}"
+        for question in self.questions:
+            yield f"  question {question.code} after {question.after}: {question.fault}"
+        for number, actions in enumerate(self.callers):
+            for action in actions:
+                told = f"  caller {number}: {action.kind} (dice {action.dice}), {action.manner}"
+                yield f"{told} {action.wait_s:g} s {action.remark}".rstrip()
+
+
+def of_seed(seed: int, callers: int = 9, actions: int = 5) -> Schedule:
+    """The schedule of a seed.
+
+    Whatever the dice say, one seed in five has a death, one in five the database's end, and one in five a lost answer
+    where nothing can prevent it: so each ten seeds in a row have all three.
+    """
+    dice = Random(seed)
+    services = 1 + (dice.random() < 0.3)
+    listed = [[_action(dice) for _ in range(actions)] for _ in range(callers)]
+    if seed % 5 == 2:
+        listed[0][0] = Action(Kind.TOP_UP, dice.randrange(2**32), ("lose_after",), Manner.PATIENT, 0.0, 0.0)
+    deaths = [_death(dice, services) for _ in range(dice.choice((0, 1, 1, 2)))]
+    if seed % 5 == 0:
+        points = (Point.BEFORE_RESERVE, Point.AFTER_RESERVE, Point.AFTER_SEND, Point.AFTER_ANSWER, Point.IN_SETTLE)
+        deaths.insert(0, Death(0, dice.choice(points), dice.randint(1, 8), 0.0))
+    strikes = [Strike(dice.choice(tuple(Blow)), dice.randint(10, 90)) for _ in range(dice.choice((0, 1, 2, 3)))]
+    if seed % 5 == 1:
+        ends = dice.choice((Blow.POSTGRES_KILLED, Blow.POSTGRES_RESTARTED))
+        strikes.append(Strike(ends, dice.randint(10, 40)))
+    return Schedule(
+        seed=seed,
+        services=services,
+        callers=tuple(map(tuple, listed)),
+        deaths=tuple(deaths),
+        strikes=tuple(sorted(strikes, key=lambda strike: strike.after)),
+        questions=tuple(
+            QuestionFault(dice.choice(QUESTIONED), dice.choice(QUESTION_FAULTS), dice.randint(0, 4))
+            for _ in range(dice.choice((0, 0, 1, 2)))
+        ),
+    )
+
+
+def _action(dice: Random) -> Action:
+    kind = dice.choices(tuple(WEIGHTS), tuple(WEIGHTS.values()))[0]
+    manner = dice.choices(tuple(Manner), (7, 1, 1, 2))[0]
+    wait_s = {Manner.SHORT: dice.uniform(0.26, 0.7), Manner.GONE: dice.uniform(0.005, 0.4)}.get(manner, 0.0)
+    return Action(
+        kind=kind,
+        dice=dice.randrange(2**32),
+        faults=_faults(dice, kind),
+        manner=manner,
+        wait_s=round(wait_s, 3),
+        pause_s=round(dice.choice((0.0, 0.0, 0.0, dice.uniform(0.0, 0.1))), 3),
+    )
+
+
+def _faults(dice: Random, kind: Kind) -> tuple[str, ...]:
+    own: tuple[str, ...] = ()
+    if kind is Kind.WITHDRAW and dice.random() < 0.4:
+        own = (dice.choice(("withdrawal_fail", "withdrawal_return")),)
+    if kind is Kind.REFUND and dice.random() < 0.2:
+        own = (f"history:{dice.randint(1, 3)}",)
+    if dice.random() > 0.35:
+        return own
+    fault = dice.choice(FAULTS)
+    is_lost = fault in ("lose_after", "bad_signature", "no_signature", "malformed")
+    hidden = (f"{NOT_FOUND_FIRST}:{dice.randint(1, 2)}",) if is_lost and dice.random() < 0.3 else ()
+    return (*own, fault, *hidden)
+
+
+def _death(dice: Random, services: int) -> Death:
+    point = dice.choice(tuple(Point))
+    nth = dice.randint(1, 4 if point is Point.IN_RESOLVE else 25)
+    return Death(dice.randrange(services), point, nth, dice.choice((0.0, 0.0, 0.001, 0.004)))

@@ -1,0 +1,300 @@
+"""Where a seed is played: one PostgreSQL for all seeds, and for each a database, a line to it, a bank and services.
+
+The bank lives in this process and outlives its callers. Services are forked from a process that has everything loaded,
+so that one that was killed is back within a few tenths of a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import multiprocessing
+import os
+import signal
+import socket
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from pathlib import Path
+from typing import Any
+
+import grpc
+import psycopg
+from psycopg import sql
+
+from ledger import migrate
+from ledger.embedded import EmbeddedPostgres
+from sandbox.server import Sandbox
+from sandbox.settings import SandboxSettings
+from service.vault import new_key
+from simulate import worker
+from simulate.line import Line
+from simulate.schedule import BANK_PATIENCE_S, Blow, Death
+
+POSTGRES = {
+    # What is killed is a process, never the machine: its files survive.
+    "fsync": "off",
+    "full_page_writes": "off",
+    "autovacuum": "off",
+    "max_wal_size": "2GB",
+}
+TEMPLATE = "template_of_seeds"
+START_S = 60.0
+
+CHANNEL = [
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 200),
+    ("grpc.use_local_subchannel_pool", 1),
+]
+"""A caller that finds its service again as soon as it is back."""
+
+
+class Site:
+    """What all seeds share: the PostgreSQL server, and the process that services are forked from."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.server = EmbeddedPostgres(folder / "postgres", settings=POSTGRES)
+        self.forks: ForkServerContext = multiprocessing.get_context("forkserver")
+        self.forks.set_forkserver_preload(["simulate.worker"])
+        self._numbers = itertools.count(1)
+        self._restarting = asyncio.Lock()
+
+    async def open(self) -> None:
+        """Start the server and make the database that those of the seeds are copies of."""
+        await self.server.start_async()
+        migrate(self.server.create_database(TEMPLATE))
+
+    async def close(self) -> None:
+        """Stop the server."""
+        await self.server.stop_async()
+
+    async def restart_postgres(self, *, kill: bool) -> None:
+        """Restart the server; with ``kill`` it ends as in a crash, and recovers."""
+        # A blow that falls while PostgreSQL comes back from the last one waits for it.
+        async with self._restarting:
+            if kill:
+                pid = int((self.server.data_dir / "cluster" / "postmaster.pid").read_text().split("\n", 1)[0])
+                os.kill(pid, signal.SIGQUIT)
+            await self.server.stop_async()
+            await self.server.start_async()
+
+    def new_database(self) -> str:
+        """A database with the schema and nothing in it; its name."""
+        name = f"seed_{next(self._numbers)}"
+        self.server.create_database(name, TEMPLATE)
+        return name
+
+    def drop_database(self, name: str) -> None:
+        """Drop it, whoever is connected."""
+        with psycopg.connect(self.server.dsn_of("postgres"), autocommit=True) as connection:
+            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@asynccontextmanager
+async def opened(folder: Path) -> AsyncIterator[Site]:
+    """A site for the life of the block."""
+    site = Site(folder)
+    try:
+        await site.open()
+        yield site
+    finally:
+        await site.close()
+
+
+class Service:
+    """A service that is started again whenever it has been killed. Its callers keep one channel."""
+
+    def __init__(
+        self, site: Site, settings: Mapping[str, Any], log: Path, moment: worker.Moment, mutant: str | None
+    ) -> None:
+        self._site = site
+        self._settings = settings
+        self._log = log
+        self._moment = moment
+        self._mutant = mutant
+        self._process: ForkServerProcess | None = None
+        self._up = asyncio.Event()
+        self.port = _free_port()
+        self.channel = grpc.aio.insecure_channel(f"127.0.0.1:{self.port}", options=CHANNEL)
+        self.killed: Counter[str] = Counter()
+        self.broke = ""
+
+    async def run(self, deaths: list[Death]) -> None:
+        """Keep it alive until cancelled; each of its lives ends with the next of ``deaths``, the last with none."""
+        try:
+            while True:
+                death = deaths.pop(0) if deaths else None
+                await self._live(death)
+                if death is not None:
+                    self.killed[death.point] += 1
+        finally:
+            self.kill()
+            await self.channel.close(grace=None)
+
+    async def is_up(self) -> None:
+        """Wait until it takes calls."""
+        await self._up.wait()
+
+    def kill(self) -> None:
+        """kill -9."""
+        if self._process is not None:
+            self._process.kill()
+
+    async def _live(self, death: Death | None) -> None:
+        ours, theirs = multiprocessing.Pipe()
+        orders = worker.Orders({**self._settings, "listen": f"127.0.0.1:{self.port}"}, self._log, death, self._mutant)
+        process = self._site.forks.Process(target=worker.serve, args=(orders, self._moment, theirs), daemon=True)
+        try:
+            await asyncio.to_thread(process.start)
+            self._process = process
+            theirs.close()
+            # Both have let go of their descriptors when the block ends; one that let go later could meet a new socket
+            # under the same number.
+            async with asyncio.TaskGroup() as watchers:
+                said = watchers.create_task(_readable(ours.fileno()))
+                ended = watchers.create_task(_readable(process.sentinel))
+                await asyncio.wait((said, ended), timeout=START_S, return_when=asyncio.FIRST_COMPLETED)
+                if said.done():
+                    # It may have ended before it listened: its status is looked at below.
+                    with suppress(EOFError):
+                        ours.recv()
+                        self._up.set()
+                await ended
+                said.cancel()
+            self._up.clear()
+            process.join()
+            if process.exitcode != -signal.SIGKILL:
+                self.broke = f"a service ended with status {process.exitcode}, see its log"
+        finally:
+            process.kill()
+            process.join()
+            ours.close()
+
+
+async def _readable(descriptor: int) -> None:
+    loop, seen = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(descriptor, seen.set)
+    try:
+        await seen.wait()
+    finally:
+        loop.remove_reader(descriptor)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Stage:
+    """One seed's marketplace."""
+
+    def __init__(
+        self,
+        site: Site,
+        database: str,
+        line: Line,
+        sandbox: Sandbox,
+        services: list[Service],
+        moment: worker.Moment,
+        log: Path,
+    ) -> None:
+        self.site = site
+        self.database = database
+        self.line = line
+        self.sandbox = sandbox
+        self.services = services
+        self.blows: Counter[str] = Counter()
+        self.moment = moment
+        self.log = log
+
+    @property
+    def dsn(self) -> str:
+        """The database, past the line that may be cut."""
+        return self.site.server.dsn_of(self.database)
+
+    def end_day(self) -> None:
+        """The next day begins, at the bank and for the services."""
+        self.sandbox.bank.move_clock(1)
+        self.moment.days.value += 1
+
+    async def strike(self, blow: Blow) -> None:
+        """Let a blow fall."""
+        self.blows[blow] += 1
+        match blow:
+            case Blow.POSTGRES_KILLED | Blow.POSTGRES_RESTARTED:
+                await self.site.restart_postgres(kill=blow is Blow.POSTGRES_KILLED)
+            case Blow.CUT_BEFORE_COMMIT | Blow.CUT_AFTER_COMMIT:
+                self.line.cut_next(forward=blow is Blow.CUT_AFTER_COMMIT)
+            case Blow.TOKENS_EXPIRE:
+                self.sandbox.gateway.expire_tokens()
+            case Blow.CLEARING_HELD | Blow.CLEARING_FREE:
+                self.sandbox.bank.hold_clearing(blow is Blow.CLEARING_HELD)
+            case Blow.DAY_ENDS:
+                self.end_day()
+
+
+@asynccontextmanager
+async def stage(site: Site, services: int, deaths: tuple[Death, ...], mutant: str | None) -> AsyncIterator[Stage]:
+    """A marketplace of its own for the life of the block, with its services up."""
+    chosen = SandboxSettings(bound_cards_only=False, withdrawal_delay_s=0.2)
+    moment = worker.Moment(days=site.forks.Value("i", 0), is_hostile=site.forks.Value("i", 0))
+    async with AsyncExitStack() as stack:
+        database = await asyncio.to_thread(site.new_database)
+        stack.push_async_callback(asyncio.to_thread, site.drop_database, database)
+        line = await stack.enter_async_context(Line(lambda: site.server.port).open())
+        sandbox = await stack.enter_async_context(Sandbox(chosen))
+        dsn = _through(site.server.dsn_of(database), line.port)
+        settings = _settings(dsn, sandbox)
+        log = site.folder / f"{database}.log"
+        log.touch()
+        all_services = [Service(site, settings, log, moment, mutant) for _ in range(services)]
+        lives = await stack.enter_async_context(asyncio.TaskGroup())
+        for number, service in enumerate(all_services):
+            life = lives.create_task(service.run([death for death in deaths if death.service == number]))
+            stack.callback(life.cancel)
+        yield Stage(site, database, line, sandbox, all_services, moment, log)
+
+
+def _through(dsn: str, port: int) -> str:
+    """The same database, over another port."""
+    before, _, database = dsn.rpartition("/")
+    return f"{before.rpartition(':')[0]}:{port}/{database}"
+
+
+_VAULT_KEY = new_key()
+
+
+def _settings(dsn: str, sandbox: Sandbox) -> dict[str, Any]:
+    """A service whose patience is tenths of a second where production has seconds, and minutes for questions."""
+    return {
+        "database_url": dsn,
+        "bank": {
+            **sandbox.client_settings,
+            "timeout_s": BANK_PATIENCE_S,
+            "connect_timeout_s": 0.3,
+            "connect_tries": 2,
+            "pool_timeout_s": 1.0,
+            "token_retry_s": 0.2,
+        },
+        "breaker": {"failures": 5, "open_s": 0.3},
+        "resolver": {
+            "orphan_after_s": 9.0,
+            "ask_after_s": 0.3,
+            "not_found_interval_s": 0.5,
+            "not_found_times": 4,
+            "in_process_interval_s": 0.1,
+            "send_again_interval_s": 0.2,
+            "silent_interval_s": 0.2,
+            "poll_s": 0.1,
+        },
+        "clearing": {"poll_s": 0.7},
+        "returns": {"poll_s": 0.7, "name_after_s": 0.3},
+        "transfers": {"poll_s": 0.7},
+        "rules": {"batch_direct_pay": True},
+        "vault": {"keys": [_VAULT_KEY]},
+        "grpc": {"leave_s": 0.0},
+    }

@@ -1,0 +1,174 @@
+"""One service in a process of its own, as `jzb serve` runs it, that dies where it is told to.
+
+The product knows nothing of this: the steps on the way are wrapped here, in the process that is to die. The bank's day
+is shifted the same way, since a machine's clock cannot be set by a test.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from multiprocessing.connection import Connection
+from multiprocessing.sharedctypes import Synchronized
+from pathlib import Path
+from typing import Any, Self
+from unittest.mock import patch
+
+import structlog
+import uvloop
+
+from bankclient import BankClient
+from ledger import NewOperation, State, Writer, journal
+from ledger.operations import Outcome, Step
+from service import bankday
+from service.resolver import Resolver
+from service.server import calm_collector, running
+from service.settings import from_environment
+from simulate.mutants import MUTANTS
+from simulate.schedule import Death, Point
+
+_is_resolving: ContextVar[bool] = ContextVar("is_resolving", default=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What the simulator tells its services while they run."""
+
+    days: Synchronized[int]
+    """How many days the bank's day is ahead of the machine's."""
+    is_hostile: Synchronized[int]
+    """Whether deaths strike; not while the market opens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What a service is to be: its settings, where it writes its log, how it dies and how it is broken."""
+
+    settings: dict[str, Any]
+    log: Path
+    death: Death | None
+    mutant: str | None
+
+
+def serve(orders: Orders, moment: Moment, line: Connection) -> None:
+    """The process's main: tells its port over ``line`` and lives until that closes, or until it is killed."""
+    for name in [name for name in os.environ if name.startswith("JZB_") or name == "DATABASE_URL"]:
+        del os.environ[name]
+    log = orders.log.open("a")
+    logging.basicConfig(level="WARNING", stream=log, format="%(message)s")
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.format_exc_info,
+            structlog.processors.KeyValueRenderer(key_order=["event"]),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(log),
+    )
+    # What nobody caught would go to the terminal.
+    sys.stderr = log
+    _shift(moment.days)
+    if orders.mutant is not None:
+        MUTANTS[orders.mutant]()
+    if orders.death is not None:
+        _arm(orders.death, moment.is_hostile)
+    uvloop.run(_serve(orders.settings, line))
+
+
+async def _serve(settings: dict[str, Any], line: Connection) -> None:
+    left = asyncio.Event()
+    asyncio.get_running_loop().add_reader(line.fileno(), left.set)
+    async with running(from_environment(**settings)) as service:
+        calm_collector()
+        line.send(service.port)
+        await left.wait()
+        # The simulator has gone: nobody is there to drain for.
+        os._exit(0)
+
+
+def _shift(days: Synchronized[int]) -> None:
+    class Shifted(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Self:
+            return super().now(tz) + timedelta(days=days.value)
+
+    patch.object(bankday, "datetime", Shifted).start()
+
+
+def _arm(death: Death, is_hostile: Synchronized[int]) -> None:
+    passed = 0
+
+    def pass_by(point: Point) -> None:
+        nonlocal passed
+        if point is not death.point or not is_hostile.value:
+            return
+        passed += 1
+        if passed == death.nth:
+            if death.late_s:
+                asyncio.get_running_loop().call_later(death.late_s, _die)
+            else:
+                _die()
+
+    _watch_writer(pass_by)
+    _watch_bank(pass_by)
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _watch_writer(pass_by: Callable[[Point], None]) -> None:
+    submit, send = Writer.submit, journal.send
+    settling = 0
+
+    async def watched_submit(self: Writer, step: Step) -> Outcome:
+        nonlocal settling
+        opens = isinstance(step.operation, NewOperation) and step.change.state is State.RESERVED
+        if opens:
+            pass_by(Point.BEFORE_RESERVE)
+        elif step.post or step.void:
+            settling += 1
+        outcome = await submit(self, step)
+        if opens:
+            pass_by(Point.AFTER_RESERVE)
+        return outcome
+
+    async def watched_send(*given: Any) -> None:
+        nonlocal settling
+        await send(*given)
+        if settling:
+            settling = 0
+            pass_by(Point.IN_SETTLE)
+
+    patch.object(Writer, "submit", watched_submit).start()
+    patch.object(journal, "send", watched_send).start()
+
+
+def _watch_bank(pass_by: Callable[[Point], None]) -> None:
+    call, resolve = BankClient.call, Resolver.resolve
+
+    async def watched_call(self: BankClient, request: Any, serial: str | None = None) -> Any:
+        answer = await call(self, request, serial)
+        if _is_resolving.get():
+            pass_by(Point.IN_RESOLVE)
+        elif request.changes:
+            pass_by(Point.AFTER_ANSWER)
+        return answer
+
+    async def watched_resolve(*given: Any) -> Any:
+        mark = _is_resolving.set(True)
+        try:
+            return await resolve(*given)
+        finally:
+            _is_resolving.reset(mark)
+
+    patch.object(BankClient, "call", watched_call).start()
+    patch.object(Resolver, "resolve", watched_resolve).start()

@@ -1,0 +1,51 @@
+"""What a seed means."""
+
+from __future__ import annotations
+
+from itertools import chain
+
+from sandbox.faults import Fault
+from simulate.schedule import FAULTS, QUESTION_FAULTS, Blow, Kind, Manner, Point, of_seed
+
+FIVE_HUNDRED = [of_seed(seed) for seed in range(1, 501)]
+ACTIONS = [action for schedule in FIVE_HUNDRED for action in chain.from_iterable(schedule.callers)]
+
+
+def test_a_seed_is_the_same_schedule_every_time_and_no_other() -> None:
+    assert [of_seed(schedule.seed) for schedule in FIVE_HUNDRED] == FIVE_HUNDRED
+    assert len({schedule.callers for schedule in FIVE_HUNDRED}) == 500
+
+
+def test_five_hundred_seeds_hold_everything_that_callers_do_and_everything_that_breaks() -> None:
+    assert {action.kind for action in ACTIONS} == set(Kind)
+    assert {action.manner for action in ACTIONS} == set(Manner)
+    assert {death.point for schedule in FIVE_HUNDRED for death in schedule.deaths} == set(Point)
+    assert {strike.blow for schedule in FIVE_HUNDRED for strike in schedule.strikes} == set(Blow)
+    assert {question.fault for schedule in FIVE_HUNDRED for question in schedule.questions} == set(QUESTION_FAULTS)
+    struck = {fault.partition(":")[0] for action in ACTIONS for fault in action.faults}
+    own = {"not_found_first", "history", "withdrawal_fail", "withdrawal_return"}
+    assert struck == own | {fault.partition(":")[0] for fault in FAULTS}
+    assert {schedule.services for schedule in FIVE_HUNDRED} == {1, 2}
+
+
+def test_each_ten_seeds_in_a_row_have_a_kill_a_lost_answer_and_the_end_of_the_database() -> None:
+    for first in range(490):
+        ten = FIVE_HUNDRED[first : first + 10]
+        assert any(death.nth <= 8 for schedule in ten for death in schedule.deaths)
+        assert any(schedule.callers[0][0].faults == ("lose_after",) for schedule in ten)
+        ends = (Blow.POSTGRES_KILLED, Blow.POSTGRES_RESTARTED)
+        assert any(strike.blow in ends and strike.after <= 40 for schedule in ten for strike in schedule.strikes)
+
+
+def test_the_sandbox_understands_every_fault() -> None:
+    for fault in {fault for action in ACTIONS for fault in action.faults} | set(QUESTION_FAULTS):
+        assert Fault.parse(fault).name in fault
+
+
+def test_a_schedule_tells_a_reader_all_of_it() -> None:
+    schedule = next(one for one in FIVE_HUNDRED if one.deaths and one.strikes and one.questions)
+    told = "\n".join(schedule.lines())
+    assert str(schedule.seed) in told
+    for part in (schedule.deaths[0].point, schedule.strikes[0].blow, schedule.questions[0].code):
+        assert part in told
+    assert told.count("\n  caller ") == sum(map(len, schedule.callers))

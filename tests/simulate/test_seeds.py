@@ -1,0 +1,72 @@
+"""Seeds played for real: services in processes of their own, PostgreSQL, the sandbox over its wire."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from simulate.mutants import MUTANTS
+from simulate.play import Played, play
+from simulate.schedule import of_seed
+from simulate.site import opened
+
+ROOT = Path(__file__).parents[2]
+
+SEES: dict[str, list[int]] = {
+    "drop-hold-on-unknown": [2, 3],
+    "post-twice": [1, 2],
+    "forget-fee-leg": [1, 2],
+    # Only a commit whose answer is cut off has its step judged a second time, and not every cut hits one that settles.
+    "settle-without-terminal-check": [20, 8, 14, 22],
+}
+"""Seeds that show each mutant, tried one after the other until one does."""
+
+
+@pytest.mark.parametrize("seeds", [range(1, 6), range(6, 11)], ids=["1-5", "6-10"])
+async def test_nothing_is_lost_though_all_of_it_breaks(tmp_path: Path, seeds: range) -> None:
+    all_played: list[Played] = []
+    async with opened(tmp_path) as site:
+        for seed in seeds:
+            played = await play(site, of_seed(seed))
+            assert not played.wrong, "\n".join([*played.wrong, played.log, *of_seed(seed).lines()])
+            all_played.append(played)
+    assert sum(played.kills.total() for played in all_played) >= 1
+    assert sum(played.lost for played in all_played) >= 1
+    assert sum(played.restarts for played in all_played) >= 1
+    assert sum(played.unknowns for played in all_played) >= 1
+    assert all(played.operations > 20 for played in all_played)
+
+
+@pytest.mark.parametrize("mutant", MUTANTS)
+async def test_a_mutant_is_seen(tmp_path: Path, mutant: str) -> None:
+    async with opened(tmp_path) as site:
+        for seed in SEES[mutant]:
+            if (await play(site, of_seed(seed), mutant, rest_s=6.0)).wrong:
+                return
+    pytest.fail(f"{mutant} was not seen by any of the seeds {SEES[mutant]}")
+
+
+def test_the_command_prints_what_it_counted_and_exits_0() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "simulate", "8"], cwd=ROOT, capture_output=True, text=True, timeout=100, check=False
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "1 seeds in" in ended.stdout
+    assert "mismatches" in ended.stdout
+
+
+def test_a_failing_seed_prints_its_schedule_the_first_wrong_fact_and_how_to_run_it_again() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "simulate", "3", "--mutant", "forget-fee-leg"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert ended.returncode == 1, ended.stdout + ended.stderr
+    for told in ("seed 3: ", "  caller 0: ", "seed 3 is WRONG: ", "make simulate SEEDS=3"):
+        assert told in ended.stdout
