@@ -19,8 +19,9 @@ kept over a restart.
 | `refuse:<code>` | refused with that code, not acted |
 | `err957` | acted, but answered ERR957 (ask later) |
 | `history:<n>` | 6164: n times the message that the original is being searched, not acted |
-| `not_found_first:<n>` | on a money call: 6110 knows nothing of it the first n times; on 6110: n times ERR020 |
+| `not_found_first:<n>` | on a money call: 6110 and 6072 know nothing of it the first n times; on 6110: n times ERR020 |
 | `duplicate_delivery` | the request reaches the bank twice |
+| `duplicate_late:<s>` | and a second time after `<s>` seconds, whatever has happened meanwhile |
 | `file_empty_day` | 6103 says that there is no file |
 | `file_wrong_md5`, `file_truncated` | on 6103: the file loses a bit, or its second half, after its MD5 was taken |
 | `file_wrong_draw_code`, `file_wrong_password` | on 6103: it gives another one |
@@ -66,7 +67,7 @@ WITHOUT_ARGUMENT: Final = frozenset(
         "withdrawal_return",
     }
 )
-SECONDS: Final = frozenset({"delay", "act_late"})
+SECONDS: Final = frozenset({"delay", "act_late", "duplicate_late"})
 COUNTED: Final = frozenset({"file_session_lost", "history", "not_found_first"})
 CODED: Final = frozenset({"file_refused", "refuse"})
 
@@ -189,11 +190,11 @@ class Faults:
         return Told(tuple(struck)) if struck else NOTHING
 
     def hide(self, serial: str, times: int) -> None:
-        """Let 6110 know nothing of a serial for the next `times` queries."""
+        """Let 6110, and the list of 6072, know nothing of a serial for the next `times` queries."""
         self._hidden[serial] = times
 
     def hides(self, serials: Iterable[str]) -> bool:
-        """Whether this query of 6110 must find nothing; counts it."""
+        """Whether this query must not find any of these; counts it."""
         for serial in serials:
             if self._hidden[serial] > 0:
                 self._hidden[serial] -= 1

@@ -60,6 +60,8 @@ class Sandbox:
         self.requests: deque[Received] = deque(maxlen=REQUESTS_KEPT)
         self.clock = clock or BankClock()
         self.url = ""
+        self._late: list[asyncio.TimerHandle] = []
+        """Copies of requests that are still on their way."""
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
@@ -75,6 +77,7 @@ class Sandbox:
             log = None if data_dir is None else Log(self.folder / BOOKS)
             store = Store(self.settings.spend_order, log)
             stack.push_async_callback(store.close)
+            stack.callback(self._lose_late)
             self.bank = Bank(self.settings, store, self.clock, self.faults)
             await store.durable()
             self.gateway = Gateway(self.settings, self.keyring)
@@ -142,6 +145,8 @@ class Sandbox:
             answer = self.bank.handle(service_id, body, told)
             if told.has("duplicate_delivery"):
                 answer = self.bank.handle(service_id, body)
+            if told.has("duplicate_late"):
+                self._deliver_late(service_id, body, told.seconds("duplicate_late"))
         except GatewayRefusal as refusal:
             return _unsigned(refusal)
         delay_s = self.settings.answer_delay_s
@@ -165,6 +170,18 @@ class Sandbox:
         if told.has("malformed"):
             text = text[: len(text) // 2]
         return web.Response(text=text, content_type="application/json", charset="utf-8")
+
+    def _deliver_late(self, service_id: str, body: Mapping[str, Any], after_s: float) -> None:
+        def deliver() -> None:
+            self._late.remove(copy)
+            self.bank.handle(service_id, body)
+
+        copy = asyncio.get_running_loop().call_later(after_s, deliver)
+        self._late.append(copy)
+
+    def _lose_late(self) -> None:
+        for copy in self._late:
+            copy.cancel()
 
     def _note(self, service_id: str, serial: str) -> None:
         at = self.clock.now().isoformat(timespec="milliseconds")

@@ -16,11 +16,15 @@ from rich.console import Console
 from rich.table import Table
 
 from simulate.play import Played, play
-from simulate.schedule import of_seed
+from simulate.schedule import Kind, of_seed
 from simulate.site import opened
 
 TEN = 10
+MANY = 100
 WRONG_SHOWN = 10
+REFUND_SOURCES = "123456"
+ASKED = frozenset(Kind) - {Kind.LOOK, Kind.CLEAR_DAYS, Kind.TRANSFER_IN, Kind.WITHDRAW}
+"""What is answered DONE; a withdrawal is only accepted at first."""
 
 
 def main(
@@ -75,25 +79,29 @@ class _Run:
                 if self._verbose:
                     self._console.print(f"seed {seed}: {played.seconds:.1f} s, {played.operations} operations")
                 if played.wrong:
-                    _tell(self._console, played, list(schedule.lines()))
+                    _tell(self._console, played, list(schedule.lines()), self._mutant)
                     if not self._keep_going:
                         self._seeds = iter(())
                         return
 
 
-def _tell(console: Console, played: Played, schedule: list[str]) -> None:
+def _tell(console: Console, played: Played, schedule: list[str], mutant: str | None) -> None:
     console.print("\n".join(schedule), markup=False)
     console.print(f"seed {played.seed} is WRONG: {played.wrong[0]}", markup=False)
     for further in played.wrong[1:WRONG_SHOWN]:
         console.print(f"  then: {further}", markup=False)
     if len(played.wrong) > WRONG_SHOWN:
         console.print(f"  and {len(played.wrong) - WRONG_SHOWN} more")
+    console.print("\n".join(played.trace), markup=False)
     console.print(played.log, markup=False)
-    console.print(f"again: make simulate SEEDS={played.seed}")
+    again = f' ARGS="--mutant {mutant}"' if mutant else ""
+    console.print(f"again: make simulate SEEDS={played.seed}{again}")
 
 
 def _missing(all_played: list[Played]) -> list[str]:
-    """Ten seeds in a row without a kill, a lost answer or the database's end show less than they promise."""
+    """Ten seeds in a row without a kill, a lost answer or the database's end show less than they promise, and so do a
+    hundred that leave a kind of request undone.
+    """
     told = []
     for start in range(0, len(all_played) - TEN + 1, TEN):
         ten = all_played[start : start + TEN]
@@ -104,7 +112,17 @@ def _missing(all_played: list[Played]) -> list[str]:
         ):
             if not count:
                 told.append(f"seeds {ten[0].seed} to {ten[-1].seed} had no {what}")
+    if len(all_played) >= MANY:
+        did, refunds = _total(all_played, "did"), _total(all_played, "refunds")
+        told += [f"no caller did this: {kind}" for kind in sorted(ASKED) if not did[kind]]
+        told += [f"no refund of source {source}" for source in REFUND_SOURCES if not refunds[source]]
+        if not sum(played.days_kept_back for played in all_played):
+            told.append("no day's clearing stayed 3")
     return told
+
+
+def _total(all_played: list[Played], counter: str) -> Counter[str]:
+    return sum((getattr(played, counter) for played in all_played), Counter())
 
 
 def _summary(all_played: list[Played], seconds: float) -> Table:
@@ -117,23 +135,21 @@ def _summary(all_played: list[Played], seconds: float) -> Table:
         for name, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
             add(f"  {what} {name}", count)
 
-    def total(counters: list[Counter[str]]) -> Counter[str]:
-        return sum(counters, Counter())
-
     add("operations", sum(played.operations for played in all_played))
-    add_all("ended", total([played.states for played in all_played]))
-    answers = total([played.answers for played in all_played])
-    add("answers to callers", answers.total())
-    add_all("", answers)
-    faults = total([played.faults for played in all_played])
-    add("faults at the bank", faults.total())
-    add_all("", faults)
-    kills = total([played.kills for played in all_played])
-    add("services killed", kills.total())
-    add_all("", kills)
-    blows = total([played.blows for played in all_played])
-    add("blows", blows.total())
-    add_all("", blows)
+    add_all("ended", _total(all_played, "states"))
+    for title, counter in (
+        ("answers to callers", "answers"),
+        ("done, by what was asked", "did"),
+        ("faults at the bank", "faults"),
+        ("services killed", "kills"),
+        ("blows", "blows"),
+    ):
+        counts = _total(all_played, counter)
+        add(title, counts.total())
+        add_all("", counts)
+    add("answers that a clearing stays 3", sum(played.days_kept_back for played in all_played))
+    add("refunds", _total(all_played, "refunds").total())
+    add_all("of source", _total(all_played, "refunds"))
     add("unknown outcomes resolved", sum(played.unknowns for played in all_played))
     add("mismatches", sum(len(played.wrong) for played in all_played))
     return table

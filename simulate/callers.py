@@ -7,25 +7,28 @@ what only the caller can see; the rest is the checker's.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from random import Random
 from typing import Any, Final
 
 import grpc
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
 from jzb.v1 import balance_pb2, balance_pb2_grpc, clearing_pb2, clearing_pb2_grpc, core_pb2
-from simulate.market import BUYERS, LARGEST_FEN, MERCHANTS, Call, Market, Sum
+from simulate.market import BUYERS, MERCHANTS, Call, Effect, Market
 from simulate.schedule import Action, Kind, Manner
 from simulate.site import Stage
 
 PATIENCE_S: Final = 4.0
 TRIES: Final = 5
+INSISTS_S: Final = 30.0
 NEVER: Final = float("inf")
-PAYER: Final = ("6200000000000000000", "虚构付款人", "虚构银行")
 
 
 class Verdict(StrEnum):
@@ -35,6 +38,7 @@ class Verdict(StrEnum):
     ACCEPTED = "accepted"
     NO_EFFECT = "no effect"
     UNKNOWN = "unknown"
+    CHECKED = "checked"
     SILENT = "no answer"
 
 
@@ -53,27 +57,41 @@ class Answer:
     amount_fen: int = 0
 
 
+@dataclass(slots=True)
+class Asked:
+    """What went out under a request id. ``effect`` is what it moves when it is done."""
+
+    what: str
+    effect: Effect
+    checks_only: bool = False
+    """Never asked to be done."""
+    clashes: bool = False
+    """Another content came under the same id."""
+    call: Call | None = None
+
+
 class Callers:
     """All callers of one stage."""
 
     def __init__(self, stage: Stage, seed: int) -> None:
         self._stage = stage
         self._seed = seed
-        self._market = Market()
+        self.market = Market(stage.sandbox.bank)
+        self.asked: dict[str, Asked] = {}
         self.answers: list[Answer] = []
         self.wrong: list[str] = []
-        self.done: dict[str, int] = {}
+        self.did: Counter[str] = Counter()
+        """What was answered DONE, by kind."""
 
     async def open_market(self) -> None:
         """Members with money."""
-        await asyncio.gather(*(self._insist(call, "open member") for call in self._market.members(f"{self._seed}")))
-        await asyncio.gather(*(self._insist(call, "first money") for call in self._market.funds(f"{self._seed}")))
+        await asyncio.gather(*(self._insist(call, "open member") for call in self.market.members(f"{self._seed}")))
+        await asyncio.gather(*(self._insist(call, "first money") for call in self.market.funds(f"{self._seed}")))
 
     async def run(self, number: int, actions: Sequence[Action]) -> None:
         """One caller's day."""
         for count, action in enumerate(actions):
             await asyncio.sleep(action.pause_s)
-            self.done[action.kind] = self.done.get(action.kind, 0) + 1
             await self._act(action, f"{self._seed}-{number}-{count}")
 
     async def _act(self, action: Action, request_id: str) -> None:
@@ -84,21 +102,29 @@ class Callers:
             case Kind.CLEAR_DAYS:
                 await self.clear_days(request_id)
             case Kind.TRANSFER_IN:
-                amount = dice.randint(1, LARGEST_FEN)
-                inflow = self._stage.sandbox.bank.transfer_in("", amount, PAYER, "")
-                self._market.transfers.append(Sum(inflow.front_seq_no, amount))
+                self.market.transfer_in(request_id, dice)
             case _:
-                call = self._market.call(action.kind, request_id, dice, action.remark)
+                call = self.market.call(action.kind, request_id, dice, action.remark)
                 if call is not None:
                     await self._ask(call, action, dice)
 
     async def _ask(self, call: Call, action: Action, dice: Random) -> None:
         what = str(action.kind)
-        service = dice.randrange(len(self._stage.services))
+        asked = self.asked[call.request_id] = Asked(what, call.effect, call=call)
+        service, names = dice.randrange(len(self._stage.services)), call.request.DESCRIPTOR.fields_by_name
         match action.manner:
+            case Manner.CHECK_ONLY if "validate_only" in names:
+                asked.checks_only = True
+                await self._try(call, what, service, call.with_other(validate_only=True))
+                return
+            case Manner.CLASH if "remark" in names:
+                asked.clashes = True
+                other = call.with_other(remark=f"rq:{call.request_id} x {action.remark}"[:60])
+                answer, _ = await asyncio.gather(
+                    self._try(call, what, service), self._try(call, what, service + 1, other)
+                )
             case Manner.TWICE:
-                both = await asyncio.gather(self._try(call, what, service), self._try(call, what, service + 1))
-                answer = both[0]
+                answer, _ = await asyncio.gather(self._try(call, what, service), self._try(call, what, service + 1))
             case Manner.SHORT:
                 answer = await self._try(call, what, service, deadline_s=action.wait_s)
             case Manner.GONE:
@@ -111,20 +137,77 @@ class Callers:
             await asyncio.sleep(0.1 * count)
             answer = await self._try(call, what, service + count)
 
+    async def record_orders(self) -> None:
+        """What the bank has collected has to be entered; one that was refused once is asked for under a new id."""
+        for order_no, call in list(self.market.unrecorded.items()):
+            self.asked[call.request_id] = Asked("record order", call.effect, call=call)
+            answer = await self._until_told(call, "record order")
+            if answer.verdict is Verdict.NO_EFFECT and answer.reason != "ACQUIRED_ORDER_RECORDED":
+                again = f"{call.request_id}-again"
+                other = Call(call.stub, call.method, call.with_other(request_id=again), call.effect, call.learn)
+                await self._insist(other, "record order")
+            self.market.unrecorded.pop(order_no, None)
+
+    async def repeat_all(self, ended: Mapping[str, str]) -> None:
+        """Ask once more for all that has ended, given as states by request id: the answer is the same for ever."""
+        for request_id, asked in self.asked.items():
+            state = ended.get(request_id)
+            if asked.call is None or asked.checks_only or state not in ("done", "refused"):
+                continue
+            answer = await self._until_told(asked.call, asked.what)
+            is_same = answer.verdict is (Verdict.DONE if state == "done" else Verdict.NO_EFFECT)
+            if not is_same and not (asked.clashes and answer.reason == "REQUEST_ID_REUSED"):
+                self.wrong.append(f"{asked.what} {request_id} is {state}, and a repetition was told {answer}")
+
+    async def look_at_all(self, sub_accounts: Mapping[str, Any]) -> None:
+        """Every balance is answered as the bank has it; ``sub_accounts`` are the bank's books."""
+        names = {"available_fen": "available", "withdrawable_fen": "withdrawable"}
+        names |= {"frozen_fen": "frozen", "escrow_fen": "escrow"}
+        stub = balance_pb2_grpc.BalanceServiceStub(self._stage.services[0].channel)
+        for theirs in sub_accounts.values():
+            request = balance_pb2.GetBalanceRequest(member_id=theirs["member"])
+            try:
+                seen = (await stub.GetBalance(request, timeout=PATIENCE_S, wait_for_ready=True)).balance
+            except grpc.aio.AioRpcError as error:
+                self.wrong.append(f"the balance of {theirs['member']} could not be read: {error.details()}")
+                continue
+            for ours, name in names.items():
+                if getattr(seen, ours) != theirs[name]:
+                    told, there = getattr(seen, ours), theirs[name]
+                    self.wrong.append(f"GetBalance says {told} fen {name} of {theirs['member']}, the bank {there}")
+
     async def _insist(self, call: Call, what: str) -> None:
-        for count in range(100):
+        self.asked[call.request_id] = Asked(what, call.effect, call=call)
+        answer = await self._until_told(call, what)
+        if answer.verdict is not Verdict.DONE:
+            self.wrong.append(f"{what} {call.request_id} is not done: {answer}")
+
+    async def _until_told(self, call: Call, what: str) -> Answer:
+        """Ask until there is a final word, or for as long as anybody would."""
+        ends_s = time.monotonic() + INSISTS_S
+        for count in itertools.count():
             answer = await self._try(call, what, count)
-            if answer.verdict is Verdict.DONE:
-                return
+            is_final = not _is_worth_a_repeat(answer) and answer.verdict is not Verdict.ACCEPTED
+            if is_final or time.monotonic() > ends_s:
+                return answer
             await asyncio.sleep(0.1)
-        self.wrong.append(f"{what} {call.request_id} is not done after 100 tries: {answer}")
+        raise AssertionError
 
     async def _try(
-        self, call: Call, what: str, service: int, *, deadline_s: float = PATIENCE_S, gone_s: float | None = None
+        self,
+        call: Call,
+        what: str,
+        service: int,
+        request: Message | None = None,
+        *,
+        deadline_s: float = PATIENCE_S,
+        gone_s: float | None = None,
     ) -> Answer:
+        sent = request or call.request
+        is_check = bool(getattr(sent, "validate_only", False))
         stub = call.stub(self._stage.services[service % len(self._stage.services)].channel)
         began_s = time.monotonic()
-        asked = getattr(stub, call.method)(call.request, timeout=deadline_s)
+        asked = getattr(stub, call.method)(sent, timeout=deadline_s)
         if gone_s is not None:
             asyncio.get_running_loop().call_later(gone_s, asked.cancel)
         try:
@@ -140,15 +223,17 @@ class Callers:
             answer = Answer(
                 call.request_id,
                 what,
-                Verdict.DONE if is_done else Verdict.ACCEPTED,
+                Verdict.CHECKED if is_check else Verdict.DONE if is_done else Verdict.ACCEPTED,
                 began_s,
                 time.monotonic(),
                 operation_id=operation.operation_id,
                 amount_fen=operation.amount_fen,
             )
             if is_done:
+                self.did[what] += 1
                 call.learn(operation)
         self.answers.append(answer)
+        self._stage.note(f"{answer.what} {call.request_id}: {answer.verdict} {answer.reason}".rstrip())
         return answer
 
     async def clear_days(self, request_id: str) -> None:

@@ -1,6 +1,7 @@
 """What must hold when the faults have stopped, by SQL and arithmetic of its own: none of the ledger's code is asked.
 
-Reads the journal, the bank's books and what callers were told. `wrong` is a list of sentences, empty when all is well.
+Reads the journal and what callers asked and were told; `simulate.bankcheck` holds it against the bank. `wrong` yields
+sentences, none when all is well.
 """
 
 from __future__ import annotations
@@ -9,19 +10,14 @@ import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import psycopg
 
-from sandbox.bank import Bank
-from sandbox.books import FEE, IN_TRANSIT, OWN_FUNDS, PARKING, POOLED_SHADOW, SUSPENSE, WITHDRAWAL_IN_TRANSIT
-from sandbox.control import books_view
-from sandbox.records import FAILED
-from sandbox.records import Call as BankCall
-from sandbox.records import Withdrawal as BankWithdrawal
-from simulate.callers import Answer, Verdict
+from simulate.callers import Answer, Asked, Verdict
+from simulate.market import AVAILABLE, ESCROW, FEE, FROZEN, OUTSIDE, OWN_FUNDS, PARKING, SUSPENSE, Effect
 
 NEVER_BELOW: Final = {
     **dict.fromkeys(("withdrawable", "waiting", "frozen", "escrow", "own-funds", "suspense", "parking"), 0),
@@ -30,32 +26,34 @@ NEVER_BELOW: Final = {
 }
 """How far down an account may go, by the first word of its name: once more, apart from the ledger's own table."""
 
+BOTTOMLESS: Final = ("fee", "in-transit", "withdrawing", "pooled", "limits")
 POCKETS: Final = ("withdrawable", "waiting", "frozen", "escrow")
 LIMITS: Final = ("refundable", "refundable-fee", "revocable", "revocable-fee", "undoable", "undoable-fee")
-COUNTERS: Final = ("order", "acquired", "rebooked", "limits")
+CONTROLS: Final = (*LIMITS, "order", "acquired", "rebooked", "limits")
 
-PLATFORM_ACCOUNTS: Final = {
+MEANS: Final = {
+    **dict.fromkeys(("withdrawable", "waiting"), AVAILABLE),
+    "frozen": FROZEN,
+    "escrow": ESCROW,
     "fee": FEE,
-    "suspense": SUSPENSE,
     "own-funds": OWN_FUNDS,
-    "withdrawing": WITHDRAWAL_IN_TRANSIT,
+    "suspense": SUSPENSE,
     "parking": PARKING,
-    "in-transit": IN_TRANSIT,
+    **dict.fromkeys(("pooled", "in-transit", "withdrawing"), OUTSIDE),
 }
-"""The platform's own accounts by the bank's suffix; `pooled` is the real account, with its sign turned."""
+"""What callers call the accounts of a kind."""
 
-BROUGHT_IN: Final = {"TOP_UP": 1, "SPLIT_TOP_UP": 1, "TRANSFER_IN": 1, "WITHDRAWAL_RETURN": 1, "ADOPTION": 1}
-TAKEN_OUT: Final = {"REVOKE_TOP_UP": -1, "REVOKE_SPLIT_TOP_UP": -1, "WITHDRAW": -1}
+BROUGHT_IN: Final = {
+    **dict.fromkeys(("TOP_UP", "SPLIT_TOP_UP", "TRANSFER_IN", "WITHDRAWAL_RETURN", "ADOPTION", "RECORD_ORDER"), 1),
+    **dict.fromkeys(("REVOKE_TOP_UP", "REVOKE_SPLIT_TOP_UP", "WITHDRAW"), -1),
+}
+"""Which operations bring money in or take it out."""
+
+BY_THE_BANK: Final = ("ADOPTION", "CLEARING", "TRANSFER_IN", "WITHDRAWAL_RETURN")
+"""What enters without a request of a caller."""
 
 FINAL: Final = ("done", "refused", "released")
 BROKEN_CODES: Final = ("INTERNAL", "UNKNOWN", "DATA_LOSS", "UNIMPLEMENTED")
-
-
-class Sent(NamedTuple):
-    """A request that reached the bank and would change something. ``request_id`` is the caller's, where it is known."""
-
-    serial: str
-    request_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +66,33 @@ class Op:
     serial: str
     state: str
     amount_fen: int
+    last_event: str
+
+
+class Posted(NamedTuple):
+    """A leg with what its resolution says."""
+
+    operation: UUID
+    part: int
+    debit: str
+    credit: str
+    fen: int
+    verdict: str
+    bank_day: date
+    at: datetime
+
+    @property
+    def is_sweep(self) -> bool:
+        """Waiting money of a member that a clearing, or what a void owes to one, makes withdrawable."""
+        kind, _, rest = self.debit.partition(":")
+        return kind == "waiting" and self.credit == f"withdrawable:{rest.partition(':')[0]}"
 
 
 class Movement(NamedTuple):
-    """What one account gained, and how much more of it is held, at one time."""
+    """What one account gained, and how much more of it is held, by one step: batch and event tell which."""
 
-    at: datetime
+    batch: int
+    event: int
     account: str
     gained_fen: int
     held_fen: int
@@ -84,101 +103,153 @@ class Journal:
     """The ledger's tables, as they are read for the check."""
 
     operations: Mapping[str, Op]
-    legs: Sequence[tuple[UUID, int, str, str, int]]
-    """Operation, part, debit, credit, fen."""
+    """By request id."""
+    legs: Sequence[Posted]
     movements: Sequence[Movement]
     balances: Mapping[str, tuple[int, int]]
     """Balance and held by account, as the ledger keeps them."""
+    seals: Sequence[tuple[int, datetime]]
+    pending: Sequence[str]
+    """Parts without a resolution."""
     due: int
     once_unknown: int
 
 
+_STEPS: Final = """
+WITH step AS (
+  SELECT s.batch, e.operation_id, s.at, min(e.seq) AS first, max(e.seq) AS last
+  FROM event e LEFT JOIN seal s ON s.platform = e.platform AND s.at = e.at
+  GROUP BY s.batch, e.operation_id, s.at
+)
+SELECT batch, last, l.credit, l.amount_fen, 0
+FROM leg l JOIN resolution r USING (operation_id, part) LEFT JOIN step USING (operation_id, at)
+UNION ALL
+SELECT batch, last, l.debit, -l.amount_fen, 0
+FROM leg l JOIN resolution r USING (operation_id, part) LEFT JOIN step USING (operation_id, at)
+UNION ALL
+SELECT batch, first, h.account, 0, h.amount_fen
+FROM hold h JOIN transaction t USING (operation_id, part)
+LEFT JOIN step ON step.operation_id = t.operation_id AND step.at = t.reserved_at
+UNION ALL
+SELECT batch, last, h.account, 0, -h.amount_fen
+FROM hold h JOIN resolution r USING (operation_id, part) LEFT JOIN step USING (operation_id, at)
+"""
+"""Steps share a batch, and each has an event in it: in the order of the events they were judged."""
+
+
 async def read(dsn: str) -> Journal:
-    """The journal of a database that nobody writes to any more."""
+    """The journal as of one moment."""
     async with await psycopg.AsyncConnection.connect(dsn) as connection:
+        await connection.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
 
         async def rows(query: str) -> list[Any]:
             return await (await connection.execute(query.encode())).fetchall()
 
-        operations = await rows("SELECT id, request_id, kind, serial, state, amount_fen FROM operation")
-        legs = await rows("SELECT operation_id, part, debit, credit, amount_fen FROM leg")
-        moved = await rows(
-            "SELECT r.at, l.credit, l.amount_fen, 0 FROM leg l JOIN resolution r USING (operation_id, part)"
-            " UNION ALL SELECT r.at, l.debit, -l.amount_fen, 0 FROM leg l JOIN resolution r USING (operation_id, part)"
-            " UNION ALL SELECT t.reserved_at, h.account, 0, h.amount_fen"
-            " FROM hold h JOIN transaction t USING (operation_id, part)"
-            " UNION ALL SELECT r.at, h.account, 0, -h.amount_fen"
-            " FROM hold h JOIN resolution r USING (operation_id, part)"
+        operations = await rows(
+            "SELECT id, request_id, kind, serial, state, amount_fen,"
+            " (SELECT e.state FROM event e WHERE e.operation_id = o.id ORDER BY seq DESC LIMIT 1) FROM operation o"
+        )
+        legs = await rows(
+            "SELECT operation_id, part, debit, credit, amount_fen, verdict, bank_day, at"
+            " FROM leg JOIN resolution USING (operation_id, part)"
+        )
+        moved = await rows(_STEPS)
+        pending = await rows(
+            "SELECT operation_id || '/' || part FROM transaction t WHERE NOT EXISTS"
+            " (SELECT FROM resolution r WHERE r.operation_id = t.operation_id AND r.part = t.part)"
         )
         balances = await rows("SELECT name, balance_fen, held_fen FROM account")
+        seals = await rows("SELECT batch, at FROM seal ORDER BY batch")
         ((due,),) = await rows("SELECT count(*) FROM due")
         ((once_unknown,),) = await rows("SELECT count(DISTINCT operation_id) FROM event WHERE state = 'unknown'")
     return Journal(
         operations={row[1]: Op(*row) for row in operations},
-        legs=legs,
-        movements=sorted(Movement(*row) for row in moved),
+        legs=[Posted(*row) for row in legs],
+        # What has no batch or no event comes first, and is told.
+        movements=sorted(Movement(batch or 0, event or 0, *rest) for batch, event, *rest in moved),
         balances={name: (balance, held) for name, balance, held in balances},
+        seals=seals,
+        pending=[name for (name,) in pending],
         due=due,
         once_unknown=once_unknown,
     )
 
 
-def wrong(journal: Journal, bank: Bank, sent: Sequence[Sent], answers: Sequence[Answer]) -> list[str]:
-    """Everything that contradicts what is promised."""
-    bank.catch_up()
-    return [
-        *_unbalanced(journal),
-        *_below_floor(journal),
-        *_unfinished(journal),
-        *_made_of_nothing(journal),
-        *_acted_wrongly(journal, bank, sent),
-        *_unexplained(journal, answers),
-        *_different(journal, books_view(bank)),
-    ]
+def wrong(
+    journal: Journal, requests: Mapping[str, Asked], answers: Sequence[Answer], members: Mapping[str, str]
+) -> Iterator[str]:
+    """Everything in the journal that contradicts what is promised; ``members`` are the codes by sub-account."""
+    yield from _unbalanced(journal)
+    yield from _below_floor(journal)
+    yield from _unfinished(journal)
+    yield from _made_of_nothing(journal)
+    yield from _left_behind(journal)
+    yield from _otherwise_than_asked(journal, requests, members)
+    yield from _unexplained(journal, requests, answers)
+
+
+def kind_of(account: str) -> str:
+    """The first word of an account's name."""
+    return account.partition(":")[0]
 
 
 def _unbalanced(journal: Journal) -> Iterator[str]:
     """The kept balances are the sums of the legs; of money, and of limits, nothing appears or vanishes."""
     sums: Counter[str] = Counter()
-    for _, _, debit, credit, fen in journal.legs:
-        sums[debit] -= fen
-        sums[credit] += fen
+    for leg in journal.legs:
+        sums[leg.debit] -= leg.fen
+        sums[leg.credit] += leg.fen
+        if leg.fen <= 0 or leg.debit == leg.credit:
+            yield f"operation {leg.operation} part {leg.part} moves {leg.fen} fen from {leg.debit} to {leg.credit}"
+        if (kind_of(leg.debit) in CONTROLS) != (kind_of(leg.credit) in CONTROLS):
+            yield f"operation {leg.operation} part {leg.part} makes money of a limit: {leg.debit} to {leg.credit}"
+        if leg.verdict != "posted":
+            yield f"operation {leg.operation} part {leg.part} is {leg.verdict} and moves {leg.fen} fen"
     for account in sums.keys() | journal.balances.keys():
         kept = journal.balances.get(account, (0, 0))[0]
         if sums[account] != kept:
             yield f"{account} is kept as {kept} fen, and its legs sum to {sums[account]}"
-    for operation, part, debit, credit, fen in journal.legs:
-        if fen <= 0 or (_kind(debit) in (*LIMITS, *COUNTERS)) != (_kind(credit) in (*LIMITS, *COUNTERS)):
-            yield f"operation {operation} part {part} moves {fen} fen from {debit} to {credit}"
-    money = sum(fen for account, fen in sums.items() if _kind(account) not in (*LIMITS, *COUNTERS))
+        if kind_of(account) not in (*NEVER_BELOW, *BOTTOMLESS):
+            yield f"{account} is of no kind that anybody knows"
+    money = sum(fen for account, fen in sums.items() if kind_of(account) not in CONTROLS)
     if money:
         yield f"all money accounts sum to {money} fen instead of 0"
 
 
 def _below_floor(journal: Journal) -> Iterator[str]:
-    """At every commit, in the order of the journal."""
+    """After every step, in the order of the journal: by batch, and within a batch by event."""
+    for (batch, at), (following, later) in itertools.pairwise(journal.seals):
+        if following != batch + 1 or later <= at:
+            yield f"batch {following} of {later} does not follow batch {batch} of {at}"
     free: Counter[str] = Counter()
     held: Counter[str] = Counter()
-    for at, moved in itertools.groupby(journal.movements, key=lambda movement: movement.at):
+    for (batch, event), moved in itertools.groupby(journal.movements, key=lambda one: (one.batch, one.event)):
         touched = set()
         for movement in moved:
             free[movement.account] += movement.gained_fen - movement.held_fen
             held[movement.account] += movement.held_fen
             touched.add(movement.account)
-        for account in touched:
-            floor = NEVER_BELOW.get(_kind(account))
+        for account in sorted(touched):
+            floor = NEVER_BELOW.get(kind_of(account))
+            place = f"after event {event} of batch {batch}"
+            if not batch or not event:
+                yield f"{account} changed outside every batch and event"
             if floor is not None and free[account] < floor:
-                yield f"{account} stood at {free[account]} fen after holds at {at}, its floor is {floor}"
+                yield f"{account} stood at {free[account]} fen after holds {place}, its floor is {floor}"
             if held[account] < 0:
-                yield f"{account} had {held[account]} fen held at {at}"
+                yield f"{account} had {held[account]} fen held {place}"
 
 
 def _unfinished(journal: Journal) -> Iterator[str]:
     if journal.due:
         yield f"{journal.due} operations still wait for a question"
+    for part in journal.pending:
+        yield f"part {part} was never posted nor voided"
     for operation in journal.operations.values():
         if operation.state not in FINAL:
             yield f"{operation.kind} {operation.request_id} rests in state {operation.state}"
+        if operation.state != operation.last_event:
+            yield f"{operation.kind} {operation.request_id} is {operation.state}, its last event {operation.last_event}"
     held: Counter[str] = Counter()
     for movement in journal.movements:
         held[movement.account] += movement.held_fen
@@ -190,46 +261,69 @@ def _unfinished(journal: Journal) -> Iterator[str]:
 
 def _made_of_nothing(journal: Journal) -> Iterator[str]:
     """What members and platform own is what was brought in less what was taken out, by the operations that are done."""
-    signs = BROUGHT_IN | TAKEN_OUT
     expected = sum(
-        signs.get(operation.kind, 0) * operation.amount_fen
+        BROUGHT_IN.get(operation.kind, 0) * operation.amount_fen
         for operation in journal.operations.values()
         if operation.state == "done"
     )
     owned = sum(
         balance
         for account, (balance, _) in journal.balances.items()
-        if _kind(account) not in (*LIMITS, *COUNTERS, "pooled", "in-transit")
+        if kind_of(account) not in (*CONTROLS, "pooled", "in-transit")
     )
     if owned != expected:
         yield f"members and platform own {owned} fen, and {expected} were brought in and not taken out"
 
 
-def _acted_wrongly(journal: Journal, bank: Bank, sent: Sequence[Sent]) -> Iterator[str]:
-    """The bank carried a request out once if it is done, and not at all otherwise."""
-    by_serial = {operation.serial: operation.request_id for operation in journal.operations.values()}
-    acted: defaultdict[str, set[str]] = defaultdict(set)
-    for serial, request_id in sent:
-        call = bank.store.get(BankCall, serial)
-        withdrawal = bank.store.get(BankWithdrawal, serial)
-        if call is not None and call.return_code == "000000" and (withdrawal is None or withdrawal.status != FAILED):
-            acted[request_id or by_serial.get(serial, f"a serial that nobody knows, {serial}")].add(serial)
-    for request_id, serials in acted.items():
-        operation = journal.operations.get(request_id)
-        if len(serials) > 1:
-            yield f"the bank carried {request_id} out {len(serials)} times: {sorted(serials)}"
-        elif operation is None or operation.state != "done":
-            state = operation.state if operation else "unknown to the ledger"
-            yield f"the bank carried {request_id} out under {serials}, and it is {state}"
-        elif operation.serial not in serials:
-            yield f"the bank carried {request_id} out under {serials}, and the ledger says {operation.serial}"
-    asked = {request_id or by_serial.get(serial, "") for serial, request_id in sent}
+def _left_behind(journal: Journal) -> Iterator[str]:
+    """What was not done has moved nothing, neither money nor a limit, nor used an order number up."""
+    by_id = {operation.id: operation for operation in journal.operations.values()}
+    left: defaultdict[UUID, Counter[str]] = defaultdict(Counter)
+    for leg in journal.legs:
+        if by_id[leg.operation].state != "done" and not leg.is_sweep:
+            left[leg.operation][leg.debit] -= leg.fen
+            left[leg.operation][leg.credit] += leg.fen
+    for operation_id, moved in left.items():
+        if any(moved.values()):
+            operation = by_id[operation_id]
+            yield f"{operation.kind} {operation.request_id} is {operation.state} and left {_told(moved)}"
+
+
+def _otherwise_than_asked(journal: Journal, requests: Mapping[str, Asked], members: Mapping[str, str]) -> Iterator[str]:
+    """What is done has moved what its caller asked for: from whom, to whom, which fee, and nothing else."""
+    moved: defaultdict[UUID, Effect] = defaultdict(Counter)
+    for leg in journal.legs:
+        if not leg.is_sweep and kind_of(leg.debit) not in CONTROLS:
+            moved[leg.operation][_meant(leg.debit, members)] -= leg.fen
+            moved[leg.operation][_meant(leg.credit, members)] += leg.fen
     for operation in journal.operations.values():
-        if operation.state == "done" and operation.request_id in asked and operation.request_id not in acted:
-            yield f"{operation.kind} {operation.request_id} is done, and the bank never carried it out"
+        request = requests.get(operation.request_id)
+        if request is None:
+            if operation.kind not in BY_THE_BANK:
+                yield f"{operation.kind} {operation.request_id} was asked for by nobody"
+        elif request.checks_only:
+            yield f"{operation.kind} {operation.request_id} was only to be checked, and is {operation.state}"
+        elif operation.state == "done":
+            asked, did = _trimmed(request.effect), _trimmed(moved[operation.id])
+            if asked != did:
+                yield f"{operation.kind} {operation.request_id} was to move {_told(asked)}, and moved {_told(did)}"
 
 
-def _unexplained(journal: Journal, answers: Sequence[Answer]) -> Iterator[str]:
+def _meant(account: str, members: Mapping[str, str]) -> str:
+    kind, _, rest = account.partition(":")
+    meaning = MEANS.get(kind, account)
+    return f"{members.get(rest.partition(':')[0], rest)} {meaning}" if kind in POCKETS else meaning
+
+
+def _trimmed(effect: Effect) -> dict[str, int]:
+    return {name: fen for name, fen in effect.items() if fen}
+
+
+def _told(moved: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {fen:+}" for name, fen in sorted(moved.items()) if fen) or "nothing"
+
+
+def _unexplained(journal: Journal, requests: Mapping[str, Asked], answers: Sequence[Answer]) -> Iterator[str]:
     """Every answer against how its operation ended."""
     by_request: defaultdict[str, list[Answer]] = defaultdict(list)
     for answer in answers:
@@ -239,7 +333,11 @@ def _unexplained(journal: Journal, answers: Sequence[Answer]) -> Iterator[str]:
     for request_id, told in by_request.items():
         operation = journal.operations.get(request_id)
         for answer in told:
-            if not _explains(operation, answer, told):
+            if answer.reason == "REQUEST_ID_REUSED":
+                is_explained = request_id in requests and requests[request_id].clashes
+            else:
+                is_explained = _explains(operation, answer, told)
+            if not is_explained:
                 yield f"{answer} is not explained by {operation}"
 
 
@@ -255,49 +353,24 @@ def _explains(operation: Op | None, answer: Answer, told: Sequence[Answer]) -> b
             return is_same and state == "done"
         case Verdict.ACCEPTED:
             return is_same and state in ("done", "refused")
-        case Verdict.NO_EFFECT if answer.reason == "BANK_REFUSED":
+        case Verdict.NO_EFFECT if answer.code == "FAILED_PRECONDITION" and answer.operation_id:
+            # A refusal that is on record is final.
             return is_same and state == "refused"
         case Verdict.NO_EFFECT:
-            # A repetition that came later, or was under way, may have done what this one did not.
-            return state != "done" or any(other.ended_s > answer.ended_s for other in told)
+            # It left nothing; another call under the same id may have.
+            return state != "done" or any(_may_have_done(other, answer) for other in told)
         case Verdict.UNKNOWN:
             return is_same or not answer.operation_id
+        case Verdict.CHECKED:
+            return not answer.operation_id
         case _:
             return True
 
 
-def _different(journal: Journal, books: Mapping[str, Any]) -> Iterator[str]:
-    """Every pocket of every sub-account, and the platform's own accounts, against the bank's books."""
-    ours: Counter[str] = Counter()
-    platform: Counter[str] = Counter()
-    for account, (balance, _) in journal.balances.items():
-        kind = _kind(account)
-        if kind in POCKETS:
-            ours[account] += balance
-        elif kind == "pooled":
-            platform[POOLED_SHADOW] -= balance
-        elif kind in PLATFORM_ACCOUNTS:
-            platform[PLATFORM_ACCOUNTS[kind]] += balance
-    theirs: Counter[str] = Counter()
-    for number, pockets in books["sub_accounts"].items():
-        theirs[f"withdrawable:{number}"] += pockets["withdrawable"]
-        for kind, by_key in (
-            ("waiting", "waiting_by_day"),
-            ("frozen", "frozen_by_order"),
-            ("escrow", "escrow_by_order"),
-        ):
-            for key, fen in pockets[by_key].items():
-                theirs[f"{kind}:{number}:{key}"] += fen
-    for pocket in sorted(ours.keys() | theirs.keys()):
-        if ours[pocket] != theirs[pocket]:
-            yield f"{pocket} holds {ours[pocket]} fen here and {theirs[pocket]} at the bank"
-    for suffix in (*PLATFORM_ACCOUNTS.values(), POOLED_SHADOW):
-        if platform[suffix] != books["functional"][suffix]:
-            here, there = platform[suffix], books["functional"][suffix]
-            yield f"the platform's account {suffix} holds {here} fen here and {there} at the bank"
-    if books["difference"]:
-        yield f"the bank's own books differ by {books['difference']} fen"
-
-
-def _kind(account: str) -> str:
-    return account.partition(":")[0]
+def _may_have_done(other: Answer, answer: Answer) -> bool:
+    return other.ended_s > answer.began_s and other.verdict in (
+        Verdict.DONE,
+        Verdict.ACCEPTED,
+        Verdict.UNKNOWN,
+        Verdict.SILENT,
+    )

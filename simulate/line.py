@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Final, Self
 
 from ledger.embedded import PostgresNotStarted
+from simulate.schedule import Blow
 
 _INSERT: Final = re.compile(rb"(\w+)\x00[^\x00]*INSERT INTO", re.DOTALL)
 """A statement that is prepared under a name; the ledger's writer has one that inserts, and it is a whole batch."""
 
-CUTS: Final = 4
+SYNC: Final = b"S\x00\x00\x00\x04"
+"""Ends a batch: with it PostgreSQL commits."""
+READY: Final = b"Z\x00\x00\x00\x05"
+"""PostgreSQL's answer to each `SYNC`, when what came before it is committed."""
 
-COMMIT_S: Final = 0.03
-"""How long what was forwarded of a cut batch gets to be committed."""
+CUTS: Final = 4
+COMMIT_S: Final = 1.0
+"""How long PostgreSQL may take to commit a batch whose answer is swallowed."""
+RECEIVE_S: Final = 0.02
+"""How long what was forwarded without its `SYNC` gets to be executed."""
 
 
 class Line:
@@ -25,13 +33,16 @@ class Line:
     def __init__(self, to: Callable[[], int]) -> None:
         self._to = to
         self._cuts_left = 0
-        self._forwards = False
+        self._how = Blow.CUT_BEFORE_COMMIT
         self._carrying: set[asyncio.Task[None]] = set()
         self.port = 0
+        self.cuts: Counter[Blow] = Counter()
 
-    def cut_next(self, *, forward: bool) -> None:
-        """Cut the connection at each of the next batches: after it was forwarded, without its answer, or before."""
-        self._cuts_left, self._forwards = CUTS, forward
+    def cut_next(self, how: Blow) -> None:
+        """Cut the connection at each of the next batches: before it is forwarded, before its end, or when PostgreSQL
+        has committed it and has not been heard.
+        """
+        self._cuts_left, self._how = CUTS, how
 
     def heal(self) -> None:
         """Cut no more."""
@@ -58,37 +69,55 @@ class Line:
             # The task is the stream server's own, which would complain of one that was cancelled.
             with suppress(OSError, PostgresNotStarted, asyncio.CancelledError):
                 there, away = await asyncio.open_connection("127.0.0.1", self._to())
-                answers = asyncio.create_task(self._carry(there, writer))
+                wire = _Wire()
+                answers = asyncio.create_task(self._answer(there, writer, wire))
+                asking = asyncio.create_task(self._ask(reader, away, wire))
                 try:
-                    asking = asyncio.create_task(self._ask(reader, away, answers))
                     await asyncio.wait((asking, answers), return_when=asyncio.FIRST_COMPLETED)
-                    # An answer that was cut off: what was asked still gets there.
-                    await asyncio.wait((asking,), timeout=COMMIT_S)
-                    asking.cancel()
                 finally:
+                    asking.cancel()
                     answers.cancel()
                     away.transport.abort()
         finally:
             writer.transport.abort()
             self._carrying.discard(task)
 
-    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, wire: _Wire) -> None:
         with suppress(ConnectionError):
             while data := await reader.read(262_144):
+                wire.open_syncs -= data.count(READY)
+                if wire.is_mute:
+                    if wire.open_syncs <= 0:
+                        return
+                    continue
                 writer.write(data)
                 await writer.drain()
 
-    async def _ask(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answers: asyncio.Task[None]
-    ) -> None:
+    async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, wire: _Wire) -> None:
         batches: set[bytes] = set()
         with suppress(ConnectionError):
             while data := await reader.read(262_144):
                 batches.update(b"\x00" + name + b"\x00" for name in _INSERT.findall(data))
-                if self._cuts_left and any(name in data for name in batches):
+                if self._cuts_left and not wire.is_mute and any(name in data for name in batches):
                     self._cuts_left -= 1
-                    answers.cancel()
-                    if not self._forwards:
+                    self.cuts[self._how] += 1
+                    if self._how is Blow.CUT_BEFORE_COMMIT:
                         return
+                    if self._how is Blow.CUT_IN_COMMIT:
+                        writer.write(data[: data.rindex(SYNC)] if SYNC in data else data)
+                        await writer.drain()
+                        await asyncio.sleep(RECEIVE_S)
+                        return
+                    wire.is_mute = True
+                    asyncio.get_running_loop().call_later(COMMIT_S, writer.transport.abort)
+                wire.open_syncs += data.count(SYNC)
                 writer.write(data)
                 await writer.drain()
+
+
+class _Wire:
+    """One connection: whether its answers are swallowed, and how many ends of batches PostgreSQL has yet to confirm."""
+
+    def __init__(self) -> None:
+        self.is_mute = False
+        self.open_syncs = 0

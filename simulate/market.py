@@ -1,19 +1,24 @@
 """What callers ask for: one request a kind, to whom and how much by the dice, on what has been answered DONE so far.
 
 Callers share what they know, so they contend: for the same balance, the same order, the same payment to be refunded.
-Some ask for more than there is.
+Some ask for more than there is. Each call says what it moves when it is done: nobody has to believe the service.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
+from zlib import crc32
 
 from google.protobuf.message import Message
 
 from jzb.v1 import (
+    acquiring_pb2,
+    acquiring_pb2_grpc,
     batch_pb2,
     batch_pb2_grpc,
     core_pb2,
@@ -32,6 +37,8 @@ from jzb.v1 import (
     withdrawal_pb2,
     withdrawal_pb2_grpc,
 )
+from sandbox.bank import Bank
+from sandbox.records import MemberCode
 from simulate.schedule import Kind
 
 BUYERS: Final = ("b0", "b1", "b2")
@@ -39,25 +46,37 @@ MERCHANTS: Final = ("m0", "m1", "m2")
 OPENING_FEN: Final = 60_000
 LARGEST_FEN: Final = 20_000
 PLATFORM_REMARK_MAX: Final = 60
+PAYER: Final = ("6200000000000000000", "虚构付款人", "虚构银行")
+ACQUIRER: Final = "YST1"
+
+FEE, OWN_FUNDS, SUSPENSE, PARKING, OUTSIDE = "fee", "own funds", "suspense", "parking", "outside"
+AVAILABLE, FROZEN, ESCROW = "available", "frozen", "escrow"
 
 Operation = core_pb2.Operation
+Effect = Counter[str]
+"""What a call moves, in fen: by ``member pocket``, by the platform's accounts, and by what lies outside the bank."""
 
 
-class Sum(NamedTuple):
-    """What something was, by its serial or number, and how much: fee included."""
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """Something with an amount in it, fee included: ``key`` is what the service calls it, ``origin`` what we do."""
 
+    origin: str
     key: str
     amount_fen: int
     fee_fen: int = 0
+    giver: str = ""
+    taker: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One RPC; ``learn`` takes in what it did once it is DONE."""
+    """One RPC; ``learn`` takes in what it did once it is DONE, ``effect`` is what that moves."""
 
     stub: Callable[[Any], Any]
     method: str
     request: Message
+    effect: Effect
     learn: Callable[[Operation], None]
 
     @property
@@ -65,57 +84,76 @@ class Call:
         """Under which it is repeated."""
         return str(self.request.request_id)  # type: ignore[attr-defined]
 
+    def with_other(self, **fields: object) -> Message:
+        """The same request but for some fields."""
+        other = type(self.request)()
+        other.CopyFrom(self.request)
+        for name, value in fields.items():
+            setattr(other, name, value)
+        return other
+
 
 @dataclass(slots=True)
 class Market:
-    """What the callers know together."""
+    """What the callers know together, and the bank at which strangers act."""
 
+    bank: Bank
+    merchants: list[str] = field(default_factory=lambda: list(MERCHANTS))
     payments: list[Sum] = field(default_factory=list)
     top_ups: list[Sum] = field(default_factory=list)
+    split_top_ups: list[tuple[Sum, ...]] = field(default_factory=list)
     orders: list[Sum] = field(default_factory=list)
     freezes: list[Sum] = field(default_factory=list)
     transfers: list[Sum] = field(default_factory=list)
     clearings: list[Sum] = field(default_factory=list)
+    parked: list[Sum] = field(default_factory=list)
+    unrecorded: dict[str, Call] = field(default_factory=dict)
+    """Orders that the bank has collected, until they are entered."""
 
     def call(self, kind: Kind, request_id: str, dice: Random, faults: str) -> Call | None:
         """The request of a kind, or None when there is nothing to ask it of yet."""
         remark = f"rq:{request_id} {faults}"
-        make = _MAKERS[kind]
-        return make(self, _Asked(request_id, dice, remark))
+        return _MAKERS[kind](self, _Asked(self, request_id, dice, remark))
+
+    def transfer_in(self, request_id: str, dice: Random) -> None:
+        """Somebody pays into the pooled account: from a bound card, or a stranger."""
+        amount = dice.randint(1, LARGEST_FEN)
+        member = dice.choice((*BUYERS, *MERCHANTS)) if dice.random() < 0.3 else ""
+        inflow = self.bank.transfer_in(self.sub_account(member) if member else "", amount, PAYER, "")
+        if not member:
+            self.transfers.append(Sum(request_id, inflow.front_seq_no, amount))
 
     def members(self, prefix: str) -> list[Call]:
         """The calls that open the market."""
         return [
-            Call(
-                member_pb2_grpc.MemberServiceStub,
-                "OpenMember",
-                member_pb2.OpenMemberRequest(
-                    request_id=f"{prefix}-open-{member}",
-                    member_id=member,
-                    property=member_pb2.MEMBER_PROPERTY_ORDINARY
-                    if member in BUYERS
-                    else member_pb2.MEMBER_PROPERTY_MERCHANT,
-                    nickname=f"会员{member}",
-                ),
-                _nothing,
-            )
-            for member in (*BUYERS, *MERCHANTS)
+            _opening(f"{prefix}-open-{member}", member, f"会员{member}", _nothing) for member in (*BUYERS, *MERCHANTS)
         ]
 
     def funds(self, prefix: str) -> list[Call]:
         """The calls that give the members their first money."""
         return [
-            _top_up(self, _Asked(f"{prefix}-fund-{member}", Random(0), f"rq:{prefix}-fund-{member}"), member)
+            _top_up(self, _Asked(self, f"{prefix}-fund-{member}", Random(0), f"rq:{prefix}-fund-{member}"), member)
             for member in (*BUYERS, MERCHANTS[0])
         ]
 
-    def paid(self, operation: Operation) -> None:
-        """Each part of it can be refunded."""
-        self.payments.extend(_parts(operation))
+    def sub_account(self, member: str) -> str:
+        """A member's number, as the bank has it."""
+        known = self.bank.store.get(MemberCode, member)
+        assert known is not None, member
+        return known.sub_acct_no
+
+    def paid(self, operation: Operation, origin: str, giver: str, takers: Sequence[str]) -> None:
+        """Each part of it can be refunded; the part without a payee is a fee that goes back by itself."""
+        for number, part in enumerate(operation.parts):
+            taker = takers[number] if number < len(takers) else ""
+            if part.state == core_pb2.PART_STATE_POSTED:
+                one = Sum(f"{origin}/{number}", part.serial, part.amount_fen, part.fee_fen, giver, taker)
+                self.payments.append(one)
 
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
+    market: Market
     request_id: str
     dice: Random
     remark: str
@@ -136,63 +174,122 @@ class _Asked:
         return self.dice.choice(BUYERS)
 
     def merchant(self) -> str:
-        return self.dice.choice(MERCHANTS)
+        return self.merchants(1)[0]
 
-    def merchants(self) -> list[str]:
-        return self.dice.sample(MERCHANTS, 2)
+    def merchants(self, count: int) -> list[str]:
+        return self._some(self.market.merchants, str, count)
+
+    def member(self) -> str:
+        return self.dice.choice((*BUYERS, *MERCHANTS))
 
     def of(self, known: Sequence[Sum]) -> Sum | None:
-        return self.dice.choice(known) if known else None
+        chosen = self._some(known, lambda one: one.origin, 1)
+        return chosen[0] if chosen else None
+
+    def _some(self, known: Iterable[Any], name: Callable[[Any], str], count: int) -> list[Any]:
+        """Which of those known depends as little as can be on which are known by now: so runs of a seed resemble."""
+        salt = self.dice.random()
+        return sorted(known, key=lambda one: crc32(f"{salt} {name(one)}".encode()))[:count]
 
     @property
     def common(self) -> dict[str, Any]:
         return {"request_id": self.request_id, "remark": self.remark}
 
-
-def _parts(operation: Operation) -> list[Sum]:
-    return [
-        Sum(part.serial, part.amount_fen, part.fee_fen)
-        for part in operation.parts
-        if part.state == core_pb2.PART_STATE_POSTED
-    ]
+    @property
+    def short(self) -> str:
+        return self.remark[:PLATFORM_REMARK_MAX]
 
 
 def _nothing(_: Operation) -> None:
     pass
 
 
+def _pays(effect: Effect, giver: str, pocket: str, taker: str, amount_fen: int, fee_fen: int) -> None:
+    effect[f"{giver} {pocket}"] -= amount_fen
+    effect[f"{taker} {AVAILABLE}"] += amount_fen - fee_fen
+    effect[FEE] += fee_fen
+
+
+def _brings(effect: Effect, member: str, amount_fen: int, fee_fen: int, sign: int = 1) -> None:
+    effect[OUTSIDE] -= sign * amount_fen
+    effect[f"{member} {AVAILABLE}"] += sign * (amount_fen - fee_fen)
+    effect[FEE] += sign * fee_fen
+
+
+def _opening(request_id: str, member: str, nickname: str, learn: Callable[[Operation], None]) -> Call:
+    is_ordinary = member in BUYERS
+    request = member_pb2.OpenMemberRequest(
+        request_id=request_id,
+        member_id=member,
+        property=member_pb2.MEMBER_PROPERTY_ORDINARY if is_ordinary else member_pb2.MEMBER_PROPERTY_MERCHANT,
+        nickname=nickname,
+    )
+    return Call(member_pb2_grpc.MemberServiceStub, "OpenMember", request, Counter(), learn)
+
+
+def _open_member(market: Market, asked: _Asked) -> Call:
+    member = f"n{asked.request_id.replace('-', '_')}"
+    return _opening(asked.request_id, member, asked.remark, lambda _: market.merchants.append(member))
+
+
+def _close_member(market: Market, asked: _Asked) -> Call | None:
+    opened = [member for member in market.merchants if member not in MERCHANTS]
+    if not opened:
+        return None
+    request = member_pb2.CloseMemberRequest(request_id=asked.request_id, member_id=asked.dice.choice(opened))
+    return Call(member_pb2_grpc.MemberServiceStub, "CloseMember", request, Counter(), _nothing)
+
+
 def _top_up(market: Market, asked: _Asked, member: str = "") -> Call:
     amount = OPENING_FEN if member else asked.amount()
+    fee, taker = asked.fee(amount), member or asked.member()
     request = topup_pb2.TopUpRequest(
         **asked.common,
-        member_id=member or asked.dice.choice((*BUYERS, *MERCHANTS)),
+        member_id=taker,
         amount_fen=amount,
-        fee_fen=asked.fee(amount),
+        fee_fen=fee,
         channel=topup_pb2.Channel(type="0001", merchant_no="1900000109", transaction_no=asked.order_no()),
         order_no=asked.order_no(),
     )
-    return Call(topup_pb2_grpc.TopUpServiceStub, "TopUp", request, lambda done: market.top_ups.extend(_parts(done)))
+    effect: Effect = Counter()
+    _brings(effect, taker, amount, fee)
+
+    def learn(done: Operation) -> None:
+        market.top_ups.append(Sum(asked.request_id, done.serial, amount, fee, taker=taker))
+
+    return Call(topup_pb2_grpc.TopUpServiceStub, "TopUp", request, effect, learn)
 
 
 def _split_top_up(market: Market, asked: _Asked) -> Call:
-    shares = []
-    for number, member in enumerate(asked.merchants()):
+    shares, parts = [], []
+    effect: Effect = Counter()
+    for number, member in enumerate(asked.merchants(2)):
         amount = asked.amount()
-        share = topup_pb2.TopUpShare(
-            member_id=member,
-            amount_fen=amount,
-            fee_fen=asked.fee(amount),
-            order_no=asked.order_no(f"-{number}"),
-            remark=asked.remark,
+        fee = asked.fee(amount)
+        shares.append(
+            topup_pb2.TopUpShare(
+                member_id=member,
+                amount_fen=amount,
+                fee_fen=fee,
+                order_no=asked.order_no(f"-{number}"),
+                remark=asked.remark,
+            )
         )
-        shares.append(share)
+        parts.append((amount, fee, member))
+        _brings(effect, member, amount, fee)
     request = topup_pb2.SplitTopUpRequest(
         request_id=asked.request_id,
         order_no=asked.order_no(),
         channel=topup_pb2.Channel(type="0001", merchant_no="1900000109", transaction_no=asked.order_no()),
         shares=shares,
     )
-    return Call(topup_pb2_grpc.TopUpServiceStub, "SplitTopUp", request, _nothing)
+
+    def learn(done: Operation) -> None:
+        market.split_top_ups.append(
+            tuple(Sum(asked.request_id, done.serial, amount, fee, taker=member) for amount, fee, member in parts)
+        )
+
+    return Call(topup_pb2_grpc.TopUpServiceStub, "SplitTopUp", request, effect, learn)
 
 
 def _revoke(market: Market, asked: _Asked) -> Call | None:
@@ -200,13 +297,26 @@ def _revoke(market: Market, asked: _Asked) -> Call | None:
     if top_up is None:
         return None
     amount = asked.amount(top_up.amount_fen)
-    request = topup_pb2.RevokeTopUpRequest(
-        **asked.common,
-        top_up_id=top_up.key,
-        amount_fen=amount,
-        fee_fen=min(amount, top_up.fee_fen * amount // top_up.amount_fen),
-    )
-    return Call(topup_pb2_grpc.TopUpServiceStub, "RevokeTopUp", request, _nothing)
+    fee = min(amount, top_up.fee_fen * amount // top_up.amount_fen)
+    request = topup_pb2.RevokeTopUpRequest(**asked.common, top_up_id=top_up.key, amount_fen=amount, fee_fen=fee)
+    effect: Effect = Counter()
+    _brings(effect, top_up.taker, amount, fee, -1)
+    return Call(topup_pb2_grpc.TopUpServiceStub, "RevokeTopUp", request, effect, _nothing)
+
+
+def _revoke_split(market: Market, asked: _Asked) -> Call | None:
+    if not market.split_top_ups:
+        return None
+    shares = asked.dice.choice(market.split_top_ups)
+    effect: Effect = Counter()
+    revoked = []
+    for share in shares[: asked.dice.choice((1, 2))]:
+        amount = asked.amount(share.amount_fen)
+        fee = min(amount, share.fee_fen * amount // share.amount_fen)
+        revoked.append(topup_pb2.RevokedShare(member_id=share.taker, amount_fen=amount, fee_fen=fee))
+        _brings(effect, share.taker, amount, fee, -1)
+    request = topup_pb2.RevokeSplitTopUpRequest(request_id=asked.request_id, top_up_id=shares[0].key, shares=revoked)
+    return Call(topup_pb2_grpc.TopUpServiceStub, "RevokeSplitTopUp", request, effect, _nothing)
 
 
 def _pay_t1(market: Market, asked: _Asked) -> Call:
@@ -218,33 +328,48 @@ def _pay_t0(market: Market, asked: _Asked) -> Call:
 
 
 def _pay(market: Market, asked: _Asked, settlement: payment_pb2.Settlement.ValueType) -> Call:
-    amount = asked.amount()
+    amount, payer, payee = asked.amount(), asked.buyer(), asked.merchant()
+    fee = asked.fee(amount)
     request = payment_pb2.PayRequest(
         **asked.common,
-        payer_member_id=asked.buyer(),
-        payee_member_id=asked.merchant(),
+        payer_member_id=payer,
+        payee_member_id=payee,
         amount_fen=amount,
-        fee_fen=asked.fee(amount),
+        fee_fen=fee,
         settlement=settlement,
     )
-    return Call(payment_pb2_grpc.PaymentServiceStub, "Pay", request, market.paid)
+    effect: Effect = Counter()
+    _pays(effect, payer, AVAILABLE, payee, amount, fee)
+    return Call(
+        payment_pb2_grpc.PaymentServiceStub,
+        "Pay",
+        request,
+        effect,
+        lambda done: market.paid(done, asked.request_id, payer, [payee]),
+    )
 
 
 def _prepay(market: Market, asked: _Asked) -> Call:
-    order_no, amount = asked.order_no(), asked.amount()
+    order = Sum(asked.request_id, asked.order_no(), asked.amount(), 0, asked.buyer(), asked.merchant())
     request = payment_pb2.PrepayOrderRequest(
         **asked.common,
-        payer_member_id=asked.buyer(),
-        payee_member_id=asked.merchant(),
-        order_no=order_no,
-        amount_fen=amount,
+        payer_member_id=order.giver,
+        payee_member_id=order.taker,
+        order_no=order.key,
+        amount_fen=order.amount_fen,
     )
     return Call(
         payment_pb2_grpc.PaymentServiceStub,
         "PrepayOrder",
         request,
-        lambda _: market.orders.append(Sum(order_no, amount)),
+        _prepaid(order),
+        lambda _: market.orders.append(order),
     )
+
+
+def _prepaid(order: Sum, sign: int = 1, amount_fen: int | None = None) -> Effect:
+    fen = sign * (order.amount_fen if amount_fen is None else amount_fen)
+    return Counter({f"{order.giver} {AVAILABLE}": -fen, f"{order.giver} {ESCROW}": fen})
 
 
 def _confirm(market: Market, asked: _Asked) -> Call | None:
@@ -252,125 +377,178 @@ def _confirm(market: Market, asked: _Asked) -> Call | None:
     if order is None:
         return None
     amount = asked.amount(order.amount_fen)
-    request = payment_pb2.ConfirmOrderRequest(
-        **asked.common, order_no=order.key, amount_fen=amount, fee_fen=asked.fee(amount)
+    fee = asked.fee(amount)
+    request = payment_pb2.ConfirmOrderRequest(**asked.common, order_no=order.key, amount_fen=amount, fee_fen=fee)
+    effect: Effect = Counter()
+    _pays(effect, order.giver, ESCROW, order.taker, amount, fee)
+    return Call(
+        payment_pb2_grpc.PaymentServiceStub,
+        "ConfirmOrder",
+        request,
+        effect,
+        lambda done: market.paid(done, asked.request_id, order.giver, [order.taker]),
     )
-    return Call(payment_pb2_grpc.PaymentServiceStub, "ConfirmOrder", request, market.paid)
 
 
 def _cancel(market: Market, asked: _Asked) -> Call | None:
     order = asked.of(market.orders)
     if order is None:
         return None
-    request = payment_pb2.CancelOrderRequest(
-        **asked.common, order_no=order.key, amount_fen=asked.amount(order.amount_fen)
-    )
-    return Call(payment_pb2_grpc.PaymentServiceStub, "CancelOrder", request, _nothing)
+    amount = asked.amount(order.amount_fen)
+    request = payment_pb2.CancelOrderRequest(**asked.common, order_no=order.key, amount_fen=amount)
+    return Call(payment_pb2_grpc.PaymentServiceStub, "CancelOrder", request, _prepaid(order, -1, amount), _nothing)
 
 
 def _settle(market: Market, asked: _Asked) -> Call | None:
     order = asked.of(market.orders)
     if order is None:
         return None
-    ends = asked.dice.random() < 0.6
+    confirms = asked.dice.random() < 0.6
     amount = asked.amount(order.amount_fen)
+    fee = asked.fee(amount) if confirms else 0
     request = payment_pb2.SettleOrderRequest(
         request_id=asked.request_id,
-        remark=asked.remark[:PLATFORM_REMARK_MAX],
+        remark=asked.short,
         order_no=order.key,
-        end=payment_pb2.ORDER_END_CONFIRM if ends else payment_pb2.ORDER_END_CANCEL,
+        end=payment_pb2.ORDER_END_CONFIRM if confirms else payment_pb2.ORDER_END_CANCEL,
         amount_fen=amount,
-        fee_fen=asked.fee(amount) if ends else 0,
+        fee_fen=fee,
     )
-    return Call(payment_pb2_grpc.PaymentServiceStub, "SettleOrder", request, market.paid if ends else _nothing)
+    effect: Effect = Counter()
+    if confirms:
+        _pays(effect, order.giver, ESCROW, order.taker, amount, fee)
+    else:
+        effect = _prepaid(order, -1, amount)
+
+    def learn(done: Operation) -> None:
+        if confirms:
+            market.paid(done, asked.request_id, order.giver, [order.taker])
+
+    return Call(payment_pb2_grpc.PaymentServiceStub, "SettleOrder", request, effect, learn)
 
 
 def _batch_prepay(market: Market, asked: _Asked) -> Call:
-    orders = [Sum(asked.order_no(f"-{number}"), asked.amount(LARGEST_FEN // 2)) for number in range(2)]
+    payer = asked.buyer()
+    orders = [
+        Sum(
+            f"{asked.request_id}/{number}",
+            asked.order_no(f"-{number}"),
+            asked.amount(LARGEST_FEN // 2),
+            0,
+            payer,
+            asked.merchant(),
+        )
+        for number in range(2)
+    ]
     request = batch_pb2.BatchPrepayRequest(
         request_id=asked.request_id,
-        payer_member_id=asked.buyer(),
+        payer_member_id=payer,
         orders=[
             batch_pb2.OrderToPrepay(
-                payee_member_id=asked.merchant(),
-                order_no=order.key,
-                amount_fen=order.amount_fen,
-                remark=asked.remark[:PLATFORM_REMARK_MAX],
+                payee_member_id=order.taker, order_no=order.key, amount_fen=order.amount_fen, remark=asked.short
             )
             for order in orders
         ],
     )
-    return Call(batch_pb2_grpc.BatchServiceStub, "BatchPrepay", request, lambda _: market.orders.extend(orders))
+    effect: Effect = Counter()
+    for order in orders:
+        _add(effect, _prepaid(order))
+    return Call(batch_pb2_grpc.BatchServiceStub, "BatchPrepay", request, effect, lambda _: market.orders.extend(orders))
 
 
 def _batch_confirm(market: Market, asked: _Asked) -> Call | None:
-    if len(market.orders) < 2:
+    first = asked.of(market.orders)
+    second = asked.of([one for one in market.orders if first and one.giver == first.giver and one != first])
+    if first is None or second is None:
         return None
-    chosen = asked.dice.sample(market.orders, 2)
-    request = batch_pb2.BatchConfirmRequest(
-        request_id=asked.request_id,
-        orders=[
-            batch_pb2.OrderToConfirm(
-                order_no=order.key,
-                amount_fen=asked.amount(order.amount_fen),
-                remark=asked.remark[:PLATFORM_REMARK_MAX],
-            )
-            for order in chosen
-        ],
+    effect: Effect = Counter()
+    rows = []
+    for order in (first, second):
+        amount = asked.amount(order.amount_fen)
+        fee = asked.fee(amount)
+        rows.append(batch_pb2.OrderToConfirm(order_no=order.key, amount_fen=amount, fee_fen=fee, remark=asked.short))
+        _pays(effect, order.giver, ESCROW, order.taker, amount, fee)
+    request = batch_pb2.BatchConfirmRequest(request_id=asked.request_id, orders=rows)
+    takers = [first.taker, second.taker]
+    return Call(
+        batch_pb2_grpc.BatchServiceStub,
+        "BatchConfirm",
+        request,
+        effect,
+        lambda done: market.paid(done, asked.request_id, first.giver, takers),
     )
-    return Call(batch_pb2_grpc.BatchServiceStub, "BatchConfirm", request, market.paid)
 
 
 def _batch_pay(market: Market, asked: _Asked) -> Call:
-    request = batch_pb2.BatchPayRequest(
-        request_id=asked.request_id,
-        payer_member_id=asked.buyer(),
-        payments=[
+    payer, payees = asked.buyer(), asked.merchants(2)
+    effect: Effect = Counter()
+    rows = []
+    for number, payee in enumerate(payees):
+        amount = asked.amount(LARGEST_FEN // 2)
+        fee = asked.fee(amount)
+        rows.append(
             batch_pb2.PaymentOfBatch(
-                payee_member_id=member,
+                payee_member_id=payee,
                 order_no=asked.order_no(f"-{number}"),
-                amount_fen=asked.amount(LARGEST_FEN // 2),
-                remark=asked.remark[:PLATFORM_REMARK_MAX],
+                amount_fen=amount,
+                fee_fen=fee,
+                remark=asked.short,
             )
-            for number, member in enumerate(asked.merchants())
-        ],
+        )
+        _pays(effect, payer, AVAILABLE, payee, amount, fee)
+    request = batch_pb2.BatchPayRequest(request_id=asked.request_id, payer_member_id=payer, payments=rows)
+    return Call(
+        batch_pb2_grpc.BatchServiceStub,
+        "BatchPay",
+        request,
+        effect,
+        lambda done: market.paid(done, asked.request_id, payer, payees),
     )
-    return Call(batch_pb2_grpc.BatchServiceStub, "BatchPay", request, market.paid)
 
 
 def _freeze(market: Market, asked: _Asked) -> Call:
-    order_no, amount = asked.order_no(), asked.amount()
-    request = freeze_pb2.FreezeRequest(**asked.common, member_id=asked.buyer(), amount_fen=amount, order_no=order_no)
-    return Call(
-        freeze_pb2_grpc.FreezeServiceStub,
-        "Freeze",
-        request,
-        lambda _: market.freezes.append(Sum(order_no, amount)),
+    frozen = Sum(asked.request_id, asked.order_no(), asked.amount(), giver=asked.buyer())
+    request = freeze_pb2.FreezeRequest(
+        **asked.common, member_id=frozen.giver, amount_fen=frozen.amount_fen, order_no=frozen.key
     )
+    effect: Effect = Counter(
+        {f"{frozen.giver} {AVAILABLE}": -frozen.amount_fen, f"{frozen.giver} {FROZEN}": frozen.amount_fen}
+    )
+    return Call(freeze_pb2_grpc.FreezeServiceStub, "Freeze", request, effect, lambda _: market.freezes.append(frozen))
 
 
 def _release(market: Market, asked: _Asked) -> Call | None:
-    freeze = asked.of(market.freezes)
-    if freeze is None:
+    frozen = asked.of(market.freezes)
+    if frozen is None:
         return None
-    request = freeze_pb2.ReleaseRequest(**asked.common, order_no=freeze.key, amount_fen=asked.amount(freeze.amount_fen))
-    return Call(freeze_pb2_grpc.FreezeServiceStub, "Release", request, _nothing)
+    amount = asked.amount(frozen.amount_fen)
+    fee = asked.fee(amount)
+    request = freeze_pb2.ReleaseRequest(**asked.common, order_no=frozen.key, amount_fen=amount, fee_fen=fee)
+    effect: Effect = Counter()
+    _pays(effect, frozen.giver, FROZEN, frozen.giver, amount, fee)
+    return Call(freeze_pb2_grpc.FreezeServiceStub, "Release", request, effect, _nothing)
 
 
 def _pay_frozen(market: Market, asked: _Asked) -> Call | None:
-    freeze = asked.of(market.freezes)
-    if freeze is None:
+    frozen = asked.of(market.freezes)
+    if frozen is None:
         return None
-    most = max(1, freeze.amount_fen // 3)
-    request = freeze_pb2.PayFrozenRequest(
-        **asked.common,
-        order_no=freeze.key,
-        fee_fen=asked.dice.choice((0, most // 10)),
-        payees=[
-            freeze_pb2.FrozenPayee(member_id=member, amount_fen=asked.amount(most)) for member in asked.merchants()
-        ],
+    most = max(1, frozen.amount_fen // 3)
+    fee, payees = asked.dice.choice((0, most // 10)), asked.merchants(2)
+    effect: Effect = Counter({f"{frozen.giver} {FROZEN}": -fee, FEE: fee})
+    rows = []
+    for payee in payees:
+        amount = asked.amount(most)
+        rows.append(freeze_pb2.FrozenPayee(member_id=payee, amount_fen=amount))
+        _pays(effect, frozen.giver, FROZEN, payee, amount, 0)
+    request = freeze_pb2.PayFrozenRequest(**asked.common, order_no=frozen.key, fee_fen=fee, payees=rows)
+    return Call(
+        freeze_pb2_grpc.FreezeServiceStub,
+        "PayFrozen",
+        request,
+        effect,
+        lambda done: market.paid(done, asked.request_id, frozen.giver, payees),
     )
-    return Call(freeze_pb2_grpc.FreezeServiceStub, "PayFrozen", request, _nothing)
 
 
 def _refund(market: Market, asked: _Asked) -> Call | None:
@@ -379,44 +557,103 @@ def _refund(market: Market, asked: _Asked) -> Call | None:
         return None
     amount = asked.amount(payment.amount_fen)
     fee = asked.dice.choice((0, payment.fee_fen * amount // max(1, payment.amount_fen)))
-    request = refund_pb2.RefundRequest(
-        **asked.common, payment_id=payment.key, amount_fen=amount, fee_fen=min(fee, amount)
-    )
-    return Call(refund_pb2_grpc.RefundServiceStub, "Refund", request, _nothing)
+    fee = min(fee, amount)
+    request = refund_pb2.RefundRequest(**asked.common, payment_id=payment.key, amount_fen=amount, fee_fen=fee)
+    effect: Effect = Counter({f"{payment.giver} {AVAILABLE}": amount})
+    if payment.taker:
+        effect[f"{payment.taker} {AVAILABLE}"] -= amount - fee
+        effect[OWN_FUNDS] -= fee
+    else:
+        effect[FEE] -= amount
+    return Call(refund_pb2_grpc.RefundServiceStub, "Refund", request, effect, _nothing)
 
 
-def _withdraw(market: Market, asked: _Asked) -> Call:
-    amount = asked.amount(LARGEST_FEN // 4)
+def _withdraw(_: Market, asked: _Asked) -> Call:
+    amount, member = asked.amount(LARGEST_FEN // 4), asked.member()
+    fee = asked.fee(amount)
     request = withdrawal_pb2.WithdrawRequest(
         **asked.common,
-        member_id=asked.dice.choice((*BUYERS, *MERCHANTS)),
+        member_id=member,
         amount_fen=amount,
-        fee_fen=asked.fee(amount),
+        fee_fen=fee,
         card_number="6200000000000000000",
         card_holder_name="虚构",
     )
-    return Call(withdrawal_pb2_grpc.WithdrawalServiceStub, "Withdraw", request, _nothing)
+    effect: Effect = Counter({f"{member} {AVAILABLE}": -amount - fee, FEE: fee, OUTSIDE: amount})
+    return Call(withdrawal_pb2_grpc.WithdrawalServiceStub, "Withdraw", request, effect, _nothing)
+
+
+def _record_order(market: Market, asked: _Asked) -> Call | None:
+    """The product has collected the order by now; the bank books it at once, misses it, or parks it."""
+    # A member that is never closed: else nobody could have it any more.
+    amount, taker = asked.amount(), asked.dice.choice(MERCHANTS)
+    fee, fate = asked.fee(amount), asked.dice.choice(("", "", "missed", "parked"))
+    order = Sum(asked.request_id, asked.order_no(), amount, fee, taker=taker)
+    is_frozen = not fate and asked.dice.random() < 0.3
+    row = {"SubAccNo": market.sub_account(taker), "PayModel": "0" if is_frozen else "1", "TranFee": _yuan(fee)}
+    remark = [{"SFJOrdertype": "0", "remarktype": "JHS0100000", "plantCode": "9930", "oderlist": [row]}]
+    booked_to = "parking" if fate == "parked" else ""
+    market.bank.acquire(ACQUIRER, order.key, amount, json.dumps(remark), missed=fate == "missed", booked_to=booked_to)
+    request = acquiring_pb2.RecordOrderRequest(
+        request_id=asked.request_id,
+        channel=acquiring_pb2.ACQUIRING_CHANNEL_CLOUD,
+        order_no=order.key,
+        amount_fen=amount,
+        shares=[
+            acquiring_pb2.OrderShare(
+                member_id=taker,
+                amount_fen=amount,
+                fee_fen=fee,
+                credit=acquiring_pb2.ORDER_CREDIT_FROZEN if is_frozen else acquiring_pb2.ORDER_CREDIT_AVAILABLE,
+            )
+        ],
+    )
+    effect: Effect = Counter()
+    if booked_to:
+        effect.update({OUTSIDE: -amount, PARKING: amount})
+    else:
+        effect.update({OUTSIDE: -amount, f"{taker} {FROZEN if is_frozen else AVAILABLE}": amount - fee, FEE: fee})
+
+    def learn(_: Operation) -> None:
+        if market.unrecorded.pop(order.key, None) and booked_to:
+            market.parked.append(order)
+
+    call = Call(acquiring_pb2_grpc.AcquiringServiceStub, "RecordOrder", request, effect, learn)
+    market.unrecorded[order.key] = call
+    return call
+
+
+def _rebook_order(market: Market, asked: _Asked) -> Call | None:
+    order = asked.of(market.parked)
+    if order is None:
+        return None
+    request = acquiring_pb2.RebookOrderRequest(**asked.common, order_no=order.key, member_id=order.taker)
+    effect: Effect = Counter(
+        {PARKING: -order.amount_fen, f"{order.taker} {AVAILABLE}": order.amount_fen - order.fee_fen, FEE: order.fee_fen}
+    )
+    return Call(acquiring_pb2_grpc.AcquiringServiceStub, "RebookOrder", request, effect, _nothing)
 
 
 def _clear_suspense(market: Market, asked: _Asked) -> Call | None:
     transfer = asked.of(market.transfers)
     if transfer is None:
         return None
-    amount = asked.amount(transfer.amount_fen)
+    amount, member = asked.amount(transfer.amount_fen), asked.member()
     fee = asked.fee(amount)
     request = suspense_pb2.ClearSuspenseRequest(
         **asked.common,
         transfer_id=transfer.key,
-        member_id=asked.dice.choice((*BUYERS, *MERCHANTS)),
+        member_id=member,
         amount_fen=amount,
         fee_fen=fee,
         order_no=asked.order_no(),
     )
+    effect: Effect = Counter({SUSPENSE: -amount, f"{member} {AVAILABLE}": amount - fee, FEE: fee})
 
     def learn(done: Operation) -> None:
-        market.clearings.append(Sum(done.serial, amount, fee))
+        market.clearings.append(Sum(asked.request_id, done.serial, amount, fee, taker=member))
 
-    return Call(suspense_pb2_grpc.SuspenseServiceStub, "ClearSuspense", request, learn)
+    return Call(suspense_pb2_grpc.SuspenseServiceStub, "ClearSuspense", request, effect, learn)
 
 
 def _undo_clearing(market: Market, asked: _Asked) -> Call | None:
@@ -424,19 +661,28 @@ def _undo_clearing(market: Market, asked: _Asked) -> Call | None:
     if clearing is None:
         return None
     amount = asked.amount(clearing.amount_fen)
+    fee = min(amount, clearing.fee_fen * amount // clearing.amount_fen)
     request = suspense_pb2.UndoClearSuspenseRequest(
-        **asked.common,
-        clearing_id=clearing.key,
-        amount_fen=amount,
-        fee_fen=min(amount, clearing.fee_fen * amount // clearing.amount_fen),
+        **asked.common, clearing_id=clearing.key, amount_fen=amount, fee_fen=fee
     )
-    return Call(suspense_pb2_grpc.SuspenseServiceStub, "UndoClearSuspense", request, _nothing)
+    effect: Effect = Counter({SUSPENSE: amount, f"{clearing.taker} {AVAILABLE}": fee - amount, FEE: -fee})
+    return Call(suspense_pb2_grpc.SuspenseServiceStub, "UndoClearSuspense", request, effect, _nothing)
+
+
+def _add(effect: Effect, more: Effect) -> None:
+    for name, fen in more.items():
+        effect[name] += fen
+
+
+def _yuan(fen: int) -> str:
+    return f"{fen // 100}.{fen % 100:02}"
 
 
 _MAKERS: Final[dict[Kind, Callable[[Market, _Asked], Call | None]]] = {
     Kind.TOP_UP: _top_up,
     Kind.SPLIT_TOP_UP: _split_top_up,
     Kind.REVOKE: _revoke,
+    Kind.REVOKE_SPLIT: _revoke_split,
     Kind.PAY_T1: _pay_t1,
     Kind.PAY_T0: _pay_t0,
     Kind.PREPAY: _prepay,
@@ -451,6 +697,10 @@ _MAKERS: Final[dict[Kind, Callable[[Market, _Asked], Call | None]]] = {
     Kind.PAY_FROZEN: _pay_frozen,
     Kind.REFUND: _refund,
     Kind.WITHDRAW: _withdraw,
+    Kind.OPEN_MEMBER: _open_member,
+    Kind.CLOSE_MEMBER: _close_member,
+    Kind.RECORD_ORDER: _record_order,
+    Kind.REBOOK_ORDER: _rebook_order,
     Kind.CLEAR_SUSPENSE: _clear_suspense,
     Kind.UNDO_CLEARING: _undo_clearing,
 }

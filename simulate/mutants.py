@@ -15,21 +15,28 @@ from ledger.batch import Known, Rows, judge
 from ledger.rules import Book, Leg
 from service import resolver, runner
 from service.plans import payments
-from service.plans.plan import Plan
-from service.settlement import settle
+from service.plans.plan import Plan, Stored, Word
+from service.settlement import first_word, settle
 
 
 def drop_hold_on_unknown() -> None:
-    """An answer that was lost is taken for a call that was not made: what it had reserved is let go."""
+    """An answer that was lost lets go what was held, and what the bank says later is posted all the same."""
     step_after = runner.Runner._step_after
 
-    def mutated(
+    def let_go(
         self: runner.Runner, operation: Operation, plan: Plan, pended: Sequence[int], answer: Answer[Any]
     ) -> Step:
         step = step_after(self, operation, plan, pended, answer)
         return dataclasses.replace(step, void=tuple(pended)) if step.change.state is State.UNKNOWN else step
 
-    patch.object(runner.Runner, "_step_after", mutated).start()
+    def settled(operation: Operation, stored: Stored, pending: Sequence[int], *given: Any, **named: Any) -> Step:
+        if pending:
+            return settle(operation, stored, pending, *given, **named)
+        step = settle(operation, stored, range(1, 1 + len(stored.drafts)), *given, **named)
+        return dataclasses.replace(step, enter=(*step.enter, *step.post.values()), post={}, void=())
+
+    patch.object(runner.Runner, "_step_after", let_go).start()
+    patch.object(resolver, "settle", settled).start()
 
 
 def post_twice() -> None:
@@ -53,6 +60,15 @@ def forget_fee_leg() -> None:
     patch.object(payments, "paid", mutated).start()
 
 
+def settle_before_the_end() -> None:
+    """A withdrawal counts as done as soon as the bank has accepted it (6033)."""
+
+    def mutated(answer: Answer[Any], *, is_final: bool, may_send_again: bool = False) -> Word | None:
+        return first_word(answer, is_final=True, may_send_again=may_send_again)
+
+    patch.object(runner, "first_word", mutated).start()
+
+
 def settle_without_terminal_check() -> None:
     """An operation that is done is settled again when the same words come again."""
 
@@ -71,5 +87,6 @@ MUTANTS: Final[dict[str, Callable[[], None]]] = {
     "drop-hold-on-unknown": drop_hold_on_unknown,
     "post-twice": post_twice,
     "forget-fee-leg": forget_fee_leg,
+    "settle-before-the-end": settle_before_the_end,
     "settle-without-terminal-check": settle_without_terminal_check,
 }

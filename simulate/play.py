@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import time
 import traceback
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
-from random import Random
-from typing import Any, Final
+from datetime import UTC, datetime, timedelta
+from typing import Final
 from unittest.mock import patch
 
 import grpc
@@ -22,25 +20,31 @@ import psycopg
 from jzb.v1 import suspense_pb2, suspense_pb2_grpc, withdrawal_pb2, withdrawal_pb2_grpc
 from ledger import connect, verify
 from ledger.embedded import PostgresNotStarted
+from sandbox.control import books_view
 from sandbox.faults import Told
-from sandbox.records import SUCCEEDED, Withdrawal
-from simulate import checker
-from simulate.callers import PATIENCE_S, Answer, Callers
-from simulate.checker import Sent
-from simulate.schedule import BANK_PATIENCE_S, Blow, Point, Schedule
+from sandbox.records import SUCCEEDED, Trade, Withdrawal
+from simulate import bankcheck, checker
+from simulate.bankcheck import BankLog
+from simulate.callers import PATIENCE_S, Callers
+from simulate.schedule import Blow, Schedule
 from simulate.site import Site, Stage, stage
 
 REST_S: Final = 40.0
 """How long the services may take, once nothing breaks any more, until nothing is in doubt."""
 
-CALL_S: Final = 4 * BANK_PATIENCE_S + 0.6
-"""The longest call: a token is made, refused, made again, and each of four answers is waited for."""
-
 SEED_S: Final = 150.0
 
-LOG_CHARACTERS: Final = 4000
+LOG_CHARACTERS: Final = 6000
 
-_MARK: Final = re.compile(r"rq:([A-Za-z0-9-]+)")
+REFUND: Final = "6164"
+
+FORESEEN: Final = re.compile(
+    r"^(psycopg\.|psycopg_pool\.|sqlalchemy\.|ledger\.errors\.LedgerUnavailable|bankclient\.errors\.BankUnavailable"
+    r"|service\.problems\.Problem|TimeoutError|ConnectionError|ConnectionResetError|OSError)"
+)
+"""What a service may log with its traceback: PostgreSQL or the bank was away."""
+_RAISED: Final = re.compile(r"\\n([A-Za-z_][\w.]*)(?=:|'|\")")
+"""The last such name of a traceback, as it stands in one line of the log, is what was raised in the end."""
 
 
 @dataclass(slots=True)
@@ -50,20 +54,24 @@ class Played:
     seed: int
     seconds: float = 0.0
     operations: int = 0
+    did: Counter[str] = field(default_factory=Counter)
+    refunds: Counter[str] = field(default_factory=Counter)
+    """By source of 6164."""
     answers: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
     kills: Counter[str] = field(default_factory=Counter)
     blows: Counter[str] = field(default_factory=Counter)
     states: Counter[str] = field(default_factory=Counter)
+    lost: int = 0
+    """Answers about money that the bank gave and nobody got."""
+    days_kept_back: int = 0
+    """Answers of the bank that a day's clearing stands at 3."""
     unknowns: int = 0
     wrong: list[str] = field(default_factory=list)
     log: str = ""
     """The end of what the services logged, when something was wrong."""
-
-    @property
-    def lost(self) -> int:
-        """Answers that the bank gave and nobody got."""
-        return sum(self.faults[name] for name in ("lose_after", "delay", "act_late"))
+    trace: Sequence[str] = ()
+    """What happened when, likewise."""
 
     @property
     def restarts(self) -> int:
@@ -75,10 +83,7 @@ async def play(site: Site, schedule: Schedule, mutant: str | None = None, rest_s
     """Play one seed; whatever goes wrong in it is told, and never raised."""
     played, began_s = Played(schedule.seed), time.monotonic()
     try:
-        async with (
-            asyncio.timeout(SEED_S),
-            stage(site, schedule.services, schedule.deaths, mutant) as on,
-        ):
+        async with asyncio.timeout(SEED_S), stage(site, schedule, mutant) as on:
             await _Game(on, schedule, played, rest_s).play()
     except TimeoutError:
         played.wrong.append(f"the seed did not end in {SEED_S:g} s")
@@ -95,17 +100,15 @@ class _Game:
         self._rest_s = rest_s
         self._schedule = schedule
         self._played = played
-        self._sent: list[Sent] = []
         self._received = 0
         self._strikes = list(schedule.strikes)
-        self._sends_to_die = [death for death in schedule.deaths if death.point is Point.AFTER_SEND]
-        self._changes = 0
         self._striking: set[asyncio.Task[None]] = set()
-        self._watch_bank()
+        self._log = BankLog(on.sandbox.bank, self._reached)
+        self._callers = Callers(on, schedule.seed)
+        self._count_faults()
 
     async def play(self) -> None:
-        on, schedule = self._on, self._schedule
-        callers = Callers(on, schedule.seed)
+        on, schedule, callers = self._on, self._schedule, self._callers
         await asyncio.gather(*(service.is_up() for service in on.services))
         await callers.open_market()
         on.end_day()
@@ -116,124 +119,142 @@ class _Game:
         time_passes = asyncio.create_task(self._time_passes())
         try:
             await asyncio.gather(*(callers.run(number, actions) for number, actions in enumerate(schedule.callers)))
-            await self._rest(callers)
+            await self._rest()
+            await self._ask_again()
         finally:
             time_passes.cancel()
-        await self._check(callers.answers, callers.wrong)
+            for task in self._striking:
+                task.cancel()
+            await asyncio.gather(*self._striking, return_exceptions=True)
+        for service in on.services:
+            self._played.kills.update(service.killed)
+            if service.broke:
+                self._played.wrong.append(service.broke)
+        await self._check()
 
-    def _watch_bank(self) -> None:
-        on, bank, handle = self._on, self._on.sandbox.bank, self._on.sandbox.bank.handle
-
-        def watched(service_id: str, body: Mapping[str, Any], told: Told = Told()) -> dict[str, object]:  # noqa: B008
-            answer = handle(service_id, body, told)
-            self._received += on.moment.is_hostile.value
-            if bank.route(service_id).changes:
-                mark = _MARK.search(json.dumps(body))
-                self._sent.append(Sent(str(body["CnsmrSeqNo"]), mark[1] if mark else ""))
-                self._changes += on.moment.is_hostile.value
-                self._die_after_send()
-            self._strike()
-            return answer
-
+    def _count_faults(self) -> None:
         faults, take = self._on.sandbox.faults, self._on.sandbox.faults.take
 
-        def counted(*delivery: str) -> Told:
-            told = take(*delivery)
-            self._played.faults.update(fault.name for fault in told.faults)
+        def counted(service_id: str, code: str, serial: str, text: str) -> Told:
+            told = take(service_id, code, serial, text)
+            named = {fault.name for fault in told.faults}
+            self._played.faults.update(named)
+            if named:
+                self._on.note(f"bank: {code} {serial} with {', '.join(sorted(named))}")
+            changes = service_id != "approveDev" and self._on.sandbox.bank.route(service_id).changes
+            self._played.lost += bool(changes and named & {"lose_after", "delay", "act_late"})
             return told
 
-        patch.object(bank, "handle", watched).start()
         patch.object(faults, "take", counted).start()
 
-    def _die_after_send(self) -> None:
-        for death in [one for one in self._sends_to_die if one.nth <= self._changes]:
-            self._sends_to_die.remove(death)
-            self._on.services[death.service].kill()
-
-    def _strike(self) -> None:
+    def _reached(self, sender: str, is_change: bool) -> None:
+        """A request has been acted on at the bank; its answer is on its way."""
+        if self._on.moment.is_hostile.value:
+            self._received += 1
+            if is_change:
+                self._on.services[int(sender)].has_sent()
         while self._strikes and self._strikes[0].after <= self._received:
             task = asyncio.get_running_loop().create_task(self._on.strike(self._strikes.pop(0).blow))
             self._striking.add(task)
 
-    async def _rest(self, callers: Callers) -> None:
+    async def _rest(self) -> None:
         """The faults stop, a day or two go by, and nothing is in doubt any more."""
-        on = self._on
+        on, callers = self._on, self._callers
         self._strikes.clear()
-        self._sends_to_die.clear()
         # A blow that could not fall, such as a PostgreSQL that did not come back, ends the seed.
         await asyncio.gather(*self._striking)
         on.sandbox.faults.clear()
         on.sandbox.bank.hold_clearing(False)
         on.line.heal()
+        on.moment.is_hostile.value = 0
         ends_s = time.monotonic() + self._rest_s
+        await callers.record_orders()
+        # What came back is named a day later, and a day is cleared when it has ended.
+        await self._until(
+            ends_s,
+            "SELECT count(*) FROM due JOIN operation o ON o.id = due.operation_id"
+            " WHERE o.kind NOT IN ('WITHDRAWAL_RETURN', 'CLEARING')",
+        )
         for day in range(2):
             on.end_day()
-            if day == 0:
-                self._send_back()
-            await self._collect(callers, f"{self._schedule.seed}-night-{day}")
+            await self._collect(f"night-{day}")
         while time.monotonic() < ends_s and not await self._is_at_rest():
             await asyncio.sleep(0.1)
-            await self._collect(callers, f"{self._schedule.seed}-night-late")
+            await self._collect("night-late")
+
+    async def _ask_again(self) -> None:
+        """Whoever asks later gets the same answer, and the bank hears nothing of it."""
+        journal, sent = await checker.read(self._on.dsn), len(self._log.sent)
+        await self._callers.repeat_all({name: one.state for name, one in journal.operations.items()})
+        if len(self._log.sent) != sent:
+            self._played.wrong.append(f"repetitions in the end had {len(self._log.sent) - sent} requests sent again")
+        books = books_view(self._on.sandbox.bank)
+        await self._callers.look_at_all(books["sub_accounts"])  # type: ignore[arg-type]
 
     async def _time_passes(self) -> None:
-        """As if the minutes had gone by that make an orphan of a reservation, or of a clearing whose service died
-        before it had moved all that waited; no call of a living process takes so long in here.
+        """As if the minutes had gone by that make an orphan of what a killed service had reserved, and of a clearing
+        whose service died before it had moved all that waited.
+
+        Where two services share the books nobody can tell whose a reservation is: then it takes its time.
         """
         while True:
             await asyncio.sleep(0.3)
+            (killed_at,) = [one.killed_at for one in self._on.services] if len(self._on.services) == 1 else (None,)
             with suppress(psycopg.OperationalError, PostgresNotStarted):
                 async with await psycopg.AsyncConnection.connect(self._on.dsn, autocommit=True) as connection:
                     await connection.execute(
                         "UPDATE due SET ask_at = now() FROM operation o"
-                        " WHERE o.id = due.operation_id AND (o.state = 'reserved' OR o.kind = 'CLEARING')"
-                        " AND o.updated_at < now() - make_interval(secs => %s)"
-                        " AND due.ask_at > now() + interval '3 s'",
-                        [CALL_S],
+                        " WHERE o.id = due.operation_id AND due.ask_at > now() + interval '3 s' AND ("
+                        " o.state = 'reserved' AND o.updated_at < %s"
+                        " OR o.kind = 'CLEARING' AND o.updated_at < now() - interval '3 s')",
+                        [killed_at or datetime.fromtimestamp(0, UTC)],
                     )
 
-    def _send_back(self) -> None:
-        """A withdrawal that had succeeded comes back a day later."""
-        bank, dice = self._on.sandbox.bank, Random(self._schedule.seed)
-        succeeded = [one for one in bank.store.all(Withdrawal) if one.status == SUCCEEDED and not one.returned_day]
-        for withdrawal in succeeded:
-            if dice.random() < 0.3 and not withdrawal.return_due:
-                bank.decide_withdrawal(withdrawal.serial, "return")
-                self._played.faults["withdrawal returned a day later"] += 1
+    async def _until(self, ends_s: float, query: str) -> None:
+        while await self._count(query):
+            if time.monotonic() > ends_s:
+                return
+            await asyncio.sleep(0.1)
 
-    async def _collect(self, callers: Callers, request_id: str) -> None:
+    async def _count(self, query: str) -> int:
+        async with await psycopg.AsyncConnection.connect(self._on.dsn) as connection:
+            found = await (await connection.execute(query.encode())).fetchone()
+            return int(found[0]) if found else 0
+
+    async def _collect(self, name: str) -> None:
         """What operators ask for, beside what the services ask for by themselves."""
         service = self._on.services[0]
         today = self._on.sandbox.clock.today()
-        first, last = str(today - timedelta(days=3)), str(today)
-        try:
+        first, last = str(today - timedelta(days=6)), str(today)
+        with suppress(grpc.aio.AioRpcError):
             transfers = suspense_pb2.CollectTransfersRequest(first_bank_day=first, last_bank_day=last)
             await suspense_pb2_grpc.SuspenseServiceStub(service.channel).CollectTransfers(transfers, timeout=PATIENCE_S)
             returns = withdrawal_pb2.CollectReturnsRequest(first_bank_day=first, last_bank_day=last)
             await withdrawal_pb2_grpc.WithdrawalServiceStub(service.channel).CollectReturns(returns, timeout=PATIENCE_S)
-        except grpc.aio.AioRpcError:
-            return
-        await callers.clear_days(request_id)
+            await self._callers.clear_days(f"{self._schedule.seed}-{name}")
 
     async def _is_at_rest(self) -> bool:
-        """Nothing waits for a question, and every past day that the bank has cleared is cleared here."""
-        async with await psycopg.AsyncConnection.connect(self._on.dsn) as connection:
-            found = await connection.execute(
-                "SELECT (SELECT count(*) FROM due)"
-                " + (SELECT count(*) FROM account WHERE kind = 'waiting' AND balance_fen > 0 AND ref < %s)",
-                [f"{self._on.sandbox.clock.today():%Y%m%d}"],
-            )
-            row = await found.fetchone()
-            return row is not None and row[0] == 0
+        """Nothing waits for a question, and every day that has passed is cleared."""
+        today = f"{self._on.sandbox.clock.today():%Y%m%d}"
+        bank = self._on.sandbox.bank
+        if any(one.returned_day == today for one in bank.store.all(Withdrawal)):
+            # The bank names what came back a day later.
+            self._on.end_day(returns=False)
+            return False
+        waits = "SELECT (SELECT count(*) FROM due) + (SELECT count(*) FROM account"
+        if await self._count(f"{waits} WHERE kind = 'waiting' AND balance_fen > 0 AND ref < '{today}')"):
+            return False
+        return not list(bankcheck.not_entered(await checker.read(self._on.dsn), bank))
 
-    async def _check(self, answers: Sequence[Answer], seen: Sequence[str]) -> None:
-        on, played = self._on, self._played
+    async def _check(self) -> None:
+        on, played, callers = self._on, self._played, self._callers
         journal = await checker.read(on.dsn)
-        played.wrong += seen
-        played.wrong += [service.broke for service in on.services if service.broke]
+        played.wrong += callers.wrong
         log = on.log.read_text()
-        if "event='unforeseen'" in log:
-            played.wrong.append("a service met what nobody had foreseen, see its log")
-        played.wrong += checker.wrong(journal, on.sandbox.bank, self._sent, answers)
+        played.wrong += sorted(set(_surprises(log)))
+        members = bankcheck.members_of(on.sandbox.bank)
+        played.wrong += checker.wrong(journal, callers.asked, callers.answers, members)
+        played.wrong += bankcheck.differences(journal, self._log)
         engine = connect(on.dsn, 1)
         try:
             findings = await verify(engine, on.sandbox.settings.mrch_code)
@@ -241,11 +262,21 @@ class _Game:
             await engine.dispose()
         played.wrong += [f"jzb verify finds: {finding}" for finding in findings]
         if played.wrong:
-            played.log = log[-LOG_CHARACTERS:]
+            played.log, played.trace = log[-LOG_CHARACTERS:], on.trace
         played.operations = len(journal.operations)
         played.unknowns = journal.once_unknown
+        played.days_kept_back = self._log.days_kept_back
+        played.did.update(callers.did)
+        refunds = [one for one in on.sandbox.bank.store.all(Trade) if one.code == REFUND and one.status == SUCCEEDED]
+        played.refunds.update(one.function_flag for one in refunds)
         played.states.update(operation.state for operation in journal.operations.values())
-        played.answers.update(f"{answer.verdict} {answer.reason}".strip() for answer in answers)
+        played.answers.update(f"{answer.verdict} {answer.reason}".strip() for answer in callers.answers)
         played.blows.update(on.blows)
-        for service in on.services:
-            played.kills.update(service.killed)
+
+
+def _surprises(log: str) -> Sequence[str]:
+    """Errors in the services' log that neither PostgreSQL's nor the bank's absence explains."""
+    entries = [entry for entry in log.split("event=") if "Traceback" in entry]
+    raised = [_RAISED.findall(entry)[-1] for entry in entries]
+    unforeseen = ["a service met what nobody had foreseen, see its log"] if "event='unforeseen'" in log else []
+    return [*unforeseen, *(f"a service logged {one}, see its log" for one in raised if not FORESEEN.match(one))]

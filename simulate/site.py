@@ -12,25 +12,31 @@ import multiprocessing
 import os
 import signal
 import socket
+import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import UTC, datetime
+from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
-from typing import Any
+from random import Random
+from typing import Any, Final
 
 import grpc
 import psycopg
 from psycopg import sql
 
+from bankclient.settings import DEFAULT_PUBLIC_FIELDS
 from ledger import migrate
 from ledger.embedded import EmbeddedPostgres
+from sandbox.records import SUCCEEDED, Withdrawal
 from sandbox.server import Sandbox
 from sandbox.settings import SandboxSettings
 from service.vault import new_key
 from simulate import worker
 from simulate.line import Line
-from simulate.schedule import BANK_PATIENCE_S, Blow, Death
+from simulate.schedule import BANK_PATIENCE_S, SENDER, Blow, Death, Point, Schedule
 
 POSTGRES = {
     # What is killed is a process, never the machine: its files survive.
@@ -41,6 +47,12 @@ POSTGRES = {
 }
 TEMPLATE = "template_of_seeds"
 START_S = 60.0
+
+PORTS: Final = range(10_000, 32_000)
+"""Below those that the system gives to whoever connects: a service that was killed finds its own again."""
+
+KEPT_BACK_S: Final = 1.5
+"""How long a day's clearing stays 3: longer than the services' pause between two questions about it."""
 
 CHANNEL = [
     ("grpc.initial_reconnect_backoff_ms", 50),
@@ -107,29 +119,27 @@ async def opened(folder: Path) -> AsyncIterator[Site]:
 class Service:
     """A service that is started again whenever it has been killed. Its callers keep one channel."""
 
-    def __init__(
-        self, site: Site, settings: Mapping[str, Any], log: Path, moment: worker.Moment, mutant: str | None
-    ) -> None:
+    def __init__(self, site: Site, orders: worker.Orders, moment: worker.Moment) -> None:
         self._site = site
-        self._settings = settings
-        self._log = log
+        self._orders = orders
         self._moment = moment
-        self._mutant = mutant
         self._process: ForkServerProcess | None = None
         self._up = asyncio.Event()
+        self._deaths: list[Death] = []
         self.port = _free_port()
         self.channel = grpc.aio.insecure_channel(f"127.0.0.1:{self.port}", options=CHANNEL)
         self.killed: Counter[str] = Counter()
+        self.killed_at: datetime | None = None
+        self.sent = 0
+        """Requests of it that reached the bank and would change something, since it has been worth counting."""
         self.broke = ""
 
     async def run(self, deaths: list[Death]) -> None:
-        """Keep it alive until cancelled; each of its lives ends with the next of ``deaths``, the last with none."""
+        """Keep it alive until cancelled; each of ``deaths`` strikes once, whichever comes first."""
+        self._deaths = deaths
         try:
             while True:
-                death = deaths.pop(0) if deaths else None
-                await self._live(death)
-                if death is not None:
-                    self.killed[death.point] += 1
+                await self._live()
         finally:
             self.kill()
             await self.channel.close(grace=None)
@@ -143,10 +153,24 @@ class Service:
         if self._process is not None:
             self._process.kill()
 
-    async def _live(self, death: Death | None) -> None:
+    def has_sent(self) -> None:
+        """One more of its requests has reached the bank: perhaps its last."""
+        self.sent += 1
+        for death in [one for one in self._deaths if one.point is Point.AFTER_SEND and one.nth <= self.sent]:
+            self._dies(death)
+            self.kill()
+
+    def _dies(self, death: Death) -> None:
+        self._deaths.remove(death)
+        self.killed[death.point] += 1
+        self.killed_at = datetime.now(UTC)
+
+    async def _live(self) -> None:
         ours, theirs = multiprocessing.Pipe()
-        orders = worker.Orders({**self._settings, "listen": f"127.0.0.1:{self.port}"}, self._log, death, self._mutant)
+        settings = {**self._orders.settings, "listen": f"127.0.0.1:{self.port}"}
+        orders = self._orders._replace(settings=settings, deaths=tuple(self._deaths))
         process = self._site.forks.Process(target=worker.serve, args=(orders, self._moment, theirs), daemon=True)
+        deaths = self.killed.total()
         try:
             await asyncio.to_thread(process.start)
             self._process = process
@@ -158,20 +182,30 @@ class Service:
                 ended = watchers.create_task(_readable(process.sentinel))
                 await asyncio.wait((said, ended), timeout=START_S, return_when=asyncio.FIRST_COMPLETED)
                 if said.done():
-                    # It may have ended before it listened: its status is looked at below.
-                    with suppress(EOFError):
-                        ours.recv()
-                        self._up.set()
+                    self._listen(ours)
                 await ended
                 said.cancel()
             self._up.clear()
+            self._listen(ours)
             process.join()
             if process.exitcode != -signal.SIGKILL:
                 self.broke = f"a service ended with status {process.exitcode}, see its log"
+            elif self.killed.total() == deaths:
+                self.broke = "a service was killed, and not by the schedule"
         finally:
             process.kill()
             process.join()
             ours.close()
+
+    def _listen(self, line: Connection) -> None:
+        """It says when it is up, and what it dies of."""
+        with suppress(EOFError, OSError):
+            while line.poll():
+                said = line.recv()
+                if isinstance(said, Death):
+                    self._dies(said)
+                else:
+                    self._up.set()
 
 
 async def _readable(descriptor: int) -> None:
@@ -184,9 +218,12 @@ async def _readable(descriptor: int) -> None:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    dice = Random()
+    while True:
+        port = dice.choice(PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class Stage:
@@ -201,46 +238,72 @@ class Stage:
         services: list[Service],
         moment: worker.Moment,
         log: Path,
+        seed: int,
     ) -> None:
         self.site = site
         self.database = database
         self.line = line
         self.sandbox = sandbox
         self.services = services
-        self.blows: Counter[str] = Counter()
         self.moment = moment
         self.log = log
+        self.trace: list[str] = []
+        self._dice = Random(seed)
+        self._blows: Counter[str] = Counter()
+        self._began_s = time.monotonic()
 
     @property
     def dsn(self) -> str:
         """The database, past the line that may be cut."""
         return self.site.server.dsn_of(self.database)
 
-    def end_day(self) -> None:
-        """The next day begins, at the bank and for the services."""
+    @property
+    def blows(self) -> Counter[str]:
+        """What has struck, by kind; a connection as often as it was cut."""
+        return self._blows + Counter({str(how): count for how, count in self.line.cuts.items()})
+
+    def note(self, what: str) -> None:
+        """Write down what happened, for whoever has to find out why."""
+        self.trace.append(f"{time.monotonic() - self._began_s:7.3f} {what}")
+
+    def end_day(self, *, returns: bool = True) -> None:
+        """The next day begins, at the bank and for the services; in its morning some withdrawals come back."""
         self.sandbox.bank.move_clock(1)
         self.moment.days.value += 1
+        for withdrawal in self.sandbox.bank.store.all(Withdrawal):
+            is_there = withdrawal.status == SUCCEEDED and not withdrawal.returned_day and not withdrawal.return_due
+            if returns and is_there and self._dice.random() < 0.3:
+                self.sandbox.bank.decide_withdrawal(withdrawal.serial, "return")
+                self._blows["withdrawal returned a day later"] += 1
 
     async def strike(self, blow: Blow) -> None:
         """Let a blow fall."""
-        self.blows[blow] += 1
+        self.note(blow)
+        bank = self.sandbox.bank
         match blow:
             case Blow.POSTGRES_KILLED | Blow.POSTGRES_RESTARTED:
                 await self.site.restart_postgres(kill=blow is Blow.POSTGRES_KILLED)
-            case Blow.CUT_BEFORE_COMMIT | Blow.CUT_AFTER_COMMIT:
-                self.line.cut_next(forward=blow is Blow.CUT_AFTER_COMMIT)
+            case Blow.CUT_BEFORE_COMMIT | Blow.CUT_IN_COMMIT | Blow.CUT_AFTER_COMMIT:
+                self.line.cut_next(blow)
+                return
             case Blow.TOKENS_EXPIRE:
                 self.sandbox.gateway.expire_tokens()
             case Blow.CLEARING_HELD | Blow.CLEARING_FREE:
-                self.sandbox.bank.hold_clearing(blow is Blow.CLEARING_HELD)
+                bank.hold_clearing(blow is Blow.CLEARING_HELD)
             case Blow.DAY_ENDS:
                 self.end_day()
+            case Blow.CLEARING_STAYS:
+                bank.hold_clearing(True)
+                self.end_day()
+                await asyncio.sleep(KEPT_BACK_S)
+                bank.hold_clearing(False)
+        self._blows[blow] += 1
 
 
 @asynccontextmanager
-async def stage(site: Site, services: int, deaths: tuple[Death, ...], mutant: str | None) -> AsyncIterator[Stage]:
+async def stage(site: Site, schedule: Schedule, mutant: str | None) -> AsyncIterator[Stage]:
     """A marketplace of its own for the life of the block, with its services up."""
-    chosen = SandboxSettings(bound_cards_only=False, withdrawal_delay_s=0.2)
+    chosen = SandboxSettings(bound_cards_only=False, withdrawal_delay_s=0.2, own_funds_fen=schedule.own_funds_fen)
     moment = worker.Moment(days=site.forks.Value("i", 0), is_hostile=site.forks.Value("i", 0))
     async with AsyncExitStack() as stack:
         database = await asyncio.to_thread(site.new_database)
@@ -248,15 +311,18 @@ async def stage(site: Site, services: int, deaths: tuple[Death, ...], mutant: st
         line = await stack.enter_async_context(Line(lambda: site.server.port).open())
         sandbox = await stack.enter_async_context(Sandbox(chosen))
         dsn = _through(site.server.dsn_of(database), line.port)
-        settings = _settings(dsn, sandbox)
         log = site.folder / f"{database}.log"
         log.touch()
-        all_services = [Service(site, settings, log, moment, mutant) for _ in range(services)]
+        services = []
+        for number in range(schedule.services):
+            orders = worker.Orders(_settings(dsn, sandbox, number), log, (), mutant)
+            services.append(Service(site, orders, moment))
         lives = await stack.enter_async_context(asyncio.TaskGroup())
-        for number, service in enumerate(all_services):
-            life = lives.create_task(service.run([death for death in deaths if death.service == number]))
+        for number, service in enumerate(services):
+            deaths = [death for death in schedule.deaths if death.service == number]
+            life = lives.create_task(service.run(deaths))
             stack.callback(life.cancel)
-        yield Stage(site, database, line, sandbox, all_services, moment, log)
+        yield Stage(site, database, line, sandbox, services, moment, log, schedule.seed)
 
 
 def _through(dsn: str, port: int) -> str:
@@ -268,12 +334,13 @@ def _through(dsn: str, port: int) -> str:
 _VAULT_KEY = new_key()
 
 
-def _settings(dsn: str, sandbox: Sandbox) -> dict[str, Any]:
+def _settings(dsn: str, sandbox: Sandbox, number: int) -> dict[str, Any]:
     """A service whose patience is tenths of a second where production has seconds, and minutes for questions."""
     return {
         "database_url": dsn,
         "bank": {
             **sandbox.client_settings,
+            "extra_public_fields": {**DEFAULT_PUBLIC_FIELDS, SENDER: str(number)},
             "timeout_s": BANK_PATIENCE_S,
             "connect_timeout_s": 0.3,
             "connect_tries": 2,

@@ -11,14 +11,15 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from multiprocessing.connection import Connection
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 from unittest.mock import patch
 
 import structlog
@@ -47,18 +48,17 @@ class Moment:
     """Whether deaths strike; not while the market opens."""
 
 
-@dataclass(frozen=True, slots=True)
-class Orders:
-    """What a service is to be: its settings, where it writes its log, how it dies and how it is broken."""
+class Orders(NamedTuple):
+    """What a service is to be: its settings, where it writes its log, what it may die of and how it is broken."""
 
     settings: dict[str, Any]
     log: Path
-    death: Death | None
+    deaths: tuple[Death, ...]
     mutant: str | None
 
 
 def serve(orders: Orders, moment: Moment, line: Connection) -> None:
-    """The process's main: tells its port over ``line`` and lives until that closes, or until it is killed."""
+    """The process's main: says over ``line`` when it is up and what it dies of, and lives until that closes."""
     for name in [name for name in os.environ if name.startswith("JZB_") or name == "DATABASE_URL"]:
         del os.environ[name]
     log = orders.log.open("a")
@@ -78,8 +78,7 @@ def serve(orders: Orders, moment: Moment, line: Connection) -> None:
     _shift(moment.days)
     if orders.mutant is not None:
         MUTANTS[orders.mutant]()
-    if orders.death is not None:
-        _arm(orders.death, moment.is_hostile)
+    _arm(orders.deaths, moment.is_hostile, line)
     uvloop.run(_serve(orders.settings, line))
 
 
@@ -103,26 +102,26 @@ def _shift(days: Synchronized[int]) -> None:
     patch.object(bankday, "datetime", Shifted).start()
 
 
-def _arm(death: Death, is_hostile: Synchronized[int]) -> None:
-    passed = 0
+def _arm(deaths: Sequence[Death], is_hostile: Synchronized[int], line: Connection) -> None:
+    passed: Counter[Point] = Counter()
 
     def pass_by(point: Point) -> None:
-        nonlocal passed
-        if point is not death.point or not is_hostile.value:
+        if not is_hostile.value:
             return
-        passed += 1
-        if passed == death.nth:
-            if death.late_s:
-                asyncio.get_running_loop().call_later(death.late_s, _die)
-            else:
-                _die()
+        passed[point] += 1
+        for death in deaths:
+            if death.point is point and death.nth == passed[point]:
+                if death.late_s:
+                    asyncio.get_running_loop().call_later(death.late_s, die, death)
+                else:
+                    die(death)
+
+    def die(death: Death) -> None:
+        line.send(death)
+        os.kill(os.getpid(), signal.SIGKILL)
 
     _watch_writer(pass_by)
     _watch_bank(pass_by)
-
-
-def _die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _watch_writer(pass_by: Callable[[Point], None]) -> None:

@@ -93,10 +93,12 @@ def sub_account_transactions(desk: Desk, request: SubAccountTransactions) -> Sub
     """6072. A freeze goes out of the member's available money, a release comes in."""
     no = _known(desk, request.SubAcctNo)
     first, last = days_asked(desk, request.FunctionFlag, request.StartDate, request.EndDate)
+    trades = [trade for trade in member_trades(desk) if first <= trade.day <= last and _ways(trade, no)]
+    hidden = {call for call in {trade.call_serial for trade in trades} if desk.faults.hides((call,))}
     rows = [
         _transaction_row(trade, way)
-        for trade in member_trades(desk)
-        if first <= trade.day <= last
+        for trade in trades
+        if trade.call_serial not in hidden
         for way in _ways(trade, no)
         if request.QueryFlag in ("1", {OUT: "2", IN: "3"}[way])
     ]

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from bankclient.canonical import canonical_string
-from bankclient.messages import TransactionStatus
+from bankclient.messages import SubAccountTransactions, TransactionStatus
 from sandbox.faults import Fault
 from tests.sandbox.conftest import Opened
 from tests.sandbox.test_payments import shop_and_buyer
@@ -126,6 +126,20 @@ async def test_6110_may_know_nothing_at_first(market: Marketplace) -> None:
 async def test_a_duplicate_delivery_acts_once(market: Marketplace) -> None:
     assert (await market.pay("duplicate_delivery"))["TxnReturnCode"] == "000000"
     assert market.paid
+
+
+async def test_a_late_copy_acts_no_second_time_whatever_happened_meanwhile(market: Marketplace) -> None:
+    assert (await market.pay("duplicate_late:0.2"))["TxnReturnCode"] == "000000"
+    await market.bank.pay("6", market.buyer, market.shop, 200)
+    await asyncio.sleep(0.4)
+    assert market.bank.view()["sub_accounts"][market.shop.no]["available"] == 300
+
+
+async def test_6072_may_not_list_a_payment_at_first(market: Marketplace) -> None:
+    await market.pay("not_found_first:1")
+    listed = SubAccountTransactions(FunctionFlag="1", SubAcctNo=market.buyer.no, QueryFlag="1", PageNum=1)
+    assert await market.bank.refusal(listed) == "ERR020"
+    assert len((await market.bank.call(listed)).TranItemArray) == 1
 
 
 async def test_a_delayed_answer_was_acted_on_at_once(market: Marketplace) -> None:

@@ -1,75 +1,69 @@
-"""The checker finds what is wrong: each fact is broken once by hand."""
+"""The checker finds what is wrong in the journal and in what callers were told: each fact is broken once by hand."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections import Counter
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
 
-from sandbox.clock import BankClock
-from sandbox.records import Call
-from sandbox.server import Sandbox
-from simulate.callers import NEVER, Answer, Verdict
-from simulate.checker import Journal, Movement, Op, Sent, wrong
+from simulate.callers import NEVER, Answer, Asked, Verdict
+from simulate.checker import Journal, Movement, Op, Posted, wrong
 
-ID = UUID(int=7)
+FIRST, ID = UUID(int=1), UUID(int=7)
 NOON = datetime(2026, 11, 23, 4, tzinfo=UTC)
-MEMBER = "9930000000001001"
-
+DAY = date(2026, 11, 23)
+SUB = "9930000000001001"
+MEMBER = {SUB: "m"}
+WAITING = f"waiting:{SUB}:20261123"
 ADOPTED = 100_000_000
 
 
+def posted(operation: UUID, part: int, debit: str, credit: str, fen: int, verdict: str = "posted") -> Posted:
+    return Posted(operation, part, debit, credit, fen, verdict, DAY, NOON)
+
+
+def moved(batch: int, debit: str, credit: str, fen: int) -> list[Movement]:
+    return [Movement(batch, batch, debit, -fen, 0), Movement(batch, batch, credit, fen, 0)]
+
+
 def journal(**changes: Any) -> Journal:
-    """One operation, 5.00 topped up in a bank that has done the same."""
-    legs = [
-        (UUID(int=1), 1, "pooled", "own-funds", ADOPTED),
-        (ID, 1, "in-transit:20261123", f"waiting:{MEMBER}:20261123", 500),
-    ]
+    """The platform's own funds taken over, then 5.00 topped up with a fee of 0.50."""
     given = {
         "operations": {
-            "adoption": Op(UUID(int=1), "adoption", "ADOPTION", "S1", "done", ADOPTED),
-            "r-1": Op(ID, "r-1", "TOP_UP", "S7", "done", 500),
+            "adoption": Op(FIRST, "adoption", "ADOPTION", "S1", "done", ADOPTED, "done"),
+            "r-1": Op(ID, "r-1", "TOP_UP", "S7", "done", 500, "done"),
         },
-        "legs": legs,
+        "legs": [
+            posted(FIRST, 1, "pooled", "own-funds", ADOPTED),
+            posted(ID, 1, "in-transit:20261123", WAITING, 450),
+            posted(ID, 1, "in-transit:20261123", "fee", 50),
+        ],
         "movements": [
-            Movement(NOON, account, sign * fen, 0)
-            for _, _, debit, credit, fen in legs
-            for account, sign in ((debit, -1), (credit, 1))
+            *moved(1, "pooled", "own-funds", ADOPTED),
+            *moved(2, "in-transit:20261123", WAITING, 450),
+            *moved(2, "in-transit:20261123", "fee", 50),
         ],
         "balances": {
             "pooled": (-ADOPTED, 0),
             "own-funds": (ADOPTED, 0),
             "in-transit:20261123": (-500, 0),
-            f"waiting:{MEMBER}:20261123": (500, 0),
+            WAITING: (450, 0),
+            "fee": (50, 0),
         },
+        "seals": [(1, NOON), (2, NOON + timedelta(seconds=1))],
+        "pending": [],
         "due": 0,
         "once_unknown": 0,
     }
     return Journal(**{**given, **changes})
 
 
-@pytest.fixture
-async def bank() -> AsyncIterator[Sandbox]:
-    """A bank that has topped one member up by 5.00 under the serial S7."""
-    async with Sandbox(clock=BankClock(lambda: NOON)) as sandbox:
-        from sandbox.books import OUTSIDE, Move, in_transit, waiting
-        from sandbox.records import Member
-
-        store = sandbox.bank.store
-        store.put(Member(MEMBER, "m", "00", "", "", "", "2026-11-23T12:00:00+08:00"))
-        store.post([Move(in_transit("20261123"), waiting(MEMBER, "20261123"), 500)])
-        store.put(Call("S7", "TopUp", "", "", "000000", "", "{}"))
-        store.commit()
-        del OUTSIDE
-        yield sandbox
-
-
-def found(sandbox: Sandbox, journal: Journal, *answers: Answer, sent: tuple[Sent, ...] = (Sent("S7", "r-1"),)) -> str:
-    return "\n".join(wrong(journal, sandbox.bank, sent, answers))
+def asked(**changes: Any) -> Asked:
+    return Asked("top up", Counter({"outside": -500, "m available": 450, "fee": 50}), **changes)
 
 
 def told(verdict: Verdict, **more: Any) -> Answer:
@@ -77,59 +71,107 @@ def told(verdict: Verdict, **more: Any) -> Answer:
     return Answer("r-1", "top up", verdict, **given)
 
 
-async def test_a_journal_that_equals_the_bank_and_its_answers_is_right(bank: Sandbox) -> None:
-    assert found(bank, journal(), told(Verdict.DONE), told(Verdict.SILENT, operation_id="", ended_s=NEVER)) == ""
+def found(journal: Journal, *answers: Answer, request: Asked | None = None) -> str:
+    return "\n".join(wrong(journal, {"r-1": request or asked()}, answers, MEMBER))
 
 
-async def test_a_balance_that_is_not_the_sum_of_its_legs(bank: Sandbox) -> None:
-    balances = {**journal().balances, f"waiting:{MEMBER}:20261123": (501, 0)}
-    assert "its legs sum to 500" in found(bank, journal(balances=balances))
+def with_state(state: str, **changes: Any) -> Journal:
+    """The top-up as it stands in a state; refused, it has no legs."""
+    operations = {
+        **journal().operations,
+        "r-1": replace(journal().operations["r-1"], state=state, last_event=state),
+    }
+    return journal(operations=operations, **changes)
 
 
-async def test_money_out_of_a_limit(bank: Sandbox) -> None:
-    legs = [*journal().legs, (ID, 2, "limits", "fee", 1)]
-    assert "moves 1 fen from limits to fee" in found(bank, journal(legs=legs))
+def test_a_journal_that_explains_its_answers_is_right() -> None:
+    assert found(journal(), told(Verdict.DONE), told(Verdict.SILENT, operation_id="", ended_s=NEVER)) == ""
 
 
-async def test_an_account_below_its_floor_for_one_moment(bank: Sandbox) -> None:
-    before = NOON - timedelta(seconds=1)
-    account = f"withdrawable:{MEMBER}"
-    moved = [Movement(before, account, -1, 0), Movement(NOON, account, 1, 0), *journal().movements]
-    assert f"{account} stood at -1 fen" in found(bank, journal(movements=sorted(moved)))
+def test_a_balance_that_is_not_the_sum_of_its_legs() -> None:
+    assert "its legs sum to 450" in found(journal(balances={**journal().balances, WAITING: (451, 0)}))
 
 
-async def test_a_hold_that_was_more_than_there_was(bank: Sandbox) -> None:
-    later = NOON + timedelta(seconds=1)
-    account = f"waiting:{MEMBER}:20261123"
-    moved = [*journal().movements, Movement(later, account, 0, 501), Movement(later + timedelta(1), account, 0, -501)]
-    assert "stood at -1 fen after holds" in found(bank, journal(movements=moved))
+def test_money_out_of_a_limit() -> None:
+    legs = [*journal().legs, posted(ID, 2, "limits", "fee", 1)]
+    assert "makes money of a limit: limits to fee" in found(journal(legs=legs))
 
 
-async def test_what_is_not_final_or_still_held(bank: Sandbox) -> None:
-    operations = {**journal().operations, "r-2": Op(UUID(int=8), "r-2", "PAY_T1", "S8", "unknown", 5)}
-    assert "rests in state unknown" in found(bank, journal(operations=operations))
-    assert "still wait for a question" in found(bank, journal(due=2))
-    held = {**journal().balances, "own-funds": (ADOPTED, 9)}
-    assert "0 fen held by the journal, 9 by its balance" in found(bank, journal(balances=held))
+def test_an_account_that_nobody_knows() -> None:
+    assert "gift:1 is of no kind" in found(journal(balances={**journal().balances, "gift:1": (0, 0)}))
 
 
-async def test_money_that_nobody_brought_in(bank: Sandbox) -> None:
-    operations = {**journal().operations, "r-1": replace(journal().operations["r-1"], amount_fen=400)}
-    assert f"own {ADOPTED + 500} fen, and {ADOPTED + 400} were brought in" in found(
-        bank, journal(operations=operations)
+def test_legs_of_what_was_voided() -> None:
+    legs = [*journal().legs, posted(ID, 2, "fee", WAITING, 1, "voided")]
+    assert "part 2 is voided and moves 1 fen" in found(journal(legs=legs))
+
+
+def test_an_account_below_its_floor_for_one_step() -> None:
+    account = f"withdrawable:{SUB}"
+    dip = [Movement(1, 1, account, -1, 0), Movement(1, 2, account, 1, 0)]
+    assert f"{account} stood at -1 fen after holds after event 1 of batch 1" in found(
+        journal(movements=sorted([*journal().movements, *dip]))
     )
 
 
-async def test_a_request_that_the_bank_carried_out_twice_or_against_the_ledger(bank: Sandbox) -> None:
-    bank.bank.store.put(Call("S9", "TopUp", "", "", "000000", "", "{}"))
-    both = (Sent("S7", "r-1"), Sent("S9", "r-1"))
-    assert "carried r-1 out 2 times" in found(bank, journal(), sent=both)
-    assert "and the ledger says S7" in found(bank, journal(), sent=(Sent("S9", "r-1"),))
-    refused = {**journal().operations, "r-1": replace(journal().operations["r-1"], state="refused")}
-    assert "and it is refused" in found(bank, journal(operations=refused))
-    never = (Sent("S0", "r-1"),)
-    assert "is done, and the bank never carried it out" in found(bank, journal(), sent=never)
-    assert "unknown to the ledger" in found(bank, journal(), sent=(Sent("S7", "r-1"), Sent("S9", "r-9")))
+def test_a_hold_that_was_more_than_there_was() -> None:
+    held = [Movement(2, 3, WAITING, 0, 451), Movement(2, 4, WAITING, 0, -451)]
+    assert "stood at -1 fen after holds" in found(journal(movements=sorted([*journal().movements, *held])))
+
+
+def test_a_movement_outside_every_batch_and_batches_out_of_order() -> None:
+    stray = [Movement(0, 0, "fee", 0, 0), *journal().movements]
+    assert "fee changed outside every batch" in found(journal(movements=stray))
+    assert "does not follow batch 1" in found(journal(seals=[(1, NOON), (2, NOON)]))
+
+
+def test_what_is_not_final_or_still_held() -> None:
+    assert "rests in state unknown" in found(with_state("unknown"))
+    assert "still wait for a question" in found(journal(due=2))
+    assert "part 7/1 was never posted nor voided" in found(journal(pending=["7/1"]))
+    held = {**journal().balances, "own-funds": (ADOPTED, 9)}
+    assert "0 fen held by the journal, 9 by its balance" in found(journal(balances=held))
+    operations = {**journal().operations, "r-1": replace(journal().operations["r-1"], last_event="refused")}
+    assert "is done, its last event refused" in found(journal(operations=operations))
+
+
+def test_money_that_nobody_brought_in() -> None:
+    operations = {**journal().operations, "r-1": replace(journal().operations["r-1"], amount_fen=400)}
+    assert f"own {ADOPTED + 500} fen, and {ADOPTED + 400} were brought in" in found(journal(operations=operations))
+
+
+def test_a_refused_operation_that_left_something() -> None:
+    assert f"TOP_UP r-1 is refused and left fee +50, in-transit:20261123 -500, {WAITING} +450" in found(
+        with_state("refused")
+    )
+
+
+def test_what_a_clearing_is_owed_by_a_void_is_no_remainder() -> None:
+    swept = [*journal().legs, posted(UUID(int=8), 1, WAITING, f"withdrawable:{SUB}", 450)]
+    operations = {**journal().operations, "r-2": Op(UUID(int=8), "r-2", "PAY_T1", "S8", "refused", 450, "refused")}
+    balances = {**journal().balances, WAITING: (0, 0), f"withdrawable:{SUB}": (450, 0)}
+    movements = [*journal().movements, *moved(2, WAITING, f"withdrawable:{SUB}", 450)]
+    swept_journal = journal(legs=swept, operations=operations, balances=balances, movements=movements)
+    requests = {"r-1": asked(), "r-2": Asked("pay", Counter())}
+    assert list(wrong(swept_journal, requests, (), MEMBER)) == []
+
+
+@pytest.mark.parametrize(
+    "effect",
+    [
+        {"outside": -500, "other available": 450, "fee": 50},
+        {"outside": -500, "m available": 500},
+        {"outside": -500, "m frozen": 450, "fee": 50},
+        {},
+    ],
+)
+def test_a_payment_of_another_member_fee_or_pocket_than_was_asked_for(effect: dict[str, int]) -> None:
+    assert "was to move" in found(journal(), request=replace(asked(), effect=Counter(effect)))
+
+
+def test_what_nobody_asked_for_or_only_to_be_checked() -> None:
+    assert "TOP_UP r-1 was asked for by nobody" in "\n".join(wrong(journal(), {}, (), MEMBER))
+    assert "was only to be checked, and is done" in found(journal(), request=asked(checks_only=True))
 
 
 @pytest.mark.parametrize(
@@ -139,30 +181,28 @@ async def test_a_request_that_the_bank_carried_out_twice_or_against_the_ledger(b
         (told(Verdict.DONE, operation_id=str(UUID(int=9))), "done"),
         (told(Verdict.DONE, amount_fen=499), "done"),
         (told(Verdict.ACCEPTED), "released"),
-        (told(Verdict.NO_EFFECT), "done"),
-        (told(Verdict.NO_EFFECT, reason="BANK_REFUSED"), "done"),
+        (told(Verdict.NO_EFFECT, operation_id=""), "done"),
+        (told(Verdict.NO_EFFECT, code="FAILED_PRECONDITION", reason="BANK_REFUSED"), "done"),
+        (told(Verdict.NO_EFFECT, code="FAILED_PRECONDITION", reason="INSUFFICIENT_FUNDS"), "done"),
+        (told(Verdict.NO_EFFECT, reason="REQUEST_ID_REUSED", operation_id=""), "done"),
         (told(Verdict.UNKNOWN, operation_id=str(UUID(int=9))), "done"),
+        (told(Verdict.CHECKED), "done"),
     ],
 )
-async def test_an_answer_that_the_end_does_not_explain(bank: Sandbox, answer: Answer, state: str) -> None:
-    operations = {**journal().operations, "r-1": replace(journal().operations["r-1"], state=state)}
-    assert "is not explained by" in found(bank, journal(operations=operations), answer)
+def test_an_answer_that_the_end_does_not_explain(answer: Answer, state: str) -> None:
+    assert "is not explained by" in found(with_state(state), answer)
 
 
-async def test_an_answer_without_effect_is_explained_by_a_repetition(bank: Sandbox) -> None:
-    refused = told(Verdict.NO_EFFECT, operation_id="", ended_s=1.0)
-    assert found(bank, journal(), refused, told(Verdict.DONE, ended_s=2.0)) == ""
+def test_an_answer_without_effect_is_explained_by_a_call_that_was_not_over() -> None:
+    refused = told(Verdict.NO_EFFECT, operation_id="", began_s=2.0, ended_s=3.0)
+    assert found(journal(), refused, told(Verdict.DONE, ended_s=4.0)) == ""
+    assert "is not explained by" in found(journal(), refused, told(Verdict.DONE, ended_s=1.0))
 
 
-async def test_a_broken_status(bank: Sandbox) -> None:
-    assert "was told INTERNAL" in found(bank, journal(), told(Verdict.SILENT, code="INTERNAL"))
+def test_two_contents_under_one_id_explain_that_one_is_turned_away() -> None:
+    reused = told(Verdict.NO_EFFECT, reason="REQUEST_ID_REUSED", operation_id="")
+    assert found(journal(), reused, request=asked(clashes=True)) == ""
 
 
-async def test_a_pocket_that_differs_from_the_banks(bank: Sandbox) -> None:
-    from sandbox.books import Move, waiting, withdrawable
-
-    bank.bank.store.post([Move(waiting(MEMBER, "20261123"), withdrawable(MEMBER), 1)])
-    bank.bank.store.commit()
-    seen = found(bank, journal())
-    assert f"waiting:{MEMBER}:20261123 holds 500 fen here and 499 at the bank" in seen
-    assert f"withdrawable:{MEMBER} holds 0 fen here and 1 at the bank" in seen
+def test_a_broken_status() -> None:
+    assert "was told INTERNAL" in found(journal(), told(Verdict.SILENT, code="INTERNAL"))

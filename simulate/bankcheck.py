@@ -1,0 +1,317 @@
+"""The ledger's journal held against the bank's own books, request by request and pocket by pocket.
+
+`BankLog` writes down what the bank was asked and what it moved for each request; `differences` compares. It knows the
+sandbox's records and the names of the ledger's accounts, and none of the code of either side.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import date, datetime
+from typing import Any, Final, NamedTuple
+from unittest.mock import patch
+from uuid import UUID
+
+from sandbox.bank import Bank
+from sandbox.books import (
+    FEE,
+    IN_TRANSIT,
+    OWN_FUNDS,
+    PARKING,
+    POOLED_SHADOW,
+    SUSPENSE,
+    WITHDRAWAL_IN_TRANSIT,
+    Move,
+    Place,
+)
+from sandbox.control import books_view
+from sandbox.faults import NOTHING, Told
+from sandbox.handlers.transfers import CLEARING_PRINCIPAL
+from sandbox.records import FAILED, Call, Credit, Inflow, Member, Payment, SuspenseClearing, Trade, Withdrawal
+from simulate.checker import BY_THE_BANK, POCKETS, Journal, Op, Posted, kind_of
+from simulate.schedule import SENDER
+
+PLATFORM_ACCOUNTS: Final = {
+    "fee": FEE,
+    "suspense": SUSPENSE,
+    "own-funds": OWN_FUNDS,
+    "withdrawing": WITHDRAWAL_IN_TRANSIT,
+    "parking": PARKING,
+}
+"""The platform's own accounts by the bank's suffix; `pooled` is the real account, with its sign turned."""
+
+OK: Final = "000000"
+NO_SUB_ACCOUNT: Final = "ERR031"
+OUT_OF_WITHDRAWABLE: Final = ("PAY_T0", "WITHDRAW")
+WITHOUT_MONEY: Final = ("OPEN_MEMBER", "CLOSE_MEMBER")
+FROM_A_LIST: Final = ("RECORD_ORDER",)
+"""Entered as 6146 shows it; the bank had moved the money before anybody asked."""
+
+_MARK: Final = re.compile(r"rq:([A-Za-z0-9-]+)")
+
+
+class Sent(NamedTuple):
+    """A request that reached the bank and would change something. ``request_id`` is the caller's, where it is known."""
+
+    serial: str
+    request_id: str
+
+
+class BankLog:
+    """What reached the bank, what it moved for it, and what it refused of its own accord."""
+
+    def __init__(self, bank: Bank, on_request: Callable[[str, bool], None]) -> None:
+        """``on_request`` hears of each request when it has been acted on: the interface, and whether it changes."""
+        self.bank = bank
+        self.sent: list[Sent] = []
+        self.moved: dict[str, Counter[Place]] = {}
+        self.refused: dict[str, str] = {}
+        self.days_kept_back = 0
+        self._on_request = on_request
+        self._moving: Counter[Place] | None = None
+        self._asked_for: set[str] = set()
+        handle, catch_up, post = bank.handle, bank.catch_up, bank.store.books.post
+        self._handle = handle
+
+        def posted(moves: Iterable[Move]) -> Any:
+            changes = post(moves)
+            if self._moving is not None:
+                for place, fen in changes:
+                    self._moving[place] += fen
+            return changes
+
+        def caught_up() -> None:
+            # What time has made due is nobody's request.
+            moving, self._moving = self._moving, None
+            catch_up()
+            self._moving = moving
+
+        for owner, name, watched in (
+            (bank, "handle", self._watched),
+            (bank, "catch_up", caught_up),
+            (bank.store.books, "post", posted),
+        ):
+            patch.object(owner, name, watched).start()
+
+    def _watched(self, service_id: str, body: Mapping[str, Any], told: Told = NOTHING) -> dict[str, object]:
+        route, serial = self.bank.route(service_id), str(body["CnsmrSeqNo"])
+        is_repeated = self.bank.store.get(Call, serial) is not None
+        self._moving = Counter()
+        answer = self._handle(service_id, body, told)
+        moved, self._moving = self._moving, None
+        if route.changes:
+            mark = _MARK.search(json.dumps(body))
+            self.sent.append(Sent(serial, mark[1] if mark else ""))
+            self._judge(serial, str(answer["TxnReturnCode"]), told, moved, is_repeated=is_repeated)
+        if route.code == "6108":
+            rows: Any = answer.get("TranItemArray", ())
+            self.days_kept_back += any(row["ClearingStatus"] == "3" for row in rows)
+        self._on_request(str(body.get(SENDER, "")), route.changes)
+        return answer
+
+    def _judge(self, serial: str, code: str, told: Told, moved: Counter[Place], *, is_repeated: bool) -> None:
+        call = self.bank.store.get(Call, serial)
+        if call is not None and call.return_code == OK:
+            if not is_repeated:
+                self.moved[serial] = moved
+        elif told.has("refuse"):
+            self._asked_for.add(serial)
+        elif serial not in self._asked_for and not told.has("history"):
+            self.refused[serial] = code
+
+
+def members_of(bank: Bank) -> dict[str, str]:
+    """Member codes by sub-account."""
+    return {member.sub_acct_no: member.code for member in bank.store.all(Member)}
+
+
+def differences(journal: Journal, log: BankLog) -> Iterator[str]:
+    """Everything on which the journal and the bank do not agree."""
+    log.bank.catch_up()
+    yield from _acted_wrongly(journal, log)
+    yield from _moved_otherwise(journal, log)
+    yield from _refused(journal, log)
+    yield from not_entered(journal, log.bank)
+    yield from _limits(journal, log.bank)
+    yield from _pockets(journal, books_view(log.bank))
+
+
+def _acted_wrongly(journal: Journal, log: BankLog) -> Iterator[str]:
+    """The bank carried a request out once if it is done, and not at all otherwise."""
+    by_serial = {operation.serial: operation.request_id for operation in journal.operations.values()}
+    acted: dict[str, set[str]] = {}
+    for serial, request_id in log.sent:
+        call, withdrawal = log.bank.store.get(Call, serial), log.bank.store.get(Withdrawal, serial)
+        if call is not None and call.return_code == OK and (withdrawal is None or withdrawal.status != FAILED):
+            name = request_id or by_serial.get(serial, f"a serial that nobody knows, {serial}")
+            acted.setdefault(name, set()).add(serial)
+    for request_id, serials in acted.items():
+        operation = journal.operations.get(request_id)
+        if len(serials) > 1:
+            yield f"the bank carried {request_id} out {len(serials)} times: {sorted(serials)}"
+        elif operation is None or operation.state != "done":
+            state = operation.state if operation else "unknown to the ledger"
+            yield f"the bank carried {request_id} out under {serials}, and it is {state}"
+        elif operation.serial not in serials:
+            yield f"the bank carried {request_id} out under {serials}, and the ledger says {operation.serial}"
+    for operation in journal.operations.values():
+        needs_a_call = operation.kind not in (*BY_THE_BANK, *FROM_A_LIST)
+        if operation.state == "done" and needs_a_call and operation.request_id not in acted:
+            yield f"{operation.kind} {operation.request_id} is done, and the bank never carried it out"
+
+
+def _moved_otherwise(journal: Journal, log: BankLog) -> Iterator[str]:
+    """What the bank moved for a request is what the journal moved: every account, every bank day.
+
+    Which pockets a payment takes first may differ while several are under way, so what a member gives counts as
+    available money; only what must be withdrawable is told apart.
+    """
+    cleared: dict[date, datetime] = {}
+    clearings = {one.id for one in journal.operations.values() if one.kind == "CLEARING"}
+    legs: dict[UUID, list[Posted]] = {}
+    for leg in journal.legs:
+        legs.setdefault(leg.operation, []).append(leg)
+        if leg.operation in clearings:
+            cleared[leg.bank_day] = min(leg.at, cleared.get(leg.bank_day, leg.at))
+    for operation in journal.operations.values():
+        theirs = log.moved.get(operation.serial)
+        if theirs is None or operation.state != "done" or operation.kind in FROM_A_LIST:
+            continue
+        ours: Counter[Place] = Counter()
+        for leg in legs.get(operation.id, ()):
+            if not leg.is_sweep:
+                ours[_place(leg.debit, operation)] -= leg.fen
+                ours[_landed(leg, _place(leg.credit, operation), theirs, cleared)] += leg.fen
+        ours.pop(_NOWHERE, None)
+        folded_ours, folded_theirs = _folded(ours, operation), _folded(theirs, operation)
+        if folded_ours != folded_theirs:
+            yield (
+                f"{operation.kind} {operation.request_id} moved {_told(folded_ours)} here,"
+                f" and {_told(folded_theirs)} at the bank"
+            )
+
+
+_NOWHERE: Final = Place("", "", "")
+
+
+def _place(account: str, operation: Op) -> Place:
+    kind, _, rest = account.partition(":")
+    if kind in POCKETS:
+        owner, _, key = rest.partition(":")
+        return Place(kind, owner, key)
+    if kind == "in-transit":
+        return Place("in_transit", IN_TRANSIT, rest)
+    if kind == "pooled":
+        # The bank lets a withdrawal go by itself, after the call.
+        is_withdrawal = operation.kind == "WITHDRAW"
+        return Place("functional", WITHDRAWAL_IN_TRANSIT, "") if is_withdrawal else Place("outside", "", "")
+    return Place("functional", PLATFORM_ACCOUNTS[kind], "") if kind in PLATFORM_ACCOUNTS else _NOWHERE
+
+
+def _landed(leg: Posted, place: Place, theirs: Mapping[Place, int], cleared: Mapping[date, datetime]) -> Place:
+    """Waiting money that was posted after the clearing of its day has gone on to withdrawable already."""
+    waiting = Place("waiting", place.owner, f"{leg.bank_day:%Y%m%d}")
+    is_cleared = any(day >= leg.bank_day and at <= leg.at for day, at in cleared.items())
+    return waiting if place.kind == "withdrawable" and is_cleared and waiting in theirs else place
+
+
+def _folded(moved: Mapping[Place, int], operation: Op) -> dict[Place, int]:
+    folded: Counter[Place] = Counter()
+    for place, fen in moved.items():
+        is_given = fen < 0 and place.kind in ("waiting", "withdrawable")
+        may_be_any = is_given and operation.kind not in OUT_OF_WITHDRAWABLE
+        folded[Place("available", place.owner, "") if may_be_any else place] += fen
+    return {place: fen for place, fen in folded.items() if fen}
+
+
+def _told(moved: Mapping[Place, int]) -> str:
+    return ", ".join(f"{':'.join(filter(None, place))} {fen:+}" for place, fen in sorted(moved.items())) or "nothing"
+
+
+def _refused(journal: Journal, log: BankLog) -> Iterator[str]:
+    """The bank has the same rules: what it refuses by itself should have been refused here, before it was sent.
+
+    Only whether a member is open is no rule about money: a request may cross with the closing of its payee.
+    """
+    has_closed = any(one.kind == "CLOSE_MEMBER" and one.state == "done" for one in journal.operations.values())
+    by_serial = {operation.serial: operation for operation in journal.operations.values()}
+    for serial, code in log.refused.items():
+        operation = by_serial.get(serial)
+        is_about_money = operation is None or operation.kind not in WITHOUT_MONEY
+        if is_about_money and not (has_closed and code == NO_SUB_ACCOUNT):
+            what = f"{operation.kind} {operation.request_id}" if operation else f"serial {serial}"
+            yield f"the bank had to refuse {what} with {code}"
+
+
+def not_entered(journal: Journal, bank: Bank) -> Iterator[str]:
+    """Each transfer into the pooled account and each returned withdrawal is here once."""
+    inflows = [one for one in bank.store.all(Inflow) if one.remark != CLEARING_PRINCIPAL]
+    returned = [one for one in bank.store.all(Withdrawal) if one.returned_day]
+    for kind, at_the_bank in (("TRANSFER_IN", inflows), ("WITHDRAWAL_RETURN", returned)):
+        here = [one for one in journal.operations.values() if one.kind == kind and one.state == "done"]
+        if Counter(one.amount_fen for one in here) != Counter(one.amount_fen for one in at_the_bank):
+            yield f"{len(here)} {kind} are here and {len(at_the_bank)} at the bank, or their amounts differ"
+
+
+def _limits(journal: Journal, bank: Bank) -> Iterator[str]:
+    """What may still be refunded, revoked or put back is the same on both sides."""
+    trades = bank.store.all(Trade)
+    by_front = {one.front_seq_no: one.serial for one in trades}
+    by_order = {(one.code, one.order_no): one.serial for one in trades if one.status != FAILED}
+    theirs: dict[str, int] = {}
+    for payment in bank.store.all(Payment):
+        theirs[f"refundable:{payment.serial}"] = payment.refundable_fen
+        theirs[f"refundable-fee:{payment.serial}"] = payment.refundable_fee_fen
+    for credit in bank.store.all(Credit):
+        serial = by_front.get(credit.name) or by_order["6216", credit.order_no]
+        theirs[f"revocable:{serial}"] = credit.left_fen
+        theirs[f"revocable-fee:{serial}"] = credit.left_fee_fen
+    for clearing in bank.store.all(SuspenseClearing):
+        serial = by_order["6139", clearing.order_no]
+        theirs[f"undoable:{serial}"] = clearing.left_fen
+        theirs[f"undoable-fee:{serial}"] = clearing.left_fee_fen
+    ours = {name: balance for name, (balance, _) in journal.balances.items() if kind_of(name) in _LIMITS}
+    for name in sorted(ours.keys() | theirs.keys()):
+        if ours.get(name, 0) != theirs.get(name, 0):
+            yield f"{name} has {ours.get(name, 0)} fen left here and {theirs.get(name, 0)} at the bank"
+
+
+_LIMITS: Final = ("refundable", "refundable-fee", "revocable", "revocable-fee", "undoable", "undoable-fee")
+
+
+def _pockets(journal: Journal, books: Mapping[str, Any]) -> Iterator[str]:
+    """Every pocket of every sub-account, and the platform's own accounts."""
+    ours: Counter[str] = Counter()
+    platform: Counter[str] = Counter()
+    for account, (balance, _) in journal.balances.items():
+        kind = kind_of(account)
+        if kind in POCKETS:
+            ours[account] += balance
+        elif kind == "pooled":
+            platform[POOLED_SHADOW] -= balance
+        elif kind == "in-transit":
+            platform[IN_TRANSIT] += balance
+        elif kind in PLATFORM_ACCOUNTS:
+            platform[PLATFORM_ACCOUNTS[kind]] += balance
+    theirs: Counter[str] = Counter()
+    for number, pockets in books["sub_accounts"].items():
+        theirs[f"withdrawable:{number}"] += pockets["withdrawable"]
+        for kind, by_key in (
+            ("waiting", "waiting_by_day"),
+            ("frozen", "frozen_by_order"),
+            ("escrow", "escrow_by_order"),
+        ):
+            for key, fen in pockets[by_key].items():
+                theirs[f"{kind}:{number}:{key}"] += fen
+    for pocket in sorted(ours.keys() | theirs.keys()):
+        if ours[pocket] != theirs[pocket]:
+            yield f"{pocket} holds {ours[pocket]} fen here and {theirs[pocket]} at the bank"
+    for suffix in (*PLATFORM_ACCOUNTS.values(), IN_TRANSIT, POOLED_SHADOW):
+        if platform[suffix] != books["functional"][suffix]:
+            here, there = platform[suffix], books["functional"][suffix]
+            yield f"the platform's account {suffix} holds {here} fen here and {there} at the bank"
+    if books["difference"]:
+        yield f"the bank's own books differ by {books['difference']} fen"

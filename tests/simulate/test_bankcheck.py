@@ -1,0 +1,119 @@
+"""The journal held against the bank: each way in which they can differ is found."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from sandbox.books import FEE, Move, Place, functional, in_transit, waiting, withdrawable
+from sandbox.clock import BankClock
+from sandbox.records import Call, Credit, FrontSerial, Member, Trade
+from sandbox.server import Sandbox
+from simulate.bankcheck import BankLog, Sent, differences
+from simulate.checker import Journal, Op
+from tests.simulate.test_checker import ADOPTED, ID, NOON, SUB, WAITING, journal, posted
+
+DAY = "20261123"
+CREDITED = {Place("in_transit", "7", DAY): -500, Place("waiting", SUB, DAY): 450, Place("functional", FEE, ""): 50}
+LEFT = {"revocable:S7": (450, 0), "revocable-fee:S7": (50, 0), "limits": (-500, 0)}
+
+
+@pytest.fixture
+async def log() -> AsyncIterator[BankLog]:
+    """A bank that has topped one member up by 5.00, with a fee of 0.50, under the serial S7."""
+    async with Sandbox(clock=BankClock(lambda: NOON)) as sandbox:
+        store = sandbox.bank.store
+        store.put(Member(SUB, "m", "00", "", "", "", "2026-11-23T12:00:00+08:00"))
+        store.post([Move(in_transit(DAY), waiting(SUB, DAY), 450), Move(in_transit(DAY), functional(FEE), 50)])
+        store.put(Call("S7", "TopUp", "", "", "000000", "", "{}"))
+        store.put(Trade("S7", "S7", "6129", "", "4", "", "0", "", DAY, "F7", amount_fen=500, fee_fen=50))
+        store.put(FrontSerial("F7", "S7"))
+        store.put(Credit("F7", SUB, "0001", "", "O7", 450, 50))
+        store.commit()
+        written = BankLog(sandbox.bank, lambda *_: None)
+        written.sent.append(Sent("S7", "r-1"))
+        written.moved["S7"] = Counter(CREDITED)
+        yield written
+
+
+def mirror(**changes: Any) -> Journal:
+    """The journal of the same top-up, with what may be revoked of it."""
+    return journal(balances={**journal().balances, **LEFT}, **changes)
+
+
+def found(log: BankLog, of: Journal) -> str:
+    return "\n".join(differences(of, log))
+
+
+async def test_a_journal_that_is_the_banks(log: BankLog) -> None:
+    assert found(log, mirror()) == ""
+
+
+async def test_a_request_that_the_bank_carried_out_twice_or_against_the_ledger(log: BankLog) -> None:
+    log.bank.store.put(Call("S9", "TopUp", "", "", "000000", "", "{}"))
+    log.sent = [Sent("S7", "r-1"), Sent("S9", "r-1")]
+    assert "carried r-1 out 2 times" in found(log, mirror())
+    log.sent = [Sent("S9", "r-1")]
+    assert "and the ledger says S7" in found(log, mirror())
+    log.sent = [Sent("S7", "r-1"), Sent("S9", "r-9")]
+    assert "unknown to the ledger" in found(log, mirror())
+
+
+async def test_what_is_refused_here_and_done_there_or_done_and_never_sent(log: BankLog) -> None:
+    refused = {**mirror().operations, "r-1": replace(mirror().operations["r-1"], state="refused")}
+    assert "carried r-1 out under {'S7'}, and it is refused" in found(log, mirror(operations=refused))
+    log.sent = []
+    assert "TOP_UP r-1 is done, and the bank never carried it out" in found(log, mirror())
+
+
+@pytest.mark.parametrize(
+    ("credit", "fen"), [(f"waiting:{SUB}:20261124", 450), (f"withdrawable:{SUB}", 450), ("own-funds", 450)]
+)
+async def test_money_that_went_to_another_pocket_or_day(log: BankLog, credit: str, fen: int) -> None:
+    legs = [
+        posted(UUID(int=1), 1, "pooled", "own-funds", ADOPTED),
+        posted(ID, 1, f"in-transit:{DAY}", credit, fen),
+        posted(ID, 1, f"in-transit:{DAY}", "fee", 50),
+    ]
+    assert "TOP_UP r-1 moved" in found(log, mirror(legs=legs))
+
+
+async def test_waiting_money_that_was_posted_after_its_clearing_is_withdrawable(log: BankLog) -> None:
+    legs = [
+        posted(UUID(int=1), 1, "pooled", "own-funds", ADOPTED),
+        posted(UUID(int=9), 1, f"order:clearing {DAY}", "limits", 1),
+        posted(ID, 1, f"in-transit:{DAY}", f"withdrawable:{SUB}", 450),
+        posted(ID, 1, f"in-transit:{DAY}", "fee", 50),
+    ]
+    cleared = Op(UUID(int=9), "night", "CLEARING", "S9", "done", 0, "done")
+    log.bank.store.post([Move(waiting(SUB, DAY), withdrawable(SUB), 450)])
+    balances = {**mirror().balances, WAITING: (0, 0), f"withdrawable:{SUB}": (450, 0)}
+    operations = {**mirror().operations, "night": cleared}
+    assert found(log, journal(legs=legs, balances=balances, operations=operations)) == ""
+
+
+async def test_what_the_bank_had_to_refuse_by_itself(log: BankLog) -> None:
+    log.refused["S7"] = "ERR044"
+    assert "the bank had to refuse TOP_UP r-1 with ERR044" in found(log, mirror())
+
+
+async def test_a_limit_that_differs(log: BankLog) -> None:
+    balances = {**mirror().balances, "revocable:S7": (449, 0)}
+    assert "revocable:S7 has 449 fen left here and 450 at the bank" in found(log, journal(balances=balances))
+
+
+async def test_a_transfer_that_was_not_entered(log: BankLog) -> None:
+    log.bank.transfer_in("", 7, ("6200000000000000000", "虚构付款人", "虚构银行"), "")
+    assert "0 TRANSFER_IN are here and 1 at the bank" in found(log, mirror())
+
+
+async def test_a_pocket_that_differs_from_the_banks(log: BankLog) -> None:
+    log.bank.store.post([Move(waiting(SUB, DAY), withdrawable(SUB), 1)])
+    seen = found(log, mirror())
+    assert f"{WAITING} holds 450 fen here and 449 at the bank" in seen
+    assert f"withdrawable:{SUB} holds 0 fen here and 1 at the bank" in seen
