@@ -591,11 +591,6 @@ class Reads:
         )
         return {row["id"]: State(row["state"]) for row in rows}
 
-    async def behind_since(self) -> datetime | None:
-        """Of what time the copy was that these books were restored from; None when they have caught up since."""
-        rows = await self._rows(select(platform.c.behind_since).where(platform.c.platform == self._platform))
-        return rows[0]["behind_since"] if rows else None
-
     async def known_bank_serials(self, member_id: str, bank_serials: Collection[str]) -> set[str]:
         """Those of the bank's serials that some operation has, or that were taken over for a member after a copy was
         restored.
