@@ -328,7 +328,7 @@ def _print_caught_up(found: CaughtUp) -> None:
         lost.add_row(one.bank_serial, booked, one.kind, yuan(one.amount_fen), one.payer, one.payee, one.remark)
     taken = _table("account", "member", "before", "after")
     for change in found.taken_over:
-        taken.add_row(change.account.name, change.member_id, yuan(change.before_fen), yuan(change.after_fen))
+        taken.add_row(change.account, change.member_id, yuan(change.before_fen), yuan(change.after_fen))
     console.print(f"{len(found.lost)} transactions of the bank are lost here")
     console.print(lost)
     console.print(f"{len(found.taken_over)} accounts taken over from the bank, in yuan")

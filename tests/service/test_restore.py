@@ -154,11 +154,15 @@ async def test_what_no_transaction_explains_is_taken_over_and_listed_and_the_boo
             async with running(service_settings(empty_database, bank)):
                 raise AssertionError("it started")
 
-        # All of it was taken over by then: nothing is new, and nothing is taken over twice.
+        # All of it was taken over by then: nothing twice, and nothing of it is forgotten.
+        again = await caught_up(empty_database, bank, tmp_path)
+        assert (again.status, again.out) == (1, closed.out)
         opened = await caught_up(empty_database, bank, tmp_path, "--even-so")
         assert opened.status == 0, opened.out + opened.error
-        assert "\n0 accounts taken over" in opened.out
-        assert "0 transactions of the bank are lost here" in opened.out
+        assert re.findall(r"^not explained: \d+|.* taken over .*", opened.out, re.MULTILINE) == [
+            "4 accounts taken over from the bank, in yuan",
+            "not explained: 2",
+        ]
         async with shop_on(empty_database, bank) as shop:
             await shop.assert_agrees()
         again = await caught_up(empty_database, bank, tmp_path)
