@@ -608,9 +608,9 @@ class Reads:
         )
         return [(row["payee"], row["plan"]) for row in rows]
 
-    async def booked_since(self, at: datetime) -> tuple[set[str], list[Part]]:
-        """The bank's serials of all operations that moved on since; and the posted parts of those that have several,
-        which the bank books under a serial each, of which the books keep one. Reads all operations.
+    async def booked_since(self, at: datetime) -> tuple[set[str], list[tuple[str, Part]]]:
+        """The bank's serials of all operations that moved on since; and of those whose parts have serials of their own,
+        under each of which the bank books, the kind and the posted parts. Reads all operations.
         """
         moved = and_(operation.c.platform == self._platform, operation.c.updated_at >= at)
         other = transaction.alias("other")
@@ -618,6 +618,7 @@ class Reads:
             self._rows(select(operation.c.bank_serial).where(moved, operation.c.bank_serial != "")),
             self._rows(
                 _parts()
+                .add_columns(operation.c.kind)
                 .join(
                     operation,
                     and_(operation.c.platform == transaction.c.platform, operation.c.id == transaction.c.operation_id),
@@ -629,12 +630,13 @@ class Reads:
                     exists().where(
                         other.c.platform == transaction.c.platform,
                         other.c.operation_id == transaction.c.operation_id,
-                        other.c.part != transaction.c.part,
+                        other.c.serial.not_in(("", transaction.c.serial)),
                     ),
+                    transaction.c.serial != "",
                 )
             ),
         )
-        return {row["bank_serial"] for row in serials}, [_part(row) for row in parts]
+        return {row["bank_serial"] for row in serials}, [(row["kind"], _part(row)) for row in parts]
 
     async def pockets(self, sub_account: str, kinds: Collection[Kind] = POCKETS) -> dict[Account, int]:
         """The pockets of a sub-account that are not empty, and what each can still give, in fen. The platform's own

@@ -58,6 +58,7 @@ from service.problems import Problem
 from service.rpc.asking import ask
 from service.rpc.balances import COMPARED_PROPERTIES
 from service.rpc.desk import PAGE_SIZE_MAX, Desk
+from service.statement import BOOKING_TYPES
 
 PASSES_MAX: Final = 10
 """How often everything is looked at while the bank does not stand still: returns, transfers, the night's clearing."""
@@ -223,13 +224,19 @@ class CatchUp:
 
     async def _learn_what_is_known(self) -> None:
         serials, parts = await self._desk.reads.booked_since(self._since - 2 * SKEW)
-        codes = {side for part in parts for side in (part.payer, part.payee) if side}
+        codes = {side for _, part in parts for side in (part.payer, part.payee) if side}
         members = await self._desk.reads.members(codes) if codes else {}
 
         def sub_account(member_id: str) -> str:
             return members[member_id].sub_account if member_id in members else ""
 
-        moved = [(sub_account(part.payer), sub_account(part.payee), part.amount_fen) for part in parts]
+        moved = [
+            (
+                *(sub_account(part.payer), sub_account(part.payee), part.amount_fen),
+                part.order_no if kind in BOOKING_TYPES else "",
+            )
+            for kind, part in parts
+        ]
         self._known = Known(serials, moved, self._since + SKEW)
         rows = await self._platforms_rows()
         self._platforms_own = {row.SubAcctNo for row in rows}
@@ -349,7 +356,7 @@ class CatchUp:
             )
         else:
             self._explain(entry, member, differences[Kind.WITHDRAWABLE] + differences[Kind.WAITING], new)
-        day = max((one.bank_day for one, _ in lost), default=bank_today())
+        day = _uncleared(await self._desk.reads.cleared_through(), [one for one, _ in lost])
         self._move(entry, member, differences, pockets, day)
         await self._enter(entry)
 
@@ -438,7 +445,8 @@ class CatchUp:
                 bank[kind] += row.AcctAvailBal
         mirror = await reads.functional()
         pockets = await reads.pockets("", (Kind.SUSPENSE, Kind.PARKING, Kind.OWN_FUNDS))
-        top_up_day = max((one.bank_day for one in self._lost.values() if one.kind == TOP_UP), default=bank_today())
+        cleared = await reads.cleared_through()
+        top_up_day = _uncleared(cleared, [one for one in self._lost.values() if one.kind == TOP_UP])
         accounts = {
             Kind.FEE: FEE,
             Kind.OWN_FUNDS: OWN_FUNDS,
@@ -448,6 +456,11 @@ class CatchUp:
             Kind.PARKING: parking(self._order),
         }
         entry = _Entry("")
+        for day in await reads.waiting_days():
+            if cleared is not None and day.bank_day <= cleared and day.in_transit_fen:
+                # What the channels paid for that day is what the bank says; top-ups of it are lost here.
+                entry.move(in_transit(day.bank_day), -day.in_transit_fen, day.in_transit_fen)
+                mirror[Kind.IN_TRANSIT] += day.in_transit_fen
         for kind in bank:
             before_fen = mirror.get(kind, 0)
             difference_fen = bank[kind] - before_fen
@@ -540,6 +553,12 @@ class CatchUp:
     def _order(self) -> str:
         """The order number, or the transfer, under which money stands of which the bank does not tell it."""
         return f"CATCHUP{bank_today():%Y%m%d}"
+
+
+def _uncleared(cleared: date | None, lost: Sequence[Lost]) -> date:
+    """The day of the latest of these, or today where the bank has cleared that day: nothing waits for it any more."""
+    day = max((one.bank_day for one in lost), default=bank_today())
+    return bank_today() if cleared is not None and day <= cleared else day
 
 
 def _entry_of(member_id: str, plan: Mapping[str, Any]) -> _Entry:

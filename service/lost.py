@@ -64,8 +64,10 @@ class Lost:
         return self.booked_at.astimezone(BANK_ZONE).date()
 
 
-Moved = tuple[str, str, int]
-"""What rows of a batch are recognised by: the sub-accounts of payer and payee, empty for the platform's own; fen."""
+Moved = tuple[str, str, int, str]
+"""What rows of a batch are recognised by: the sub-accounts of payer and payee, empty for the platform's own; fen; and
+the order number with which the bank lists them, if it does (`service.plans.plan.noted`).
+"""
 
 
 class Known:
@@ -83,15 +85,18 @@ class Known:
     def has(self, one: Lost, platforms_own: Collection[str]) -> bool:
         """Whether the books have booked what the bank has."""
         payer, payee = ("" if side in platforms_own else side for side in (one.payer, one.payee))
-        moved = (payer, payee, one.amount_fen)
-        is_row = one.booked_at <= self._until and self._rows[moved] > 0
-        if one.bank_serial not in self._serials:
-            if not is_row:
-                return False
-            # It is listed for the other side, too.
-            self._serials.add(one.bank_serial)
-            self._rows[moved] -= 1
-        return True
+        if one.bank_serial in self._serials:
+            return True
+        if one.booked_at > self._until:
+            return False
+        for order_no in (one.remark.partition(" ")[0], ""):
+            moved = (payer, payee, one.amount_fen, order_no)
+            if self._rows[moved]:
+                self._rows[moved] -= 1
+                # It is listed for the other side, too.
+                self._serials.add(one.bank_serial)
+                return True
+        return False
 
 
 async def booked_on(bank: BankClient, sub_account: str, since: datetime) -> list[tuple[Lost, int]]:
