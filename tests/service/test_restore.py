@@ -7,6 +7,8 @@ import os
 import re
 import stat
 from asyncio.subprocess import DEVNULL
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,14 +18,17 @@ import psycopg
 import pytest
 
 from bankclient import BANK_ZONE
-from jzb.v1 import core_pb2, payment_pb2
-from ledger import LedgerBehind, copies
+from jzb.v1 import core_pb2, member_pb2, payment_pb2
+from ledger import LedgerBehind, Numbers, connect, copies, migrate
 from ledger.copies import CopyFailed
+from ledger.embedded import EmbeddedPostgres
+from ledger.embedded.programs import Programs
 from sandbox.clock import BankClock
 from sandbox.records import SUCCEEDED, Trade
 from sandbox.server import Sandbox
 from sandbox.settings import SandboxSettings
 from service.server import running
+from tests.conftest import PostgresServer
 from tests.service.marketplace import LENIENT, QUICK, TIMEOUT_S, VAULT_KEY, Marketplace, service_settings
 from tests.service.process import ROOT, as_environment, clean_environment, service_process, shop_on, until
 from tests.service.steps import confirm, freeze, prepay, refund, withdraw
@@ -369,4 +374,85 @@ async def test_a_database_without_tables_is_a_line_and_no_traceback(empty_databa
     ended = await jzb("backup", str(tmp_path / "copy"), environment={"DATABASE_URL": empty_database})
     assert ended.status == 1
     assert ended.error == "jzb: the database is not up to date: jzb migrate brings it there\n"
+    assert os.listdir(tmp_path) == []
+
+
+async def test_the_same_copy_restored_twice_hands_out_no_serial_twice(
+    postgres: PostgresServer, database: str, tmp_path: Path
+) -> None:
+    await some_books(database)
+    copies.back_up(database, tmp_path / "copy")
+    first: list[int] = []
+    for _ in range(2):
+        name = f"{database.rsplit('/', 1)[1]}_restored"
+        dsn = postgres.create(name)
+        copies.restore(dsn, tmp_path / "copy")
+        engine = connect(dsn, 1)
+        try:
+            first.append(await Numbers(engine).take() % 10**10)
+        finally:
+            await engine.dispose()
+            postgres.drop(name)
+    # Some hundred serials a second would have been used of the first by then.
+    assert first[1] - first[0] >= 1000
+
+
+async def test_a_database_with_more_than_the_books_is_not_copied(database: str, tmp_path: Path) -> None:
+    await some_books(database)
+    with psycopg.connect(database) as connection:
+        connection.execute("CREATE SCHEMA platform_9931 CREATE TABLE platform (platform text)")
+    with pytest.raises(CopyFailed, match=r"holds platform_9931\.platform beside the books in public"):
+        copies.back_up(database, tmp_path / "copy")
+
+
+async def test_a_member_that_was_closed_since_is_closed_here_and_named(
+    database: str, empty_database: str, tmp_path: Path
+) -> None:
+    async with Sandbox(SandboxSettings(**LENIENT)) as bank:
+        async with shop_on(database, bank) as shop:
+            await market(shop)
+            await shop.buyer("leaver", 6_00)
+            copies.back_up(database, tmp_path / "copy")
+            await shop.pay("leaver", "seller", 6_00)
+            request = member_pb2.CloseMemberRequest(request_id=shop.request_id(), member_id="leaver")
+            await shop.members.CloseMember(request, timeout=TIMEOUT_S)
+        copies.restore(empty_database, tmp_path / "copy")
+        closed = await caught_up(empty_database, bank, tmp_path)
+        assert (closed.status, "member leaver: its sub-account" in closed.out) == (1, True), closed.out + closed.error
+        opened = await caught_up(empty_database, bank, tmp_path, "--even-so")
+        assert opened.status == 0, opened.out + opened.error
+        async with shop_on(empty_database, bank) as shop:
+            await shop.assert_agrees()
+
+
+@asynccontextmanager
+async def older_server(folder: Path) -> AsyncIterator[str]:
+    """A PostgreSQL 15, of which the copies' programs are newer."""
+    programs = Path("/usr/lib/postgresql/15/bin")
+    if not (programs / "initdb").exists():
+        pytest.skip(f"PostgreSQL 15 is not here: {programs} has no initdb")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("ledger.embedded.server.find_programs", lambda: Programs(programs, 15))
+        async with EmbeddedPostgres(folder) as server:
+            yield server.dsn
+
+
+async def test_books_on_an_older_server_are_copied_and_restored(tmp_path: Path) -> None:
+    async with older_server(tmp_path / "postgres") as dsn:
+        migrate(dsn)
+        await some_books(dsn)
+        heads = copies.back_up(dsn, tmp_path / "copy")
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            connection.execute("CREATE DATABASE restored")
+        restored = dsn.rsplit("/", 1)[0] + "/restored"
+        assert copies.restore(restored, tmp_path / "copy") == heads
+        assert await copies.behind_since(restored, "9930") is not None
+
+
+async def test_programs_that_are_older_than_the_server_are_named(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copies, "find_clients", lambda: Programs(Path("/nowhere"), 14))
+    with pytest.raises(CopyFailed, match=r"the server is PostgreSQL \d+, the newest pg_dump here is 14: install"):
+        copies.back_up(database, tmp_path / "copy")
     assert os.listdir(tmp_path) == []
