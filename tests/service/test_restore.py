@@ -134,6 +134,7 @@ async def killed_in_the_middle(dsn: str, bank: Sandbox, data: Path) -> None:
         await process.wait()
 
 
+@pytest.mark.timeout(400)
 async def test_books_that_were_lost_under_load_end_equal_to_the_bank(
     database: str, empty_database: str, tmp_path: Path
 ) -> None:
