@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from alembic import command
 from alembic.config import Config
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.errors import UndefinedColumn, UndefinedTable
 from psycopg_pool import AsyncConnectionPool
 from sqlalchemy import create_engine, text
@@ -29,14 +29,33 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 MIGRATION_LOCK = 0x6A7A62
 
 
-def _url(dsn: str) -> URL:
+ALIVE: dict[str, Any] = {
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+"""A network or a server that swallows everything is noticed within seconds, not hours."""
+
+
+def alive(dsn: str) -> str:
+    """The DSN with `ALIVE` for what it leaves open. Raises `LedgerUnavailable` for one that cannot be read."""
+    return make_conninfo("", **{**ALIVE, **_read(dsn)})
+
+
+def _read(dsn: str) -> dict[str, Any]:
     """Read by libpq's own rules, which know several hosts: the service goes on with the one that takes writes."""
     try:
-        given = conninfo_to_dict(dsn)
+        return conninfo_to_dict(dsn)
     except psycopg.ProgrammingError:
         raise LedgerUnavailable(
             "DATABASE_URL is no address of a PostgreSQL: postgresql://user:password@host/database"
         ) from None
+
+
+def _url(dsn: str) -> URL:
+    given = {**ALIVE, **_read(dsn)}
     user, password, database = (given.pop(name, None) for name in ("user", "password", "dbname"))
     query = {name: str(value) for name, value in given.items()}
     return URL.create("postgresql+psycopg", _text(user), _text(password), database=_text(database), query=query)
@@ -70,7 +89,7 @@ def migrate(dsn: str, revision: str = "head") -> None:
 def open_pool(dsn: str, size: int = 2) -> Pool:
     """Connections for look-ups, to be opened as a context manager; a caller waits 5 seconds for one at most."""
     return AsyncConnectionPool(
-        dsn,
+        alive(dsn),
         min_size=1,
         max_size=size,
         timeout=5,

@@ -7,7 +7,7 @@
     ├── LedgerBusy         the writer's queue is full; nothing was written
     ├── DeadlinePassed     the step's time was over before its turn came; nothing was written
     ├── LedgerUnavailable  PostgreSQL cannot be reached; whether the last commit happened is looked up by the caller
-    ├── LedgerBehind       the books were restored from a copy and have not caught up with the bank; nothing starts
+    ├── LedgerBehind       the books are older than the bank, restored or of an older server; nothing was written
     └── LedgerCorrupt      the journal contradicts itself: stop and run `jzb verify`
 
 Messages are made at the edge (service); here they are for logs and tests.
@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from ledger.operations import Operation
 
 
@@ -80,7 +82,15 @@ class LedgerUnavailable(LedgerError):
 
 
 class LedgerBehind(LedgerError):
-    """The books were restored from a copy that is older than the bank."""
+    """The books are older than the bank: restored from a copy, or those of a server that was left behind."""
+
+    @classmethod
+    def restored(cls, behind_since: datetime) -> LedgerBehind:
+        """Of books that were restored from a copy of that time."""
+        return cls(
+            f"these books were restored from a copy of {behind_since:%Y-%m-%d %H:%M:%S %Z}, and the bank has gone on:"
+            " run `jzb catch-up` first"
+        )
 
 
 class LedgerCorrupt(LedgerError):

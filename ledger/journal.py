@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, LiteralString
 from uuid import UUID
 
@@ -16,7 +17,7 @@ import psycopg
 from ledger import arrays, seals, statements
 from ledger.accounts import Account, Kind
 from ledger.batch import Rows
-from ledger.errors import LedgerCorrupt
+from ledger.errors import LedgerBehind, LedgerCorrupt
 from ledger.memory import BEFORE_ANYTHING, Memory, Wants
 from ledger.operations import Operation, Part, PartState, State
 from ledger.rules import Hold
@@ -33,22 +34,28 @@ PART_STATE = Part._fields.index("state")
 
 
 class Head:
-    """Where the platform stands at the beginning of a turn."""
+    """Where the platform stands at the beginning of a turn; ``own`` is the last batch that this process committed."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, own: Seal | None, *, catches_up: bool) -> None:
         self._cursor = connection.cursor()
+        self._own = own
+        self._catches_up = catches_up
 
     async def ask(self, platform: str) -> None:
         """Take the platform's turn, when it comes, and ask where the platform stands. Does not wait."""
         await self._cursor.connection.execute(statements.TAKE_TURN, [platform])
-        await self._cursor.execute(statements.HEAD, [platform])
+        await self._cursor.execute(statements.HEAD, [platform, self._own and self._own.batch])
 
     async def still_is(self, memory: Memory) -> bool:
-        """Whether the memory holds. If another process has been here it is made to forget."""
+        """Whether the memory holds. If another process has been here it is made to forget.
+
+        Raises `LedgerBehind` for books that are older than the bank, or than what this process knows to be committed.
+        """
         row = await self._cursor.fetchone()
         if row is None:
             raise LedgerCorrupt("the head of the ledger cannot be read")
-        now, batches, cleared_through, sealed_at, digest = row
+        now, batches, cleared_through, sealed_at, digest, behind_since, own_digest = row
+        self._require_present(batches, behind_since, own_digest)
         memory.tell_time(now)
         if memory.batches == batches:
             return True
@@ -57,6 +64,17 @@ class Head:
         # Batches from before there were seals have none: the chain begins with the next.
         memory.sealed = Seal(batches, sealed_at or BEFORE_ANYTHING, digest or seals.BEGINNING)
         return False
+
+    def _require_present(self, batches: int, behind_since: datetime | None, own_digest: bytes | None) -> None:
+        if behind_since is not None and not self._catches_up:
+            raise LedgerBehind.restored(behind_since)
+        if behind_since is None and self._catches_up:
+            raise LedgerBehind("these books are open: another catch-up was here")
+        if self._own is not None and own_digest != self._own.digest:
+            raise LedgerBehind(
+                f"these books have {batches} batches, and not batch {self._own.batch} as this process committed it:"
+                " an older copy or server has come back"
+            )
 
 
 class Reading:

@@ -21,6 +21,7 @@ from sqlalchemy import (
     and_,
     case,
     cast,
+    exists,
     func,
     literal,
     literal_column,
@@ -32,7 +33,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ledger import accounts
-from ledger.accounts import CONTROLS, Account, Kind
+from ledger.accounts import CONTROLS, POCKETS, Account, Kind
 from ledger.database import reading
 from ledger.findings import Finding, Summary
 from ledger.journal import operation_from_row
@@ -140,7 +141,7 @@ def _operations() -> Select[Any]:
 
 
 CATCH_UP = "CATCH_UP"
-"""The kind of the operations that take over what the bank did while the books were lost; ``plan.lost`` names it."""
+"""The kind of the operations that take over what the bank did while the books were lost; their plans tell of it."""
 
 
 class Reads:
@@ -591,37 +592,62 @@ class Reads:
         )
         return {row["id"]: State(row["state"]) for row in rows}
 
-    async def behind_since(self) -> datetime | None:
-        """Of what time the copy was that these books were restored from; None when they have caught up since."""
-        rows = await self._rows(select(platform.c.behind_since).where(platform.c.platform == self._platform))
-        return rows[0]["behind_since"] if rows else None
+    async def caught_up(self, since: str) -> list[tuple[str, dict[str, Any]]]:
+        """The members and the plans of the CATCH_UP operations of the copy of ``since``, as their plans have it."""
+        # Ids begin with their time in milliseconds: none of these is older than the copy.
+        first = UUID(int=int(datetime.fromisoformat(since).timestamp() * 1000) << 80)
+        rows = await self._rows(
+            select(operation.c.payee, operation.c.plan)
+            .where(
+                operation.c.platform == self._platform,
+                operation.c.id >= first,
+                operation.c.kind == CATCH_UP,
+                operation.c.plan["since"].as_string() == since,
+            )
+            .order_by(operation.c.id)
+        )
+        return [(row["payee"], row["plan"]) for row in rows]
 
-    async def known_bank_serials(self, member_id: str, bank_serials: Collection[str]) -> set[str]:
-        """Those of the bank's serials that some operation has, or that were taken over for a member after a copy was
-        restored.
+    async def booked_since(self, at: datetime) -> tuple[set[str], list[tuple[str, Part]]]:
+        """The bank's serials of all operations that moved on since; and of those whose parts have serials of their own,
+        under each of which the bank books, the kind and the posted parts. Reads all operations.
         """
-        taken_over = func.json_array_elements_text(operation.c.plan["lost"])
-        own, caught_up = await asyncio.gather(
+        moved = and_(operation.c.platform == self._platform, operation.c.updated_at >= at)
+        other = transaction.alias("other")
+        serials, parts = await asyncio.gather(
+            self._rows(select(operation.c.bank_serial).where(moved, operation.c.bank_serial != "")),
             self._rows(
-                select(operation.c.bank_serial).where(
-                    operation.c.platform == self._platform, operation.c.bank_serial.in_(bank_serials)
+                _parts()
+                .add_columns(operation.c.kind)
+                .join(
+                    operation,
+                    and_(operation.c.platform == transaction.c.platform, operation.c.id == transaction.c.operation_id),
                 )
-            ),
-            self._rows(
-                select(taken_over.label("bank_serial")).where(
-                    operation.c.platform == self._platform,
-                    operation.c.kind == CATCH_UP,
-                    operation.c.payee == member_id,
+                .where(
+                    moved,
+                    operation.c.kind != CATCH_UP,
+                    resolution.c.verdict == PartState.POSTED.value,
+                    exists().where(
+                        other.c.platform == transaction.c.platform,
+                        other.c.operation_id == transaction.c.operation_id,
+                        other.c.serial.not_in(("", transaction.c.serial)),
+                    ),
+                    transaction.c.serial != "",
                 )
             ),
         )
-        return {row["bank_serial"] for row in (*own, *caught_up)}
+        return {row["bank_serial"] for row in serials}, [(row["kind"], _part(row)) for row in parts]
 
-    async def pockets(self, sub_account: str) -> dict[Account, int]:
-        """The pockets of a sub-account that are not empty, and what each can still give, in fen."""
+    async def pockets(self, sub_account: str, kinds: Collection[Kind] = POCKETS) -> dict[Account, int]:
+        """The pockets of a sub-account that are not empty, and what each can still give, in fen. The platform's own
+        accounts are without a sub-account.
+        """
         rows = await self._rows(
             select(account.c.kind, account.c.ref, (account.c.balance_fen - account.c.held_fen).label("left")).where(
-                account.c.platform == self._platform, account.c.owner == sub_account, account.c.balance_fen > 0
+                account.c.platform == self._platform,
+                account.c.owner == sub_account,
+                account.c.kind.in_([kind.value for kind in kinds]),
+                account.c.balance_fen > 0,
             )
         )
         return {Account(Kind(row["kind"]), sub_account, row["ref"]): row["left"] for row in rows}

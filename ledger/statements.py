@@ -49,11 +49,13 @@ SELECT set_config('idle_session_timeout', '0', false), pg_advisory_unlock(hashte
 """
 
 HEAD: LiteralString = """
-SELECT clock_timestamp(), coalesce(p.batches, 0), p.cleared_through, s.at, s.digest
-FROM (SELECT %s::text AS platform) AS wanted
+SELECT clock_timestamp(), coalesce(p.batches, 0), p.cleared_through, s.at, s.digest, p.behind_since, own.digest
+FROM (SELECT %s::text AS platform, %s::bigint AS own_batch) AS wanted
 LEFT JOIN platform p ON p.platform = wanted.platform
 LEFT JOIN seal s ON s.platform = p.platform AND s.batch = p.batches
+LEFT JOIN seal own ON own.platform = wanted.platform AND own.batch = wanted.own_batch
 """
+"""``own`` is the last batch that this process has committed, as the database has it now."""
 
 OPERATION_ROW: LiteralString = (
     "o.id, o.request_id, o.fingerprint, o.kind, o.serial, o.state, o.payer, o.payee, o.order_no, o.amount_fen,"

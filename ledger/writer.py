@@ -22,10 +22,12 @@ import psycopg
 
 from ledger import journal, statements
 from ledger.batch import Rows, judge
+from ledger.database import alive
 from ledger.errors import DeadlinePassed, LedgerBusy, LedgerCorrupt, LedgerError, LedgerUnavailable
 from ledger.memory import Memory
 from ledger.operations import NewOperation, Outcome, State, Step
 from ledger.rules import SpendOrder
+from ledger.seals import Seal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -36,16 +38,11 @@ LOST = (
     psycopg.InterfaceError,
     psycopg.errors.IdleInTransactionSessionTimeout,
     psycopg.errors.TransactionTimeout,
+    psycopg.errors.ReadOnlySqlTransaction,
 )
-"""The connection is gone, and with it the knowledge whether the batch was committed."""
-
-ALIVE: dict[str, Any] = {
-    "keepalives_idle": 5,
-    "keepalives_interval": 2,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 10_000,
-}
-"""A network that swallows everything is noticed within seconds, not hours."""
+"""The connection is gone, and with it the knowledge whether the batch was committed; or it leads to a server that takes
+no writes any more, behind an address that another one will have.
+"""
 
 TURN_S = 0.5
 """For how long a writer goes on without giving other processes their turn."""
@@ -68,7 +65,8 @@ class Writer:
 
     ``queue_max`` bounds the steps that may wait when a new operation comes (one under way may always go on),
     ``batch_max`` those taken into one commit; ``retry_s`` is for how long PostgreSQL may be away before callers get
-    `LedgerUnavailable`, ``close_s`` for how long what waits at the end may take to be written.
+    `LedgerUnavailable`, ``close_s`` for how long what waits at the end may take to be written. Only a writer that
+    ``catches_up`` writes to books that are marked as behind the bank, and to no others.
     """
 
     def __init__(
@@ -81,6 +79,7 @@ class Writer:
         batch_max: int = 128,
         retry_s: float = 10.0,
         close_s: float = 5.0,
+        catches_up: bool = False,
         on_batch: Callable[[int, float], None] | None = None,
     ) -> None:
         self._dsn = dsn
@@ -89,7 +88,9 @@ class Writer:
         self._batch_max = batch_max
         self._retry_s = retry_s
         self._close_s = close_s
+        self._catches_up = catches_up
         self._on_batch = on_batch
+        self._committed: Seal | None = None
         self._waiting: deque[Waiting] = deque()
         self._suspects = 0
         self._is_suspect = False
@@ -127,7 +128,7 @@ class Writer:
     async def submit(self, step: Step) -> Outcome:
         """Carry out one step; returns when it is committed.
 
-        Raises `FloorBroken`, `RequestIdReused`, `OperationUnknown`, `DeadlinePassed`, `LedgerBusy`,
+        Raises `FloorBroken`, `RequestIdReused`, `OperationUnknown`, `DeadlinePassed`, `LedgerBusy`, `LedgerBehind`,
         `LedgerUnavailable`.
         """
         if self._is_closing:
@@ -190,6 +191,7 @@ class Writer:
                     # Judged while PostgreSQL writes the batch before it.
                     then = self._judge(following) if following else None
                     await pipeline.sync()
+                    self._committed = judged.sealed or self._committed
                     self._memory.committed(judged.rows, then.rows if then else None)
                     self._away_since_s = None
                     self._answer(judged)
@@ -222,7 +224,8 @@ class Writer:
         """Take the platform's turn and judge the first batch, in one round trip if no other process was here."""
         if self._memory.is_full:
             self._memory.forget()
-        head, reading = journal.Head(connection), self._reading(connection, batch)
+        head = journal.Head(connection, self._committed, catches_up=self._catches_up)
+        reading = self._reading(connection, batch)
         await head.ask(self._platform)
         await reading.ask()
         if not await head.still_is(self._memory):
@@ -235,7 +238,7 @@ class Writer:
         return journal.Reading(connection, self._platform, self._memory.wants(_steps(batch)))
 
     def _judge(self, batch: list[Waiting]) -> _Judged:
-        judged = _Judged(batch, [], Rows(), [], self._clock())
+        judged = _Judged(batch, [], Rows(), [], None, self._clock())
         self._memory.look_at_clock()
         for step in _steps(batch):
             try:
@@ -247,6 +250,7 @@ class Writer:
             except LedgerError as refusal:
                 judged.outcomes.append(refusal)
         judged.writes = journal.encode(self._platform, self._memory, judged.rows)
+        judged.sealed = self._memory.sealed if judged.rows.events else None
         return judged
 
     def _comes_too_late(self, step: Step, now_s: float) -> bool:
@@ -288,7 +292,7 @@ class Writer:
     async def _connected(self) -> psycopg.AsyncConnection[Any]:
         if self._connection is None or self._connection.closed:
             self._connection = await psycopg.AsyncConnection.connect(
-                self._dsn, autocommit=True, prepare_threshold=0, connect_timeout=5, **ALIVE
+                alive(self._dsn), autocommit=True, prepare_threshold=0
             )
             await self._connection.execute(statements.SESSION)
         return self._connection
@@ -302,6 +306,7 @@ class _Judged:
     outcomes: list[Outcome | Exception]
     rows: Rows
     writes: list[journal.Write]
+    sealed: Seal | None
     since_s: float
 
 

@@ -4,6 +4,9 @@
 Balances are taken over exactly. The bank tells amounts and sub-accounts of what was lost, but neither request ids, nor
 orders, nor the fee of a payment: so lost payments cannot be refunded through these books, and whoever sent a request
 in that time must not send it again before looking at the list. What no transaction explains is listed too.
+
+A member is taken over in one commit, together with what is to be said of it: a run that was cut short is run again and
+tells of both. The run ends with a look at everything in which nothing differs.
 """
 
 from __future__ import annotations
@@ -12,9 +15,10 @@ import asyncio
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 import uuid_utils
@@ -24,10 +28,12 @@ from bankclient import (
     EscrowBalance,
     FindSubAccount,
     MemberBalances,
+    Outcome,
     SubAccountBalances,
+    SubAccountBalancesRow,
     yuan,
 )
-from ledger import Account, Change, Draft, Kind, Leg, Member, NewOperation, State, Step
+from ledger import Account, CardState, Change, Draft, Kind, Leg, Member, NewOperation, State, Step
 from ledger.accounts import (
     FEE,
     OWN_FUNDS,
@@ -42,12 +48,26 @@ from ledger.accounts import (
     withdrawable,
 )
 from ledger.reads import CATCH_UP
+from service import telemetry
 from service.bankday import bank_today
-from service.lost import TOP_UP, Lost, lost_of
+from service.card_list import differences as card_differences
+from service.lost import REFUND, REVOCATION, SKEW, TOP_UP, Known, Lost, booked_on
+from service.member_questions import NO_MEMBER, listed_cards
 from service.plans.plan import Serials
+from service.problems import Problem
 from service.rpc.asking import ask
 from service.rpc.balances import COMPARED_PROPERTIES
 from service.rpc.desk import PAGE_SIZE_MAX, Desk
+from service.statement import BOOKING_TYPES
+
+PASSES_MAX: Final = 10
+"""How often everything is looked at while the bank does not stand still: returns, transfers, the night's clearing."""
+
+MEMBERS_AT_ONCE: Final = 8
+"""Members whose questions are under way at the bank at once."""
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class CatchUpStopped(Exception):
@@ -58,7 +78,7 @@ class CatchUpStopped(Exception):
 class TakenOver:
     """An account that was brought to what the bank says, in fen. ``member_id`` is empty for the platform's own."""
 
-    account: Account
+    account: str
     member_id: str
     before_fen: int
     after_fen: int
@@ -66,7 +86,10 @@ class TakenOver:
 
 @dataclass(slots=True)
 class CaughtUp:
-    """What came of it. ``unexplained`` is for people: each names an account, an amount and what is odd about it."""
+    """What came of it, in this run and in those before on the same copy.
+
+    ``unexplained`` is for people: each names an account, an amount and what is odd about it.
+    """
 
     since: datetime
     lost: dict[tuple[str, str], Lost] = field(default_factory=dict)
@@ -74,37 +97,98 @@ class CaughtUp:
     unexplained: list[str] = field(default_factory=list)
 
 
+@dataclass(slots=True)
+class _Entry:
+    """What one commit takes over, and what is kept with it to be told again.
+
+    ``lacked_fen`` is what of the member's incoming money went to the platform, as far as one can tell: fees.
+    """
+
+    member_id: str
+    legs: list[Leg] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    lacked_fen: int = 0
+    taken_over: list[TakenOver] = field(default_factory=list)
+    unexplained: list[str] = field(default_factory=list)
+    members: tuple[Member, ...] = ()
+
+    def move(self, account: Account, before_fen: int, by_fen: int) -> None:
+        """Bring an account up or down; the money comes from outside, or goes there."""
+        self.legs.append(Leg(POOLED, account, by_fen) if by_fen > 0 else Leg(account, POOLED, -by_fen))
+        self.taken_over.append(TakenOver(account.name, self.member_id, before_fen, before_fen + by_fen))
+
+    @property
+    def says_anything(self) -> bool:
+        """Whether there is something to commit."""
+        return bool(self.legs or self.lost or self.members or self.unexplained)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What the bank says of a member: what it has, None when its sub-account was closed; and what was booked."""
+
+    member: Member
+    has: Mapping[Kind, int] | None
+    booked: Sequence[tuple[Lost, int]] = ()
+
+
 class CatchUp:
-    """One run over all open members and the platform's own accounts. No service may run on these books meanwhile."""
+    """One run over all open members and the platform's own accounts. Nothing else may write to the books meanwhile."""
 
     def __init__(self, desk: Desk, since: datetime) -> None:
         self._desk = desk
         self._since = since
-        self._found = CaughtUp(since)
-        self._commission_fen = 0
-        self._rest_fen = 0
-        self._top_up_day = bank_today()
+        self._lost: dict[tuple[str, str], Lost] = {}
+        self._standing: list[str] = []
+        self._entries: list[_Entry] = []
+        self._told: dict[str, set[str]] = {}
+        self._known = Known(set(), (), since)
+        self._platforms_own: set[str] = set()
+        self._fee_accounts: set[str] = set()
 
     async def run(self, patience_s: float, opened: Mapping[str, str]) -> CaughtUp:
         """``opened`` are members that were opened since, with their property (00 or SH), which the bank does not list.
 
-        Raises `CatchUpStopped` when operations of the copy are still in doubt after ``patience_s``; `Problem` when
-        the bank does not answer.
+        Raises `CatchUpStopped` when operations of the copy are still in doubt after ``patience_s``, or the bank does
+        not stand still; `Problem` when it does not answer.
         """
         if not await self._desk.clearing.adopt():
             raise CatchUpStopped("the bank does not answer (6010); try again later")
+        for row in await self._desk.reads.caught_up(self._since_text):
+            self._remember(_entry_of(*row))
         await self._rest(patience_s)
-        await self._enter_what_has_a_door()
-        for member_id, member_property in opened.items():
-            await self._find(member_id, member_property)
+        not_found = [await self._find(*one) for one in opened.items()]
+        for _ in range(PASSES_MAX):
+            self._standing = [line for line in not_found if line]
+            if not await self._pass():
+                return self._caught_up()
+        raise CatchUpStopped(f"the bank has not stood still in {PASSES_MAX} looks at everything; run this again")
+
+    def _caught_up(self) -> CaughtUp:
+        said = [line for entry in self._entries for line in entry.unexplained]
+        return CaughtUp(
+            self._since,
+            self._lost,
+            [change for entry in self._entries for change in entry.taken_over],
+            list(dict.fromkeys([*said, *self._standing])),
+        )
+
+    async def _pass(self) -> bool:
+        """Look at everything once and take over what differs; whether anything did."""
+        before = len(self._entries)
+        reads = self._desk.reads
+        self._lost = {}
+        accepted = await reads.open_operations()
+        await _each(list(accepted), self._desk.resolver.resolve_now)
+        is_moving = await self._enter_what_has_a_door() or accepted != await reads.open_operations()
+        await self._learn_what_is_known()
         after = ""
-        while members := await self._desk.reads.members_page(after, PAGE_SIZE_MAX):
-            for member in members:
-                if member.is_open:
-                    await self._member(member)
+        while members := await reads.members_page(after, PAGE_SIZE_MAX):
+            is_moving |= await self._members([member for member in members if member.is_open])
             after = members[-1].member_id
-        await self._strangers(await self._functional())
-        return self._found
+        await self._functional()
+        await self._strangers()
+        return is_moving or len(self._entries) > before
 
     async def _rest(self, patience_s: float) -> None:
         """The resolver ends what was open when the copy was made, by 6110 and its other questions."""
@@ -113,94 +197,202 @@ class CatchUp:
             if time.monotonic() > ends_s:
                 raise CatchUpStopped(
                     f"{len(doubted)} operations of the copy are still in doubt at the bank, the first is {doubted[0]};"
-                    " run this again later, nothing was taken over yet"
+                    " run this again later"
                 )
             await asyncio.sleep(0.2)
-        # What the bank has accepted may take days: it is asked how that stands, and then nothing moves by itself.
-        for operation_id in await reads.open_operations():
-            await resolver.resolve_now(operation_id)
+        # From now on nothing moves by itself.
         resolver.rest()
 
-    async def _enter_what_has_a_door(self) -> None:
-        """Transfers (6050), returns (6048) and clearings (6108) since then, each entered once as always."""
+    async def _enter_what_has_a_door(self) -> bool:
+        """What has come in by itself since, entered once each as always: transfers (6050), returns (6048), clearings
+        (6108). Whether there was anything.
+        """
+        reads = self._desk.reads
         first, today = self._since.astimezone(BANK_ZONE).date(), bank_today()
+        cleared = await reads.cleared_through()
+        entered = 0
         for collect in (self._desk.transfers.collect, self._desk.returns.collect):
             after = ""
             while True:
                 page = await collect(first, today, after, PAGE_SIZE_MAX)
+                entered += page.entered
                 after = page.next
                 if not after:
                     break
         await self._desk.clearing.clear_past_days()
+        return bool(entered) or cleared != await reads.cleared_through()
 
-    async def _find(self, member_id: str, member_property: str) -> None:
-        """Record a member that was opened since (6092)."""
-        if await self._desk.reads.member(member_id) is not None:
-            return
-        found = await ask(self._desk.bank, FindSubAccount(TranNetMemberCode=member_id))
-        if found is None:
-            self._found.unexplained.append(f"member {member_id}: the bank has no sub-account of that code")
-            return
-        member = Member(member_id=member_id, sub_account=found.SubAcctNo, property=member_property)
-        await self._enter([], member_id, [], (member,))
+    async def _learn_what_is_known(self) -> None:
+        serials, parts = await self._desk.reads.booked_since(self._since - 2 * SKEW)
+        codes = {side for _, part in parts for side in (part.payer, part.payee) if side}
+        members = await self._desk.reads.members(codes) if codes else {}
 
-    async def _strangers(self, functional: set[str]) -> None:
+        def sub_account(member_id: str) -> str:
+            return members[member_id].sub_account if member_id in members else ""
+
+        moved = [
+            (
+                *(sub_account(part.payer), sub_account(part.payee), part.amount_fen),
+                part.order_no if kind in BOOKING_TYPES else "",
+            )
+            for kind, part in parts
+        ]
+        self._known = Known(serials, moved, self._since + SKEW)
+        rows = await self._platforms_rows()
+        self._platforms_own = {row.SubAcctNo for row in rows}
+        self._fee_accounts = {row.SubAcctNo for row in rows if COMPARED_PROPERTIES.get(row.SubAcctProperty) is Kind.FEE}
+
+    async def _find(self, member_id: str, member_property: str) -> str:
+        """Record a member that was opened since (6092); a line when there is none."""
+        if await self._desk.reads.member(member_id) is None:
+            sub_account = await self._sub_account_of(member_id)
+            if sub_account is None:
+                return f"member {member_id}: the bank has no sub-account of that code"
+            member = Member(member_id=member_id, sub_account=sub_account, property=member_property)
+            await self._enter(_Entry(member_id, members=(member,)))
+        return ""
+
+    async def _sub_account_of(self, member_id: str) -> str | None:
+        """The sub-account behind a code (6092), None when the bank has none."""
+        answer = await telemetry.bank_call(self._desk.bank, FindSubAccount(TranNetMemberCode=member_id))
+        if answer.reply is not None:
+            return str(answer.reply.SubAcctNo)
+        if answer.outcome is Outcome.REFUSED and answer.code in NO_MEMBER:
+            return None
+        raise CatchUpStopped(f"6092 has no answer for member {member_id}; run this again later")
+
+    async def _strangers(self) -> None:
         """Sub-accounts that took part in what was lost, and are nobody's here: their members were opened since."""
-        named = {side for one in self._found.lost.values() for side in (one.payer, one.payee) if side}
+        named = {side for one in self._lost.values() for side in (one.payer, one.payee) if side}
         known = await self._desk.reads.members_by_sub_account(named)
-        for sub_account in sorted(named - known.keys() - functional):
-            self._found.unexplained.append(
+        for sub_account in sorted(named - known.keys() - self._platforms_own):
+            self._standing.append(
                 f"sub-account {sub_account} is of no member here: name the member that was opened since with --member"
             )
 
-    async def _member(self, member: Member) -> None:
-        desk, sub_account = self._desk, member.sub_account
-        listed, frozen_now, assured = (
-            await ask(desk.bank, SubAccountBalances(QueryFlag="2", SubAcctNo=sub_account)),
-            await ask(desk.bank, MemberBalances(TranNetMemberCode=member.member_id)),
-            await ask(desk.bank, EscrowBalance(SubAcctNo=sub_account)),
-        )
-        if listed is None or not listed.AcctArray or frozen_now is None or assured is None:
-            self._found.unexplained.append(f"member {member.member_id}: the bank has no record of {sub_account}")
-            return
-        row = listed.AcctArray[0]
-        mirror = (await desk.reads.balances([sub_account]))[sub_account]
-        frozen_fen, escrow_fen = frozen_now.SubAcctFreezeAmt, assured.SubAcctAssureAmt - frozen_now.SubAcctFreezeAmt
-        if desk.settings.rules.frozen_amount_includes_escrow:
-            # The bank tells only the sum of both.
-            frozen_fen, escrow_fen = frozen_now.SubAcctFreezeAmt - mirror.escrow_fen, mirror.escrow_fen
-        differences = {
-            Kind.WITHDRAWABLE: row.CashAmt - mirror.withdrawable_fen,
-            Kind.WAITING: row.AcctAvailBal - row.CashAmt - mirror.waiting_fen,
-            Kind.FROZEN: frozen_fen - mirror.frozen_fen,
-            Kind.ESCROW: escrow_fen - mirror.escrow_fen,
-        }
-        lost = await lost_of(self._desk, member, self._since)
-        self._explain(member, differences[Kind.WITHDRAWABLE] + differences[Kind.WAITING], lost)
-        day = max((one.bank_day for one, _ in lost), default=bank_today())
-        await self._take_over(member, differences, day, sorted({one.bank_serial for one, _ in lost}))
+    async def _members(self, members: Sequence[Member]) -> bool:
+        """Take over what differs; whether something came in by another door while the bank was asked.
 
-    def _explain(self, member: Member, difference_fen: int, lost: Iterable[tuple[Lost, int]]) -> None:
-        """Compare a difference with what was booked. What a payee lacks may be a fee, which the bank does not tell."""
-        expected_fen = incoming_fen = 0
+        What comes in between a member's balance and its own list would be counted twice: so the doors are looked at
+        again before anything is taken over.
+        """
+        asked = await _each(members, self._ask)
+        is_moving = False
+        while await self._enter_what_has_a_door():
+            is_moving = True
+            asked = await _each(members, self._ask)
+        for one in asked:
+            await self._take_over(one)
+        return is_moving
+
+    async def _ask(self, member: Member) -> _Asked:
+        bank, sub_account = self._desk.bank, member.sub_account
+        try:
+            listed, frozen_now, assured = await asyncio.gather(
+                ask(bank, SubAccountBalances(QueryFlag="2", SubAcctNo=sub_account)),
+                ask(bank, MemberBalances(TranNetMemberCode=member.member_id)),
+                ask(bank, EscrowBalance(SubAcctNo=sub_account)),
+            )
+        except Problem as refused:
+            if refused.reason != "BANK_REFUSED" or await self._sub_account_of(member.member_id) is not None:
+                raise
+            return _Asked(member, None)
+        if listed is None or not listed.AcctArray or frozen_now is None or assured is None:
+            if await self._sub_account_of(member.member_id) is not None:
+                raise CatchUpStopped(f"6010, 6037 or 6093 has no record of {sub_account}; run this again later")
+            return _Asked(member, None)
+        row = listed.AcctArray[0]
+        frozen_fen, escrow_fen = frozen_now.SubAcctFreezeAmt, assured.SubAcctAssureAmt - frozen_now.SubAcctFreezeAmt
+        if self._desk.settings.rules.frozen_amount_includes_escrow:
+            # The bank tells only the sum of both.
+            mirror = (await self._desk.reads.balances([sub_account]))[sub_account]
+            frozen_fen, escrow_fen = frozen_now.SubAcctFreezeAmt - mirror.escrow_fen, mirror.escrow_fen
+        has = {
+            Kind.WITHDRAWABLE: row.CashAmt,
+            Kind.WAITING: row.AcctAvailBal - row.CashAmt,
+            Kind.FROZEN: frozen_fen,
+            Kind.ESCROW: escrow_fen,
+        }
+        await self._compare_cards(member)
+        return _Asked(member, has, await booked_on(bank, sub_account, self._since))
+
+    async def _compare_cards(self, member: Member) -> None:
+        known = await self._desk.cards.of_member(member.member_id, (CardState.CHECKING, CardState.BOUND))
+        rows, _ = await listed_cards(self._desk.bank, member.sub_account)
+        if rows is None or not (rows or known):
+            return
+        vault = self._desk.vault
+        if not vault.is_open or not all(vault.knows(card.key_id) for card in known):
+            self._standing.append(f"member {member.member_id}: its cards cannot be compared without JZB_VAULT__KEYS")
+            return
+        new, changes = card_differences(rows, known, member, vault)
+        if new or changes:
+            self._standing.append(
+                f"member {member.member_id}: the bank's list of its cards differs by {len(new) + len(changes)};"
+                " CardService.RefreshCards takes it over"
+            )
+
+    async def _take_over(self, asked: _Asked) -> None:
+        member = asked.member
+        pockets = await self._desk.reads.pockets(member.sub_account)
+        mirror = (await self._desk.reads.balances([member.sub_account]))[member.sub_account]
+        has = asked.has or dict.fromkeys((Kind.WITHDRAWABLE, Kind.WAITING, Kind.FROZEN, Kind.ESCROW), 0)
+        differences = {
+            Kind.WITHDRAWABLE: has[Kind.WITHDRAWABLE] - mirror.withdrawable_fen,
+            Kind.WAITING: has[Kind.WAITING] - mirror.waiting_fen,
+            Kind.FROZEN: has[Kind.FROZEN] - mirror.frozen_fen,
+            Kind.ESCROW: has[Kind.ESCROW] - mirror.escrow_fen,
+        }
+        lost = [(one, effect) for one, effect in asked.booked if not self._known.has(one, self._platforms_own)]
+        self._lost.update({(one.bank_serial, one.kind): one for one, _ in lost})
+        told = self._told.get(member.member_id, set())
+        new = [(one, effect) for one, effect in lost if one.bank_serial not in told]
+        entry = _Entry(member.member_id, lost=sorted({one.bank_serial for one, _ in new}))
+        if asked.has is None:
+            entry.members = (replace(member, is_open=False),)
+            entry.unexplained.append(
+                f"member {member.member_id}: its sub-account {member.sub_account} was closed at the bank since, and is"
+                " closed here now; of what was booked on it the bank tells nothing"
+            )
+        else:
+            self._explain(entry, member, differences[Kind.WITHDRAWABLE] + differences[Kind.WAITING], new)
+        day = _uncleared(await self._desk.reads.cleared_through(), [one for one, _ in lost])
+        self._move(entry, member, differences, pockets, day)
+        await self._enter(entry)
+
+    def _explain(self, entry: _Entry, member: Member, difference_fen: int, lost: Collection[tuple[Lost, int]]) -> None:
+        """Compare a difference with what was booked. What a payee lacks may be a fee, what it has left of a refund a
+        fee that was given back; the bank tells of neither.
+        """
+        expected_fen = incoming_fen = refunded_fen = 0
         for one, effect_fen in lost:
-            is_new = (one.bank_serial, one.kind) not in self._found.lost
-            self._found.lost[one.bank_serial, one.kind] = one
             expected_fen += effect_fen
             incoming_fen += max(effect_fen, 0)
-            if one.kind == TOP_UP and is_new:
-                self._commission_fen += one.amount_fen - effect_fen
-                self._top_up_day = one.bank_day
+            if one.kind == REFUND:
+                refunded_fen += max(-effect_fen, 0)
+            elif one.kind == TOP_UP:
+                entry.lacked_fen += one.amount_fen - effect_fen
+            elif one.kind == REVOCATION:
+                entry.lacked_fen -= one.amount_fen + effect_fen
+            elif one.payee in self._fee_accounts:
+                entry.lacked_fen += one.amount_fen
         rest_fen = difference_fen - expected_fen
-        if -incoming_fen <= rest_fen <= 0:
-            self._rest_fen += rest_fen
+        if -incoming_fen <= rest_fen <= refunded_fen:
+            entry.lacked_fen -= rest_fen
         else:
-            self._found.unexplained.append(
+            entry.unexplained.append(
                 f"member {member.member_id}, sub-account {member.sub_account}: its available money differs by"
                 f" {yuan(difference_fen)}, what was booked explains {yuan(expected_fen)}"
             )
 
-    async def _take_over(self, member: Member, differences: Mapping[Kind, int], day: date, lost: list[str]) -> None:
+    def _move(
+        self,
+        entry: _Entry,
+        member: Member,
+        differences: Mapping[Kind, int],
+        pockets: Mapping[Account, int],
+        day: date,
+    ) -> None:
         sub_account = member.sub_account
         rises = {
             Kind.WITHDRAWABLE: withdrawable(sub_account),
@@ -208,128 +400,191 @@ class CatchUp:
             Kind.FROZEN: frozen(sub_account, self._order),
             Kind.ESCROW: escrow(sub_account, self._order),
         }
-        pockets = await self._desk.reads.pockets(sub_account)
-        legs: list[Leg] = []
         for kind, difference_fen in differences.items():
+            is_of_orders = kind in (Kind.FROZEN, Kind.ESCROW)
             if difference_fen > 0:
-                legs.append(Leg(POOLED, rises[kind], difference_fen))
-                self._note(rises[kind], member.member_id, pockets.get(rises[kind], 0), difference_fen)
-                if kind in (Kind.FROZEN, Kind.ESCROW):
-                    self._guessed(member, kind, self._order, difference_fen)
+                entry.move(rises[kind], pockets.get(rises[kind], 0), difference_fen)
+                if is_of_orders:
+                    entry.unexplained.append(_guessed(f"member {member.member_id}", rises[kind], difference_fen))
             elif difference_fen < 0:
-                legs += self._fall(member, kind, pockets, -difference_fen)
-        await self._enter(legs, member.member_id, lost)
+                self._fall(entry, f"member {member.member_id}", kind, pockets, -difference_fen, is_guess=is_of_orders)
 
-    def _fall(self, member: Member, kind: Kind, pockets: Mapping[Account, int], fen: int) -> list[Leg]:
+    def _fall(
+        self, entry: _Entry, whose: str, kind: Kind, pockets: Mapping[Account, int], fen: int, *, is_guess: bool
+    ) -> None:
         """Money that is gone: of several pockets of a kind from the fullest on, a guess where they are orders."""
-        legs = []
         ordered = sorted((one for one in pockets if one.kind is kind), key=lambda one: (-pockets[one], one))
         for pocket in ordered:
             taken_fen = min(fen, pockets[pocket])
             if taken_fen > 0:
-                legs.append(Leg(pocket, POOLED, taken_fen))
-                self._note(pocket, member.member_id, pockets[pocket], -taken_fen)
-                if kind in (Kind.FROZEN, Kind.ESCROW):
-                    self._guessed(member, kind, pocket.ref, -taken_fen)
+                entry.move(pocket, pockets[pocket], -taken_fen)
+                if is_guess:
+                    entry.unexplained.append(_guessed(whose, pocket, -taken_fen))
                 fen -= taken_fen
         if fen:
-            self._found.unexplained.append(
-                f"member {member.member_id}: the bank has {yuan(fen)} less {kind.value} money than these books can give"
+            self._standing.append(
+                f"{whose}: the bank has {yuan(fen)} less {kind.value} money than these books can give"
             )
-        return legs
 
-    async def _functional(self) -> set[str]:
-        """The platform's own accounts; their numbers at the bank."""
+    async def _platforms_rows(self) -> list[SubAccountBalancesRow]:
         listed = await self._desk.clearing.functional_accounts()
         if listed is None:
             raise CatchUpStopped("6010 did not answer for the platform's own accounts; run this again later")
-        rules = self._desk.settings.rules
+        return listed
+
+    async def _functional(self) -> None:
+        """The platform's own accounts."""
+        reads, rules = self._desk.reads, self._desk.settings.rules
         properties = COMPARED_PROPERTIES | {
             rules.own_funds_property: Kind.OWN_FUNDS,
             rules.parking_property: Kind.PARKING,
         }
         bank: Counter[Kind] = Counter()
-        for row in listed:
+        for row in await self._platforms_rows():
             if (kind := properties.get(row.SubAcctProperty)) is not None:
                 bank[kind] += row.AcctAvailBal
-        mirror = await self._desk.reads.functional()
+        mirror = await reads.functional()
+        pockets = await reads.pockets("", (Kind.SUSPENSE, Kind.PARKING, Kind.OWN_FUNDS))
+        cleared = await reads.cleared_through()
+        top_up_day = _uncleared(cleared, [one for one in self._lost.values() if one.kind == TOP_UP])
         accounts = {
             Kind.FEE: FEE,
             Kind.OWN_FUNDS: OWN_FUNDS,
             Kind.WITHDRAWING: WITHDRAWING,
-            Kind.IN_TRANSIT: in_transit(self._top_up_day),
+            Kind.IN_TRANSIT: in_transit(top_up_day),
             Kind.SUSPENSE: suspense(self._order),
             Kind.PARKING: parking(self._order),
         }
-        legs = []
+        entry = _Entry("")
+        for day in await reads.waiting_days():
+            if cleared is not None and day.bank_day <= cleared and day.in_transit_fen:
+                # What the channels paid for that day is what the bank says; top-ups of it are lost here.
+                entry.move(in_transit(day.bank_day), -day.in_transit_fen, day.in_transit_fen)
+                mirror[Kind.IN_TRANSIT] += day.in_transit_fen
         for kind in bank:
             before_fen = mirror.get(kind, 0)
             difference_fen = bank[kind] - before_fen
             if not difference_fen:
                 continue
-            account = accounts[kind]
-            if kind is Kind.WITHDRAWING and difference_fen < 0:
-                self._found.unexplained.append(
-                    f"withdrawing: {yuan(-difference_fen)} of withdrawals have ended at the bank just now; not taken"
-                    " over, the bank is asked about them as always"
-                )
-                continue
-            if account.floor is not None and difference_fen < 0 and account is not OWN_FUNDS:
-                self._found.unexplained.append(
-                    f"{kind.value}: the bank has {yuan(-difference_fen)} less and does not say of which; not taken over"
-                )
-                continue
-            is_rise = difference_fen > 0
-            legs.append(Leg(POOLED, account, difference_fen) if is_rise else Leg(account, POOLED, -difference_fen))
-            self._note(account, "", before_fen, difference_fen)
+            is_guess = kind in (Kind.SUSPENSE, Kind.PARKING)
             if kind is Kind.WITHDRAWING:
-                self._found.unexplained.append(
-                    f"withdrawing: {yuan(difference_fen)} of withdrawals that are lost here are under way at the bank;"
-                    " run this again when they have ended"
-                )
+                self._move_withdrawing(entry, before_fen, difference_fen)
+            elif accounts[kind].floor is not None and difference_fen < 0:
+                self._fall(entry, kind.value, kind, pockets, -difference_fen, is_guess=is_guess)
+            else:
+                entry.move(accounts[kind], pockets.get(accounts[kind], before_fen), difference_fen)
+                if is_guess:
+                    entry.unexplained.append(_guessed(kind.value, accounts[kind], difference_fen))
+        await self._enter(entry)
         # What a payee lacks is in the fees; what a refund gives back of a fee may be advanced from own funds (6164).
-        kept_fen = sum(bank[kind] - mirror.get(kind, 0) for kind in (Kind.FEE, Kind.OWN_FUNDS))
-        lacked_fen = self._commission_fen - self._rest_fen
+        kept_fen = sum(self._taken_fen(account.name) for account in (FEE, OWN_FUNDS))
+        lacked_fen = sum(one.lacked_fen for one in self._entries)
         if kept_fen != lacked_fen:
-            self._found.unexplained.append(
+            self._standing.append(
                 f"fee and own funds: they differ by {yuan(kept_fen)} together, the payees lack {yuan(lacked_fen)}"
             )
-        await self._enter(legs, "", [])
-        return {row.SubAcctNo for row in listed}
 
-    async def _enter(self, legs: list[Leg], member_id: str, lost: list[str], members: tuple[Member, ...] = ()) -> None:
-        if not legs and not lost and not members:
+    def _move_withdrawing(self, entry: _Entry, before_fen: int, difference_fen: int) -> None:
+        """Withdrawals under way: those that are lost here end at the bank alone, the others by the bank's answers."""
+        if difference_fen > 0:
+            entry.move(WITHDRAWING, before_fen, difference_fen)
+            entry.unexplained.append(
+                f"withdrawing: {yuan(difference_fen)} of withdrawals that are lost here were under way at the bank"
+            )
+            return
+        lost_fen = min(-difference_fen, self._taken_fen(WITHDRAWING.name))
+        if lost_fen > 0:
+            entry.move(WITHDRAWING, before_fen, -lost_fen)
+        if left_fen := -difference_fen - max(lost_fen, 0):
+            self._standing.append(
+                f"withdrawing: {yuan(left_fen)} have ended at the bank, which does not say so of any withdrawal yet"
+            )
+
+    def _taken_fen(self, account: str) -> int:
+        """By how much an account was brought up since the copy was restored, all runs taken together."""
+        changes = (change for entry in self._entries for change in entry.taken_over if change.account == account)
+        return sum(change.after_fen - change.before_fen for change in changes)
+
+    async def _enter(self, entry: _Entry) -> None:
+        if not entry.says_anything:
             return
         settings = self._desk.settings
         serial = Serials.make(settings.bank.uid, bank_today(), [await self._desk.numbers.take()]).own
         # With a space, which no request id of a caller has.
         request_id = f"catch-up {serial}"
-        amount_fen = sum(leg.amount_fen for leg in legs)
+        amount_fen = sum(leg.amount_fen for leg in entry.legs)
         new = NewOperation(
             id=UUID(bytes=uuid_utils.uuid7().bytes),
             request_id=request_id,
             fingerprint=hashlib.sha256(request_id.encode()).digest(),
             kind=CATCH_UP,
             serial=serial,
-            plan={"since": self._since.astimezone(UTC).isoformat(), "lost": lost},
-            payee=member_id,
+            plan={
+                "since": self._since_text,
+                "lost": entry.lost,
+                "lacked_fen": entry.lacked_fen,
+                "taken_over": [[one.account, one.before_fen, one.after_fen] for one in entry.taken_over],
+                "unexplained": entry.unexplained,
+            },
+            payee=entry.member_id,
             amount_fen=amount_fen,
         )
-        drafts = (Draft(tuple(legs), payee=member_id, amount_fen=amount_fen),) if legs else ()
+        drafts = (Draft(tuple(entry.legs), payee=entry.member_id, amount_fen=amount_fen),) if entry.legs else ()
         await self._desk.writer.submit(
-            Step(operation=new, change=Change(state=State.DONE), bank_day=bank_today(), enter=drafts, members=members)
+            Step(
+                operation=new,
+                change=Change(state=State.DONE),
+                bank_day=bank_today(),
+                enter=drafts,
+                members=entry.members,
+            )
         )
+        self._remember(entry)
+
+    def _remember(self, entry: _Entry) -> None:
+        self._entries.append(entry)
+        self._told.setdefault(entry.member_id, set()).update(entry.lost)
+
+    @property
+    def _since_text(self) -> str:
+        return self._since.astimezone(UTC).isoformat()
 
     @property
     def _order(self) -> str:
-        """The order number under which money stands whose order the bank does not tell."""
+        """The order number, or the transfer, under which money stands of which the bank does not tell it."""
         return f"CATCHUP{bank_today():%Y%m%d}"
 
-    def _note(self, account: Account, member_id: str, before_fen: int, by_fen: int) -> None:
-        self._found.taken_over.append(TakenOver(account, member_id, before_fen, before_fen + by_fen))
 
-    def _guessed(self, member: Member, kind: Kind, order_no: str, by_fen: int) -> None:
-        self._found.unexplained.append(
-            f"member {member.member_id}: {kind.value} money changed by {yuan(by_fen)}; the bank does not say of which"
-            f" order, here it is order {order_no}"
-        )
+def _uncleared(cleared: date | None, lost: Sequence[Lost]) -> date:
+    """The day of the latest of these, or today where the bank has cleared that day: nothing waits for it any more."""
+    day = max((one.bank_day for one in lost), default=bank_today())
+    return bank_today() if cleared is not None and day <= cleared else day
+
+
+def _entry_of(member_id: str, plan: Mapping[str, Any]) -> _Entry:
+    """What an earlier run has taken over."""
+    return _Entry(
+        member_id,
+        lost=list(plan["lost"]),
+        lacked_fen=plan["lacked_fen"],
+        taken_over=[TakenOver(account, member_id, before, after) for account, before, after in plan["taken_over"]],
+        unexplained=list(plan["unexplained"]),
+    )
+
+
+def _guessed(whose: str, pocket: Account, by_fen: int) -> str:
+    return (
+        f"{whose}: {pocket.kind.value} money changed by {yuan(by_fen)}; the bank does not say of which order or"
+        f" transfer, here it is {pocket.ref}"
+    )
+
+
+async def _each(items: Sequence[T], work: Callable[[T], Awaitable[R]]) -> list[R]:
+    """What comes of each, a bounded number of them at once."""
+    places = asyncio.Semaphore(MEMBERS_AT_ONCE)
+
+    async def one(item: T) -> R:
+        async with places:
+            return await work(item)
+
+    return list(await asyncio.gather(*map(one, items)))

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Coroutine, Mapping
 from datetime import date as day_of_calendar
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, cast, get_args
 
@@ -109,10 +110,7 @@ def verify_command(
         platform = platform_of(data)
         with database(data) as (dsn, _):
             findings, summary = asyncio.run(_verify(dsn, platform, bytes.fromhex(noted)))
-        table = _table("check", "where", "expected", "found")
-        for finding in findings:
-            table.add_row(finding.check, finding.where, finding.expected, finding.found)
-        console.print(table if findings else "the journal, the balances and the seals agree")
+        _print_findings(findings)
         console.print(
             f"{summary.batches} batches, {summary.operations} operations, {summary.transactions} transactions,"
             f" {summary.legs} legs, {summary.findings} findings"
@@ -141,10 +139,23 @@ def backup(
 def restore(
     file: Annotated[Path, typer.Argument(help="A copy that `jzb backup` made.")], data: Data = Path("var")
 ) -> None:
-    """Fill an empty database from a copy; no service starts on it before `jzb catch-up`."""
+    """Fill an empty database from a copy; no service starts on it before `jzb catch-up`.
+
+    Exits 1 when the books that were restored contradict themselves, which the catch-up would cover up.
+    """
     with _complaints(), database(data) as (dsn, _):
+        contradictions = 0
         for copied in copies.restore(dsn, file):
             console.print(_head(copied))
+            findings, _ = asyncio.run(_verify(dsn, copied.platform, b""))
+            _print_findings(findings)
+            contradictions += len(findings)
+        if contradictions:
+            console.print(
+                "restored, and the books stay closed: they were wrong when they were copied. Restore an older"
+            )
+            console.print("copy into another database, or correct these by `jzb catch-up`, which takes the bank's word")
+            raise typer.Exit(1)
         console.print("restored; the bank has gone on since: run `jzb catch-up` next")
 
 
@@ -164,16 +175,20 @@ def catch_up_command(
     opened = dict(one.partition("=")[::2] for one in member or ())
     if any(member_property not in ("00", "SH") for member_property in opened.values()):
         raise typer.BadParameter("a member is named with its property, CODE=00 or CODE=SH", param_hint="--member")
-    with _complaints(), started(data) as stack:
-        found = asyncio.run(_catch_up(stack.settings, patience_s, opened))
-        if found is None:
+    with (
+        _complaints(),
+        started(data) as stack,
+        copies.catching_up(stack.settings.database_url.get_secret_value(), stack.settings.platform) as books,
+    ):
+        if books.since is None:
             console.print("these books are not restored ones, or have caught up already")
             return
+        found = asyncio.run(_catch_up(stack.settings, books.since, patience_s, opened))
         _print_caught_up(found)
         if found.unexplained and not even_so:
             console.print("the books stay closed: look at what is not explained, then run this again with --even-so")
             raise typer.Exit(1)
-        copies.caught_up(stack.settings.database_url.get_secret_value(), stack.settings.platform)
+        books.open()
         console.print("the books are open again")
 
 
@@ -281,16 +296,22 @@ async def _verify(dsn: str, platform: str, noted: bytes) -> tuple[list[Finding],
     return findings, summary
 
 
-async def _catch_up(settings: Settings, patience_s: float, opened: Mapping[str, str]) -> CaughtUp | None:
+async def _catch_up(settings: Settings, since: datetime, patience_s: float, opened: Mapping[str, str]) -> CaughtUp:
     telemetry.set_up(settings.telemetry, settings.platform)
-    async with furnished(settings) as desk:
-        since = await desk.reads.behind_since()
-        return None if since is None else await CatchUp(desk, since).run(patience_s, opened)
+    async with furnished(settings, catches_up=True) as desk:
+        return await CatchUp(desk, since).run(patience_s, opened)
 
 
 def _table(*names: str) -> Table:
     """A table that folds what is too long for the terminal, and cuts nothing off."""
     return Table(*(Column(name, overflow="fold") for name in names))
+
+
+def _print_findings(findings: list[Finding]) -> None:
+    table = _table("check", "where", "expected", "found")
+    for finding in findings:
+        table.add_row(finding.check, finding.where, finding.expected, finding.found)
+    console.print(table if findings else "the journal, the balances and the seals agree")
 
 
 def _head(copied: copies.Copied) -> str:
@@ -307,7 +328,7 @@ def _print_caught_up(found: CaughtUp) -> None:
         lost.add_row(one.bank_serial, booked, one.kind, yuan(one.amount_fen), one.payer, one.payee, one.remark)
     taken = _table("account", "member", "before", "after")
     for change in found.taken_over:
-        taken.add_row(change.account.name, change.member_id, yuan(change.before_fen), yuan(change.after_fen))
+        taken.add_row(change.account, change.member_id, yuan(change.before_fen), yuan(change.after_fen))
     console.print(f"{len(found.lost)} transactions of the bank are lost here")
     console.print(lost)
     console.print(f"{len(found.taken_over)} accounts taken over from the bank, in yuan")

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Final, Literal
 
-from bankclient import BANK_ZONE, CashMovements, CashMovementsRow, SubAccountTransactions, SubAccountTransactionsRow
-from ledger import Member
+from bankclient import (
+    BANK_ZONE,
+    BankClient,
+    CashMovements,
+    CashMovementsRow,
+    SubAccountTransactions,
+    SubAccountTransactionsRow,
+)
 from service.bankday import bank_today
 from service.rpc.asking import rows
-from service.rpc.desk import Desk
 
-TOP_UP, WITHDRAWAL = "top-up", "withdrawal"
+TOP_UP, REVOCATION, WITHDRAWAL, REFUND = "top-up", "top-up taken back", "withdrawal", "refund"
+REVOKED: Final = "撤销"
+"""How a top-up that was taken back is told from one in the list of top-ups, where both stand (catalogue 6129)."""
+
 KINDS: Final[Mapping[str, tuple[str, int, int]]] = {
     "1": ("payment", -1, 1),
     "2": ("freeze", -1, 0),
@@ -26,7 +35,7 @@ KINDS: Final[Mapping[str, tuple[str, int, int]]] = {
     "22": ("booking moved", -1, 1),
     "23": ("freeze", -1, 0),
     "24": ("release", 0, 1),
-    "25": ("refund", -1, 1),
+    "25": (REFUND, -1, 1),
     "33": ("release", 0, 1),
 }
 """BookingType of 6072 (catalogue, booking_type_6072): what it is, and what it does to the available money of the
@@ -55,8 +64,43 @@ class Lost:
         return self.booked_at.astimezone(BANK_ZONE).date()
 
 
-async def lost_of(desk: Desk, member: Member, since: datetime) -> list[tuple[Lost, int]]:
-    """What was booked on a member since and is unknown here, and what it did to the available money."""
+Moved = tuple[str, str, int, str]
+"""What rows of a batch are recognised by: the sub-accounts of payer and payee, empty for the platform's own; fen; and
+the order number with which the bank lists them, if it does (`service.plans.plan.noted`).
+"""
+
+
+class Known:
+    """What the books know of the bank's rows.
+
+    By the bank's serials; and the rows of batches and splits, which have serials of their own there, by what they
+    moved, as often as the books have it and not after ``until``.
+    """
+
+    def __init__(self, serials: set[str], rows: Iterable[Moved], until: datetime) -> None:
+        self._serials = serials
+        self._rows = Counter(rows)
+        self._until = until
+
+    def has(self, one: Lost, platforms_own: Collection[str]) -> bool:
+        """Whether the books have booked what the bank has."""
+        payer, payee = ("" if side in platforms_own else side for side in (one.payer, one.payee))
+        if one.bank_serial in self._serials:
+            return True
+        if one.booked_at > self._until:
+            return False
+        for order_no in (one.remark.partition(" ")[0], ""):
+            moved = (payer, payee, one.amount_fen, order_no)
+            if self._rows[moved]:
+                self._rows[moved] -= 1
+                # It is listed for the other side, too.
+                self._serials.add(one.bank_serial)
+                return True
+        return False
+
+
+async def booked_on(bank: BankClient, sub_account: str, since: datetime) -> list[tuple[Lost, int]]:
+    """What the bank has booked on a sub-account since, and what it did to the available money. Raises `Problem`."""
     found: list[tuple[Lost, int]] = []
     first, today = since.astimezone(BANK_ZONE).date(), bank_today()
     spans: list[tuple[Literal["1", "2"], date | None, date | None]] = [("1", None, None)]
@@ -64,23 +108,18 @@ async def lost_of(desk: Desk, member: Member, since: datetime) -> list[tuple[Los
         spans.insert(0, ("2", first, today - timedelta(days=1)))
     for flag, begin, end in spans:
         question = SubAccountTransactions(
-            FunctionFlag=flag, SubAcctNo=member.sub_account, QueryFlag="1", StartDate=begin, EndDate=end
+            FunctionFlag=flag, SubAcctNo=sub_account, QueryFlag="1", StartDate=begin, EndDate=end
         )
-        async for row in rows(desk.bank, question, "TranItemArray"):
+        async for row in rows(bank, question, "TranItemArray"):
             found.append(_transaction(row))
-        for way in ("2", "3"):
+        ways: tuple[Literal["2", "3"], ...] = ("2", "3")
+        for way in ways:
             movements = CashMovements(
-                FunctionFlag=flag,
-                SubAcctNo=member.sub_account,
-                QueryFlag="2" if way == "2" else "3",
-                BeginDate=begin,
-                EndDate=end,
+                FunctionFlag=flag, SubAcctNo=sub_account, QueryFlag=way, BeginDate=begin, EndDate=end
             )
-            async for movement in rows(desk.bank, movements, "TranItemArray"):
+            async for movement in rows(bank, movements, "TranItemArray"):
                 found.append(_movement(movement))
-    recent = [(one, effect_fen) for one, effect_fen in found if one.booked_at > since - SKEW]
-    known = await desk.reads.known_bank_serials(member.member_id, {one.bank_serial for one, _ in recent})
-    return [(one, effect_fen) for one, effect_fen in recent if one.bank_serial not in known]
+    return [(one, effect_fen) for one, effect_fen in found if one.booked_at > since - SKEW]
 
 
 def _transaction(row: SubAccountTransactionsRow) -> tuple[Lost, int]:
@@ -99,17 +138,18 @@ def _transaction(row: SubAccountTransactionsRow) -> tuple[Lost, int]:
 
 
 def _movement(row: CashMovementsRow) -> tuple[Lost, int]:
-    is_withdrawal = row.BookingFlag == "01"
+    kind = WITHDRAWAL if row.BookingFlag == "01" else REVOCATION if REVOKED in (row.BookingMsg or "") else TOP_UP
+    net_fen = row.TranAmt if kind is WITHDRAWAL else row.TranAmt - (row.Commission or 0)
     lost = Lost(
         bank_serial=row.FrontSeqNo,
         booked_at=_booked_at(row.TranDate, row.TranTime),
-        kind=WITHDRAWAL if is_withdrawal else TOP_UP,
+        kind=kind,
         amount_fen=row.TranAmt,
-        payer=row.SubAcctNo if is_withdrawal else "",
-        payee="" if is_withdrawal else row.SubAcctNo,
+        payer="" if kind is TOP_UP else row.SubAcctNo,
+        payee=row.SubAcctNo if kind is TOP_UP else "",
         remark=row.Remark or "",
     )
-    return lost, -row.TranAmt if is_withdrawal else row.TranAmt - (row.Commission or 0)
+    return lost, net_fen if kind is TOP_UP else -net_fen
 
 
 def _booked_at(day_text: str, time_text: str) -> datetime:

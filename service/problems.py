@@ -19,6 +19,7 @@ from ledger import (
     Breach,
     DeadlinePassed,
     FloorBroken,
+    LedgerBehind,
     LedgerBusy,
     LedgerError,
     LedgerUnavailable,
@@ -379,6 +380,17 @@ def ledger_unavailable() -> Problem:
     )
 
 
+def ledger_behind() -> Problem:
+    """The database has books that are older than the bank; refused before anything was reserved."""
+    return Problem(
+        grpc.StatusCode.UNAVAILABLE,
+        "LEDGER_BEHIND",
+        "the ledger's books are older than the bank",
+        next_step="nothing was reserved or sent; send the same request again when the books have caught up",
+        retry_after_s=60.0,
+    )
+
+
 def of_ledger(error: LedgerError) -> Problem:
     """What a step is told that the ledger has not taken: nothing was reserved by it. Raises what nobody foresaw."""
     match error:
@@ -388,6 +400,8 @@ def of_ledger(error: LedgerError) -> Problem:
             return request_id_reused(error.operation, error.fingerprint)
         case DeadlinePassed():
             return deadline_passed()
+        case LedgerBehind():
+            return ledger_behind()
         case LedgerBusy():
             return overloaded(str(error))
         case LedgerUnavailable():

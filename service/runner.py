@@ -35,6 +35,7 @@ from jzb.v1.verification_pb2 import Verification
 from ledger import (
     Change,
     FloorBroken,
+    LedgerBehind,
     LedgerError,
     Member,
     NewOperation,
@@ -228,6 +229,8 @@ class Runner:
                 if isinstance(error, FloorBroken):
                     assert isinstance(step.operation, NewOperation)
                     telemetry.outcomes.add(1, {"kind": step.operation.kind, "state": "refused"})
+                if isinstance(error, LedgerBehind):
+                    log.error("nothing is reserved", why=str(error))
                 raise problems.of_ledger(error) from None
             span.set_attribute("jzb.operation_id", str(reserved.operation.id))
             span.set_attribute("jzb.serial", reserved.operation.serial)

@@ -57,7 +57,7 @@ from jzb.v1 import (
     withdrawal_pb2,
     withdrawal_pb2_grpc,
 )
-from ledger import Cards, LedgerBehind, LedgerUnavailable, Lookups, Numbers, Reads, Writer, connect, open_pool
+from ledger import Cards, LedgerBehind, LedgerUnavailable, Lookups, Numbers, Reads, Writer, connect, copies, open_pool
 from service import telemetry
 from service.admission import Admission
 from service.bankday import bank_today
@@ -126,11 +126,14 @@ class Service:
 
 
 @asynccontextmanager
-async def furnished(settings: Settings) -> AsyncIterator[Desk]:
+async def furnished(settings: Settings, *, catches_up: bool = False) -> AsyncIterator[Desk]:
     """The parts of a service for the life of the block, without its doors; the resolver and the collectors run.
 
-    Raises BankConfigError for keys that cannot work.
+    To catch up restored books is the one thing that may be done with them, and then nothing collects beside it. Raises
+    BankConfigError for keys that cannot work.
     """
+    if catches_up:
+        settings = settings.without_collectors()
     dsn = settings.database_url.get_secret_value()
     async with AsyncExitStack() as stack:
         engine = connect(dsn, settings.database_connections)
@@ -147,6 +150,7 @@ async def furnished(settings: Settings) -> AsyncIterator[Desk]:
                 dsn,
                 settings.platform,
                 spend_order=settings.rules.spend_order,
+                catches_up=catches_up,
                 on_batch=_record_batch,
             ).running()
         )
@@ -194,9 +198,9 @@ async def running(
 
     ``more`` gives handlers of other RPCs that the same server is to answer.
     """
+    await _require_no_copy(settings)
     async with AsyncExitStack() as stack:
         desk = await stack.enter_async_context(furnished(settings))
-        await _require_no_copy(desk.reads)
         doors = Doors(desk.admission, settings.deadline_min_s, settings.grpc.rpcs_max)
         server = grpc.aio.server(interceptors=[doors], options=_options(settings.grpc))
         status = HealthServicer()
@@ -217,14 +221,11 @@ async def running(
         "the service waits for its database", why=str(state.outcome.exception()) if state.outcome else ""
     ),
 )
-async def _require_no_copy(reads: Reads) -> None:
-    """Waits for the database, as long as it takes: nobody is served before it is known that the books are no copy."""
-    behind_since = await reads.behind_since()
+async def _require_no_copy(settings: Settings) -> None:
+    """Waits for the database, as long as it takes: nothing starts before it is known that the books are no copy."""
+    behind_since = await copies.behind_since(settings.database_url.get_secret_value(), settings.platform)
     if behind_since is not None:
-        raise LedgerBehind(
-            f"these books were restored from a copy of {behind_since:%Y-%m-%d %H:%M:%S %Z}, and the bank has gone on:"
-            " run `jzb catch-up` first"
-        )
+        raise LedgerBehind.restored(behind_since)
 
 
 async def _drain(

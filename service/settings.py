@@ -255,6 +255,17 @@ class Settings(BaseSettings):
         """The platform's four digits, under which everything is kept."""
         return self.bank.mrch_code
 
+    def without_collectors(self) -> Settings:
+        """The same, for a process in which nothing is asked for by itself."""
+        silent = {"poll_s": None}
+        return self.model_copy(
+            update={
+                "clearing": self.clearing.model_copy(update=silent),
+                "returns": self.returns.model_copy(update=silent),
+                "transfers": self.transfers.model_copy(update=silent),
+            }
+        )
+
 
 def from_environment(**given: Any) -> Settings:
     """The settings of this process; ``given`` wins over the environment. Raises pydantic's ValidationError."""

@@ -9,7 +9,7 @@ come from and how they run.
 """
 
 from ledger.embedded.errors import PostgresNotStarted
-from ledger.embedded.programs import find_programs
+from ledger.embedded.programs import find_clients, find_programs
 from ledger.embedded.server import SETTINGS, EmbeddedPostgres
 
-__all__ = ["SETTINGS", "EmbeddedPostgres", "PostgresNotStarted", "find_programs"]
+__all__ = ["SETTINGS", "EmbeddedPostgres", "PostgresNotStarted", "find_clients", "find_programs"]

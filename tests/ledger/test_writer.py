@@ -23,6 +23,7 @@ from ledger import (
     DeadlinePassed,
     Draft,
     FloorBroken,
+    LedgerBehind,
     LedgerBusy,
     LedgerCorrupt,
     LedgerUnavailable,
@@ -34,12 +35,15 @@ from ledger import (
     State,
     Step,
     Writer,
+    connect,
     journal,
     memory,
+    open_pool,
     statements,
 )
 from ledger import writer as ledger_writer
 from ledger.accounts import refundable, waiting, withdrawable
+from tests.conftest import PostgresServer
 from tests.ledger.bookkeeping import (
     ANN,
     BOB,
@@ -707,3 +711,85 @@ async def test_what_somebody_else_changed_by_hand_is_added_to_and_not_written_ov
     with pytest.raises(FloorBroken) as refusal:
         await mirror.do(opening(pay(ANN, BOB, 60)))
     assert refusal.value.breach.left_fen == 5
+
+
+def _replaced(postgres: PostgresServer, dsn: str, copy: str) -> None:
+    """Another database takes the place of one that is in use."""
+    name, other = dsn.rsplit("/", 1)[1], copy.rsplit("/", 1)[1]
+    with psycopg.connect(postgres.dsn, autocommit=True) as connection:
+        connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+        connection.execute(f"ALTER DATABASE {other} RENAME TO {name}".encode())
+
+
+async def test_books_that_lost_what_this_process_committed_are_not_written_to_even_when_they_have_grown(
+    database: str, postgres: PostgresServer
+) -> None:
+    async with Writer(database, PLATFORM).running() as earlier:
+        await earlier.submit(opening(enter=[money(withdrawable(ANN), 100)]))
+    older = postgres.create(f"{database.rsplit('/', 1)[1]}_older", database.rsplit("/", 1)[1])
+    async with Writer(database, PLATFORM).running() as writer:
+        await writer.submit(opening(enter=[money(withdrawable(ANN), 1)]))
+        _replaced(postgres, database, older)
+        with pytest.raises(LedgerBehind, match="have 1 batches, and not batch 2"):
+            await writer.submit(opening(enter=[money(withdrawable(ANN), 1)]))
+        async with Writer(database, PLATFORM).running() as other:
+            for _ in range(2):
+                await other.submit(opening(enter=[money(withdrawable(ANN), 1)]))
+        with pytest.raises(LedgerBehind, match="have 3 batches, and not batch 2"):
+            await writer.submit(opening(enter=[money(withdrawable(ANN), 1)]))
+    assert stored(database)[withdrawable(ANN).name] == (102, 0)
+
+
+async def test_marked_books_are_written_to_by_the_catch_up_alone_and_others_never(mirror: Mirror) -> None:
+    await mirror.give(withdrawable(ANN), 100)
+    async with Writer(mirror.dsn, PLATFORM, catches_up=True).running() as catching_up:
+        with pytest.raises(LedgerBehind, match="these books are open"):
+            await catching_up.submit(opening(pay(ANN, BOB, 1)))
+        with psycopg.connect(mirror.dsn) as connection:
+            connection.execute("UPDATE platform SET behind_since = now()")
+        with pytest.raises(LedgerBehind, match="restored from a copy"):
+            await mirror.do(opening(pay(ANN, BOB, 1)))
+        assert (await catching_up.submit(opening(pay(ANN, BOB, 1)))).did
+
+
+async def test_a_server_that_takes_no_writes_any_more_is_one_that_is_away(mirror: Mirror) -> None:
+    await mirror.give(withdrawable(ANN), 100)
+    name = mirror.dsn.rsplit("/", 1)[1]
+
+    def set_read_only(is_so: str) -> None:
+        with psycopg.connect(mirror.dsn, autocommit=True) as connection:
+            connection.execute("SET default_transaction_read_only = off")
+            connection.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = {is_so}".encode())
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+
+    set_read_only("on")
+    paying = asyncio.create_task(mirror.do(opening(pay(ANN, BOB, 1))))
+    await asyncio.sleep(0.5)
+    assert not paying.done()
+    set_read_only("off")
+    assert (await paying).did
+
+
+async def test_every_connection_notices_a_network_that_swallows_everything(database: str) -> None:
+    patient = f"{database}?connect_timeout=17"
+    async with open_pool(patient) as pool, pool.connection() as connection:
+        found = [connection.info.get_parameters()]
+    engine = connect(patient, 1)
+    try:
+        async with engine.connect() as reading:
+            raw = await reading.get_raw_connection()
+            assert raw.driver_connection is not None
+            found.append(raw.driver_connection.info.get_parameters())
+    finally:
+        await engine.dispose()
+    async with Writer(patient, PLATFORM).running() as writer:
+        await writer.submit(opening(enter=[money(withdrawable(ANN), 1)]))
+        assert writer._connection is not None
+        found.append(writer._connection.info.get_parameters())
+    for parameters in found:
+        assert (parameters["keepalives_idle"], parameters["tcp_user_timeout"]) == ("5", "10000")
+        assert parameters["connect_timeout"] == "17"

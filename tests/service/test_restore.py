@@ -6,6 +6,10 @@ import asyncio
 import os
 import re
 import stat
+from asyncio.subprocess import DEVNULL
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +17,28 @@ import grpc
 import psycopg
 import pytest
 
-from jzb.v1 import core_pb2, payment_pb2
-from ledger import LedgerBehind, connect, copies, migrate, verify
-from ledger.copies import SERIALS_SKIPPED, CopyFailed
+from bankclient import BANK_ZONE
+from jzb.v1 import core_pb2, member_pb2, payment_pb2
+from ledger import LedgerBehind, Numbers, connect, copies, migrate
+from ledger.copies import CopyFailed
+from ledger.embedded import EmbeddedPostgres
+from ledger.embedded.programs import Programs
+from sandbox.clock import BankClock
+from sandbox.records import SUCCEEDED, Trade
 from sandbox.server import Sandbox
 from sandbox.settings import SandboxSettings
 from service.server import running
+from tests.conftest import PostgresServer
 from tests.service.marketplace import LENIENT, QUICK, TIMEOUT_S, VAULT_KEY, Marketplace, service_settings
-from tests.service.process import as_environment, service_process, shop_on
+from tests.service.process import ROOT, as_environment, clean_environment, service_process, shop_on, until
 from tests.service.steps import confirm, freeze, prepay, refund, withdraw
-from tests.service.test_cli import Ended, jzb
+from tests.service.test_batches import batches, confirm_request, prepaid
+from tests.service.test_cli import JZB, Ended, jzb
+from tests.service.test_returns import send_back
+from tests.service.test_returns import withdraw as withdraw_to_the_end
+from tests.service.test_revocations import revoke
+from tests.service.test_suspense import clear as clear_suspense
+from tests.service.test_suspense import collect, come_in
 
 
 def environment(dsn: str, bank: Sandbox) -> dict[str, str]:
@@ -31,11 +47,11 @@ def environment(dsn: str, bank: Sandbox) -> dict[str, str]:
         "resolver": {**QUICK, "ask_after_s": 0.1},
         "vault": {"keys": [VAULT_KEY]},
     }
-    return {"DATABASE_URL": dsn, **as_environment(given)}
+    return {"DATABASE_URL": dsn, "COLUMNS": "300", **as_environment(given)}
 
 
 async def market(shop: Marketplace) -> None:
-    await shop.buyer("buyer", 500_00, withdrawable=True)
+    await shop.buyer("buyer", 900_00, withdrawable=True)
     await shop.buyer("payer", 500_00)
     await shop.merchant("seller", 100_00, withdrawable=True)
 
@@ -53,8 +69,20 @@ async def trade(shop: Marketplace) -> list[core_pb2.Operation]:
     ]
 
 
+async def some_books(dsn: str) -> None:
+    async with Sandbox(SandboxSettings(**LENIENT)) as bank, shop_on(dsn, bank) as shop:
+        await market(shop)
+
+
 async def caught_up(dsn: str, bank: Sandbox, data: Path, *options: str) -> Ended:
     return await jzb("catch-up", "--data", str(data), *options, environment=environment(dsn, bank))
+
+
+def tables(dsn: str) -> int:
+    with psycopg.connect(dsn) as connection:
+        found = connection.execute("SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace")
+        ((count,),) = found.fetchall()
+        return int(count)
 
 
 async def serials(dsn: str) -> set[str]:
@@ -63,15 +91,70 @@ async def serials(dsn: str) -> set[str]:
         return {row[0] for row in await found.fetchall()}
 
 
+async def lost_day(shop: Marketplace, suspended: str) -> None:
+    """Some of everything that the bank does by itself, or lists in its own way."""
+    for operation in await trade(shop):
+        await shop.until_final(operation.operation_id)
+    await batches(shop).BatchConfirm(confirm_request(shop, *await prepaid(shop)), timeout=TIMEOUT_S)
+    topped_up = await shop.top_up("payer", 55_00, 5_00)
+    await revoke(shop, topped_up.serial, 22_00, 2_00)
+    await clear_suspense(shop, suspended, "seller", 30_00, 3_00)
+    await come_in(shop, 12_34)
+    await come_in(shop, 43_21, "buyer")
+    send_back(shop, await withdraw_to_the_end(shop, "seller", 5_00))
+
+
+def lost_at_the_bank(bank: Sandbox, kept: set[str]) -> set[str]:
+    """The bank's serials of all that it booked and no operation of the books has asked for."""
+    trades = [one for one in bank.bank.store.all(Trade) if one.status == SUCCEEDED]
+    with_rows = {one.call_serial for one in trades if one.serial != one.call_serial}
+    listed = (one for one in trades if one.serial != one.call_serial or one.serial not in with_rows)
+    return {one.front_seq_no for one in listed if one.call_serial not in kept}
+
+
+def printed(ended: Ended) -> set[str]:
+    """The bank's serials in the table of what was lost."""
+    table = ended.out.partition("accounts taken over")[0]
+    return {line.split("│")[1].strip() for line in table.splitlines() if line.startswith("│")}
+
+
+async def killed_in_the_middle(dsn: str, bank: Sandbox, data: Path) -> None:
+    """Kill the catch-up when it has taken something over, but not all."""
+    process = await asyncio.create_subprocess_exec(
+        *JZB, "catch-up", "--data", str(data), cwd=ROOT, env=clean_environment(**environment(dsn, bank)), stdout=DEVNULL
+    )
+    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
+
+        async def has_begun() -> bool:
+            found = await connection.execute("SELECT FROM operation WHERE kind = 'CATCH_UP'")
+            return await found.fetchone() is not None
+
+        await until(has_begun, "something is taken over", 60.0)
+        process.kill()
+        await process.wait()
+
+
+@pytest.mark.timeout(400)
 async def test_books_that_were_lost_under_load_end_equal_to_the_bank(
     database: str, empty_database: str, tmp_path: Path
 ) -> None:
     copy = tmp_path / "copy"
-    async with Sandbox(SandboxSettings(**LENIENT)) as bank:
+    # Each clearing ends a day of the bank: it is yesterday when the copy is made, and today in the end.
+    clock = BankClock(lambda: datetime.now(UTC) - timedelta(days=5))
+    yesterday = datetime.now(BANK_ZONE).date() - timedelta(days=1)
+    async with Sandbox(SandboxSettings(**LENIENT), clock) as bank:
         async with shop_on(database, bank) as shop:
             await market(shop)
+            await shop.merchant("shoes")
+            await shop.merchant("hats")
             await trade(shop)
+            suspended, day = await come_in(shop, 80_00), bank.clock.today()
+            await shop.clear()
+            assert (await collect(shop, day)).entered == 1
+            # Just before the copy, so that the bank's list of what is new has its rows.
+            await batches(shop).BatchConfirm(confirm_request(shop, *await prepaid(shop)), timeout=TIMEOUT_S)
         async with service_process(database, bank) as service:
+            await until(lambda: bank.clock.today() == yesterday, "the service has cleared the day before")
 
             async def pay(number: int) -> None:
                 request = payment_pb2.PayRequest(
@@ -95,21 +178,31 @@ async def test_books_that_were_lost_under_load_end_equal_to_the_bank(
             await service.kill()
             await asyncio.gather(*under_way, return_exceptions=True)
         async with shop_on(database, bank) as shop:
-            for operation in await trade(shop):
-                await shop.until_final(operation.operation_id)
+            await lost_day(shop, suspended)
+            await shop.clear()
+            await lost_day(shop, suspended)
         used = await serials(database)
 
         restored = await jzb("restore", str(copy), environment=environment(empty_database, bank))
         assert restored.status == 0, restored.error
-        (batches,) = set(re.findall(r"(\d+ batches, .*)", backed_up.out))
-        assert batches in restored.out
+        (heads,) = set(re.findall(r"(\d+ batches, .*)", backed_up.out))
+        assert heads in restored.out
         refused = await jzb("serve", environment=environment(empty_database, bank))
         assert (refused.status, "jzb catch-up" in refused.error) == (1, True)
 
-        ended = await caught_up(empty_database, bank, tmp_path)
+        with psycopg.connect(empty_database) as connection:
+            connection.execute("UPDATE platform SET behind_since = behind_since - interval '1 day'")
+        of_the_copy = await serials(empty_database)
+        await killed_in_the_middle(empty_database, bank, tmp_path)
+        closed = await caught_up(empty_database, bank, tmp_path)
+        assert closed.status == 1, closed.out + closed.error
+        assert printed(closed) == lost_at_the_bank(bank, of_the_copy)
+        guesses = re.findall(r"^  (.*)$", closed.out, re.MULTILINE)
+        assert [line for line in guesses if "the bank does not say of which" not in line] == []
+        assert any(line.startswith("suspense: suspense money changed by -") for line in guesses)
+        ended = await caught_up(empty_database, bank, tmp_path, "--even-so")
         assert ended.status == 0, ended.out + ended.error
-        assert "not explained: 0" in ended.out
-        assert int(re.findall(r"(\d+) transactions of the bank are lost here", ended.out)[0]) > 0
+        assert printed(ended) == printed(closed)
         async with shop_on(empty_database, bank) as shop:
             await shop.assert_agrees()
             # It goes on, with serials that nobody has had.
@@ -118,7 +211,7 @@ async def test_books_that_were_lost_under_load_end_equal_to_the_bank(
             await shop.clear()
             await shop.assert_agrees()
         kept = await serials(empty_database)
-        fresh = {serial for serial in kept - used if int(serial[12:]) >= SERIALS_SKIPPED}
+        fresh = {serial for serial in kept - used if int(serial[12:]) >= 100_000_000}
         assert kept - used == fresh
 
 
@@ -138,16 +231,19 @@ async def test_what_no_transaction_explains_is_taken_over_and_listed_and_the_boo
         assert "not explained: 2" in closed.out
         assert "member buyer: frozen money changed by 7.00" in closed.out
         assert "member payer: escrow money changed by 9.00" in closed.out
-        with pytest.raises(ExceptionGroup) as behind:
+        with pytest.raises(LedgerBehind):
             async with running(service_settings(empty_database, bank)):
                 raise AssertionError("it started")
-        assert behind.group_contains(LedgerBehind)
 
-        # All of it was taken over by then: nothing is new, and nothing is taken over twice.
+        # All of it was taken over by then: nothing twice, and nothing of it is forgotten.
+        again = await caught_up(empty_database, bank, tmp_path)
+        assert (again.status, again.out) == (1, closed.out)
         opened = await caught_up(empty_database, bank, tmp_path, "--even-so")
         assert opened.status == 0, opened.out + opened.error
-        assert "\n0 accounts taken over" in opened.out
-        assert "0 transactions of the bank are lost here" in opened.out
+        assert re.findall(r"^not explained: \d+|.* taken over .*", opened.out, re.MULTILINE) == [
+            "4 accounts taken over from the bank, in yuan",
+            "not explained: 2",
+        ]
         async with shop_on(empty_database, bank) as shop:
             await shop.assert_agrees()
         again = await caught_up(empty_database, bank, tmp_path)
@@ -200,6 +296,9 @@ async def test_a_copy_is_restored_into_an_empty_database_only_and_replaces_no_ot
     database: str, empty_database: str, tmp_path: Path
 ) -> None:
     copy = tmp_path / "copy"
+    with pytest.raises(CopyFailed, match="there are no books yet"):
+        copies.back_up(database, copy)
+    await some_books(database)
     copies.back_up(database, copy)
     assert stat.S_IMODE(os.stat(copy).st_mode) == 0o600
     with pytest.raises(CopyFailed, match="is there already"):
@@ -208,13 +307,153 @@ async def test_a_copy_is_restored_into_an_empty_database_only_and_replaces_no_ot
         copies.restore(database, copy)
     with pytest.raises(CopyFailed, match="there is no"):
         copies.restore(empty_database, tmp_path / "none")
-    copy.write_bytes(copy.read_bytes()[:2000])
+    copy.write_bytes(copy.read_bytes()[: copy.stat().st_size * 8 // 10])
     with pytest.raises(CopyFailed, match="pg_restore ended with"):
         copies.restore(empty_database, copy)
     # All or nothing: it is empty as before.
-    migrate(empty_database)
-    engine = connect(empty_database, 1)
-    try:
-        assert await verify(engine, "9930") == []
-    finally:
-        await engine.dispose()
+    assert tables(empty_database) == 0
+    assert os.listdir(tmp_path) == ["copy"]
+
+
+async def test_books_are_marked_from_the_moment_that_they_are_there(
+    database: str, empty_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await some_books(database)
+    copies.back_up(database, tmp_path / "copy")
+
+    def crash(_: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(copies, "migrate", crash)
+    with pytest.raises(KeyboardInterrupt):
+        copies.restore(empty_database, tmp_path / "copy")
+    assert await copies.behind_since(empty_database, "9930") is not None
+
+
+async def test_books_that_were_wrong_when_they_were_copied_are_said_to_be(
+    database: str, empty_database: str, tmp_path: Path
+) -> None:
+    await some_books(database)
+    with psycopg.connect(database) as connection:
+        connection.execute("UPDATE account SET balance_fen = balance_fen + 1 WHERE kind = 'fee'")
+        connection.execute("UPDATE account SET balance_fen = balance_fen - 1 WHERE kind = 'pooled'")
+    copies.back_up(database, tmp_path / "copy")
+    async with Sandbox(SandboxSettings(**LENIENT)) as bank:
+        restored = await jzb("restore", str(tmp_path / "copy"), environment=environment(empty_database, bank))
+    assert (restored.status, "the books stay closed" in restored.out) == (1, True)
+    assert "balance equals the sum of legs" in " ".join(restored.out.split())
+    assert await copies.behind_since(empty_database, "9930") is not None
+
+
+async def test_a_service_that_runs_stops_serving_when_its_books_are_replaced_by_restored_ones(database: str) -> None:
+    async with Sandbox(SandboxSettings(**LENIENT)) as bank, shop_on(database, bank) as shop:
+        await market(shop)
+        with psycopg.connect(database) as connection:
+            connection.execute("UPDATE platform SET behind_since = now()")
+        refused = await shop.refusal(shop.payments.Pay(shop.pay_request("buyer", "seller", 1_00), timeout=TIMEOUT_S))
+        assert (refused.reason, refused.outcome) == ("LEDGER_BEHIND", core_pb2.OUTCOME_NO_EFFECT)
+
+
+async def test_two_runs_of_the_catch_up_exclude_one_another(database: str) -> None:
+    async with Sandbox(SandboxSettings(**LENIENT)) as bank:
+        async with shop_on(database, bank) as shop:
+            await market(shop)
+        with psycopg.connect(database) as connection:
+            connection.execute("UPDATE platform SET behind_since = now()")
+        with copies.catching_up(database, "9930"):
+            second = await jzb("catch-up", environment=environment(database, bank))
+            assert (second.status, "another catch-up of platform 9930" in second.error) == (1, True)
+
+
+async def test_a_platform_that_is_not_in_the_database_cannot_catch_up(database: str) -> None:
+    async with Sandbox(SandboxSettings(**LENIENT)) as bank:
+        ended = await jzb("catch-up", environment=environment(database, bank))
+    assert (ended.status, ended.error) == (1, "jzb: the database has no books of platform 9930\n")
+
+
+async def test_a_database_without_tables_is_a_line_and_no_traceback(empty_database: str, tmp_path: Path) -> None:
+    ended = await jzb("backup", str(tmp_path / "copy"), environment={"DATABASE_URL": empty_database})
+    assert ended.status == 1
+    assert ended.error == "jzb: the database is not up to date: jzb migrate brings it there\n"
+    assert os.listdir(tmp_path) == []
+
+
+async def test_the_same_copy_restored_twice_hands_out_no_serial_twice(
+    postgres: PostgresServer, database: str, tmp_path: Path
+) -> None:
+    await some_books(database)
+    copies.back_up(database, tmp_path / "copy")
+    first: list[int] = []
+    for _ in range(2):
+        name = f"{database.rsplit('/', 1)[1]}_restored"
+        dsn = postgres.create(name)
+        copies.restore(dsn, tmp_path / "copy")
+        engine = connect(dsn, 1)
+        try:
+            first.append(await Numbers(engine).take() % 10**10)
+        finally:
+            await engine.dispose()
+            postgres.drop(name)
+    # Some hundred serials a second would have been used of the first by then.
+    assert first[1] - first[0] >= 1000
+
+
+async def test_a_database_with_more_than_the_books_is_not_copied(database: str, tmp_path: Path) -> None:
+    await some_books(database)
+    with psycopg.connect(database) as connection:
+        connection.execute("CREATE SCHEMA platform_9931 CREATE TABLE platform (platform text)")
+    with pytest.raises(CopyFailed, match=r"holds platform_9931\.platform beside the books in public"):
+        copies.back_up(database, tmp_path / "copy")
+
+
+async def test_a_member_that_was_closed_since_is_closed_here_and_named(
+    database: str, empty_database: str, tmp_path: Path
+) -> None:
+    async with Sandbox(SandboxSettings(**LENIENT)) as bank:
+        async with shop_on(database, bank) as shop:
+            await market(shop)
+            await shop.buyer("leaver", 6_00)
+            copies.back_up(database, tmp_path / "copy")
+            await shop.pay("leaver", "seller", 6_00)
+            request = member_pb2.CloseMemberRequest(request_id=shop.request_id(), member_id="leaver")
+            await shop.members.CloseMember(request, timeout=TIMEOUT_S)
+        copies.restore(empty_database, tmp_path / "copy")
+        closed = await caught_up(empty_database, bank, tmp_path)
+        assert (closed.status, "member leaver: its sub-account" in closed.out) == (1, True), closed.out + closed.error
+        opened = await caught_up(empty_database, bank, tmp_path, "--even-so")
+        assert opened.status == 0, opened.out + opened.error
+        async with shop_on(empty_database, bank) as shop:
+            await shop.assert_agrees()
+
+
+@asynccontextmanager
+async def older_server(folder: Path) -> AsyncIterator[str]:
+    """A PostgreSQL 15, of which the copies' programs are newer."""
+    programs = Path("/usr/lib/postgresql/15/bin")
+    if not (programs / "initdb").exists():
+        pytest.skip(f"PostgreSQL 15 is not here: {programs} has no initdb")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("ledger.embedded.server.find_programs", lambda: Programs(programs, 15))
+        async with EmbeddedPostgres(folder) as server:
+            yield server.dsn
+
+
+async def test_books_on_an_older_server_are_copied_and_restored(tmp_path: Path) -> None:
+    async with older_server(tmp_path / "postgres") as dsn:
+        migrate(dsn)
+        await some_books(dsn)
+        heads = copies.back_up(dsn, tmp_path / "copy")
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            connection.execute("CREATE DATABASE restored")
+        restored = dsn.rsplit("/", 1)[0] + "/restored"
+        assert copies.restore(restored, tmp_path / "copy") == heads
+        assert await copies.behind_since(restored, "9930") is not None
+
+
+async def test_programs_that_are_older_than_the_server_are_named(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copies, "find_clients", lambda: Programs(Path("/nowhere"), 14))
+    with pytest.raises(CopyFailed, match=r"the server is PostgreSQL \d+, the newest pg_dump here is 14: install"):
+        copies.back_up(database, tmp_path / "copy")
+    assert os.listdir(tmp_path) == []
