@@ -16,17 +16,24 @@ from simulate.site import opened
 
 ROOT = Path(__file__).parents[2]
 
-SEES: dict[str, tuple[list[int], str]] = {
-    "drop-hold-on-unknown": ([2, 3, 4], r"part \S+ was never posted nor voided|\w+ \S+ was to move"),
-    "post-twice": ([1, 2], r"\w+ \S+ was to move"),
-    "forget-fee-leg": ([1, 2], r"PAY_T\d \S+ was to move .*fee"),
-    "settle-before-the-end": ([1, 2, 3, 4], r"WITHDRAW \S+ was to move|carried \S+ out|refused"),
+SEES: dict[str, list[int]] = {
+    "drop-hold-on-unknown": [3, 2, 4, 6],
+    "post-twice": [1, 2],
+    "forget-fee-leg": [1, 2],
+    # Only a withdrawal that fails in the end shows that it was too early.
+    "settle-before-the-end": [26, 41, 58, 25],
     # Only a commit whose answer is cut off has its step judged a second time, and not every cut hits one that settles.
-    "settle-without-terminal-check": ([20, 8, 14, 22], r"\w+ \S+ was to move"),
+    "settle-without-terminal-check": [47, 6, 58, 73],
 }
-"""Seeds that show each mutant, tried one after the other until one does, and what the checker says of it."""
+"""Seeds that show each mutant, tried one after the other until one does."""
+
+WRONG_MONEY = re.compile(
+    r"GetBalance says|the bank had to refuse|\w+ \S+ was to move|\w+ \S+ moved|.* holds \S+ fen here"
+)
+"""What they show: not that a seed does not come to rest, but a wrong amount, or money promised twice."""
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("seeds", [range(1, 6), range(6, 11)], ids=["1-5", "6-10"])
 async def test_nothing_is_lost_though_all_of_it_breaks(tmp_path: Path, seeds: range) -> None:
     all_played: list[Played] = []
@@ -45,14 +52,13 @@ async def test_nothing_is_lost_though_all_of_it_breaks(tmp_path: Path, seeds: ra
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("mutant", MUTANTS)
 async def test_a_mutant_is_seen(tmp_path: Path, mutant: str) -> None:
-    seeds, fact = SEES[mutant]
     told: list[str] = []
     async with opened(tmp_path) as site:
-        for seed in seeds:
+        for seed in SEES[mutant]:
             told += (await play(site, of_seed(seed), mutant, rest_s=6.0)).wrong
-            if any(re.match(fact, wrong) for wrong in told):
+            if any(WRONG_MONEY.match(wrong) for wrong in told):
                 return
-    pytest.fail(f"{mutant} was not seen by any of the seeds {seeds}, which told {told}")
+    pytest.fail(f"{mutant} was not seen by any of the seeds {SEES[mutant]}, which told {told}")
 
 
 def test_the_command_prints_what_it_counted_and_exits_0() -> None:
