@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import date
-from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -110,18 +110,28 @@ def test_an_array_of_anything_but_texts_and_objects_is_refused(array: list[Any])
 def test_an_amount_comes_back_from_the_wire_as_it_went(amount_fen: int) -> None:
     text = yuan(amount_fen)
     assert fen(text) == amount_fen
-    assert Decimal(text) * 100 == amount_fen
+    assert Fraction(text) * 100 == amount_fen
     assert "e" not in text.lower()
 
 
-@given(st.one_of(st.text(max_size=30), st.decimals().map(str), st.floats().map(str), st.from_regex(r"-?\d+(\.\d*)?")))
+numerals = st.one_of(
+    st.text(max_size=30),
+    st.decimals().map(str),
+    st.floats().map(str),
+    st.from_regex(r"-?\d+(\.\d*)?"),
+    # More digits than Decimal keeps by itself.
+    st.from_regex(r"-?[0-9]{10,20}\.([09]{10,20}|[0-9]{10,20})", fullmatch=True),
+)
+
+
+@given(numerals)
 def test_a_text_is_read_to_the_fen_or_refused(text: str) -> None:
     try:
         amount_fen = fen(text)
     except MessageInvalid:
         return
     assert FEN_MIN <= amount_fen <= FEN_MAX
-    assert Decimal(text) * 100 == amount_fen
+    assert Fraction(text) * 100 == amount_fen
 
 
 @given(st.dates(date(2000, 1, 1), date(2099, 12, 31)), st.lists(st.integers(0, 10**10 - 1), min_size=2, unique=True))

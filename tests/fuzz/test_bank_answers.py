@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from decimal import Decimal
+from fractions import Fraction
 from random import Random
 from typing import Any, get_args
 from unittest.mock import patch
@@ -98,7 +99,7 @@ def test_a_signed_answer_is_read_exactly_or_not_at_all(code: str, keys: Keys, ce
             assert said["TxnReturnCode"] == "000000"
             assert isinstance(answer.reply, Reply)
             for fen, text in amounts(answer.reply, said):
-                assert Decimal(str(text)) * 100 == fen
+                assert Fraction(str(text)) * 100 == fen
         else:
             assert answer.outcome is Outcome.UNKNOWN
             assert answer.reply is None
