@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from bankclient.canonical import canonical_string, shadowed_fields
 from bankclient.errors import BankUnavailable, MessageInvalid
-from bankclient.messages.wire import R_co, Request
+from bankclient.messages.wire import R_co, Request, places
 from bankclient.serials import booking_date
 from bankclient.signing import BankCertificate
 
@@ -78,6 +78,20 @@ HISTORY_MESSAGE: Final = "正在尝试查询历史数据"
 """Quick start, 6164: the original is being searched in history. The code is not published."""
 
 HISTORY_RETRY_AFTER_S: Final = 300.0
+
+
+_COMMON_PLACES: Final = {
+    name: (name,)
+    for name in (
+        "CnsmrSeqNo",
+        "FrontSeqNo",
+        "TokenExpiryFlag",
+        "TxnReturnCode",
+        "TxnReturnMsg",
+        "tokenExpiryFlag",
+    )
+}
+"""Where what is read of every answer stands."""
 
 
 class Outcome(Enum):
@@ -154,12 +168,13 @@ def judge(request: Request[R_co], serial: str, received: Received, bank: BankCer
         return _judge_unsigned(body, status, attempts)
     try:
         canonical = canonical_string(body)
+        shadowed = shadowed_fields(body, _COMMON_PLACES | places(request.reply))
     except MessageInvalid as error:
         return Verdict(unknown(f"the answer cannot be verified: {error}", attempts))
     if not bank.verify(canonical, signature):
         code, message = _code_and_message(body)
         return Verdict(unknown("the signature is wrong", attempts, code, message))
-    if shadowed := shadowed_fields(body):
+    if shadowed:
         names = ", ".join(sorted(shadowed))[:200]
         return Verdict(unknown(f"fields inside others pass for {names}", attempts))
     evidence = hashlib.sha256(canonical + signature.encode("utf-8")).digest()

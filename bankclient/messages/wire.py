@@ -15,7 +15,8 @@ an outcome.
 from collections.abc import Iterator, Mapping
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Annotated, Any, ClassVar, Final, Generic, Literal, Self, TypeVar
+from functools import cache
+from typing import Annotated, Any, ClassVar, Final, Generic, Literal, Self, TypeVar, get_args
 
 from pydantic import (
     AfterValidator,
@@ -262,6 +263,18 @@ class Paged(Reply):
     StartRecordNo: Word | None = None
     TotalNum: Word | None = None
     ReservedMsg: Prose | None = None
+
+
+@cache
+def places(reply: type[Reply]) -> dict[str, tuple[str, ...]]:
+    """Where each field of a reply and its rows stands, by the name under which it is signed."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name, field in reply.model_fields.items():
+        found[name] = (name,)
+        row = next((kind for kind in get_args(field.annotation) if isinstance(kind, type)), None)
+        if row is not None and issubclass(row, Row):
+            found |= {name + inside: (name, inside) for inside in row.model_fields}
+    return found
 
 
 R_co = TypeVar("R_co", bound=Reply, covariant=True)

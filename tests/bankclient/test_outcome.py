@@ -184,6 +184,37 @@ def test_a_field_named_twice_is_unknown_whichever_is_signed(desk: Desk) -> None:
         assert "twice" in answer.detail
 
 
+@pytest.mark.parametrize("field", ["errorMsg", "errorCode"])
+@pytest.mark.parametrize("value", ["[1]", '{"a":' * 40 + "1" + "}" * 40], ids=["a number in an array", "40 deep"])
+def test_what_is_never_signed_does_not_touch_a_signed_answer(desk: Desk, field: str, value: str) -> None:
+    text = json.dumps(desk.signed(SUCCESS))
+    answer = desk.answer(f'{text[:-1]}, "{field}": {value}}}'.encode())
+    assert (answer.outcome, answer.code) == (Outcome.DONE, "000000")
+
+
+@pytest.mark.parametrize(
+    ("signed", "moved"),
+    [
+        ({"TranDate": "20241105"}, {"Tran": {"Date": "20241105"}}),
+        ({"TranDate": "20241105"}, {"Tran": [{"Date": "20241105"}]}),
+        ({"FailMsg": "x"}, {"": {"FailMsg": "x"}}),
+    ],
+)
+def test_a_field_that_was_moved_into_another_makes_the_answer_unknown(
+    desk: Desk, signed: dict[str, Any], moved: dict[str, Any]
+) -> None:
+    status = {"TxnReturnCode": "000000", "BookingFlag": "2", "TranStatus": "0", "TranAmt": "1.00"}
+    body = desk.signed(status | signed)
+    question = TransactionStatus(FunctionFlag="2", TranNetSeqNo=SERIAL)
+    assert (
+        judge(question, SERIAL, Received(200, json.dumps(body).encode(), 1), desk.bank).answer.outcome is Outcome.DONE
+    )
+    forged = {name: value for name, value in body.items() if name not in signed} | moved
+    assert canonical_string(forged) == canonical_string(body)
+    content = json.dumps(forged).encode()
+    assert judge(question, SERIAL, Received(200, content, 1), desk.bank).answer.outcome is Outcome.UNKNOWN
+
+
 def test_the_answer_to_another_request_is_unknown(desk: Desk) -> None:
     other = desk.signed(SUCCESS | {"CnsmrSeqNo": SERIAL[:-1] + "0"})
     assert desk.answer(other).outcome is Outcome.UNKNOWN
