@@ -8,7 +8,7 @@ UNKNOWN, because the bank may have acted. `judge` must never raise for anything 
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -206,12 +206,13 @@ def read_token(received: Received, bank: BankCertificate) -> str:
 
 
 def read_json_object(content: bytes) -> dict[str, object]:
-    """Parse one JSON object strictly: UTF-8, no key twice, numbers exact, 2 MiB at most."""
+    """Parse one JSON object strictly: UTF-8, no key twice, numbers exact, 2 MiB at most, no NUL."""
     if len(content) > ANSWER_BYTES_MAX:
         raise MessageInvalid("the answer is longer than 2 MiB")
     try:
+        text = content.decode("utf-8")
         body = json.loads(
-            content.decode("utf-8"),
+            text,
             object_pairs_hook=_object_without_repeats,
             parse_float=Decimal,
             parse_constant=_refuse_constant,
@@ -222,6 +223,9 @@ def read_json_object(content: bytes) -> dict[str, object]:
         raise MessageInvalid("the answer is not JSON") from None
     if not isinstance(body, dict):
         raise MessageInvalid("the answer is not a JSON object")
+    # Only an escape can bring what neither PostgreSQL nor protobuf takes.
+    if "\\u" in text and not all(map(_is_storable, _texts_in(body))):
+        raise MessageInvalid("a text of the answer holds NUL or half of a UTF-16 pair")
     return body
 
 
@@ -319,6 +323,22 @@ def _front_serial(body: Mapping[str, object]) -> tuple[str | None, date | None]:
         return front_seq_no, booking_date(front_seq_no)
     except MessageInvalid:
         return front_seq_no, None
+
+
+def _texts_in(value: object) -> Iterator[str]:
+    left = [value]
+    while left:
+        one = left.pop()
+        if isinstance(one, str):
+            yield one
+        elif isinstance(one, dict):
+            left += [*one, *one.values()]
+        elif isinstance(one, list):
+            left += one
+
+
+def _is_storable(text: str) -> bool:
+    return not any(character == "\0" or "\ud800" <= character <= "\udfff" for character in text)
 
 
 def _object_without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:

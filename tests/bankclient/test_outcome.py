@@ -160,6 +160,8 @@ def test_any_status_but_200_is_unknown_even_with_a_signed_success(desk: Desk, st
         b'{"a":' * 50_000 + b"1" + b"}" * 50_000,
         b'{"a":' + b"9" * 5_000 + b"}",
         b'{"RsaSign":"x","a":"\\ud83d"}',
+        b'{"errorCode":"x","errorMsg":"\\ud83d"}',
+        b'{"errorCode":"x","a":[{"b\\u0000":1}]}',
         b'{"RsaSign":"x","a":[1]}',
         b'{"RsaSign":"x","a":' + b"[" * 50 + b"]" * 50 + b"}",
         b"{" + b" " * (2 * 1024 * 1024) + b"}",
@@ -169,7 +171,13 @@ def test_any_status_but_200_is_unknown_even_with_a_signed_success(desk: Desk, st
 def test_what_is_not_a_json_object_is_unknown_and_raises_nothing(desk: Desk, content: bytes) -> None:
     answer = desk.answer(content)
     assert answer.outcome is Outcome.UNKNOWN
-    assert answer.evidence == b""
+    assert (answer.evidence, answer.message) == (b"", "")
+
+
+@pytest.mark.parametrize("text", ["\0", "a\0b"])
+def test_a_signed_text_that_cannot_be_stored_is_unknown(desk: Desk, text: str) -> None:
+    assert desk.answer(desk.signed(SUCCESS | {"ReservedMsg": text})).outcome is Outcome.UNKNOWN
+    assert desk.answer(desk.signed(SUCCESS | {"ReservedMsg": "\\u0000 𠮷"})).outcome is Outcome.DONE
 
 
 def test_a_field_named_twice_is_unknown_whichever_is_signed(desk: Desk) -> None:
