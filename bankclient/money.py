@@ -13,6 +13,9 @@ from bankclient.errors import MessageInvalid
 FEN_MAX: Final = 2**63 - 1
 FEN_MIN: Final = -(2**63)
 
+STATED_FEN_MAX: Final = 10**15
+"""The most, of either sign, that is believed of the bank: what one movement in the books may be."""
+
 _YUAN_TEXT: Final = re.compile(r"(-?)([0-9]{1,20})(?:\.([0-9]{1,20}))?", re.ASCII)
 
 

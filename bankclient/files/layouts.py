@@ -12,7 +12,7 @@ from datetime import date, time
 from enum import Enum
 from typing import Final
 
-from bankclient.money import fen
+from bankclient.money import STATED_FEN_MAX, fen
 
 SEPARATOR: Final = "&"
 
@@ -205,9 +205,14 @@ def _is_time(field: str) -> None:
     time(int(field[:2]), int(field[2:4]), int(field[4:]))
 
 
+def _is_amount(field: str) -> None:
+    if abs(fen(field)) > STATED_FEN_MAX:
+        raise ValueError
+
+
 _CHECKS: Final[Mapping[Kind, Callable[[str], object]]] = {
     Kind.NUMBER: _is_number,
-    Kind.AMOUNT: fen,
+    Kind.AMOUNT: _is_amount,
     Kind.DAY: _is_day,
     Kind.TIME: _is_time,
 }

@@ -138,6 +138,8 @@ def test_transactions_have_sixteen_columns_and_balances_five() -> None:
         (CZ + "x", "does not end"),
         (CZ.replace("300.00", "3oo.00"), "amount is no amount"),
         (CZ.replace("300.00", "300.001"), "amount is no amount"),
+        (CZ.replace("300.00", "10000000000000.01"), "amount is no amount"),
+        (CZ.replace("1.50", "-10000000000000.01"), "fee is no amount"),
         (CZ.replace("20221004&1", "20221341&1"), "day is no day"),
         (CZ.replace("192842", "992842"), "time is no time"),
         (CZ.replace("1&m1", "x&m1", 1), "number is no number"),
