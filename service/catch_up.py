@@ -44,6 +44,7 @@ from ledger.accounts import (
 from ledger.reads import CATCH_UP
 from service.bankday import bank_today
 from service.lost import TOP_UP, Lost, lost_of
+from service.member_questions import clash_of
 from service.plans.plan import Serials
 from service.rpc.asking import ask
 from service.rpc.balances import COMPARED_PROPERTIES
@@ -142,6 +143,9 @@ class CatchUp:
             self._found.unexplained.append(f"member {member_id}: the bank has no sub-account of that code")
             return
         member = Member(member_id=member_id, sub_account=found.SubAcctNo, property=member_property)
+        if clash := await clash_of(self._desk.reads, (member,)):
+            self._found.unexplained.append(clash)
+            return
         await self._enter([], member_id, [], (member,))
 
     async def _strangers(self, functional: set[str]) -> None:

@@ -24,7 +24,7 @@ from service import statement, telemetry
 from service.acquiring import Acquiring
 from service.bankday import BANK_ZONE, bank_today
 from service.clearing import Sweeper
-from service.member_questions import NO_MEMBER, MemberQuestions
+from service.member_questions import NO_MEMBER, MemberQuestions, clash_of
 from service.plans.plan import (
     SEND_AGAIN,
     AcquiredAsk,
@@ -203,6 +203,8 @@ class Resolver:
                 told = await self._acquiring.rebooked(ask)
             case _:
                 raise TypeError(f"{stored.ask} has no question")
+        if clash := await clash_of(self._reads, told.members):
+            return replace(told, word=Word.SILENT, detail=clash, members=())
         return told
 
     async def _with_closed_member(self, told: Told, ask: MemberAsk) -> Told:

@@ -51,6 +51,7 @@ from service import deadline, problems, telemetry, view
 from service.acquiring import Acquiring
 from service.admission import Admission, Place, has_answered
 from service.bankday import bank_today
+from service.member_questions import clash_of
 from service.plans.cards import NOTHING_SAID, card_said
 from service.plans.members import same_name
 from service.plans.plan import STOPPED, AcquiredAsk, MemberAsk, Plan, ResendAsk, SameNameAsk, Serials, Word
@@ -287,12 +288,16 @@ class Runner:
             return await self._step_driven(operation, plan, plan.ask, pended, place)
         answer = await telemetry.bank_call(self._bank, plan.message, operation.serial)
         place.answered = has_answered(answer)
-        return self._step_after(operation, plan, pended, answer)
+        told = told_by(answer, plan)
+        if clash := await clash_of(self._reads, told.members):
+            return leave_open(operation, replace(told, detail=clash), bank_today(), self._settings.resolver)
+        return self._step_after(operation, plan, pended, answer, told)
 
-    def _step_after(self, operation: Operation, plan: Plan, pended: Sequence[int], answer: Answer[Any]) -> Step:
+    def _step_after(
+        self, operation: Operation, plan: Plan, pended: Sequence[int], answer: Answer[Any], told: Told
+    ) -> Step:
         today, resolver = bank_today(), self._settings.resolver
         word = first_word(answer, is_final=not plan.then, may_send_again=isinstance(plan.ask, ResendAsk))
-        told = told_by(answer, plan)
         if word is not None:
             stored = plan.stored
             return settle(operation, stored, pended, [replace(told, word=word)], today, resolver, asked=False)

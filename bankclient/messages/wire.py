@@ -176,6 +176,9 @@ Word = Annotated[str, Field(max_length=64)]
 length.
 """
 
+SubAccount = Annotated[str, Field(pattern=r"^[0-9A-Za-z]{1,32}$")]
+"""A sub-account that a member is known by from now on, or that a balance is taken for."""
+
 Unread = Annotated[str | None, BeforeValidator(_unread)]
 """What nothing relies on, so that nothing in it makes an answer unreadable."""
 
