@@ -17,12 +17,13 @@ from uuid import UUID
 
 import structlog
 
-from bankclient import Answer, BankClient, FindSubAccount, TransactionStatus, TransactionStatusReply, booking_date
+from bankclient import Answer, BankClient, FindSubAccount, TransactionStatus, TransactionStatusReply
 from bankclient import Outcome as AnswerOutcome
 from ledger import InDoubt, Member, Operation, PartState, Reads, State, Writer
 from service import statement, telemetry
 from service.acquiring import Acquiring
 from service.bankday import BANK_ZONE, bank_today
+from service.bookings import booked_on
 from service.clearing import Sweeper
 from service.member_questions import NO_MEMBER, MemberQuestions, clash_of
 from service.plans.plan import (
@@ -241,17 +242,13 @@ def _status_told(answer: Answer[TransactionStatusReply], *, is_accepted: bool) -
         is_missing = answer.outcome is AnswerOutcome.REFUSED and answer.code == NO_RECORD and not is_accepted
         word = Word.NOT_FOUND if is_missing else Word.SILENT
         return Told(word, code=answer.code, message=answer.message, detail=answer.detail, evidence=answer.evidence)
-    bank_serial = reply.OldTranFrontSeqNo or ""
-    bank_day = booking_date(bank_serial) if bank_serial else None
-    if bank_day is None and reply.TranDate:
-        bank_day = date.fromisoformat(reply.TranDate)
     return Told(
         STATUS_WORDS.get(reply.TranStatus, Word.SILENT),
         code=answer.code,
         message=reply.FailMsg or "",
         detail=f"6110 says TranStatus {reply.TranStatus}",
-        bank_serial=bank_serial,
-        bank_day=bank_day,
+        bank_serial=reply.OldTranFrontSeqNo or "",
+        bank_day=booked_on(reply.OldTranFrontSeqNo, reply.TranDate),
         evidence=answer.evidence,
     )
 

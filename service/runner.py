@@ -28,7 +28,6 @@ from bankclient import (
     RevokeSplitTopUpReply,
     ServiceIdMissing,
     SplitTopUpReply,
-    booking_date,
 )
 from bankclient import Outcome as AnswerOutcome
 from jzb.v1.verification_pb2 import Verification
@@ -51,6 +50,7 @@ from service import deadline, problems, telemetry, view
 from service.acquiring import Acquiring
 from service.admission import Admission, Place, has_answered
 from service.bankday import bank_today
+from service.bookings import booked_on
 from service.member_questions import clash_of
 from service.plans.cards import NOTHING_SAID, card_said
 from service.plans.members import same_name
@@ -353,7 +353,7 @@ def told_by(answer: Answer[Any], plan: Plan) -> Told:
     if isinstance(reply, SplitTopUpReply | RevokeSplitTopUpReply) and not bank_serial:
         # The rows carry the bank's serials; they were booked together.
         bank_serial = next((row.FrontSeqNo for row in reply.TranItemArray if row.FrontSeqNo), "")
-        bank_day = booking_date(bank_serial) if bank_serial else None
+        bank_day = booked_on(bank_serial)
     members: tuple[Member, ...] = ()
     if isinstance(reply, OpenMemberReply) and isinstance(plan.ask, MemberAsk):
         member = Member(
