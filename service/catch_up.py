@@ -46,7 +46,7 @@ from service.bankday import bank_today
 from service.lost import TOP_UP, Lost, lost_of
 from service.member_questions import clash_of
 from service.plans.plan import Serials
-from service.rpc.asking import ask
+from service.rpc.asking import ask, balances_of
 from service.rpc.balances import COMPARED_PROPERTIES
 from service.rpc.desk import PAGE_SIZE_MAX, Desk
 
@@ -164,10 +164,11 @@ class CatchUp:
             await ask(desk.bank, MemberBalances(TranNetMemberCode=member.member_id)),
             await ask(desk.bank, EscrowBalance(SubAcctNo=sub_account)),
         )
-        if listed is None or not listed.AcctArray or frozen_now is None or assured is None:
+        told = balances_of(sub_account, listed, frozen_now)
+        if told is None or frozen_now is None or assured is None:
             self._found.unexplained.append(f"member {member.member_id}: the bank has no record of {sub_account}")
             return
-        row = listed.AcctArray[0]
+        row, _ = told
         mirror = (await desk.reads.balances([sub_account]))[sub_account]
         frozen_fen, escrow_fen = frozen_now.SubAcctFreezeAmt, assured.SubAcctAssureAmt - frozen_now.SubAcctFreezeAmt
         if desk.settings.rules.frozen_amount_includes_escrow:

@@ -242,9 +242,9 @@ class Marketplace:
 
 
 @contextmanager
-def bank_says(shop: Marketplace, service_id: str, change: Callable[[dict[str, Any]], object]) -> Iterator[None]:
+def bank_says(sandbox: Sandbox, service_id: str, change: Callable[[dict[str, Any]], object]) -> Iterator[None]:
     """Let the bank sign another answer of one interface than the true one, whatever it did."""
-    handle = shop.sandbox.bank.handle
+    handle = sandbox.bank.handle
 
     def changed(asked_for: str, *asked: Any) -> dict[str, object]:
         answer = handle(asked_for, *asked)
@@ -253,7 +253,7 @@ def bank_says(shop: Marketplace, service_id: str, change: Callable[[dict[str, An
             change(answer)
         return answer
 
-    with patch.object(shop.sandbox.bank, "handle", changed):
+    with patch.object(sandbox.bank, "handle", changed):
         yield
 
 

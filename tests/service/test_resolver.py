@@ -171,7 +171,7 @@ async def test_a_final_word_counts_whether_or_not_its_day_can_be_read(shop: Mark
     operation = await doubtful_payment(shop, "[[lose_after]]")
     bank_serial, day = said
     words = {"OldTranFrontSeqNo": bank_serial, "TranDate": day}
-    with bank_says(shop, STATUS_QUERY, lambda answer: answer.update(words)):
+    with bank_says(shop.sandbox, STATUS_QUERY, lambda answer: answer.update(words)):
         assert (await shop.resolve(operation.operation_id)).state == DONE
     assert (await shop.balance("seller")).available_fen == 30_00
     await shop.assert_agrees()

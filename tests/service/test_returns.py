@@ -202,7 +202,7 @@ async def test_a_return_that_cannot_be_entered_is_told_and_the_others_are_entere
     await shop.merchant("seller", 100_00, withdrawable=True)
     for _ in range(2):
         send_back(shop, await withdraw(shop, "seller", 20_00))
-    with bank_says(shop, LIST, lambda answer: answer["TranItemArray"][0].update(wrong)):
+    with bank_says(shop.sandbox, LIST, lambda answer: answer["TranItemArray"][0].update(wrong)):
         page = await collect(shop)
     assert (page.entered, [one.fault for one in page.problems]) == (1, [fault])
     assert (await shop.balance("seller")).available_fen == 80_00
@@ -215,7 +215,7 @@ async def test_a_return_that_the_bank_tells_otherwise_later_is_not_entered_again
     await shop.merchant("seller", 100_00, withdrawable=True)
     send_back(shop, await withdraw(shop, "seller", 40_00))
     assert (await collect(shop)).entered == 1
-    with bank_says(shop, LIST, lambda answer: answer["TranItemArray"][0].update(RejectInAcctTranAmt="40.01")):
+    with bank_says(shop.sandbox, LIST, lambda answer: answer["TranItemArray"][0].update(RejectInAcctTranAmt="40.01")):
         page = await collect(shop)
     assert (page.entered, [one.fault for one in page.problems]) == (0, [withdrawal_pb2.RETURN_FAULT_CHANGED])
     await shop.assert_agrees()

@@ -86,11 +86,11 @@ async def test_a_lost_confirmation_is_found_though_its_serial_in_the_list_cannot
     request = settle_request(shop, order_no, payment_pb2.ORDER_END_CONFIRM, 20_00)
     shop.sandbox.faults.add("lose_after", service_id=SERVICE)
     lost = (await shop.refusal(shop.payments.SettleOrder(request, timeout=TIMEOUT_S))).operation.operation_id
-    with bank_says(shop, LIST, without("FrontSeqNo", "TranDate")):
+    with bank_says(shop.sandbox, LIST, without("FrontSeqNo", "TranDate")):
         for _ in range(5):
             # It may be this one, or one that was posted before: not found is not what the bank says.
             assert (await shop.resolve(lost)).state == core_pb2.OPERATION_STATE_UNKNOWN
-    with bank_says(shop, LIST, without("FrontSeqNo")):
+    with bank_says(shop.sandbox, LIST, without("FrontSeqNo")):
         assert (await shop.resolve(lost)).state == core_pb2.OPERATION_STATE_DONE
     await shop.assert_agrees()
 
