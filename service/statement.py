@@ -27,7 +27,7 @@ from bankclient import (
 from ledger import Operation, Part, Reads
 from service import telemetry
 from service.bankday import bank_today
-from service.bookings import booked_on
+from service.bookings import booked_on, contradiction
 from service.plans.plan import BookedAsk, Word
 from service.settlement import Told
 
@@ -103,7 +103,7 @@ async def ask(
     bank: BankClient, reads: Reads, operation: Operation, booked: BookedAsk, parts: Sequence[Part]
 ) -> list[Told]:
     """What the bank says of each of an operation's open parts."""
-    status = await _status(bank, operation)
+    status = await _status(bank, reads, operation, parts)
     if status is not None:
         return [status]
     first_day = operation.created_at.astimezone(BANK_ZONE).date()
@@ -148,7 +148,7 @@ async def ask(
     ]
 
 
-async def _status(bank: BankClient, operation: Operation) -> Told | None:
+async def _status(bank: BankClient, reads: Reads, operation: Operation, parts: Sequence[Part]) -> Told | None:
     """What 6110 says, should it know the call after all; only a final word counts."""
     answer = await telemetry.bank_call(
         bank, TransactionStatus(FunctionFlag="2", TranNetSeqNo=operation.serial, TranDate=_day_if_old(operation))
@@ -156,6 +156,8 @@ async def _status(bank: BankClient, operation: Operation) -> Told | None:
     reply = answer.reply
     if reply is None or reply.TranStatus not in ("0", "1"):
         return None
+    if reply.TranStatus == "0" and (odd := await contradiction(reads, operation, parts, reply)):
+        return Told(Word.SILENT, code=answer.code, detail=odd)
     return Told(
         Word.DONE if reply.TranStatus == "0" else Word.REFUSED,
         code=answer.code,

@@ -177,6 +177,23 @@ async def test_a_final_word_counts_whether_or_not_its_day_can_be_read(shop: Mark
     await shop.assert_agrees()
 
 
+async def sub_account_of_a_third(shop: Marketplace) -> str:
+    return (await shop.balance(await shop.buyer("third"))).sub_account
+
+
+@pytest.mark.parametrize("field", ["TranAmt", "InSubAcctNo", "OutSubAcctNo"])
+async def test_a_success_of_another_booking_ends_nothing_and_is_told(shop: Marketplace, field: str) -> None:
+    operation = await doubtful_payment(shop, "[[lose_after]]")
+    other = "30.01" if field == "TranAmt" else await sub_account_of_a_third(shop)
+    with bank_says(shop.sandbox, STATUS_QUERY, lambda answer: answer.update({field: other})):
+        for _ in range(4):
+            asked = await shop.resolve(operation.operation_id)
+    assert (asked.state, (await shop.balance("buyer")).held_fen) == (UNKNOWN, 30_00)
+    assert asked.message.startswith("6110 tells of ")
+    assert (await shop.until_final(operation.operation_id)).state == DONE
+    await shop.assert_agrees()
+
+
 @pytest.mark.parametrize("status", ["2", "5", "6"])
 async def test_a_state_in_between_is_asked_on_until_it_is_final(database: str, status: str) -> None:
     async with open_marketplace(database, resolver={"ask_after_s": 0.4}) as shop:

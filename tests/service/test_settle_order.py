@@ -91,7 +91,7 @@ async def test_a_lost_confirmation_is_found_though_its_serial_in_the_list_cannot
             # It may be this one, or one that was posted before: not found is not what the bank says.
             assert (await shop.resolve(lost)).state == core_pb2.OPERATION_STATE_UNKNOWN
     with bank_says(shop.sandbox, LIST, without("FrontSeqNo")):
-        assert (await shop.resolve(lost)).state == core_pb2.OPERATION_STATE_DONE
+        assert (await shop.until_final(lost)).state == core_pb2.OPERATION_STATE_DONE
     await shop.assert_agrees()
 
 
