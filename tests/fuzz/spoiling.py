@@ -135,20 +135,28 @@ def as_json(body: Mapping[str, Any]) -> bytes:
 
 
 def broken(content: bytes, dice: Random) -> bytes:
-    """Bytes that are not what was signed any more."""
+    """Bytes with one thing wrong: an end cut off, some put in, changed, cut out, or others altogether."""
     place = dice.randrange(len(content))
-    match dice.randrange(6):
+    match dice.randrange(5):
         case 0:
             return content[:place]
         case 1:
-            return content[:place] + dice.randbytes(dice.randint(1, 4)) + content[place:]
+            return content[:place] + dice.randbytes(dice.randint(1, 8)) + content[place:]
         case 2:
             return content[:place] + bytes([content[place] ^ (1 << dice.randrange(8))]) + content[place + 1 :]
         case 3:
             return content[:place] + content[place + dice.randint(1, 20) :]
-        case 4:
-            # The first field once more.
+        case _:
+            return dice.randbytes(dice.randrange(200))
+
+
+def broken_json(content: bytes, dice: Random) -> bytes:
+    """The bytes of an object `broken`, or with a field twice, or deeper than any."""
+    match dice.randrange(7):
+        case 0:
             first = content[1 : content.index(b",") + 1]
             return b"{" + first + content[1:]
-        case _:
+        case 1:
             return b"[" * dice.choice((1, 100_000)) + content
+        case _:
+            return broken(content, dice)

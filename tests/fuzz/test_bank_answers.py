@@ -23,7 +23,7 @@ from service.server import running
 from tests.bankclient.keys import Keys, make_keys
 from tests.fuzz.driving import rested
 from tests.fuzz.lying import DAYS, Liar, nothing_unforeseen
-from tests.fuzz.spoiling import as_json, broken, spoiled, tampered
+from tests.fuzz.spoiling import as_json, broken_json, spoiled, tampered
 from tests.service.marketplace import LENIENT, open_marketplace, service_settings
 
 SERIAL = "X285502411050123456789"
@@ -121,7 +121,7 @@ def test_bytes_that_were_changed_on_the_way_never_bring_about_another_answer(
         true = answered(code, content, certificate)
         assert true.outcome is outcome
         for _ in range(60):
-            answer = answered(code, broken(content, dice), certificate)
+            answer = answered(code, broken_json(content, dice), certificate)
             if answer.outcome is not Outcome.UNKNOWN:
                 assert (answer.outcome, answer.reply, answer.code) == (true.outcome, true.reply, true.code)
 
