@@ -17,7 +17,16 @@ import grpc
 import structlog
 
 from bankclient import MessageInvalid, canonical_string
-from jzb.v1 import acquiring_pb2, balance_pb2, batch_pb2, batch_pb2_grpc, clearing_pb2, member_pb2, suspense_pb2
+from jzb.v1 import (
+    acquiring_pb2,
+    balance_pb2,
+    batch_pb2,
+    batch_pb2_grpc,
+    clearing_pb2,
+    member_pb2,
+    payment_pb2,
+    suspense_pb2,
+)
 from sandbox.clock import BankClock
 from sandbox.faults import Told
 from sandbox.server import Sandbox
@@ -27,8 +36,11 @@ from tests.service import test_acquiring as acquired
 from tests.service import test_returns as returned
 from tests.service import test_suspense as transferred
 from tests.service.marketplace import TIMEOUT_S, Marketplace, refusal_of
-from tests.service.steps import refund_request, withdraw_request
+from tests.service.steps import prepay, refund_request, withdraw_request
 from tests.service.test_order_remark import share
+from tests.service.test_settle_order import settle_request
+from tests.service.test_topups import split_request
+from tests.service.verifying import named
 
 
 class Liar:
@@ -132,6 +144,25 @@ async def pay_and_top_up(shop: Marketplace, liar: Liar, number: int) -> None:
     with liar.lying():
         await attempt(shop.top_ups.TopUp(shop.top_up_request("buyer", 700, 7), timeout=TIMEOUT_S))
         await attempt(shop.payments.Pay(shop.pay_request("buyer", "seller", 1000, 10), timeout=TIMEOUT_S))
+
+
+async def split_top_ups(shop: Marketplace, liar: Liar, number: int) -> None:
+    request = split_request(shop, ("buyer", 700 + number, 7), ("seller", 300, 3))
+    with liar.lying():
+        await attempt(shop.top_ups.SplitTopUp(request, timeout=TIMEOUT_S))
+
+
+async def two_named_members(shop: Marketplace) -> None:
+    await named(shop, "buyer", 1_000_000)
+    await named(shop, "seller", collects=True)
+
+
+async def end_orders(shop: Marketplace, liar: Liar, number: int) -> None:
+    request = settle_request(
+        shop, await prepay(shop, "buyer", "seller", 1000), payment_pb2.ORDER_END_CONFIRM, 500 + number, 5
+    )
+    with liar.lying():
+        await attempt(shop.payments.SettleOrder(request, timeout=TIMEOUT_S))
 
 
 async def withdraw(shop: Marketplace, liar: Liar, number: int) -> None:
@@ -238,15 +269,23 @@ def record_orders() -> Day:
     return Day(day.play, two_members, day.again, frozenset(believed))
 
 
+OF_A_LIST = frozenset({"BookingType", "Remark", "TranAmt", "TranItemArray"})
+"""By which a row of 6072 is known again."""
+
+OF_A_NAME = frozenset({"AcctArray", "SubAcctName", "SubAcctNo"})
+"""What is asked of the bank (6010) to be sent to it again (6031)."""
+
 DAYS: dict[str, Callable[[], Day]] = {
     "payments and top-ups": lambda: Day(pay_and_top_up, two_members_of_today),
+    "split top-ups": lambda: Day(split_top_ups, two_members_of_today),
+    "orders that the platform ends": lambda: Day(end_orders, two_named_members, believed=OF_A_LIST | OF_A_NAME),
     "withdrawals": lambda: Day(withdraw, two_members),
     "refunds": lambda: Day(refund, two_members),
     "members": lambda: Day(open_members, believed=frozenset({"SubAcctNo"})),
     "batches": lambda: Day(
         prepay_in_batches,
         two_members,
-        believed=frozenset({"BookingType", "Remark", "TranAmt", "TranItemArray"}),
+        believed=OF_A_LIST,
         rounds=40,
     ),
     "transfers and suspense": lambda: Day(
