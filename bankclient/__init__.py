@@ -167,6 +167,7 @@ from bankclient.messages import (
     to_wire,
 )
 from bankclient.money import (
+    STATED_FEN_MAX,
     fen,
     yuan,
 )
@@ -209,6 +210,7 @@ __all__ = [
     "REQUESTS_BY_SERVICE_ID",
     "REQUEST_FEN_MAX",
     "RETRY_AFTER_S",
+    "STATED_FEN_MAX",
     "TOKEN_CODES",
     "UNKNOWN_CODES",
     "Accepted",

@@ -8,7 +8,8 @@ and nulls are skipped, and of an array's rows only the last value of each sub-ke
 TLS is the only protection, so amounts in answers of several rows are hints to compare, not proof.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Final
 
 from bankclient.errors import MessageInvalid
@@ -19,10 +20,12 @@ UNSIGNED_FIELDS: Final = frozenset({"RsaSign", "errorCode", "errorMsg"})
 DEPTH_MAX: Final = 32
 
 
+Path = tuple[str, ...]
+
+
 def canonical_string(body: Mapping[str, object]) -> bytes:
     """Flatten a request or an answer into the UTF-8 text that MD5withRSA signs."""
-    flat: dict[str, str] = {}
-    _flatten({k: v for k, v in body.items() if k not in UNSIGNED_FIELDS}, "", flat, 1)
+    flat = {key: value for key, _, value in _leaves(_to_be_signed(body), "", (), 1) if isinstance(value, str)}
     signed = sorted((k for k, v in flat.items() if v not in ("", "null")), key=_utf16_units)
     text = "".join(f"{key}={flat[key]}&" for key in signed)
     try:
@@ -31,35 +34,41 @@ def canonical_string(body: Mapping[str, object]) -> bytes:
         raise MessageInvalid("a text holds half of a UTF-16 pair") from None
 
 
-def shadowed_fields(body: Mapping[str, object]) -> set[str]:
-    """Name the fields of an object that something inside another field pretends to be.
+def shadowed_fields(body: Mapping[str, object], places: Mapping[str, Path] = MappingProxyType({})) -> set[str]:
+    """Name what stands in a place of the body where it is signed like something else.
 
     Flattening forgets where a value stood: {"Txn": {"ReturnCode": "x"}} signs like TxnReturnCode.
-    With both present the signature covers only one of them, so whoever reads the other is deceived.
+    With both present the signature covers only one of them, so whoever reads the other is deceived;
+    and what was moved away is missed by whoever reads it. `places` are those that are read, by the
+    name they are signed under.
     """
-    inside: dict[str, str] = {}
-    nested = {k: v for k, v in body.items() if not isinstance(v, str)}
-    _flatten(nested, "", inside, 1)
-    return inside.keys() & body.keys()
+    seen = dict(places)
+    leaves = _leaves(_to_be_signed(body), "", (), 1)
+    return {key for key, path, _ in leaves if seen.setdefault(key, path) != path}
 
 
-def _flatten(body: Mapping[str, object], prefix: str, flat: dict[str, str], depth: int) -> None:
+def _to_be_signed(body: Mapping[str, object]) -> dict[str, object]:
+    return {k: v for k, v in body.items() if k not in UNSIGNED_FIELDS}
+
+
+def _leaves(body: Mapping[str, object], prefix: str, path: Path, depth: int) -> Iterator[tuple[str, Path, object]]:
+    """All that is neither object nor array, with the key it is signed under and the fields that lead to it."""
     if depth > DEPTH_MAX:
         raise MessageInvalid(f"objects are nested deeper than {DEPTH_MAX}")
     for key, value in body.items():
-        if isinstance(value, str):
-            flat[prefix + key] = value
-        elif isinstance(value, Mapping):
-            _flatten(value, prefix + key, flat, depth + 1)
+        if isinstance(value, Mapping):
+            yield from _leaves(value, prefix + key, (*path, key), depth + 1)
         elif isinstance(value, list | tuple):
             for element in value:
                 if isinstance(element, str):
                     # The array's own key is left out: the element names itself.
-                    flat[prefix + element] = element
+                    yield prefix + element, (*path, key, element), element
                 elif isinstance(element, Mapping):
-                    _flatten(element, prefix + key, flat, depth + 1)
+                    yield from _leaves(element, prefix + key, (*path, key), depth + 1)
                 else:
                     raise MessageInvalid("an array may hold only texts and objects")
+        else:
+            yield prefix + key, (*path, key), value
 
 
 def _utf16_units(key: str) -> bytes:

@@ -6,7 +6,6 @@ never round.
 """
 
 import re
-from decimal import Decimal
 from typing import Final
 
 from bankclient.errors import MessageInvalid
@@ -14,7 +13,10 @@ from bankclient.errors import MessageInvalid
 FEN_MAX: Final = 2**63 - 1
 FEN_MIN: Final = -(2**63)
 
-_YUAN_TEXT: Final = re.compile(r"-?[0-9]{1,20}(?:\.[0-9]{1,20})?", re.ASCII)
+STATED_FEN_MAX: Final = 10**15
+"""The most, of either sign, that is believed of the bank: what one movement in the books may be."""
+
+_YUAN_TEXT: Final = re.compile(r"(-?)([0-9]{1,20})(?:\.([0-9]{1,20}))?", re.ASCII)
 
 
 def yuan(fen: int) -> str:
@@ -29,12 +31,14 @@ def yuan(fen: int) -> str:
 
 def fen(text: str) -> int:
     """Read the bank's text in yuan ("33.0", "7200", "-5.00") as an exact amount in fen."""
-    if _YUAN_TEXT.fullmatch(text) is None:
+    found = _YUAN_TEXT.fullmatch(text)
+    if found is None:
         raise MessageInvalid("the amount is not a plain decimal number in yuan")
-    hundredfold = Decimal(text).scaleb(2)
-    amount = int(hundredfold)
-    if amount != hundredfold:
+    sign, whole, decimals = found.groups("")
+    if decimals[2:].strip("0"):
         raise MessageInvalid("the amount has a part smaller than one fen")
+    # By digits: Decimal rounds to the 28 of its context.
+    amount = int(f"{sign}{whole}{decimals[:2]:0<2}")
     if not FEN_MIN <= amount <= FEN_MAX:
         raise MessageInvalid("the amount is outside a 64-bit integer")
     return amount

@@ -8,7 +8,7 @@ UNKNOWN, because the bank may have acted. `judge` must never raise for anything 
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from bankclient.canonical import canonical_string, shadowed_fields
 from bankclient.errors import BankUnavailable, MessageInvalid
-from bankclient.messages.wire import R_co, Request
+from bankclient.messages.wire import R_co, Request, places
 from bankclient.serials import booking_date
 from bankclient.signing import BankCertificate
 
@@ -78,6 +78,20 @@ HISTORY_MESSAGE: Final = "正在尝试查询历史数据"
 """Quick start, 6164: the original is being searched in history. The code is not published."""
 
 HISTORY_RETRY_AFTER_S: Final = 300.0
+
+
+_COMMON_PLACES: Final = {
+    name: (name,)
+    for name in (
+        "CnsmrSeqNo",
+        "FrontSeqNo",
+        "TokenExpiryFlag",
+        "TxnReturnCode",
+        "TxnReturnMsg",
+        "tokenExpiryFlag",
+    )
+}
+"""Where what is read of every answer stands."""
 
 
 class Outcome(Enum):
@@ -154,12 +168,13 @@ def judge(request: Request[R_co], serial: str, received: Received, bank: BankCer
         return _judge_unsigned(body, status, attempts)
     try:
         canonical = canonical_string(body)
+        shadowed = shadowed_fields(body, _COMMON_PLACES | places(request.reply))
     except MessageInvalid as error:
         return Verdict(unknown(f"the answer cannot be verified: {error}", attempts))
     if not bank.verify(canonical, signature):
         code, message = _code_and_message(body)
         return Verdict(unknown("the signature is wrong", attempts, code, message))
-    if shadowed := shadowed_fields(body):
+    if shadowed:
         names = ", ".join(sorted(shadowed))[:200]
         return Verdict(unknown(f"fields inside others pass for {names}", attempts))
     evidence = hashlib.sha256(canonical + signature.encode("utf-8")).digest()
@@ -191,12 +206,13 @@ def read_token(received: Received, bank: BankCertificate) -> str:
 
 
 def read_json_object(content: bytes) -> dict[str, object]:
-    """Parse one JSON object strictly: UTF-8, no key twice, numbers exact, 2 MiB at most."""
+    """Parse one JSON object strictly: UTF-8, no key twice, numbers exact, 2 MiB at most, no NUL."""
     if len(content) > ANSWER_BYTES_MAX:
         raise MessageInvalid("the answer is longer than 2 MiB")
     try:
+        text = content.decode("utf-8")
         body = json.loads(
-            content.decode("utf-8"),
+            text,
             object_pairs_hook=_object_without_repeats,
             parse_float=Decimal,
             parse_constant=_refuse_constant,
@@ -207,6 +223,9 @@ def read_json_object(content: bytes) -> dict[str, object]:
         raise MessageInvalid("the answer is not JSON") from None
     if not isinstance(body, dict):
         raise MessageInvalid("the answer is not a JSON object")
+    # Only an escape can bring what neither PostgreSQL nor protobuf takes.
+    if "\\u" in text and not all(map(_is_storable, _texts_in(body))):
+        raise MessageInvalid("a text of the answer holds NUL or half of a UTF-16 pair")
     return body
 
 
@@ -304,6 +323,22 @@ def _front_serial(body: Mapping[str, object]) -> tuple[str | None, date | None]:
         return front_seq_no, booking_date(front_seq_no)
     except MessageInvalid:
         return front_seq_no, None
+
+
+def _texts_in(value: object) -> Iterator[str]:
+    left = [value]
+    while left:
+        one = left.pop()
+        if isinstance(one, str):
+            yield one
+        elif isinstance(one, dict):
+            left += [*one, *one.values()]
+        elif isinstance(one, list):
+            left += one
+
+
+def _is_storable(text: str) -> bool:
+    return not any(character == "\0" or "\ud800" <= character <= "\udfff" for character in text)
 
 
 def _object_without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:

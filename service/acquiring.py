@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import date
 from typing import Any, Final
 
 from bankclient import (
@@ -18,14 +17,13 @@ from bankclient import (
     AcquiringOrderReply,
     Answer,
     BankClient,
-    MessageInvalid,
     Outcome,
     SupplyAcquiringOrder,
-    booking_date,
     yuan,
 )
 from ledger import Draft, Member, Operation, Part, Reads
 from service import telemetry
+from service.bookings import booked_on
 from service.plans.acquiring import booked
 from service.plans.plan import ORDER_DIFFERS, AcquiredAsk, AcquiredShare, RebookAsk, Word
 from service.settlement import Told
@@ -113,16 +111,6 @@ class Acquiring:
         return answer
 
 
-def booked_on(reply: AcquiringOrderReply) -> date | None:
-    """The bank day of a booking: by its serial, or else by its date."""
-    try:
-        if reply.FrontSeqNo:
-            return booking_date(reply.FrontSeqNo)
-        return date.fromisoformat(reply.TranDate) if reply.TranDate else None
-    except (MessageInvalid, ValueError):
-        return None
-
-
 def share_of(ask: AcquiredAsk, parts: Sequence[Part], order_no: str) -> tuple[AcquiredShare, Part] | None:
     """The share of an entered order that the bank knows by this number, with its part."""
     for share, part in zip(ask.shares, parts, strict=False):
@@ -164,7 +152,7 @@ def _share_told(
         _told(Word.DONE, answer),
         detail=detail,
         bank_serial=reply.FrontSeqNo or "",
-        bank_day=booked_on(reply),
+        bank_day=booked_on(reply.FrontSeqNo, reply.TranDate),
         booked=booked(draft, share, sub_account),
     )
 

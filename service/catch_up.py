@@ -52,10 +52,10 @@ from service import telemetry
 from service.bankday import bank_today
 from service.card_list import differences as card_differences
 from service.lost import REFUND, REVOCATION, SKEW, TOP_UP, Known, Lost, booked_on
-from service.member_questions import NO_MEMBER, listed_cards
+from service.member_questions import NO_MEMBER, clash_of, listed_cards
 from service.plans.plan import Serials
 from service.problems import Problem
-from service.rpc.asking import ask
+from service.rpc.asking import ask, balances_of
 from service.rpc.balances import COMPARED_PROPERTIES
 from service.rpc.desk import PAGE_SIZE_MAX, Desk
 from service.statement import BOOKING_TYPES
@@ -249,6 +249,8 @@ class CatchUp:
             if sub_account is None:
                 return f"member {member_id}: the bank has no sub-account of that code"
             member = Member(member_id=member_id, sub_account=sub_account, property=member_property)
+            if clash := await clash_of(self._desk.reads, (member,)):
+                return clash
             await self._enter(_Entry(member_id, members=(member,)))
         return ""
 
@@ -297,11 +299,12 @@ class CatchUp:
             if refused.reason != "BANK_REFUSED" or await self._sub_account_of(member.member_id) is not None:
                 raise
             return _Asked(member, None)
-        if listed is None or not listed.AcctArray or frozen_now is None or assured is None:
+        told = balances_of(sub_account, listed, frozen_now)
+        if told is None or frozen_now is None or assured is None:
             if await self._sub_account_of(member.member_id) is not None:
                 raise CatchUpStopped(f"6010, 6037 or 6093 has no record of {sub_account}; run this again later")
             return _Asked(member, None)
-        row = listed.AcctArray[0]
+        row, _ = told
         frozen_fen, escrow_fen = frozen_now.SubAcctFreezeAmt, assured.SubAcctAssureAmt - frozen_now.SubAcctFreezeAmt
         if self._desk.settings.rules.frozen_amount_includes_escrow:
             # The bank tells only the sum of both.

@@ -200,6 +200,29 @@ CHOICES: tuple[Choice, ...] = (
         "",
     ),
     Choice(
+        "JSON numbers in answers",
+        "",
+        "an answer with a number in a field that is read is not understood: the outcome is in doubt, a question has no"
+        " answer",
+        "every published type is text, and the signature skips numbers",
+        "Does any answer carry a JSON number in the place of a text?",
+    ),
+    Choice(
+        "6110 TranAmt",
+        "",
+        "a success of the request's amount, or of that with its fee added or taken off, is its own; any other amount"
+        " leaves it in doubt",
+        "catalogue: fee included; where a fee comes on top is open (6129)",
+        "Is TranAmt of 6110 gross for 6033, 6129, 6130, 6216 and 6217, too?",
+    ),
+    Choice(
+        "FrontSeqNo of what comes in (6050, 6048)",
+        "",
+        "a row whose serial does not begin with a date is told as a problem and not entered",
+        "the first six digits are the booking date (quick start, 6164)",
+        "Does every FrontSeqNo begin with yyMMdd?",
+    ),
+    Choice(
         "TxnCode prefix",
         "bank.txn_code_prefix",
         "",

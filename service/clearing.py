@@ -20,7 +20,15 @@ from uuid import UUID
 import structlog
 import uuid_utils
 
-from bankclient import BankClient, ClearingResult, ClearingResultRow, SubAccountBalances, SubAccountBalancesRow, yuan
+from bankclient import (
+    STATED_FEN_MAX,
+    BankClient,
+    ClearingResult,
+    ClearingResultRow,
+    SubAccountBalances,
+    SubAccountBalancesRow,
+    yuan,
+)
 from bankclient import Outcome as AnswerOutcome
 from ledger import (
     Account,
@@ -47,6 +55,7 @@ log = structlog.get_logger("jzb.clearing")
 
 CLEARED = "0"
 SWEEP_BATCH = 256
+PAGES_MAX = 100
 ADOPTION = "adoption:own-funds"
 
 
@@ -169,10 +178,14 @@ class Clearing:
                     return None
                 raise problems.question_refused(question.code, answer.code, answer.message)
             raise problems.bank_unavailable(answer.detail)
-        for row in answer.reply.TranItemArray:
-            if _day_of(row) == bank_day:
-                return BankDayStatus(bank_day, row.TotalAmt, row.ClearingStatus, row.ClearingReturnMsg or "")
-        return None
+        rows = answer.reply.TranItemArray
+        if not rows:
+            return None
+        # Of several the bank has signed the last alone, and a day has one.
+        if len(rows) > 1 or _day_of(rows[0]) != bank_day:
+            raise problems.bank_unavailable(f"6108 answers {len(rows)} rows, not one of {bank_day}")
+        row = rows[0]
+        return BankDayStatus(bank_day, row.TotalAmt, row.ClearingStatus, row.ClearingReturnMsg or "")
 
     async def enter(self, request_id: str, digest: bytes, status: BankDayStatus) -> Outcome:
         """Enter a cleared day once, then move what waits. Raises `Problem` when it was entered under another id."""
@@ -224,6 +237,9 @@ class Clearing:
         amount_fen = sum(
             row.AcctAvailBal for row in rows if row.SubAcctProperty == self._settings.rules.own_funds_property
         )
+        if amount_fen > STATED_FEN_MAX:
+            log.error("6010 lists more of the platform's own funds than there can be", amount=yuan(amount_fen))
+            return False
         new = NewOperation(
             id=UUID(bytes=uuid_utils.uuid7().bytes),
             request_id=ADOPTION,
@@ -246,16 +262,19 @@ class Clearing:
         return True
 
     async def functional_accounts(self) -> list[SubAccountBalancesRow] | None:
-        """The platform's own accounts at the bank (6010 flag 3), or None when it does not answer."""
+        """The platform's own accounts at the bank (6010 flag 3), each once; None when it does not tell them so."""
         rows: list[SubAccountBalancesRow] = []
-        for page in range(1, 100):
+        for page in range(1, PAGES_MAX + 1):
             answer = await self._bank.call(SubAccountBalances(QueryFlag="3", PageNum=page))
             if answer.reply is None:
                 return None
             rows.extend(answer.reply.AcctArray)
+            if len({row.SubAcctNo for row in rows}) != len(rows):
+                log.error("6010 lists a sub-account of the platform twice; it is not believed", page=page)
+                return None
             if answer.reply.EndFlag == "1" or not answer.reply.AcctArray:
-                break
-        return rows
+                return rows
+        return None
 
 
 def _day_of(row: ClearingResultRow) -> date | None:

@@ -7,8 +7,11 @@ when it comes several times, far enough apart.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
+
+import structlog
 
 from bankclient import (
     Answer,
@@ -19,7 +22,7 @@ from bankclient import (
     Outcome,
     SmallTransferResult,
 )
-from ledger import Card, Cards, Operation
+from ledger import Card, Cards, Member, Operation, Reads
 from service import telemetry
 from service.bankday import BANK_ZONE
 from service.plans.cards import NOTHING_SAID, CardSaid
@@ -27,6 +30,8 @@ from service.plans.members import same_name
 from service.plans.plan import CardAsk, MobileAsk, SameNameAsk, Word
 from service.settlement import Told
 from service.vault import Vault
+
+log = structlog.get_logger("jzb.members")
 
 NO_RECORD = "ERR020"
 NO_MEMBER = frozenset({NO_RECORD, "ERR031", "ERR254"})
@@ -125,6 +130,26 @@ class MemberQuestions:
             evidence=answer.evidence,
             members=same_name(ask, numbers[0], numbers[1]),
         )
+
+
+async def clash_of(reads: Reads, members: Sequence[Member]) -> str:
+    """Why what the bank says of members cannot be recorded: a number is another member's here. Empty when it can be."""
+    if not members:
+        return ""
+    owners = await reads.members_by_sub_account([one.sub_account for one in members])
+    known = await reads.members([one.member_id for one in members])
+    taken: dict[str, str] = {number: owner.member_id for number, owner in owners.items()}
+    for member in members:
+        here = known.get(member.member_id)
+        if taken.setdefault(member.sub_account, member.member_id) != member.member_id:
+            clash = f"which is of {taken[member.sub_account]} here"
+        elif here is not None and here.is_open and here.sub_account != member.sub_account:
+            clash = f"which has {here.sub_account} here"
+        else:
+            continue
+        log.error("the bank contradicts the mirror", member_id=member.member_id, sub_account=member.sub_account)
+        return f"the bank says sub-account {member.sub_account} of member {member.member_id}, {clash}"
+    return ""
 
 
 def is_of(row: BoundCardsRow, card: Card, vault: Vault) -> bool:

@@ -8,7 +8,7 @@ terminal key would stop them if they did. Nothing expires on a timer.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import date, datetime
@@ -17,14 +17,15 @@ from uuid import UUID
 
 import structlog
 
-from bankclient import Answer, BankClient, FindSubAccount, TransactionStatus, TransactionStatusReply, booking_date
+from bankclient import Answer, BankClient, FindSubAccount, TransactionStatus, TransactionStatusReply
 from bankclient import Outcome as AnswerOutcome
-from ledger import InDoubt, Member, Operation, PartState, Reads, State, Writer
+from ledger import InDoubt, Member, Operation, Part, PartState, Reads, State, Writer
 from service import statement, telemetry
 from service.acquiring import Acquiring
 from service.bankday import BANK_ZONE, bank_today
+from service.bookings import booked_on, contradiction
 from service.clearing import Sweeper
-from service.member_questions import NO_MEMBER, MemberQuestions
+from service.member_questions import NO_MEMBER, MemberQuestions, clash_of
 from service.plans.plan import (
     SEND_AGAIN,
     AcquiredAsk,
@@ -150,13 +151,13 @@ class Resolver:
             parts = (await self._reads.parts([operation.id])).get(operation.id, [])
             pending = [part for part in parts if part.state is PartState.RESERVED]
             by_part = isinstance(stored.ask, StatusAsk) and stored.ask.by_part
-            serials = [part.serial for part in pending] if by_part else [operation.serial]
             if isinstance(stored.ask, BookedAsk):
                 told = await statement.ask(self._bank, self._reads, operation, stored.ask, pending)
             elif isinstance(stored.ask, AcquiredAsk):
                 told = list((await self._acquiring.drive(operation, stored.ask, stored.drafts)).told)
             else:
-                told = [await self._ask(operation, stored, serial) for serial in serials]
+                each = pending if by_part else [None]
+                told = [await self._ask(operation, stored, parts, part) for part in each]
             step = settle(
                 operation,
                 stored,
@@ -180,7 +181,8 @@ class Resolver:
             )
         return Settled(outcome.operation, outcome.parts)
 
-    async def _ask(self, operation: Operation, stored: Stored, serial: str) -> Told:
+    async def _ask(self, operation: Operation, stored: Stored, parts: Sequence[Part], part: Part | None) -> Told:
+        """What the bank says of one part, or without one of the whole."""
         match stored.ask:
             case ResendAsk() as ask if operation.reason == SEND_AGAIN:
                 answer: Answer[Any] = await telemetry.bank_call(self._bank, ask.message(), operation.serial)
@@ -188,11 +190,14 @@ class Resolver:
             case StatusAsk(flag) | ResendAsk(flag):
                 question: TransactionStatus | FindSubAccount = TransactionStatus(
                     FunctionFlag=flag,
-                    TranNetSeqNo=serial,
+                    TranNetSeqNo=operation.serial if part is None else part.serial,
                     TranDate=asked_day(operation.created_at, datetime.now(BANK_ZONE)),
                 )
                 answer = await telemetry.bank_call(self._bank, question)
                 told = _status_told(answer, is_accepted=operation.state is State.ACCEPTED)
+                if answer.reply is not None and told.word in (Word.DONE, Word.ACCEPTED):
+                    odd = await contradiction(self._reads, operation, parts, answer.reply, part)
+                    told = replace(told, word=Word.SILENT, detail=odd) if odd else told
             case MemberAsk() as member:
                 question = FindSubAccount(TranNetMemberCode=member.member_id)
                 answer = await telemetry.bank_call(self._bank, question)
@@ -203,6 +208,8 @@ class Resolver:
                 told = await self._acquiring.rebooked(ask)
             case _:
                 raise TypeError(f"{stored.ask} has no question")
+        if clash := await clash_of(self._reads, told.members):
+            return replace(told, word=Word.SILENT, detail=clash, members=())
         return told
 
     async def _with_closed_member(self, told: Told, ask: MemberAsk) -> Told:
@@ -239,17 +246,13 @@ def _status_told(answer: Answer[TransactionStatusReply], *, is_accepted: bool) -
         is_missing = answer.outcome is AnswerOutcome.REFUSED and answer.code == NO_RECORD and not is_accepted
         word = Word.NOT_FOUND if is_missing else Word.SILENT
         return Told(word, code=answer.code, message=answer.message, detail=answer.detail, evidence=answer.evidence)
-    bank_serial = reply.OldTranFrontSeqNo or ""
-    bank_day = booking_date(bank_serial) if bank_serial else None
-    if bank_day is None and reply.TranDate:
-        bank_day = date.fromisoformat(reply.TranDate)
     return Told(
         STATUS_WORDS.get(reply.TranStatus, Word.SILENT),
         code=answer.code,
         message=reply.FailMsg or "",
         detail=f"6110 says TranStatus {reply.TranStatus}",
-        bank_serial=bank_serial,
-        bank_day=bank_day,
+        bank_serial=reply.OldTranFrontSeqNo or "",
+        bank_day=booked_on(reply.OldTranFrontSeqNo, reply.TranDate),
         evidence=answer.evidence,
     )
 

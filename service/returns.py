@@ -12,22 +12,39 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
+from enum import Enum
 from typing import Final
 from uuid import UUID
 
 import structlog
 import uuid_utils
 
-from bankclient import BankClient, MessageInvalid, ReturnedWithdrawals, ReturnedWithdrawalsRow, booking_date, yuan
+from bankclient import REQUEST_FEN_MAX, BankClient, ReturnedWithdrawals, ReturnedWithdrawalsRow, yuan
 from bankclient import Outcome as AnswerOutcome
-from ledger import Change, Draft, Kind, Leg, NewOperation, Numbers, OfDay, Outcome, Reads, State, Step, Writer
+from ledger import (
+    Change,
+    Draft,
+    Kind,
+    Leg,
+    Member,
+    NewOperation,
+    Numbers,
+    OfDay,
+    Operation,
+    Outcome,
+    Reads,
+    State,
+    Step,
+    Writer,
+)
 from ledger.accounts import POOLED
 from service import problems, telemetry
 from service.bankday import bank_today
+from service.bookings import booked_on, is_serial
 from service.plans.plan import ReturnAsk, Serials, Stored
 from service.settings import Settings
 
@@ -38,13 +55,45 @@ WITHDRAWALS: Final = "1"
 PAGE = 200
 
 
+class Fault(Enum):
+    """Why a row cannot be entered."""
+
+    MEMBER_UNKNOWN = "no member of this platform has the sub-account"
+    AMOUNT_INVALID = "the amount is not above 0, or longer than any that can be sent"
+    SERIAL_MISSING = "there is no serial by which it could be entered once only"
+    CHANGED = "it was entered with another amount or for another member"
+
+
 @dataclass(frozen=True, slots=True)
+class NotEntered:
+    """A row that could not be entered, of the day that was asked for."""
+
+    day: date
+    row: ReturnedWithdrawalsRow
+    fault: Fault
+
+
+@dataclass(slots=True)
 class Collected:
     """A page of returns as they stand, ``entered`` of them new; ``next`` is the day and bank serial to go on behind."""
 
-    outcomes: Sequence[Outcome]
-    entered: int
+    outcomes: list[Outcome] = field(default_factory=list)
+    problems: list[NotEntered] = field(default_factory=list)
+    entered: int = 0
     next: str = ""
+
+
+def fault_of(row: ReturnedWithdrawalsRow, member: Member | None, known: Operation | None) -> Fault | None:
+    """What stands against entering a row; ``known`` is what was entered under its serial."""
+    if not is_serial(row.PayeeFrontSeqNo):
+        return Fault.SERIAL_MISSING
+    if not 0 < row.RejectInAcctTranAmt <= REQUEST_FEN_MAX:
+        return Fault.AMOUNT_INVALID
+    if member is None:
+        return Fault.MEMBER_UNKNOWN
+    if known is not None and (known.amount_fen, known.payee) != (row.RejectInAcctTranAmt, member.member_id):
+        return Fault.CHANGED
+    return None
 
 
 class Returns:
@@ -87,28 +136,42 @@ class Returns:
             after = page.next
 
     async def collect(self, first: date, last: date, after: str, limit: int) -> Collected:
-        """Enter up to ``limit`` returns of these days, oldest first, behind ``after``. Raises `Problem`."""
+        """Enter up to ``limit`` returns of these days, oldest first, behind ``after``; problems count as well.
+
+        Raises `Problem`.
+        """
         behind_day, _, behind_serial = after.partition(" ")
-        outcomes: list[Outcome] = []
-        entered = 0
+        page = Collected()
         day = max(first, date.fromisoformat(behind_day)) if behind_day else first
         while day <= last:
-            for row in await self.asked(day):
-                if (str(day), row.PayeeFrontSeqNo) <= (behind_day, behind_serial):
-                    continue
-                if len(outcomes) == limit:
-                    return Collected(outcomes, entered, f"{behind_day} {behind_serial}")
-                outcome = await self._known(day, row)
-                if outcome is None and row.RejectInAcctTranAmt > 0:
-                    outcome = await self._enter(day, row)
-                    entered += outcome.did
-                if outcome is None:
-                    log.error("a return without an amount", bank_serial=row.PayeeFrontSeqNo, bank_day=str(day))
-                else:
-                    outcomes.append(outcome)
+            rows = [
+                row for row in await self.asked(day) if (str(day), row.PayeeFrontSeqNo) > (behind_day, behind_serial)
+            ]
+            members = await self._reads.members_by_sub_account({row.PayeeWitnessSubAcctNo for row in rows})
+            for row in rows:
+                # Rows of one serial, which are problems but for one, stand on one page.
+                is_same = (str(day), row.PayeeFrontSeqNo) == (behind_day, behind_serial)
+                if len(page.outcomes) + len(page.problems) >= limit and not is_same:
+                    page.next = f"{behind_day} {behind_serial}"
+                    return page
+                await self._take(page, day, row, members.get(row.PayeeWitnessSubAcctNo))
                 behind_day, behind_serial = str(day), row.PayeeFrontSeqNo
             day += timedelta(days=1)
-        return Collected(outcomes, entered)
+        return page
+
+    async def _take(self, page: Collected, day: date, row: ReturnedWithdrawalsRow, member: Member | None) -> None:
+        known = await self._reads.operation(request_id=_request_id(row))
+        fault = fault_of(row, member, known)
+        if fault is not None:
+            bank_serial = row.PayeeFrontSeqNo
+            log.error("a return cannot be entered", fault=fault.name, bank_serial=bank_serial, bank_day=str(day))
+            page.problems.append(NotEntered(day, row, fault))
+        elif known is not None:
+            page.outcomes.append(await self._known(known, day, row))
+        elif member is not None:
+            outcome = await self._enter(day, row, member)
+            page.entered += outcome.did
+            page.outcomes.append(outcome)
 
     async def name(self, operation_id: UUID, ask: ReturnAsk, asks: int) -> Outcome:
         """Ask once more which withdrawal an entered return was. Raises `Problem` when the bank does not answer."""
@@ -139,20 +202,14 @@ class Returns:
             return []
         raise problems.bank_unavailable(f"6048 for {day}: {answer.code} {answer.message or answer.detail}")
 
-    async def _known(self, day: date, row: ReturnedWithdrawalsRow) -> Outcome | None:
-        known = await self._reads.operation(request_id=_request_id(row))
-        if known is None:
-            return None
+    async def _known(self, known: Operation, day: date, row: ReturnedWithdrawalsRow) -> Outcome:
         if known.state is State.ACCEPTED and row.OldMarketSeqNo:
             return await self._name(known.id, day, row.OldMarketSeqNo, known.asks)
         return Outcome(known, did=False, parts=tuple((await self._reads.parts([known.id])).get(known.id, ())))
 
-    async def _enter(self, day: date, row: ReturnedWithdrawalsRow) -> Outcome:
+    async def _enter(self, day: date, row: ReturnedWithdrawalsRow, member: Member) -> Outcome:
         request_id, amount_fen = _request_id(row), row.RejectInAcctTranAmt
-        members = await self._reads.members_by_sub_account([row.PayeeWitnessSubAcctNo])
-        member = members.get(row.PayeeWitnessSubAcctNo)
         original = row.OldMarketSeqNo or ""
-        booked_on = _booked_on(row.PayeeFrontSeqNo, day)
         new = NewOperation(
             id=UUID(bytes=uuid_utils.uuid7().bytes),
             request_id=request_id,
@@ -160,12 +217,12 @@ class Returns:
             kind="WITHDRAWAL_RETURN",
             serial=Serials.make(self._settings.bank.uid, bank_today(), [await self._numbers.take()]).own,
             plan=Stored((), (), (), ReturnAsk(day, row.PayeeFrontSeqNo)).to_json(),
-            payee=member.member_id if member else "",
+            payee=member.member_id,
             amount_fen=amount_fen,
             trace_id=telemetry.trace_id(),
         )
         draft = Draft(
-            (Leg(POOLED, OfDay(Kind.WAITING, row.PayeeWitnessSubAcctNo), amount_fen),),
+            (Leg(POOLED, OfDay(Kind.WAITING, member.sub_account), amount_fen),),
             serial=original,
             payee=new.payee,
             amount_fen=amount_fen,
@@ -180,7 +237,7 @@ class Returns:
                     bank_serial=row.PayeeFrontSeqNo,
                     next_ask_in_s=None if original else self._settings.returns.name_after_s,
                 ),
-                bank_day=booked_on,
+                bank_day=booked_on(row.PayeeFrontSeqNo) or day,
                 enter=(draft,),
             )
         )
@@ -209,10 +266,3 @@ class Returns:
 def _request_id(row: ReturnedWithdrawalsRow) -> str:
     # With a space, which no request id of a caller has.
     return f"return {row.PayeeFrontSeqNo}"
-
-
-def _booked_on(bank_serial: str, day: date) -> date:
-    try:
-        return booking_date(bank_serial)
-    except MessageInvalid:
-        return day

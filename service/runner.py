@@ -28,7 +28,6 @@ from bankclient import (
     RevokeSplitTopUpReply,
     ServiceIdMissing,
     SplitTopUpReply,
-    booking_date,
 )
 from bankclient import Outcome as AnswerOutcome
 from jzb.v1.verification_pb2 import Verification
@@ -52,6 +51,8 @@ from service import deadline, problems, telemetry, view
 from service.acquiring import Acquiring
 from service.admission import Admission, Place, has_answered
 from service.bankday import bank_today
+from service.bookings import booked_on
+from service.member_questions import clash_of
 from service.plans.cards import NOTHING_SAID, card_said
 from service.plans.members import same_name
 from service.plans.plan import STOPPED, AcquiredAsk, MemberAsk, Plan, ResendAsk, SameNameAsk, Serials, Word
@@ -290,12 +291,16 @@ class Runner:
             return await self._step_driven(operation, plan, plan.ask, pended, place)
         answer = await telemetry.bank_call(self._bank, plan.message, operation.serial)
         place.answered = has_answered(answer)
-        return self._step_after(operation, plan, pended, answer)
+        told = told_by(answer, plan)
+        if clash := await clash_of(self._reads, told.members):
+            return leave_open(operation, replace(told, detail=clash), bank_today(), self._settings.resolver)
+        return self._step_after(operation, plan, pended, answer, told)
 
-    def _step_after(self, operation: Operation, plan: Plan, pended: Sequence[int], answer: Answer[Any]) -> Step:
+    def _step_after(
+        self, operation: Operation, plan: Plan, pended: Sequence[int], answer: Answer[Any], told: Told
+    ) -> Step:
         today, resolver = bank_today(), self._settings.resolver
         word = first_word(answer, is_final=not plan.then, may_send_again=isinstance(plan.ask, ResendAsk))
-        told = told_by(answer, plan)
         if word is not None:
             stored = plan.stored
             return settle(operation, stored, pended, [replace(told, word=word)], today, resolver, asked=False)
@@ -351,7 +356,7 @@ def told_by(answer: Answer[Any], plan: Plan) -> Told:
     if isinstance(reply, SplitTopUpReply | RevokeSplitTopUpReply) and not bank_serial:
         # The rows carry the bank's serials; they were booked together.
         bank_serial = next((row.FrontSeqNo for row in reply.TranItemArray if row.FrontSeqNo), "")
-        bank_day = booking_date(bank_serial) if bank_serial else None
+        bank_day = booked_on(bank_serial)
     members: tuple[Member, ...] = ()
     if isinstance(reply, OpenMemberReply) and isinstance(plan.ask, MemberAsk):
         member = Member(

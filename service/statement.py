@@ -23,11 +23,11 @@ from bankclient import (
     SubAccountTransactionsReply,
     SubAccountTransactionsRow,
     TransactionStatus,
-    booking_date,
 )
 from ledger import Operation, Part, Reads
 from service import telemetry
 from service.bankday import bank_today
+from service.bookings import booked_on, contradiction
 from service.plans.plan import BookedAsk, Word
 from service.settlement import Told
 
@@ -73,13 +73,21 @@ def find(
         if own is None:
             by_day: dict[date, list[SubAccountTransactionsRow]] = {}
             for row in rows:
-                if (row.BookingType, row.Remark or "", row.TranAmt) == part.like:
-                    by_day.setdefault(booking_date(row.FrontSeqNo), []).append(row)
+                if _like(row) == part.like and (day := _day(row)) is not None:
+                    by_day.setdefault(day, []).append(row)
             left = [row for day, alike in sorted(by_day.items()) for row in alike[posted.get((part.like, day), 0) :]]
             left = left[ahead.get(part.like, 0) :]
             own = left[0] if left else None
         found.append(own)
     return found
+
+
+def _like(row: SubAccountTransactionsRow) -> Likeness:
+    return row.BookingType, row.Remark or "", row.TranAmt
+
+
+def _day(row: SubAccountTransactionsRow) -> date | None:
+    return booked_on(row.FrontSeqNo, row.TranDate)
 
 
 def _carries(row: SubAccountTransactionsRow, part: Sought) -> bool:
@@ -95,7 +103,7 @@ async def ask(
     bank: BankClient, reads: Reads, operation: Operation, booked: BookedAsk, parts: Sequence[Part]
 ) -> list[Told]:
     """What the bank says of each of an operation's open parts."""
-    status = await _status(bank, operation)
+    status = await _status(bank, reads, operation, parts)
     if status is not None:
         return [status]
     first_day = operation.created_at.astimezone(BANK_ZONE).date()
@@ -129,10 +137,18 @@ async def ask(
             ahead[like] += count
         else:
             posted[like, bank_day] += count
-    return [_told(row) for row in find(sought, rows, posted, ahead)]
+    # Which of these the mirror has posted already cannot be told, so that one might be the part's own.
+    undated = {_like(row) for row in rows if _day(row) is None}
+    found = find(sought, rows, posted, ahead)
+    return [
+        Told(Word.SILENT, detail="a row of 6072 that may be it has no day")
+        if row is None and part.like in undated
+        else _told(row)
+        for part, row in zip(sought, found, strict=True)
+    ]
 
 
-async def _status(bank: BankClient, operation: Operation) -> Told | None:
+async def _status(bank: BankClient, reads: Reads, operation: Operation, parts: Sequence[Part]) -> Told | None:
     """What 6110 says, should it know the call after all; only a final word counts."""
     answer = await telemetry.bank_call(
         bank, TransactionStatus(FunctionFlag="2", TranNetSeqNo=operation.serial, TranDate=_day_if_old(operation))
@@ -140,14 +156,15 @@ async def _status(bank: BankClient, operation: Operation) -> Told | None:
     reply = answer.reply
     if reply is None or reply.TranStatus not in ("0", "1"):
         return None
-    bank_serial = reply.OldTranFrontSeqNo or ""
+    if reply.TranStatus == "0" and (odd := await contradiction(reads, operation, parts, reply)):
+        return Told(Word.SILENT, code=answer.code, detail=odd)
     return Told(
         Word.DONE if reply.TranStatus == "0" else Word.REFUSED,
         code=answer.code,
         message=reply.FailMsg or "",
         detail=f"6110 says TranStatus {reply.TranStatus}",
-        bank_serial=bank_serial,
-        bank_day=booking_date(bank_serial) if bank_serial else None,
+        bank_serial=reply.OldTranFrontSeqNo or "",
+        bank_day=booked_on(reply.OldTranFrontSeqNo, reply.TranDate),
         evidence=answer.evidence,
     )
 
@@ -181,5 +198,5 @@ def _told(row: SubAccountTransactionsRow | None) -> Told:
         code="000000",
         detail="6072 lists it",
         bank_serial=row.FrontSeqNo,
-        bank_day=booking_date(row.FrontSeqNo),
+        bank_day=_day(row),
     )

@@ -25,7 +25,7 @@ from uuid import UUID
 import structlog
 import uuid_utils
 
-from bankclient import REQUEST_FEN_MAX, BankClient, MessageInvalid, TransfersIn, TransfersInRow, booking_date, yuan
+from bankclient import REQUEST_FEN_MAX, BankClient, TransfersIn, TransfersInRow, yuan
 from bankclient import Outcome as AnswerOutcome
 from ledger import (
     Account,
@@ -47,6 +47,7 @@ from ledger import (
 from ledger.accounts import POOLED, suspense, withdrawable
 from service import problems, telemetry
 from service.bankday import bank_today
+from service.bookings import booked_on, is_serial
 from service.plans.plan import Serials
 from service.returns import Returns
 from service.settings import Settings
@@ -123,7 +124,7 @@ def skip_of(row: TransfersInRow, returned: Collection[str]) -> Skip | None:
 
 def fault_of(row: TransfersInRow, member: Member | None, known: Operation | None) -> Fault | None:
     """What stands against entering a row; ``known`` is what was entered under its serial."""
-    if not row.FrontSeqNo:
+    if not is_serial(row.FrontSeqNo):
         return Fault.SERIAL_MISSING
     if row.InAcctType not in (TO_MEMBER, TO_SUSPENSE):
         return Fault.TYPE_UNKNOWN
@@ -274,7 +275,7 @@ class Transfers:
                     message="a transfer came in" if draft.payee else "a transfer came in and lies in suspense",
                     bank_serial=row.FrontSeqNo,
                 ),
-                bank_day=_booked_on(row.FrontSeqNo, day),
+                bank_day=booked_on(row.FrontSeqNo) or day,
                 enter=(draft,),
             )
         )
@@ -314,10 +315,3 @@ class Transfers:
             if answer.reply.EndFlag == LAST_PAGE or not answer.reply.TranItemArray:
                 return rows
         raise problems.bank_unavailable(f"6050 for {question.StartDate} did not end after {PAGES_MAX} pages")
-
-
-def _booked_on(bank_serial: str, day: date) -> date:
-    try:
-        return booking_date(bank_serial)
-    except MessageInvalid:
-        return day

@@ -16,7 +16,7 @@ from ledger.rules import Book, Leg
 from service import resolver, runner
 from service.plans import payments
 from service.plans.plan import Plan, Stored, Word
-from service.settlement import first_word, settle
+from service.settlement import Told, first_word, settle
 
 
 def drop_hold_on_unknown() -> None:
@@ -24,9 +24,9 @@ def drop_hold_on_unknown() -> None:
     step_after = runner.Runner._step_after
 
     def let_go(
-        self: runner.Runner, operation: Operation, plan: Plan, pended: Sequence[int], answer: Answer[Any]
+        self: runner.Runner, operation: Operation, plan: Plan, pended: Sequence[int], answer: Answer[Any], told: Told
     ) -> Step:
-        step = step_after(self, operation, plan, pended, answer)
+        step = step_after(self, operation, plan, pended, answer, told)
         return dataclasses.replace(step, void=tuple(pended)) if step.change.state is State.UNKNOWN else step
 
     def settled(operation: Operation, stored: Stored, pending: Sequence[int], *given: Any, **named: Any) -> Step:

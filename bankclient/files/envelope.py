@@ -5,7 +5,6 @@ larger than allowed; the entry's path is never used. Each way of failing has an 
 """
 
 import base64
-import binascii
 import io
 import struct
 import zipfile
@@ -47,7 +46,7 @@ def decrypt(content: bytes, random_password: str) -> bytes:
     """Decrypt by the password that 6103 gave. Raises FilePasswordWrong or FileTruncated."""
     try:
         key = base64.b64decode(random_password, validate=True)
-    except binascii.Error:
+    except ValueError:
         raise FilePasswordWrong("RandomPassword is not Base64") from None
     if len(key) != KEY_BYTES:
         raise FilePasswordWrong(f"RandomPassword holds {len(key)} bytes, a 3DES key has {KEY_BYTES}")
@@ -86,6 +85,9 @@ def unzip(packed: bytes, text_bytes_max: int) -> bytes:
                 text = entry.read(text_bytes_max + 1)
                 if len(text) > text_bytes_max:
                     raise FileTooLarge("unpacked", text_bytes_max)
+                # The library leaves out the check of an entry that says of itself that it is empty.
+                if zlib.crc32(text) != entries[0].CRC:
+                    raise FileZipDamaged("CRC")
                 return text
     except _DAMAGED as error:
         raise FileZipDamaged(type(error).__name__) from None

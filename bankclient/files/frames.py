@@ -96,8 +96,9 @@ def read_frame(received: bytes) -> Frame:
 
 
 def _fields(xml: bytes) -> dict[str, str]:
-    if b"<!" in xml:
-        raise FileAnswerUnclear("the file server's XML declares a document type")
+    # In UTF-16 a declaration would pass unseen, and every second byte would be NUL.
+    if b"<!" in xml or b"\0" in xml:
+        raise FileAnswerUnclear("the file server's XML declares a document type, or is not in a form of ASCII")
     try:
         root = ElementTree.fromstring(xml)  # noqa: S314 - bounded, and without declarations
     except (ElementTree.ParseError, LookupError, ValueError):

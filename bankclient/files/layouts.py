@@ -12,7 +12,8 @@ from datetime import date, time
 from enum import Enum
 from typing import Final
 
-from bankclient.money import fen
+from bankclient.errors import FileAnswerUnclear
+from bankclient.money import FEN_MAX, STATED_FEN_MAX, fen
 
 SEPARATOR: Final = "&"
 
@@ -127,10 +128,10 @@ class Rows:
 
 
 def read_rows(file_type: str, text: str) -> Rows:
-    """Read the lines of a file of that type."""
+    """Read the lines of a file of that type. Raises FileAnswerUnclear when the sums are absurd."""
     layouts = {len(layout.columns): layout for layout in LAYOUTS.get(file_type, ())}
     lines = list(_lines(text))
-    has_header = bool(layouts and lines and not lines[0][1].split(SEPARATOR)[0].strip().isdecimal())
+    has_header = bool(layouts and lines and _is_header(lines[0][1], layouts))
     if has_header:
         del lines[0]
     if not layouts:
@@ -145,7 +146,31 @@ def read_rows(file_type: str, text: str) -> Rows:
             good.append(_row(number, line, layout))
         except ValueError as error:
             bad.append(BadRow(number, str(error), line))
-    return Rows(tuple(good), tuple(bad), width, has_header)
+    rows = Rows(tuple(good), tuple(bad), width, has_header)
+    if max(abs(rows.amount_fen), abs(rows.fee_fen)) > FEN_MAX:
+        raise FileAnswerUnclear("the amounts of the file add up to more than there can be")
+    return rows
+
+
+def _is_header(line: str, layouts: Mapping[int, Layout]) -> bool:
+    """Whether a first line names the columns. One in which an amount, day or time stands is a row, sound or not."""
+    fields = line.split(SEPARATOR)
+    if fields[0].strip().isdecimal():
+        return False
+    return not any(
+        _is_of(column.kind, field)
+        for layout in layouts.values()
+        for column, field in zip(layout.columns, fields, strict=False)
+        if column.kind in _CHECKS
+    )
+
+
+def _is_of(kind: Kind, field: str) -> bool:
+    try:
+        _CHECKS[kind](field)
+    except ValueError:
+        return False
+    return True
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
@@ -205,9 +230,14 @@ def _is_time(field: str) -> None:
     time(int(field[:2]), int(field[2:4]), int(field[4:]))
 
 
+def _is_amount(field: str) -> None:
+    if abs(fen(field)) > STATED_FEN_MAX:
+        raise ValueError
+
+
 _CHECKS: Final[Mapping[Kind, Callable[[str], object]]] = {
     Kind.NUMBER: _is_number,
-    Kind.AMOUNT: fen,
+    Kind.AMOUNT: _is_amount,
     Kind.DAY: _is_day,
     Kind.TIME: _is_time,
 }

@@ -20,6 +20,7 @@ NO_RECORD: Final = "ERR020"
 
 ENCRYPTED: Final = ".enc"
 COMPANION: Final = ".ok.enc"
+NAME_LENGTH_MAX: Final = 200
 
 
 @dataclass(frozen=True)
@@ -108,11 +109,11 @@ def remote_path(row: ReconciliationFileRow) -> str:
 
 
 def plain_name(file_name: str) -> str:
-    """A name that is safe to write under: the last part, without `.enc`."""
+    """A name that is safe to write under: the last part, without `.enc`, no longer than any file may be named."""
     last = file_name.replace("\\", "/").rsplit("/", 1)[-1].removesuffix(ENCRYPTED)
     kept = "".join(character if character.isascii() and character.isalnum() else "_" for character in last)
-    safe = "".join(old if old in "._-" else new for old, new in zip(last, kept, strict=True)).lstrip(".")
-    return safe or "file"
+    safe = "".join(old if old in "._-" else new for old, new in zip(last, kept, strict=True))
+    return safe[-NAME_LENGTH_MAX:].lstrip(".") or "file"
 
 
 async def _open(bank: "FileBank", row: ReconciliationFileRow) -> str:

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from bankclient.messages.wire import Day, Prose, Reply, Request, Row, Text120, Word
+from bankclient.messages.wire import Day, Prose, Reply, Request, Row, Text120, Unread, Word
 
 FileKind = Literal["CZ", "TX", "JY", "YE", "HY", "JQ", "POS", "FZ", "JG", "GJ", "GSLD", "profit"]
 """CZ top-ups, TX withdrawals, JY transactions, YE balances; the others are named, and their columns are not public."""
@@ -24,7 +24,7 @@ class ReconciliationFileReply(Reply):
     """The data file and its companion `.ok.enc`; no rows when the day is empty."""
 
     TranItemArray: tuple[ReconciliationFileRow, ...] = ()
-    ResultNum: Word | None = None
+    ResultNum: Unread = None
     ReservedMsg: Prose | None = None
 
 

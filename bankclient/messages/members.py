@@ -11,6 +11,7 @@ from bankclient.messages.wire import (
     Reply,
     ReplyYuan,
     Request,
+    SubAccount,
     Text11,
     Text12,
     Text32,
@@ -23,7 +24,7 @@ from bankclient.messages.wire import (
 class OpenMemberReply(Reply):
     """Keep SubAcctNo: every later call needs it."""
 
-    SubAcctNo: Word
+    SubAcctNo: SubAccount
     ReservedMsg: Prose | None = None
 
 
@@ -51,8 +52,8 @@ class LinkSameNameReply(Reply):
     """SameNameAcctRelRelation is "1" once the two sub-accounts are linked."""
 
     SameNameAcctRelRelation: Word
-    MerSubAcctNo: Word
-    CommonSubAcctNo: Word
+    MerSubAcctNo: SubAccount
+    CommonSubAcctNo: SubAccount
     ReservedMsgOne: Prose | None = None
     ReservedMsgTwo: Prose | None = None
 
@@ -87,7 +88,7 @@ class LinkSameName(Request[LinkSameNameReply]):
 class FindSubAccountReply(Reply):
     """ReservedMsg may hold the member property."""
 
-    SubAcctNo: Word
+    SubAcctNo: SubAccount
     ReservedMsg: Prose | None = None
 
 
@@ -109,7 +110,7 @@ class FindSubAccount(Request[FindSubAccountReply]):
 class MemberBalancesReply(Reply):
     """Withdrawable, available (it includes the withdrawable) and frozen money, in fen."""
 
-    SubAcctNo: Word
+    SubAcctNo: SubAccount
     SubAcctCashBal: ReplyYuan
     SubAcctAvailBal: ReplyYuan
     SubAcctFreezeAmt: ReplyYuan

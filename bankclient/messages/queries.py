@@ -16,6 +16,7 @@ from bankclient.messages.wire import (
     ReplyYuan,
     Request,
     Row,
+    SubAccount,
     Text22,
     Text32,
     Text120,
@@ -67,7 +68,7 @@ class SubAccountBalancesRow(Row):
     In-transit is negative while a channel owes money.
     """
 
-    SubAcctNo: Word
+    SubAcctNo: SubAccount
     SubAcctProperty: Word
     TranNetMemberCode: Word
     SubAcctName: Prose

@@ -10,12 +10,15 @@ refuse.
 Lengths (catalogue.yaml, length_rule): a request is held to the shorter published length. A reply is
 read up to the longer one; its free texts have no bound of their own, as a long remark must not hide
 an outcome.
+
+The signature covers texts alone (transport.md 2.3). So a number in the place of a text makes a
+reply unreadable, and the texts that are not signed, "" and "null", say nothing.
 """
 
 from collections.abc import Iterator, Mapping
 from datetime import date, datetime
-from decimal import Decimal
-from typing import Annotated, Any, ClassVar, Final, Generic, Literal, Self, TypeVar
+from functools import cache
+from typing import Annotated, Any, ClassVar, Final, Generic, Literal, Self, TypeVar, get_args
 
 from pydantic import (
     AfterValidator,
@@ -28,7 +31,7 @@ from pydantic import (
     model_validator,
 )
 
-from bankclient.money import FEN_MAX, FEN_MIN, fen, yuan
+from bankclient.money import STATED_FEN_MAX, fen, yuan
 
 FROM_WIRE: Final = "from_wire"
 
@@ -75,18 +78,12 @@ def _on_wire(info: ValidationInfo) -> bool:
     return bool(info.context and info.context.get(FROM_WIRE))
 
 
-def _request_amount(value: object, info: ValidationInfo) -> int:
+def _amount(value: object, info: ValidationInfo) -> int:
     if _on_wire(info) and isinstance(value, str):
         return fen(value)
     if not _on_wire(info) and type(value) is int:
         return value
     raise ValueError("an amount is an int in fen, and text in yuan on the wire")
-
-
-def _reply_amount(value: object, info: ValidationInfo) -> int:
-    if _on_wire(info) and isinstance(value, str | int | Decimal) and not isinstance(value, bool):
-        return fen(str(value))
-    return _request_amount(value, info)
 
 
 def _count(value: object, info: ValidationInfo) -> int:
@@ -120,10 +117,8 @@ def _sendable(value: str) -> str:
     return value
 
 
-def _reply_text(value: object, info: ValidationInfo) -> object:
-    if _on_wire(info) and isinstance(value, int | Decimal) and not isinstance(value, bool):
-        return str(value)
-    return value
+def _unread(value: object) -> object:
+    return value if isinstance(value, str) else None
 
 
 # Requests -----------------------------------------------------------------------------------------
@@ -148,7 +143,7 @@ Text500 = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_se
 
 Yuan = Annotated[
     int,
-    BeforeValidator(_request_amount),
+    BeforeValidator(_amount),
     Field(ge=0, le=REQUEST_FEN_MAX),
     PlainSerializer(yuan, return_type=str, when_used="json"),
 ]
@@ -173,18 +168,24 @@ Rmb = Literal["RMB"]
 
 # Replies ------------------------------------------------------------------------------------------
 
-Prose = Annotated[str, BeforeValidator(_reply_text)]
+Prose = str
 """Free text of a reply: names, remarks, reasons, reserved fields."""
 
-Word = Annotated[str, BeforeValidator(_reply_text), Field(max_length=64)]
+Word = Annotated[str, Field(max_length=64)]
 """A number, code, flag, date or time of a reply, kept as text; wide enough for each published
 length.
 """
 
+SubAccount = Annotated[str, Field(pattern=r"^[0-9A-Za-z]{1,32}$")]
+"""A sub-account that a member is known by from now on, or that a balance is taken for."""
+
+Unread = Annotated[str | None, BeforeValidator(_unread)]
+"""What nothing relies on, so that nothing in it makes an answer unreadable."""
+
 ReplyYuan = Annotated[
     int,
-    BeforeValidator(_reply_amount),
-    Field(ge=FEN_MIN, le=FEN_MAX),
+    BeforeValidator(_amount),
+    Field(ge=-STATED_FEN_MAX, le=STATED_FEN_MAX),
     PlainSerializer(yuan, return_type=str, when_used="json"),
 ]
 """An amount in a reply: int fen, of either sign ("33.0", "-5.00" on the wire)."""
@@ -198,14 +199,14 @@ class Message(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _empty_text_is_absence(cls, values: Any, info: ValidationInfo) -> Any:
-        # The signature leaves out empty texts, so on the wire they say nothing.
+        # The signature leaves out these texts, so on the wire they say nothing.
         if not _on_wire(info) or not isinstance(values, Mapping):
             return values
         fields = cls.model_fields
         return {
-            name: value
+            name: "" if value == "null" else value
             for name, value in values.items()
-            if name in fields and (fields[name].is_required() or value not in ("", None))
+            if name in fields and (fields[name].is_required() or value not in ("", "null", None))
         }
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
@@ -258,10 +259,22 @@ class Paged(Reply):
     """
 
     EndFlag: Word
-    ResultNum: Word | None = None
-    StartRecordNo: Word | None = None
-    TotalNum: Word | None = None
+    ResultNum: Unread = None
+    StartRecordNo: Unread = None
+    TotalNum: Unread = None
     ReservedMsg: Prose | None = None
+
+
+@cache
+def places(reply: type[Reply]) -> dict[str, tuple[str, ...]]:
+    """Where each field of a reply and its rows stands, by the name under which it is signed."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name, field in reply.model_fields.items():
+        found[name] = (name,)
+        row = next((kind for kind in get_args(field.annotation) if isinstance(kind, type)), None)
+        if row is not None and issubclass(row, Row):
+            found |= {name + inside: (name, inside) for inside in row.model_fields}
+    return found
 
 
 R_co = TypeVar("R_co", bound=Reply, covariant=True)

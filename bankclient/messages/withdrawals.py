@@ -23,6 +23,7 @@ from bankclient.messages.wire import (
     Text64,
     Text120,
     Text256,
+    Unread,
     Word,
     Yuan,
 )
@@ -138,7 +139,7 @@ class ReturnedWithdrawalsReply(Reply):
     """All bounces of the days asked for; there are no pages."""
 
     TranItemArray: tuple[ReturnedWithdrawalsRow, ...] = ()
-    ResultNum: Word | None = None
+    ResultNum: Unread = None
     ReservedMsg: Prose | None = None
 
 

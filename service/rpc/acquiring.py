@@ -8,7 +8,8 @@ from bankclient import AcquiringOrder, yuan
 from jzb.v1 import acquiring_pb2, acquiring_pb2_grpc, core_pb2
 from ledger import Account, Kind, Operation, PartState, State
 from service import order_remark, problems, view
-from service.acquiring import booked_on, share_of
+from service.acquiring import share_of
+from service.bookings import booked_on
 from service.order_remark import Fault
 from service.plans import acquiring
 from service.plans.acquiring import CHANNELS
@@ -143,7 +144,7 @@ class AcquiringRpc(acquiring_pb2_grpc.AcquiringServiceServicer):
             raise problems.not_found("ACQUIRED_ORDER_NOT_FOUND", "acquired order", request.order_no)
         named, booked = reply.OrderInSubAcctNo or "", reply.OrderActInSubAcctNo or ""
         members = await self._desk.reads.members_by_sub_account({named, booked})
-        day = booked_on(reply)
+        day = booked_on(reply.FrontSeqNo, reply.TranDate)
         return acquiring_pb2.GetBankOrderResponse(
             state=STATES.get(reply.TranStatus, acquiring_pb2.BANK_ORDER_STATE_UNSPECIFIED),
             amount_fen=reply.TranAmt,

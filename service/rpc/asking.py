@@ -13,7 +13,18 @@ from typing import Any, TypeVar
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from bankclient import BANK_ZONE, BankClient, Outcome, Paged, Reply, Request, booking_date
+from bankclient import (
+    BANK_ZONE,
+    BankClient,
+    MemberBalancesReply,
+    Outcome,
+    Paged,
+    Reply,
+    Request,
+    SubAccountBalancesReply,
+    SubAccountBalancesRow,
+    booking_date,
+)
 from service import problems, telemetry, view
 from service.bankday import bank_today
 from service.problems import Problem
@@ -67,6 +78,16 @@ async def rows(bank: BankClient, request: Request[P], array: str) -> AsyncIterat
         if reply is None or not found or reply.EndFlag == LAST_PAGE:
             return
     raise problems.bank_unavailable(f"{request.code} did not end after {PAGES_MAX} pages")
+
+
+def balances_of(
+    sub_account: str, listed: SubAccountBalancesReply | None, frozen: MemberBalancesReply | None
+) -> tuple[SubAccountBalancesRow, MemberBalancesReply] | None:
+    """What 6010 (QueryFlag 2) and 6037 tell of a sub-account; None unless both tell of this one alone."""
+    rows = () if listed is None else listed.AcctArray
+    if frozen is None or len(rows) != 1 or {rows[0].SubAcctNo, frozen.SubAcctNo} != {sub_account}:
+        return None
+    return rows[0], frozen
 
 
 def days(first: str, last: str) -> tuple[date, date]:

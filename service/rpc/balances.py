@@ -12,7 +12,7 @@ from bankclient import DayEndBalances, EscrowBalance, MemberBalances, PooledBala
 from jzb.v1 import balance_pb2, balance_pb2_grpc
 from ledger import Finding, Kind, Member, MemberBalance
 from service import problems, view
-from service.rpc.asking import ask, days, iso_day, rows
+from service.rpc.asking import ask, balances_of, days, iso_day, rows
 from service.rpc.desk import PAGE_SIZE_MAX, Context, Desk
 
 ACCOUNT_KINDS: dict[Kind, balance_pb2.AccountKind.ValueType] = {
@@ -213,16 +213,17 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
             ask(bank, MemberBalances(TranNetMemberCode=member.member_id)),
             ask(bank, EscrowBalance(SubAcctNo=member.sub_account)),
         )
-        if listed is None or not listed.AcctArray or frozen is None or assured is None:
+        told = balances_of(member.sub_account, listed, frozen)
+        if told is None or assured is None:
             raise problems.bank_unavailable(f"the bank has no record of the sub-account of {member.member_id}")
-        row = listed.AcctArray[0]
+        row, now = told
         return balance_pb2.BankBalance(
             member_id=member.member_id,
             sub_account=member.sub_account,
             bank_property=row.SubAcctProperty,
             available_fen=row.AcctAvailBal,
             withdrawable_fen=row.CashAmt,
-            frozen_fen=frozen.SubAcctFreezeAmt,
+            frozen_fen=now.SubAcctFreezeAmt,
             assured_fen=assured.SubAcctAssureAmt,
         )
 
@@ -252,14 +253,15 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
     async def _compare(self, member: Member) -> balance_pb2.CompareWithBankResponse:
         asked = await self._desk.bank.call(SubAccountBalances(QueryFlag="2", SubAcctNo=member.sub_account))
         frozen = await self._desk.bank.call(MemberBalances(TranNetMemberCode=member.member_id))
-        if asked.reply is None or frozen.reply is None or not asked.reply.AcctArray:
-            raise problems.bank_unavailable(f"{asked.detail}; {frozen.detail}")
-        row = asked.reply.AcctArray[0]
+        told = balances_of(member.sub_account, asked.reply, frozen.reply)
+        if told is None:
+            raise problems.bank_unavailable(f"6010: {asked.detail}; 6037: {frozen.detail}; not of one sub-account")
+        row, now = told
         mirror = (await self._desk.reads.balances([member.sub_account]))[member.sub_account]
         bank = balance_pb2.ComparedAmounts(
             available_fen=row.AcctAvailBal,
             withdrawable_fen=row.CashAmt,
-            frozen_fen=frozen.reply.SubAcctFreezeAmt,
+            frozen_fen=now.SubAcctFreezeAmt,
         )
         with_escrow = self._desk.settings.rules.frozen_amount_includes_escrow
         left = balance_pb2.ComparedAmounts(

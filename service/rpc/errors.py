@@ -229,7 +229,12 @@ class _Told(Exception):
     """Carries the finished status to the RPC's end."""
 
     def __init__(self, problem: Problem) -> None:
-        status = rpc_status.to_status(status_of(problem))
+        try:
+            status = rpc_status.to_status(status_of(problem))
+        except ValueError:
+            # A text that protobuf cannot carry: gRPC would tell the caller UNKNOWN, and not why.
+            log.exception("unforeseen", reason=problem.reason)
+            status = rpc_status.to_status(status_of(problems.ledger_unavailable()))
         self.status = (status.code, status.details, status.trailing_metadata)
         super().__init__(status.details)
 

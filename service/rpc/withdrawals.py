@@ -64,5 +64,15 @@ class Withdrawals(withdrawal_pb2_grpc.WithdrawalServiceServicer):
         return withdrawal_pb2.CollectReturnsResponse(
             returns=[view.operation(one.operation, one.parts) for one in page.outcomes],
             entered=page.entered,
+            problems=[
+                withdrawal_pb2.ReturnProblem(
+                    return_serial=one.row.PayeeFrontSeqNo,
+                    bank_day=one.day.isoformat(),
+                    amount_fen=one.row.RejectInAcctTranAmt,
+                    fault=withdrawal_pb2.ReturnFault.Value(f"RETURN_FAULT_{one.fault.name}"),
+                    sub_account=one.row.PayeeWitnessSubAcctNo,
+                )
+                for one in page.problems
+            ],
             next_page_token=page_token(page.next) if page.next else "",
         )

@@ -40,6 +40,9 @@ JY = (
 )
 
 
+YE = "1&m1&9930000000001000&12.30&&"
+
+
 def sealed(content: bytes, password: str = PASSWORD) -> bytes:
     """Encrypted as the bank does it, written apart from the code under test."""
     fill = 8 - len(content) % 8
@@ -68,7 +71,7 @@ def test_an_envelope_gives_its_text() -> None:
 def test_another_password_says_so_whatever_it_decrypts_to() -> None:
     content = sealed(zipped(CZ.encode("gb18030")))
     other = base64.b64encode(b"x" * 8 + b"y" * 8 + b"z" * 8).decode()
-    for wrong in (other, "not base64!", base64.b64encode(b"short").decode()):
+    for wrong in (other, "not base64!", "密码" * 16, base64.b64encode(b"short").decode()):
         with pytest.raises(FilePasswordWrong) as raised:
             open_envelope(content, wrong, 10_000)
         assert wrong not in str(raised.value)
@@ -138,6 +141,8 @@ def test_transactions_have_sixteen_columns_and_balances_five() -> None:
         (CZ + "x", "does not end"),
         (CZ.replace("300.00", "3oo.00"), "amount is no amount"),
         (CZ.replace("300.00", "300.001"), "amount is no amount"),
+        (CZ.replace("300.00", "10000000000000.01"), "amount is no amount"),
+        (CZ.replace("1.50", "-10000000000000.01"), "fee is no amount"),
         (CZ.replace("20221004&1", "20221341&1"), "day is no day"),
         (CZ.replace("192842", "992842"), "time is no time"),
         (CZ.replace("1&m1", "x&m1", 1), "number is no number"),
@@ -161,6 +166,26 @@ def test_a_line_separator_of_another_script_does_not_break_a_row() -> None:
 def test_a_header_is_skipped_and_said() -> None:
     rows = read_rows("CZ", f"序号&会员代码&\n{CZ}\n")
     assert (rows.has_header, len(rows.good), rows.bad, rows.good[0].line) == (True, 1, (), 2)
+
+
+@pytest.mark.parametrize("kind", ["CZ", "TX", "JY", "YE"])
+@pytest.mark.parametrize("damage", ["\ufeff", "x", "\0", "１", " \ufffd"])
+def test_a_damaged_first_row_is_set_aside_and_not_taken_for_a_header(kind: str, damage: str) -> None:
+    line = {"JY": JY, "YE": YE}.get(kind, CZ)
+    rows = read_rows(kind, f"{damage}{line[1:]}\n{line}\n")
+    assert (rows.has_header, len(rows.good), [row.line for row in rows.bad]) == (False, 1, [1])
+    assert read_rows(kind, f"{damage}{line}\n").bad[0].line == 1
+
+
+def test_a_header_with_a_name_for_each_column_is_a_header() -> None:
+    names = "&".join(["序号", "会员代码", "子账户", "户名", "金额", "手续费", "日期", "时间", *"abcde"])
+    assert read_rows("CZ", f"{names}&\n{CZ}\n").has_header
+
+
+def test_amounts_that_add_up_to_more_than_there_can_be_are_refused() -> None:
+    most = CZ.replace("300.00", "10000000000000.00")
+    with pytest.raises(FileAnswerUnclear):
+        read_rows("CZ", f"{most}\n" * 9224)
 
 
 def test_kinds_without_public_columns_are_read_as_plain_columns() -> None:
@@ -192,6 +217,8 @@ def test_a_path_with_or_without_the_name_leads_to_one_file(path: str, name: str,
         ("a\\..\\b c.txt.enc", "b_c.txt"),
         ("..", "file"),
         ("账单.txt", "__.txt"),
+        ("a" * 500 + ".txt.enc", "a" * 196 + ".txt"),
+        ("." * 500, "file"),
     ],
 )
 def test_a_files_name_never_leads_out_of_its_folder(name: str, written: str) -> None:
@@ -216,6 +243,11 @@ def test_a_frame_is_length_and_xml() -> None:
         struct.pack(">I", 50) + b"<FileRoot/>",
         struct.pack(">I", 9) + b"<Other />",
         struct.pack(">I", 30) + b"<!DOCTYPE a [<!ENTITY b 'c'>]>",
+        *(
+            struct.pack(">I", len(xml)) + xml
+            for encoding in ("utf-16", "utf-16-be", "utf-16-le")
+            for xml in ["<!DOCTYPE FileRoot [<!ENTITY b 'c'>]><FileRoot><a>&b;</a></FileRoot>".encode(encoding)]
+        ),
     ],
 )
 def test_an_answer_that_is_no_frame_is_unclear(received: bytes) -> None:

@@ -208,15 +208,38 @@ def test_a_reply_is_read_whatever_the_form_of_its_amounts() -> None:
     assert reply.ReservedMsg is None
 
 
-@pytest.mark.parametrize(("number", "amount"), [(Decimal("33.0"), 3_300), (5, 500), ("-5.00", -500)])
-def test_a_reply_tolerates_numbers_by_their_text_and_negative_balances(number: object, amount: int) -> None:
-    assert MemberBalancesReply.from_wire(BALANCES | {"SubAcctCashBal": number}).SubAcctCashBal == amount
+@pytest.mark.parametrize(("text", "amount"), [("-5.00", -500), ("10000000000000.00", 10**15)])
+def test_a_balance_may_be_negative_or_as_large_as_any_in_the_books(text: str, amount: int) -> None:
+    assert MemberBalancesReply.from_wire(BALANCES | {"SubAcctCashBal": text}).SubAcctCashBal == amount
 
 
-@pytest.mark.parametrize("number", ["", None, "x", "1.001", True, Decimal("1E+30"), Decimal("NaN"), [], {}])
+@pytest.mark.parametrize(
+    "number",
+    ["", "null", None, "x", "1.001", "10000000000000.01", "-10000000000000.01", True, 5, Decimal("33.0"), [], {}],
+)
 def test_a_reply_without_an_exact_amount_is_refused(number: object) -> None:
     with pytest.raises(ValidationError):
         MemberBalancesReply.from_wire(BALANCES | {"SubAcctCashBal": number})
+
+
+STATUS = {"BookingFlag": "2", "TranStatus": "0", "TranAmt": "1.00"}
+
+
+@pytest.mark.parametrize("name", ["OldTranFrontSeqNo", "TranDate", "TranStatus", "FailMsg"])
+def test_a_number_which_is_not_signed_takes_no_texts_place(name: str) -> None:
+    with pytest.raises(ValidationError):
+        TransactionStatusReply.from_wire(STATUS | {name: 241105})
+
+
+@pytest.mark.parametrize("nothing", ["", "null", None])
+def test_texts_that_are_not_signed_say_nothing(nothing: str | None) -> None:
+    assert TransactionStatusReply.from_wire(STATUS | {"OldTranFrontSeqNo": nothing}).OldTranFrontSeqNo is None
+    assert TransactionStatusReply.from_wire(STATUS | {"BookingFlag": nothing or ""}).BookingFlag == ""
+
+
+def test_the_counts_of_a_list_that_nothing_reads_may_be_anything() -> None:
+    reply = SubAccountBalancesReply.from_wire({"EndFlag": "1", "TotalNum": 20, "ResultNum": []})
+    assert (reply.TotalNum, reply.ResultNum) == (None, None)
 
 
 def test_a_reply_may_hold_longer_texts_than_a_request() -> None:

@@ -160,6 +160,8 @@ def test_any_status_but_200_is_unknown_even_with_a_signed_success(desk: Desk, st
         b'{"a":' * 50_000 + b"1" + b"}" * 50_000,
         b'{"a":' + b"9" * 5_000 + b"}",
         b'{"RsaSign":"x","a":"\\ud83d"}',
+        b'{"errorCode":"x","errorMsg":"\\ud83d"}',
+        b'{"errorCode":"x","a":[{"b\\u0000":1}]}',
         b'{"RsaSign":"x","a":[1]}',
         b'{"RsaSign":"x","a":' + b"[" * 50 + b"]" * 50 + b"}",
         b"{" + b" " * (2 * 1024 * 1024) + b"}",
@@ -169,7 +171,13 @@ def test_any_status_but_200_is_unknown_even_with_a_signed_success(desk: Desk, st
 def test_what_is_not_a_json_object_is_unknown_and_raises_nothing(desk: Desk, content: bytes) -> None:
     answer = desk.answer(content)
     assert answer.outcome is Outcome.UNKNOWN
-    assert answer.evidence == b""
+    assert (answer.evidence, answer.message) == (b"", "")
+
+
+@pytest.mark.parametrize("text", ["\0", "a\0b"])
+def test_a_signed_text_that_cannot_be_stored_is_unknown(desk: Desk, text: str) -> None:
+    assert desk.answer(desk.signed(SUCCESS | {"ReservedMsg": text})).outcome is Outcome.UNKNOWN
+    assert desk.answer(desk.signed(SUCCESS | {"ReservedMsg": "\\u0000 𠮷"})).outcome is Outcome.DONE
 
 
 def test_a_field_named_twice_is_unknown_whichever_is_signed(desk: Desk) -> None:
@@ -182,6 +190,37 @@ def test_a_field_named_twice_is_unknown_whichever_is_signed(desk: Desk) -> None:
         answer = desk.answer(twice.encode())
         assert answer.outcome is Outcome.UNKNOWN
         assert "twice" in answer.detail
+
+
+@pytest.mark.parametrize("field", ["errorMsg", "errorCode"])
+@pytest.mark.parametrize("value", ["[1]", '{"a":' * 40 + "1" + "}" * 40], ids=["a number in an array", "40 deep"])
+def test_what_is_never_signed_does_not_touch_a_signed_answer(desk: Desk, field: str, value: str) -> None:
+    text = json.dumps(desk.signed(SUCCESS))
+    answer = desk.answer(f'{text[:-1]}, "{field}": {value}}}'.encode())
+    assert (answer.outcome, answer.code) == (Outcome.DONE, "000000")
+
+
+@pytest.mark.parametrize(
+    ("signed", "moved"),
+    [
+        ({"TranDate": "20241105"}, {"Tran": {"Date": "20241105"}}),
+        ({"TranDate": "20241105"}, {"Tran": [{"Date": "20241105"}]}),
+        ({"FailMsg": "x"}, {"": {"FailMsg": "x"}}),
+    ],
+)
+def test_a_field_that_was_moved_into_another_makes_the_answer_unknown(
+    desk: Desk, signed: dict[str, Any], moved: dict[str, Any]
+) -> None:
+    status = {"TxnReturnCode": "000000", "BookingFlag": "2", "TranStatus": "0", "TranAmt": "1.00"}
+    body = desk.signed(status | signed)
+    question = TransactionStatus(FunctionFlag="2", TranNetSeqNo=SERIAL)
+    assert (
+        judge(question, SERIAL, Received(200, json.dumps(body).encode(), 1), desk.bank).answer.outcome is Outcome.DONE
+    )
+    forged = {name: value for name, value in body.items() if name not in signed} | moved
+    assert canonical_string(forged) == canonical_string(body)
+    content = json.dumps(forged).encode()
+    assert judge(question, SERIAL, Received(200, content, 1), desk.bank).answer.outcome is Outcome.UNKNOWN
 
 
 def test_the_answer_to_another_request_is_unknown(desk: Desk) -> None:

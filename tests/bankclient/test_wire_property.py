@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import date
-from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from bankclient import BankCertificate, MessageInvalid, canonical_string, sign, verify
+from bankclient.canonical import shadowed_fields
 from bankclient.money import FEN_MAX, FEN_MIN, fen, yuan
 from bankclient.serials import consumer_serial, is_consumer_serial, row_serial
 from bankclient.signing import escape_for_approve, unescape_from_approve
@@ -74,10 +75,74 @@ def second_reading(body: dict[str, Any]) -> str:
     return "".join(key + "=" + last[key] + "&" for key in kept)
 
 
+def is_half(text: str) -> bool:
+    """Whether a text holds half a pair, for which UTF-8 has no bytes."""
+    return any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def has_no_form(value: Any, depth: int = 1) -> bool:
+    """Whether rule 1 gives nothing to sign: an array of something else, or deeper than any message."""
+    if isinstance(value, dict):
+        return depth > 32 or any(has_no_form(inside, depth + 1) for inside in value.values())
+    if isinstance(value, list):
+        return any(not isinstance(one, str | dict) or has_no_form(one, depth) for one in value)
+    return False
+
+
 @given(bodies)
 def test_any_body_is_signed_as_a_second_reading_of_the_document_says(body: dict[str, Any]) -> None:
-    wanted = second_reading(body)
-    assert canonical_string(body).decode() == wanted
+    assert canonical_string(body).decode() == second_reading(body)
+
+
+halves = st.sampled_from(("\ud83d", "a\udc00", "\ude00\ud83d"))
+keys_or_halves = st.one_of(keys_of_objects, halves)
+anything = st.recursive(
+    st.one_of(texts, halves, unsigned),
+    lambda inner: st.one_of(st.dictionaries(keys_or_halves, inner, max_size=4), st.lists(inner, max_size=4)),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(keys_or_halves, anything, max_size=5))
+def test_both_readings_refuse_the_same(body: dict[str, Any]) -> None:
+    top = {key: value for key, value in body.items() if key not in NEVER_SIGNED}
+    wanted = None if has_no_form(top) else second_reading(body)
+    if wanted is None or is_half(wanted):
+        with pytest.raises(MessageInvalid):
+            canonical_string(body)
+    else:
+        assert canonical_string(body).decode() == wanted
+
+
+@given(st.integers(1, 60), st.booleans())
+def test_objects_are_read_to_a_depth_of_thirty_two(depth: int, in_arrays: bool) -> None:
+    body: dict[str, Any] = {"a": "1"}
+    for _ in range(depth - 1):
+        body = {"a": [body] if in_arrays else body}
+    assert has_no_form(body) == (depth > 32)
+    if depth > 32:
+        for read in (canonical_string, shadowed_fields):
+            with pytest.raises(MessageInvalid):
+                read(body)
+    else:
+        assert canonical_string(body).decode() == second_reading(body) == "a" * depth + "=1&"
+
+
+names = st.text("abc", min_size=1, max_size=4)
+
+
+@given(st.dictionaries(names, st.text("xy", min_size=1), min_size=1), st.data())
+def test_no_field_can_be_moved_into_another_unseen(body: dict[str, str], data: st.DataObject) -> None:
+    places = {name: (name,) for name in body}
+    assert shadowed_fields(body, places) == set()
+    name = data.draw(st.sampled_from(sorted(body)))
+    cut = data.draw(st.integers(0, len(name)))
+    assume(cut == len(name) or name[:cut] not in body)
+    moved: dict[str, Any] = {key: value for key, value in body.items() if key != name}
+    inside = {name[cut:]: body[name]}
+    moved[name[:cut]] = data.draw(st.sampled_from((inside, [inside], {"": inside})))
+    assert canonical_string(moved).decode() == second_reading(body)
+    assert shadowed_fields(moved, places) == {name}
 
 
 @given(bodies, st.data())
@@ -100,28 +165,48 @@ def test_what_was_signed_is_verified_and_nothing_else(keys: Keys, body: dict[str
     assert unescape_from_approve(escape_for_approve(signature)) == signature
 
 
-@given(st.lists(st.one_of(st.integers(), st.booleans(), st.none(), st.lists(texts)), min_size=1, max_size=3))
-def test_an_array_of_anything_but_texts_and_objects_is_refused(array: list[Any]) -> None:
-    with pytest.raises(MessageInvalid):
-        canonical_string({"rows": array})
+@given(
+    st.lists(st.one_of(texts, st.dictionaries(texts, texts, max_size=2)), max_size=2),
+    st.one_of(st.integers(), st.booleans(), st.none(), st.lists(texts)),
+    st.data(),
+)
+def test_an_array_with_anything_but_texts_and_objects_is_refused(
+    good: list[Any], bad: Any, data: st.DataObject
+) -> None:
+    array = data.draw(st.permutations([*good, bad]))
+    for body in ({"rows": array}, {"rows": [{"inside": array}]}, {"a": {"b": array}}):
+        assert has_no_form(body)
+        for read in (canonical_string, shadowed_fields):
+            with pytest.raises(MessageInvalid):
+                read(body)
 
 
 @given(st.integers(FEN_MIN, FEN_MAX))
 def test_an_amount_comes_back_from_the_wire_as_it_went(amount_fen: int) -> None:
     text = yuan(amount_fen)
     assert fen(text) == amount_fen
-    assert Decimal(text) * 100 == amount_fen
+    assert Fraction(text) * 100 == amount_fen
     assert "e" not in text.lower()
 
 
-@given(st.one_of(st.text(max_size=30), st.decimals().map(str), st.floats().map(str), st.from_regex(r"-?\d+(\.\d*)?")))
+numerals = st.one_of(
+    st.text(max_size=30),
+    st.decimals().map(str),
+    st.floats().map(str),
+    st.from_regex(r"-?\d+(\.\d*)?"),
+    # More digits than Decimal keeps by itself.
+    st.from_regex(r"-?[0-9]{10,20}\.([09]{10,20}|[0-9]{10,20})", fullmatch=True),
+)
+
+
+@given(numerals)
 def test_a_text_is_read_to_the_fen_or_refused(text: str) -> None:
     try:
         amount_fen = fen(text)
     except MessageInvalid:
         return
     assert FEN_MIN <= amount_fen <= FEN_MAX
-    assert Decimal(text) * 100 == amount_fen
+    assert Fraction(text) * 100 == amount_fen
 
 
 @given(st.dates(date(2000, 1, 1), date(2099, 12, 31)), st.lists(st.integers(0, 10**10 - 1), min_size=2, unique=True))

@@ -7,11 +7,13 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import itertools
-from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
+from unittest.mock import patch
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
@@ -237,6 +239,22 @@ class Marketplace:
     def calls_received(self, service_id: str) -> int:
         """How many requests for an interface the bank has received, acted on or not."""
         return sum(received.service_id == service_id for received in self.sandbox.requests)
+
+
+@contextmanager
+def bank_says(sandbox: Sandbox, service_id: str, change: Callable[[dict[str, Any]], object]) -> Iterator[None]:
+    """Let the bank sign another answer of one interface than the true one, whatever it did."""
+    handle = sandbox.bank.handle
+
+    def changed(asked_for: str, *asked: Any) -> dict[str, object]:
+        answer = handle(asked_for, *asked)
+        if asked_for == service_id and answer["TxnReturnCode"] == "000000":
+            answer = copy.deepcopy(answer)
+            change(answer)
+        return answer
+
+    with patch.object(sandbox.bank, "handle", changed):
+        yield
 
 
 def refusal_of(error: grpc.aio.AioRpcError) -> Refusal:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import grpc
 import pytest
 
 from jzb.v1 import balance_pb2
 from tests.ledger.bookkeeping import execute
-from tests.service.marketplace import TIMEOUT_S, Marketplace
+from tests.service.marketplace import TIMEOUT_S, Marketplace, bank_says
 from tests.service.steps import confirm, freeze, prepay, refund, withdraw
 
 
@@ -110,6 +112,23 @@ async def test_a_bank_that_does_not_answer_ends_the_comparison_and_says_so(shop:
     refusal = await shop.refusal(compared(shop, "seller"))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAVAILABLE, "BANK_UNAVAILABLE")
     assert refusal.retry_after_s is not None
+
+
+@pytest.mark.parametrize("interface", ["CustAcctIdBalanceQuery", "QueryCustAcctId"])
+async def test_the_balances_of_another_sub_account_are_not_compared(shop: Marketplace, interface: str) -> None:
+    await shop.merchant("seller", 1_00)
+
+    def of_another(answer: dict[str, Any]) -> None:
+        for told in (answer, *answer.get("AcctArray", ())):
+            told["SubAcctNo"] = "9930000000009999"
+
+    bank_balances = shop.balances.GetBankBalances(
+        balance_pb2.GetBankBalancesRequest(member_id="seller"), timeout=TIMEOUT_S
+    )
+    with bank_says(shop.sandbox, interface, of_another):
+        for question in (compared(shop, "seller"), bank_balances):
+            assert (await shop.refusal(question)).reason == "BANK_UNAVAILABLE"
+    await shop.assert_agrees()
 
 
 async def verified(shop: Marketplace, noted: str = "") -> list[balance_pb2.VerifyBooksResponse]:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import grpc
 import pytest
 
+from bankclient import STATED_FEN_MAX, yuan
 from jzb.v1 import clearing_pb2, core_pb2
 from sandbox.clock import BankClock
-from tests.service.marketplace import TIMEOUT_S, Marketplace, open_marketplace
+from sandbox.server import Sandbox
+from sandbox.settings import SandboxSettings
+from service.server import running
+from tests.service.marketplace import LENIENT, TIMEOUT_S, Marketplace, bank_says, open_marketplace, service_settings
 
 
 async def clear_day(shop: Marketplace, day: str, request_id: str = "") -> clearing_pb2.ClearDayResponse:
@@ -124,3 +129,65 @@ async def test_a_day_that_is_none_or_not_over_is_refused(shop: Marketplace, day:
     refusal = await shop.refusal(clear_day(shop, day))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "BANK_DAY_INVALID")
     assert refusal.violations.keys() == {"bank_day"}
+
+
+def twice(answer: dict[str, Any]) -> None:
+    answer["TranItemArray"] *= 2
+
+
+def of_another_day(answer: dict[str, Any]) -> None:
+    answer["TranItemArray"][0]["Date"] = "20240101"
+
+
+def too_much(answer: dict[str, Any]) -> None:
+    answer["TranItemArray"][0]["TotalAmt"] = yuan(STATED_FEN_MAX + 1)
+
+
+@pytest.mark.parametrize("said", [twice, of_another_day, too_much])
+async def test_a_day_is_cleared_by_one_row_of_its_own_and_no_other(shop: Marketplace, said: Any) -> None:
+    await shop.merchant("seller", 100_00)
+    (day,) = await days(shop)
+    with bank_says(shop.sandbox, "BankClearQuery", said):
+        assert (await shop.refusal(clear_day(shop, day.bank_day))).reason == "BANK_UNAVAILABLE"
+    assert (await clear_day(shop, day.bank_day)).day.bank_total_fen == 100_00
+    await shop.assert_agrees()
+
+
+async def test_the_most_that_the_bank_may_state_can_be_cleared(shop: Marketplace) -> None:
+    await shop.merchant("seller", 100_00)
+    (day,) = await days(shop)
+
+    def most(answer: dict[str, Any]) -> None:
+        answer["TranItemArray"][0]["TotalAmt"] = yuan(STATED_FEN_MAX)
+
+    with bank_says(shop.sandbox, "BankClearQuery", most):
+        answer = await clear_day(shop, day.bank_day)
+    assert (answer.operation.state, answer.operation.amount_fen) == (core_pb2.OPERATION_STATE_DONE, STATED_FEN_MAX)
+
+
+def endless(answer: dict[str, Any]) -> None:
+    answer["EndFlag"] = "0"
+
+
+def doubled(answer: dict[str, Any]) -> None:
+    answer["AcctArray"] *= 2
+
+
+def rich(answer: dict[str, Any]) -> None:
+    own = [row for row in answer["AcctArray"] if row["AcctAvailBal"] != "0.00"]
+    answer["AcctArray"] += [{**row, "SubAcctNo": "9930000000009999"} for row in own]
+    for row in answer["AcctArray"]:
+        row["AcctAvailBal"] = yuan(STATED_FEN_MAX)
+
+
+@pytest.mark.parametrize("said", [endless, doubled, rich])
+async def test_opening_funds_that_are_listed_twice_or_cannot_be_are_not_taken_over(database: str, said: Any) -> None:
+    async with Sandbox(SandboxSettings(**LENIENT)) as sandbox:
+        with bank_says(sandbox, "CustAcctIdBalanceQuery", said):
+            async with running(service_settings(database, sandbox)) as service:
+                assert not await service.desk.clearing.adopt()
+        async with running(service_settings(database, sandbox)) as service:
+            assert await service.desk.clearing.adopt()
+            adopted = await service.desk.reads.operation(request_id="adoption:own-funds")
+    assert adopted is not None
+    assert adopted.amount_fen == 100_000_000

@@ -8,12 +8,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock, patch
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from bankclient.outcome import unknown
 from jzb.v1 import (
     balance_pb2,
     core_pb2,
@@ -508,3 +510,10 @@ async def test_the_service_reflects_its_contract_and_says_that_it_serves(shop: M
     (listed,) = [answer async for answer in call]
     names = {service.name for service in listed.list_services_response.service}
     assert names == {*SERVICES, "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
+
+
+async def test_an_error_whose_words_cannot_be_sent_is_told_by_its_status_all_the_same(shop: Marketplace) -> None:
+    question = balance_pb2.GetPooledBalanceRequest()
+    with patch.object(shop.service.desk.bank, "call", AsyncMock(return_value=unknown("\ud83d", 1))):
+        refusal = await shop.refusal(shop.balances.GetPooledBalance(question, timeout=TIMEOUT_S))
+    assert refusal.reason == "LEDGER_UNAVAILABLE"

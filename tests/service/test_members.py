@@ -8,7 +8,7 @@ import grpc
 import pytest
 
 from jzb.v1 import core_pb2, member_pb2
-from tests.service.marketplace import TIMEOUT_S, Marketplace
+from tests.service.marketplace import TIMEOUT_S, Marketplace, bank_says
 from tests.service.steps import freeze, release_request
 
 ORDINARY = member_pb2.MEMBER_PROPERTY_ORDINARY
@@ -170,3 +170,31 @@ async def test_members_are_listed_in_pages_each_once(shop: Marketplace) -> None:
     damaged = member_pb2.ListMembersRequest(page_token="%%%")
     refusal = await shop.refusal(shop.members.ListMembers(damaged, timeout=TIMEOUT_S))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID")
+
+
+@pytest.mark.parametrize("number", ["", "null", "9930 1", "9" * 33])
+async def test_what_is_no_sub_account_number_makes_nobody_a_member(shop: Marketplace, number: str) -> None:
+    request = open_request(shop, "m_1")
+    with bank_says(shop.sandbox, "OpenCustAcctId", lambda answer: answer.update(SubAcctNo=number)):
+        refusal = await shop.refusal(shop.members.OpenMember(request, timeout=TIMEOUT_S))
+    assert refusal.reason == "BANK_OUTCOME_UNKNOWN"
+    with bank_says(shop.sandbox, "QueryCustAcctIdByThirdCustId", lambda answer: answer.update(SubAcctNo=number)):
+        assert (await shop.resolve(refusal.operation.operation_id)).state == core_pb2.OPERATION_STATE_UNKNOWN
+    assert (await shop.until_final(refusal.operation.operation_id)).state == core_pb2.OPERATION_STATE_DONE
+    assert len((await get(shop, "m_1")).sub_account) == 16
+
+
+async def test_the_number_of_another_member_is_not_given_to_a_second_one(shop: Marketplace) -> None:
+    await shop.buyer("m_1")
+    taken = (await get(shop, "m_1")).sub_account
+    request = open_request(shop, "m_2")
+    with bank_says(shop.sandbox, "OpenCustAcctId", lambda answer: answer.update(SubAcctNo=taken)):
+        refusal = await shop.refusal(shop.members.OpenMember(request, timeout=TIMEOUT_S))
+    assert (refusal.reason, refusal.operation.state) == ("BANK_OUTCOME_UNKNOWN", core_pb2.OPERATION_STATE_UNKNOWN)
+    with bank_says(shop.sandbox, "QueryCustAcctIdByThirdCustId", lambda answer: answer.update(SubAcctNo=taken)):
+        asked = await shop.resolve(refusal.operation.operation_id)
+    assert asked.state == core_pb2.OPERATION_STATE_UNKNOWN
+    assert "which is of m_1 here" in asked.message
+    assert (await shop.until_final(refusal.operation.operation_id)).state == core_pb2.OPERATION_STATE_DONE
+    assert (await get(shop, "m_2")).sub_account != taken
+    await shop.assert_agrees()

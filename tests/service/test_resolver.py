@@ -21,7 +21,7 @@ from sandbox.server import Sandbox
 from sandbox.settings import SandboxSettings
 from service.resolver import asked_day
 from tests.conftest import PostgresServer
-from tests.service.marketplace import LENIENT, TIMEOUT_S, Marketplace, Refusal, open_marketplace
+from tests.service.marketplace import LENIENT, TIMEOUT_S, Marketplace, Refusal, bank_says, open_marketplace
 from tests.service.process import shop_on, until
 
 DONE, REFUSED = core_pb2.OPERATION_STATE_DONE, core_pb2.OPERATION_STATE_REFUSED
@@ -164,6 +164,34 @@ async def test_a_refusal_is_never_taken_back_and_the_comparison_shows_what_the_b
             async for answer in shop.balances.CompareWithBank(balance_pb2.CompareWithBankRequest(), timeout=TIMEOUT_S)
         ]
         assert {row.member_id for row in compared if not row.agrees} == {"buyer", "seller"}
+
+
+@pytest.mark.parametrize("said", [("x", "x"), ("991341", "99991231"), ("", "20241341"), ("", "")])
+async def test_a_final_word_counts_whether_or_not_its_day_can_be_read(shop: Marketplace, said: tuple[str, str]) -> None:
+    operation = await doubtful_payment(shop, "[[lose_after]]")
+    bank_serial, day = said
+    words = {"OldTranFrontSeqNo": bank_serial, "TranDate": day}
+    with bank_says(shop.sandbox, STATUS_QUERY, lambda answer: answer.update(words)):
+        assert (await shop.resolve(operation.operation_id)).state == DONE
+    assert (await shop.balance("seller")).available_fen == 30_00
+    await shop.assert_agrees()
+
+
+async def sub_account_of_a_third(shop: Marketplace) -> str:
+    return (await shop.balance(await shop.buyer("third"))).sub_account
+
+
+@pytest.mark.parametrize("field", ["TranAmt", "InSubAcctNo", "OutSubAcctNo"])
+async def test_a_success_of_another_booking_ends_nothing_and_is_told(shop: Marketplace, field: str) -> None:
+    operation = await doubtful_payment(shop, "[[lose_after]]")
+    other = "30.01" if field == "TranAmt" else await sub_account_of_a_third(shop)
+    with bank_says(shop.sandbox, STATUS_QUERY, lambda answer: answer.update({field: other})):
+        for _ in range(4):
+            asked = await shop.resolve(operation.operation_id)
+    assert (asked.state, (await shop.balance("buyer")).held_fen) == (UNKNOWN, 30_00)
+    assert asked.message.startswith("6110 tells of ")
+    assert (await shop.until_final(operation.operation_id)).state == DONE
+    await shop.assert_agrees()
 
 
 @pytest.mark.parametrize("status", ["2", "5", "6"])

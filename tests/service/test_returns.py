@@ -6,9 +6,13 @@ import asyncio
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+import pytest
+
 from jzb.v1 import core_pb2, withdrawal_pb2
 from sandbox.clock import BankClock
-from tests.service.marketplace import TIMEOUT_S, Marketplace, open_marketplace
+from tests.service.marketplace import TIMEOUT_S, Marketplace, bank_says, open_marketplace
+
+LIST = "BankWithdrawCashBackQuery"
 
 
 async def withdraw(shop: Marketplace, member_id: str, fen: int, fee_fen: int = 0) -> core_pb2.Operation:
@@ -179,4 +183,39 @@ async def test_a_bank_that_does_not_answer_enters_nothing_and_says_so(shop: Mark
     assert told.reason == "BANK_UNAVAILABLE"
     assert (await shop.balance("seller")).available_fen == 60_00
     assert (await collect(shop)).entered == 1
+    await shop.assert_agrees()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "fault"),
+    [
+        ({"RejectInAcctTranAmt": "0.00"}, withdrawal_pb2.RETURN_FAULT_AMOUNT_INVALID),
+        ({"RejectInAcctTranAmt": "10000000000000.00"}, withdrawal_pb2.RETURN_FAULT_AMOUNT_INVALID),
+        ({"PayeeWitnessSubAcctNo": ""}, withdrawal_pb2.RETURN_FAULT_MEMBER_UNKNOWN),
+        ({"PayeeWitnessSubAcctNo": "9930000000009999"}, withdrawal_pb2.RETURN_FAULT_MEMBER_UNKNOWN),
+        ({"PayeeFrontSeqNo": ""}, withdrawal_pb2.RETURN_FAULT_SERIAL_MISSING),
+    ],
+)
+async def test_a_return_that_cannot_be_entered_is_told_and_the_others_are_entered(
+    shop: Marketplace, wrong: dict[str, str], fault: withdrawal_pb2.ReturnFault.ValueType
+) -> None:
+    await shop.merchant("seller", 100_00, withdrawable=True)
+    for _ in range(2):
+        send_back(shop, await withdraw(shop, "seller", 20_00))
+    with bank_says(shop.sandbox, LIST, lambda answer: answer["TranItemArray"][0].update(wrong)):
+        page = await collect(shop)
+    assert (page.entered, [one.fault for one in page.problems]) == (1, [fault])
+    assert (await shop.balance("seller")).available_fen == 80_00
+    page = await collect(shop)
+    assert (page.entered, len(page.returns), list(page.problems)) == (1, 2, [])
+    await shop.assert_agrees()
+
+
+async def test_a_return_that_the_bank_tells_otherwise_later_is_not_entered_again(shop: Marketplace) -> None:
+    await shop.merchant("seller", 100_00, withdrawable=True)
+    send_back(shop, await withdraw(shop, "seller", 40_00))
+    assert (await collect(shop)).entered == 1
+    with bank_says(shop.sandbox, LIST, lambda answer: answer["TranItemArray"][0].update(RejectInAcctTranAmt="40.01")):
+        page = await collect(shop)
+    assert (page.entered, [one.fault for one in page.problems]) == (0, [withdrawal_pb2.RETURN_FAULT_CHANGED])
     await shop.assert_agrees()

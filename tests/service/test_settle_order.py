@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date
 from typing import Any
 
@@ -11,10 +12,11 @@ from bankclient import SubAccountTransactionsRow
 from jzb.v1 import core_pb2, payment_pb2
 from service.plans.plan import noted
 from service.statement import Sought, find
-from tests.service.marketplace import TIMEOUT_S, Marketplace
+from tests.service.marketplace import TIMEOUT_S, Marketplace, bank_says
 from tests.service.verifying import named
 
 SERVICE = "PlatformOrderManagement"
+LIST = "BankTransactionDetailsQuery"
 
 
 @pytest.fixture
@@ -68,6 +70,28 @@ async def test_the_platform_confirms_a_part_and_returns_the_rest(shop: Marketpla
     answer = await shop.payments.GetOrder(payment_pb2.GetOrderRequest(order_no=order_no), timeout=TIMEOUT_S)
     order = answer.order
     assert (order.confirmed_fen, order.cancelled_fen, order.remaining_fen) == (70_00, 30_00, 0)
+    await shop.assert_agrees()
+
+
+async def test_a_lost_confirmation_is_found_though_its_serial_in_the_list_cannot_be_read(
+    shop: Marketplace, order_no: str
+) -> None:
+    def without(*names: str) -> Callable[[dict[str, Any]], None]:
+        def change(answer: dict[str, Any]) -> None:
+            for row in answer["TranItemArray"]:
+                row.update(dict.fromkeys(names, "x"))
+
+        return change
+
+    request = settle_request(shop, order_no, payment_pb2.ORDER_END_CONFIRM, 20_00)
+    shop.sandbox.faults.add("lose_after", service_id=SERVICE)
+    lost = (await shop.refusal(shop.payments.SettleOrder(request, timeout=TIMEOUT_S))).operation.operation_id
+    with bank_says(shop.sandbox, LIST, without("FrontSeqNo", "TranDate")):
+        for _ in range(5):
+            # It may be this one, or one that was posted before: not found is not what the bank says.
+            assert (await shop.resolve(lost)).state == core_pb2.OPERATION_STATE_UNKNOWN
+    with bank_says(shop.sandbox, LIST, without("FrontSeqNo")):
+        assert (await shop.until_final(lost)).state == core_pb2.OPERATION_STATE_DONE
     await shop.assert_agrees()
 
 

@@ -300,6 +300,9 @@ def row(**changed: Any) -> TransfersInRow:
         ({"TranAmt": -1}, Fault.AMOUNT_INVALID),
         ({"TranAmt": 100_000_000_000_000}, Fault.AMOUNT_INVALID),
         ({"FrontSeqNo": ""}, Fault.SERIAL_MISSING),
+        ({"FrontSeqNo": "1e5"}, Fault.SERIAL_MISSING),
+        ({"FrontSeqNo": "2613990000000001"}, Fault.SERIAL_MISSING),
+        ({"FrontSeqNo": "2611230000000001 "}, Fault.SERIAL_MISSING),
     ],
 )
 def test_a_row_that_cannot_be_entered_says_why(changed: dict[str, Any], fault: Fault | None) -> None:
