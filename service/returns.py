@@ -137,7 +137,9 @@ class Returns:
             return sorted(answer.reply.TranItemArray, key=lambda row: row.PayeeFrontSeqNo)
         if answer.outcome is AnswerOutcome.REFUSED and answer.code == NO_RECORD:
             return []
-        raise problems.bank_unavailable(f"6048 for {day}: {answer.code} {answer.message or answer.detail}")
+        if answer.outcome is AnswerOutcome.REFUSED:
+            raise problems.question_refused(question.code, answer.code, answer.message)
+        raise problems.bank_unavailable(f"6048 for {day}: {answer.detail}")
 
     async def _known(self, day: date, row: ReturnedWithdrawalsRow) -> Outcome | None:
         known = await self._reads.operation(request_id=_request_id(row))

@@ -8,6 +8,7 @@ import grpc
 import pytest
 
 from jzb.v1 import core_pb2, member_pb2
+from service.rpc.desk import page_token
 from tests.service.marketplace import TIMEOUT_S, Marketplace
 from tests.service.steps import freeze, release_request
 
@@ -170,3 +171,10 @@ async def test_members_are_listed_in_pages_each_once(shop: Marketplace) -> None:
     damaged = member_pb2.ListMembersRequest(page_token="%%%")
     refusal = await shop.refusal(shop.members.ListMembers(damaged, timeout=TIMEOUT_S))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID")
+
+
+@pytest.mark.parametrize("start", ["\0", "a\x7f", "\u2028"])
+async def test_a_token_with_a_control_character_is_refused(shop: Marketplace, start: str) -> None:
+    request = member_pb2.ListMembersRequest(page_token=page_token(start))
+    refusal = await shop.refusal(shop.members.ListMembers(request, timeout=TIMEOUT_S))
+    assert (refusal.reason, refusal.metadata["field"]) == ("PAGE_TOKEN_INVALID", "page_token")
