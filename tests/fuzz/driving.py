@@ -27,7 +27,7 @@ AT_ONCE: Final = 24
 PATIENCE_S: Final = 60.0
 WATCHED_S: Final = 0.2
 REST_S: Final = 60.0
-PEOPLE_ACT_EVERY: Final = 20
+PEOPLE_ACT_EVERY: Final = 40
 LARGE: Final = 1_000_000
 MEASURED_FROM: Final = 20_000
 """From so many requests on every RPC is to have answered OK."""

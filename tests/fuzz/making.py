@@ -46,6 +46,9 @@ OPENING: Final = ("OpenMemberRequest", "LinkSameNameRequest")
 
 PERSONAL: Final = frozenset({"card_number", "identity_number", "mobile", "card_holder_name", "email"})
 
+SELDOM: Final = {"VerifyBooks": 0.03, "GetTrialBalance": 0.1, "CompareWithBank": 0.1}
+"""What reads the whole journal, or asks the bank about all members, by how often it is asked for."""
+
 REMEMBERED: Final = 300
 PREPARED: Final = 6
 DEEP: Final = 6
@@ -99,8 +102,7 @@ class Maker:
     def __init__(self, seed: int, today: Callable[[], date] = bank_today) -> None:
         self.dice = Random(seed)
         self._methods = methods()
-        # What replays the whole journal or asks the bank about all members is asked for less often.
-        self._weights = [0.2 if method.name in ("VerifyBooks", "CompareWithBank") else 1.0 for method in self._methods]
+        self._weights = [SELDOM.get(method.name, 1.0) for method in self._methods]
         self._seen: dict[str, deque[str]] = {}
         self._prepared: dict[str, deque[Message]] = {}
         self._numbers = 0
