@@ -27,6 +27,7 @@ AT_ONCE: Final = 24
 PATIENCE_S: Final = 60.0
 WATCHED_S: Final = 0.2
 REST_S: Final = 60.0
+COMPARED_S: Final = 300.0
 PEOPLE_ACT_EVERY: Final = 40
 LARGE: Final = 1_000_000
 MEASURED_FROM: Final = 20_000
@@ -249,6 +250,6 @@ async def _look(shop: Marketplace, report: Report) -> None:
         # It answers as before.
         await shop.top_up(MEMBERS[0], 1)
         await shop.clear()
-        await shop.assert_agrees()
+        await shop.assert_agrees(COMPARED_S)
     except (AssertionError, grpc.aio.AioRpcError) as error:
         report.wrong.append(f"the books are not whole: {error}")

@@ -226,10 +226,10 @@ class Marketplace:
             return refusal
         raise AssertionError(f"was to fail, and answered {answer}")
 
-    async def assert_agrees(self) -> None:
+    async def assert_agrees(self, timeout_s: float = TIMEOUT_S) -> None:
         """Every sub-account of the mirror equals the bank's books, over the wire, and the journal the balances."""
         different = []
-        async for answer in self.balances.CompareWithBank(balance_pb2.CompareWithBankRequest(), timeout=TIMEOUT_S):
+        async for answer in self.balances.CompareWithBank(balance_pb2.CompareWithBankRequest(), timeout=timeout_s):
             if not answer.comparison.agrees or answer.comparison.in_doubt_fen:
                 different.append(answer.comparison)
         assert not different, f"mirror and bank differ: {different}"
