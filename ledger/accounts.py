@@ -119,7 +119,7 @@ class Account(NamedTuple):
 @lru_cache(maxsize=16)
 def day_text(bank_day: date) -> str:
     """A bank day as accounts are named by it."""
-    return f"{bank_day:%Y%m%d}"
+    return bank_day.isoformat().replace("-", "")
 
 
 def withdrawable(sub_account: str) -> Account:

@@ -15,11 +15,12 @@ one answer of the bank has, is read as well, and so is `Object`. Pure: text and 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from bankclient import fen, yuan
+from bankclient import REQUEST_FEN_MAX, fen, yuan
 
 PAY_API_MAX: Final = 300
 """Characters of OrderRemark and RefundRemark in the payment interface (quick start 2.4)."""
@@ -38,6 +39,8 @@ LIST, LIST_READ = "oderlist", "orderlist"
 NUMBER_MAX: Final = 22
 SUB_ACCOUNT_MAX: Final = 32
 TEXT_MAX: Final = 500
+UNREADABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Control characters, and the halves of characters that JSON can name one by one and UTF-8 cannot carry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +196,9 @@ def _row(
     if not isinstance(text, str) or len(text) > TEXT_MAX:
         faults.append(Fault(f"{path}.object", f"is not a text of at most {TEXT_MAX} characters"))
         text = ""
+    elif UNREADABLE.search(text):
+        faults.append(Fault(f"{path}.object", "has a control character or half of a character"))
+        text = ""
     return Row(sub_account, amount_fen, fee_fen, mode == "0", number, refund_number, text)
 
 
@@ -200,6 +206,9 @@ def _text(one: Mapping[str, Any], name: str, path: str, faults: list[Fault], len
     value = one.get(name)
     if not isinstance(value, str) or not value:
         faults.append(Fault(path, "is missing, or not a text"))
+        return ""
+    if UNREADABLE.search(value):
+        faults.append(Fault(path, "has a control character or half of a character"))
         return ""
     if len(value) > length_max:
         faults.append(Fault(path, f"{value} has {len(value)} characters, {length_max} is the most"))
@@ -209,11 +218,11 @@ def _text(one: Mapping[str, Any], name: str, path: str, faults: list[Fault], len
 def _amount(one: Mapping[str, Any], name: str, path: str, faults: list[Fault]) -> int:
     value = one.get(name)
     try:
-        if isinstance(value, str):
-            return fen(value)
+        if isinstance(value, str) and abs(amount_fen := fen(value)) <= REQUEST_FEN_MAX:
+            return amount_fen
     except ValueError:
         pass
-    faults.append(Fault(path, f'is {value!r}, not an amount in yuan such as "12.00"'))
+    faults.append(Fault(path, f'is {value!r}, not an amount in yuan such as "12.00", of 14 digits at most'))
     return 0
 
 

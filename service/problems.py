@@ -35,6 +35,8 @@ UNKNOWN = core_pb2.OUTCOME_UNKNOWN
 DONE = core_pb2.OUTCOME_DONE
 ALREADY_EXISTS = grpc.StatusCode.ALREADY_EXISTS
 
+TOLD_FIRST = 5
+
 
 @dataclass(eq=False)
 class Problem(Exception):
@@ -72,6 +74,12 @@ def invalid(field_name: str, message: str, reason: str = "REQUEST_INVALID", *, r
         metadata={"field": field_name} | ({"rule": rule} if rule else {}),
         violations=((field_name, message),),
     )
+
+
+def told_first(violations: Sequence[tuple[str, str]]) -> str:
+    """The first five of what is wrong in one line; a caller reads no hundred."""
+    more = f"; and {len(violations) - TOLD_FIRST} more" if len(violations) > TOLD_FIRST else ""
+    return "; ".join(f"{field_name}: {text}" for field_name, text in violations[:TOLD_FIRST]) + more
 
 
 def not_enabled(interface: str, message: str, setting: str) -> Problem:

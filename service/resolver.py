@@ -150,6 +150,10 @@ class Resolver:
                 return Settled(outcome.operation, outcome.parts)
             parts = (await self._reads.parts([operation.id])).get(operation.id, [])
             pending = [part for part in parts if part.state is PartState.RESERVED]
+            if not pending and (stored.then if operation.state is State.ACCEPTED else stored.drafts):
+                # Its parts ended between the lease and here; whoever ended them has settled it.
+                found = await self._reads.operation(operation_id=operation.id)
+                return Settled(found or operation, tuple(parts))
             by_part = isinstance(stored.ask, StatusAsk) and stored.ask.by_part
             if isinstance(stored.ask, BookedAsk):
                 told = await statement.ask(self._bank, self._reads, operation, stored.ask, pending)

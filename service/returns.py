@@ -200,7 +200,9 @@ class Returns:
             return sorted(answer.reply.TranItemArray, key=lambda row: row.PayeeFrontSeqNo)
         if answer.outcome is AnswerOutcome.REFUSED and answer.code == NO_RECORD:
             return []
-        raise problems.bank_unavailable(f"6048 for {day}: {answer.code} {answer.message or answer.detail}")
+        if answer.outcome is AnswerOutcome.REFUSED:
+            raise problems.question_refused(question.code, answer.code, answer.message)
+        raise problems.bank_unavailable(f"6048 for {day}: {answer.detail}")
 
     async def _known(self, known: Operation, day: date, row: ReturnedWithdrawalsRow) -> Outcome:
         if known.state is State.ACCEPTED and row.OldMarketSeqNo:

@@ -309,8 +309,9 @@ class Transfers:
                 is_empty = answer.code == NO_RECORD or (is_refusal_empty and number == 1)
                 if answer.outcome is AnswerOutcome.REFUSED and is_empty:
                     return rows
-                told = f"{answer.code} {answer.message or answer.detail}"
-                raise problems.bank_unavailable(f"6050 for {question.StartDate}: {told}")
+                if answer.outcome is AnswerOutcome.REFUSED:
+                    raise problems.question_refused(question.code, answer.code, answer.message)
+                raise problems.bank_unavailable(f"6050 for {question.StartDate}: {answer.detail}")
             rows.extend(answer.reply.TranItemArray)
             if answer.reply.EndFlag == LAST_PAGE or not answer.reply.TranItemArray:
                 return rows

@@ -160,7 +160,7 @@ Count = Annotated[
 Day = Annotated[
     date,
     BeforeValidator(_day),
-    PlainSerializer(lambda day: f"{day:%Y%m%d}", return_type=str, when_used="json"),
+    PlainSerializer(lambda day: day.isoformat().replace("-", ""), return_type=str, when_used="json"),
 ]
 """A day of the bank (Asia/Shanghai): date; yyyyMMdd on the wire."""
 

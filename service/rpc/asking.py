@@ -105,9 +105,10 @@ def booked_at(day_text: str, time_text: str) -> Timestamp | None:
     try:
         day = date(int(day_text[:4]), int(day_text[4:6]), int(day_text[6:8]))
         clock = time(int(time_text[:2]), int(time_text[2:4]), int(time_text[4:6]))
-    except ValueError:
+        return view.timestamp(datetime.combine(day, clock, BANK_ZONE))
+    except (ValueError, OverflowError):
+        # The first hours of the year 1 in Shanghai are before it in UTC.
         return None
-    return view.timestamp(datetime.combine(day, clock, BANK_ZONE))
 
 
 def booked_on(bank_serial: str, day_text: str) -> str:

@@ -107,7 +107,7 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
     ) -> AsyncIterator[balance_pb2.CompareWithBankResponse]:
         """The mirror beside the bank's own answers, member by member, then the platform's own accounts."""
         if request.member_id:
-            yield await self._compare(await self._desk.member(request.member_id))
+            yield await self._compare(await self._open(request.member_id))
             return
         after = ""
         while members := await self._desk.reads.members_page(after, PAGE_SIZE_MAX):
@@ -148,7 +148,7 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
     ) -> balance_pb2.GetBankBalancesResponse:
         """From the bank alone: a member, or the functional sub-accounts."""
         if request.member_id:
-            found = [await self._bank_balance(await self._desk.member(request.member_id))]
+            found = [await self._bank_balance(await self._open(request.member_id))]
         else:
             question = SubAccountBalances(QueryFlag="3")
             properties = {**MIRRORED_PROPERTIES, **self._chosen_properties()}
@@ -202,6 +202,10 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
             ]
         )
 
+    async def _open(self, member_id: str) -> Member:
+        """A member that is open: of any other the bank answers nothing. Raises `Problem`."""
+        return (await self._desk.facts(others=[member_id])).members[member_id]
+
     def _chosen_properties(self) -> dict[str, Kind]:
         rules = self._desk.settings.rules
         return {rules.own_funds_property: Kind.OWN_FUNDS, rules.parking_property: Kind.PARKING}
@@ -251,11 +255,11 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
         return messages
 
     async def _compare(self, member: Member) -> balance_pb2.CompareWithBankResponse:
-        asked = await self._desk.bank.call(SubAccountBalances(QueryFlag="2", SubAcctNo=member.sub_account))
-        frozen = await self._desk.bank.call(MemberBalances(TranNetMemberCode=member.member_id))
-        told = balances_of(member.sub_account, asked.reply, frozen.reply)
+        listed = await ask(self._desk.bank, SubAccountBalances(QueryFlag="2", SubAcctNo=member.sub_account))
+        frozen = await ask(self._desk.bank, MemberBalances(TranNetMemberCode=member.member_id))
+        told = balances_of(member.sub_account, listed, frozen)
         if told is None:
-            raise problems.bank_unavailable(f"6010: {asked.detail}; 6037: {frozen.detail}; not of one sub-account")
+            raise problems.bank_unavailable(f"6010 and 6037 do not tell of the sub-account of {member.member_id} alone")
         row, now = told
         mirror = (await self._desk.reads.balances([member.sub_account]))[member.sub_account]
         bank = balance_pb2.ComparedAmounts(

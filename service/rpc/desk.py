@@ -211,9 +211,13 @@ def page_start(token: str, request: Message | None = None, field: str = "page_to
         found = base64.b64decode(token.encode("ascii") + b"=" * (-len(token) % 4), altchars=b"-_", validate=True)
         if not found.startswith(filters):
             raise problems.invalid(field, "belongs to other filters", "PAGE_TOKEN_INVALID")
-        return found.removeprefix(filters).decode("utf-8")
+        start = found.removeprefix(filters).decode("utf-8")
     except (UnicodeError, binascii.Error, ValueError):
         raise problems.invalid(field, "is not a token of this service", "PAGE_TOKEN_INVALID") from None
+    # PostgreSQL takes no NUL, and nothing that a page begins behind has a control character.
+    if not start.isprintable():
+        raise problems.invalid(field, "is not a token of this service", "PAGE_TOKEN_INVALID")
+    return start
 
 
 def _filters(request: Message | None) -> bytes:
@@ -227,8 +231,14 @@ def _filters(request: Message | None) -> bytes:
 
 
 def bank_day(field: str, text: str, reason: str = "BANK_DAY_INVALID") -> date:
-    """A day as the contract writes it. Raises `Problem`."""
+    """A day as the contract writes it. Raises `Problem`.
+
+    Only of this century: the bank's serials write a year in two digits.
+    """
     try:
-        return date.fromisoformat(text)
+        day = date.fromisoformat(text)
     except ValueError:
         raise problems.invalid(field, f"{text!r} is no day of the calendar", reason) from None
+    if not 2000 <= day.year < 2100:
+        raise problems.invalid(field, f"{text} is not within 2000 and 2099", reason)
+    return day

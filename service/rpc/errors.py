@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -36,11 +37,11 @@ log = structlog.get_logger("jzb.rpc")
 
 DOMAIN = "jzb.v1"
 
-PARTS_MAX = 20
-"""Details travel in a trailer, which gRPC bounds at 8 KiB; GetOperation has all parts."""
+TRAILER_MAX = 7 * 1024
+"""Bytes of an error on the wire. Of a trailer above 8 KiB gRPC makes a RESOURCE_EXHAUSTED without any detail."""
 
-VIOLATIONS_MAX = 10
-"""The same bound; with more of them the caller would be told nothing at all."""
+PARTS_MAX = 20
+"""Of an operation in an error; GetOperation has all."""
 
 Handler = Callable[[Message, Context], Awaitable[Message]]
 
@@ -141,11 +142,10 @@ class Doors(_Interceptor):
         if not violations:
             return
         found = [(_path(violation), str(violation.proto.message)) for violation in violations]
-        more = f"; and {len(found) - 5} more" if len(found) > 5 else ""
         raise Problem(
             grpc.StatusCode.INVALID_ARGUMENT,
             "REQUEST_INVALID",
-            "; ".join(f"{field}: {message}" for field, message in found[:5]) + more,
+            problems.told_first(found),
             next_step="correct the request; the request id is not used up",
             metadata={"field": found[0][0], "rule": violations[0].proto.rule_id},
             violations=found,
@@ -261,21 +261,51 @@ def _path(violation: protovalidate.Violation) -> str:
     return ".".join(names) or "request"
 
 
+@dataclass(frozen=True, slots=True)
+class _Room:
+    """How much of a problem is told: so many parts, violations, and characters of each text."""
+
+    parts: int
+    violations: int
+    characters: int
+
+    def text(self, whole: str) -> str:
+        return whole if len(whole) <= self.characters else f"{whole[: self.characters - 1]}…"
+
+
+_ROOMS = (_Room(PARTS_MAX, 10, 1000), _Room(10, 5, 200), _Room(0, 1, 60))
+"""From all that is wanted to what fits whatever the texts are."""
+
+
 def status_of(problem: Problem) -> status_pb2.Status:
-    """A problem as google.rpc.Status: ErrorInfo, MoneyError, and what else fits."""
+    """A problem as google.rpc.Status: ErrorInfo, MoneyError, and what else fits into a trailer."""
+    for room in _ROOMS:
+        status = _status(problem, room)
+        # The message goes percent-encoded, the details in base64, and they have the message once more.
+        if 3 * len(status.message.encode()) + 4 * status.ByteSize() // 3 <= TRAILER_MAX:
+            break
+    return status
+
+
+def _status(problem: Problem, room: _Room) -> status_pb2.Status:
     code: Any = problem.code
-    status = status_pb2.Status(code=code.value[0], message=str(problem))
+    status = status_pb2.Status(code=code.value[0], message=room.text(str(problem)))
+    operation = None
+    if problem.operation is not None:
+        operation = view.operation(problem.operation, problem.parts[: room.parts])
+        operation.message, operation.bank_message = room.text(operation.message), room.text(operation.bank_message)
     money = core_pb2.MoneyError(
         outcome=problem.outcome,
-        operation=view.operation(problem.operation, problem.parts[:PARTS_MAX]) if problem.operation else None,
+        operation=operation,
         amounts=[core_pb2.NamedAmount(name=name, amount_fen=fen) for name, fen in problem.amounts.items()],
         next_step=problem.next_step,
     )
+    metadata = {name: room.text(value) for name, value in problem.metadata.items()}
     details: list[Message] = [
         error_details_pb2.ErrorInfo(
             reason=problem.reason,
             domain=DOMAIN,
-            metadata={**problem.metadata, "outcome": core_pb2.Outcome.Name(problem.outcome).removeprefix("OUTCOME_")},
+            metadata={**metadata, "outcome": core_pb2.Outcome.Name(problem.outcome).removeprefix("OUTCOME_")},
         ),
         money,
     ]
@@ -283,8 +313,8 @@ def status_of(problem: Problem) -> status_pb2.Status:
         details.append(
             error_details_pb2.BadRequest(
                 field_violations=[
-                    error_details_pb2.BadRequest.FieldViolation(field=field, description=description)
-                    for field, description in problem.violations[:VIOLATIONS_MAX]
+                    error_details_pb2.BadRequest.FieldViolation(field=field, description=room.text(description))
+                    for field, description in problem.violations[: room.violations]
                 ]
             )
         )

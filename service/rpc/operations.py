@@ -64,7 +64,7 @@ class Operations(operation_pb2_grpc.OperationServiceServicer):
         """Every change of state after the cursor, in commit order, until the caller goes."""
         if request.cursor:
             start = page_start(request.cursor, field="cursor")
-            if not start.isdigit() or len(start) > 18:
+            if not (start.isascii() and start.isdigit()) or len(start) > 18:
                 raise problems.invalid("cursor", "is not a cursor of this stream", "PAGE_TOKEN_INVALID")
             after = int(start)
         else:

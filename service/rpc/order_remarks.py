@@ -8,7 +8,7 @@ import grpc
 
 from bankclient import yuan
 from jzb.v1 import acquiring_pb2
-from service import order_remark
+from service import order_remark, problems
 from service.order_remark import Fault, Remark, Row
 from service.plans.plan import Facts
 from service.problems import Problem
@@ -70,12 +70,13 @@ def plain_amount(share_fen: int, amount_fen: int) -> Fault:
 def invalid(faults: list[Fault]) -> Problem:
     """The error of a remark that the bank would not take: every fault is a violation, the first gives the amounts."""
     first = faults[0]
+    violations = [(fault.path, fault.description) for fault in faults]
     return Problem(
         grpc.StatusCode.INVALID_ARGUMENT,
         "ORDER_REMARK_INVALID",
-        "; ".join(f"{fault.path}: {fault.description}" for fault in faults),
+        problems.told_first(violations),
         next_step="correct the order before it is paid; nothing was recorded or sent",
         metadata={"field": first.path},
         amounts=first.amounts,
-        violations=[(fault.path, fault.description) for fault in faults],
+        violations=violations,
     )

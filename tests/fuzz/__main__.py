@@ -32,10 +32,12 @@ def main(
             report = asyncio.run(_fuzz(server.dsn, seed, requests))
         finally:
             server.stop()
-    console = Console(width=120, highlight=False)
+    console = Console(width=160, highlight=False)
     console.print(_table(report))
     reasons = ", ".join(f"{count} {reason}" for reason, count in report.reasons.most_common())
     console.print(f"by reason: {reasons}")
+    path, fewest = min(report.valid.items(), key=lambda one: one[1])
+    console.print(f"valid requests: {report.valid.total()}, fewest {fewest} ({path}); of 1 MB and more: {report.large}")
     console.print(
         f"seed {seed}: {report.requests} requests to {len(report.by_method)} RPCs in {report.seconds:.0f} s,"
         f" {report.operations} operations, wrong = {len(report.wrong)}"
@@ -53,11 +55,13 @@ async def _fuzz(dsn: str, seed: int, requests: int) -> Report:
 
 def _table(report: Report) -> Table:
     codes = [code for code, _ in report.codes.most_common()]
-    table = Table("RPC", *codes)
+    table = Table("RPC", "valid", *codes)
     for path, counts in sorted(report.by_method.items()):
-        table.add_row(path.removeprefix("/jzb.v1."), *(str(counts[code] or "") for code in codes))
+        table.add_row(
+            path.removeprefix("/jzb.v1."), str(report.valid[path]), *(str(counts[code] or "") for code in codes)
+        )
     table.add_section()
-    table.add_row("all", *(str(report.codes[code]) for code in codes))
+    table.add_row("all", str(report.valid.total()), *(str(report.codes[code]) for code in codes))
     return table
 
 

@@ -14,16 +14,30 @@ import grpc
 import psycopg
 from google.protobuf.message import Message
 
-from jzb.v1 import core_pb2
-from tests.fuzz.making import HUGE, MEMBERS, Call, Maker
+from jzb.v1 import core_pb2, member_pb2
+from tests.fuzz.making import MEMBERS, Call, Maker
+from tests.fuzz.people import People
+from tests.fuzz.texts import HUGE
+from tests.service.binding import MOBILE
 from tests.service.contract import promises
-from tests.service.marketplace import Marketplace, Refusal, open_marketplace, refusal_of
+from tests.service.marketplace import TIMEOUT_S, Marketplace, Refusal, open_marketplace, refusal_of
+from tests.service.verifying import SERVICE_IDS
 
 AT_ONCE: Final = 24
 PATIENCE_S: Final = 60.0
 WATCHED_S: Final = 0.2
-READ_AT_MOST: Final = 50
 REST_S: Final = 60.0
+COMPARED_S: Final = 300.0
+PEOPLE_ACT_EVERY: Final = 40
+LARGE: Final = 1_000_000
+MEASURED_FROM: Final = 20_000
+"""From so many requests on every RPC is to have answered OK."""
+
+NEVER_OK: Final[dict[str, str]] = {}
+"""Why no request of a fuzz can succeed, by RPC."""
+
+OWN: Final = ("r-", "adoption:")
+"""How the request ids of the marketplace and of the service itself begin."""
 
 NEVER: Final = {
     grpc.StatusCode.INTERNAL,
@@ -41,9 +55,14 @@ class Report:
     codes: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
     by_method: dict[str, Counter[str]] = field(default_factory=dict)
+    # Those that the contract's validation let through.
+    valid: Counter[str] = field(default_factory=Counter)
+    large: int = 0
     wrong: list[str] = field(default_factory=list)
     # What every answer to a request id said about its money.
     outcomes: dict[str, set[str]] = field(default_factory=dict)
+    # The request ids of which an answer said that something was recorded.
+    recorded: set[str] = field(default_factory=set)
     operations: int = 0
     seconds: float = 0.0
 
@@ -57,35 +76,53 @@ class Report:
         self.codes[code] += 1
         self.reasons[reason or code] += 1
         self.by_method.setdefault(call.path, Counter())[code] += 1
+        self.valid[call.path] += reason != "REQUEST_INVALID" and (code == "OK" or reason != "")
+        self.large += len(call.body) >= LARGE
 
 
 @contextlib.asynccontextmanager
 async def market(dsn: str) -> AsyncIterator[Marketplace]:
     """A marketplace with members that have money, and a service that settles by itself what it does not know."""
     rules = {"verification": ("none", "sms", "password"), "batch_direct_pay": True}
-    async with open_marketplace(dsn, resolver={"ask_after_s": 0.5}, rules=rules) as shop:
+    ids = {"service_ids": {**SERVICE_IDS, "6167": "SameName"}}
+    async with open_marketplace(dsn, ids, bank=ids, resolver={"ask_after_s": 0.5}, rules=rules) as shop:
         buyer, payer, merchant, store = MEMBERS
-        await shop.buyer(buyer, 10_000_000, withdrawable=True)
-        await shop.buyer(payer, 10_000_000)
-        await shop.merchant(merchant, 10_000_000, withdrawable=True)
-        await shop.merchant(store, 10_000_000)
+        ordinary, collecting = member_pb2.MEMBER_PROPERTY_ORDINARY, member_pb2.MEMBER_PROPERTY_MERCHANT
+        for member, kind in ((buyer, ordinary), (merchant, collecting), (payer, ordinary), (store, collecting)):
+            request = member_pb2.OpenMemberRequest(
+                request_id=shop.request_id(), member_id=member, property=kind, nickname=member, mobile=MOBILE
+            )
+            await shop.members.OpenMember(request, timeout=TIMEOUT_S)
+            await shop.top_up(member, 10_000_000)
+            if member in (buyer, merchant):
+                await shop.clear()
         yield shop
 
 
 async def fuzz(shop: Marketplace, seed: int, requests: int) -> Report:
     """Send so many requests, several at once; the books are looked at when nothing is in doubt any more."""
-    report, maker, began_s = Report(), Maker(seed), time.monotonic()
+    report, maker, began_s = Report(), Maker(seed, shop.sandbox.clock.today), time.monotonic()
+    people = People(shop, maker)
     left = iter(range(requests))
 
     async def caller() -> None:
-        for _ in left:
+        for number in left:
             if len(report.wrong) >= 10:
                 return
+            if number % PEOPLE_ACT_EVERY == 0:
+                await people.act()
             call = maker.call()
             await _send(shop, maker, call, report)
 
     await asyncio.gather(*(caller() for _ in range(AT_ONCE)))
+    await people.settle()
     await _look(shop, report)
+    if requests >= MEASURED_FROM:
+        report.wrong += [
+            f"{path} never answered OK in {counts.total()} requests, {report.valid[path]} of them valid"
+            for path, counts in report.by_method.items()
+            if not counts["OK"] and path not in NEVER_OK
+        ]
     report.seconds = time.monotonic() - began_s
     return report
 
@@ -100,6 +137,7 @@ async def _send(shop: Marketplace, maker: Maker, call: Call, report: Report) -> 
             report.wrong.append(
                 f"{wrong}: answered {refusal.code.name} {refusal.reason} {refusal.message[:500]}\n  {call}"
             )
+        told = refusal.operation
         # It says that another request has the id, and nothing about that one.
         outcome = "" if refusal.reason == "REQUEST_ID_REUSED" else core_pb2.Outcome.Name(refusal.outcome)
     except TimeoutError:
@@ -108,10 +146,13 @@ async def _send(shop: Marketplace, maker: Maker, call: Call, report: Report) -> 
     else:
         report.count(call, "OK")
         for answer in answers:
-            maker.learn(answer)
+            maker.learn(call, answer)
         operation: Any = getattr(answers[0], "operation", None) if answers else None
+        told = operation or core_pb2.Operation()
         outcome = core_pb2.Outcome.Name(operation.outcome) if operation else "OK"
-    if call.request_id:
+    if call.request_id and not call.request_id.startswith(OWN):
+        if told.operation_id and told.request_id == call.request_id:
+            report.recorded.add(call.request_id)
         report.outcomes.setdefault(call.request_id, set()).add(outcome)
 
 
@@ -127,7 +168,7 @@ async def _answers(channel: grpc.aio.Channel, call: Call) -> list[Message]:
     try:
         async for answer in stream:
             answers.append(answer)
-            if len(answers) == READ_AT_MOST:
+            if len(answers) == call.reads:
                 break
     except grpc.aio.AioRpcError as error:
         # A watch has no end of its own.
@@ -150,10 +191,20 @@ def _wrong(call: Call, refusal: Refusal) -> str:
         return "" if is_too_long else "an error without a reason"
     if refusal.reason == "LEDGER_UNAVAILABLE":
         return "an error that nobody foresaw"
+    if refusal.reason == "BANK_UNAVAILABLE":
+        return "a bank that is well was told to be away"
     promise = promises().get(refusal.reason)
     if promise is None or promise.status != refusal.code.name or not promise.metadata <= refusal.metadata.keys():
         return "an error that its documentation does not describe"
     return ""
+
+
+# Which withdrawal came back the bank tells a day later; its money is not in doubt.
+_IN_DOUBT: Final = """
+    SELECT count(*), (SELECT sum(held_fen) FROM account)
+    FROM due JOIN operation o ON (o.platform, o.id) = (due.platform, due.operation_id)
+    WHERE o.kind != 'WITHDRAWAL_RETURN'
+"""
 
 
 async def rested(dsn: str) -> tuple[int, int]:
@@ -161,7 +212,7 @@ async def rested(dsn: str) -> tuple[int, int]:
     ends_s = time.monotonic() + REST_S
     async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
         while True:
-            found = await connection.execute("SELECT count(*), (SELECT sum(held_fen) FROM account) FROM due")
+            found = await connection.execute(_IN_DOUBT)
             (due, held_fen) = await found.fetchone() or (0, 0)
             if due == 0 or time.monotonic() > ends_s:
                 return due, held_fen
@@ -176,7 +227,22 @@ async def _look(shop: Marketplace, report: Report) -> None:
     async with await psycopg.AsyncConnection.connect(shop.dsn) as connection:
         found = await connection.execute("SELECT request_id, state FROM operation")
         states: dict[str, str] = dict(await found.fetchall())
+        found = await connection.execute(
+            "SELECT c.masked, c.state, o.state FROM card c LEFT JOIN operation o USING (platform, serial)"
+            " WHERE c.serial != '' AND (o.state IS NULL OR o.state = 'refused' AND c.state != 'failed')"
+        )
+        cards = await found.fetchall()
+        report.wrong += [f"card {one} is {state}, the operation that checked it {of}" for one, state, of in cards]
     report.operations = len(states)
+    for request_id in report.outcomes:
+        if (request_id in states) != (request_id in report.recorded):
+            report.wrong.append(
+                f"{request_id} was {'' if request_id in report.recorded else 'never '}told to be recorded,"
+                f" and is {states.get(request_id, 'not there')}"
+            )
+    # Those of the marketplace itself, and of what the bank does on its own, which no caller's request id looks like.
+    unsent = [name for name in states.keys() - report.outcomes.keys() if not name.startswith(OWN) and " " not in name]
+    report.wrong += [f"{name} was never sent and is {states[name]}" for name in unsent]
     for request_id, outcomes in report.outcomes.items():
         if outcomes == {"OUTCOME_NO_EFFECT"} and states.get(request_id, "refused") not in ("refused", "released"):
             report.wrong.append(f"{request_id} was told NO_EFFECT and is {states[request_id]}")
@@ -184,6 +250,6 @@ async def _look(shop: Marketplace, report: Report) -> None:
         # It answers as before.
         await shop.top_up(MEMBERS[0], 1)
         await shop.clear()
-        await shop.assert_agrees()
+        await shop.assert_agrees(COMPARED_S)
     except (AssertionError, grpc.aio.AioRpcError) as error:
         report.wrong.append(f"the books are not whole: {error}")

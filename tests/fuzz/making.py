@@ -1,7 +1,8 @@
 """Makes requests from the descriptors of jzb.v1: some whole, most spoiled in a field or two, some no message at all.
 
 Nothing is listed by hand but what a plausible value looks like, by the field's name; a new RPC or field is fuzzed as
-soon as it is in the contract. What the service answers is remembered, so that later requests name what is there.
+soon as it is in the contract. What the service answers is remembered, so that later requests name what is there, and
+so is what `tests.fuzz.people` has prepared: requests that fit what has happened at the bank.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import string
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -21,69 +22,47 @@ from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
 from google.protobuf.message import DecodeError, Message
 
+from jzb.v1 import core_pb2
 from service.bankday import bank_today
+from service.rpc.desk import page_token
+from tests.fuzz.limits import blamed, items_of, range_of
+from tests.fuzz.texts import AMOUNTS, DAYS, SMALL, TEXTS, bad_text, order_remark
 
 PROTOS: Final = Path(__file__).parents[2] / "protos" / "jzb" / "v1"
 
 MEMBERS: Final = ("fuzz_buyer", "fuzz_payer", "fuzz_shop", "fuzz_store")
 """The first two pay, the others collect."""
 
-AMOUNTS: Final = (-(2**63), -(10**14), -100, -1, 0, 1, 99_999_999_999_999, 10**14, 2**53 + 1, 2**63 - 1)
-SMALL: Final = (-(2**31), -1, 0, 1, 200, 201, 2**31 - 1)
-TEXTS: Final = (
-    "",
-    " ",
-    "null",
-    "None",
-    "\0",
-    "\x01\x1f\x7f",
-    "a\r\nb",
-    "\u202eabc\u2066",
-    "\ufeff",
-    "\ufffe\uffff",
-    "农业银行",
-    "𠮷👨‍👩‍👧",
-    "e\u0301" * 20,
-    "٣٤",
-    "'; DROP TABLE operation; --",
-    "%s%n%x{0}{request_id}",
-    "${jndi:ldap://127.0.0.1/}",
-    "../../../etc/passwd",
-    "a=1&b=2&RsaSign=",
-    '{"a": [}',
-    "<!--<x>]]>",
-    "\\u0000\\",
-    "-0",
-    "1e400",
-    "NaN",
-    "2026-02-30",
-    "0001-01-01",
-    "9999-12-31",
-    "00000000-0000-0000-0000-000000000000",
-    "a" * 33,
-    "9" * 65,
-    "𠮷" * 300,
-    "x" * 20_001,
-)
-HUGE: Final = 4 * 1024 * 1024
-"""What gRPC takes of a message by default; most texts are far shorter, since a run has many."""
+SERIALS: Final = {
+    "OPERATION_KIND_CLEAR_SUSPENSE": "clearing_id",
+    "OPERATION_KIND_WITHDRAW": "withdrawal_id",
+    "OPERATION_KIND_TOP_UP": "top_up_id",
+    "OPERATION_KIND_SPLIT_TOP_UP": "top_up_id",
+}
+"""As what a request names the serial of an operation; that of any other may be a payment's."""
 
-SAME: Final = {"clearing_id": "serial", "payment_id": "serial", "withdrawal_id": "serial", "top_up_id": "serial"}
-"""Names for what is one thing in an answer and in a request."""
+OPENING: Final = ("OpenMemberRequest", "LinkSameNameRequest")
+"""The requests for which most members must be new."""
 
 PERSONAL: Final = frozenset({"card_number", "identity_number", "mobile", "card_holder_name", "email"})
 
+SELDOM: Final = {"VerifyBooks": 0.03, "GetTrialBalance": 0.1, "CompareWithBank": 0.1}
+"""What reads the whole journal, or asks the bank about all members, by how often it is asked for."""
+
 REMEMBERED: Final = 300
+PREPARED: Final = 6
 DEEP: Final = 6
+MENDED: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request on its way: which RPC, the bytes, and the message if they are one."""
+    """A request on its way: which RPC, the bytes, the message if they are one, and how much of a stream is read."""
 
     method: MethodDescriptor
     body: bytes
     message: Message | None
+    reads: int = 50
 
     @property
     def path(self) -> str:
@@ -120,54 +99,92 @@ def methods() -> list[MethodDescriptor]:
 class Maker:
     """Requests by seed. Not quite the same in every run, since what is answered is used again."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, today: Callable[[], date] = bank_today) -> None:
         self.dice = Random(seed)
         self._methods = methods()
-        # What replays the whole journal or asks the bank about all members is asked for less often.
-        self._weights = [0.2 if method.name in ("VerifyBooks", "CompareWithBank") else 1.0 for method in self._methods]
+        self._weights = [SELDOM.get(method.name, 1.0) for method in self._methods]
         self._seen: dict[str, deque[str]] = {}
+        self._prepared: dict[str, deque[Message]] = {}
         self._numbers = 0
         self._seed = seed
+        # The bank's own, which its clearing puts ahead of ours.
+        self._today = today
 
     def call(self) -> Call:
         """The next request."""
         (method,) = self.dice.choices(self._methods, self._weights)
         spoiled = self.dice.choice((0.0, 0.0, 0.02, 0.1, 0.3, 0.9))
-        message = self._message(method.input_type, spoiled, DEEP)
-        body = message.SerializeToString()
+        prepared = self._prepared.get(method.input_type.full_name)
+        if prepared and self.dice.random() < 0.5:
+            message = self._again(self.dice.choice(prepared), spoiled)
+        elif spoiled:
+            message = self._opaque(self._message(method.input_type, spoiled, DEEP))
+        else:
+            message = self.whole(method.input_type)
+        body, reads = message.SerializeToString(), self.dice.choice((1, 50, 50))
         if self.dice.random() < 0.03:
             body = self._broken(body)
             try:
                 message = type(message).FromString(body)
             except DecodeError:
-                return Call(method, body, None)
-        return Call(method, body, message)
+                return Call(method, body, None, reads)
+        return Call(method, body, message, reads)
 
-    def learn(self, answer: Message) -> None:
+    def whole(self, descriptor: Descriptor) -> Message:
+        """A request that validation lets through: what is to blame is left out or made anew, until nothing is."""
+        message = self._message(descriptor, 0.0, DEEP)
+        for _ in range(MENDED):
+            blames = blamed(message)
+            if not blames:
+                break
+            for names in blames:
+                field = descriptor.fields_by_name[self.dice.choice(names)]
+                message.ClearField(field.name)
+                if self.dice.random() < 0.6:
+                    self._fill(message, field, 0.0, DEEP)
+        self._add_up(message)
+        return message
+
+    def prepare(self, message: Message) -> None:
+        """Remember a request that fits what has happened, to be sent now and then, as it is or spoiled."""
+        self._prepared.setdefault(message.DESCRIPTOR.full_name, deque(maxlen=PREPARED)).append(message)
+
+    def learn(self, call: Call, answer: Message) -> None:
         """Remember what an answer names."""
+        service = call.method.containing_service.name
         for name, text in _texts(answer):
-            if text and name not in PERSONAL:
-                self._pool(name).append(text)
+            if not text or name in PERSONAL:
+                continue
+            if name == "remark" and len(text) > 120:
+                name = "order_remark"
+            self._pool(name).append(text)
+            self._pool(f"{service}.{name}").append(text)
+        for operation in _operations(answer):
+            name = SERIALS.get(core_pb2.OperationKind.Name(operation.kind), "payment_id")
+            self._pool(name).append(operation.serial)
+            self._pool(name).extend(part.serial for part in operation.parts if part.serial)
 
     def _pool(self, name: str) -> deque[str]:
-        name = "page_token" if name == "next_page_token" else SAME.get(name, name)
+        name = name.replace("next_page_token", "page_token")
         return self._seen.setdefault(name, deque(maxlen=REMEMBERED))
 
     def _message(self, descriptor: Descriptor, spoiled: float, depth: int) -> Message:
         message = message_factory.GetMessageClass(descriptor)()
         left_out = {field.name for oneof in descriptor.oneofs for field in self._not_chosen(list(oneof.fields))}
         for field in descriptor.fields:
-            if field.name in left_out or self.dice.random() < (0.02 + spoiled / 4):
-                continue
-            if field.is_repeated:
-                values = [self._value(field, spoiled, depth) for _ in range(self._length(spoiled))]
-                getattr(message, field.name).extend([value for value in values if value is not None])
-            elif (value := self._value(field, spoiled, depth)) is not None:
-                if field.message_type:
-                    getattr(message, field.name).CopyFrom(value)
-                else:
-                    setattr(message, field.name, value)
+            if field.name not in left_out and self.dice.random() >= 0.02 + spoiled / 4:
+                self._fill(message, field, spoiled, depth)
         return message
+
+    def _fill(self, message: Message, field: FieldDescriptor, spoiled: float, depth: int) -> None:
+        if field.is_repeated:
+            values = [self._value(field, spoiled, depth) for _ in range(self._length(field, spoiled))]
+            getattr(message, field.name).extend([value for value in values if value is not None])
+        elif (value := self._value(field, spoiled, depth)) is not None:
+            if field.message_type:
+                getattr(message, field.name).CopyFrom(value)
+            else:
+                setattr(message, field.name, value)
 
     def _not_chosen(self, fields: list[FieldDescriptor]) -> list[FieldDescriptor]:
         # With another proof than none, few requests would get as far as the bank.
@@ -175,10 +192,11 @@ class Maker:
         fields.remove(self.dice.choice(likely or fields))
         return fields
 
-    def _length(self, spoiled: float) -> int:
+    def _length(self, field: FieldDescriptor, spoiled: float) -> int:
+        least, greatest = items_of(field)
         if self.dice.random() < spoiled / 4:
-            return self.dice.choice((0, 20, 201, 1001))
-        return self.dice.choice((1, 1, 2, 3))
+            return self.dice.choice((0, 20, greatest + 1, 1001))
+        return max(least, self.dice.choice((1, 1, 2, 3)))
 
     def _value(self, field: FieldDescriptor, spoiled: float, depth: int) -> Any:
         if field.message_type:
@@ -186,7 +204,7 @@ class Maker:
         is_bad = self.dice.random() < spoiled
         match field.type:
             case FieldDescriptor.TYPE_STRING:
-                return self._bad_text() if is_bad else self._text(field.name)
+                return bad_text(self.dice) if is_bad else self._text(field)
             case FieldDescriptor.TYPE_BYTES:
                 return self.dice.randbytes(self.dice.choice((0, 1, 100)))
             case FieldDescriptor.TYPE_BOOL:
@@ -195,53 +213,93 @@ class Maker:
                 if is_bad:
                     return self.dice.choice((0, 99, -1, 2**31 - 1, -(2**31)))
                 return self.dice.choice([value.number for value in field.enum_type.values if value.number] or [0])
-            case FieldDescriptor.TYPE_INT64:
-                if field.name.endswith("fee_fen") and not is_bad:
-                    return self.dice.choice((0, 0, 1, 5))
-                return self.dice.choice(AMOUNTS) if is_bad else self.dice.randint(1, 500)
-            case _:
-                return self.dice.choice(SMALL) if is_bad else self.dice.randint(1, 100)
+        is_amount = field.type == FieldDescriptor.TYPE_INT64
+        if is_bad:
+            return self.dice.choice(AMOUNTS if is_amount else SMALL)
+        least, greatest = range_of(field)
+        if field.name.endswith("fee_fen"):
+            return self.dice.choice((0, 0, 1, 5))
+        return self.dice.randint(least, min(greatest, 500 if is_amount else 100))
 
-    def _bad_text(self) -> str:
-        if self.dice.random() < 0.002:
-            return self.dice.choice("a\x01") * (HUGE - self.dice.choice((-100, 100, HUGE // 2)))
-        if self.dice.random() < 0.2:
-            codes = (self.dice.choice((0x20, 0x7E, 0x80, 0xFF, 0x4E00, 0x1F600, 0x10FFFF)) for _ in range(20))
-            return "".join(chr(self.dice.randint(0, code) % 0xD800) for code in codes)
-        return self.dice.choice(TEXTS)
+    def _add_up(self, message: Message) -> None:
+        """Let the whole be the sum of its shares, where it has both."""
+        if "amount_fen" not in message.DESCRIPTOR.fields_by_name or self.dice.random() < 0.1:
+            return
+        sums = [
+            sum(share.amount_fen for share in value)
+            for field, value in message.ListFields()
+            if field.is_repeated and field.message_type and "amount_fen" in field.message_type.fields_by_name
+        ]
+        if sums:
+            message.amount_fen = sums[0]  # type: ignore[attr-defined]
 
-    def _text(self, name: str) -> str:
-        if name == "request_id":
-            return self._fresh(0.05, name, lambda number: f"f{self._seed}-{number}")
+    def _opaque(self, message: Message) -> Message:
+        """Give tokens a form that is read, and a span of days both its ends at an edge of the calendar."""
+        names = message.DESCRIPTOR.fields_by_name
+        for name in ("page_token", "cursor"):
+            if name in names and self.dice.random() < 0.5:
+                behind = self.dice.choice((*TEXTS, *self._pool("operation_id"), "1", "2026-01-01 x"))
+                with_filters = message if name == "page_token" and self.dice.random() < 0.5 else None
+                setattr(message, name, page_token(behind[:300], with_filters))
+        ends = [name for name in names if name.endswith("bank_day")]
+        if ends and self.dice.random() < 0.2:
+            day = self.dice.choice((*DAYS, str(bank_today() + timedelta(days=self.dice.choice((1, 2, 40))))))
+            for name in ends:
+                setattr(message, name, day)
+        return message
+
+    def _again(self, prepared: Message, spoiled: float) -> Message:
+        message = type(prepared)()
+        message.CopyFrom(prepared)
+        fields = message.DESCRIPTOR.fields_by_name
+        if "request_id" in fields:
+            message.request_id = self._request_id()  # type: ignore[attr-defined]
+        if self.dice.random() < spoiled:
+            field = self.dice.choice(list(fields.values()))
+            message.ClearField(field.name)
+            self._fill(message, field, spoiled, DEEP)
+        return message
+
+    def _text(self, field: FieldDescriptor) -> str:
+        name, service = field.name, field.containing_type.full_name
+        if name == "request_id" and field.containing_type.name.endswith("Request"):
+            return self._request_id()
+        if name == "remark" and service == "jzb.v1.CheckOrderRemarkRequest":
+            built = self._pool("order_remark")
+            return order_remark(self.dice, self.dice.choice(built) if built else "")
         if name.endswith(("member_id", "member_ids")):
-            return self._member(name)
+            return self._member(name, field.containing_type.name)
         if name.endswith("bank_day"):
-            return str(bank_today() - timedelta(days=self.dice.choice((0, 0, 0, 1, 2, 30))))
-        pool = self._pool(name)
-        if pool and self.dice.random() < 0.8:
-            return self.dice.choice(pool)
+            today = self.dice.choice((bank_today, bank_today, self._today))()
+            return str(today - timedelta(days=self.dice.choice((0, 0, 0, 1, 2, 30))))
+        pools = [pool for pool in (self._pool(f"{_SERVICES.get(service, '')}.{name}"), self._pool(name)) if pool]
+        if pools and self.dice.random() < 0.7:
+            return self.dice.choice(self.dice.choice(pools))
         return self._made(name)
 
-    def _member(self, name: str) -> str:
+    def _member(self, name: str, request: str) -> str:
         match self.dice.randrange(20), name:
-            case 0, _:
-                return self._fresh(0.0, "", lambda number: f"m{number}")
-            case 1 | 2, _:
-                return self.dice.choice(MEMBERS)
-            case _, "payer_member_id":
+            case number, _ if number == 0 or (number < 15 and request in OPENING):
+                return self._fresh(lambda number: f"m{number}")
+            case number, _ if number < 3 or (number < 15 and request == "CloseMemberRequest"):
+                # Also those that were opened on the way.
+                return self.dice.choice((*MEMBERS, *self._pool("member_id")))
+            case _, "payer_member_id" | "ordinary_member_id":
                 return self.dice.choice(MEMBERS[:2])
-            case _, "payee_member_id":
+            case _, "payee_member_id" | "merchant_member_id":
                 return self.dice.choice(MEMBERS[2:])
         return self.dice.choice(MEMBERS)
 
-    def _fresh(self, again: float, name: str, make: Callable[[int], str]) -> str:
-        if name and self._pool(name) and self.dice.random() < again:
-            return self.dice.choice(self._pool(name))
+    def _request_id(self) -> str:
+        sent = self._pool("request_id")
+        if sent and self.dice.random() < 0.05:
+            return self.dice.choice(sent)
+        sent.append(self._fresh(lambda number: f"f{self._seed}-{number}"))
+        return sent[-1]
+
+    def _fresh(self, make: Callable[[int], str]) -> str:
         self._numbers += 1
-        text = make(self._numbers)
-        if name:
-            self._pool(name).append(text)
-        return text
+        return make(self._numbers)
 
     def _made(self, name: str) -> str:
         """A text of the shape that its field wants, as far as its name tells."""
@@ -272,7 +330,7 @@ class Maker:
 
     def _broken(self, body: bytes) -> bytes:
         """Bytes that are no message, or another one."""
-        match self.dice.randrange(4):
+        match self.dice.randrange(7):
             case 0:
                 return self.dice.randbytes(self.dice.choice((1, 10, 1000)))
             case 1:
@@ -281,9 +339,31 @@ class Maker:
                 changed = bytearray(body or b"\0")
                 changed[self.dice.randrange(len(changed))] ^= 1 << self.dice.randrange(8)
                 return bytes(changed)
+            case 3:
+                # Another RPC's request.
+                return self._message(self.dice.choice(self._methods).input_type, 0.0, DEEP).SerializeToString()
+            case 4:
+                # Groups in groups of a field that nobody knows, opened and not closed.
+                return body + b"\xc3\xb8\x02" * self.dice.choice((1, 99, 10_000))
+            case 5:
+                # A field of a version to come.
+                return body + b"\xc2\xb8\x02\x04\xff\xff\0\x01"
             case _:
                 # A text in field 1 that is no UTF-8.
                 return b"\x0a\x02\xff\xfe" + body
+
+
+_SERVICES: Final = {method.input_type.full_name: method.containing_service.name for method in methods()}
+
+
+def _operations(message: Message) -> Iterator[core_pb2.Operation]:
+    if isinstance(message, core_pb2.Operation):
+        yield message
+        return
+    for field, value in message.ListFields():
+        if field.message_type:
+            for one in value if field.is_repeated else [value]:
+                yield from _operations(one)
 
 
 def _texts(message: Message) -> Iterator[tuple[str, str]]:

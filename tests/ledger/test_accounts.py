@@ -65,3 +65,7 @@ def test_an_order_number_has_one_use() -> None:
 @pytest.mark.parametrize("kind", [Kind.FEE, Kind.POOLED, Kind.IN_TRANSIT, Kind.WITHDRAWING])
 def test_accounts_that_every_payment_touches_have_no_floor_and_are_never_locked(kind: Kind) -> None:
     assert Account(kind).floor is None
+
+
+def test_a_day_has_eight_digits_whatever_its_year() -> None:
+    assert accounts.day_text(date(1, 1, 1)) == "00010101"

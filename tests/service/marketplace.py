@@ -179,10 +179,15 @@ class Marketplace:
 
     async def clear(self) -> None:
         """End the bank's day and clear it: what waited becomes withdrawable."""
-        for day in (await self.clearing.ListDays(clearing_pb2.ListDaysRequest(), timeout=TIMEOUT_S)).days:
-            request = clearing_pb2.ClearDayRequest(request_id=self.request_id(), bank_day=day.bank_day)
-            answer = await self.clearing.ClearDay(request, timeout=TIMEOUT_S)
-            assert answer.operation.state == core_pb2.OPERATION_STATE_DONE, answer
+        token = None
+        while token != "":
+            waiting = clearing_pb2.ListDaysRequest(page_size=200, page_token=token or "")
+            page = await self.clearing.ListDays(waiting, timeout=TIMEOUT_S)
+            token = page.next_page_token
+            for day in page.days:
+                request = clearing_pb2.ClearDayRequest(request_id=self.request_id(), bank_day=day.bank_day)
+                answer = await self.clearing.ClearDay(request, timeout=TIMEOUT_S)
+                assert answer.operation.state == core_pb2.OPERATION_STATE_DONE, answer
 
     async def balance(self, member_id: str) -> balance_pb2.Balance:
         """A member's balances in the mirror."""
@@ -223,10 +228,10 @@ class Marketplace:
             return refusal
         raise AssertionError(f"was to fail, and answered {answer}")
 
-    async def assert_agrees(self) -> None:
+    async def assert_agrees(self, timeout_s: float = TIMEOUT_S) -> None:
         """Every sub-account of the mirror equals the bank's books, over the wire, and the journal the balances."""
         different = []
-        async for answer in self.balances.CompareWithBank(balance_pb2.CompareWithBankRequest(), timeout=TIMEOUT_S):
+        async for answer in self.balances.CompareWithBank(balance_pb2.CompareWithBankRequest(), timeout=timeout_s):
             if not answer.comparison.agrees or answer.comparison.in_doubt_fen:
                 different.append(answer.comparison)
         assert not different, f"mirror and bank differ: {different}"

@@ -7,7 +7,7 @@ from typing import Any
 import grpc
 import pytest
 
-from jzb.v1 import balance_pb2
+from jzb.v1 import balance_pb2, member_pb2
 from tests.ledger.bookkeeping import execute
 from tests.service.marketplace import TIMEOUT_S, Marketplace, bank_says
 from tests.service.steps import confirm, freeze, prepay, refund, withdraw
@@ -162,3 +162,14 @@ async def test_tampering_is_streamed_as_findings_before_the_summary(shop: Market
     assert {message.WhichOneof("result") for message in findings} == {"finding"}
     assert "sealed rows are as they were written" in [message.finding.check for message in findings]
     assert end.summary.findings == len(findings)
+
+
+async def test_of_a_closed_member_the_bank_is_not_asked_and_not_said_to_be_away(shop: Marketplace) -> None:
+    await shop.merchant("seller")
+    request = member_pb2.CloseMemberRequest(request_id=shop.request_id(), member_id="seller")
+    await shop.members.CloseMember(request, timeout=TIMEOUT_S)
+    asked = len(shop.sandbox.requests)
+    question = balance_pb2.GetBankBalancesRequest(member_id="seller")
+    for call in (compared(shop, "seller"), shop.balances.GetBankBalances(question, timeout=TIMEOUT_S)):
+        assert (await shop.refusal(call)).reason == "MEMBER_CLOSED"
+    assert len(shop.sandbox.requests) == asked

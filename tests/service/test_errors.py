@@ -29,8 +29,10 @@ from jzb.v1 import (
     topup_pb2,
     withdrawal_pb2,
 )
+from sandbox.codes import MESSAGES
 from sandbox.server import Sandbox
-from service.problems import FLOOR_REASONS
+from service.problems import FLOOR_REASONS, Problem
+from service.rpc.errors import TRAILER_MAX, status_of
 from service.server import SERVICES, running
 from tests.service.contract import PROTO, promises
 from tests.service.marketplace import TIMEOUT_S, Marketplace, open_marketplace, service_settings
@@ -496,6 +498,33 @@ def test_the_errors_listed_at_each_rpc_are_reasons(path: Path) -> None:
     for errors in re.findall(r"Errors: ([^\n]*?)\.\s", comments):
         listed = re.findall(r"\b[A-Z]{2,}(?:_[A-Z]+)+\b", errors)
         assert set(listed) <= promises().keys(), errors
+
+
+@pytest.mark.parametrize("letter", ["x", "农", "𠮷"])
+def test_an_error_fits_into_a_trailer_however_much_is_wrong(letter: str) -> None:
+    text = letter * 1000
+    problem = Problem(
+        grpc.StatusCode.FAILED_PRECONDITION,
+        "BANK_REFUSED",
+        f"the bank refused: ERR044 {text}",
+        metadata={"bank_code": "ERR044", "bank_message": text},
+        violations=[(f"rows[{number}].remark", text) for number in range(200)],
+    )
+    status = status_of(problem)
+    assert 4 * status.ByteSize() // 3 + 3 * len(status.message.encode()) <= TRAILER_MAX
+    assert status.message.startswith("BANK_REFUSED: the bank refused: ERR044")
+
+
+async def test_a_refusal_with_a_thousand_chinese_characters_keeps_its_reason(
+    shop: Marketplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(MESSAGES, "ERR044", "农" * 1000)
+    await trade(shop)
+    request = shop.pay_request("buyer", "seller", 30_00, remark="[[refuse:ERR044]]")
+    refusal = await shop.refusal(shop.payments.Pay(request, timeout=TIMEOUT_S))
+    assert (refusal.reason, refusal.metadata["bank_code"]) == ("BANK_REFUSED", "ERR044")
+    assert refusal.metadata["bank_message"] == "农" * 199 + "…"
+    assert (await found(shop, request)).bank_message == "农" * 1000
 
 
 async def test_the_service_reflects_its_contract_and_says_that_it_serves(shop: Marketplace) -> None:

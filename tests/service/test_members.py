@@ -8,6 +8,7 @@ import grpc
 import pytest
 
 from jzb.v1 import core_pb2, member_pb2
+from service.rpc.desk import page_token
 from tests.service.marketplace import TIMEOUT_S, Marketplace, bank_says
 from tests.service.steps import freeze, release_request
 
@@ -198,3 +199,10 @@ async def test_the_number_of_another_member_is_not_given_to_a_second_one(shop: M
     assert (await shop.until_final(refusal.operation.operation_id)).state == core_pb2.OPERATION_STATE_DONE
     assert (await get(shop, "m_2")).sub_account != taken
     await shop.assert_agrees()
+
+
+@pytest.mark.parametrize("start", ["\0", "a\x7f", "\u2028"])
+async def test_a_token_with_a_control_character_is_refused(shop: Marketplace, start: str) -> None:
+    request = member_pb2.ListMembersRequest(page_token=page_token(start))
+    refusal = await shop.refusal(shop.members.ListMembers(request, timeout=TIMEOUT_S))
+    assert (refusal.reason, refusal.metadata["field"]) == ("PAGE_TOKEN_INVALID", "page_token")

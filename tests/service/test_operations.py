@@ -9,6 +9,7 @@ import grpc
 import pytest
 
 from jzb.v1 import core_pb2, operation_pb2
+from service.rpc.desk import page_token
 from tests.service.marketplace import TIMEOUT_S, Marketplace, open_marketplace
 from tests.service.process import until
 from tests.service.steps import confirm, freeze, pay_frozen, prepay
@@ -177,7 +178,7 @@ async def test_a_watch_shows_an_unknown_outcome_and_then_its_end(market: Marketp
     ]
 
 
-@pytest.mark.parametrize("cursor", ["%%%", "AAAA", "LTE", "张"])
+@pytest.mark.parametrize("cursor", ["%%%", "AAAA", "LTE", "张", page_token("²")])
 async def test_a_damaged_cursor_is_refused(market: Marketplace, cursor: str) -> None:
     request = operation_pb2.WatchOperationsRequest(cursor=cursor)
 

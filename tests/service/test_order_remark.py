@@ -281,3 +281,58 @@ async def test_the_check_tells_of_a_sub_account_that_would_have_its_money_parked
     assert [fault.field for fault in found.faults] == ["oderlist", "oderlist[0].SubAccNo", "oderlist[1].SubAccNo"]
     assert {amount.name: amount.amount_fen for amount in found.faults[0].amounts} == {"sum": 100_00, "amount": 99_99}
     assert found.length_max == 2500
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (["SFJOrdertype"], "1\0"),
+        (["oderlist", 0, "SubAccNo"], "\ud83d"),
+        (["oderlist", 0, "SubAccNo"], "\0"),
+        (["oderlist", 1, "suborderId"], "\x85"),
+        (["oderlist", 1, "object"], "a\ud83d"),
+        (["oderlist", 0, "subamount"], "92233720368547758.07"),
+        (["oderlist", 0, "subamount"], "-92233720368547758.07"),
+    ],
+)
+async def test_what_no_bank_and_no_ledger_can_carry_is_a_fault_of_the_remark(
+    shop: Marketplace, path: list[Any], value: str
+) -> None:
+    remark = json.dumps(json.loads(changed(SPLIT, path, value)))
+    request = acquiring_pb2.CheckOrderRemarkRequest(
+        remark=remark, carrier=acquiring_pb2.REMARK_CARRIER_CASHIER_PAGE, amount_fen=FULL_AMOUNT
+    )
+    found = await shop.acquiring.CheckOrderRemark(request, timeout=TIMEOUT_S)
+    assert any(fault.field.endswith(path[-1]) for fault in found.faults)
+
+
+async def test_the_sum_of_rows_as_large_as_any_is_told(shop: Marketplace) -> None:
+    rows = [{**row, "subamount": "92233720368547758.07"} for row in json.loads(written(SPLIT))[0]["oderlist"]]
+    request = acquiring_pb2.CheckOrderRemarkRequest(
+        remark=changed(SPLIT, ["oderlist"], rows),
+        carrier=acquiring_pb2.REMARK_CARRIER_CASHIER_PAGE,
+        amount_fen=FULL_AMOUNT,
+    )
+    found = await shop.acquiring.CheckOrderRemark(request, timeout=TIMEOUT_S)
+    assert [fault.field for fault in found.faults][:2] == ["oderlist[0].subamount", "oderlist[0].subamount"]
+
+
+async def test_an_order_with_a_hundred_faults_is_still_told_what_is_wrong(shop: Marketplace) -> None:
+    await shop.merchant("A")
+    refunds = [
+        acquiring_pb2.RefundShare(
+            member_id="A",
+            amount_fen=1,
+            fee_fen=2,
+            credit=acquiring_pb2.ORDER_CREDIT_AVAILABLE,
+            sub_order_no="S",
+            refund_no="R",
+            text="农" * 500,
+        )
+        for _ in range(100)
+    ]
+    refusal = await shop.refusal(
+        shop.acquiring.BuildOrderRemark(build_request(5_00, refunds=refunds), timeout=TIMEOUT_S)
+    )
+    assert (refusal.reason, len(refusal.violations)) == ("ORDER_REMARK_INVALID", 10)
+    assert refusal.message.endswith("more")

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime
 from typing import Any
+from uuid import UUID
 
 import grpc
 import psycopg
@@ -16,6 +17,7 @@ import pytest
 from psycopg import sql
 
 from jzb.v1 import balance_pb2, core_pb2, member_pb2, topup_pb2, withdrawal_pb2
+from ledger import State
 from sandbox.records import Trade
 from sandbox.server import Sandbox
 from sandbox.settings import SandboxSettings
@@ -23,6 +25,7 @@ from service.resolver import asked_day
 from tests.conftest import PostgresServer
 from tests.service.marketplace import LENIENT, TIMEOUT_S, Marketplace, Refusal, bank_says, open_marketplace
 from tests.service.process import shop_on, until
+from tests.service.test_revocations import split_top_up
 
 DONE, REFUSED = core_pb2.OPERATION_STATE_DONE, core_pb2.OPERATION_STATE_REFUSED
 UNKNOWN, ACCEPTED = core_pb2.OPERATION_STATE_UNKNOWN, core_pb2.OPERATION_STATE_ACCEPTED
@@ -445,3 +448,24 @@ async def test_the_resolver_goes_on_after_postgresql_was_away(database: str, pos
 def test_an_old_call_is_asked_for_with_its_bank_day(called_at: str, now: str, day: date | None) -> None:
     called, present = (datetime.fromisoformat(text).replace(tzinfo=UTC) for text in (called_at, now))
     assert asked_day(called, present) == day
+
+
+@pytest.mark.parametrize("code", ["6034", "6216"])
+async def test_what_was_settled_since_it_was_leased_is_left_as_it_is(shop: Marketplace, code: str) -> None:
+    await shop.buyer("buyer", 100_00)
+    await shop.merchant("seller")
+    shop.sandbox.faults.add("lose_after", code=code)
+    call = (
+        shop.payments.Pay(shop.pay_request("buyer", "seller", 30_00), timeout=TIMEOUT_S)
+        if code == "6034"
+        else split_top_up(shop, buyer=(30_00, 0), seller=(20_00, 0))
+    )
+    lost = await shop.refusal(call)
+    desk = shop.service.desk
+    leased = await desk.reads.operation(operation_id=UUID(lost.operation.operation_id))
+    assert leased is not None
+    await shop.until_final(lost.operation.operation_id)
+    asked = len(shop.sandbox.requests)
+    settled = await desk.resolver.resolve(leased)
+    assert (settled.operation.state, len(shop.sandbox.requests)) == (State.DONE, asked)
+    await shop.assert_agrees()

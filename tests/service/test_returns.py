@@ -169,6 +169,11 @@ async def test_days_that_cannot_be_asked_for_are_refused_by_name(shop: Marketpla
     assert (reversed_days.reason, list(reversed_days.violations)) == ("BANK_DAY_INVALID", ["last_bank_day"])
     long = await shop.refusal(collect(shop, today - timedelta(days=31), today))
     assert long.reason == "BANK_DAY_INVALID"
+    for edge in (date.max, date.min):
+        refusal = await shop.refusal(collect(shop, edge))
+        assert (refusal.reason, list(refusal.violations)) == ("BANK_DAY_INVALID", ["first_bank_day"])
+    coming = await shop.refusal(collect(shop, today + timedelta(days=2)))
+    assert (coming.reason, coming.metadata["interface"]) == ("BANK_REFUSED", "6048")
     damaged = await shop.refusal(collect(shop, page_token="damaged"))
     assert damaged.reason == "PAGE_TOKEN_INVALID"
     unknown = await shop.refusal(withdrawal_of(shop, "X285502611230000009999"))

@@ -6,9 +6,11 @@ from datetime import date, timedelta
 
 import grpc
 import httpx
+import pytest
 
 from jzb.v1 import balance_pb2, statement_pb2, statement_pb2_grpc
 from service.bankday import bank_today
+from service.rpc.asking import booked_at
 from tests.service.marketplace import TIMEOUT_S, Marketplace
 
 
@@ -158,3 +160,10 @@ async def _first(stream: grpc.aio.UnaryStreamCall) -> object:  # type: ignore[ty
 
 def test_a_day_of_the_bank_is_a_date() -> None:
     assert date.fromisoformat(today()) == bank_today()
+
+
+@pytest.mark.parametrize(
+    ("day", "clock"), [("00010101", "000000"), ("00000101", "000000"), ("20260230", "000000"), ("20260228", "246060")]
+)
+def test_a_moment_that_is_none_is_left_out(day: str, clock: str) -> None:
+    assert booked_at(day, clock) is None

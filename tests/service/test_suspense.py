@@ -196,6 +196,9 @@ async def test_days_that_are_none_or_too_many_are_refused(shop: Marketplace) -> 
     today = bank_day(shop)
     for first, last in ((today, today - timedelta(days=1)), (today - timedelta(days=31), today)):
         assert (await shop.refusal(collect(shop, first, last))).reason == "BANK_DAY_INVALID"
+    for edge in (date.max, date.min):
+        refusal = await shop.refusal(collect(shop, edge))
+        assert (refusal.reason, list(refusal.violations)) == ("BANK_DAY_INVALID", ["first_bank_day"])
     assert (await shop.refusal(collect(shop, page_token="x"))).reason == "PAGE_TOKEN_INVALID"
     assert shop.calls_received("CommonTransferRechargeQuery") == 0
 
