@@ -173,7 +173,7 @@ def _added(rows: Rows) -> tuple[list[seals.Row], ...]:
         [(id_, part, hold.account.name, hold.amount_fen) for id_, part, hold in rows.holds],
         [(id_, part, verdict, str(bank_day)) for id_, part, verdict, bank_day in rows.resolutions],
         [(id_, part, no, p.debit.name, p.credit.name, p.amount_fen) for id_, part, no, p in rows.legs],
-        [(id_, c.state, c.reason, c.bank_code, c.bank_message, c.evidence.hex()) for id_, c in rows.events],
+        [(id_, c.state, c.reason, c.bank_code, c.bank_message, said.hex()) for id_, c, said in rows.events],
     )
 
 

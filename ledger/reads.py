@@ -34,6 +34,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from ledger import accounts
 from ledger.accounts import CONTROLS, Account, Kind
 from ledger.database import reading
+from ledger.errors import LedgerCorrupt
 from ledger.findings import Finding, Summary
 from ledger.journal import operation_from_row
 from ledger.lookups import Lookups, MemberBalance
@@ -135,6 +136,20 @@ _OPERATION = [*_BUT_ASKED, due.c.ask_at.label("next_ask_at")]
 _DUE = and_(due.c.platform == operation.c.platform, due.c.operation_id == operation.c.id)
 
 
+_OPENED = text("""
+    SELECT substring(evidence FOR 32) AS digest
+    FROM (
+      SELECT seq, evidence, lag(state) OVER (ORDER BY seq) AS before
+      FROM event
+      WHERE platform = :platform AND operation_id = :operation_id
+    ) told
+    WHERE before IS NULL OR before = 'released'
+    ORDER BY seq DESC
+    LIMIT 1
+""")
+"""What an operation was last opened with: one that was released is opened anew."""
+
+
 def _operations() -> Select[Any]:
     return select(*_OPERATION).select_from(operation.outerjoin(due, _DUE))
 
@@ -231,6 +246,15 @@ class Reads:
             query = query.where(operation.c.bank_day == bank_day)
         rows = await self._rows(query.order_by(operation.c.id.desc()).limit(limit))
         return [_operation(row) for row in rows]
+
+    async def plan(self, found: Operation) -> dict[str, Any]:
+        """The plan of an operation, to be carried on. Raises `LedgerCorrupt` when it is not the one that was sealed."""
+        rows = await self._rows(_OPENED, platform=self._platform, operation_id=found.id)
+        sealed = rows[0]["digest"] if rows else b""
+        # What was opened before plans were sealed has none.
+        if rows and sealed in (b"", found.plan_digest):
+            return found.plan
+        raise LedgerCorrupt(f"the plan or the serial of {found.id} is not the one it was opened with")
 
     async def parts(self, operation_ids: Collection[UUID]) -> dict[UUID, list[Part]]:
         """The transactions of these operations, in order."""

@@ -184,6 +184,26 @@ CHECKS: dict[str, LiteralString] = {
         ) e ON true
         WHERE o.platform = :platform AND e.state IS DISTINCT FROM o.state
     """,
+    "an operation has the serial and the plan that it was opened with": """
+        SELECT o.id::text, encode(e.digest, 'hex'), encode(o.digest, 'hex')
+        FROM (
+          SELECT id, sha256(convert_to(serial || chr(10) || plan::text, 'UTF8')) AS digest
+          FROM operation
+          WHERE platform = :platform
+        ) o
+        JOIN (
+          SELECT DISTINCT ON (operation_id) operation_id, substring(evidence FOR 32) AS digest
+          FROM (
+            SELECT operation_id, seq, evidence, lag(state) OVER (PARTITION BY operation_id ORDER BY seq) AS before
+            FROM event
+            WHERE platform = :platform
+          ) told
+          WHERE before IS NULL OR before = 'released'
+          ORDER BY operation_id, seq DESC
+        ) e ON e.operation_id = o.id
+        -- What was opened before plans were sealed has none.
+        WHERE e.digest <> '' AND e.digest <> o.digest
+    """,
 }
 """Each query yields (where, expected, found) for what contradicts, and nothing when all is well."""
 

@@ -110,7 +110,7 @@ def test_a_refused_step_adds_its_refusal_and_nothing_else() -> None:
     assert [(o.id, o.state, o.reason) for o in rows.operations_new.values()] == [
         (step.operation_id, State.REFUSED, REASON_FLOOR)
     ]
-    assert [change.state for _, change in rows.events] == [State.REFUSED]
+    assert [change.state for _, change, _ in rows.events] == [State.REFUSED]
     assert refusal.value.operation == rows.operations_new[step.operation_id]
 
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ledger import Change, Finding, State, Step, Summary, audit, migrate, seals, verify
+from ledger import Change, Finding, LedgerCorrupt, NewOperation, State, Step, Summary, audit, migrate, seals, verify
 from ledger.accounts import withdrawable
 from ledger.replay import COMPLETE, KEPT, LINKED, NOTED, SEALED
 from tests.ledger.bookkeeping import (
@@ -308,6 +308,68 @@ async def test_whatever_the_bank_says_is_sealed_as_it_is_kept(mirror: Mirror, wo
     await mirror.do(step)
     await mirror.do(Step(operation=step.operation_id, change=change, bank_day=DAY))
     await mirror.assert_whole()
+
+
+PLAN = "an operation has the serial and the plan that it was opened with"
+
+
+@pytest.mark.parametrize(
+    "tampering", ["plan = replace(plan::text, '1002', '1003')::json", "serial = 'another'", "plan = '{}'"]
+)
+async def test_another_plan_or_serial_is_found_and_not_carried_on(mirror: Mirror, tampering: str) -> None:
+    step = opening(top_up(ANN, 5), plan={"payee": BOB})
+    await mirror.do(step)
+    execute(mirror.dsn, f"UPDATE operation SET {tampering}")
+    (finding,) = await verify(mirror.engine, PLATFORM)
+    assert (finding.check, finding.where) == (PLAN, str(step.operation_id))
+    tampered = await mirror.reads.operation(operation_id=step.operation_id)
+    assert tampered is not None
+    with pytest.raises(LedgerCorrupt, match=str(step.operation_id)):
+        await mirror.reads.plan(tampered)
+
+
+async def test_an_event_made_to_fit_another_plan_contradicts_its_seal(mirror: Mirror) -> None:
+    step = opening(top_up(ANN, 5), plan={"payee": BOB})
+    await mirror.do(step)
+    digest = "sha256(convert_to(serial || chr(10) || '{}', 'UTF8'))"
+    (finding,) = await found_by_seals(
+        mirror, "UPDATE operation SET plan = '{}'", f"UPDATE event SET evidence = {digest} FROM operation"
+    )
+    assert (finding.check, finding.where.partition(", ")[2]) == (KEPT, f"event of operation {step.operation_id}")
+
+
+@pytest.mark.parametrize("fen", [5, 500], ids=["reserved again", "refused by a floor"])
+async def test_an_operation_opened_anew_has_its_new_plan_and_serial(mirror: Mirror, fen: int) -> None:
+    await mirror.give(withdrawable(ANN), 100)
+    first = opening(pay(ANN, BOB, fen % 100 or 100), plan={"try": 1})
+    await mirror.do(first)
+    await mirror.do(voiding(first, state=State.RELEASED))
+    assert isinstance(first.operation, NewOperation)
+    second = opening(pay(ANN, BOB, fen), plan={"try": 2}, request_id=first.operation.request_id)
+    await mirror.together(second)
+    await mirror.assert_whole()
+    found = await mirror.reads.operation(operation_id=first.operation_id)
+    assert found is not None
+    assert await mirror.reads.plan(found) == {"try": 2}
+    execute(mirror.dsn, "UPDATE operation SET plan = '{\"try\": 1}' WHERE plan::text = '{\"try\": 2}'")
+    assert [finding.check for finding in await verify(mirror.engine, PLATFORM)] == [PLAN]
+
+
+@pytest.mark.parametrize("words", ["\0", "\ud800", "农业银行𠮷", '\\"'])
+async def test_a_plan_is_sealed_as_it_is_kept(mirror: Mirror, words: str) -> None:
+    await mirror.do(opening(top_up(ANN, 5), plan={"words": words}))
+    await mirror.assert_whole()
+
+
+async def test_what_was_opened_before_plans_were_sealed_is_whole(mirror: Mirror) -> None:
+    step = opening(top_up(ANN, 5))
+    await mirror.do(step)
+    # The event contradicts its seal here, as it did not then.
+    execute(mirror.dsn, AS_OWNER, "UPDATE event SET evidence = ''")
+    assert PLAN not in {finding.check for finding in await verify(mirror.engine, PLATFORM)}
+    found = await mirror.reads.operation(operation_id=step.operation_id)
+    assert found is not None
+    assert await mirror.reads.plan(found) == {}
 
 
 VALUES: st.SearchStrategy[Any] = st.one_of(st.integers(-(2**63), 2**63 - 1), st.text(), st.none())
