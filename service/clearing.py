@@ -42,6 +42,7 @@ from service import problems, telemetry
 from service.bankday import bank_today
 from service.plans.plan import Serials, Stored, SweepAsk
 from service.settings import Settings
+from service.settlement import together
 
 log = structlog.get_logger("jzb.clearing")
 
@@ -58,6 +59,7 @@ class BankDayStatus:
     total_fen: int
     status: str
     message: str = ""
+    evidence: bytes = b""
 
     @property
     def is_cleared(self) -> bool:
@@ -171,7 +173,8 @@ class Clearing:
             raise problems.bank_unavailable(answer.detail)
         for row in answer.reply.TranItemArray:
             if _day_of(row) == bank_day:
-                return BankDayStatus(bank_day, row.TotalAmt, row.ClearingStatus, row.ClearingReturnMsg or "")
+                message = row.ClearingReturnMsg or ""
+                return BankDayStatus(bank_day, row.TotalAmt, row.ClearingStatus, message, answer.evidence)
         return None
 
     async def enter(self, request_id: str, digest: bytes, status: BankDayStatus) -> Outcome:
@@ -197,7 +200,7 @@ class Clearing:
         )
         step = Step(
             operation=new,
-            change=Change(state=State.ACCEPTED, next_ask_in_s=60.0),
+            change=Change(state=State.ACCEPTED, evidence=status.evidence, next_ask_in_s=60.0),
             bank_day=day,
             enter=(Draft(tuple(legs), amount_fen=abs(status.total_fen)),),
             cleared_through=day,
@@ -218,9 +221,10 @@ class Clearing:
         """
         if await self._reads.operation(request_id=ADOPTION) is not None:
             return True
-        rows = await self.functional_accounts()
-        if rows is None:
+        listed = await self._functional()
+        if listed is None:
             return False
+        rows, evidence = listed
         amount_fen = sum(
             row.AcctAvailBal for row in rows if row.SubAcctProperty == self._settings.rules.own_funds_property
         )
@@ -237,7 +241,7 @@ class Clearing:
         await self._writer.submit(
             Step(
                 operation=new,
-                change=Change(state=State.DONE),
+                change=Change(state=State.DONE, evidence=evidence),
                 bank_day=bank_today(),
                 enter=(draft,) if draft else (),
             )
@@ -247,15 +251,21 @@ class Clearing:
 
     async def functional_accounts(self) -> list[SubAccountBalancesRow] | None:
         """The platform's own accounts at the bank (6010 flag 3), or None when it does not answer."""
+        listed = await self._functional()
+        return None if listed is None else listed[0]
+
+    async def _functional(self) -> tuple[list[SubAccountBalancesRow], bytes] | None:
         rows: list[SubAccountBalancesRow] = []
+        evidence: list[bytes] = []
         for page in range(1, 100):
             answer = await self._bank.call(SubAccountBalances(QueryFlag="3", PageNum=page))
             if answer.reply is None:
                 return None
+            evidence.append(answer.evidence)
             rows.extend(answer.reply.AcctArray)
             if answer.reply.EndFlag == "1" or not answer.reply.AcctArray:
                 break
-        return rows
+        return rows, together(evidence)
 
 
 def _day_of(row: ClearingResultRow) -> date | None:

@@ -93,14 +93,15 @@ class Returns:
         entered = 0
         day = max(first, date.fromisoformat(behind_day)) if behind_day else first
         while day <= last:
-            for row in await self.asked(day):
+            rows, evidence = await self.asked(day)
+            for row in rows:
                 if (str(day), row.PayeeFrontSeqNo) <= (behind_day, behind_serial):
                     continue
                 if len(outcomes) == limit:
                     return Collected(outcomes, entered, f"{behind_day} {behind_serial}")
-                outcome = await self._known(day, row)
+                outcome = await self._known(day, row, evidence)
                 if outcome is None and row.RejectInAcctTranAmt > 0:
-                    outcome = await self._enter(day, row)
+                    outcome = await self._enter(day, row, evidence)
                     entered += outcome.did
                 if outcome is None:
                     log.error("a return without an amount", bank_serial=row.PayeeFrontSeqNo, bank_day=str(day))
@@ -112,15 +113,17 @@ class Returns:
 
     async def name(self, operation_id: UUID, ask: ReturnAsk, asks: int) -> Outcome:
         """Ask once more which withdrawal an entered return was. Raises `Problem` when the bank does not answer."""
-        for row in await self.asked(ask.bank_day):
+        rows, evidence = await self.asked(ask.bank_day)
+        for row in rows:
             if row.PayeeFrontSeqNo == ask.bank_serial and row.OldMarketSeqNo:
-                return await self._name(operation_id, ask.bank_day, row.OldMarketSeqNo, asks)
+                return await self._name(operation_id, ask.bank_day, row.OldMarketSeqNo, asks, evidence)
         return await self._writer.submit(
             Step(
                 operation=operation_id,
                 change=Change(
                     state=State.ACCEPTED,
                     message="the bank has not named the withdrawal yet",
+                    evidence=evidence,
                     next_ask_in_s=self._settings.returns.name_after_s,
                     asks=asks,
                 ),
@@ -129,25 +132,25 @@ class Returns:
             )
         )
 
-    async def asked(self, day: date) -> list[ReturnedWithdrawalsRow]:
-        """What came back on a day, by the bank serial of the credit. Raises `Problem`."""
+    async def asked(self, day: date) -> tuple[list[ReturnedWithdrawalsRow], bytes]:
+        """What came back on a day, by the bank serial of the credit, and the answer's evidence. Raises `Problem`."""
         question = ReturnedWithdrawals(FunctionFlag=WITHDRAWALS, StartDate=day, EndDate=day)
         answer = await telemetry.bank_call(self._bank, question)
         if answer.reply is not None:
-            return sorted(answer.reply.TranItemArray, key=lambda row: row.PayeeFrontSeqNo)
+            return sorted(answer.reply.TranItemArray, key=lambda row: row.PayeeFrontSeqNo), answer.evidence
         if answer.outcome is AnswerOutcome.REFUSED and answer.code == NO_RECORD:
-            return []
+            return [], answer.evidence
         raise problems.bank_unavailable(f"6048 for {day}: {answer.code} {answer.message or answer.detail}")
 
-    async def _known(self, day: date, row: ReturnedWithdrawalsRow) -> Outcome | None:
+    async def _known(self, day: date, row: ReturnedWithdrawalsRow, evidence: bytes) -> Outcome | None:
         known = await self._reads.operation(request_id=_request_id(row))
         if known is None:
             return None
         if known.state is State.ACCEPTED and row.OldMarketSeqNo:
-            return await self._name(known.id, day, row.OldMarketSeqNo, known.asks)
+            return await self._name(known.id, day, row.OldMarketSeqNo, known.asks, evidence)
         return Outcome(known, did=False, parts=tuple((await self._reads.parts([known.id])).get(known.id, ())))
 
-    async def _enter(self, day: date, row: ReturnedWithdrawalsRow) -> Outcome:
+    async def _enter(self, day: date, row: ReturnedWithdrawalsRow, evidence: bytes) -> Outcome:
         request_id, amount_fen = _request_id(row), row.RejectInAcctTranAmt
         members = await self._reads.members_by_sub_account([row.PayeeWitnessSubAcctNo])
         member = members.get(row.PayeeWitnessSubAcctNo)
@@ -178,6 +181,7 @@ class Returns:
                     message="the receiving bank sent a withdrawal back",
                     bank_message=row.RejectBillReason or "",
                     bank_serial=row.PayeeFrontSeqNo,
+                    evidence=evidence,
                     next_ask_in_s=None if original else self._settings.returns.name_after_s,
                 ),
                 bank_day=booked_on,
@@ -194,11 +198,12 @@ class Returns:
             )
         return outcome
 
-    async def _name(self, operation_id: UUID, day: date, original: str, asks: int) -> Outcome:
+    async def _name(self, operation_id: UUID, day: date, original: str, asks: int, evidence: bytes) -> Outcome:
+        message = "the bank has named the withdrawal"
         return await self._writer.submit(
             Step(
                 operation=operation_id,
-                change=Change(state=State.DONE, message="the bank has named the withdrawal", asks=asks),
+                change=Change(state=State.DONE, message=message, evidence=evidence, asks=asks),
                 bank_day=day,
                 enter=(Draft((), serial=original),),
                 expects=frozenset({State.ACCEPTED}),
