@@ -159,12 +159,8 @@ def _open(book: Book, known: Known, step: Step, new: NewOperation, rows: Rows) -
         return _apply(book, known, step, operation, rows, operation.plan_digest, is_new=earlier is None)
     except FloorBroken as refusal:
         change = Change(state=State.REFUSED, reason=REASON_FLOOR)
-        refused = operation._replace(
-            state=State.REFUSED,
-            reason=REASON_FLOOR,
-            breach=dataclasses.asdict(refusal.breach),
-            next_ask_at=None,
-        )
+        refused = _opened(new, change, known.now, step.bank_day, earlier)
+        refused = refused._replace(breach=dataclasses.asdict(refusal.breach))
         _record(known, refused, change, rows, refused.plan_digest, is_new=earlier is None)
         raise FloorBroken(refusal.breach, refused) from None
 

@@ -176,13 +176,67 @@ CHECKS: dict[str, LiteralString] = {
         WHERE coalesce(o.state IN ('reserved', 'unknown', 'accepted'), false) <> (d.ask_at IS NOT NULL)
     """,
     "the last event tells an operation's state": """
-        SELECT o.id::text, coalesce(e.state, 'no event'), o.state
+        SELECT o.id::text, coalesce(e.state || ' ' || e.reason, 'no event'), o.state || ' ' || o.reason
         FROM operation o
         LEFT JOIN LATERAL (
-          SELECT state FROM event
+          SELECT state, reason FROM event
           WHERE platform = o.platform AND operation_id = o.id ORDER BY seq DESC LIMIT 1
         ) e ON true
-        WHERE o.platform = :platform AND e.state IS DISTINCT FROM o.state
+        WHERE o.platform = :platform AND (e.state, e.reason) IS DISTINCT FROM (o.state, o.reason)
+    """,
+    "an operation has the bank's last code and words": """
+        SELECT o.id::text, e.bank_code || ' ' || e.bank_message, o.bank_code || ' ' || o.bank_message
+        FROM operation o
+        JOIN (
+          SELECT DISTINCT ON (operation_id)
+            operation_id,
+            coalesce((array_agg(bank_code ORDER BY seq DESC) FILTER (WHERE bank_code <> ''))[1], '') AS bank_code,
+            coalesce(
+              (array_agg(bank_message ORDER BY seq DESC) FILTER (WHERE bank_message <> ''))[1], ''
+            ) AS bank_message
+          FROM (
+            -- One that was released and is opened anew has forgotten what the bank said before.
+            SELECT
+              operation_id, seq, bank_code, bank_message,
+              count(*) FILTER (WHERE state = 'released') OVER (
+                PARTITION BY operation_id ORDER BY seq ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+              ) AS opening
+            FROM event
+            WHERE platform = :platform
+          ) told
+          GROUP BY operation_id, opening
+          ORDER BY operation_id, opening DESC
+        ) e ON e.operation_id = o.id
+        WHERE o.platform = :platform AND (e.bank_code, e.bank_message) <> (o.bank_code, o.bank_message)
+    """,
+    "an account has the name and the floor of its kind": """
+        SELECT name, due_name || coalesce(' from ' || due_fen, ''), name || coalesce(' from ' || floor_fen, '')
+        FROM (
+          SELECT
+            name, floor_fen,
+            concat_ws(':', kind, nullif(owner, ''), nullif(ref, '')) AS due_name,
+            CASE
+              WHEN kind IN (
+                'withdrawable', 'waiting', 'frozen', 'escrow', 'own-funds', 'suspense', 'parking', 'refundable',
+                'refundable-fee', 'revocable', 'revocable-fee', 'undoable', 'undoable-fee'
+              ) THEN 0
+              WHEN kind IN ('order', 'acquired', 'rebooked') THEN -1
+            END AS due_fen
+          FROM account
+          WHERE platform = :platform
+        ) named
+        WHERE name <> due_name OR floor_fen IS DISTINCT FROM due_fen
+    """,
+    "days are cleared as far as a clearing was posted": """
+        SELECT 'the platform', coalesce(posted.day, 'none'), coalesce(p.cleared_through::text, 'none')
+        FROM platform p
+        CROSS JOIN (
+          -- With a space, which no order number of a caller has.
+          SELECT max(split_part(debit, ' ', 2)) AS day
+          FROM leg
+          WHERE platform = :platform AND debit LIKE 'order:clearing %'
+        ) posted
+        WHERE p.platform = :platform AND to_char(p.cleared_through, 'YYYY-MM-DD') IS DISTINCT FROM posted.day
     """,
     "an operation has the serial and the plan that it was opened with": """
         SELECT o.id::text, encode(e.digest, 'hex'), encode(o.digest, 'hex')

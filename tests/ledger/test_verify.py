@@ -6,13 +6,16 @@ import dataclasses
 
 import pytest
 
-from ledger import Change, State, verify
+from ledger import OPEN_STATES, Change, State, verify
 from ledger.accounts import withdrawable
 from ledger.verify import CHECKS
 from tests.ledger.bookkeeping import (
     ANN,
     BOB,
+    DAY,
+    DAY_BEFORE,
     PLATFORM,
+    again,
     clearing,
     doubting,
     execute,
@@ -55,6 +58,9 @@ TAMPERED: dict[str, str] = {
     "a final operation has no pending part": "UPDATE operation SET state = 'done'",
     "an operation is asked about until it is final": "DELETE FROM due",
     "the last event tells an operation's state": "UPDATE event SET state = 'refused' WHERE state = 'unknown'",
+    "an operation has the bank's last code and words": "UPDATE operation SET bank_code = 'ERR020'",
+    "an account has the name and the floor of its kind": "UPDATE account SET floor_fen = -9 WHERE name = 'order:O1'",
+    "days are cleared as far as a clearing was posted": "UPDATE platform SET cleared_through = '2026-12-31'",
     "an operation has the serial and the plan that it was opened with": "UPDATE operation SET plan = '{\"legs\": []}'",
 }
 
@@ -148,11 +154,50 @@ async def test_a_row_that_names_what_is_gone_is_found(
     assert any(found[1].startswith(place) and found[2] == expected and found[3] == "none" for found in findings)
 
 
+@pytest.mark.parametrize(
+    "tampering",
+    ["kind = 'frozen'", "owner = '1002'", "ref = 'O1'", "floor_fen = -50", "floor_fen = NULL", "floor_fen = 1"],
+)
+async def test_an_account_that_is_not_what_its_name_says_is_found(mirror: Mirror, tampering: str) -> None:
+    await mirror.give(withdrawable(ANN), 100)
+    findings = await found_after(mirror, f"UPDATE account SET {tampering} WHERE name = 'withdrawable:1001'")
+    assert [found[:2] for found in findings] == [
+        ("an account has the name and the floor of its kind", "withdrawable:1001")
+    ]
+
+
+@pytest.mark.parametrize("through", ["NULL", "'2026-11-22'", "'2026-11-24'"])
+async def test_another_day_than_the_last_that_was_cleared_is_found(mirror: Mirror, through: str) -> None:
+    await mirror.do(clearing(DAY_BEFORE))
+    await mirror.do(clearing(DAY))
+    ((check, _, expected, _),) = await found_after(mirror, f"UPDATE platform SET cleared_through = {through}")
+    assert (check, expected) == ("days are cleared as far as a clearing was posted", "2026-11-23")
+
+
+async def test_what_the_bank_said_last_is_the_operations_until_it_is_opened_anew(mirror: Mirror) -> None:
+    step = opening(top_up(ANN, 5))
+    await mirror.do(step)
+    said = Change(state=State.UNKNOWN, bank_code="E10001", bank_message="系统繁忙", next_ask_in_s=1.0)
+    await mirror.do(dataclasses.replace(doubting(step), change=said))
+    silent = Change(state=State.UNKNOWN, reason="stopped", next_ask_in_s=1.0)
+    await mirror.do(dataclasses.replace(doubting(step), change=silent, expects=OPEN_STATES))
+    await mirror.assert_whole()
+    findings = await found_after(mirror, "UPDATE operation SET bank_message = '', reason = 'floor'")
+    assert [found[2:] for found in findings] == [
+        ("unknown stopped", "unknown floor"),
+        ("E10001 系统繁忙", "E10001 "),
+    ]
+    execute(mirror.dsn, "UPDATE operation SET bank_message = '系统繁忙', reason = 'stopped'")
+    await mirror.do(voiding(step, state=State.RELEASED))
+    await mirror.do(again(step))
+    await mirror.assert_whole()
+
+
 async def test_an_operation_without_an_event_is_found(mirror: Mirror) -> None:
     step = opening(top_up(ANN, 5))
     await mirror.do(dataclasses.replace(step, change=Change(state=State.UNKNOWN, next_ask_in_s=1.0)))
     findings = await found_after(mirror, "DELETE FROM event")
-    assert findings == [("the last event tells an operation's state", str(step.operation_id), "no event", "unknown")]
+    assert findings == [("the last event tells an operation's state", str(step.operation_id), "no event", "unknown ")]
 
 
 async def test_another_platforms_books_are_not_looked_at(mirror: Mirror) -> None:
