@@ -83,7 +83,7 @@ class Rows:
     resolutions: list[tuple[UUID, int, PartState, date]] = field(default_factory=list)
     legs: list[tuple[UUID, int, int, Posting]] = field(default_factory=list)
     events: list[tuple[UUID, Change, bytes]] = field(default_factory=list)
-    members: list[Member] = field(default_factory=list)
+    members: list[tuple[UUID, Member]] = field(default_factory=list)
     cards_new: list[Card] = field(default_factory=list)
     cards: list[CardChange] = field(default_factory=list)
     cleared_through: date | None = None
@@ -228,7 +228,7 @@ def _apply(
         parts[number] = KnownPart(_reserved(number, draft), holds)
         _resolve(rows, operation, number, parts[number], PartState.POSTED, step.bank_day, postings)
 
-    rows.members.extend(step.members)
+    rows.members.extend((operation.id, member) for member in step.members)
     rows.cards_new.extend(step.cards_new)
     rows.cards.extend(step.cards)
     if step.cleared_through is not None:

@@ -128,9 +128,10 @@ def encode(platform: str, memory: Memory, rows: Rows) -> list[Write]:
     From here on the memory takes its balances for written.
     """
     writes: list[Write] = []
-    for member in rows.members:
+    for operation_id, member in rows.members:
         values = [platform, member.member_id, member.sub_account, member.property, member.is_open, member.same_name]
         writes.append((statements.UPSERT_MEMBER, values))
+        writes.append((statements.INSERT_MEMBERSHIP, [*values, operation_id, memory.known.now]))
     for card in rows.cards_new:
         values = [
             *(platform, card.card_id, card.member_id, card.key_id, card.digest, card.sealed, card.masked),
@@ -174,6 +175,7 @@ def _added(rows: Rows) -> tuple[list[seals.Row], ...]:
         [(id_, part, verdict, str(bank_day)) for id_, part, verdict, bank_day in rows.resolutions],
         [(id_, part, no, p.debit.name, p.credit.name, p.amount_fen) for id_, part, no, p in rows.legs],
         [(id_, c.state, c.reason, c.bank_code, c.bank_message, said.hex()) for id_, c, said in rows.events],
+        [(id_, m.member_id, m.sub_account, m.property, m.is_open, m.same_name) for id_, m in rows.members],
     )
 
 

@@ -24,11 +24,15 @@ KEPT = "sealed rows are as they were written"
 SEALED = "every row is sealed"
 NOTED = "the digest noted elsewhere is in the chain"
 
-NAMES = ("operation", "transaction", "hold", "resolution", "leg", "event")
+NAMES = ("operation", "transaction", "hold", "resolution", "leg", "event", "membership")
 LEAF_BYTES = 37
 HASH_BYTES = 16
 
-PLATFORM = text("SELECT batches, unsealed FROM platform WHERE platform = :platform")
+PLATFORM = text("""
+    SELECT batches, unsealed, (SELECT count(*) FROM membership WHERE platform = :platform AND at IS NULL)
+    FROM platform
+    WHERE platform = :platform
+""")
 
 SEALS = text("SELECT batch, at, leaves, digest FROM seal WHERE platform = :platform ORDER BY batch")
 
@@ -70,6 +74,12 @@ ROWS = text("""
         json_build_array(state, reason, bank_code, bank_message, encode(evidence, 'hex'))
       FROM event
       WHERE platform = :platform
+      UNION ALL
+      SELECT
+        coalesce(at, 'epoch'), operation_id, 6, 0, seq, '',
+        json_build_array(member_id, sub_account, property, is_open, same_name)
+      FROM membership
+      WHERE platform = :platform AND (at IS NOT NULL OR operation_id IS NOT NULL)
     ) written
     ORDER BY at, id, name, one, two, three COLLATE "C"
 """)
@@ -110,8 +120,8 @@ async def replay(
     seal must have.
     """
     head = (await connection.execute(PLATFORM, {"platform": platform})).one_or_none()
-    batches, unsealed = head or (0, 0)
-    summary.batches, summary.batches_unsealed = batches, unsealed
+    batches, unsealed, members_unsealed = head or (0, 0, 0)
+    summary.batches, summary.batches_unsealed, summary.members_unsealed = batches, unsealed, members_unsealed
     number, digest, earlier = unsealed, bytes(32), unsealed > 0
     written = _written(connection, platform, summary)
     batch = await anext(written, None)
@@ -125,7 +135,7 @@ async def replay(
             if follows != seal.digest:
                 yield Finding(LINKED, place, follows.hex(), seal.digest.hex())
         while batch is not None and batch.at < seal.at:
-            for finding in () if earlier else _unsealed(batch):
+            for finding in _unsealed(batch, earlier=earlier):
                 yield finding
             batch = await anext(written, None)
         found: dict[Key, Leaf] = {}
@@ -138,7 +148,7 @@ async def replay(
         summary.sealed_since = summary.sealed_since or seal.at
         summary.sealed_until, summary.digest = seal.at, seal.digest
     while batch is not None:
-        for finding in () if earlier else _unsealed(batch):
+        for finding in _unsealed(batch, earlier=earlier):
             yield finding
         batch = await anext(written, None)
     if number != batches:
@@ -208,8 +218,11 @@ def _compared(place: str, sealed: dict[Key, Leaf], found: dict[Key, Leaf]) -> It
         yield Finding(SEALED, f"{place}, {_named(key)}", "no row", f"inserted: {found[key]}")
 
 
-def _unsealed(batch: Batch) -> Iterator[Finding]:
+def _unsealed(batch: Batch, *, earlier: bool) -> Iterator[Finding]:
+    """What has no seal. ``earlier`` than the first seal it needs none, but for memberships: they came after seals."""
     for key, leaf in batch.leaves.items():
+        if earlier and key[1] != NAMES.index("membership"):
+            continue
         yield Finding(SEALED, f"{_iso(batch.at)}, {_named(key)}", "no row", f"inserted: {leaf}")
 
 

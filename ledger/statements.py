@@ -249,6 +249,11 @@ SET
   same_name = CASE excluded.same_name WHEN '' THEN member.same_name ELSE excluded.same_name END
 """
 
+INSERT_MEMBERSHIP: LiteralString = """
+INSERT INTO membership (platform, member_id, sub_account, property, is_open, same_name, operation_id, at)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
+"""
+
 INSERT_CARD: LiteralString = """
 INSERT INTO card (
   platform, card_id, member_id, key_id, digest, sealed, masked, bank_type, branch_name, cnaps_no, super_bank_no,

@@ -126,6 +126,12 @@ CHECKS: dict[str, LiteralString] = {
           SELECT FROM operation o WHERE o.platform = e.platform AND o.id = e.operation_id
         )
         UNION ALL
+        SELECT m.operation_id || ' membership ' || m.seq, 'an operation', 'none'
+        FROM membership m
+        WHERE m.platform = :platform AND m.operation_id IS NOT NULL AND NOT EXISTS (
+          SELECT FROM operation o WHERE o.platform = m.platform AND o.id = m.operation_id
+        )
+        UNION ALL
         SELECT h.operation_id || '/' || h.part || ' hold', 'a transaction', 'none'
         FROM hold h
         WHERE h.platform = :platform AND NOT EXISTS (
@@ -208,6 +214,33 @@ CHECKS: dict[str, LiteralString] = {
           ORDER BY operation_id, opening DESC
         ) e ON e.operation_id = o.id
         WHERE o.platform = :platform AND (e.bank_code, e.bank_message) <> (o.bank_code, o.bank_message)
+    """,
+    "a member is as it was written last": """
+        SELECT coalesce(w.member_id, m.member_id), coalesce(w.standing, 'no member'), coalesce(m.standing, 'no member')
+        FROM (
+          SELECT
+            member_id,
+            concat_ws(' ', sub_account, property, CASE WHEN closed_at IS NULL THEN 'open' ELSE 'closed' END, same_name)
+              AS standing
+          FROM member
+          WHERE platform = :platform
+        ) m
+        FULL JOIN (
+          SELECT
+            member_id,
+            concat_ws(
+              ' ',
+              (array_agg(sub_account || ' ' || property || CASE WHEN is_open THEN ' open' ELSE ' closed' END
+                ORDER BY at DESC NULLS LAST, seq DESC))[1],
+              coalesce(
+                (array_agg(same_name ORDER BY at DESC NULLS LAST, seq DESC) FILTER (WHERE same_name <> ''))[1], ''
+              )
+            ) AS standing
+          FROM membership
+          WHERE platform = :platform
+          GROUP BY member_id
+        ) w USING (member_id)
+        WHERE m.standing IS DISTINCT FROM w.standing
     """,
     "an account has the name and the floor of its kind": """
         SELECT name, due_name || coalesce(' from ' || due_fen, ''), name || coalesce(' from ' || floor_fen, '')

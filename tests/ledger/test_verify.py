@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from ledger import OPEN_STATES, Change, State, verify
+from ledger import OPEN_STATES, Change, Member, State, verify
 from ledger.accounts import withdrawable
 from ledger.verify import CHECKS
 from tests.ledger.bookkeeping import (
@@ -34,7 +34,9 @@ from tests.ledger.conftest import Mirror
 async def busy_day(mirror: Mirror) -> None:
     """Something of everything: posted, voided, pending, refused, entered, swept and released."""
     await mirror.give(withdrawable(ANN), 100)
-    await mirror.do(opening(enter=[top_up(ANN, 50, 5)]))
+    await mirror.do(
+        opening(enter=[top_up(ANN, 50, 5)], members=(Member(member_id="ann", sub_account=ANN, property="00"),))
+    )
     paid, lost, back = opening(pay(ANN, BOB, 30, 3, serial="S1")), opening(pay(ANN, BOB, 20)), opening(pay(ANN, BOB, 9))
     for step in (paid, lost, back, opening(pay_today(ANN, BOB, 9999)), opening(prepay(ANN, "O1", 7))):
         await mirror.together(step)
@@ -59,6 +61,7 @@ TAMPERED: dict[str, str] = {
     "an operation is asked about until it is final": "DELETE FROM due",
     "the last event tells an operation's state": "UPDATE event SET state = 'refused' WHERE state = 'unknown'",
     "an operation has the bank's last code and words": "UPDATE operation SET bank_code = 'ERR020'",
+    "a member is as it was written last": "UPDATE member SET sub_account = '1003'",
     "an account has the name and the floor of its kind": "UPDATE account SET floor_fen = -9 WHERE name = 'order:O1'",
     "days are cleared as far as a clearing was posted": "UPDATE platform SET cleared_through = '2026-12-31'",
     "an operation has the serial and the plan that it was opened with": "UPDATE operation SET plan = '{\"legs\": []}'",
