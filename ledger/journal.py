@@ -37,9 +37,11 @@ class Head:
 
     def __init__(self, connection: Connection) -> None:
         self._cursor = connection.cursor()
+        self._platform = ""
 
     async def ask(self, platform: str) -> None:
         """Take the platform's turn, when it comes, and ask where the platform stands. Does not wait."""
+        self._platform = platform
         await self._cursor.connection.execute(statements.TAKE_TURN, [platform])
         await self._cursor.execute(statements.HEAD, [platform])
 
@@ -52,11 +54,20 @@ class Head:
         memory.tell_time(now)
         if memory.batches == batches:
             return True
+        if digest is None and batches:
+            await self._require_no_seal_is_due(batches)
         memory.forget()
         memory.batches, memory.book.cleared_through = batches, cleared_through
         # Batches from before there were seals have none: the chain begins with the next.
         memory.sealed = Seal(batches, sealed_at or BEFORE_ANYTHING, digest or seals.BEGINNING)
         return False
+
+    async def _require_no_seal_is_due(self, batches: int) -> None:
+        """A chain begins behind the batches from before there were seals, and nowhere else."""
+        await self._cursor.execute(statements.UNSEALED, [self._platform])
+        row = await self._cursor.fetchone()
+        if row is None or row[0] != batches:
+            raise LedgerCorrupt(f"batch {batches} has no seal: run jzb verify")
 
 
 class Reading:

@@ -7,7 +7,7 @@ pockets.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -49,8 +49,10 @@ from ledger.schema import (
     operation,
     platform,
     resolution,
+    seal,
     transaction,
 )
+from ledger.seals import Seal
 from ledger.verify import audit
 
 
@@ -515,9 +517,19 @@ class Reads:
         )
         return {Kind(row["kind"]): int(row["balance_fen"]) for row in rows}
 
-    def audit(self, noted: bytes = b"") -> AsyncIterator[Finding | Summary]:
+    def audit(self, noted: bytes = b"", unsealed: int = 0) -> AsyncGenerator[Finding | Summary, None]:
         """See `ledger.verify.audit`."""
-        return audit(self._engine, self._platform, noted)
+        return audit(self._engine, self._platform, noted, unsealed)
+
+    async def last_seal(self) -> Seal | None:
+        """The end of the chain of seals, None when nothing is sealed yet."""
+        rows = await self._rows(
+            select(seal.c.batch, seal.c.at, seal.c.digest)
+            .where(seal.c.platform == self._platform)
+            .order_by(seal.c.batch.desc())
+            .limit(1)
+        )
+        return Seal(rows[0]["batch"], rows[0]["at"], bytes(rows[0]["digest"])) if rows else None
 
     async def trial_balance(self) -> list[TrialRow]:
         """Debits and credits of the whole journal by kind of account; the balances sum to zero."""

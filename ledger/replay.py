@@ -23,6 +23,8 @@ COMPLETE = "no seal is missing"
 KEPT = "sealed rows are as they were written"
 SEALED = "every row is sealed"
 NOTED = "the digest noted elsewhere is in the chain"
+ALL_SEALED = "no more batches are from before there were seals than was said"
+THERE = "the platform has books"
 
 NAMES = ("operation", "transaction", "hold", "resolution", "leg", "event", "membership")
 LEAF_BYTES = 37
@@ -33,6 +35,8 @@ PLATFORM = text("""
     FROM platform
     WHERE platform = :platform
 """)
+
+OTHERS = text("SELECT string_agg(platform, ', ' ORDER BY platform) FROM platform")
 
 SEALS = text("SELECT batch, at, leaves, digest FROM seal WHERE platform = :platform ORDER BY batch")
 
@@ -112,17 +116,23 @@ class Batch:
 
 
 async def replay(
-    connection: AsyncConnection, platform: str, summary: Summary, noted: bytes = b""
+    connection: AsyncConnection, platform: str, summary: Summary, noted: bytes = b"", unsealed: int = 0
 ) -> AsyncIterator[Finding]:
     """What contradicts the seals, in the order of the batches; ``summary`` counts what went by.
 
     The connection must see one state of the database throughout (REPEATABLE READ). ``noted`` is a digest that some
-    seal must have.
+    seal must have; ``unsealed`` is how many batches are known to be from before there were seals.
     """
     head = (await connection.execute(PLATFORM, {"platform": platform})).one_or_none()
-    batches, unsealed, members_unsealed = head or (0, 0, 0)
-    summary.batches, summary.batches_unsealed, summary.members_unsealed = batches, unsealed, members_unsealed
-    number, digest, earlier = unsealed, bytes(32), unsealed > 0
+    batches, before, members_before = head or (0, 0, 0)
+    summary.batches, summary.batches_unsealed, summary.members_unsealed = batches, before, members_before
+    if head is None:
+        others = (await connection.execute(OTHERS)).scalar_one()
+        if others is not None:
+            yield Finding(THERE, f"platform {platform}", "books", f"none; there are those of {others}")
+    if before != unsealed:
+        yield Finding(ALL_SEALED, "the first batches", str(unsealed), f"{before} of {batches}")
+    number, digest, earlier = before, bytes(32), before > 0
     written = _written(connection, platform, summary)
     batch = await anext(written, None)
     is_found = not noted

@@ -55,6 +55,8 @@ LEFT JOIN platform p ON p.platform = wanted.platform
 LEFT JOIN seal s ON s.platform = p.platform AND s.batch = p.batches
 """
 
+UNSEALED: LiteralString = "SELECT unsealed FROM platform WHERE platform = %s"
+
 OPERATION_ROW: LiteralString = (
     "o.id, o.request_id, o.fingerprint, o.kind, o.serial, o.state, o.payer, o.payee, o.order_no, o.amount_fen,"
     " o.fee_fen, o.reason, o.message, o.breach, o.bank_code, o.bank_message, o.bank_serial, o.bank_day, o.trace_id,"

@@ -5,15 +5,19 @@ Works on the tables alone, with SQL of its own: neither the rules nor the writer
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import LiteralString
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ledger.database import reading
 from ledger.findings import Finding, Summary
 from ledger.replay import replay
+
+FINDINGS_MAX = 10_000
+MORE = "all findings are told"
 
 CHECKS: dict[str, LiteralString] = {
     "balance equals the sum of legs": """
@@ -295,25 +299,39 @@ CHECKS: dict[str, LiteralString] = {
 """Each query yields (where, expected, found) for what contradicts, and nothing when all is well."""
 
 
-async def audit(engine: AsyncEngine, platform: str, noted: bytes = b"") -> AsyncIterator[Finding | Summary]:
+async def audit(
+    engine: AsyncEngine, platform: str, noted: bytes = b"", unsealed: int = 0
+) -> AsyncGenerator[Finding | Summary, None]:
     """Every contradiction in the platform's books as it is found, and at the end what was looked through.
 
     All is seen as of one moment, while payments go on. ``noted`` is a digest of an earlier `Summary`, which must still
-    be in the chain: without it nobody can tell that the end of the books was cut off. Raises `LedgerUnavailable`.
+    be in the chain: without it nobody can tell that the end of the books was cut off. ``unsealed`` is how many batches
+    are from before there were seals: without it nobody can tell that all seals were taken away. No more than the first
+    `FINDINGS_MAX` findings are told. Raises `LedgerUnavailable`.
     """
     summary = Summary()
     async with reading(engine) as connection:
         await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-        for check, query in CHECKS.items():
-            for row in await connection.execute(text(query), {"platform": platform}):
+        async with aclosing(_contradictions(connection, platform, summary, noted, unsealed)) as contradictions:
+            async for finding in contradictions:
                 summary.findings += 1
-                yield Finding(check, *row)
-        async for finding in replay(connection, platform, summary, noted):
-            summary.findings += 1
-            yield finding
+                yield finding
+                if summary.findings == FINDINGS_MAX:
+                    yield Finding(MORE, "the replay", f"less than {FINDINGS_MAX} findings", "it ended here")
+                    break
     yield summary
 
 
-async def verify(engine: AsyncEngine, platform: str) -> list[Finding]:
+async def _contradictions(
+    connection: AsyncConnection, platform: str, summary: Summary, noted: bytes, unsealed: int
+) -> AsyncGenerator[Finding, None]:
+    async for finding in replay(connection, platform, summary, noted, unsealed):
+        yield finding
+    for check, query in CHECKS.items():
+        async for row in await connection.stream(text(query), {"platform": platform}):
+            yield Finding(check, *row)
+
+
+async def verify(engine: AsyncEngine, platform: str, unsealed: int = 0) -> list[Finding]:
     """Every contradiction in the platform's books; empty when they are whole. Raises `LedgerUnavailable`."""
-    return [found async for found in audit(engine, platform) if isinstance(found, Finding)]
+    return [found async for found in audit(engine, platform, unsealed=unsealed) if isinstance(found, Finding)]

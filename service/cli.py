@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from bankclient import BankError, FileKind, yuan
-from ledger import Cards, Finding, LedgerError, Summary, audit, connect, copies, migrate
+from ledger import Cards, LedgerError, Summary, audit, connect, copies, migrate
 from service import bank_document, telemetry
 from service import demo as day
 from service.catch_up import CatchUp, CatchUpStopped, CaughtUp
@@ -101,6 +101,7 @@ def verify_command(
     noted: Annotated[
         str, typer.Option(help="A digest that an earlier run printed; it must still be in the chain of seals.")
     ] = "",
+    unsealed: Annotated[int, typer.Option(min=0, help="How many batches are from before there were seals.")] = 0,
 ) -> None:
     """Replay the journal, compare it with the balances and with its seals; exits 1 when they differ."""
     with _complaints():
@@ -108,20 +109,22 @@ def verify_command(
             raise typer.BadParameter("a digest has 64 hexadecimal digits", param_hint="--noted")
         platform = platform_of(data)
         with database(data) as (dsn, _):
-            findings, summary = asyncio.run(_verify(dsn, platform, bytes.fromhex(noted)))
-        table = _table("check", "where", "expected", "found")
-        for finding in findings:
-            table.add_row(finding.check, finding.where, finding.expected, finding.found)
-        console.print(table if findings else "the journal, the balances and the seals agree")
+            summary = asyncio.run(_verify(dsn, platform, bytes.fromhex(noted), unsealed))
+        if not summary.findings:
+            console.print("the journal, the balances and the seals agree")
         console.print(
             f"{summary.batches} batches, {summary.operations} operations, {summary.transactions} transactions,"
             f" {summary.legs} legs, {summary.findings} findings"
         )
         if summary.batches_unsealed:
-            console.print(f"the first {summary.batches_unsealed} batches are from before there were seals")
+            console.print(
+                f"the first {summary.batches_unsealed} batches have no seal, as if from before there were any"
+            )
+        if summary.members_unsealed:
+            console.print(f"{summary.members_unsealed} members are from before they were sealed")
         if summary.digest:
             console.print(f"last digest, to be noted elsewhere for --noted: {summary.digest.hex()}")
-        if findings:
+        if summary.findings:
             raise typer.Exit(1)
 
 
@@ -266,19 +269,19 @@ async def _demo(settings: Settings, sandbox_url: str | None) -> int:
         return await day.play(f"127.0.0.1:{service.port}", sandbox_url)
 
 
-async def _verify(dsn: str, platform: str, noted: bytes) -> tuple[list[Finding], Summary]:
+async def _verify(dsn: str, platform: str, noted: bytes, unsealed: int) -> Summary:
     engine = connect(dsn, 1)
-    findings: list[Finding] = []
     summary = Summary()
     try:
-        async for found in audit(engine, platform, noted):
+        async for found in audit(engine, platform, noted, unsealed):
             if isinstance(found, Summary):
                 summary = found
             else:
-                findings.append(found)
+                line = f"{found.check}: {found.where}: expected {found.expected}, found {found.found}"
+                console.print(line, markup=False)
     finally:
         await engine.dispose()
-    return findings, summary
+    return summary
 
 
 async def _catch_up(settings: Settings, patience_s: float, opened: Mapping[str, str]) -> CaughtUp | None:

@@ -29,7 +29,7 @@ from ledger import (
     verify,
 )
 from ledger.accounts import withdrawable
-from ledger.replay import COMPLETE, KEPT, LINKED, NOTED, SEALED
+from ledger.replay import ALL_SEALED, COMPLETE, KEPT, LINKED, NOTED, SEALED
 from tests.ledger.bookkeeping import (
     ANN,
     BOB,
@@ -268,12 +268,29 @@ async def test_what_was_written_before_there_were_seals_is_no_finding_but_said(e
     # As the migration leaves a database that was in use before it.
     execute(empty_database, AS_OWNER, "DELETE FROM seal", "UPDATE platform SET unsealed = batches")
     async with open_mirror(empty_database) as mirror:
-        assert await verify(mirror.engine, PLATFORM) == []
+        assert await verify(mirror.engine, PLATFORM, unsealed=1) == []
         await mirror.give(withdrawable(BOB), 1)
-        await mirror.assert_whole()
+        assert await verify(mirror.engine, PLATFORM, unsealed=1) == []
         summary = await summary_of(mirror)
         assert (summary.batches, summary.batches_unsealed) == (2, 1)
         assert ask(mirror.dsn, "SELECT batch, at FROM seal") == [(2, summary.sealed_since)]
+
+
+async def test_seals_taken_away_as_if_there_had_never_been_any_are_missed(mirror: Mirror) -> None:
+    await paid(mirror)
+    execute(mirror.dsn, AS_OWNER, "DELETE FROM seal", "UPDATE platform SET unsealed = batches")
+    (finding,) = await verify(mirror.engine, PLATFORM)
+    assert finding == Finding(ALL_SEALED, "the first batches", "0", "3 of 3")
+
+
+async def test_no_batch_is_written_behind_one_whose_seal_is_missing(database: str) -> None:
+    async with open_mirror(database) as mirror:
+        await paid(mirror)
+    execute(database, AS_OWNER, "DELETE FROM seal WHERE batch = 3")
+    async with open_mirror(database) as mirror:
+        with pytest.raises(LedgerCorrupt, match="batch 3 has no seal"):
+            await mirror.give(withdrawable(ANN), 1)
+        assert ask(database, "SELECT batches FROM platform") == [(3,)]
 
 
 async def test_two_processes_in_turn_keep_one_chain(database: str) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 
 import pytest
 
-from ledger import OPEN_STATES, Change, Member, State, verify
+from ledger import OPEN_STATES, Change, Member, State, audit, verify
 from ledger.accounts import withdrawable
 from ledger.verify import CHECKS
 from tests.ledger.bookkeeping import (
@@ -19,6 +20,7 @@ from tests.ledger.bookkeeping import (
     clearing,
     doubting,
     execute,
+    money,
     opening,
     pay,
     pay_today,
@@ -206,4 +208,23 @@ async def test_an_operation_without_an_event_is_found(mirror: Mirror) -> None:
 async def test_another_platforms_books_are_not_looked_at(mirror: Mirror) -> None:
     await mirror.give(withdrawable(ANN), 100)
     execute(mirror.dsn, "UPDATE account SET balance_fen = 130 WHERE name = 'withdrawable:1001'")
+    execute(mirror.dsn, "INSERT INTO platform (platform, batches) VALUES ('8888', 0)")
     assert await verify(mirror.engine, "8888") == []
+
+
+async def test_books_that_are_not_there_do_not_agree_when_others_are(mirror: Mirror) -> None:
+    await mirror.give(withdrawable(ANN), 100)
+    (finding,) = await verify(mirror.engine, "8888")
+    assert (finding.check, finding.where) == ("the platform has books", "platform 8888")
+    assert finding.found == "none; there are those of 9930"
+
+
+async def test_of_very_many_findings_the_first_are_told_and_that_there_may_be_more(
+    mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await mirror.together(*(opening(enter=[money(withdrawable(str(member)), 1)]) for member in range(30)))
+    execute(mirror.dsn, "UPDATE account SET balance_fen = 7 WHERE kind = 'withdrawable'")
+    monkeypatch.setattr(sys.modules[audit.__module__], "FINDINGS_MAX", 10)
+    *findings, more = await verify(mirror.engine, PLATFORM)
+    assert [finding.check for finding in findings] == ["balance equals the sum of legs"] * 10
+    assert more.check == "all findings are told"
