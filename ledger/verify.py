@@ -219,6 +219,39 @@ CHECKS: dict[str, LiteralString] = {
         ) e ON e.operation_id = o.id
         WHERE o.platform = :platform AND (e.bank_code, e.bank_message) <> (o.bank_code, o.bank_message)
     """,
+    "what was given back is no more than what it was given back of": """
+        SELECT
+          back.original,
+          coalesce(given.amount_fen, 0) || ' at most, with fee ' || coalesce(given.fee_fen, 0),
+          back.amount_fen || ' with fee ' || back.fee_fen
+        FROM (
+          SELECT original, sum(amount_fen) AS amount_fen, sum(fee_fen) AS fee_fen
+          FROM (
+            SELECT DISTINCT
+              t.operation_id, t.part, t.amount_fen, t.fee_fen,
+              coalesce(split_part(h.account, ':', 2), 'nothing') AS original
+            FROM operation o
+            JOIN transaction t ON t.platform = o.platform AND t.operation_id = o.id
+            JOIN resolution r ON r.platform = t.platform AND r.operation_id = t.operation_id AND r.part = t.part
+            LEFT JOIN hold h
+              ON h.platform = t.platform AND h.operation_id = t.operation_id AND h.part = t.part
+              AND split_part(h.account, ':', 1) IN (
+                'refundable', 'refundable-fee', 'revocable', 'revocable-fee', 'undoable', 'undoable-fee'
+              )
+            WHERE o.platform = :platform AND r.verdict = 'posted'
+              AND o.kind IN ('REFUND', 'REVOKE_TOP_UP', 'REVOKE_SPLIT_TOP_UP', 'UNDO_CLEAR_SUSPENSE')
+          ) parts
+          GROUP BY original
+        ) back
+        LEFT JOIN (
+          SELECT t.serial, sum(t.amount_fen) AS amount_fen, sum(t.fee_fen) AS fee_fen
+          FROM transaction t
+          JOIN resolution r USING (platform, operation_id, part)
+          WHERE t.platform = :platform AND t.serial <> '' AND r.verdict = 'posted'
+          GROUP BY t.serial
+        ) given ON given.serial = back.original
+        WHERE back.amount_fen > coalesce(given.amount_fen, 0) OR back.fee_fen > coalesce(given.fee_fen, 0)
+    """,
     "a member is as it was written last": """
         SELECT coalesce(w.member_id, m.member_id), coalesce(w.standing, 'no member'), coalesce(m.standing, 'no member')
         FROM (
@@ -263,6 +296,28 @@ CHECKS: dict[str, LiteralString] = {
           WHERE platform = :platform
         ) named
         WHERE name <> due_name OR floor_fen IS DISTINCT FROM due_fen
+    """,
+    "what refuses changes to the journal is in force": """
+        SELECT guarded.name::text, 'a trigger that refuses', 'none that is whole and enabled'
+        FROM (
+          VALUES
+            ('transaction', 58), ('hold', 58), ('resolution', 58), ('leg', 58), ('event', 58), ('membership', 58),
+            ('seal', 58), ('operation', 42), ('account', 42)
+        ) AS needed (name, kinds)
+        CROSS JOIN LATERAL (
+          -- Where the journal is cut by month, each month has its own.
+          SELECT to_regclass(quote_ident(needed.name)) AS name
+          UNION
+          SELECT inhrelid::regclass FROM pg_inherits WHERE inhparent = to_regclass(quote_ident(needed.name))
+        ) guarded
+        WHERE NOT EXISTS (
+          -- Of `tgtype` 2 is BEFORE, 8 DELETE, 16 UPDATE, 32 TRUNCATE.
+          SELECT FROM pg_trigger t
+          JOIN pg_proc p ON p.oid = t.tgfoid
+          WHERE t.tgrelid = guarded.name AND t.tgenabled IN ('O', 'A') AND t.tgtype & needed.kinds = needed.kinds
+            AND t.tgqual IS NULL AND cardinality(t.tgattr::int2[]) = 0
+            AND p.proname = 'refuse_change' AND p.prosrc LIKE chr(10) || 'BEGIN' || chr(10) || '    RAISE EXCEPTION %'
+        )
     """,
     "days are cleared as far as a clearing was posted": """
         SELECT 'the platform', coalesce(posted.day, 'none'), coalesce(p.cleared_through::text, 'none')

@@ -44,6 +44,9 @@ async def busy_day(mirror: Mirror) -> None:
         await mirror.together(step)
     await mirror.do(posting(paid))
     await mirror.do(doubting(lost))
+    given_back = opening(refund("S1", ANN, BOB, 5), kind="REFUND")
+    await mirror.do(given_back)
+    await mirror.do(posting(given_back))
     await mirror.do(opening(refund("S1", ANN, BOB, 10, 1)))
     await mirror.do(clearing(paid.bank_day))
     await mirror.do(voiding(back, state=State.RELEASED))
@@ -63,6 +66,9 @@ TAMPERED: dict[str, str] = {
     "an operation is asked about until it is final": "DELETE FROM due",
     "the last event tells an operation's state": "UPDATE event SET state = 'refused' WHERE state = 'unknown'",
     "an operation has the bank's last code and words": "UPDATE operation SET bank_code = 'ERR020'",
+    "what was given back is no more than what it was given back of": "UPDATE transaction SET amount_fen = 31"
+    " WHERE amount_fen = 5",
+    "what refuses changes to the journal is in force": "ALTER TABLE leg DISABLE TRIGGER leg_append_only",
     "a member is as it was written last": "UPDATE member SET sub_account = '1003'",
     "an account has the name and the floor of its kind": "UPDATE account SET floor_fen = -9 WHERE name = 'order:O1'",
     "days are cleared as far as a clearing was posted": "UPDATE platform SET cleared_through = '2026-12-31'",
@@ -196,6 +202,57 @@ async def test_what_the_bank_said_last_is_the_operations_until_it_is_opened_anew
     await mirror.do(voiding(step, state=State.RELEASED))
     await mirror.do(again(step))
     await mirror.assert_whole()
+
+
+@pytest.mark.parametrize(
+    ("tampering", "found"),
+    [
+        ("UPDATE transaction SET fee_fen = 4 WHERE amount_fen = 5", [("S1", "30 at most, with fee 3", "5 with fee 4")]),
+        ("DELETE FROM hold WHERE account = 'refundable:S1'", [("nothing", "0 at most, with fee 0", "5 with fee 0")]),
+        (
+            "UPDATE transaction SET amount_fen = 4, fee_fen = 0 WHERE serial = 'S1'",
+            [("S1", "4 at most, with fee 0", "5 with fee 0")],
+        ),
+    ],
+)
+async def test_more_given_back_than_was_given_is_found_without_the_account_of_the_limit(
+    mirror: Mirror, tampering: str, found: list[tuple[str, str, str]]
+) -> None:
+    await mirror.give(withdrawable(ANN), 100)
+    for step in (opening(pay(ANN, BOB, 30, 3, serial="S1")), opening(refund("S1", ANN, BOB, 5), kind="REFUND")):
+        await mirror.do(step)
+        await mirror.do(posting(step))
+    findings = await found_after(mirror, tampering)
+    check = "what was given back is no more than what it was given back of"
+    assert [finding[1:] for finding in findings if finding[0] == check] == found
+
+
+@pytest.mark.parametrize(
+    ("tampering", "table"),
+    [
+        ("ALTER TABLE event DISABLE TRIGGER event_append_only", "event"),
+        ("ALTER TABLE hold ENABLE REPLICA TRIGGER hold_append_only", "hold"),
+        ("DROP TRIGGER operation_kept ON operation", "operation"),
+        (
+            "CREATE OR REPLACE TRIGGER seal_append_only BEFORE UPDATE OR DELETE ON seal"
+            " FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()",
+            "seal",
+        ),
+        (
+            "CREATE OR REPLACE TRIGGER leg_append_only BEFORE UPDATE OF amount_fen OR DELETE OR TRUNCATE ON leg"
+            " FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()",
+            "leg",
+        ),
+    ],
+)
+async def test_a_journal_that_does_not_refuse_is_found(mirror: Mirror, tampering: str, table: str) -> None:
+    ((check, where, _, _),) = await found_after(mirror, tampering)
+    assert (check, where) == ("what refuses changes to the journal is in force", table)
+
+
+async def test_a_refusal_that_was_made_harmless_is_found(mirror: Mirror) -> None:
+    harmless = "CREATE OR REPLACE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'"
+    assert len(await found_after(mirror, harmless)) == 9
 
 
 async def test_an_operation_without_an_event_is_found(mirror: Mirror) -> None:
