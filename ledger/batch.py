@@ -82,8 +82,8 @@ class Rows:
     holds: list[tuple[UUID, int, Hold]] = field(default_factory=list)
     resolutions: list[tuple[UUID, int, PartState, date]] = field(default_factory=list)
     legs: list[tuple[UUID, int, int, Posting]] = field(default_factory=list)
-    events: list[tuple[UUID, Change]] = field(default_factory=list)
-    members: list[Member] = field(default_factory=list)
+    events: list[tuple[UUID, Change, bytes]] = field(default_factory=list)
+    members: list[tuple[UUID, Member]] = field(default_factory=list)
     cards_new: list[Card] = field(default_factory=list)
     cards: list[CardChange] = field(default_factory=list)
     cleared_through: date | None = None
@@ -156,16 +156,12 @@ def _open(book: Book, known: Known, step: Step, new: NewOperation, rows: Rows) -
     if earlier is not None:
         rows.reopened.add(earlier.id)
     try:
-        return _apply(book, known, step, operation, rows, is_new=earlier is None)
+        return _apply(book, known, step, operation, rows, operation.plan_digest, is_new=earlier is None)
     except FloorBroken as refusal:
         change = Change(state=State.REFUSED, reason=REASON_FLOOR)
-        refused = operation._replace(
-            state=State.REFUSED,
-            reason=REASON_FLOOR,
-            breach=dataclasses.asdict(refusal.breach),
-            next_ask_at=None,
-        )
-        _record(known, refused, change, rows, is_new=earlier is None)
+        refused = _opened(new, change, known.now, step.bank_day, earlier)
+        refused = refused._replace(breach=dataclasses.asdict(refusal.breach))
+        _record(known, refused, change, rows, refused.plan_digest, is_new=earlier is None)
         raise FloorBroken(refusal.breach, refused) from None
 
 
@@ -184,10 +180,12 @@ def _carry_on(book: Book, known: Known, step: Step, operation: Operation, rows: 
         next_ask_at=_ask_at(change, known.now),
         updated_at=known.now,
     )
-    return _apply(book, known, step, operation, rows, is_new=False)
+    return _apply(book, known, step, operation, rows, b"", is_new=False)
 
 
-def _apply(book: Book, known: Known, step: Step, operation: Operation, rows: Rows, *, is_new: bool) -> Outcome:
+def _apply(
+    book: Book, known: Known, step: Step, operation: Operation, rows: Rows, opened: bytes, *, is_new: bool
+) -> Outcome:
     parts = known.parts.setdefault(operation.id, {})
     pending = {number: _pending(operation, parts, number) for number in (*step.post, *step.void)}
 
@@ -230,12 +228,12 @@ def _apply(book: Book, known: Known, step: Step, operation: Operation, rows: Row
         parts[number] = KnownPart(_reserved(number, draft), holds)
         _resolve(rows, operation, number, parts[number], PartState.POSTED, step.bank_day, postings)
 
-    rows.members.extend(step.members)
+    rows.members.extend((operation.id, member) for member in step.members)
     rows.cards_new.extend(step.cards_new)
     rows.cards.extend(step.cards)
     if step.cleared_through is not None:
         book.cleared_through = rows.cleared_through = max(step.cleared_through, book.cleared_through or date.min)
-    _record(known, operation, step.change, rows, is_new=is_new)
+    _record(known, operation, step.change, rows, opened, is_new=is_new)
     return known.outcome(operation, did=True, pended=pended)
 
 
@@ -275,14 +273,14 @@ def _resolve(
     rows.legs.extend((operation.id, number, no, posting) for no, posting in enumerate(postings, start=1))
 
 
-def _record(known: Known, operation: Operation, change: Change, rows: Rows, *, is_new: bool) -> None:
+def _record(known: Known, operation: Operation, change: Change, rows: Rows, opened: bytes, *, is_new: bool) -> None:
     known.add(operation)
     if is_new or operation.id in rows.operations_new:
         rows.operations_new[operation.id] = operation
     else:
         rows.operations_changed[operation.id] = operation
     rows.next_ask_in_s[operation.id] = change.next_ask_in_s
-    rows.events.append((operation.id, change))
+    rows.events.append((operation.id, change, opened + change.evidence))
 
 
 def _ask_at(change: Change, now: datetime) -> datetime | None:

@@ -21,11 +21,13 @@ class Summary:
     """What was looked through, and where the chain of seals ends.
 
     ``digest`` is empty when there is no seal. Noted elsewhere, it is what later tells that the end of the chain was cut
-    off or that all of it was made anew. ``batches_unsealed`` are those from before there were seals.
+    off or that all of it was made anew. ``batches_unsealed`` and ``members_unsealed`` are those from before they were
+    sealed.
     """
 
     batches: int = 0
     batches_unsealed: int = 0
+    members_unsealed: int = 0
     operations: int = 0
     transactions: int = 0
     legs: int = 0

@@ -40,9 +40,11 @@ class Head:
         self._cursor = connection.cursor()
         self._own = own
         self._catches_up = catches_up
+        self._platform = ""
 
     async def ask(self, platform: str) -> None:
         """Take the platform's turn, when it comes, and ask where the platform stands. Does not wait."""
+        self._platform = platform
         await self._cursor.connection.execute(statements.TAKE_TURN, [platform])
         await self._cursor.execute(statements.HEAD, [platform, self._own and self._own.batch])
 
@@ -59,6 +61,8 @@ class Head:
         memory.tell_time(now)
         if memory.batches == batches:
             return True
+        if digest is None and batches:
+            await self._require_no_seal_is_due(batches)
         memory.forget()
         memory.batches, memory.book.cleared_through = batches, cleared_through
         # Batches from before there were seals have none: the chain begins with the next.
@@ -75,6 +79,13 @@ class Head:
                 f"these books have {batches} batches, and not batch {self._own.batch} as this process committed it:"
                 " an older copy or server has come back"
             )
+
+    async def _require_no_seal_is_due(self, batches: int) -> None:
+        """A chain begins behind the batches from before there were seals, and nowhere else."""
+        await self._cursor.execute(statements.UNSEALED, [self._platform])
+        row = await self._cursor.fetchone()
+        if row is None or row[0] != batches:
+            raise LedgerCorrupt(f"batch {batches} has no seal: run jzb verify")
 
 
 class Reading:
@@ -146,9 +157,10 @@ def encode(platform: str, memory: Memory, rows: Rows) -> list[Write]:
     From here on the memory takes its balances for written.
     """
     writes: list[Write] = []
-    for member in rows.members:
+    for operation_id, member in rows.members:
         values = [platform, member.member_id, member.sub_account, member.property, member.is_open, member.same_name]
         writes.append((statements.UPSERT_MEMBER, values))
+        writes.append((statements.INSERT_MEMBERSHIP, [*values, operation_id, memory.known.now]))
     for card in rows.cards_new:
         values = [
             *(platform, card.card_id, card.member_id, card.key_id, card.digest, card.sealed, card.masked),
@@ -191,7 +203,8 @@ def _added(rows: Rows) -> tuple[list[seals.Row], ...]:
         [(id_, part, hold.account.name, hold.amount_fen) for id_, part, hold in rows.holds],
         [(id_, part, verdict, str(bank_day)) for id_, part, verdict, bank_day in rows.resolutions],
         [(id_, part, no, p.debit.name, p.credit.name, p.amount_fen) for id_, part, no, p in rows.legs],
-        [(id_, c.state, c.reason, c.bank_code, c.bank_message, c.evidence.hex()) for id_, c in rows.events],
+        [(id_, c.state, c.reason, c.bank_code, c.bank_message, said.hex()) for id_, c, said in rows.events],
+        [(id_, m.member_id, m.sub_account, m.property, m.is_open, m.same_name) for id_, m in rows.members],
     )
 
 

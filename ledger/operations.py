@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
+from hashlib import sha256
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -70,7 +71,8 @@ class Change:
     """The new state of an operation and the evidence for it.
 
     ``reason`` is a stable code, ``message`` English; ``bank_code`` and ``bank_message`` are the bank's own.
-    ``evidence`` is the digest of the bank's signed answer. ``next_ask_in_s`` is when the resolver looks at it next,
+    ``evidence`` is the digest of the bank's signed answer; the event of an opening has `Operation.plan_digest` before
+    it. ``next_ask_in_s`` is when the resolver looks at it next,
     of an open state and of no other. ``not_found`` counts the bank's answers "no such record" (ERR020) that came far
     enough apart.
     """
@@ -200,6 +202,11 @@ class Operation(NamedTuple):
         """The plan as `NewOperation` gave it; read only where it is needed."""
         plan: dict[str, Any] = json.loads(self.plan_text)
         return plan
+
+    @property
+    def plan_digest(self) -> bytes:
+        """SHA-256 over serial and plan: the event that opens an operation carries it, and is sealed."""
+        return sha256(f"{self.serial}\n{self.plan_text}".encode("utf-8", "replace")).digest()
 
 
 class Outcome(NamedTuple):

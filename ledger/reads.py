@@ -7,7 +7,7 @@ pockets.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -35,6 +35,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from ledger import accounts
 from ledger.accounts import CONTROLS, POCKETS, Account, Kind
 from ledger.database import reading
+from ledger.errors import LedgerCorrupt
 from ledger.findings import Finding, Summary
 from ledger.journal import operation_from_row
 from ledger.lookups import Lookups, MemberBalance
@@ -49,8 +50,10 @@ from ledger.schema import (
     operation,
     platform,
     resolution,
+    seal,
     transaction,
 )
+from ledger.seals import Seal
 from ledger.verify import audit
 
 
@@ -134,6 +137,20 @@ class InDoubt:
 _BUT_ASKED = [cast(column, Text).label("plan_text") if column is operation.c.plan else column for column in operation.c]
 _OPERATION = [*_BUT_ASKED, due.c.ask_at.label("next_ask_at")]
 _DUE = and_(due.c.platform == operation.c.platform, due.c.operation_id == operation.c.id)
+
+
+_OPENED = text("""
+    SELECT substring(evidence FOR 32) AS digest
+    FROM (
+      SELECT seq, evidence, lag(state) OVER (ORDER BY seq) AS before
+      FROM event
+      WHERE platform = :platform AND operation_id = :operation_id
+    ) told
+    WHERE before IS NULL OR before = 'released'
+    ORDER BY seq DESC
+    LIMIT 1
+""")
+"""What an operation was last opened with: one that was released is opened anew."""
 
 
 def _operations() -> Select[Any]:
@@ -232,6 +249,15 @@ class Reads:
             query = query.where(operation.c.bank_day == bank_day)
         rows = await self._rows(query.order_by(operation.c.id.desc()).limit(limit))
         return [_operation(row) for row in rows]
+
+    async def plan(self, found: Operation) -> dict[str, Any]:
+        """The plan of an operation, to be carried on. Raises `LedgerCorrupt` when it is not the one that was sealed."""
+        rows = await self._rows(_OPENED, platform=self._platform, operation_id=found.id)
+        sealed = rows[0]["digest"] if rows else b""
+        # What was opened before plans were sealed has none.
+        if rows and sealed in (b"", found.plan_digest):
+            return found.plan
+        raise LedgerCorrupt(f"the plan or the serial of {found.id} is not the one it was opened with")
 
     async def parts(self, operation_ids: Collection[UUID]) -> dict[UUID, list[Part]]:
         """The transactions of these operations, in order."""
@@ -492,9 +518,19 @@ class Reads:
         )
         return {Kind(row["kind"]): int(row["balance_fen"]) for row in rows}
 
-    def audit(self, noted: bytes = b"") -> AsyncIterator[Finding | Summary]:
+    def audit(self, noted: bytes = b"", unsealed: int = 0) -> AsyncGenerator[Finding | Summary, None]:
         """See `ledger.verify.audit`."""
-        return audit(self._engine, self._platform, noted)
+        return audit(self._engine, self._platform, noted, unsealed)
+
+    async def last_seal(self) -> Seal | None:
+        """The end of the chain of seals, None when nothing is sealed yet."""
+        rows = await self._rows(
+            select(seal.c.batch, seal.c.at, seal.c.digest)
+            .where(seal.c.platform == self._platform)
+            .order_by(seal.c.batch.desc())
+            .limit(1)
+        )
+        return Seal(rows[0]["batch"], rows[0]["at"], bytes(rows[0]["digest"])) if rows else None
 
     async def trial_balance(self) -> list[TrialRow]:
         """Debits and credits of the whole journal by kind of account; the balances sum to zero."""

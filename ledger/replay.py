@@ -23,12 +23,20 @@ COMPLETE = "no seal is missing"
 KEPT = "sealed rows are as they were written"
 SEALED = "every row is sealed"
 NOTED = "the digest noted elsewhere is in the chain"
+ALL_SEALED = "no more batches are from before there were seals than was said"
+THERE = "the platform has books"
 
-NAMES = ("operation", "transaction", "hold", "resolution", "leg", "event")
+NAMES = ("operation", "transaction", "hold", "resolution", "leg", "event", "membership")
 LEAF_BYTES = 37
 HASH_BYTES = 16
 
-PLATFORM = text("SELECT batches, unsealed FROM platform WHERE platform = :platform")
+PLATFORM = text("""
+    SELECT batches, unsealed, (SELECT count(*) FROM membership WHERE platform = :platform AND at IS NULL)
+    FROM platform
+    WHERE platform = :platform
+""")
+
+OTHERS = text("SELECT string_agg(platform, ', ' ORDER BY platform) FROM platform")
 
 SEALS = text("SELECT batch, at, leaves, digest FROM seal WHERE platform = :platform ORDER BY batch")
 
@@ -70,6 +78,12 @@ ROWS = text("""
         json_build_array(state, reason, bank_code, bank_message, encode(evidence, 'hex'))
       FROM event
       WHERE platform = :platform
+      UNION ALL
+      SELECT
+        coalesce(at, 'epoch'), operation_id, 6, 0, seq, '',
+        json_build_array(member_id, sub_account, property, is_open, same_name)
+      FROM membership
+      WHERE platform = :platform AND (at IS NOT NULL OR operation_id IS NOT NULL)
     ) written
     ORDER BY at, id, name, one, two, three COLLATE "C"
 """)
@@ -102,17 +116,23 @@ class Batch:
 
 
 async def replay(
-    connection: AsyncConnection, platform: str, summary: Summary, noted: bytes = b""
+    connection: AsyncConnection, platform: str, summary: Summary, noted: bytes = b"", unsealed: int = 0
 ) -> AsyncIterator[Finding]:
     """What contradicts the seals, in the order of the batches; ``summary`` counts what went by.
 
     The connection must see one state of the database throughout (REPEATABLE READ). ``noted`` is a digest that some
-    seal must have.
+    seal must have; ``unsealed`` is how many batches are known to be from before there were seals.
     """
     head = (await connection.execute(PLATFORM, {"platform": platform})).one_or_none()
-    batches, unsealed = head or (0, 0)
-    summary.batches, summary.batches_unsealed = batches, unsealed
-    number, digest, earlier = unsealed, bytes(32), unsealed > 0
+    batches, before, members_before = head or (0, 0, 0)
+    summary.batches, summary.batches_unsealed, summary.members_unsealed = batches, before, members_before
+    if head is None:
+        others = (await connection.execute(OTHERS)).scalar_one()
+        if others is not None:
+            yield Finding(THERE, f"platform {platform}", "books", f"none; there are those of {others}")
+    if before != unsealed:
+        yield Finding(ALL_SEALED, "the first batches", str(unsealed), f"{before} of {batches}")
+    number, digest, earlier = before, bytes(32), before > 0
     written = _written(connection, platform, summary)
     batch = await anext(written, None)
     is_found = not noted
@@ -125,7 +145,7 @@ async def replay(
             if follows != seal.digest:
                 yield Finding(LINKED, place, follows.hex(), seal.digest.hex())
         while batch is not None and batch.at < seal.at:
-            for finding in () if earlier else _unsealed(batch):
+            for finding in _unsealed(batch, earlier=earlier):
                 yield finding
             batch = await anext(written, None)
         found: dict[Key, Leaf] = {}
@@ -138,7 +158,7 @@ async def replay(
         summary.sealed_since = summary.sealed_since or seal.at
         summary.sealed_until, summary.digest = seal.at, seal.digest
     while batch is not None:
-        for finding in () if earlier else _unsealed(batch):
+        for finding in _unsealed(batch, earlier=earlier):
             yield finding
         batch = await anext(written, None)
     if number != batches:
@@ -208,8 +228,11 @@ def _compared(place: str, sealed: dict[Key, Leaf], found: dict[Key, Leaf]) -> It
         yield Finding(SEALED, f"{place}, {_named(key)}", "no row", f"inserted: {found[key]}")
 
 
-def _unsealed(batch: Batch) -> Iterator[Finding]:
+def _unsealed(batch: Batch, *, earlier: bool) -> Iterator[Finding]:
+    """What has no seal. ``earlier`` than the first seal it needs none, but for memberships: they came after seals."""
     for key, leaf in batch.leaves.items():
+        if earlier and key[1] != NAMES.index("membership"):
+            continue
         yield Finding(SEALED, f"{_iso(batch.at)}, {_named(key)}", "no row", f"inserted: {leaf}")
 
 

@@ -2,15 +2,16 @@
 
 Every key has the platform in it, so that the tables can be spread by platform, and leads with what tells most: what the
 planner takes for a look-up is one, even in a table it knows nothing about yet. `operation` and `account` carry what
-can be computed from the journal (`transaction`, `hold`, `resolution`, `leg`, `event`, sealed by `seal`), which is only
-ever added to: triggers refuse UPDATE and DELETE there. Within the journal there are no foreign keys: `ledger.verify`
-looks for rows that name what is not there.
+can be computed from the journal (`transaction`, `hold`, `resolution`, `leg`, `event`, `membership`, sealed by `seal`),
+which is only ever added to: triggers refuse UPDATE and DELETE there. Within the journal there are no foreign keys:
+`ledger.verify` looks for rows that name what is not there.
 """
 
 from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     Date,
@@ -211,6 +212,24 @@ event = Table(
     Index("event_by_operation", "operation_id", "platform", "seq"),
 )
 
+membership = Table(
+    "membership",
+    metadata,
+    Column("platform", Text, nullable=False),
+    Column("seq", BigInteger, Identity(always=True), nullable=False),
+    Column("operation_id", Uuid),
+    Column("member_id", Text, nullable=False),
+    Column("sub_account", Text, nullable=False),
+    Column("property", Text, nullable=False),
+    Column("is_open", Boolean, nullable=False),
+    Column("same_name", Text, nullable=False),
+    Column("at", DateTime(timezone=True)),
+    PrimaryKeyConstraint("platform", "seq", name="membership_pk"),
+)
+"""What was written of each member, from which `member` can be computed. What was known before there was this table has
+no operation and no time.
+"""
+
 card = Table(
     "card",
     metadata,
@@ -255,5 +274,5 @@ seal = Table(
 )
 """One row a batch (`ledger.seals`). A batch's rows in the other tables are those with its time."""
 
-JOURNAL = (transaction, hold, resolution, leg, event, seal)
+JOURNAL = (transaction, hold, resolution, leg, event, membership, seal)
 """The tables that are only ever added to."""

@@ -15,7 +15,7 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 from uuid import UUID
 
-TABLES = ("operation", "transaction", "hold", "resolution", "leg", "event")
+TABLES = ("operation", "transaction", "hold", "resolution", "leg", "event", "membership")
 """A leaf has the place of its table in here. Of an operation only what never changes is sealed."""
 
 BEGINNING = bytes(32)
@@ -33,7 +33,7 @@ _to_json = json.JSONEncoder(ensure_ascii=False, separators=("\n", ":"), check_ci
 _BETWEEN_LEAVES = b"]]\n[["
 
 Row = tuple[Any, ...]
-"""The operation's id, then the values that are sealed: texts, integers, None."""
+"""The operation's id, then the values that are sealed: texts, integers, booleans, None."""
 
 
 class Seal(NamedTuple):
@@ -53,8 +53,8 @@ def leaves(tables: Sequence[Iterable[Row]]) -> bytes:
         for row in rows:
             found.setdefault(row[0], []).append(row[1:])
         for operation_id, group in found.items():
-            # Events stay as they came; all others have a key, and the database knows no other order.
-            if len(group) > 1 and number != TABLES.index("event"):
+            # Events and memberships stay as they came; all others have a key, and the database knows no other order.
+            if len(group) > 1 and number < TABLES.index("event"):
                 group.sort()
             heads.append((operation_id.bytes, number, len(group)))
             groups.append(group)

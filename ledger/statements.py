@@ -57,6 +57,8 @@ LEFT JOIN seal own ON own.platform = wanted.platform AND own.batch = wanted.own_
 """
 """``own`` is the last batch that this process has committed, as the database has it now."""
 
+UNSEALED: LiteralString = "SELECT unsealed FROM platform WHERE platform = %s"
+
 OPERATION_ROW: LiteralString = (
     "o.id, o.request_id, o.fingerprint, o.kind, o.serial, o.state, o.payer, o.payee, o.order_no, o.amount_fen,"
     " o.fee_fen, o.reason, o.message, o.breach, o.bank_code, o.bank_message, o.bank_serial, o.bank_day, o.trace_id,"
@@ -249,6 +251,11 @@ ON CONFLICT ON CONSTRAINT member_pk DO UPDATE
 SET
   sub_account = excluded.sub_account, property = excluded.property, closed_at = excluded.closed_at,
   same_name = CASE excluded.same_name WHEN '' THEN member.same_name ELSE excluded.same_name END
+"""
+
+INSERT_MEMBERSHIP: LiteralString = """
+INSERT INTO membership (platform, member_id, sub_account, property, is_open, same_name, operation_id, at)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
 """
 
 INSERT_CARD: LiteralString = """

@@ -5,15 +5,19 @@ Works on the tables alone, with SQL of its own: neither the rules nor the writer
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import LiteralString
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ledger.database import reading
 from ledger.findings import Finding, Summary
 from ledger.replay import replay
+
+FINDINGS_MAX = 10_000
+MORE = "all findings are told"
 
 CHECKS: dict[str, LiteralString] = {
     "balance equals the sum of legs": """
@@ -126,6 +130,12 @@ CHECKS: dict[str, LiteralString] = {
           SELECT FROM operation o WHERE o.platform = e.platform AND o.id = e.operation_id
         )
         UNION ALL
+        SELECT m.operation_id || ' membership ' || m.seq, 'an operation', 'none'
+        FROM membership m
+        WHERE m.platform = :platform AND m.operation_id IS NOT NULL AND NOT EXISTS (
+          SELECT FROM operation o WHERE o.platform = m.platform AND o.id = m.operation_id
+        )
+        UNION ALL
         SELECT h.operation_id || '/' || h.part || ' hold', 'a transaction', 'none'
         FROM hold h
         WHERE h.platform = :platform AND NOT EXISTS (
@@ -176,37 +186,207 @@ CHECKS: dict[str, LiteralString] = {
         WHERE coalesce(o.state IN ('reserved', 'unknown', 'accepted'), false) <> (d.ask_at IS NOT NULL)
     """,
     "the last event tells an operation's state": """
-        SELECT o.id::text, coalesce(e.state, 'no event'), o.state
+        SELECT o.id::text, coalesce(e.state || ' ' || e.reason, 'no event'), o.state || ' ' || o.reason
         FROM operation o
         LEFT JOIN LATERAL (
-          SELECT state FROM event
+          SELECT state, reason FROM event
           WHERE platform = o.platform AND operation_id = o.id ORDER BY seq DESC LIMIT 1
         ) e ON true
-        WHERE o.platform = :platform AND e.state IS DISTINCT FROM o.state
+        WHERE o.platform = :platform AND (e.state, e.reason) IS DISTINCT FROM (o.state, o.reason)
+    """,
+    "an operation has the bank's last code and words": """
+        SELECT o.id::text, e.bank_code || ' ' || e.bank_message, o.bank_code || ' ' || o.bank_message
+        FROM operation o
+        JOIN (
+          SELECT DISTINCT ON (operation_id)
+            operation_id,
+            coalesce((array_agg(bank_code ORDER BY seq DESC) FILTER (WHERE bank_code <> ''))[1], '') AS bank_code,
+            coalesce(
+              (array_agg(bank_message ORDER BY seq DESC) FILTER (WHERE bank_message <> ''))[1], ''
+            ) AS bank_message
+          FROM (
+            -- One that was released and is opened anew has forgotten what the bank said before.
+            SELECT
+              operation_id, seq, bank_code, bank_message,
+              count(*) FILTER (WHERE state = 'released') OVER (
+                PARTITION BY operation_id ORDER BY seq ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+              ) AS opening
+            FROM event
+            WHERE platform = :platform
+          ) told
+          GROUP BY operation_id, opening
+          ORDER BY operation_id, opening DESC
+        ) e ON e.operation_id = o.id
+        WHERE o.platform = :platform AND (e.bank_code, e.bank_message) <> (o.bank_code, o.bank_message)
+    """,
+    "what was given back is no more than what it was given back of": """
+        SELECT
+          back.original,
+          coalesce(given.amount_fen, 0) || ' at most, with fee ' || coalesce(given.fee_fen, 0),
+          back.amount_fen || ' with fee ' || back.fee_fen
+        FROM (
+          SELECT original, sum(amount_fen) AS amount_fen, sum(fee_fen) AS fee_fen
+          FROM (
+            SELECT DISTINCT
+              t.operation_id, t.part, t.amount_fen, t.fee_fen,
+              coalesce(split_part(h.account, ':', 2), 'nothing') AS original
+            FROM operation o
+            JOIN transaction t ON t.platform = o.platform AND t.operation_id = o.id
+            JOIN resolution r ON r.platform = t.platform AND r.operation_id = t.operation_id AND r.part = t.part
+            LEFT JOIN hold h
+              ON h.platform = t.platform AND h.operation_id = t.operation_id AND h.part = t.part
+              AND split_part(h.account, ':', 1) IN (
+                'refundable', 'refundable-fee', 'revocable', 'revocable-fee', 'undoable', 'undoable-fee'
+              )
+            WHERE o.platform = :platform AND r.verdict = 'posted'
+              AND o.kind IN ('REFUND', 'REVOKE_TOP_UP', 'REVOKE_SPLIT_TOP_UP', 'UNDO_CLEAR_SUSPENSE')
+          ) parts
+          GROUP BY original
+        ) back
+        LEFT JOIN (
+          SELECT t.serial, sum(t.amount_fen) AS amount_fen, sum(t.fee_fen) AS fee_fen
+          FROM transaction t
+          JOIN resolution r USING (platform, operation_id, part)
+          WHERE t.platform = :platform AND t.serial <> '' AND r.verdict = 'posted'
+          GROUP BY t.serial
+        ) given ON given.serial = back.original
+        WHERE back.amount_fen > coalesce(given.amount_fen, 0) OR back.fee_fen > coalesce(given.fee_fen, 0)
+    """,
+    "a member is as it was written last": """
+        SELECT coalesce(w.member_id, m.member_id), coalesce(w.standing, 'no member'), coalesce(m.standing, 'no member')
+        FROM (
+          SELECT
+            member_id,
+            concat_ws(' ', sub_account, property, CASE WHEN closed_at IS NULL THEN 'open' ELSE 'closed' END, same_name)
+              AS standing
+          FROM member
+          WHERE platform = :platform
+        ) m
+        FULL JOIN (
+          SELECT
+            member_id,
+            concat_ws(
+              ' ',
+              (array_agg(sub_account || ' ' || property || CASE WHEN is_open THEN ' open' ELSE ' closed' END
+                ORDER BY at DESC NULLS LAST, seq DESC))[1],
+              coalesce(
+                (array_agg(same_name ORDER BY at DESC NULLS LAST, seq DESC) FILTER (WHERE same_name <> ''))[1], ''
+              )
+            ) AS standing
+          FROM membership
+          WHERE platform = :platform
+          GROUP BY member_id
+        ) w USING (member_id)
+        WHERE m.standing IS DISTINCT FROM w.standing
+    """,
+    "an account has the name and the floor of its kind": """
+        SELECT name, due_name || coalesce(' from ' || due_fen, ''), name || coalesce(' from ' || floor_fen, '')
+        FROM (
+          SELECT
+            name, floor_fen,
+            concat_ws(':', kind, nullif(owner, ''), nullif(ref, '')) AS due_name,
+            CASE
+              WHEN kind IN (
+                'withdrawable', 'waiting', 'frozen', 'escrow', 'own-funds', 'suspense', 'parking', 'refundable',
+                'refundable-fee', 'revocable', 'revocable-fee', 'undoable', 'undoable-fee'
+              ) THEN 0
+              WHEN kind IN ('order', 'acquired', 'rebooked') THEN -1
+            END AS due_fen
+          FROM account
+          WHERE platform = :platform
+        ) named
+        WHERE name <> due_name OR floor_fen IS DISTINCT FROM due_fen
+    """,
+    "what refuses changes to the journal is in force": """
+        SELECT guarded.name::text, 'a trigger that refuses', 'none that is whole and enabled'
+        FROM (
+          VALUES
+            ('transaction', 58), ('hold', 58), ('resolution', 58), ('leg', 58), ('event', 58), ('membership', 58),
+            ('seal', 58), ('operation', 42), ('account', 42)
+        ) AS needed (name, kinds)
+        CROSS JOIN LATERAL (
+          -- Where the journal is cut by month, each month has its own.
+          SELECT to_regclass(quote_ident(needed.name)) AS name
+          UNION
+          SELECT inhrelid::regclass FROM pg_inherits WHERE inhparent = to_regclass(quote_ident(needed.name))
+        ) guarded
+        WHERE NOT EXISTS (
+          -- Of `tgtype` 2 is BEFORE, 8 DELETE, 16 UPDATE, 32 TRUNCATE.
+          SELECT FROM pg_trigger t
+          JOIN pg_proc p ON p.oid = t.tgfoid
+          WHERE t.tgrelid = guarded.name AND t.tgenabled IN ('O', 'A') AND t.tgtype & needed.kinds = needed.kinds
+            AND t.tgqual IS NULL AND cardinality(t.tgattr::int2[]) = 0
+            AND p.proname = 'refuse_change' AND p.prosrc LIKE chr(10) || 'BEGIN' || chr(10) || '    RAISE EXCEPTION %'
+        )
+    """,
+    "days are cleared as far as a clearing was posted": """
+        SELECT 'the platform', coalesce(posted.day, 'none'), coalesce(p.cleared_through::text, 'none')
+        FROM platform p
+        CROSS JOIN (
+          -- With a space, which no order number of a caller has.
+          SELECT max(split_part(debit, ' ', 2)) AS day
+          FROM leg
+          WHERE platform = :platform AND debit LIKE 'order:clearing %'
+        ) posted
+        WHERE p.platform = :platform AND to_char(p.cleared_through, 'YYYY-MM-DD') IS DISTINCT FROM posted.day
+    """,
+    "an operation has the serial and the plan that it was opened with": """
+        SELECT o.id::text, encode(e.digest, 'hex'), encode(o.digest, 'hex')
+        FROM (
+          SELECT id, sha256(convert_to(serial || chr(10) || plan::text, 'UTF8')) AS digest
+          FROM operation
+          WHERE platform = :platform
+        ) o
+        JOIN (
+          SELECT DISTINCT ON (operation_id) operation_id, substring(evidence FOR 32) AS digest
+          FROM (
+            SELECT operation_id, seq, evidence, lag(state) OVER (PARTITION BY operation_id ORDER BY seq) AS before
+            FROM event
+            WHERE platform = :platform
+          ) told
+          WHERE before IS NULL OR before = 'released'
+          ORDER BY operation_id, seq DESC
+        ) e ON e.operation_id = o.id
+        -- What was opened before plans were sealed has none.
+        WHERE e.digest <> '' AND e.digest <> o.digest
     """,
 }
 """Each query yields (where, expected, found) for what contradicts, and nothing when all is well."""
 
 
-async def audit(engine: AsyncEngine, platform: str, noted: bytes = b"") -> AsyncIterator[Finding | Summary]:
+async def audit(
+    engine: AsyncEngine, platform: str, noted: bytes = b"", unsealed: int = 0
+) -> AsyncGenerator[Finding | Summary, None]:
     """Every contradiction in the platform's books as it is found, and at the end what was looked through.
 
     All is seen as of one moment, while payments go on. ``noted`` is a digest of an earlier `Summary`, which must still
-    be in the chain: without it nobody can tell that the end of the books was cut off. Raises `LedgerUnavailable`.
+    be in the chain: without it nobody can tell that the end of the books was cut off. ``unsealed`` is how many batches
+    are from before there were seals: without it nobody can tell that all seals were taken away. No more than the first
+    `FINDINGS_MAX` findings are told. Raises `LedgerUnavailable`.
     """
     summary = Summary()
     async with reading(engine) as connection:
         await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-        for check, query in CHECKS.items():
-            for row in await connection.execute(text(query), {"platform": platform}):
+        async with aclosing(_contradictions(connection, platform, summary, noted, unsealed)) as contradictions:
+            async for finding in contradictions:
                 summary.findings += 1
-                yield Finding(check, *row)
-        async for finding in replay(connection, platform, summary, noted):
-            summary.findings += 1
-            yield finding
+                yield finding
+                if summary.findings == FINDINGS_MAX:
+                    yield Finding(MORE, "the replay", f"less than {FINDINGS_MAX} findings", "it ended here")
+                    break
     yield summary
 
 
-async def verify(engine: AsyncEngine, platform: str) -> list[Finding]:
+async def _contradictions(
+    connection: AsyncConnection, platform: str, summary: Summary, noted: bytes, unsealed: int
+) -> AsyncGenerator[Finding, None]:
+    async for finding in replay(connection, platform, summary, noted, unsealed):
+        yield finding
+    for check, query in CHECKS.items():
+        async for row in await connection.stream(text(query), {"platform": platform}):
+            yield Finding(check, *row)
+
+
+async def verify(engine: AsyncEngine, platform: str, unsealed: int = 0) -> list[Finding]:
     """Every contradiction in the platform's books; empty when they are whole. Raises `LedgerUnavailable`."""
-    return [found async for found in audit(engine, platform) if isinstance(found, Finding)]
+    return [found async for found in audit(engine, platform, unsealed=unsealed) if isinstance(found, Finding)]

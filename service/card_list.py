@@ -59,7 +59,7 @@ class CardList:
                 raise problems.not_enabled(
                     "cards", f"the key {card.key_id} is not among JZB_VAULT__KEYS", "JZB_VAULT__KEYS"
                 )
-        rows = await self._listed(member)
+        rows, evidence = await self._listed(member)
         new, changes = differences(rows, known, member, self._vault)
         operation = NewOperation(
             id=UUID(bytes=uuid_utils.uuid7().bytes),
@@ -73,7 +73,7 @@ class CardList:
         )
         step = Step(
             operation=operation,
-            change=Change(state=State.DONE, message=f"6098 lists {len(rows)} cards"),
+            change=Change(state=State.DONE, message=f"6098 lists {len(rows)} cards", evidence=evidence),
             bank_day=bank_today(),
             cards_new=tuple(new),
             cards=tuple(changes),
@@ -83,10 +83,10 @@ class CardList:
         except LedgerError as error:
             raise problems.of_ledger(error) from None
 
-    async def _listed(self, member: Member) -> list[BoundCardsRow]:
+    async def _listed(self, member: Member) -> tuple[list[BoundCardsRow], bytes]:
         rows, answer = await listed_cards(self._bank, member.sub_account)
         if rows is not None:
-            return rows
+            return rows, answer.evidence
         if answer.outcome is Outcome.REFUSED:
             raise Problem(
                 grpc.StatusCode.FAILED_PRECONDITION,

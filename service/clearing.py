@@ -50,6 +50,7 @@ from service import problems, telemetry
 from service.bankday import bank_today
 from service.plans.plan import Serials, Stored, SweepAsk
 from service.settings import Settings
+from service.settlement import together
 
 log = structlog.get_logger("jzb.clearing")
 
@@ -67,6 +68,7 @@ class BankDayStatus:
     total_fen: int
     status: str
     message: str = ""
+    evidence: bytes = b""
 
     @property
     def is_cleared(self) -> bool:
@@ -185,7 +187,8 @@ class Clearing:
         if len(rows) > 1 or _day_of(rows[0]) != bank_day:
             raise problems.bank_unavailable(f"6108 answers {len(rows)} rows, not one of {bank_day}")
         row = rows[0]
-        return BankDayStatus(bank_day, row.TotalAmt, row.ClearingStatus, row.ClearingReturnMsg or "")
+        message = row.ClearingReturnMsg or ""
+        return BankDayStatus(bank_day, row.TotalAmt, row.ClearingStatus, message, answer.evidence)
 
     async def enter(self, request_id: str, digest: bytes, status: BankDayStatus) -> Outcome:
         """Enter a cleared day once, then move what waits. Raises `Problem` when it was entered under another id."""
@@ -210,7 +213,7 @@ class Clearing:
         )
         step = Step(
             operation=new,
-            change=Change(state=State.ACCEPTED, next_ask_in_s=60.0),
+            change=Change(state=State.ACCEPTED, evidence=status.evidence, next_ask_in_s=60.0),
             bank_day=day,
             enter=(Draft(tuple(legs), amount_fen=abs(status.total_fen)),),
             cleared_through=day,
@@ -231,9 +234,10 @@ class Clearing:
         """
         if await self._reads.operation(request_id=ADOPTION) is not None:
             return True
-        rows = await self.functional_accounts()
-        if rows is None:
+        listed = await self._functional()
+        if listed is None:
             return False
+        rows, evidence = listed
         amount_fen = sum(
             row.AcctAvailBal for row in rows if row.SubAcctProperty == self._settings.rules.own_funds_property
         )
@@ -253,7 +257,7 @@ class Clearing:
         await self._writer.submit(
             Step(
                 operation=new,
-                change=Change(state=State.DONE),
+                change=Change(state=State.DONE, evidence=evidence),
                 bank_day=bank_today(),
                 enter=(draft,) if draft else (),
             )
@@ -263,17 +267,23 @@ class Clearing:
 
     async def functional_accounts(self) -> list[SubAccountBalancesRow] | None:
         """The platform's own accounts at the bank (6010 flag 3), each once; None when it does not tell them so."""
+        listed = await self._functional()
+        return None if listed is None else listed[0]
+
+    async def _functional(self) -> tuple[list[SubAccountBalancesRow], bytes] | None:
         rows: list[SubAccountBalancesRow] = []
+        evidence: list[bytes] = []
         for page in range(1, PAGES_MAX + 1):
             answer = await self._bank.call(SubAccountBalances(QueryFlag="3", PageNum=page))
             if answer.reply is None:
                 return None
+            evidence.append(answer.evidence)
             rows.extend(answer.reply.AcctArray)
             if len({row.SubAcctNo for row in rows}) != len(rows):
                 log.error("6010 lists a sub-account of the platform twice; it is not believed", page=page)
                 return None
             if answer.reply.EndFlag == "1" or not answer.reply.AcctArray:
-                return rows
+                return rows, together(evidence)
         return None
 
 

@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from bankclient import BankError, FileKind, yuan
-from ledger import Cards, Finding, LedgerError, Summary, audit, connect, copies, migrate
+from ledger import Cards, LedgerError, Summary, audit, connect, copies, migrate
 from service import bank_document, telemetry
 from service import demo as day
 from service.catch_up import CatchUp, CatchUpStopped, CaughtUp
@@ -50,6 +50,7 @@ console = Console(highlight=False, soft_wrap=True)
 
 KINDS = ", ".join(get_args(FileKind))
 Data = Annotated[Path, typer.Option(help="Where PostgreSQL and the sandbox keep their data.")]
+Unsealed = Annotated[int, typer.Option(min=0, help="How many batches are from before there were seals.")]
 
 
 @app.command()
@@ -102,6 +103,7 @@ def verify_command(
     noted: Annotated[
         str, typer.Option(help="A digest that an earlier run printed; it must still be in the chain of seals.")
     ] = "",
+    unsealed: Unsealed = 0,
 ) -> None:
     """Replay the journal, compare it with the balances and with its seals; exits 1 when they differ."""
     with _complaints():
@@ -109,17 +111,22 @@ def verify_command(
             raise typer.BadParameter("a digest has 64 hexadecimal digits", param_hint="--noted")
         platform = platform_of(data)
         with database(data) as (dsn, _):
-            findings, summary = asyncio.run(_verify(dsn, platform, bytes.fromhex(noted)))
-        _print_findings(findings)
+            summary = asyncio.run(_verify(dsn, platform, bytes.fromhex(noted), unsealed))
+        if not summary.findings:
+            console.print("the journal, the balances and the seals agree")
         console.print(
             f"{summary.batches} batches, {summary.operations} operations, {summary.transactions} transactions,"
             f" {summary.legs} legs, {summary.findings} findings"
         )
         if summary.batches_unsealed:
-            console.print(f"the first {summary.batches_unsealed} batches are from before there were seals")
+            console.print(
+                f"the first {summary.batches_unsealed} batches have no seal, as if from before there were any"
+            )
+        if summary.members_unsealed:
+            console.print(f"{summary.members_unsealed} members are from before they were sealed")
         if summary.digest:
             console.print(f"last digest, to be noted elsewhere for --noted: {summary.digest.hex()}")
-        if findings:
+        if summary.findings:
             raise typer.Exit(1)
 
 
@@ -137,7 +144,9 @@ def backup(
 
 @app.command()
 def restore(
-    file: Annotated[Path, typer.Argument(help="A copy that `jzb backup` made.")], data: Data = Path("var")
+    file: Annotated[Path, typer.Argument(help="A copy that `jzb backup` made.")],
+    data: Data = Path("var"),
+    unsealed: Unsealed = 0,
 ) -> None:
     """Fill an empty database from a copy; no service starts on it before `jzb catch-up`.
 
@@ -147,9 +156,7 @@ def restore(
         contradictions = 0
         for copied in copies.restore(dsn, file):
             console.print(_head(copied))
-            findings, _ = asyncio.run(_verify(dsn, copied.platform, b""))
-            _print_findings(findings)
-            contradictions += len(findings)
+            contradictions += asyncio.run(_verify(dsn, copied.platform, b"", unsealed)).findings
         if contradictions:
             console.print(
                 "restored, and the books stay closed: they were wrong when they were copied. Restore an older"
@@ -281,19 +288,19 @@ async def _demo(settings: Settings, sandbox_url: str | None) -> int:
         return await day.play(f"127.0.0.1:{service.port}", sandbox_url)
 
 
-async def _verify(dsn: str, platform: str, noted: bytes) -> tuple[list[Finding], Summary]:
+async def _verify(dsn: str, platform: str, noted: bytes, unsealed: int) -> Summary:
     engine = connect(dsn, 1)
-    findings: list[Finding] = []
     summary = Summary()
     try:
-        async for found in audit(engine, platform, noted):
+        async for found in audit(engine, platform, noted, unsealed):
             if isinstance(found, Summary):
                 summary = found
             else:
-                findings.append(found)
+                line = f"{found.check}: {found.where}: expected {found.expected}, found {found.found}"
+                console.print(line, markup=False)
     finally:
         await engine.dispose()
-    return findings, summary
+    return summary
 
 
 async def _catch_up(settings: Settings, since: datetime, patience_s: float, opened: Mapping[str, str]) -> CaughtUp:
@@ -305,13 +312,6 @@ async def _catch_up(settings: Settings, since: datetime, patience_s: float, open
 def _table(*names: str) -> Table:
     """A table that folds what is too long for the terminal, and cuts nothing off."""
     return Table(*(Column(name, overflow="fold") for name in names))
-
-
-def _print_findings(findings: list[Finding]) -> None:
-    table = _table("check", "where", "expected", "found")
-    for finding in findings:
-        table.add_row(finding.check, finding.where, finding.expected, finding.found)
-    console.print(table if findings else "the journal, the balances and the seals agree")
 
 
 def _head(copied: copies.Copied) -> str:

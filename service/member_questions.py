@@ -8,6 +8,7 @@ when it comes several times, far enough apart.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -28,7 +29,7 @@ from service.bankday import BANK_ZONE
 from service.plans.cards import NOTHING_SAID, CardSaid
 from service.plans.members import same_name
 from service.plans.plan import CardAsk, MobileAsk, SameNameAsk, Word
-from service.settlement import Told
+from service.settlement import Told, together
 from service.vault import Vault
 
 log = structlog.get_logger("jzb.members")
@@ -45,11 +46,16 @@ ARRIVED, FAILED, UNDER_WAY = "0", "1", "2"
 
 
 async def listed_cards(bank: BankClient, sub_account: str) -> tuple[list[BoundCardsRow] | None, Answer[Any]]:
-    """The cards that the bank has bound to a sub-account (6098), None when it does not say; and its last answer."""
+    """The cards that the bank has bound to a sub-account (6098), None when it does not say; and its last answer, with
+    the evidence of all.
+    """
     rows: list[BoundCardsRow] = []
+    evidence: list[bytes] = []
     for page in range(1, PAGES_MAX + 1):
         question = BoundCards(QueryFlag="2", SubAcctNo=sub_account, PageNum=page)
         answer = await telemetry.bank_call(bank, question)
+        evidence.append(answer.evidence)
+        answer = replace(answer, evidence=together(evidence))
         if answer.reply is None:
             nothing = answer.outcome is Outcome.REFUSED and answer.code == NO_RECORD
             return (rows if nothing else None), answer
@@ -117,17 +123,19 @@ class MemberQuestions:
 
     async def _same_name(self, ask: SameNameAsk) -> Told:
         numbers: list[str] = []
+        evidence: list[bytes] = []
         for member_id in (ask.ordinary, ask.merchant):
             answer = await telemetry.bank_call(self._bank, FindSubAccount(TranNetMemberCode=member_id))
             if answer.reply is None:
                 missing = answer.outcome is Outcome.REFUSED and answer.code in NO_MEMBER
                 return _told(Word.NOT_FOUND if missing else Word.SILENT, answer)
             numbers.append(answer.reply.SubAcctNo)
+            evidence.append(answer.evidence)
         return Told(
             Word.DONE,
             code=answer.code,
             detail="6092 knows both members",
-            evidence=answer.evidence,
+            evidence=together(evidence),
             members=same_name(ask, numbers[0], numbers[1]),
         )
 

@@ -353,6 +353,16 @@ def deadline_passed() -> Problem:
     )
 
 
+def replay_too_long(limit_s: float) -> Problem:
+    """A replay of the books was ended; it changed nothing."""
+    return Problem(
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        "DEADLINE_PASSED",
+        f"the replay took longer than {limit_s:g} s, which is as long as it may (JZB_VERIFY_S)",
+        next_step="run `jzb verify`, which has no limit, best against a standby",
+    )
+
+
 def deadline_too_short(remaining_s: float, required_s: float) -> Problem:
     """The caller would be gone before the bank could answer; nothing was begun."""
     remaining_ms, required_ms = f"{remaining_s * 1000:.0f}", f"{required_s * 1000:.0f}"

@@ -141,7 +141,7 @@ class Resolver:
             span.set_attribute("jzb.operation_id", str(operation.id))
             span.set_attribute("jzb.serial", operation.serial)
             span.set_attribute("jzb.asks", operation.asks + 1)
-            stored = Stored.from_json(operation.plan)
+            stored = Stored.from_json(await self._reads.plan(operation))
             if isinstance(stored.ask, SweepAsk):
                 outcome = await self._sweeper.sweep(operation.id, stored.ask.bank_day)
                 return Settled(outcome.operation, outcome.parts)

@@ -144,9 +144,8 @@ class Returns:
         page = Collected()
         day = max(first, date.fromisoformat(behind_day)) if behind_day else first
         while day <= last:
-            rows = [
-                row for row in await self.asked(day) if (str(day), row.PayeeFrontSeqNo) > (behind_day, behind_serial)
-            ]
+            listed, evidence = await self.asked(day)
+            rows = [row for row in listed if (str(day), row.PayeeFrontSeqNo) > (behind_day, behind_serial)]
             members = await self._reads.members_by_sub_account({row.PayeeWitnessSubAcctNo for row in rows})
             for row in rows:
                 # Rows of one serial, which are problems but for one, stand on one page.
@@ -154,12 +153,14 @@ class Returns:
                 if len(page.outcomes) + len(page.problems) >= limit and not is_same:
                     page.next = f"{behind_day} {behind_serial}"
                     return page
-                await self._take(page, day, row, members.get(row.PayeeWitnessSubAcctNo))
+                await self._take(page, day, row, members.get(row.PayeeWitnessSubAcctNo), evidence)
                 behind_day, behind_serial = str(day), row.PayeeFrontSeqNo
             day += timedelta(days=1)
         return page
 
-    async def _take(self, page: Collected, day: date, row: ReturnedWithdrawalsRow, member: Member | None) -> None:
+    async def _take(
+        self, page: Collected, day: date, row: ReturnedWithdrawalsRow, member: Member | None, evidence: bytes
+    ) -> None:
         known = await self._reads.operation(request_id=_request_id(row))
         fault = fault_of(row, member, known)
         if fault is not None:
@@ -167,23 +168,25 @@ class Returns:
             log.error("a return cannot be entered", fault=fault.name, bank_serial=bank_serial, bank_day=str(day))
             page.problems.append(NotEntered(day, row, fault))
         elif known is not None:
-            page.outcomes.append(await self._known(known, day, row))
+            page.outcomes.append(await self._known(known, day, row, evidence))
         elif member is not None:
-            outcome = await self._enter(day, row, member)
+            outcome = await self._enter(day, row, member, evidence)
             page.entered += outcome.did
             page.outcomes.append(outcome)
 
     async def name(self, operation_id: UUID, ask: ReturnAsk, asks: int) -> Outcome:
         """Ask once more which withdrawal an entered return was. Raises `Problem` when the bank does not answer."""
-        for row in await self.asked(ask.bank_day):
+        rows, evidence = await self.asked(ask.bank_day)
+        for row in rows:
             if row.PayeeFrontSeqNo == ask.bank_serial and row.OldMarketSeqNo:
-                return await self._name(operation_id, ask.bank_day, row.OldMarketSeqNo, asks)
+                return await self._name(operation_id, ask.bank_day, row.OldMarketSeqNo, asks, evidence)
         return await self._writer.submit(
             Step(
                 operation=operation_id,
                 change=Change(
                     state=State.ACCEPTED,
                     message="the bank has not named the withdrawal yet",
+                    evidence=evidence,
                     next_ask_in_s=self._settings.returns.name_after_s,
                     asks=asks,
                 ),
@@ -192,24 +195,24 @@ class Returns:
             )
         )
 
-    async def asked(self, day: date) -> list[ReturnedWithdrawalsRow]:
-        """What came back on a day, by the bank serial of the credit. Raises `Problem`."""
+    async def asked(self, day: date) -> tuple[list[ReturnedWithdrawalsRow], bytes]:
+        """What came back on a day, by the bank serial of the credit, and the answer's evidence. Raises `Problem`."""
         question = ReturnedWithdrawals(FunctionFlag=WITHDRAWALS, StartDate=day, EndDate=day)
         answer = await telemetry.bank_call(self._bank, question)
         if answer.reply is not None:
-            return sorted(answer.reply.TranItemArray, key=lambda row: row.PayeeFrontSeqNo)
+            return sorted(answer.reply.TranItemArray, key=lambda row: row.PayeeFrontSeqNo), answer.evidence
         if answer.outcome is AnswerOutcome.REFUSED and answer.code == NO_RECORD:
-            return []
+            return [], answer.evidence
         if answer.outcome is AnswerOutcome.REFUSED:
             raise problems.question_refused(question.code, answer.code, answer.message)
         raise problems.bank_unavailable(f"6048 for {day}: {answer.detail}")
 
-    async def _known(self, known: Operation, day: date, row: ReturnedWithdrawalsRow) -> Outcome:
+    async def _known(self, known: Operation, day: date, row: ReturnedWithdrawalsRow, evidence: bytes) -> Outcome:
         if known.state is State.ACCEPTED and row.OldMarketSeqNo:
-            return await self._name(known.id, day, row.OldMarketSeqNo, known.asks)
+            return await self._name(known.id, day, row.OldMarketSeqNo, known.asks, evidence)
         return Outcome(known, did=False, parts=tuple((await self._reads.parts([known.id])).get(known.id, ())))
 
-    async def _enter(self, day: date, row: ReturnedWithdrawalsRow, member: Member) -> Outcome:
+    async def _enter(self, day: date, row: ReturnedWithdrawalsRow, member: Member, evidence: bytes) -> Outcome:
         request_id, amount_fen = _request_id(row), row.RejectInAcctTranAmt
         original = row.OldMarketSeqNo or ""
         new = NewOperation(
@@ -237,6 +240,7 @@ class Returns:
                     message="the receiving bank sent a withdrawal back",
                     bank_message=row.RejectBillReason or "",
                     bank_serial=row.PayeeFrontSeqNo,
+                    evidence=evidence,
                     next_ask_in_s=None if original else self._settings.returns.name_after_s,
                 ),
                 bank_day=booked_on(row.PayeeFrontSeqNo) or day,
@@ -253,11 +257,12 @@ class Returns:
             )
         return outcome
 
-    async def _name(self, operation_id: UUID, day: date, original: str, asks: int) -> Outcome:
+    async def _name(self, operation_id: UUID, day: date, original: str, asks: int, evidence: bytes) -> Outcome:
+        message = "the bank has named the withdrawal"
         return await self._writer.submit(
             Step(
                 operation=operation_id,
-                change=Change(state=State.DONE, message="the bank has named the withdrawal", asks=asks),
+                change=Change(state=State.DONE, message=message, evidence=evidence, asks=asks),
                 bank_day=day,
                 enter=(Draft((), serial=original),),
                 expects=frozenset({State.ACCEPTED}),

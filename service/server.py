@@ -60,6 +60,7 @@ from jzb.v1 import (
 from ledger import Cards, LedgerBehind, LedgerUnavailable, Lookups, Numbers, Reads, Writer, connect, copies, open_pool
 from service import telemetry
 from service.admission import Admission
+from service.anchor import anchored
 from service.bankday import bank_today
 from service.card_list import CardList
 from service.clearing import Clearing, Sweeper
@@ -201,6 +202,7 @@ async def running(
     await _require_no_copy(settings)
     async with AsyncExitStack() as stack:
         desk = await stack.enter_async_context(furnished(settings))
+        await stack.enter_async_context(anchored(desk.reads))
         doors = Doors(desk.admission, settings.deadline_min_s, settings.grpc.rpcs_max)
         server = grpc.aio.server(interceptors=[doors], options=_options(settings.grpc))
         status = HealthServicer()

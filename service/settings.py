@@ -221,6 +221,8 @@ class Settings(BaseSettings):
     drain_s: Seconds = 30.0
     """How long calls under way may take to finish after SIGTERM; what is left is marked, and resolved by another
     process or after the restart."""
+    verify_s: Seconds = 3600.0
+    """How long a replay of the books by RPC may take: PostgreSQL cannot clean up behind it."""
     database_connections: Annotated[int, Field(ge=1, le=100)] = 8
     resolver: ResolverSettings = ResolverSettings()
     clearing: ClearingSettings = ClearingSettings()

@@ -7,9 +7,10 @@ whether its process lived, died or timed out.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
+from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
@@ -41,6 +42,14 @@ class Told:
     card: CardSaid = NOTHING_SAID
     booked: Draft | None = None
     reason: str = ""
+
+
+def together(evidence: Iterable[bytes]) -> bytes:
+    """The digest of all the signed answers that something rests on: SHA-256 over theirs one behind the other, or its
+    own when there is only one.
+    """
+    found = list(dict.fromkeys(filter(None, evidence)))
+    return sha256(b"".join(found)).digest() if len(found) > 1 else b"".join(found)
 
 
 def first_word(answer: Answer[Any], *, is_final: bool, may_send_again: bool = False) -> Word | None:
@@ -103,7 +112,7 @@ def settle(
             bank_code=last.code,
             bank_message=last.message,
             bank_serial=next((one.bank_serial for one in told if one.bank_serial), ""),
-            evidence=last.evidence,
+            evidence=together(one.evidence for one in told),
             next_ask_in_s=next_ask_in_s,
             asks=asks,
             not_found=not_found,

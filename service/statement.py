@@ -29,7 +29,7 @@ from service import telemetry
 from service.bankday import bank_today
 from service.bookings import booked_on, contradiction
 from service.plans.plan import BookedAsk, Word
-from service.settlement import Told
+from service.settlement import Told, together
 
 BOOKING_TYPES: Final = {
     "SETTLE_CONFIRM": "7",
@@ -108,6 +108,7 @@ async def ask(
         return [status]
     first_day = operation.created_at.astimezone(BANK_ZONE).date()
     rows: list[SubAccountTransactionsRow] = []
+    evidence: list[bytes] = []
     questions = [SubAccountTransactions(FunctionFlag="1", SubAcctNo=booked.sub_account, QueryFlag="1")]
     if first_day < bank_today():
         questions.append(
@@ -120,7 +121,7 @@ async def ask(
             )
         )
     for question in questions:
-        listed = await _rows(bank, question)
+        listed = await _rows(bank, question, evidence)
         if isinstance(listed, Told):
             return [listed]
         rows += listed
@@ -139,11 +140,11 @@ async def ask(
             posted[like, bank_day] += count
     # Which of these the mirror has posted already cannot be told, so that one might be the part's own.
     undated = {_like(row) for row in rows if _day(row) is None}
-    found = find(sought, rows, posted, ahead)
+    found, said = find(sought, rows, posted, ahead), together(evidence)
     return [
         Told(Word.SILENT, detail="a row of 6072 that may be it has no day")
         if row is None and part.like in undated
-        else _told(row)
+        else _told(row, said)
         for part, row in zip(sought, found, strict=True)
     ]
 
@@ -174,29 +175,39 @@ def _day_if_old(operation: Operation) -> date | None:
     return day if bank_today() - day >= timedelta(days=3) else None
 
 
-async def _rows(bank: BankClient, question: SubAccountTransactions) -> list[SubAccountTransactionsRow] | Told:
-    """Every row of a list, or what went wrong."""
+async def _rows(
+    bank: BankClient, question: SubAccountTransactions, evidence: list[bytes]
+) -> list[SubAccountTransactionsRow] | Told:
+    """Every row of a list, or what went wrong; ``evidence`` gets that of each answer."""
     rows: list[SubAccountTransactionsRow] = []
     for page in range(1, PAGES_MAX + 1):
         answer = await telemetry.bank_call(bank, question.model_copy(update={"PageNum": page}))
+        evidence.append(answer.evidence)
         reply: SubAccountTransactionsReply | None = answer.reply
         if reply is None:
             if answer.outcome is Outcome.REFUSED and answer.code == NO_RECORD:
                 return rows
-            return Told(Word.SILENT, code=answer.code, message=answer.message, detail=answer.detail)
+            return Told(
+                Word.SILENT,
+                code=answer.code,
+                message=answer.message,
+                detail=answer.detail,
+                evidence=answer.evidence,
+            )
         rows.extend(reply.TranItemArray)
         if reply.EndFlag == "1" or not reply.TranItemArray:
             return rows
     return Told(Word.SILENT, detail=f"the list of 6072 has more than {PAGES_MAX} pages")
 
 
-def _told(row: SubAccountTransactionsRow | None) -> Told:
+def _told(row: SubAccountTransactionsRow | None, evidence: bytes) -> Told:
     if row is None:
-        return Told(Word.NOT_FOUND, code=NO_RECORD, detail="6072 does not list it")
+        return Told(Word.NOT_FOUND, code=NO_RECORD, detail="6072 does not list it", evidence=evidence)
     return Told(
         Word.DONE,
         code="000000",
         detail="6072 lists it",
         bank_serial=row.FrontSeqNo,
         bank_day=_day(row),
+        evidence=evidence,
     )

@@ -51,6 +51,7 @@ from service.bookings import booked_on, is_serial
 from service.plans.plan import Serials
 from service.returns import Returns
 from service.settings import Settings
+from service.settlement import together
 
 log = structlog.get_logger("jzb.transfers")
 
@@ -211,8 +212,9 @@ class Transfers:
         page = Collected()
         day = max(first, date.fromisoformat(behind_day)) if behind_day else first
         while day <= last:
-            rows = [row for row in await self._asked(day) if (str(day), row.FrontSeqNo) > (behind_day, behind_serial)]
-            returned = {row.PayeeFrontSeqNo for row in await self._returns.asked(day)} if rows else set()
+            listed, evidence = await self._asked(day)
+            rows = [row for row in listed if (str(day), row.FrontSeqNo) > (behind_day, behind_serial)]
+            returned = {row.PayeeFrontSeqNo for row in (await self._returns.asked(day))[0]} if rows else set()
             members = await self._reads.members_by_sub_account({row.SubAcctNo for row in rows})
             known = await self._reads.operations_by_request({request_id(row.FrontSeqNo) for row in rows})
             for row in rows:
@@ -220,7 +222,7 @@ class Transfers:
                 if len(page.transfers) + len(page.problems) >= limit and not is_same:
                     page.next = f"{behind_day} {behind_serial}"
                     return page
-                await self._take(page, day, row, returned, members.get(row.SubAcctNo), known)
+                await self._take(page, day, row, returned, members.get(row.SubAcctNo), known, evidence)
                 behind_day, behind_serial = str(day), row.FrontSeqNo
             day += timedelta(days=1)
         return page
@@ -233,6 +235,7 @@ class Transfers:
         returned: Collection[str],
         member: Member | None,
         known: dict[str, Operation],
+        evidence: bytes,
     ) -> None:
         skip = skip_of(row, returned)
         if skip is not None:
@@ -248,12 +251,12 @@ class Transfers:
             parts = tuple((await self._reads.parts([earlier.id])).get(earlier.id, ()))
             page.transfers.append(Entered(Outcome(earlier, did=False, parts=parts), row))
         else:
-            outcome = await self._enter(day, row, member)
+            outcome = await self._enter(day, row, member, evidence)
             known[outcome.operation.request_id] = outcome.operation
             page.entered += outcome.did
             page.transfers.append(Entered(outcome, row))
 
-    async def _enter(self, day: date, row: TransfersInRow, member: Member | None) -> Outcome:
+    async def _enter(self, day: date, row: TransfersInRow, member: Member | None, evidence: bytes) -> Outcome:
         draft = draft_of(row, member, self._settings.rules.transferred_money)
         name = request_id(row.FrontSeqNo)
         new = NewOperation(
@@ -274,6 +277,7 @@ class Transfers:
                     state=State.DONE,
                     message="a transfer came in" if draft.payee else "a transfer came in and lies in suspense",
                     bank_serial=row.FrontSeqNo,
+                    evidence=evidence,
                 ),
                 bank_day=booked_on(row.FrontSeqNo) or day,
                 enter=(draft,),
@@ -289,30 +293,35 @@ class Transfers:
             )
         return outcome
 
-    async def _asked(self, day: date) -> Sequence[TransfersInRow]:
-        """The rows of a day, by bank serial: a day is either the bank's present one or history."""
+    async def _asked(self, day: date) -> tuple[Sequence[TransfersInRow], bytes]:
+        """The rows of a day, by bank serial, and their evidence: a day is either the bank's present one or history."""
         rows: list[TransfersInRow] = []
+        evidence = b""
         may_be_present = day >= bank_today()
         if may_be_present:
-            present = await self._listed(TransfersIn(FunctionFlag="1", StartDate=day, EndDate=day))
+            present, evidence = await self._listed(TransfersIn(FunctionFlag="1", StartDate=day, EndDate=day))
             rows = [row for row in present if row.AccountingDate == f"{day:%Y%m%d}"]
         if not rows:
             history = TransfersIn(FunctionFlag="0", StartDate=day, EndDate=day)
-            rows = await self._listed(history, is_refusal_empty=may_be_present)
-        return sorted(rows, key=lambda row: row.FrontSeqNo)
+            rows, evidence = await self._listed(history, is_refusal_empty=may_be_present)
+        return sorted(rows, key=lambda row: row.FrontSeqNo), evidence
 
-    async def _listed(self, question: TransfersIn, *, is_refusal_empty: bool = False) -> list[TransfersInRow]:
+    async def _listed(
+        self, question: TransfersIn, *, is_refusal_empty: bool = False
+    ) -> tuple[list[TransfersInRow], bytes]:
         rows: list[TransfersInRow] = []
+        evidence: list[bytes] = []
         for number in range(1, PAGES_MAX + 1):
             answer = await telemetry.bank_call(self._bank, question.model_copy(update={"PageNum": number}))
+            evidence.append(answer.evidence)
             if answer.reply is None:
                 is_empty = answer.code == NO_RECORD or (is_refusal_empty and number == 1)
                 if answer.outcome is AnswerOutcome.REFUSED and is_empty:
-                    return rows
+                    return rows, together(evidence)
                 if answer.outcome is AnswerOutcome.REFUSED:
                     raise problems.question_refused(question.code, answer.code, answer.message)
                 raise problems.bank_unavailable(f"6050 for {question.StartDate}: {answer.detail}")
             rows.extend(answer.reply.TranItemArray)
             if answer.reply.EndFlag == LAST_PAGE or not answer.reply.TranItemArray:
-                return rows
+                return rows, together(evidence)
         raise problems.bank_unavailable(f"6050 for {question.StartDate} did not end after {PAGES_MAX} pages")

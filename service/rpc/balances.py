@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 
 from bankclient import DayEndBalances, EscrowBalance, MemberBalances, PooledBalance, SubAccountBalances
 from jzb.v1 import balance_pb2, balance_pb2_grpc
-from ledger import Finding, Kind, Member, MemberBalance
+from ledger import Finding, Kind, Member, MemberBalance, Summary
 from service import problems, view
 from service.rpc.asking import ask, balances_of, days, iso_day, rows
 from service.rpc.desk import PAGE_SIZE_MAX, Context, Desk
@@ -121,27 +122,32 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
     async def VerifyBooks(
         self, request: balance_pb2.VerifyBooksRequest, context: Context
     ) -> AsyncIterator[balance_pb2.VerifyBooksResponse]:
-        """The journal replayed, finding by finding, then the summary; one at a time, so that reads keep their share."""
-        async with self._verifying:
-            async for found in self._desk.reads.audit(bytes.fromhex(request.noted_digest)):
-                if isinstance(found, Finding):
-                    finding = balance_pb2.BooksFinding(
-                        check=found.check, where=found.where, expected=found.expected, found=found.found
-                    )
-                    yield balance_pb2.VerifyBooksResponse(finding=finding)
-                else:
-                    summary = balance_pb2.BooksSummary(
-                        batches=found.batches,
-                        unsealed_batches=found.batches_unsealed,
-                        operations=found.operations,
-                        transactions=found.transactions,
-                        legs=found.legs,
-                        findings=found.findings,
-                        first_seal_time=view.timestamp(found.sealed_since),
-                        last_seal_time=view.timestamp(found.sealed_until),
-                        last_digest=found.digest.hex(),
-                    )
-                    yield balance_pb2.VerifyBooksResponse(summary=summary)
+        """The journal replayed, finding by finding, then the summary."""
+        # Not bounded but by what an audit tells: a replay that waited for its reader would pin its snapshot meanwhile.
+        told: asyncio.Queue[Finding | Summary | None] = asyncio.Queue()
+        replaying = asyncio.create_task(self._replay(request, told), name="verify-books")
+        try:
+            while (found := await told.get()) is not None:
+                yield _books(found)
+            await replaying
+        finally:
+            replaying.cancel()
+            await asyncio.wait([replaying])
+
+    async def _replay(
+        self, request: balance_pb2.VerifyBooksRequest, told: asyncio.Queue[Finding | Summary | None]
+    ) -> None:
+        """One at a time, so that reads keep their share. Raises `Problem` when it takes too long."""
+        limit_s = self._desk.settings.verify_s
+        audit = self._desk.reads.audit(bytes.fromhex(request.noted_digest), request.unsealed_batches)
+        try:
+            async with self._verifying, asyncio.timeout(limit_s), aclosing(audit) as findings:
+                async for found in findings:
+                    told.put_nowait(found)
+        except TimeoutError:
+            raise problems.replay_too_long(limit_s) from None
+        finally:
+            told.put_nowait(None)
 
     async def GetBankBalances(
         self, request: balance_pb2.GetBankBalancesRequest, context: Context
@@ -314,6 +320,27 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
                 )
             )
         return found
+
+
+def _books(found: Finding | Summary) -> balance_pb2.VerifyBooksResponse:
+    if isinstance(found, Finding):
+        finding = balance_pb2.BooksFinding(
+            check=found.check, where=found.where, expected=found.expected, found=found.found
+        )
+        return balance_pb2.VerifyBooksResponse(finding=finding)
+    summary = balance_pb2.BooksSummary(
+        batches=found.batches,
+        unsealed_batches=found.batches_unsealed,
+        unsealed_members=found.members_unsealed,
+        operations=found.operations,
+        transactions=found.transactions,
+        legs=found.legs,
+        findings=found.findings,
+        first_seal_time=view.timestamp(found.sealed_since),
+        last_seal_time=view.timestamp(found.sealed_until),
+        last_digest=found.digest.hex(),
+    )
+    return balance_pb2.VerifyBooksResponse(summary=summary)
 
 
 def _held(mirror: MemberBalance, *, with_escrow: bool) -> balance_pb2.ComparedAmounts:

@@ -110,7 +110,7 @@ def test_a_refused_step_adds_its_refusal_and_nothing_else() -> None:
     assert [(o.id, o.state, o.reason) for o in rows.operations_new.values()] == [
         (step.operation_id, State.REFUSED, REASON_FLOOR)
     ]
-    assert [change.state for _, change in rows.events] == [State.REFUSED]
+    assert [change.state for _, change, _ in rows.events] == [State.REFUSED]
     assert refusal.value.operation == rows.operations_new[step.operation_id]
 
 
@@ -351,7 +351,7 @@ def test_a_member_is_recorded_with_the_step_that_opened_it() -> None:
     bench = OneByOne()
     ann = Member(member_id="ann", sub_account=ANN, property="00")
     bench.judge(opening(state=State.DONE, members=(ann,)))
-    assert bench.rows.members == [ann]
+    assert [member for _, member in bench.rows.members] == [ann]
 
 
 def test_an_operation_that_nobody_opened_is_unknown() -> None:

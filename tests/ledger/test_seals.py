@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -13,12 +14,26 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ledger import Change, Finding, State, Step, Summary, audit, migrate, seals, verify
+from ledger import (
+    Change,
+    Finding,
+    LedgerCorrupt,
+    Member,
+    NewOperation,
+    State,
+    Step,
+    Summary,
+    audit,
+    migrate,
+    seals,
+    verify,
+)
 from ledger.accounts import withdrawable
-from ledger.replay import COMPLETE, KEPT, LINKED, NOTED, SEALED
+from ledger.replay import ALL_SEALED, COMPLETE, KEPT, LINKED, NOTED, SEALED
 from tests.ledger.bookkeeping import (
     ANN,
     BOB,
+    CAT,
     DAY,
     PLATFORM,
     ask,
@@ -253,12 +268,29 @@ async def test_what_was_written_before_there_were_seals_is_no_finding_but_said(e
     # As the migration leaves a database that was in use before it.
     execute(empty_database, AS_OWNER, "DELETE FROM seal", "UPDATE platform SET unsealed = batches")
     async with open_mirror(empty_database) as mirror:
-        assert await verify(mirror.engine, PLATFORM) == []
+        assert await verify(mirror.engine, PLATFORM, unsealed=1) == []
         await mirror.give(withdrawable(BOB), 1)
-        await mirror.assert_whole()
+        assert await verify(mirror.engine, PLATFORM, unsealed=1) == []
         summary = await summary_of(mirror)
         assert (summary.batches, summary.batches_unsealed) == (2, 1)
         assert ask(mirror.dsn, "SELECT batch, at FROM seal") == [(2, summary.sealed_since)]
+
+
+async def test_seals_taken_away_as_if_there_had_never_been_any_are_missed(mirror: Mirror) -> None:
+    await paid(mirror)
+    execute(mirror.dsn, AS_OWNER, "DELETE FROM seal", "UPDATE platform SET unsealed = batches")
+    (finding,) = await verify(mirror.engine, PLATFORM)
+    assert finding == Finding(ALL_SEALED, "the first batches", "0", "3 of 3")
+
+
+async def test_no_batch_is_written_behind_one_whose_seal_is_missing(database: str) -> None:
+    async with open_mirror(database) as mirror:
+        await paid(mirror)
+    execute(database, AS_OWNER, "DELETE FROM seal WHERE batch = 3")
+    async with open_mirror(database) as mirror:
+        with pytest.raises(LedgerCorrupt, match="batch 3 has no seal"):
+            await mirror.give(withdrawable(ANN), 1)
+        assert ask(database, "SELECT batches FROM platform") == [(3,)]
 
 
 async def test_two_processes_in_turn_keep_one_chain(database: str) -> None:
@@ -310,6 +342,134 @@ async def test_whatever_the_bank_says_is_sealed_as_it_is_kept(mirror: Mirror, wo
     await mirror.assert_whole()
 
 
+PLAN = "an operation has the serial and the plan that it was opened with"
+
+
+@pytest.mark.parametrize(
+    "tampering", ["plan = replace(plan::text, '1002', '1003')::json", "serial = 'another'", "plan = '{}'"]
+)
+async def test_another_plan_or_serial_is_found_and_not_carried_on(mirror: Mirror, tampering: str) -> None:
+    step = opening(top_up(ANN, 5), plan={"payee": BOB})
+    await mirror.do(step)
+    execute(mirror.dsn, f"UPDATE operation SET {tampering}")
+    (finding,) = await verify(mirror.engine, PLATFORM)
+    assert (finding.check, finding.where) == (PLAN, str(step.operation_id))
+    tampered = await mirror.reads.operation(operation_id=step.operation_id)
+    assert tampered is not None
+    with pytest.raises(LedgerCorrupt, match=str(step.operation_id)):
+        await mirror.reads.plan(tampered)
+
+
+async def test_an_event_made_to_fit_another_plan_contradicts_its_seal(mirror: Mirror) -> None:
+    step = opening(top_up(ANN, 5), plan={"payee": BOB})
+    await mirror.do(step)
+    digest = "sha256(convert_to(serial || chr(10) || '{}', 'UTF8'))"
+    (finding,) = await found_by_seals(
+        mirror, "UPDATE operation SET plan = '{}'", f"UPDATE event SET evidence = {digest} FROM operation"
+    )
+    assert (finding.check, finding.where.partition(", ")[2]) == (KEPT, f"event of operation {step.operation_id}")
+
+
+@pytest.mark.parametrize("fen", [5, 500], ids=["reserved again", "refused by a floor"])
+async def test_an_operation_opened_anew_has_its_new_plan_and_serial(mirror: Mirror, fen: int) -> None:
+    await mirror.give(withdrawable(ANN), 100)
+    first = opening(pay(ANN, BOB, fen % 100 or 100), plan={"try": 1})
+    await mirror.do(first)
+    await mirror.do(voiding(first, state=State.RELEASED))
+    assert isinstance(first.operation, NewOperation)
+    second = opening(pay(ANN, BOB, fen), plan={"try": 2}, request_id=first.operation.request_id)
+    await mirror.together(second)
+    await mirror.assert_whole()
+    found = await mirror.reads.operation(operation_id=first.operation_id)
+    assert found is not None
+    assert await mirror.reads.plan(found) == {"try": 2}
+    execute(mirror.dsn, "UPDATE operation SET plan = '{\"try\": 1}' WHERE plan::text = '{\"try\": 2}'")
+    assert [finding.check for finding in await verify(mirror.engine, PLATFORM)] == [PLAN]
+
+
+@pytest.mark.parametrize("words", ["\0", "\ud800", "农业银行𠮷", '\\"'])
+async def test_a_plan_is_sealed_as_it_is_kept(mirror: Mirror, words: str) -> None:
+    await mirror.do(opening(top_up(ANN, 5), plan={"words": words}))
+    await mirror.assert_whole()
+
+
+async def test_what_was_opened_before_plans_were_sealed_is_whole(mirror: Mirror) -> None:
+    step = opening(top_up(ANN, 5))
+    await mirror.do(step)
+    # The event contradicts its seal here, as it did not then.
+    execute(mirror.dsn, AS_OWNER, "UPDATE event SET evidence = ''")
+    assert PLAN not in {finding.check for finding in await verify(mirror.engine, PLATFORM)}
+    found = await mirror.reads.operation(operation_id=step.operation_id)
+    assert found is not None
+    assert await mirror.reads.plan(found) == {}
+
+
+OWNED = "a member is as it was written last"
+EARLIER = "INSERT INTO membership (platform, member_id, sub_account, property, is_open, same_name"
+
+
+async def two_members(mirror: Mirror) -> UUID:
+    """Ann and Bob, opened by one operation; Ann is closed and opened again, with another sub-account, by others."""
+    ann, bob = (Member(member_id=name, sub_account=sub, property="00") for name, sub in (("ann", ANN), ("bob", BOB)))
+    step = opening(state=State.DONE, members=(bob, ann))
+    await mirror.do(step)
+    await mirror.do(opening(state=State.DONE, members=(dataclasses.replace(ann, is_open=False),)))
+    await mirror.do(opening(state=State.DONE, members=(dataclasses.replace(ann, sub_account=CAT),)))
+    await mirror.do(opening(state=State.DONE, members=(dataclasses.replace(bob, same_name="ann"),)))
+    await mirror.do(opening(state=State.DONE, members=(bob,)))
+    return step.operation_id
+
+
+@pytest.mark.parametrize(
+    ("tampering", "expected", "found"),
+    [
+        ("UPDATE member SET sub_account = '1009' WHERE member_id = 'bob'", "1002 00 open ann", "1009 00 open ann"),
+        ("UPDATE member SET property = 'SH' WHERE member_id = 'bob'", "1002 00 open ann", "1002 SH open ann"),
+        ("UPDATE member SET closed_at = now() WHERE member_id = 'bob'", "1002 00 open ann", "1002 00 closed ann"),
+        ("UPDATE member SET same_name = 'eve' WHERE member_id = 'ann'", "1003 00 open ", "1003 00 open eve"),
+        ("DELETE FROM member WHERE member_id = 'bob'", "1002 00 open ann", "no member"),
+        ("INSERT INTO member VALUES ('9930', 'eve', '1009', '00', now())", "no member", "1009 00 open "),
+    ],
+)
+async def test_a_member_who_is_another_than_was_written_is_found(
+    mirror: Mirror, tampering: str, expected: str, found: str
+) -> None:
+    await two_members(mirror)
+    await mirror.assert_whole()
+    execute(mirror.dsn, tampering)
+    (finding,) = await verify(mirror.engine, PLATFORM)
+    assert (finding.check, finding.expected, finding.found) == (OWNED, expected, found)
+
+
+@pytest.mark.parametrize(
+    ("tampering", "check", "found"),
+    [
+        ("UPDATE membership SET sub_account = '1009' WHERE sub_account = '1002'", KEPT, "changed: 2 rows"),
+        ("DELETE FROM membership WHERE member_id = 'bob'", KEPT, "missing: 1 row"),
+        ("INSERT INTO membership SELECT * FROM again", KEPT, "inserted: 3 rows"),
+    ],
+)
+async def test_what_was_written_of_a_member_is_sealed(mirror: Mirror, tampering: str, check: str, found: str) -> None:
+    operation_id = await two_members(mirror)
+    again = (
+        f"CREATE TEMP TABLE again ON COMMIT DROP AS SELECT * FROM membership WHERE operation_id = '{operation_id}'"
+        " AND member_id = 'bob'"
+    )
+    more = "UPDATE again SET seq = 99, sub_account = '1009'"
+    findings = await found_by_seals(mirror, again, more, tampering.replace("SELECT", "OVERRIDING SYSTEM VALUE SELECT"))
+    named = [finding for finding in findings if finding.where.endswith(f"membership of operation {operation_id}")]
+    assert [(finding.check, finding.found.partition(",")[0]) for finding in named] == [(check, found)]
+
+
+async def test_members_from_before_are_counted_and_cannot_take_the_place_of_a_sealed_one(mirror: Mirror) -> None:
+    await two_members(mirror)
+    execute(mirror.dsn, f"{EARLIER}) VALUES ('9930', 'bob', '1009', '00', true, '')")
+    await mirror.assert_whole()
+    assert (await summary_of(mirror)).members_unsealed == 1
+    execute(mirror.dsn, f"{EARLIER}, at) VALUES ('9930', 'bob', '1009', '00', true, '', now())")
+    assert SEALED in {finding.check for finding in await verify(mirror.engine, PLATFORM)}
+
+
 VALUES: st.SearchStrategy[Any] = st.one_of(st.integers(-(2**63), 2**63 - 1), st.text(), st.none())
 
 
@@ -317,7 +477,7 @@ VALUES: st.SearchStrategy[Any] = st.one_of(st.integers(-(2**63), 2**63 - 1), st.
 def test_a_leaf_is_the_hash_of_its_rows_in_json_with_a_newline_for_each_comma(values: list[list[Any]]) -> None:
     operation_id = UUID(OTHER)
     (leaf,) = seals.LEAF.iter_unpack(
-        seals.leaves(([], [], [], [], [], [(operation_id, *row) for row in values])),
+        seals.leaves(([], [], [], [], [], [(operation_id, *row) for row in values], [])),
     )
     kept = [[value.replace("\0", "?") if isinstance(value, str) else value for value in row] for row in values]
     text = "]\n[".join("\n".join(json.dumps(value, ensure_ascii=False) for value in row) for row in kept)

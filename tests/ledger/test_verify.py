@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 
 import pytest
 
-from ledger import Change, State, verify
+from ledger import OPEN_STATES, Change, Member, State, audit, verify
 from ledger.accounts import withdrawable
 from ledger.verify import CHECKS
 from tests.ledger.bookkeeping import (
     ANN,
     BOB,
+    DAY,
+    DAY_BEFORE,
     PLATFORM,
+    again,
     clearing,
     doubting,
     execute,
+    money,
     opening,
     pay,
     pay_today,
@@ -31,12 +36,17 @@ from tests.ledger.conftest import Mirror
 async def busy_day(mirror: Mirror) -> None:
     """Something of everything: posted, voided, pending, refused, entered, swept and released."""
     await mirror.give(withdrawable(ANN), 100)
-    await mirror.do(opening(enter=[top_up(ANN, 50, 5)]))
+    await mirror.do(
+        opening(enter=[top_up(ANN, 50, 5)], members=(Member(member_id="ann", sub_account=ANN, property="00"),))
+    )
     paid, lost, back = opening(pay(ANN, BOB, 30, 3, serial="S1")), opening(pay(ANN, BOB, 20)), opening(pay(ANN, BOB, 9))
     for step in (paid, lost, back, opening(pay_today(ANN, BOB, 9999)), opening(prepay(ANN, "O1", 7))):
         await mirror.together(step)
     await mirror.do(posting(paid))
     await mirror.do(doubting(lost))
+    given_back = opening(refund("S1", ANN, BOB, 5), kind="REFUND")
+    await mirror.do(given_back)
+    await mirror.do(posting(given_back))
     await mirror.do(opening(refund("S1", ANN, BOB, 10, 1)))
     await mirror.do(clearing(paid.bank_day))
     await mirror.do(voiding(back, state=State.RELEASED))
@@ -55,6 +65,14 @@ TAMPERED: dict[str, str] = {
     "a final operation has no pending part": "UPDATE operation SET state = 'done'",
     "an operation is asked about until it is final": "DELETE FROM due",
     "the last event tells an operation's state": "UPDATE event SET state = 'refused' WHERE state = 'unknown'",
+    "an operation has the bank's last code and words": "UPDATE operation SET bank_code = 'ERR020'",
+    "what was given back is no more than what it was given back of": "UPDATE transaction SET amount_fen = 31"
+    " WHERE amount_fen = 5",
+    "what refuses changes to the journal is in force": "ALTER TABLE leg DISABLE TRIGGER leg_append_only",
+    "a member is as it was written last": "UPDATE member SET sub_account = '1003'",
+    "an account has the name and the floor of its kind": "UPDATE account SET floor_fen = -9 WHERE name = 'order:O1'",
+    "days are cleared as far as a clearing was posted": "UPDATE platform SET cleared_through = '2026-12-31'",
+    "an operation has the serial and the plan that it was opened with": "UPDATE operation SET plan = '{\"legs\": []}'",
 }
 
 
@@ -147,14 +165,123 @@ async def test_a_row_that_names_what_is_gone_is_found(
     assert any(found[1].startswith(place) and found[2] == expected and found[3] == "none" for found in findings)
 
 
+@pytest.mark.parametrize(
+    "tampering",
+    ["kind = 'frozen'", "owner = '1002'", "ref = 'O1'", "floor_fen = -50", "floor_fen = NULL", "floor_fen = 1"],
+)
+async def test_an_account_that_is_not_what_its_name_says_is_found(mirror: Mirror, tampering: str) -> None:
+    await mirror.give(withdrawable(ANN), 100)
+    findings = await found_after(mirror, f"UPDATE account SET {tampering} WHERE name = 'withdrawable:1001'")
+    assert [found[:2] for found in findings] == [
+        ("an account has the name and the floor of its kind", "withdrawable:1001")
+    ]
+
+
+@pytest.mark.parametrize("through", ["NULL", "'2026-11-22'", "'2026-11-24'"])
+async def test_another_day_than_the_last_that_was_cleared_is_found(mirror: Mirror, through: str) -> None:
+    await mirror.do(clearing(DAY_BEFORE))
+    await mirror.do(clearing(DAY))
+    ((check, _, expected, _),) = await found_after(mirror, f"UPDATE platform SET cleared_through = {through}")
+    assert (check, expected) == ("days are cleared as far as a clearing was posted", "2026-11-23")
+
+
+async def test_what_the_bank_said_last_is_the_operations_until_it_is_opened_anew(mirror: Mirror) -> None:
+    step = opening(top_up(ANN, 5))
+    await mirror.do(step)
+    said = Change(state=State.UNKNOWN, bank_code="E10001", bank_message="系统繁忙", next_ask_in_s=1.0)
+    await mirror.do(dataclasses.replace(doubting(step), change=said))
+    silent = Change(state=State.UNKNOWN, reason="stopped", next_ask_in_s=1.0)
+    await mirror.do(dataclasses.replace(doubting(step), change=silent, expects=OPEN_STATES))
+    await mirror.assert_whole()
+    findings = await found_after(mirror, "UPDATE operation SET bank_message = '', reason = 'floor'")
+    assert [found[2:] for found in findings] == [
+        ("unknown stopped", "unknown floor"),
+        ("E10001 系统繁忙", "E10001 "),
+    ]
+    execute(mirror.dsn, "UPDATE operation SET bank_message = '系统繁忙', reason = 'stopped'")
+    await mirror.do(voiding(step, state=State.RELEASED))
+    await mirror.do(again(step))
+    await mirror.assert_whole()
+
+
+@pytest.mark.parametrize(
+    ("tampering", "found"),
+    [
+        ("UPDATE transaction SET fee_fen = 4 WHERE amount_fen = 5", [("S1", "30 at most, with fee 3", "5 with fee 4")]),
+        ("DELETE FROM hold WHERE account = 'refundable:S1'", [("nothing", "0 at most, with fee 0", "5 with fee 0")]),
+        (
+            "UPDATE transaction SET amount_fen = 4, fee_fen = 0 WHERE serial = 'S1'",
+            [("S1", "4 at most, with fee 0", "5 with fee 0")],
+        ),
+    ],
+)
+async def test_more_given_back_than_was_given_is_found_without_the_account_of_the_limit(
+    mirror: Mirror, tampering: str, found: list[tuple[str, str, str]]
+) -> None:
+    await mirror.give(withdrawable(ANN), 100)
+    for step in (opening(pay(ANN, BOB, 30, 3, serial="S1")), opening(refund("S1", ANN, BOB, 5), kind="REFUND")):
+        await mirror.do(step)
+        await mirror.do(posting(step))
+    findings = await found_after(mirror, tampering)
+    check = "what was given back is no more than what it was given back of"
+    assert [finding[1:] for finding in findings if finding[0] == check] == found
+
+
+@pytest.mark.parametrize(
+    ("tampering", "table"),
+    [
+        ("ALTER TABLE event DISABLE TRIGGER event_append_only", "event"),
+        ("ALTER TABLE hold ENABLE REPLICA TRIGGER hold_append_only", "hold"),
+        ("DROP TRIGGER operation_kept ON operation", "operation"),
+        (
+            "CREATE OR REPLACE TRIGGER seal_append_only BEFORE UPDATE OR DELETE ON seal"
+            " FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()",
+            "seal",
+        ),
+        (
+            "CREATE OR REPLACE TRIGGER leg_append_only BEFORE UPDATE OF amount_fen OR DELETE OR TRUNCATE ON leg"
+            " FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()",
+            "leg",
+        ),
+    ],
+)
+async def test_a_journal_that_does_not_refuse_is_found(mirror: Mirror, tampering: str, table: str) -> None:
+    ((check, where, _, _),) = await found_after(mirror, tampering)
+    assert (check, where) == ("what refuses changes to the journal is in force", table)
+
+
+async def test_a_refusal_that_was_made_harmless_is_found(mirror: Mirror) -> None:
+    harmless = "CREATE OR REPLACE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'"
+    assert len(await found_after(mirror, harmless)) == 9
+
+
 async def test_an_operation_without_an_event_is_found(mirror: Mirror) -> None:
     step = opening(top_up(ANN, 5))
     await mirror.do(dataclasses.replace(step, change=Change(state=State.UNKNOWN, next_ask_in_s=1.0)))
     findings = await found_after(mirror, "DELETE FROM event")
-    assert findings == [("the last event tells an operation's state", str(step.operation_id), "no event", "unknown")]
+    assert findings == [("the last event tells an operation's state", str(step.operation_id), "no event", "unknown ")]
 
 
 async def test_another_platforms_books_are_not_looked_at(mirror: Mirror) -> None:
     await mirror.give(withdrawable(ANN), 100)
     execute(mirror.dsn, "UPDATE account SET balance_fen = 130 WHERE name = 'withdrawable:1001'")
+    execute(mirror.dsn, "INSERT INTO platform (platform, batches) VALUES ('8888', 0)")
     assert await verify(mirror.engine, "8888") == []
+
+
+async def test_books_that_are_not_there_do_not_agree_when_others_are(mirror: Mirror) -> None:
+    await mirror.give(withdrawable(ANN), 100)
+    (finding,) = await verify(mirror.engine, "8888")
+    assert (finding.check, finding.where) == ("the platform has books", "platform 8888")
+    assert finding.found == "none; there are those of 9930"
+
+
+async def test_of_very_many_findings_the_first_are_told_and_that_there_may_be_more(
+    mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await mirror.together(*(opening(enter=[money(withdrawable(str(member)), 1)]) for member in range(30)))
+    execute(mirror.dsn, "UPDATE account SET balance_fen = 7 WHERE kind = 'withdrawable'")
+    monkeypatch.setattr(sys.modules[audit.__module__], "FINDINGS_MAX", 10)
+    *findings, more = await verify(mirror.engine, PLATFORM)
+    assert [finding.check for finding in findings] == ["balance equals the sum of legs"] * 10
+    assert more.check == "all findings are told"

@@ -6,10 +6,14 @@ from typing import Any
 
 import grpc
 import pytest
+import structlog.testing
 
 from jzb.v1 import balance_pb2, member_pb2
-from tests.ledger.bookkeeping import execute
-from tests.service.marketplace import TIMEOUT_S, Marketplace, bank_says
+from service.anchor import anchored
+from service.rpc.balances import Balances
+from tests.ledger.bookkeeping import ask, execute
+from tests.service.marketplace import TIMEOUT_S, Marketplace, bank_says, open_marketplace
+from tests.service.process import until
 from tests.service.steps import confirm, freeze, prepay, refund, withdraw
 
 
@@ -149,6 +153,66 @@ async def test_whole_books_are_verified_with_a_summary_whose_digest_stays_in_the
     assert strange.finding.expected == "0" * 64
     refusal = await shop.refusal(shop.balances.VerifyBooks(balance_pb2.VerifyBooksRequest(noted_digest="0")).read())
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_INVALID")
+
+
+async def test_seals_that_are_missing_from_the_first_on_are_a_finding_unless_it_is_said_how_many(
+    shop: Marketplace, database: str
+) -> None:
+    await shop.buyer("buyer", 100_00)
+    execute(
+        database,
+        "SET LOCAL session_replication_role = replica",
+        "DELETE FROM seal",
+        "DELETE FROM membership",
+        "INSERT INTO membership (platform, member_id, sub_account, property, is_open, same_name)"
+        " SELECT platform, member_id, sub_account, property, true, '' FROM member",
+        "UPDATE platform SET unsealed = batches",
+    )
+    missed, end = await verified(shop)
+    assert missed.finding.check == "no more batches are from before there were seals than was said"
+    assert end.summary.unsealed_members == 1
+    known = balance_pb2.VerifyBooksRequest(unsealed_batches=end.summary.batches)
+    (only,) = [message async for message in shop.balances.VerifyBooks(known, timeout=TIMEOUT_S)]
+    assert only.summary.findings == 0
+
+
+async def test_a_reader_who_stops_reading_does_not_keep_the_replay_open(shop: Marketplace, database: str) -> None:
+    await shop.buyer("buyer", 100_00)
+    execute(database, "UPDATE account SET balance_fen = balance_fen + 1")
+    servicer: Any = Balances(shop.service.desk)
+    reading = servicer.VerifyBooks(balance_pb2.VerifyBooksRequest(), None)
+    await anext(reading)
+    open_for_long = "SELECT count(*) FROM pg_stat_activity WHERE backend_xmin IS NOT NULL AND pid <> pg_backend_pid()"
+
+    async def is_over() -> bool:
+        return ask(database, f"{open_for_long} AND datname = current_database()") == [(0,)]
+
+    await until(is_over, "the replay is over")
+    assert len([message async for message in reading]) > 1
+
+
+async def test_a_replay_that_takes_too_long_is_ended(database: str) -> None:
+    async with open_marketplace(database, verify_s=0.001) as shop:
+        await shop.buyer("buyer", 100_00)
+        refusal = await shop.refusal(shop.balances.VerifyBooks(balance_pb2.VerifyBooksRequest()).read())
+        assert (refusal.code, refusal.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_PASSED")
+        assert "JZB_VERIFY_S" in refusal.message
+
+
+async def test_the_end_of_the_chain_is_noted_in_the_log(shop: Marketplace, database: str) -> None:
+    await shop.buyer("buyer", 100_00)
+    with structlog.testing.capture_logs() as noted:
+        async with anchored(shop.service.desk.reads):
+
+            async def is_noted() -> bool:
+                return any(note["event"] == "sealed" for note in noted)
+
+            await until(is_noted, "the end is noted at the beginning")
+            await shop.top_up("buyer", 1_00)
+    ((batch, digest),) = ask(database, "SELECT batch, encode(digest, 'hex') FROM seal ORDER BY batch DESC LIMIT 1")
+    notes = [(note["batch"], note["digest"], note["log_level"]) for note in noted if note["event"] == "sealed"]
+    assert notes[-1] == (batch, digest, "info")
+    assert len(notes) == 2
 
 
 async def test_tampering_is_streamed_as_findings_before_the_summary(shop: Marketplace, database: str) -> None:

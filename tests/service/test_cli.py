@@ -239,7 +239,12 @@ async def test_verify_shows_a_balance_that_the_journal_does_not_explain(database
         await connection.execute("UPDATE account SET balance_fen = balance_fen + 7 WHERE kind = 'own-funds'")
     ended = await jzb("verify", "--data", str(tmp_path / "none"), environment=environment)
     assert ended.status == 1
-    assert "balance equals the sum of legs" in ended.out
+    assert "balance equals the sum of legs: own-funds: expected " in ended.out
+    told = await jzb("verify", "--data", str(tmp_path), "--unsealed", "1", environment=environment)
+    assert (told.status, told.out.count("found 0 of ")) == (1, 1), told.out
+    strange = {**environment, "JZB_BANK__MRCH_CODE": "8888"}
+    missing = await jzb("verify", "--data", str(tmp_path), environment=strange)
+    assert (missing.status, missing.out.count("none; there are those of 9930")) == (1, 1), missing.out
     assert not (tmp_path / "none").exists()
 
 

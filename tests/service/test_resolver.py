@@ -103,6 +103,23 @@ async def test_a_payment_that_the_bank_makes_after_the_time_out_is_found(databas
         await shop.assert_agrees()
 
 
+async def test_a_plan_that_was_changed_in_the_database_is_never_carried_on(database: str) -> None:
+    patient = {"ask_after_s": 60.0}
+    async with open_marketplace(database, bank=IMPATIENT, resolver=patient) as shop:
+        operation = await doubtful_payment(shop, "[[delay:1]]")
+        await shop.merchant("thief")
+        seller, thief = [(await shop.balance(one)).sub_account for one in ("seller", "thief")]
+        await query_none(
+            shop.dsn,
+            "UPDATE operation SET plan = replace(plan::text, %s, %s)::json WHERE id = %s",
+            *(seller, thief, operation.operation_id),
+        )
+        await asyncio.sleep(1)
+        assert (await shop.resolve(operation.operation_id)).state == UNKNOWN
+        assert (await shop.balance("thief")).available_fen == 0
+        assert (await shop.balance("buyer")).held_fen == 30_00
+
+
 async def test_no_record_counts_only_when_it_is_asked_for_on_schedule(shop: Marketplace) -> None:
     operation = await doubtful_payment(shop, "[[lose_before]]")
     await query_none(
