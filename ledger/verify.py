@@ -367,6 +367,8 @@ async def audit(
     summary = Summary()
     async with reading(engine) as connection:
         await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        # What is streamed is read to its end: without this a plan is chosen for its first rows.
+        await connection.execute(text("SET LOCAL cursor_tuple_fraction = 1"))
         async with aclosing(_contradictions(connection, platform, summary, noted, unsealed)) as contradictions:
             async for finding in contradictions:
                 summary.findings += 1

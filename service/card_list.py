@@ -34,7 +34,7 @@ from service.member_questions import is_of, listed_cards
 from service.plans.plan import Serials
 from service.problems import Problem
 from service.settings import Settings
-from service.vault import Personal, Vault, masked
+from service.vault import Personal, Vault, masked, place_of
 
 
 class CardList:
@@ -125,7 +125,7 @@ def differences(
 def _taken_over(row: BoundCardsRow, member: Member, vault: Vault) -> Card:
     card_id = UUID(bytes=uuid_utils.uuid7().bytes)
     value = Personal(row.MemberAcctNo, row.MemberName, row.MemberGlobalType, row.MemberGlobalId, row.Mobile)
-    sealed = vault.seal(value, str(card_id))
+    sealed = vault.seal(value, place_of(card_id, member.member_id))
     return Card(
         card_id=card_id,
         member_id=member.member_id,

@@ -23,6 +23,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from uuid import UUID
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -149,9 +150,18 @@ class Vault:
         return f"{self.platform}:{place}".encode()
 
 
+def place_of(card_id: UUID, member_id: str) -> str:
+    """What the sealed values of a card are bound to, beside the platform."""
+    return f"{card_id} {member_id}"
+
+
 def card_of(vault: Vault, card: Card) -> Personal:
     """What is sealed of a card. Raises `VaultKeyMissing`, `SealBroken`."""
-    return vault.open(card.key_id, card.sealed, str(card.card_id))
+    try:
+        return vault.open(card.key_id, card.sealed, place_of(card.card_id, card.member_id))
+    except SealBroken:
+        # Sealed before the member was a part of the place.
+        return vault.open(card.key_id, card.sealed, str(card.card_id))
 
 
 async def rotate(vault: Vault, cards: Cards) -> int:
@@ -159,7 +169,7 @@ async def rotate(vault: Vault, cards: Cards) -> int:
     moved = 0
     while batch := await cards.sealed_otherwise(vault.key_id, ROTATE_BATCH):
         for card in batch:
-            sealed = vault.seal(card_of(vault, card), str(card.card_id))
+            sealed = vault.seal(card_of(vault, card), place_of(card.card_id, card.member_id))
             moved += await cards.reseal(card, sealed.key_id, sealed.digest, sealed.content)
     return moved
 

@@ -29,7 +29,7 @@ from service.problems import Problem
 from service.rpc.asking import ask
 from service.rpc.desk import Context, Desk
 from service.runner import Settled, fingerprint
-from service.vault import masked
+from service.vault import masked, place_of
 
 R = TypeVar(
     "R",
@@ -251,7 +251,7 @@ class CardsRpc(card_pb2_grpc.CardServiceServicer):
         self, request: card_pb2.CheckCardBySmsRequest | card_pb2.CheckCardByTransferRequest, checked_by: CheckedBy
     ) -> Card:
         card_id = UUID(bytes=uuid_utils.uuid7().bytes)
-        sealed = self._desk.vault.seal(cards.personal(request), str(card_id))
+        sealed = self._desk.vault.seal(cards.personal(request), place_of(card_id, request.member_id))
         return Card(
             card_id=card_id,
             member_id=request.member_id,

@@ -8,17 +8,29 @@ import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import grpc
 import pytest
 
 from jzb.v1 import card_pb2, core_pb2, withdrawal_pb2
-from ledger import Cards, connect
+from ledger import Card, Cards, CheckedBy, connect
 from sandbox.records import BoundCard
 from sandbox.server import Sandbox
 from sandbox.settings import SandboxSettings
-from service.vault import KeyFile, Personal, SealBroken, Vault, VaultClosed, VaultKeyMissing, VaultKeyWrong, new_key
+from service.vault import (
+    KeyFile,
+    Personal,
+    SealBroken,
+    Sealed,
+    Vault,
+    VaultClosed,
+    VaultKeyMissing,
+    VaultKeyWrong,
+    card_of,
+    new_key,
+    place_of,
+)
 from tests.service.binding import (
     BOUND,
     OTHER_CARD,
@@ -59,6 +71,34 @@ def test_a_sealed_value_opens_in_its_own_place_alone() -> None:
         with pytest.raises(SealBroken) as broken:
             other.open(sealed.key_id, content, place)
         assert not shown(str(broken.value))
+
+
+@pytest.mark.parametrize("place", [place_of(UUID(PLACE), "ann"), PLACE], ids=["now", "before the member was in it"])
+def test_a_card_opens_for_its_own_member(place: str) -> None:
+    vault = Vault([VAULT_KEY], "9930")
+    assert card_of(vault, _card(vault.seal(VALUE, place), "ann")) == VALUE
+
+
+def test_a_card_that_was_given_to_another_member_in_the_database_does_not_open() -> None:
+    vault = Vault([VAULT_KEY], "9930")
+    with pytest.raises(SealBroken):
+        card_of(vault, _card(vault.seal(VALUE, place_of(UUID(PLACE), "ann")), "eve"))
+
+
+def _card(sealed: Sealed, member_id: str) -> Card:
+    return Card(
+        card_id=UUID(PLACE),
+        member_id=member_id,
+        key_id=sealed.key_id,
+        digest=sealed.digest,
+        sealed=sealed.content,
+        masked=CARD[-4:],
+        bank_type="1",
+        branch_name="",
+        cnaps_no="",
+        super_bank_no="",
+        checked_by=CheckedBy.SMS,
+    )
 
 
 def test_a_number_is_recognised_under_every_key_and_by_nobody_without_one() -> None:
