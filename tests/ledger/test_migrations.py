@@ -238,10 +238,10 @@ REFUSED = [
         "transaction_amount_not_negative",
         f"INSERT INTO transaction VALUES ('9930', {POSTED}, 2, '', '', '', -5, 0, NULL, now())",
     ),
-    ("member_property_known", "INSERT INTO member VALUES ('9930', 'ann', '1001', '01', now())"),
+    ("member_property_known", "INSERT INTO member VALUES ('9930', 'eve', '1009', '01', now())"),
     (
         "member_sub_account_once",
-        "INSERT INTO member VALUES ('9930', 'ann', '1001', '00', now()), ('9930', 'bob', '1001', '00', now())",
+        "INSERT INTO member VALUES ('9930', 'eve', '1009', '00', now()), ('9930', 'bob', '1009', '00', now())",
     ),
 ]
 
