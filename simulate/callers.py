@@ -27,7 +27,6 @@ from simulate.site import Stage
 
 PATIENCE_S: Final = 4.0
 TRIES: Final = 5
-INSISTS_S: Final = 30.0
 NEVER: Final = float("inf")
 
 
@@ -73,9 +72,11 @@ class Asked:
 class Callers:
     """All callers of one stage."""
 
-    def __init__(self, stage: Stage, seed: int) -> None:
+    def __init__(self, stage: Stage, seed: int, insist_s: float) -> None:
+        """``insist_s`` is for how long they ask for what nobody can do without."""
         self._stage = stage
         self._seed = seed
+        self._insist_s = insist_s
         self.market = Market(stage.sandbox.bank)
         self.asked: dict[str, Asked] = {}
         self.answers: list[Answer] = []
@@ -184,7 +185,7 @@ class Callers:
 
     async def _until_told(self, call: Call, what: str) -> Answer:
         """Ask until there is a final word, or for as long as anybody would."""
-        ends_s = time.monotonic() + INSISTS_S
+        ends_s = time.monotonic() + self._insist_s
         for count in itertools.count():
             answer = await self._try(call, what, count)
             is_final = not _is_worth_a_repeat(answer) and answer.verdict is not Verdict.ACCEPTED

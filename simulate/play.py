@@ -104,7 +104,7 @@ class _Game:
         self._strikes = list(schedule.strikes)
         self._striking: set[asyncio.Task[None]] = set()
         self._log = BankLog(on.sandbox.bank, self._reached)
-        self._callers = Callers(on, schedule.seed)
+        self._callers = Callers(on, schedule.seed, rest_s)
         self._count_faults()
 
     async def play(self) -> None:

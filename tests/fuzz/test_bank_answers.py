@@ -205,7 +205,8 @@ async def test_a_bank_that_talks_nonsense_makes_the_mirror_post_nothing_wrong(da
                 await day.play(shop, liar, number)
             await day.after(shop)
             assert await rested(database) == (0, 0)
-        assert liar.lies > 10
+        # How many questions fit into a day depends on the machine.
+        assert liar.lies >= 5
         await shop.clear()
         await shop.assert_agrees()
 
