@@ -83,6 +83,7 @@ class Callers:
         self.wrong: list[str] = []
         self.did: Counter[str] = Counter()
         """What was answered DONE, by kind."""
+        self._done: set[str] = set()
 
     async def open_market(self) -> None:
         """Members with money."""
@@ -231,7 +232,8 @@ class Callers:
                 amount_fen=operation.amount_fen,
             )
             if is_done:
-                self.did[what] += 1
+                self.did[what] += call.request_id not in self._done
+                self._done.add(call.request_id)
                 call.learn(operation)
         self.answers.append(answer)
         self._stage.note(f"{answer.what} {call.request_id}: {answer.verdict} {answer.reason}".rstrip())
