@@ -44,7 +44,7 @@ test: setup  ## all tests, or those in ARGS
 bench: setup  ## measure: every row as a ratio within one run (ARGS="ledger growth" for some); fails if one falls short
 	@exec $(BIN)/python -m bench $(ARGS)
 
-SEEDS ?= 1-30
+SEEDS ?= 1-20
 
 .PHONY: simulate
 simulate: setup  ## break the service by schedule, seed after seed, and check that nothing is lost (SEEDS=1-500)

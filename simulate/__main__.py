@@ -28,7 +28,7 @@ ASKED = frozenset(Kind) - {Kind.LOOK, Kind.CLEAR_DAYS, Kind.TRANSFER_IN, Kind.WI
 
 
 def main(
-    seeds: Annotated[str, typer.Argument(help="One seed, or a range such as 1-500.")] = "1-30",
+    seeds: Annotated[str, typer.Argument(help="One seed, or a range such as 1-500.")] = "1-20",
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="A line for each seed.")] = False,
     mutant: Annotated[str | None, typer.Option(help="Break the service on purpose: see simulate.mutants.")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Seeds at once, each on a PostgreSQL of its own.")] = 2,
