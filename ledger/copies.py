@@ -22,8 +22,9 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.errors import UndefinedColumn, UndefinedTable
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ledger.database import alive, connect, migrate, reading
+from ledger.database import alive, migrate, reading
 from ledger.embedded import find_clients
 from ledger.errors import LedgerBehind, LedgerError, LedgerUnavailable
 
@@ -204,19 +205,15 @@ class CatchingUp:
         self._connection.execute("UPDATE platform SET behind_since = NULL WHERE platform = %s", [self._platform])
 
 
-async def behind_since(dsn: str, platform: str) -> datetime | None:
+async def behind_since(engine: AsyncEngine, platform: str) -> datetime | None:
     """Of what time the copy was that the books were restored from; None when they have caught up since.
 
     Raises `LedgerUnavailable`.
     """
-    engine = connect(dsn, 1)
-    try:
-        async with reading(engine) as connection:
-            query = text("SELECT behind_since FROM platform WHERE platform = :platform")
-            found: datetime | None = (await connection.execute(query, {"platform": platform})).scalar()
-            return found
-    finally:
-        await engine.dispose()
+    async with reading(engine) as connection:
+        query = text("SELECT behind_since FROM platform WHERE platform = :platform")
+        found: datetime | None = (await connection.execute(query, {"platform": platform})).scalar()
+        return found
 
 
 def _copied(platform: str, batches: int, at: datetime | None, digest: bytes | None) -> Copied:

@@ -12,6 +12,7 @@ import gc
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import tenacity
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from bankclient import BankClient, consumer_serial
 from jzb.v1 import (
@@ -216,6 +218,20 @@ async def running(
         yield Service(port, desk)
 
 
+async def _require_no_copy(settings: Settings) -> None:
+    """Waits for the database, as long as it takes: nothing starts before it is known that the books are no copy.
+
+    Raises `LedgerUnavailable` at once for what is no address of a database.
+    """
+    engine = connect(settings.database_url.get_secret_value(), 1)
+    try:
+        behind_since = await _behind_since(engine, settings.platform)
+    finally:
+        await engine.dispose()
+    if behind_since is not None:
+        raise LedgerBehind.restored(behind_since)
+
+
 @tenacity.retry(
     retry=tenacity.retry_if_exception_type(LedgerUnavailable),
     wait=tenacity.wait_fixed(0.5),
@@ -223,11 +239,8 @@ async def running(
         "the service waits for its database", why=str(state.outcome.exception()) if state.outcome else ""
     ),
 )
-async def _require_no_copy(settings: Settings) -> None:
-    """Waits for the database, as long as it takes: nothing starts before it is known that the books are no copy."""
-    behind_since = await copies.behind_since(settings.database_url.get_secret_value(), settings.platform)
-    if behind_since is not None:
-        raise LedgerBehind.restored(behind_since)
+async def _behind_since(engine: AsyncEngine, platform: str) -> datetime | None:
+    return await copies.behind_since(engine, platform)
 
 
 async def _drain(
