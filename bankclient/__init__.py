@@ -11,6 +11,7 @@ from bankclient.canonical import (
 from bankclient.client import (
     BANK_ZONE,
     BankClient,
+    load_keys,
 )
 from bankclient.errors import (
     BankConfigError,
@@ -369,6 +370,7 @@ __all__ = [
     "fen",
     "fetch_file",
     "is_consumer_serial",
+    "load_keys",
     "row_serial",
     "sign",
     "to_wire",

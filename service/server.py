@@ -24,7 +24,7 @@ from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from bankclient import BankClient, consumer_serial
+from bankclient import BankClient, consumer_serial, load_keys
 from jzb.v1 import (
     acquiring_pb2,
     acquiring_pb2_grpc,
@@ -201,6 +201,8 @@ async def running(
 
     ``more`` gives handlers of other RPCs that the same server is to answer.
     """
+    # Before the wait for the database, which may be long: this cannot mend itself.
+    load_keys(settings.bank)
     await _require_no_copy(settings)
     async with AsyncExitStack() as stack:
         desk = await stack.enter_async_context(furnished(settings))
