@@ -205,7 +205,8 @@ class _Game:
         """
         while True:
             await asyncio.sleep(0.3)
-            (killed_at,) = [one.killed_at for one in self._on.services] if len(self._on.services) == 1 else (None,)
+            services = self._on.services
+            killed_at = services[0].killed_at if len(services) == 1 else None
             with suppress(psycopg.OperationalError, PostgresNotStarted):
                 async with await psycopg.AsyncConnection.connect(self._on.dsn, autocommit=True) as connection:
                     await connection.execute(
