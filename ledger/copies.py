@@ -74,7 +74,7 @@ _MARK: Final = b"""
 RESET search_path;
 SELECT setval(
   'bank_serial',
-  nextval('bank_serial') + 100000000 + extract(epoch FROM clock_timestamp())::bigint % 864000 * 10000
+  nextval('bank_serial') + 100000000 + (extract(epoch FROM clock_timestamp()) * 10000)::bigint % 8640000000
 );
 UPDATE due SET ask_at = now();
 UPDATE platform p
@@ -83,9 +83,9 @@ COMMIT;
 """
 """What goes with the data.
 
-Serials go on beyond what a day can have used up since the copy was made (1 % of all numbers), and 10 000 numbers
-further each second: the same copy restored again within ten days goes on beyond what the first time used. Time has
-passed, so the bank is asked about everything that was open.
+Serials go on beyond what a day can have used up since the copy was made (1 % of all numbers), and one number further
+each tenth of a millisecond: the same copy restored again within ten days goes on beyond what the first time used. Time
+has passed, so the bank is asked about everything that was open.
 """
 
 
