@@ -11,7 +11,6 @@ from bankclient.canonical import (
 from bankclient.client import (
     BANK_ZONE,
     BankClient,
-    load_keys,
 )
 from bankclient.errors import (
     BankConfigError,
@@ -370,7 +369,6 @@ __all__ = [
     "fen",
     "fetch_file",
     "is_consumer_serial",
-    "load_keys",
     "row_serial",
     "sign",
     "to_wire",

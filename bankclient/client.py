@@ -64,12 +64,6 @@ class _Closing(Exception):
     """The client was closed while a call prepared its request."""
 
 
-def load_keys(settings: BankSettings) -> tuple[Identity, BankCertificate]:
-    """Our key and the bank's certificate, opened and checked. Raises BankConfigError."""
-    identity = Identity.load(settings.pfx_path, settings.pfx_password.get_secret_value())
-    return identity, BankCertificate.load(settings.bank_certificate_path)
-
-
 class BankClient:
     """Speaks with the bank for one platform; one instance a process, shared by all its tasks."""
 
@@ -100,7 +94,8 @@ class BankClient:
     async def start(self) -> None:
         """Load and check keys and certificates. Touches no network; raises BankConfigError."""
         settings = self._settings
-        identity, bank = load_keys(settings)
+        identity = Identity.load(settings.pfx_path, settings.pfx_password.get_secret_value())
+        bank = BankCertificate.load(settings.bank_certificate_path)
         transport = self._transport or open_transport(settings, trusted_authorities(settings))
         tokens = TokenKeeper(self._approve, settings.token_renew_s, settings.token_retry_s)
         self._open = _Open(

@@ -12,7 +12,6 @@ import gc
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from bankclient import BankClient, consumer_serial, load_keys
+from bankclient import BankClient, consumer_serial
 from jzb.v1 import (
     acquiring_pb2,
     acquiring_pb2_grpc,
@@ -133,7 +132,7 @@ async def furnished(settings: Settings, *, catches_up: bool = False) -> AsyncIte
     """The parts of a service for the life of the block, without its doors; the resolver and the collectors run.
 
     To catch up restored books is the one thing that may be done with them, and then nothing collects beside it. Raises
-    BankConfigError for keys that cannot work.
+    BankConfigError for keys that cannot work, else `LedgerBehind` on books that have not caught up.
     """
     if catches_up:
         settings = settings.without_collectors()
@@ -148,6 +147,9 @@ async def furnished(settings: Settings, *, catches_up: bool = False) -> AsyncIte
             return consumer_serial(settings.bank.uid, bank_today(), await numbers.take() % 10**10)
 
         bank = await stack.enter_async_context(BankClient(settings.bank, query_serial=query_serial))
+        if not catches_up:
+            # Behind the address and the keys, whose errors do not mend themselves; before anything that writes.
+            await _require_no_copy(engine, settings.platform)
         writer = await stack.enter_async_context(
             Writer(
                 dsn,
@@ -201,9 +203,6 @@ async def running(
 
     ``more`` gives handlers of other RPCs that the same server is to answer.
     """
-    # Before the wait for the database, which may be long: this cannot mend itself.
-    load_keys(settings.bank)
-    await _require_no_copy(settings)
     async with AsyncExitStack() as stack:
         desk = await stack.enter_async_context(furnished(settings))
         await stack.enter_async_context(anchored(desk.reads))
@@ -220,20 +219,6 @@ async def running(
         yield Service(port, desk)
 
 
-async def _require_no_copy(settings: Settings) -> None:
-    """Waits for the database, as long as it takes: nothing starts before it is known that the books are no copy.
-
-    Raises `LedgerUnavailable` at once for what is no address of a database.
-    """
-    engine = connect(settings.database_url.get_secret_value(), 1)
-    try:
-        behind_since = await _behind_since(engine, settings.platform)
-    finally:
-        await engine.dispose()
-    if behind_since is not None:
-        raise LedgerBehind.restored(behind_since)
-
-
 @tenacity.retry(
     retry=tenacity.retry_if_exception_type(LedgerUnavailable),
     wait=tenacity.wait_fixed(0.5),
@@ -241,8 +226,11 @@ async def _require_no_copy(settings: Settings) -> None:
         "the service waits for its database", why=str(state.outcome.exception()) if state.outcome else ""
     ),
 )
-async def _behind_since(engine: AsyncEngine, platform: str) -> datetime | None:
-    return await copies.behind_since(engine, platform)
+async def _require_no_copy(engine: AsyncEngine, platform: str) -> None:
+    """Waits for the database, as long as it takes: nothing is written before it is known that the books are no copy."""
+    behind_since = await copies.behind_since(engine, platform)
+    if behind_since is not None:
+        raise LedgerBehind.restored(behind_since)
 
 
 async def _drain(
