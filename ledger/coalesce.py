@@ -7,11 +7,14 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Generic, TypeVar
 
-REST = 15
-"""So that under load a sixteenth of the time goes into a kind of look-up at most."""
+COMPANY = 1.25
+"""From so many callers a query on, on the average of the last `MEMORY`, more are on their way."""
 
-REST_MAX_S = 0.01
-"""More would keep callers waiting for nothing, as after a query that was slow."""
+MEMORY = 8
+
+REST = 2.0
+REST_MAX_S = 0.02
+"""How long a query in company waits for one caller more, in durations of the last one, and at most for all of them."""
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -21,15 +24,16 @@ class Coalesced(Generic[K, V]):
     """Looks keys up with ``fetch``, one query at a time.
 
     A query begins after each of its callers has asked, so that everybody reads his own writes. A lone caller waits for
-    nobody. When others wait already as a query ends, the next begins only after a rest, `REST` times as long as the
-    last one took and `REST_MAX_S` at most: in that time the server takes more requests in, one by one, and they share
-    the query. A failure is told to all who share it.
+    nobody. Where queries had company the next waits for as long as callers keep coming, `REST_MAX_S` at most: a query
+    costs nearly the same for one key and for twenty. A failure is told to all who share it.
     """
 
     def __init__(self, fetch: Callable[[Collection[K]], Awaitable[Mapping[K, V]]]) -> None:
         self._fetch = fetch
         self._waiting: list[tuple[Collection[K], asyncio.Future[dict[K, V]]]] = []
         self._running: asyncio.Task[None] | None = None
+        self._took_s = 0.0
+        self._callers = 1.0
 
     async def get(self, keys: Collection[K]) -> dict[K, V]:
         """The values of those keys that have one. Raises what ``fetch`` raises."""
@@ -42,6 +46,7 @@ class Coalesced(Generic[K, V]):
     async def _run(self) -> None:
         try:
             while self._waiting:
+                await self._rest()
                 batch, self._waiting = self._waiting, []
                 began_s = time.monotonic()
                 try:
@@ -54,7 +59,16 @@ class Coalesced(Generic[K, V]):
                     for keys, answer in batch:
                         if not answer.done():
                             answer.set_result({key: found[key] for key in keys if key in found})
-                if self._waiting:
-                    await asyncio.sleep(min(REST * (time.monotonic() - began_s), REST_MAX_S))
+                self._took_s = time.monotonic() - began_s
+                self._callers += (len(batch) - self._callers) / MEMORY
         finally:
             self._running = None
+
+    async def _rest(self) -> None:
+        """In company, let those who keep coming share the query."""
+        if self._callers < COMPANY:
+            return
+        ends_s, before = time.monotonic() + REST_MAX_S, 0
+        while before < len(self._waiting) and time.monotonic() < ends_s:
+            before = len(self._waiting)
+            await asyncio.sleep(min(REST * self._took_s, ends_s - time.monotonic()))

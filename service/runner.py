@@ -8,6 +8,7 @@ answer for ever, other content is refused.
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -17,6 +18,7 @@ from uuid import UUID
 
 import structlog
 import uuid_utils
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
 from bankclient import (
@@ -388,11 +390,19 @@ def fingerprint(request: Message) -> bytes:
     """
     content = type(request)()
     content.CopyFrom(request)
-    for field in content.DESCRIPTOR.fields:
-        if field.name in ("request_id", "validate_only", "verification"):
-            content.ClearField(field.name)
-        elif field.GetOptions().debug_redact:
-            setattr(content, field.name, str(getattr(content, field.name))[-4:])
+    left_out, personal = _not_counted_whole(request.DESCRIPTOR)
+    for name in left_out:
+        content.ClearField(name)
+    for name in personal:
+        setattr(content, name, str(getattr(content, name))[-4:])
     digest = hashlib.sha256(content.DESCRIPTOR.full_name.encode())
     digest.update(content.SerializeToString(deterministic=True))
     return digest.digest()
+
+
+@functools.cache
+def _not_counted_whole(request: Descriptor) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The fields of a request that its fingerprint leaves out, and those of which it has the end."""
+    left_out = tuple(name for name in ("request_id", "validate_only", "verification") if name in request.fields_by_name)
+    personal = (field.name for field in request.fields if field.GetOptions().debug_redact)
+    return left_out, tuple(name for name in personal if name not in left_out)

@@ -71,6 +71,7 @@ def operation(found: Operation, parts: Sequence[Part]) -> core_pb2.Operation:
         reason = ErrorReason.ERROR_REASON_BANK_OUTCOME_UNKNOWN
     elif found.state is State.RELEASED:
         reason = ErrorReason.ERROR_REASON_BANK_UNAVAILABLE
+    updated = timestamp(found.updated_at)
     return core_pb2.Operation(
         operation_id=str(found.id),
         # What the bank did on its own has an id with a space, which no caller can give.
@@ -93,8 +94,8 @@ def operation(found: Operation, parts: Sequence[Part]) -> core_pb2.Operation:
         message=found.message,
         trace_id=found.trace_id,
         create_time=timestamp(found.created_at),
-        update_time=timestamp(found.updated_at),
-        final_time=timestamp(found.updated_at) if found.state.is_final else None,
+        update_time=updated,
+        final_time=updated if found.state.is_final else None,
         next_ask_time=timestamp(found.next_ask_at),
         asks=found.asks,
         original_serial=_original(found, parts),

@@ -72,29 +72,44 @@ async def test_a_caller_who_gave_up_holds_up_nobody() -> None:
     assert await patient == {"b": 2}
 
 
-async def test_under_load_queries_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    # One query of 10 ms at once, a rest of 300 ms, then one for all others.
-    monkeypatch.setattr(coalesce, "REST", 30)
-    monkeypatch.setattr(coalesce, "REST_MAX_S", 1.0)
-    shelf, took_s = await eight_callers()
-    assert len(shelf.asked) == 2
-    assert took_s >= 0.3
+async def test_in_company_a_query_waits_for_those_who_keep_coming(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A rest of 100 ms for each caller who has come, while one comes every 5 ms.
+    monkeypatch.setattr(coalesce, "REST", 10)
+    monkeypatch.setattr(coalesce, "REST_MAX_S", 0.4)
+    shelf = await callers(100)
+    assert len(shelf.asked) <= 10
+
+
+async def test_without_a_rest_the_same_callers_need_many_queries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coalesce, "COMPANY", float("inf"))
+    shelf = await callers(100)
+    assert len(shelf.asked) > 20
 
 
 async def test_no_rest_is_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(coalesce, "REST", 10_000)
-    _, took_s = await eight_callers()
-    assert took_s < 5
+    async with asyncio.timeout(10):
+        await callers(100)
 
 
-async def eight_callers() -> tuple[Shelf, float]:
-    """Eight callers, one every 5 ms; the store and how long it took them all in seconds."""
+async def test_calls_one_after_the_other_never_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coalesce, "REST", 10_000)
+    monkeypatch.setattr(coalesce, "REST_MAX_S", 100.0)
     shelf = Shelf()
     lookups = Coalesced(shelf.fetch)
-    began_s = asyncio.get_running_loop().time()
+    async with asyncio.timeout(50):
+        for _ in range(20):
+            await lookups.get(["a"])
+    assert len(shelf.asked) == 20
+
+
+async def callers(count: int) -> Shelf:
+    """So many callers, one every 5 ms; the store when all are answered."""
+    shelf = Shelf()
+    lookups = Coalesced(shelf.fetch)
     waits = []
-    for _ in range(8):
+    for _ in range(count):
         waits.append(asyncio.create_task(lookups.get(["a"])))
         await asyncio.sleep(0.005)
-    await asyncio.gather(*waits)
-    return shelf, asyncio.get_running_loop().time() - began_s
+    assert await asyncio.gather(*waits) == [{"a": 1}] * count
+    return shelf
