@@ -12,7 +12,10 @@ COMPANY = 1.25
 
 MEMORY = 8
 
-REST = 2.0
+CROWD = 16
+"""So many callers wait for nobody: a query for more costs hardly less for each."""
+
+REST = 1.0
 REST_MAX_S = 0.02
 """How long a query in company waits for one caller more, in durations of the last one, and at most for all of them."""
 
@@ -24,8 +27,8 @@ class Coalesced(Generic[K, V]):
     """Looks keys up with ``fetch``, one query at a time.
 
     A query begins after each of its callers has asked, so that everybody reads his own writes. A lone caller waits for
-    nobody. Where queries had company the next waits for as long as callers keep coming, `REST_MAX_S` at most: a query
-    costs nearly the same for one key and for twenty. A failure is told to all who share it.
+    nobody. Where queries had company the next waits for as long as callers keep coming, until they are a `CROWD`, for
+    `REST_MAX_S` at most: a query costs nearly the same for one key and for ten. A failure is told to all who share it.
     """
 
     def __init__(self, fetch: Callable[[Collection[K]], Awaitable[Mapping[K, V]]]) -> None:
@@ -69,6 +72,6 @@ class Coalesced(Generic[K, V]):
         if self._callers < COMPANY:
             return
         ends_s, before = time.monotonic() + REST_MAX_S, 0
-        while before < len(self._waiting) and time.monotonic() < ends_s:
+        while before < len(self._waiting) < CROWD and time.monotonic() < ends_s:
             before = len(self._waiting)
             await asyncio.sleep(min(REST * self._took_s, ends_s - time.monotonic()))

@@ -76,8 +76,20 @@ async def test_in_company_a_query_waits_for_those_who_keep_coming(monkeypatch: p
     # A rest of 100 ms for each caller who has come, while one comes every 5 ms.
     monkeypatch.setattr(coalesce, "REST", 10)
     monkeypatch.setattr(coalesce, "REST_MAX_S", 0.4)
+    monkeypatch.setattr(coalesce, "CROWD", 1000)
     shelf = await callers(100)
     assert len(shelf.asked) <= 10
+
+
+async def test_a_crowd_waits_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coalesce, "REST", 1000)
+    monkeypatch.setattr(coalesce, "REST_MAX_S", 100.0)
+    shelf = Shelf()
+    lookups = Coalesced(shelf.fetch)
+    async with asyncio.timeout(50):
+        for _ in range(20):
+            await asyncio.gather(*(lookups.get([key]) for key in "abc" * 10))
+    assert len(shelf.asked) <= 40
 
 
 async def test_without_a_rest_the_same_callers_need_many_queries(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,6 +100,7 @@ async def test_without_a_rest_the_same_callers_need_many_queries(monkeypatch: py
 
 async def test_no_rest_is_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(coalesce, "REST", 10_000)
+    monkeypatch.setattr(coalesce, "CROWD", 1000)
     async with asyncio.timeout(10):
         await callers(100)
 
