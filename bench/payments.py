@@ -62,30 +62,30 @@ async def _payments_on(dsn: str, folder: Path, measured: Measured) -> None:
 
 
 async def _balances(one: Client) -> Row:
-    found = await in_turn(lambda: one.balance, lambda: one.empty, READERS, seconds=2.0, turns=3)
+    found = await in_turn(lambda: one.balance, lambda: one.empty, READERS, seconds=1.0, turns=7)
     what = f"balance RPCs a second at {READERS} callers against an empty RPC on the same server"
     return faster("balances", what, 0.7, ("balance", "empty"), found)
 
 
 async def _payments(one: Client) -> Row:
-    found = await in_turn(lambda: one.pay, lambda: one.sign_and_call, PAYERS, seconds=4.0, turns=3)
+    found = await in_turn(lambda: one.pay, lambda: one.sign_and_call, PAYERS, seconds=2.5, turns=7)
     what = f"payments a second end to end at {PAYERS} callers against an empty RPC with one signature and one bank call"
     return faster("payments", what, 0.6, ("payment", "sign_and_call"), found)
 
 
 async def _slow_bank(one: Client, bank: Mapping[str, Any]) -> Row:
     turns: list[tuple[Seen, Seen]] = []
-    for _ in range(3):
+    for _ in range(5):
         async with _delayed(bank, DELAY_S):
-            slow = await drive(one.pay, PATIENT_PAYERS, 4.0, lead_s=1.5)
-        turns.append((slow, await drive(one.pay, PATIENT_PAYERS, 4.0, lead_s=1.5)))
+            slow = await drive(one.pay, PATIENT_PAYERS, 2.5, lead_s=1.5)
+        turns.append((slow, await drive(one.pay, PATIENT_PAYERS, 2.5, lead_s=1.5)))
     found = pair(turns)
     what = f"payments a second when the bank takes {DELAY_S * 1000:.0f} ms, against no delay, {PATIENT_PAYERS} callers"
     return faster("slow bank", what, 0.9, ("slow", "no_delay"), found)
 
 
 async def _tracing(traced: Client, silent: Client) -> Row:
-    found = await in_turn(lambda: traced.pay, lambda: silent.pay, PAYERS, seconds=3.0, turns=3)
+    found = await in_turn(lambda: traced.pay, lambda: silent.pay, PAYERS, seconds=2.5, turns=7)
     what = "payments a second with traces and metrics exported, default sampling, against none"
     return faster("tracing", what, 0.9, ("on", "off"), found)
 
