@@ -12,7 +12,7 @@ COMPANY = 1.25
 
 MEMORY = 8
 
-CROWD = 16
+CROWD = 32
 """So many callers wait for nobody: a query for more costs hardly less for each."""
 
 REST = 1.0

@@ -88,7 +88,7 @@ async def test_a_crowd_waits_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None
     lookups = Coalesced(shelf.fetch)
     async with asyncio.timeout(50):
         for _ in range(20):
-            await asyncio.gather(*(lookups.get([key]) for key in "abc" * 10))
+            await asyncio.gather(*(lookups.get([key]) for key in "abc" * 20))
     assert len(shelf.asked) <= 40
 
 
