@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sized
 from typing import Generic, TypeVar
 
 COMPANY = 1.25
@@ -49,7 +49,8 @@ class Coalesced(Generic[K, V]):
     async def _run(self) -> None:
         try:
             while self._waiting:
-                await self._rest()
+                if self._callers >= COMPANY:
+                    await gathering(self._waiting, CROWD, pause_s=REST * self._took_s, at_most_s=REST_MAX_S)
                 batch, self._waiting = self._waiting, []
                 began_s = time.monotonic()
                 try:
@@ -67,11 +68,13 @@ class Coalesced(Generic[K, V]):
         finally:
             self._running = None
 
-    async def _rest(self) -> None:
-        """In company, let those who keep coming share the query."""
-        if self._callers < COMPANY:
-            return
-        ends_s, before = time.monotonic() + REST_MAX_S, 0
-        while before < len(self._waiting) < CROWD and time.monotonic() < ends_s:
-            before = len(self._waiting)
-            await asyncio.sleep(min(REST * self._took_s, ends_s - time.monotonic()))
+
+async def gathering(waiting: Sized, crowd: int, *, pause_s: float, at_most_s: float, more_than: int = 0) -> None:
+    """Return when nobody joins those ``waiting`` for ``pause_s``, when they are a ``crowd``, or after ``at_most_s``.
+
+    At once when they are no more than ``more_than``.
+    """
+    ends_s, before = time.monotonic() + at_most_s, more_than
+    while before < len(waiting) < crowd and time.monotonic() < ends_s:
+        before = len(waiting)
+        await asyncio.sleep(min(pause_s, ends_s - time.monotonic()))

@@ -22,6 +22,7 @@ import psycopg
 
 from ledger import journal, statements
 from ledger.batch import Rows, judge
+from ledger.coalesce import gathering
 from ledger.database import alive
 from ledger.errors import DeadlinePassed, LedgerBusy, LedgerCorrupt, LedgerError, LedgerUnavailable
 from ledger.memory import Memory
@@ -147,14 +148,9 @@ class Writer:
             if batch:
                 began_s = self._clock()
                 await self._turn(batch)
-                await self._rest(self._clock() - began_s)
-
-    async def _rest(self, turn_s: float) -> None:
-        """While steps keep coming, but are no crowd yet, let them share the next batch. One alone goes on."""
-        ends_s, before = self._clock() + REST_MAX_S, 1
-        while before < len(self._waiting) < CROWD // 2 and self._clock() < ends_s:
-            before = len(self._waiting)
-            await asyncio.sleep(min(turn_s * REST, REST_MAX_S))
+                # One step alone goes on.
+                pause_s = (self._clock() - began_s) * REST
+                await gathering(self._waiting, CROWD // 2, pause_s=pause_s, at_most_s=REST_MAX_S, more_than=1)
 
     def _take(self, *, is_first: bool) -> list[Waiting]:
         """The steps that wait, as many as one batch takes; one at a time while a culprit is sought."""

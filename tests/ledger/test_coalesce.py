@@ -84,11 +84,7 @@ async def test_in_company_a_query_waits_for_those_who_keep_coming(monkeypatch: p
 async def test_a_crowd_waits_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(coalesce, "REST", 1000)
     monkeypatch.setattr(coalesce, "REST_MAX_S", 100.0)
-    shelf = Shelf()
-    lookups = Coalesced(shelf.fetch)
-    async with asyncio.timeout(50):
-        for _ in range(20):
-            await asyncio.gather(*(lookups.get([key]) for key in "abc" * 20))
+    shelf = await twenty_rounds("abc" * 20)
     assert len(shelf.asked) <= 40
 
 
@@ -108,12 +104,18 @@ async def test_no_rest_is_long(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_calls_one_after_the_other_never_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(coalesce, "REST", 10_000)
     monkeypatch.setattr(coalesce, "REST_MAX_S", 100.0)
+    shelf = await twenty_rounds("a")
+    assert len(shelf.asked) == 20
+
+
+async def twenty_rounds(keys: str) -> Shelf:
+    """Callers of these keys at once, and again when all are answered; the store after twenty rounds."""
     shelf = Shelf()
     lookups = Coalesced(shelf.fetch)
     async with asyncio.timeout(50):
         for _ in range(20):
-            await lookups.get(["a"])
-    assert len(shelf.asked) == 20
+            await asyncio.gather(*(lookups.get([key]) for key in keys))
+    return shelf
 
 
 async def callers(count: int) -> Shelf:
