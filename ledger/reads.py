@@ -106,6 +106,14 @@ class Event:
     at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Parties:
+    """Everybody who pays or collects in an operation, and all its order numbers: its own and those of its parts."""
+
+    members: frozenset[str]
+    order_nos: frozenset[str]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaitingDay:
     """What waits for a bank day to be cleared: owed by channels, and credited to members."""
@@ -270,6 +278,26 @@ class Reads:
         for row in rows:
             found.setdefault(row["operation_id"], []).append(_part(row))
         return found
+
+    async def parties(self, operation_ids: Collection[UUID]) -> dict[UUID, Parties]:
+        """Who takes part in these operations, and under which order numbers; one that does not exist is missing."""
+        wanted = list(operation_ids)
+        rows = await self._rows(
+            union_all(
+                select(operation.c.id, operation.c.payer, operation.c.payee, operation.c.order_no).where(
+                    operation.c.platform == self._platform, operation.c.id.in_(wanted)
+                ),
+                select(
+                    transaction.c.operation_id, transaction.c.payer, transaction.c.payee, transaction.c.order_no
+                ).where(transaction.c.platform == self._platform, transaction.c.operation_id.in_(wanted)),
+            )
+        )
+        members: dict[UUID, set[str]] = {row["id"]: set() for row in rows}
+        order_nos: dict[UUID, set[str]] = {row["id"]: set() for row in rows}
+        for row in rows:
+            members[row["id"]].update(filter(None, (row["payer"], row["payee"])))
+            order_nos[row["id"]].update(filter(None, (row["order_no"],)))
+        return {found: Parties(frozenset(members[found]), frozenset(order_nos[found])) for found in members}
 
     async def payment(self, serial: str) -> Payment | None:
         """The payment that the bank knows by this serial (CnsmrSeqNo or row serial), whatever its state."""
