@@ -10,6 +10,7 @@ from bankclient.canonical import (
 )
 from bankclient.client import (
     BANK_ZONE,
+    Around,
     BankClient,
 )
 from bankclient.errors import (
@@ -218,6 +219,7 @@ __all__ = [
     "AcquiringOrder",
     "AcquiringOrderReply",
     "Answer",
+    "Around",
     "BadRow",
     "BankCertificate",
     "BankCharges",

@@ -10,13 +10,13 @@ a serial, and never repeat a request whose outcome is unknown.
 import asyncio
 import json
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeAlias
 from zoneinfo import ZoneInfo
 
 import httpx
@@ -47,6 +47,14 @@ _SDK_TYPE: Final = "api"
 
 _tracer = trace.get_tracer("jzb.bankclient")
 
+Around: TypeAlias = Callable[[Request[Any], str | None], AbstractContextManager[Callable[[Answer[Any]], None]]]
+"""What is entered around every call, with its request and the serial it was given; what it yields gets the answer."""
+
+
+@contextmanager
+def _unobserved(_: Request[Any], __: str | None) -> Iterator[Callable[[Answer[Any]], None]]:
+    yield lambda _: None
+
 
 @dataclass(frozen=True)
 class _Open:
@@ -72,8 +80,13 @@ class BankClient:
         settings: BankSettings,
         transport: httpx.AsyncBaseTransport | None = None,
         query_serial: Callable[[], Awaitable[str]] | None = None,
+        around: Around = _unobserved,
     ) -> None:
-        """Take settings; `query_serial` gives a new CnsmrSeqNo to a query called without one."""
+        """Take settings; `query_serial` gives a new CnsmrSeqNo to a query called without one.
+
+        ``around`` sees every call: there is no way past it.
+        """
+        self._around = around
         self._settings = settings
         self._transport = transport
         self._query_serial = query_serial
@@ -137,6 +150,12 @@ class BankClient:
         may go without. Raises MessageInvalid or ServiceIdMissing for what can never be sent; bank
         and network trouble is an outcome. When the task is cancelled, the outcome is unknown.
         """
+        with self._around(request, serial) as answered:
+            answer = await self._call(request, serial)
+            answered(answer)
+        return answer
+
+    async def _call(self, request: Request[R_co], serial: str | None) -> Answer[R_co]:
         opened = self._opened()
         path = f"/api/group/{self.service_id(type(request))}"
         serial = await self._checked_serial(request, serial)

@@ -135,11 +135,13 @@ class Suspended:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InDoubt:
-    """Money whose fate only the bank knows."""
+    """Money whose fate only the bank knows. ``oldest_s`` is how long ago the oldest operation began, in seconds by the
+    database's clock; 0 without any.
+    """
 
     operations: int
     amount_fen: int
-    oldest: datetime | None
+    oldest_s: float
 
 
 _BUT_ASKED = [cast(column, Text).label("plan_text") if column is operation.c.plan else column for column in operation.c]
@@ -772,19 +774,31 @@ class Reads:
         )
         return [Suspended(transfer=row["ref"], left_fen=row["left"], held_fen=row["held_fen"]) for row in rows]
 
-    async def in_doubt(self) -> InDoubt:
-        """How much money waits for the bank's word after an unknown outcome."""
+    async def in_doubt(self, *, reserved_for_s: float, accepted_for_s: float) -> InDoubt:
+        """How much money waits for the bank's word: after an unknown outcome; reserved longer than ``reserved_for_s``
+        ago, by a process that has died since; or of an order that the bank took longer than ``accepted_for_s`` ago
+        without having said how it ended.
+        """
+        age = func.extract("epoch", func.now() - operation.c.created_at)
         rows = await self._rows(
             select(
                 func.count().label("operations"),
                 func.coalesce(func.sum(operation.c.amount_fen), 0).label("amount_fen"),
-                func.min(operation.c.created_at).label("oldest"),
+                func.coalesce(func.max(age), 0).label("oldest_s"),
             )
             .select_from(due.join(operation, _DUE))
-            .where(due.c.platform == self._platform, operation.c.state == State.UNKNOWN.value)
+            .where(
+                due.c.platform == self._platform,
+                or_(
+                    operation.c.state == State.UNKNOWN.value,
+                    and_(operation.c.state == State.RESERVED.value, age > reserved_for_s),
+                    and_(operation.c.state == State.ACCEPTED.value, age > accepted_for_s),
+                ),
+            )
         )
+        row = rows[0]
         return InDoubt(
-            operations=rows[0]["operations"], amount_fen=int(rows[0]["amount_fen"]), oldest=rows[0]["oldest"]
+            operations=row["operations"], amount_fen=int(row["amount_fen"]), oldest_s=max(0.0, float(row["oldest_s"]))
         )
 
     async def lease_due(self, limit: int, lease_s: float, operation_id: UUID | None = None) -> list[Operation]:

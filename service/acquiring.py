@@ -22,7 +22,6 @@ from bankclient import (
     yuan,
 )
 from ledger import Draft, Member, Operation, Part, Reads
-from service import telemetry
 from service.bookings import booked_on
 from service.plans.acquiring import booked
 from service.plans.plan import ORDER_DIFFERS, AcquiredAsk, AcquiredShare, RebookAsk, Word
@@ -59,7 +58,7 @@ class Acquiring:
         if Word.SILENT in words or Word.NOT_FOUND not in words:
             return Driven(told, began=False)
         message = SupplyAcquiringOrder(AcquiringChannelType=ask.channel, OrderNo=ask.order_no, Amt=ask.amount_fen)
-        supplied = await telemetry.bank_call(self._bank, message, operation.serial)
+        supplied = await self._bank.call(message, operation.serial)
         if supplied.outcome not in (Outcome.DONE, Outcome.REFUSED):
             return Driven([_told(Word.SILENT, supplied)], began=supplied.outcome is not Outcome.NOT_SENT)
         # Only what 6146 still misses is settled by the answer of 6147. Refused, the bank may have heard of the order
@@ -107,7 +106,7 @@ class Acquiring:
 
     async def _order(self, channel: str, order_no: str) -> Answer[AcquiringOrderReply]:
         question = AcquiringOrder(AcquiringChannelType=channel, OrderNo=order_no)  # type: ignore[arg-type]
-        answer: Answer[AcquiringOrderReply] = await telemetry.bank_call(self._bank, question)
+        answer: Answer[AcquiringOrderReply] = await self._bank.call(question)
         return answer
 
 

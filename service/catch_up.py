@@ -48,7 +48,6 @@ from ledger.accounts import (
     withdrawable,
 )
 from ledger.reads import CATCH_UP
-from service import telemetry
 from service.bankday import bank_today
 from service.card_list import differences as card_differences
 from service.lost import REFUND, REVOCATION, SKEW, TOP_UP, Known, Lost, booked_on
@@ -256,7 +255,7 @@ class CatchUp:
 
     async def _sub_account_of(self, member_id: str) -> str | None:
         """The sub-account behind a code (6092), None when the bank has none."""
-        answer = await telemetry.bank_call(self._desk.bank, FindSubAccount(TranNetMemberCode=member_id))
+        answer = await self._desk.bank.call(FindSubAccount(TranNetMemberCode=member_id))
         if answer.reply is not None:
             return str(answer.reply.SubAcctNo)
         if answer.outcome is Outcome.REFUSED and answer.code in NO_MEMBER:

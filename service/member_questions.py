@@ -24,7 +24,6 @@ from bankclient import (
     SmallTransferResult,
 )
 from ledger import Card, Cards, Member, Operation, Reads
-from service import telemetry
 from service.bankday import BANK_ZONE
 from service.plans.cards import NOTHING_SAID, CardSaid
 from service.plans.members import same_name
@@ -53,7 +52,7 @@ async def listed_cards(bank: BankClient, sub_account: str) -> tuple[list[BoundCa
     evidence: list[bytes] = []
     for page in range(1, PAGES_MAX + 1):
         question = BoundCards(QueryFlag="2", SubAcctNo=sub_account, PageNum=page)
-        answer = await telemetry.bank_call(bank, question)
+        answer = await bank.call(question)
         evidence.append(answer.evidence)
         answer = replace(answer, evidence=together(evidence))
         if answer.reply is None:
@@ -105,7 +104,7 @@ class MemberQuestions:
         question = SmallTransferResult(
             OldTranSeqNo=operation.serial, TranDate=operation.created_at.astimezone(BANK_ZONE).date()
         )
-        answer = await telemetry.bank_call(self._bank, question)
+        answer = await self._bank.call(question)
         if answer.reply is None:
             missing = answer.outcome is Outcome.REFUSED and answer.code == NO_RECORD
             return _told(Word.NOT_FOUND if missing else Word.SILENT, answer)
@@ -125,7 +124,7 @@ class MemberQuestions:
         numbers: list[str] = []
         evidence: list[bytes] = []
         for member_id in (ask.ordinary, ask.merchant):
-            answer = await telemetry.bank_call(self._bank, FindSubAccount(TranNetMemberCode=member_id))
+            answer = await self._bank.call(FindSubAccount(TranNetMemberCode=member_id))
             if answer.reply is None:
                 missing = answer.outcome is Outcome.REFUSED and answer.code in NO_MEMBER
                 return _told(Word.NOT_FOUND if missing else Word.SILENT, answer)

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from bankclient import BankClient, DayFile, FileKind, NoFile, consumer_serial, fetch_file, yuan
 from ledger import Numbers, connect
+from service import telemetry
 from service.bankday import bank_today
 from service.settings import Settings
 
@@ -44,7 +45,7 @@ async def fetch(settings: Settings, day: date, kinds: Sequence[FileKind], out: P
         return consumer_serial(settings.bank.uid, bank_today(), await numbers.take() % 10**10)
 
     try:
-        async with BankClient(settings.bank, query_serial=serial) as bank:
+        async with BankClient(settings.bank, query_serial=serial, around=telemetry.bank_call) as bank:
             return [_write(await fetch_file(bank, kind, day), out) for kind in kinds]
     finally:
         await engine.dispose()

@@ -101,7 +101,9 @@ class Resolver:
             try:
                 due = await self._reads.lease_due(settings.concurrency, self._lease_s)
                 await asyncio.gather(*(self._resolve_safely(operation) for operation in due))
-                self.in_doubt = await self._reads.in_doubt()
+                self.in_doubt = await self._reads.in_doubt(
+                    reserved_for_s=settings.orphan_after_s, accepted_for_s=settings.accepted_long_s
+                )
                 if len(due) == settings.concurrency:
                     continue
             except Exception:
@@ -174,22 +176,22 @@ class Resolver:
             )
             outcome = await self._writer.submit(step)
             span.set_attribute("jzb.state", outcome.operation.state.value)
-        if outcome.did and outcome.operation.state is not operation.state:
-            telemetry.outcomes.add(1, {"kind": operation.kind, "state": outcome.operation.state.value})
-            log.info(
-                "resolved",
-                operation_id=str(operation.id),
-                serial=operation.serial,
-                state=outcome.operation.state.value,
-                asks=outcome.operation.asks,
-            )
+            if outcome.did and outcome.operation.state is not operation.state:
+                telemetry.outcomes.add(1, {"kind": operation.kind, "state": outcome.operation.state.value})
+                log.info(
+                    "resolved",
+                    operation_id=str(operation.id),
+                    serial=operation.serial,
+                    state=outcome.operation.state.value,
+                    asks=outcome.operation.asks,
+                )
         return Settled(outcome.operation, outcome.parts)
 
     async def _ask(self, operation: Operation, stored: Stored, parts: Sequence[Part], part: Part | None) -> Told:
         """What the bank says of one part, or without one of the whole."""
         match stored.ask:
             case ResendAsk() as ask if operation.reason == SEND_AGAIN:
-                answer: Answer[Any] = await telemetry.bank_call(self._bank, ask.message(), operation.serial)
+                answer: Answer[Any] = await self._bank.call(ask.message(), operation.serial)
                 told = again_told(answer, is_last=self._is_last_try(operation))
             case StatusAsk(flag) | ResendAsk(flag):
                 question: TransactionStatus | FindSubAccount = TransactionStatus(
@@ -197,14 +199,14 @@ class Resolver:
                     TranNetSeqNo=operation.serial if part is None else part.serial,
                     TranDate=asked_day(operation.created_at, datetime.now(BANK_ZONE)),
                 )
-                answer = await telemetry.bank_call(self._bank, question)
+                answer = await self._bank.call(question)
                 told = _status_told(answer, is_accepted=operation.state is State.ACCEPTED)
                 if answer.reply is not None and told.word in (Word.DONE, Word.ACCEPTED):
                     odd = await contradiction(self._reads, operation, parts, answer.reply, part)
                     told = replace(told, word=Word.SILENT, detail=odd) if odd else told
             case MemberAsk() as member:
                 question = FindSubAccount(TranNetMemberCode=member.member_id)
-                answer = await telemetry.bank_call(self._bank, question)
+                answer = await self._bank.call(question)
                 told = await self._with_closed_member(_member_told(answer, member), member)
             case CardAsk() | MobileAsk() | SameNameAsk() as ask:
                 told = await self._questions.ask(operation, ask)

@@ -198,7 +198,7 @@ class Returns:
     async def asked(self, day: date) -> tuple[list[ReturnedWithdrawalsRow], bytes]:
         """What came back on a day, by the bank serial of the credit, and the answer's evidence. Raises `Problem`."""
         question = ReturnedWithdrawals(FunctionFlag=WITHDRAWALS, StartDate=day, EndDate=day)
-        answer = await telemetry.bank_call(self._bank, question)
+        answer = await self._bank.call(question)
         if answer.reply is not None:
             return sorted(answer.reply.TranItemArray, key=lambda row: row.PayeeFrontSeqNo), answer.evidence
         if answer.outcome is AnswerOutcome.REFUSED and answer.code == NO_RECORD:

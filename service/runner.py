@@ -291,7 +291,7 @@ class Runner:
     async def _step_called(self, operation: Operation, plan: Plan, pended: Sequence[int], place: Place) -> Step:
         if isinstance(plan.ask, AcquiredAsk):
             return await self._step_driven(operation, plan, plan.ask, pended, place)
-        answer = await telemetry.bank_call(self._bank, plan.message, operation.serial)
+        answer = await self._bank.call(plan.message, operation.serial)
         place.answered = has_answered(answer)
         told = told_by(answer, plan)
         if clash := await clash_of(self._reads, told.members):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -146,7 +145,9 @@ async def furnished(settings: Settings, *, catches_up: bool = False) -> AsyncIte
         async def query_serial() -> str:
             return consumer_serial(settings.bank.uid, bank_today(), await numbers.take() % 10**10)
 
-        bank = await stack.enter_async_context(BankClient(settings.bank, query_serial=query_serial))
+        bank = await stack.enter_async_context(
+            BankClient(settings.bank, query_serial=query_serial, around=telemetry.bank_call)
+        )
         if not catches_up:
             # Behind the address and the keys, whose errors do not mend themselves; before anything that writes.
             await _require_no_copy(engine, settings.platform)
@@ -171,7 +172,7 @@ async def furnished(settings: Settings, *, catches_up: bool = False) -> AsyncIte
         resolver = await stack.enter_async_context(
             Resolver(writer, reads, bank, sweeper, returns, questions, settings).running()
         )
-        telemetry.watch_doubt(lambda: resolver.in_doubt, time.time)
+        telemetry.watch_doubt(lambda: resolver.in_doubt)
         admission = Admission(settings.call_concurrency, settings.interface_concurrency, settings.breaker)
         telemetry.watch_load(admission, writer)
         runner = await stack.enter_async_context(Runner(writer, reads, bank, numbers, admission, settings).running())

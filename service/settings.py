@@ -35,6 +35,8 @@ class ResolverSettings(BaseModel):
     """This many ERR020 in a row, far enough apart, mean that the bank did nothing."""
     in_process_interval_s: Seconds = 300.0
     """Between two questions while the bank says 2, 5 or 6."""
+    accepted_long_s: Seconds = 3600.0
+    """An order that the bank took so long ago and has not ended counts as money in doubt (`jzb.doubt.amount`)."""
     send_again_interval_s: Seconds = 300.0
     """Between two tries of a refund whose payment the bank searches in its history (the quick start: 5 minutes)."""
     send_again_times: Annotated[int, Field(ge=1, le=10_000)] = 24
@@ -190,8 +192,8 @@ class TelemetrySettings(BaseModel):
 
     otlp_endpoint: str | None = None
     """Base address of an OTLP/HTTP collector, e.g. http://127.0.0.1:4318."""
-    sample_ratio: Annotated[float, Field(ge=0, le=1)] = 0.05
-    """Share of the traces that begin here; a caller's own decision is always followed."""
+    sample_ratio: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Share of the traces that begin here and are recorded; a caller's own decision is always followed."""
     metrics_interval_s: Seconds = 15.0
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_json: bool = False

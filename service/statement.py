@@ -25,7 +25,6 @@ from bankclient import (
     TransactionStatus,
 )
 from ledger import Operation, Part, Reads
-from service import telemetry
 from service.bankday import bank_today
 from service.bookings import booked_on, contradiction
 from service.plans.plan import BookedAsk, Word
@@ -151,8 +150,8 @@ async def ask(
 
 async def _status(bank: BankClient, reads: Reads, operation: Operation, parts: Sequence[Part]) -> Told | None:
     """What 6110 says, should it know the call after all; only a final word counts."""
-    answer = await telemetry.bank_call(
-        bank, TransactionStatus(FunctionFlag="2", TranNetSeqNo=operation.serial, TranDate=_day_if_old(operation))
+    answer = await bank.call(
+        TransactionStatus(FunctionFlag="2", TranNetSeqNo=operation.serial, TranDate=_day_if_old(operation))
     )
     reply = answer.reply
     if reply is None or reply.TranStatus not in ("0", "1"):
@@ -181,7 +180,7 @@ async def _rows(
     """Every row of a list, or what went wrong; ``evidence`` gets that of each answer."""
     rows: list[SubAccountTransactionsRow] = []
     for page in range(1, PAGES_MAX + 1):
-        answer = await telemetry.bank_call(bank, question.model_copy(update={"PageNum": page}))
+        answer = await bank.call(question.model_copy(update={"PageNum": page}))
         evidence.append(answer.evidence)
         reply: SubAccountTransactionsReply | None = answer.reply
         if reply is None:

@@ -9,41 +9,72 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+import grpc
 import structlog
 from opentelemetry import metrics, propagate, trace
 from opentelemetry.context import Context
 from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import SpanKind, Status, StatusCode
 
+from service.problems import Problem
 from service.settings import TelemetrySettings
 
 if TYPE_CHECKING:
-    from bankclient import Answer, BankClient, Request
+    from bankclient import Answer, Request
     from ledger import InDoubt, Writer
     from service.admission import Admission
 
 tracer = trace.get_tracer("jzb")
 meter = metrics.get_meter("jzb")
 
+SECONDS = (
+    *(0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075),
+    *(0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 60.0),
+)
+"""Upper bounds of a duration's buckets. Each is at most twice the one before, which bounds the error of a quantile; the
+SDK's own are meant for milliseconds and have one bucket for all below five seconds."""
+
+SIZES = tuple(float(2**power) for power in range(11))
+
 request_seconds = meter.create_histogram(
-    "jzb.request.duration", unit="s", description="RPCs by method and status code, and how long they took"
+    "jzb.request.duration",
+    unit="s",
+    description="RPCs by method and status code, and how long they took",
+    explicit_bucket_boundaries_advisory=SECONDS,
 )
 refusals = meter.create_counter("jzb.refusals", description="RPCs that ended in an error, by method and reason")
 outcomes = meter.create_counter("jzb.outcomes", description="Money calls by kind and the state they reached")
 bank_seconds = meter.create_histogram(
-    "jzb.bank.duration", unit="s", description="Bank calls by interface, outcome and code"
+    "jzb.bank.duration",
+    unit="s",
+    description="Bank calls by interface and outcome, and how long they took",
+    explicit_bucket_boundaries_advisory=SECONDS,
 )
-batch_sizes = meter.create_histogram("jzb.ledger.batch.size", description="Steps taken into one commit")
-batch_seconds = meter.create_histogram("jzb.ledger.batch.duration", unit="s", description="Duration of one commit")
+bank_answers = meter.create_counter("jzb.bank.answers", description="Bank calls by interface, outcome and code")
+batch_sizes = meter.create_histogram(
+    "jzb.ledger.batch.size",
+    description="Steps taken into one commit",
+    explicit_bucket_boundaries_advisory=SIZES,
+)
+batch_seconds = meter.create_histogram(
+    "jzb.ledger.batch.duration",
+    unit="s",
+    description="Duration of one commit",
+    explicit_bucket_boundaries_advisory=SECONDS,
+)
 
 
 _exports = False
 """Whether this process sends its traces anywhere."""
+
+AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+"""The codes of a refusal that is an error to whoever runs the service."""
 
 FLUSH_S = 3.0
 """How long the end of the process waits for what is not exported yet."""
@@ -67,17 +98,24 @@ def set_up(settings: TelemetrySettings, platform: str) -> Callable[[], None]:
         ],
         wrapper_class=structlog.make_filtering_bound_logger(settings.log_level),
     )
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, ParentBasedTraceIdRatio
+
+    resource = Resource.create(
+        {"service.name": "jzb-ledger", "service.version": version("jzb-ledger"), "jzb.platform": platform}
+    )
     if settings.otlp_endpoint is None:
+        # Every operation has a trace id all the same: it is what its log lines have in common.
+        trace.set_tracer_provider(
+            TracerProvider(resource=resource, sampler=ParentBased(ALWAYS_OFF), shutdown_on_exit=False)
+        )
         return lambda: None
     from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.metrics import MeterProvider
     from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
-    from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
-    from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
 
-    resource = Resource.create({"service.name": "jzb-ledger", "jzb.platform": platform})
     base = settings.otlp_endpoint.rstrip("/")
     traces = TracerProvider(
         resource=resource, sampler=ParentBasedTraceIdRatio(settings.sample_ratio), shutdown_on_exit=False
@@ -104,7 +142,7 @@ def set_up(settings: TelemetrySettings, platform: str) -> Callable[[], None]:
     return flush
 
 
-def watch_doubt(latest: Callable[[], InDoubt | None], now: Callable[[], float]) -> None:
+def watch_doubt(latest: Callable[[], InDoubt | None]) -> None:
     """Export the money in doubt in fen and the age of the oldest such operation in seconds."""
 
     def amount(_: CallbackOptions) -> Iterable[Observation]:
@@ -113,18 +151,41 @@ def watch_doubt(latest: Callable[[], InDoubt | None], now: Callable[[], float]) 
 
     def age(_: CallbackOptions) -> Iterable[Observation]:
         found = latest()
-        return [Observation(max(0.0, now() - found.oldest.timestamp()) if found.oldest else 0.0)] if found else []
+        return [Observation(found.oldest_s)] if found else []
 
     meter.create_observable_gauge("jzb.doubt.amount", [amount], unit="fen", description="Money whose fate is unknown")
     meter.create_observable_gauge("jzb.doubt.age", [age], unit="s", description="Age of the oldest unknown outcome")
 
 
-def below(name: str, kind: SpanKind = SpanKind.INTERNAL) -> AbstractContextManager[trace.Span]:
-    """A span below the present one. There is none below one that is not recorded: it would cost and show nothing."""
+@contextmanager
+def below(name: str, kind: SpanKind = SpanKind.INTERNAL) -> Iterator[trace.Span]:
+    """A span below the present one. There is none below one that is not recorded: it would cost and show nothing.
+
+    A `Problem` that ends it is a refusal, which is an event of the span; any other exception is an error.
+    """
     present = trace.get_current_span()
     if not present.is_recording() and (present.get_span_context().is_valid or not _exports):
-        return nullcontext(present)
-    return tracer.start_as_current_span(name, kind=kind)
+        yield present
+        return
+    with tracer.start_as_current_span(name, kind=kind, record_exception=False, set_status_on_exception=False) as span:
+        try:
+            yield span
+        except Problem as problem:
+            refused(span, problem)
+            raise
+        except Exception as error:
+            span.record_exception(error)
+            span.set_status(Status(StatusCode.ERROR, type(error).__name__))
+            raise
+
+
+def refused(span: trace.Span, problem: Problem) -> None:
+    """Note on a span why a request was refused. It is an error of ours only where the service or the bank was away."""
+    span.set_attribute("jzb.reason", problem.reason)
+    if problem.code in AWAY:
+        span.set_status(Status(StatusCode.ERROR, problem.reason))
+    else:
+        span.add_event("refused", {"jzb.reason": problem.reason})
 
 
 def watch_load(admission: Admission, writer: Writer) -> None:
@@ -146,22 +207,26 @@ def watch_load(admission: Admission, writer: Writer) -> None:
     )
 
 
-async def bank_call(bank: BankClient, message: Request[Any], serial: str | None = None) -> Answer[Any]:
-    """Call the bank inside a span with the interface, the serial, the bank's code and the tries; measure it."""
+@contextmanager
+def bank_call(request: Request[Any], serial: str | None) -> Iterator[Callable[[Answer[Any]], None]]:
+    """Around every call of the bank (`bankclient.Around`): a span with the interface, the serial, the bank's code and
+    the tries, and how long it took.
+    """
     began_s = time.perf_counter()
     with below("bank call", SpanKind.CLIENT) as span:
-        span.set_attribute("jzb.interface", message.code)
+        span.set_attribute("jzb.interface", request.code)
         if serial is not None:
             span.set_attribute("jzb.serial", serial)
-        answer = await bank.call(message, serial)
-        span.set_attribute("jzb.bank_code", answer.code)
-        span.set_attribute("jzb.attempts", answer.attempts)
-        span.set_attribute("jzb.outcome", answer.outcome.value)
-    bank_seconds.record(
-        time.perf_counter() - began_s,
-        {"interface": message.code, "outcome": answer.outcome.value, "code": answer.code},
-    )
-    return answer
+
+        def answered(answer: Answer[Any]) -> None:
+            span.set_attribute("jzb.bank_code", answer.code)
+            span.set_attribute("jzb.attempts", answer.attempts)
+            span.set_attribute("jzb.outcome", answer.outcome.value)
+            labels = {"interface": request.code, "outcome": answer.outcome.value}
+            bank_seconds.record(time.perf_counter() - began_s, labels)
+            bank_answers.add(1, {**labels, "code": answer.code})
+
+        yield answered
 
 
 def context_from(carrier: Mapping[str, str]) -> Context:

@@ -312,7 +312,7 @@ class Transfers:
         rows: list[TransfersInRow] = []
         evidence: list[bytes] = []
         for number in range(1, PAGES_MAX + 1):
-            answer = await telemetry.bank_call(self._bank, question.model_copy(update={"PageNum": number}))
+            answer = await self._bank.call(question.model_copy(update={"PageNum": number}))
             evidence.append(answer.evidence)
             if answer.reply is None:
                 is_empty = answer.code == NO_RECORD or (is_refusal_empty and number == 1)

@@ -25,7 +25,7 @@ from bankclient import (
     SubAccountBalancesRow,
     booking_date,
 )
-from service import problems, telemetry, view
+from service import problems, view
 from service.bankday import bank_today
 from service.problems import Problem
 from service.rpc.desk import bank_day
@@ -40,7 +40,7 @@ P = TypeVar("P", bound=Paged)
 
 async def ask(bank: BankClient, request: Request[R]) -> R | None:
     """The bank's reply, None when it has no such record. Raises `Problem`."""
-    answer = await telemetry.bank_call(bank, request)
+    answer = await bank.call(request)
     if answer.reply is not None:
         reply: R = answer.reply
         return reply
@@ -53,7 +53,7 @@ async def ask(bank: BankClient, request: Request[R]) -> R | None:
 
 async def told_once(bank: BankClient, request: Request[R], serial: str) -> R:
     """The reply to a call that is no operation, such as one for a text. Raises `Problem` when it is lost, too."""
-    answer = await telemetry.bank_call(bank, request, serial)
+    answer = await bank.call(request, serial)
     if answer.reply is not None:
         reply: R = answer.reply
         return reply

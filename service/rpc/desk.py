@@ -17,7 +17,7 @@ from google.protobuf.message import Message
 from bankclient import BankClient, SubAccountBalances
 from jzb.v1.verification_pb2 import Verification
 from ledger import Card, Cards, CardState, Member, Numbers, Reads, Writer
-from service import problems, telemetry
+from service import problems
 from service.admission import Admission
 from service.card_list import CardList
 from service.clearing import Clearing
@@ -164,7 +164,7 @@ class Desk:
     async def name(self, member: Member) -> str:
         """A member's account name, as the bank has it now (6010). Raises `Problem` before anything is reserved."""
         question = SubAccountBalances(QueryFlag="2", SubAcctNo=member.sub_account)
-        answer = await telemetry.bank_call(self.bank, question)
+        answer = await self.bank.call(question)
         if answer.reply is None:
             raise problems.bank_unavailable(f"6010 was to name an account: {answer.detail}")
         rows = [row for row in answer.reply.AcctArray if row.SubAcctNo == member.sub_account]

@@ -191,8 +191,11 @@ class _Visit:
             code = grpc.StatusCode.OK if error is None else grpc.StatusCode.CANCELLED
         self._span.set_attribute("rpc.grpc.status_code", code.value[0])
         self._span.end()
+        # With the span's own context, which makes the trace an exemplar of this duration.
         telemetry.request_seconds.record(
-            time.perf_counter() - self._began_s, {"method": self._method, "code": code.name}
+            time.perf_counter() - self._began_s,
+            {"method": self._method, "code": code.name},
+            trace.set_span_in_context(self._span),
         )
         if problem is not None:
             raise _Told(problem) from error
@@ -201,10 +204,8 @@ class _Visit:
         if isinstance(error, ValidationError):
             error = _unsendable(error)
         if isinstance(error, Problem):
-            self._span.set_attribute("jzb.reason", error.reason)
+            telemetry.refused(self._span, error)
             telemetry.refusals.add(1, {"method": self._method, "reason": error.reason})
-            if error.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
-                self._span.set_status(Status(StatusCode.ERROR, error.reason))
             return error
         self._span.record_exception(error)
         self._span.set_status(Status(StatusCode.ERROR, type(error).__name__))

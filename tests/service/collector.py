@@ -21,6 +21,7 @@ class Collector:
         self.spans: list[Span] = []
         self.metrics: dict[str, Metric] = {}
         self.received: list[str] = []
+        self.resources: list[dict[str, str]] = []
 
     def named(self, name: str) -> list[Span]:
         """All spans of this name, in order of arrival."""
@@ -36,10 +37,22 @@ class Collector:
         points = found.sum.data_points if found.HasField("sum") else found.gauge.data_points
         return [(labels_of(point.attributes), _number(point)) for point in points]
 
+    def quantile(self, metric: str, quantile: float, **labels: str) -> float:
+        """A quantile of a histogram as Prometheus computes it: linear within the bucket that it falls into."""
+        points = self.metrics[metric].histogram.data_points
+        point = next(one for one in points if labels.items() <= labels_of(one.attributes).items())
+        rank, below, lower = quantile * point.count, 0, 0.0
+        for upper, count in zip(point.explicit_bounds, point.bucket_counts, strict=False):
+            if count and below + count >= rank:
+                return float(lower + (upper - lower) * (rank - below) / count)
+            below, lower = below + count, upper
+        return float(point.explicit_bounds[-1])
+
     async def _traces(self, request: web.Request) -> web.Response:
         batch = ExportTraceServiceRequest.FromString(await request.read())
         self.received.append(str(batch))
         for resource in batch.resource_spans:
+            self.resources.append(labels_of(resource.resource.attributes))
             for scope in resource.scope_spans:
                 self.spans.extend(scope.spans)
         return web.Response()

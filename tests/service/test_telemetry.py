@@ -5,9 +5,15 @@ The service runs as a process of its own, since OpenTelemetry's providers are on
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import binascii
+import json
+import re
+import statistics
+import time
 from collections.abc import AsyncIterator
+from importlib.metadata import version
 from typing import Any
 
 import grpc
@@ -16,6 +22,8 @@ import pytest
 from psycopg import sql
 
 from jzb.v1 import (
+    clearing_pb2,
+    clearing_pb2_grpc,
     core_pb2,
     member_pb2,
     member_pb2_grpc,
@@ -28,7 +36,7 @@ from sandbox.server import Sandbox
 from sandbox.settings import SandboxSettings
 from tests.service.collector import Collector, collecting, labels_of
 from tests.service.marketplace import LENIENT, TIMEOUT_S
-from tests.service.process import ServiceProcess, service_process, shop_on, until
+from tests.service.process import ROOT, ServiceProcess, service_process, shop_on, until
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 CALLER_SPAN = "00f067aa0ba902b7"
@@ -52,7 +60,13 @@ async def collector() -> AsyncIterator[Collector]:
 
 def observed(database: str, bank: Sandbox, collector: Collector, **settings: Any):  # type: ignore[no-untyped-def]
     """The service, which exports to the collector and logs all it can."""
-    telemetry = {"otlp_endpoint": collector.url, "metrics_interval_s": 0.2, "log_level": "debug", "log_json": True}
+    telemetry = {
+        "otlp_endpoint": collector.url,
+        "metrics_interval_s": 0.2,
+        "log_level": "debug",
+        "log_json": True,
+        **settings.pop("telemetry", {}),
+    }
     return service_process(database, bank, environment=QUICK_EXPORT, telemetry=telemetry, **settings)
 
 
@@ -87,6 +101,8 @@ async def test_a_payment_and_its_later_resolution_are_one_trace_which_the_caller
         await service.operations.ResolveOperation(operation_pb2.ResolveOperationRequest(key=key), timeout=TIMEOUT_S)
         assert (await found(service, request.request_id)).state == core_pb2.OPERATION_STATE_DONE
         await until(lambda: collector.named("resolve"), "the spans arrive")
+        resolved = [json.loads(line) for line in service.said if '"resolved"' in line]
+        assert [line["trace_id"] for line in resolved] == [TRACE_ID]
 
     mine = [span for span in collector.spans if span.trace_id.hex() == TRACE_ID]
     by_name: dict[str, list[Any]] = {}
@@ -158,7 +174,8 @@ async def test_metrics_tell_requests_outcomes_bank_latency_and_the_money_in_doub
         pay = {"method": "/jzb.v1.PaymentService/Pay", "code": "DEADLINE_EXCEEDED"}
         await until(lambda: (pay, 1.0) in collector.points("jzb.request.duration"), "requests")
         assert [count for labels, count in collector.points("jzb.outcomes") if labels["state"] == "unknown"] == [1.0]
-        assert ({"interface": "6034", "outcome": "UNKNOWN", "code": ""}, 1.0) in collector.points("jzb.bank.duration")
+        assert ({"interface": "6034", "outcome": "UNKNOWN"}, 1.0) in collector.points("jzb.bank.duration")
+        assert ({"interface": "6034", "outcome": "UNKNOWN", "code": ""}, 1.0) in collector.points("jzb.bank.answers")
         assert collector.points("jzb.ledger.batch.size")
 
         operation = await found(service, request.request_id)
@@ -166,6 +183,89 @@ async def test_metrics_tell_requests_outcomes_bank_latency_and_the_money_in_doub
         await service.operations.ResolveOperation(operation_pb2.ResolveOperationRequest(key=key), timeout=TIMEOUT_S)
         await until(lambda: ({}, 0.0) in collector.points("jzb.doubt.amount"), "no money is in doubt")
         await until(lambda: ({}, 0.0) in collector.points("jzb.doubt.age"), "nor does it age")
+
+
+async def test_a_quantile_of_the_histograms_is_what_callers_see(
+    database: str, bank: Sandbox, collector: Collector
+) -> None:
+    request = await prepared(database, bank, remark="[[delay:0.15]]")
+    took_s: list[float] = []
+
+    async def pay(number: int) -> None:
+        one = payment_pb2.PayRequest()
+        one.CopyFrom(request)
+        one.request_id, one.amount_fen = f"timed-{number}", 1
+        began_s = time.perf_counter()
+        await service.payments.Pay(one, timeout=TIMEOUT_S, metadata=SAMPLED)
+        took_s.append(time.perf_counter() - began_s)
+
+    async with observed(database, bank, collector) as service:
+        for number in range(10):
+            await pay(number)
+        labels = {"method": "/jzb.v1.PaymentService/Pay"}
+        await until(lambda: ({**labels, "code": "OK"}, 10.0) in collector.points("jzb.request.duration"), "requests")
+    median_s = statistics.median(took_s)
+    for metric, these in (("jzb.request.duration", labels), ("jzb.bank.duration", {"interface": "6034"})):
+        # Buckets are at most twice as wide as the one before.
+        assert 0.15 <= median_s < 2 * collector.quantile(metric, 0.5, **these) < 4 * median_s, metric
+
+    # A duration shows a trace that took so long.
+    points = collector.metrics["jzb.request.duration"].histogram.data_points
+    (pays,) = (one for one in points if labels_of(one.attributes)["method"] == labels["method"])
+    assert {exemplar.trace_id.hex() for exemplar in pays.exemplars} == {TRACE_ID}
+
+
+async def test_no_call_of_the_bank_is_unseen(database: str, bank: Sandbox, collector: Collector) -> None:
+    async with observed(database, bank, collector, telemetry={"sample_ratio": 1.0}) as service:
+        clearing = clearing_pb2_grpc.ClearingServiceStub(service.channel)
+        await clearing.GetDay(clearing_pb2.GetDayRequest(bank_day="2026-01-01"), timeout=TIMEOUT_S)
+        for interface in ("6010", "6108"):
+            await until(
+                lambda interface=interface: any(
+                    labels["interface"] == interface for labels, _ in collector.points("jzb.bank.duration")
+                ),
+                f"{interface} is measured",
+            )
+            await until(
+                lambda interface=interface: any(
+                    labels_of(span.attributes)["jzb.interface"] == interface for span in collector.named("bank call")
+                ),
+                f"{interface} is traced",
+            )
+        received = sum(one.serial != "" for one in bank.requests)
+        assert received >= 2
+        await until(
+            lambda: sum(count for _, count in collector.points("jzb.bank.answers")) == received, "all are counted"
+        )
+    assert {one["service.version"] for one in collector.resources} == {version("jzb-ledger")}
+
+
+def test_the_service_makes_no_client_of_the_bank_whose_calls_are_unseen() -> None:
+    made = [
+        call
+        for path in (ROOT / "service").rglob("*.py")
+        for call in ast.walk(ast.parse(path.read_text()))
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "BankClient"
+    ]
+    assert made
+    assert all("around" in {keyword.arg for keyword in call.keywords} for call in made)
+
+
+async def test_a_refusal_is_an_event_of_its_span_and_no_error(
+    database: str, bank: Sandbox, collector: Collector
+) -> None:
+    request = await prepared(database, bank)
+    request.amount_fen = 500_00
+    async with observed(database, bank, collector) as service:
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await service.payments.Pay(request, timeout=TIMEOUT_S, metadata=SAMPLED)
+        assert refused.value.code() == grpc.StatusCode.FAILED_PRECONDITION
+        await until(lambda: collector.named("jzb.v1.PaymentService/Pay"), "the spans arrive")
+    for name in ("jzb.v1.PaymentService/Pay", "reserve"):
+        (span,) = collector.named(name)
+        assert span.status.code == span.status.STATUS_CODE_UNSET
+        assert [event.name for event in span.events] == ["refused"]
+        assert labels_of(span.attributes)["jzb.reason"] == "INSUFFICIENT_FUNDS"
 
 
 async def test_metrics_tell_the_calls_under_way_the_refusals_by_reason_and_the_breakers(
@@ -323,6 +423,9 @@ async def test_without_a_collector_the_service_works_and_keeps_the_callers_trace
     async with service_process(database, bank) as service:
         answer = await service.payments.Pay(request, timeout=TIMEOUT_S, metadata=SAMPLED)
         assert answer.operation.trace_id == TRACE_ID
+        request.request_id += "-alone"
+        answer = await service.payments.Pay(request, timeout=TIMEOUT_S)
+        assert re.fullmatch("[0-9a-f]{32}", answer.operation.trace_id)
 
 
 async def test_a_collector_that_is_away_costs_no_payment(database: str, bank: Sandbox, collector: Collector) -> None:
