@@ -42,6 +42,7 @@ class Kind(StrEnum):
     UNDOABLE = "undoable"
     UNDOABLE_FEE = "undoable-fee"
     ORDER = "order"
+    TOP_UP_ORDER = "top-up-order"
     ACQUIRED = "acquired"
     REBOOKED = "rebooked"
     LIMITS = "limits"
@@ -61,11 +62,18 @@ CONTROLS = (
     Kind.UNDOABLE,
     Kind.UNDOABLE_FEE,
     Kind.ORDER,
+    Kind.TOP_UP_ORDER,
     Kind.ACQUIRED,
     Kind.REBOOKED,
     Kind.LIMITS,
 )
 """The kinds that hold no money: the remaining part of a limit, and where limits come from."""
+
+TOP_UP_ORDER_UNITS = 100
+"""What an order number of top-ups has to give. A top-up takes all of it; the rows of a split top-up share the number of
+the whole order, one unit or more each, so that it stays used for as long as one of them stands. At least as many as a
+split top-up may have rows (25).
+"""
 
 FLOORS: dict[Kind, int] = {
     Kind.WITHDRAWABLE: 0,
@@ -83,6 +91,7 @@ FLOORS: dict[Kind, int] = {
     Kind.UNDOABLE_FEE: 0,
     # An order number is used once: its account starts at 0 and one unit below is the last one to be had.
     Kind.ORDER: -1,
+    Kind.TOP_UP_ORDER: -TOP_UP_ORDER_UNITS,
     Kind.ACQUIRED: -1,
     Kind.REBOOKED: -1,
 }
@@ -183,8 +192,15 @@ def undoable_fee(serial: str) -> Account:
 
 
 def order(order_no: str) -> Account:
-    """The one use of an order number; pre-payments and freezes take it."""
+    """The one use of an order number by what the bank keeps under it: orders in escrow, freezes, clearings of suspense,
+    batches. Direct payments do not take it (catalogue, OrderNo of 6034).
+    """
     return Account(Kind.ORDER, "", order_no)
+
+
+def top_up_order(order_no: str) -> Account:
+    """The one use of an order number by top-ups (EjzbOrderNo of 6129; TotalOrderNo and SubOrderNo of 6216)."""
+    return Account(Kind.TOP_UP_ORDER, "", order_no)
 
 
 def acquired(order_no: str) -> Account:

@@ -426,6 +426,31 @@ class Reads:
             operation=opened, payer=payer, payee=payee, done_fen={row["kind"]: int(row["fen"]) for row in sums}
         )
 
+    async def used_by(self, taken: Account) -> Operation | None:
+        """The operation that has the one use of an order number; ``taken`` is the account that stands for it."""
+        part = and_(
+            hold.c.platform == operation.c.platform,
+            hold.c.operation_id == operation.c.id,
+            hold.c.account == taken.name,
+        )
+        ended = and_(
+            resolution.c.platform == hold.c.platform,
+            resolution.c.operation_id == hold.c.operation_id,
+            resolution.c.part == hold.c.part,
+        )
+        rows = await self._rows(
+            _operations()
+            .join(hold, part)
+            .outerjoin(resolution, ended)
+            .where(
+                operation.c.platform == self._platform,
+                operation.c.id.in_(self._under(taken.ref)),
+                resolution.c.verdict.is_distinct_from(PartState.VOIDED.value),
+            )
+            .limit(1)
+        )
+        return _operation(rows[0]) if rows else None
+
     async def known_under(
         self, order_nos: Collection[str], kinds: Collection[str], before: UUID
     ) -> list[tuple[str, str, int, date | None, int]]:

@@ -291,6 +291,7 @@ CHECKS: dict[str, LiteralString] = {
                 'refundable-fee', 'revocable', 'revocable-fee', 'undoable', 'undoable-fee'
               ) THEN 0
               WHEN kind IN ('order', 'acquired', 'rebooked') THEN -1
+              WHEN kind = 'top-up-order' THEN -100
             END AS due_fen
           FROM account
           WHERE platform = :platform

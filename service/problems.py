@@ -7,7 +7,7 @@ The one table from a broken floor to a reason is here.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import grpc
@@ -16,9 +16,11 @@ from bankclient import yuan
 from jzb.v1 import core_pb2
 from jzb.v1.error_reason_pb2 import ErrorReason
 from ledger import (
+    Account,
     Breach,
     DeadlinePassed,
     FloorBroken,
+    Kind,
     LedgerBehind,
     LedgerBusy,
     LedgerError,
@@ -43,6 +45,7 @@ class Problem(Exception):
     """One error as the caller sees it.
 
     ``reason`` is a name of ErrorReason without its prefix. ``amounts`` are fen. ``violations`` name request fields.
+    ``taken`` is the one use of an order number that another operation has.
     """
 
     code: grpc.StatusCode
@@ -56,6 +59,7 @@ class Problem(Exception):
     operation: Operation | None = None
     parts: Sequence[Part] = ()
     retry_after_s: float | None = None
+    taken: Account | None = None
 
     def __post_init__(self) -> None:
         ErrorReason.Value(f"ERROR_REASON_{self.reason}")
@@ -177,13 +181,22 @@ FLOOR_REASONS: dict[str, _FloorReason] = {
         "ADVANCE_INSUFFICIENT", "money in the refund advance account", "pay into the platform's own funds at the bank"
     ),
     "order": _FloorReason(
-        "ORDER_EXISTS", "use of the order number", "choose another order number", grpc.StatusCode.ALREADY_EXISTS
+        "ORDER_EXISTS",
+        "use of the order number",
+        "choose another order number, or look at the operation that has it",
+        grpc.StatusCode.ALREADY_EXISTS,
+    ),
+    "top-up-order": _FloorReason(
+        "ORDER_EXISTS",
+        "use of the order number",
+        "choose another order number, or look at the operation that has it",
+        grpc.StatusCode.ALREADY_EXISTS,
     ),
     "acquired": _FloorReason(
-        "ACQUIRED_ORDER_RECORDED", "entry of the acquired order", "look for its operation", ALREADY_EXISTS
+        "ACQUIRED_ORDER_RECORDED", "entry of the acquired order", "look at the operation that has it", ALREADY_EXISTS
     ),
     "rebooked": _FloorReason(
-        "ACQUIRED_ORDER_REBOOKED", "move of the acquired order", "look for its operation", ALREADY_EXISTS
+        "ACQUIRED_ORDER_REBOOKED", "move of the acquired order", "look at the operation that has it", ALREADY_EXISTS
     ),
     "parking": _FloorReason(
         "PARKED_INSUFFICIENT", "parked money of the order", "compare with the bank by GetBankOrder"
@@ -195,6 +208,7 @@ _NAMED_BY = {
     "frozen": "order_no",
     "escrow": "order_no",
     "order": "order_no",
+    "top-up-order": "order_no",
     "acquired": "order_no",
     "rebooked": "order_no",
     "parking": "order_no",
@@ -209,7 +223,12 @@ _NAMED_BY = {
 """The metadata key of what such a pocket counts by."""
 
 
-ONCE = {"order": "is used already", "acquired": "is entered already", "rebooked": "was moved already"}
+ONCE = {
+    "order": "is used already",
+    "top-up-order": "is used already",
+    "acquired": "is entered already",
+    "rebooked": "was moved already",
+}
 """What has happened to an order number, by the pocket that lets it happen once."""
 
 
@@ -217,9 +236,12 @@ def floor_broken(breach: Breach, operation: Operation | None, parts: Sequence[Pa
     """A rule about money: nothing was sent, nothing is held."""
     told = FLOOR_REASONS[breach.pocket]
     if breach.pocket in ONCE:
-        message = f"order number {breach.ref} {ONCE[breach.pocket]}"
+        # A use is no money: it has no amounts.
+        message, amounts = f"order number {breach.ref} {ONCE[breach.pocket]}", {}
+        taken = Account(Kind(breach.pocket), breach.owner, breach.ref)
     else:
         message = f"{yuan(breach.needed_fen)} needed, {yuan(breach.left_fen)} left: {told.what}"
+        amounts, taken = {"needed": breach.needed_fen, "left": breach.left_fen}, None
     return Problem(
         told.code,
         told.reason,
@@ -230,9 +252,27 @@ def floor_broken(breach: Breach, operation: Operation | None, parts: Sequence[Pa
             for name, value in (("sub_account", breach.owner), (_NAMED_BY.get(breach.pocket, "ref"), breach.ref))
             if value
         },
-        amounts={"needed": breach.needed_fen, "left": breach.left_fen},
+        amounts=amounts,
         operation=operation,
         parts=parts,
+        taken=taken,
+    )
+
+
+def used_by(problem: Problem, user: Operation | None) -> Problem:
+    """The same error with the operation that has the order number; None when it was given back in the meantime."""
+    if user is None:
+        return problem
+    return replace(
+        problem,
+        message=f"{problem.message} by {user.kind} {user.id}, which is {user.state.name}",
+        metadata={
+            **problem.metadata,
+            "used_by_operation_id": str(user.id),
+            "used_by_request_id": user.request_id,
+            "used_by_kind": user.kind,
+            "used_by_state": user.state.name,
+        },
     )
 
 

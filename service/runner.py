@@ -144,6 +144,16 @@ class Runner:
 
         ``rows`` is how many row serials the plan needs. Raises `Problem`.
         """
+        try:
+            return await self._run(request, make_plan, rows, check_only=check_only)
+        except Problem as problem:
+            if problem.taken is None:
+                raise
+            raise problems.used_by(problem, await self._reads.used_by(problem.taken)) from problem
+
+    async def _run(
+        self, request: Message, make_plan: Callable[[Serials], Awaitable[Plan]], rows: int, *, check_only: bool
+    ) -> Settled:
         request_id: str = request.request_id  # type: ignore[attr-defined]
         digest = fingerprint(request)
         try:

@@ -337,6 +337,8 @@ def _pay(market: Market, asked: _Asked, settlement: payment_pb2.Settlement.Value
         amount_fen=amount,
         fee_fen=fee,
         settlement=settlement,
+        # A label: it may be that of an order, and come again.
+        order_no=market.orders[-1].key if market.orders else "",
     )
     effect: Effect = Counter()
     _pays(effect, payer, AVAILABLE, payee, amount, fee)

@@ -2,17 +2,19 @@
 
 The channel owes the gross amount (in-transit of the bank day), the member gets the net in its waiting pocket, the fee
 account the rest. Public amounts are gross with the fee inside, as in the quick start's examples. Each credit opens what
-may be taken back of it later (6130, 6217), the member's part in `revocable`, the fee in `revocable_fee`.
+may be taken back of it later (6130, 6217), the member's part in `revocable`, the fee in `revocable_fee`, and uses its
+order numbers up: the bank wants them unique among top-ups, and lets other business have them too.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from bankclient import SplitTopUp, SplitTopUpRow, TopUp
 from jzb.v1 import topup_pb2
 from ledger import Draft, Kind, Leg, OfDay
-from ledger.accounts import FEE, LIMITS, revocable, revocable_fee
+from ledger.accounts import FEE, LIMITS, TOP_UP_ORDER_UNITS, revocable, revocable_fee, top_up_order
 from service.plans.plan import Facts, Plan, Serials, StatusAsk
 
 CHANNEL = "channel"
@@ -23,9 +25,18 @@ TopUpReading = Literal["gross", "net"]
 """What MemberFillAmt of 6129 means: the quick start's example says gross, another source net (notes.md 9.1)."""
 
 
-def _credit(sub_account: str, member_id: str, amount_fen: int, fee_fen: int, serial: str, order_no: str = "") -> Draft:
+def _credit(
+    sub_account: str,
+    member_id: str,
+    amount_fen: int,
+    fee_fen: int,
+    serial: str,
+    uses: Mapping[str, int],
+    order_no: str = "",
+) -> Draft:
+    """``uses`` is what it takes of which order numbers; ``order_no`` its own where the operation has several."""
     owed = OfDay(Kind.IN_TRANSIT)
-    legs = []
+    legs = [Leg(top_up_order(number), LIMITS, units) for number, units in uses.items()]
     if amount_fen > fee_fen:
         legs.append(Leg(owed, OfDay(Kind.WAITING, sub_account), amount_fen - fee_fen))
         legs.append(Leg(LIMITS, revocable(serial), amount_fen - fee_fen))
@@ -52,7 +63,16 @@ def top_up(request: topup_pb2.TopUpRequest, facts: Facts, serials: Serials, read
             EjzbOrderNo=request.order_no,
             Remark=request.remark or None,
         ),
-        drafts=(_credit(sub_account, request.member_id, request.amount_fen, request.fee_fen, serials.own),),
+        drafts=(
+            _credit(
+                sub_account,
+                request.member_id,
+                request.amount_fen,
+                request.fee_fen,
+                serials.own,
+                {request.order_no: TOP_UP_ORDER_UNITS},
+            ),
+        ),
         ask=StatusAsk("4"),
         payee=request.member_id,
         order_no=request.order_no,
@@ -94,9 +114,14 @@ def split_top_up(request: topup_pb2.SplitTopUpRequest, facts: Facts, serials: Se
                 share.amount_fen,
                 share.fee_fen,
                 serial,
+                # The whole order's number comes last: a share may have the same one.
+                {
+                    share.order_no: TOP_UP_ORDER_UNITS,
+                    request.order_no: 1 if number else TOP_UP_ORDER_UNITS - len(rows) + 1,
+                },
                 share.order_no,
             )
-            for share, serial in rows
+            for number, (share, serial) in enumerate(rows)
         ),
         ask=StatusAsk("4", by_part=True),
         order_no=request.order_no,

@@ -37,6 +37,7 @@ ACCOUNT_KINDS: dict[Kind, balance_pb2.AccountKind.ValueType] = {
     Kind.UNDOABLE: balance_pb2.ACCOUNT_KIND_CONTROL,
     Kind.UNDOABLE_FEE: balance_pb2.ACCOUNT_KIND_CONTROL,
     Kind.ORDER: balance_pb2.ACCOUNT_KIND_CONTROL,
+    Kind.TOP_UP_ORDER: balance_pb2.ACCOUNT_KIND_CONTROL,
     Kind.ACQUIRED: balance_pb2.ACCOUNT_KIND_CONTROL,
     Kind.REBOOKED: balance_pb2.ACCOUNT_KIND_CONTROL,
     Kind.LIMITS: balance_pb2.ACCOUNT_KIND_CONTROL,

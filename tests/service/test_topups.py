@@ -120,7 +120,7 @@ async def test_a_share_whose_fee_is_above_it_refuses_the_whole_split(shop: Marke
     await shop.assert_agrees()
 
 
-async def test_the_bank_refuses_a_channel_order_number_it_has_credited_before(shop: Marketplace) -> None:
+async def test_a_channel_order_number_that_was_credited_before_is_refused(shop: Marketplace) -> None:
     await shop.merchant("seller")
     first = shop.top_up_request("seller", 5_00)
     await shop.top_ups.TopUp(first, timeout=TIMEOUT_S)
