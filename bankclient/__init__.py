@@ -173,8 +173,8 @@ from bankclient.money import (
     yuan,
 )
 from bankclient.outcome import (
+    CLEAN_REFUSALS,
     HISTORY_MESSAGE,
-    OTHER_REFUSALS,
     RETRY_AFTER_S,
     TOKEN_CODES,
     UNKNOWN_CODES,
@@ -203,9 +203,9 @@ from bankclient.signing import (
 
 __all__ = [
     "BANK_ZONE",
+    "CLEAN_REFUSALS",
     "CLIENT_FIELDS",
     "HISTORY_MESSAGE",
-    "OTHER_REFUSALS",
     "PERSONAL_FIELDS",
     "REQUESTS",
     "REQUESTS_BY_SERVICE_ID",

@@ -34,7 +34,7 @@ from bankclient.connection import (
 from bankclient.errors import BankUnavailable, MessageInvalid, ServiceIdMissing
 from bankclient.files.download import Download
 from bankclient.messages.wire import R_co, Request, to_wire
-from bankclient.outcome import Answer, Outcome, Verdict, judge, not_sent, read_token, unknown
+from bankclient.outcome import CLEAN_REFUSALS, Answer, Outcome, Verdict, judge, not_sent, read_token, unknown
 from bankclient.serials import is_consumer_serial
 from bankclient.settings import BankSettings
 from bankclient.signing import BankCertificate, Identity, escape_for_approve
@@ -66,6 +66,7 @@ class _Open:
     signers: ThreadPoolExecutor
     free: asyncio.Semaphore
     tokens: TokenKeeper
+    clean_refusals: frozenset[str]
 
 
 class _Closing(Exception):
@@ -118,6 +119,7 @@ class BankClient:
             signers=ThreadPoolExecutor(settings.signing_threads, thread_name_prefix="bank-signer"),
             free=asyncio.Semaphore(settings.max_connections),
             tokens=tokens,
+            clean_refusals=frozenset({*CLEAN_REFUSALS, *settings.clean_refusals}),
         )
         tokens.start()
 
@@ -219,7 +221,7 @@ class BankClient:
             return Verdict(not_sent(f"no connection: {error}", error.tries))
         except AnswerLost as error:
             return Verdict(unknown(f"no answer: {error}", error.tries))
-        verdict = judge(request, str(fields["CnsmrSeqNo"]), received, opened.bank)
+        verdict = judge(request, str(fields["CnsmrSeqNo"]), received, opened.bank, opened.clean_refusals)
         if verdict.token_ageing:
             opened.tokens.renew_soon()
         return verdict

@@ -20,6 +20,7 @@ from pydantic import (
     field_validator,
 )
 
+from bankclient.outcome import SUCCESS_CODE, UNKNOWN_CODES
 from bankclient.signing import DnStyle
 
 # The bank's SDK sends these and the ports agree that none is checked (transport.md 2.2).
@@ -67,6 +68,7 @@ def _is_loopback(host: str) -> bool:
 
 Url = Annotated[str, AfterValidator(_safe_url)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
+ReturnCode = Annotated[str, StringConstraints(pattern=r"^[0-9A-Z]{5,8}$")]
 
 BACKOFF_MAX_S: Final = 0.5
 """The longest pause between two tries to connect."""
@@ -114,6 +116,12 @@ class BankSettings(BaseModel):
     An entry also replaces the published id of its interface.
     """
 
+    clean_refusals: tuple[ReturnCode, ...] = ()
+    """Codes by which the bank refuses and has certainly done nothing, beside `CLEAN_REFUSALS` of the code (JSON).
+
+    Only for codes that the bank has confirmed in writing: such an answer gives a hold back without a question.
+    """
+
     ca_bundle: Path | None = None
     """PEM file of the authorities that may vouch for the bank's server; None for the usual ones."""
     connect_timeout_s: Seconds = 5.0
@@ -146,6 +154,13 @@ class BankSettings(BaseModel):
         if taken := CLIENT_FIELDS & fields.keys():
             raise ValueError(f"{', '.join(sorted(taken))} is written by the client itself")
         return fields
+
+    @field_validator("clean_refusals")
+    @classmethod
+    def _exceptions_are_no_refusals(cls, codes: tuple[str, ...]) -> tuple[str, ...]:
+        if never := {SUCCESS_CODE, *UNKNOWN_CODES}.intersection(codes):
+            raise ValueError(f"{', '.join(sorted(never))} is no refusal: after it the bank may have acted")
+        return codes
 
     @field_validator("service_ids")
     @classmethod

@@ -87,12 +87,8 @@ class Bank:
                 code, message, fields = self._ask(route, serial, body, told)
         except Refused as refusal:
             code, message, fields = refusal.code, refusal.message, {}
-        if told.has("err957"):
-            code, message, fields = (
-                codes.QUERY_LATER,
-                codes.MESSAGES[codes.QUERY_LATER],
-                {},
-            )
+        if hidden := codes.QUERY_LATER if told.has("err957") else told.text("answer"):
+            code, message, fields = hidden, codes.MESSAGES.get(hidden, codes.FAILED_MESSAGE), {}
         return {
             "TxnReturnCode": code,
             "TxnReturnMsg": message,

@@ -11,6 +11,8 @@ from typing import Final
 
 OK: Final = "000000"
 OK_MESSAGE: Final = "交易成功"
+FAILED_MESSAGE: Final = "交易失败"
+"""Beside a code that has no text of its own here."""
 
 SEARCHING_HISTORY_MESSAGE: Final = "未检索到原交易，正在尝试查询历史数据，请稍后再试"
 """6164, quick start: wait about five minutes and send the same refund again."""

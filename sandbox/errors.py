@@ -16,7 +16,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sandbox.codes import GATEWAY_MESSAGES, MESSAGES
+from sandbox.codes import FAILED_MESSAGE, GATEWAY_MESSAGES, MESSAGES
 
 if TYPE_CHECKING:
     from sandbox.books import Place
@@ -36,7 +36,7 @@ class Refused(SandboxError):
     def __init__(self, code: str, detail: str = "", message: str | None = None, keeps: tuple[Record, ...] = ()) -> None:
         self.code = code
         self.keeps = keeps
-        usual = MESSAGES.get(code, "交易失败") if message is None else message
+        usual = MESSAGES.get(code, FAILED_MESSAGE) if message is None else message
         self.message = f"{usual}：{detail}" if detail else usual
         super().__init__(f"{code} {self.message}")
 

@@ -18,6 +18,7 @@ kept over a restart.
 | `expire_flag` | acted; tokenExpiryFlag is "true" |
 | `refuse:<code>` | refused with that code, not acted |
 | `err957` | acted, but answered ERR957 (ask later) |
+| `answer:<code>` | acted, but answered that code |
 | `history:<n>` | 6164: n times the message that the original is being searched, not acted |
 | `not_found_first:<n>` | on a money call: 6110 and 6072 know nothing of it the first n times; on 6110: n times ERR020 |
 | `duplicate_delivery` | the request reaches the bank twice |
@@ -69,7 +70,7 @@ WITHOUT_ARGUMENT: Final = frozenset(
 )
 SECONDS: Final = frozenset({"delay", "act_late", "duplicate_late"})
 COUNTED: Final = frozenset({"file_session_lost", "history", "not_found_first"})
-CODED: Final = frozenset({"file_refused", "refuse"})
+CODED: Final = frozenset({"answer", "file_refused", "refuse"})
 
 STATUS_QUERY: Final = "6110"
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from bankclient import (
+    UNKNOWN_CODES,
     AcquiringOrder,
     AcquiringOrderReply,
     Answer,
@@ -28,6 +29,9 @@ from service.plans.plan import ORDER_DIFFERS, AcquiredAsk, AcquiredShare, Rebook
 from service.settlement import Told
 
 NO_RECORD: Final = "ERR020"
+SUCCESS: Final = "000000"
+REPORTED_ALREADY: Final = "ERR282"
+"""Of 6147: the bank has the order from the channel already (transport.md 3.5)."""
 BOOKED, FAILED, REVERSED = "0", "1", "3"
 """TranStatus of 6146, a scale of its own; 2 (abnormal) and 5 (pending) ask on."""
 FREEZES, CREDITS = "0", "1"
@@ -59,16 +63,18 @@ class Acquiring:
             return Driven(told, began=False)
         message = SupplyAcquiringOrder(AcquiringChannelType=ask.channel, OrderNo=ask.order_no, Amt=ask.amount_fen)
         supplied = await self._bank.call(message, operation.serial)
-        if supplied.outcome not in (Outcome.DONE, Outcome.REFUSED):
+        if not supplied.evidence or (supplied.reply is None and supplied.code in {SUCCESS, *UNKNOWN_CODES}):
             return Driven([_told(Word.SILENT, supplied)], began=supplied.outcome is not Outcome.NOT_SENT)
         # Only what 6146 still misses is settled by the answer of 6147. Refused, the bank may have heard of the order
-        # meanwhile; taken, it may book the order later.
+        # meanwhile; taken, it may book the order later; a code that proves nothing is one more "no such record".
         if supplied.outcome is Outcome.REFUSED:
             missed = _told(Word.REFUSED, supplied)
-        else:
+        elif supplied.reply is not None or supplied.code == REPORTED_ALREADY:
             missed = replace(
                 _told(Word.ACCEPTED, supplied), detail="the bank has taken 6147 and not booked the order yet"
             )
+        else:
+            missed = _told(Word.NOT_FOUND, supplied)
         told = await self._asked(ask, drafts)
         return Driven([missed if one.word is Word.NOT_FOUND else one for one in told], began=True)
 

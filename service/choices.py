@@ -452,6 +452,15 @@ CHOICES: tuple[Choice, ...] = (
         "Which refund window has the bank configured?",
     ),
     Choice(
+        "Which codes are clean refusals",
+        "bank.clean_refusals",
+        "",
+        "93 codes whose published meaning is a fault found before anything moved; any other code is asked of 6110 (or"
+        " where else the call can be seen) before a hold is given back, as published lists call a dozen of them"
+        " exceptions, one with a reversal behind it",
+        "Which return codes prove that nothing was booked and nothing will be? Please give the whole table.",
+    ),
+    Choice(
         "How many ERR020 of 6110 mean that nothing happened",
         "resolver.not_found_times",
         "",

@@ -110,8 +110,11 @@ FAULTS: Final = (
     "duplicate_delivery",
     "duplicate_late:2",
     "err957",
+    "answer:ERR248",
+    "answer:ERR777",
     "refuse:ERR044",
     "refuse:ERR108",
+    "refuse:ERR777",
     "refuse:ERR923",
 )
 """What may strike any call: the sandbox's words (`sandbox.faults`)."""

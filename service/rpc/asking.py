@@ -15,6 +15,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from bankclient import (
     BANK_ZONE,
+    UNKNOWN_CODES,
     BankClient,
     MemberBalancesReply,
     Outcome,
@@ -31,6 +32,7 @@ from service.problems import Problem
 from service.rpc.desk import bank_day
 
 NO_RECORD = "ERR020"
+SUCCESS = "000000"
 LAST_PAGE = "1"
 PAGES_MAX = 5000
 
@@ -57,7 +59,8 @@ async def told_once(bank: BankClient, request: Request[R], serial: str) -> R:
     if answer.reply is not None:
         reply: R = answer.reply
         return reply
-    if answer.outcome is Outcome.REFUSED:
+    # Nothing is held for such a call, so any code that is signed is its answer.
+    if answer.outcome is Outcome.REFUSED or (answer.evidence and answer.code not in {SUCCESS, *UNKNOWN_CODES}):
         raise Problem(
             grpc.StatusCode.FAILED_PRECONDITION,
             "BANK_REFUSED",

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from bankclient import (
+    CLEAN_REFUSALS,
     TOKEN_CODES,
     UNKNOWN_CODES,
     Answer,
@@ -79,7 +80,7 @@ def test_a_signed_success_is_done_with_evidence_and_booking_date(desk: Desk) -> 
     assert answer.evidence == hashlib.sha256(signed).digest()
 
 
-@pytest.mark.parametrize("code", ["ERR044", "ERR020", "ERR271", "ERR000", "E10002"])
+@pytest.mark.parametrize("code", ["ERR044", "ERR020", "ERR271", "ERR127", "E10002", "EF0048"])
 def test_a_signed_refusal_is_refused(desk: Desk, code: str) -> None:
     answer = desk.answer(desk.signed(SUCCESS | {"TxnReturnCode": code, "TxnReturnMsg": "余额不足"}))
     assert answer.outcome is Outcome.REFUSED
@@ -87,17 +88,57 @@ def test_a_signed_refusal_is_refused(desk: Desk, code: str) -> None:
     assert answer.evidence
 
 
-@pytest.mark.parametrize("code", sorted(UNKNOWN_CODES))
+EXCEPTIONS = (
+    *("ERR025", "ERR108", "ERR923", "ERR957"),
+    *("ERR136", "ERR158", "ERR178", "ERR194", "ERR196", "ERR199", "ERR200", "ERR207"),
+    *("ERR209", "ERR226", "ERR228", "ERR248"),
+    *("ERR160", "ERR229", "ERR275", "EF0027", "EF0058"),
+)
+"""What transport.md 3.5 calls exceptions, repeated numbers and half-done work."""
+
+
+def test_the_table_of_exceptions_is_that_of_the_published_lists() -> None:
+    assert set(UNKNOWN_CODES) == set(EXCEPTIONS)
+    assert not set(CLEAN_REFUSALS) & set(UNKNOWN_CODES)
+
+
+@pytest.mark.parametrize("code", EXCEPTIONS)
 def test_a_signed_code_after_which_the_bank_may_have_acted_is_unknown(desk: Desk, code: str) -> None:
     answer = desk.answer(desk.signed(SUCCESS | {"TxnReturnCode": code}))
     assert answer.outcome is Outcome.UNKNOWN
     assert answer.evidence
 
 
-@pytest.mark.parametrize("code", ["", "ERR04", "ERR0444", "err044", "OPEN-E-200001", "000001"])
+@pytest.mark.parametrize(
+    "code", ["", "ERR04", "ERR0444", "err044", "OPEN-E-200001", "000001", "ERR000", "ERR161", "ERR277", "ERR282"]
+)
 def test_a_signed_code_in_no_table_is_unknown(desk: Desk, code: str) -> None:
     answer = desk.answer(desk.signed(SUCCESS | {"TxnReturnCode": code}))
     assert answer.outcome is Outcome.UNKNOWN
+
+
+def test_no_code_of_the_form_of_a_refusal_is_one_unless_it_is_listed(desk: Desk) -> None:
+    refused = {
+        code
+        for code in (f"ERR{number:03d}" for number in range(1000))
+        if desk.answer(desk.signed(SUCCESS | {"TxnReturnCode": code})).outcome is Outcome.REFUSED
+    }
+    assert refused == {code for code in CLEAN_REFUSALS if code.startswith("ERR")}
+
+
+@pytest.mark.parametrize("code", ["ERR020", "ERR777", "E12345"])
+def test_any_signed_refusal_of_a_question_is_a_plain_refusal_as_a_question_moves_nothing(desk: Desk, code: str) -> None:
+    content = json.dumps(desk.signed(SUCCESS | {"TxnReturnCode": code})).encode()
+    question = TransactionStatus(FunctionFlag="2", TranNetSeqNo=SERIAL)
+    assert judge(question, SERIAL, Received(200, content, 1), desk.bank).answer.outcome is Outcome.REFUSED
+
+
+def test_a_code_that_the_settings_call_clean_is_a_refusal(desk: Desk) -> None:
+    content = json.dumps(desk.signed(SUCCESS | {"TxnReturnCode": "ERR777"})).encode()
+    received = Received(200, content, 1)
+    assert judge(PAYMENT, SERIAL, received, desk.bank).answer.outcome is Outcome.UNKNOWN
+    clean = {*CLEAN_REFUSALS, "ERR777"}
+    assert judge(PAYMENT, SERIAL, received, desk.bank, clean).answer.outcome is Outcome.REFUSED
 
 
 @pytest.mark.parametrize("code", ["000000", "ERR044"])

@@ -58,3 +58,10 @@ def test_a_setting_out_of_its_range_is_refused(make_settings: Make, change: dict
 
 def test_the_password_is_not_printed(make_settings: Make) -> None:
     assert "horse" not in repr(make_settings())
+
+
+@pytest.mark.parametrize("code", ["000000", "ERR957", "ERR248", "ERR160"])
+def test_an_exception_of_the_bank_cannot_be_set_to_be_a_refusal(make_settings: Make, code: str) -> None:
+    assert make_settings(clean_refusals=["ERR777"]).clean_refusals == ("ERR777",)
+    with pytest.raises(ValidationError, match=f"{code} is no refusal"):
+        make_settings(clean_refusals=["ERR777", code])
