@@ -57,6 +57,10 @@ SEED ?= 1
 fuzz: setup  ## send bad requests to every RPC and check that none breaks anything (REQUESTS=100000 SEED=1)
 	@exec $(BIN)/python -m tests.fuzz --requests $(REQUESTS) --seed $(SEED)
 
+.PHONY: mutants
+mutants: setup  ## make small mistakes in the money path and list those that no test sees (ARGS=ledger/rules.py)
+	@exec $(BIN)/python -m tests.mutants $(ARGS)
+
 .PHONY: docs
 docs: setup  ## the documents that are made from the code
 	@$(BIN)/jzb docs bank

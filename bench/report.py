@@ -19,7 +19,7 @@ from rich.table import Table
 
 from bench.rows import Measured, Row
 
-UNITS = {"x": "", "MiB": " MiB", "s": " s", "ms": " ms"}
+UNITS = {"x": "", "MiB": " MiB", "s": " s"}
 
 
 def machine(dsn: str) -> dict[str, str]:

@@ -23,7 +23,6 @@ from ledger.errors import (
     RequestIdReused,
 )
 from ledger.findings import Finding, Summary
-from ledger.lists import Filter
 from ledger.lookups import Lookups, MemberBalance
 from ledger.operations import (
     OPEN_STATES,
@@ -77,7 +76,6 @@ __all__ = [
     "DeadlinePassed",
     "Draft",
     "Event",
-    "Filter",
     "Finding",
     "FloorBroken",
     "InDoubt",

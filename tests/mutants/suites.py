@@ -1,0 +1,36 @@
+"""The modules whose mistakes cost money, the tests that are to see each, and the mutants that are no mistakes."""
+
+from __future__ import annotations
+
+SCORE_MIN = 95.0
+"""Percent of a module's mutants that its tests must see."""
+
+SUITES: dict[str, tuple[str, ...]] = {
+    "ledger/rules.py": ("tests/ledger/test_rules.py", "tests/ledger/test_rules_stateful.py"),
+    "ledger/batch.py": ("tests/ledger/test_batch.py",),
+    "service/settlement.py": ("tests/service/test_settlement.py",),
+    "bankclient/canonical.py": ("tests/bankclient/test_canonical.py", "tests/bankclient/test_wire_property.py"),
+    "bankclient/outcome.py": ("tests/bankclient/test_outcome.py",),
+    "bankclient/money.py": ("tests/bankclient/test_money.py",),
+}
+
+LIBRARIES = (
+    "pytest",
+    "_pytest.assertion.rewrite",
+    "hypothesis",
+    "hypothesis.stateful",
+    "pydantic",
+    "cryptography.x509",
+    "cryptography.hazmat.primitives.serialization.pkcs12",
+    "sqlalchemy.ext.asyncio",
+    "psycopg",
+    "psycopg_pool",
+    "httpx",
+    "structlog",
+)
+"""Loaded once, before anything is forked."""
+
+JUDGED: dict[str, tuple[tuple[str, str], ...]] = {
+    "service/settlement.py": (("cards= dropped", "no word that leaves an operation open changes a card"),),
+}
+"""By module: the mutant as it is printed, and why it does what the code does."""
