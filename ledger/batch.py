@@ -92,7 +92,7 @@ class Rows:
 def judge(book: Book, known: Known, step: Step, rows: Rows) -> Outcome:
     """Judge one step and add what it writes to ``rows``.
 
-    Raises `FloorBroken` (recorded as a refused operation when the step opens one), `RequestIdReused`,
+    Raises `FloorBroken` (recorded as a refused operation when the step opens one and keeps it), `RequestIdReused`,
     `OperationUnknown`; the book is then as before.
     """
     if isinstance(step.operation, NewOperation):
@@ -158,6 +158,11 @@ def _open(book: Book, known: Known, step: Step, new: NewOperation, rows: Rows) -
     try:
         return _apply(book, known, step, operation, rows, operation.plan_digest, is_new=earlier is None)
     except FloorBroken as refusal:
+        if not step.keeps_refusal:
+            rows.reopened.discard(operation.id)
+            if earlier is None:
+                del known.parts[operation.id]
+            raise
         change = Change(state=State.REFUSED, reason=REASON_FLOOR)
         refused = _opened(new, change, known.now, step.bank_day, earlier)
         refused = refused._replace(breach=dataclasses.asdict(refusal.breach))

@@ -100,8 +100,10 @@ class Step:
     ``pend`` and ``enter`` get the next part numbers in that order; ``post`` and ``void`` name parts that are
     pending. A step that continues an operation does nothing unless the operation is in one of ``expects``: it came
     late. ``members`` and ``cards_new`` are recorded with the step, then ``cards`` are changed; ``cleared_through``
-    marks bank days as cleared. ``check_only`` judges and writes nothing. A step that opens an operation is refused when
-    it is judged after ``not_after_s``, a time of `time.monotonic`; one that carries an operation on never is.
+    marks bank days as cleared. ``check_only`` judges and writes nothing. Where ``keeps_refusal`` is False, a step that
+    opens an operation and is refused by a floor leaves no operation behind, so its request id may try again. A step
+    that opens an operation is refused when it is judged after ``not_after_s``, a time of `time.monotonic`; one that
+    carries an operation on never is.
     """
 
     operation: NewOperation | UUID
@@ -117,6 +119,7 @@ class Step:
     cards: tuple[CardChange, ...] = ()
     cleared_through: date | None = None
     check_only: bool = False
+    keeps_refusal: bool = True
     not_after_s: float | None = None
 
     @property

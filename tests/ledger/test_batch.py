@@ -114,6 +114,30 @@ def test_a_refused_step_adds_its_refusal_and_nothing_else() -> None:
     assert refusal.value.operation == rows.operations_new[step.operation_id]
 
 
+def test_a_refusal_that_is_not_kept_leaves_nothing_and_the_same_request_may_try_again() -> None:
+    bench = rich(100)
+    before = standing(bench.book)
+    step = opening(pay(ANN, BOB, 101), keeps_refusal=False)
+    with pytest.raises(FloorBroken) as refusal:
+        bench.judge(step)
+    assert (refusal.value.operation, refusal.value.breach.left_fen) == (None, 100)
+    assert standing(bench.book) == before
+    assert bench.rows == Rows()
+    assert bench.known.parts == {}
+    bench.judge(opening(enter=[top_up(ANN, 1)]))
+    assert bench.judge(dataclasses.replace(step, keeps_refusal=True)).did
+
+
+def test_a_released_operation_whose_refusal_is_not_kept_stays_released() -> None:
+    bench = rich(100)
+    step = released(bench)
+    bench.judge(opening(pay(ANN, CAT, 50)))
+    with pytest.raises(FloorBroken):
+        bench.judge(dataclasses.replace(again(step), keeps_refusal=False))
+    assert bench.known.by_id[step.operation_id].state is State.RELEASED
+    assert step.operation_id not in bench.rows.reopened
+
+
 def test_what_a_step_entered_is_taken_back_when_a_later_part_of_it_is_refused() -> None:
     bench = rich(100)
     before = standing(bench.book)
