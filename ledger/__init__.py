@@ -39,6 +39,7 @@ from ledger.operations import (
 from ledger.reads import (
     Event,
     InDoubt,
+    LateSpender,
     Numbers,
     Order,
     Parties,
@@ -80,6 +81,7 @@ __all__ = [
     "FloorBroken",
     "InDoubt",
     "Kind",
+    "LateSpender",
     "LedgerBehind",
     "LedgerBusy",
     "LedgerCorrupt",

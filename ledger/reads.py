@@ -33,7 +33,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ledger import accounts
-from ledger.accounts import CONTROLS, POCKETS, Account, Kind
+from ledger.accounts import CONTROLS, POCKETS, Account, Kind, day_text
 from ledger.database import reading
 from ledger.errors import LedgerCorrupt
 from ledger.findings import Finding, Summary
@@ -124,6 +124,17 @@ class WaitingDay:
     held_fen: int
 
 
+@dataclass(frozen=True, slots=True)
+class LateSpender:
+    """A member who gave ``spent_fen`` of the money that waited for a bank day on a later one, and has ``held_fen`` held
+    that it may still give.
+    """
+
+    member: Member
+    spent_fen: int
+    held_fen: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suspended:
     """What of a transfer lies in suspense, in fen: what can still be cleared, and what is held for clearings."""
@@ -163,12 +174,53 @@ _OPENED = text("""
 """What an operation was last opened with: one that was released is opened anew."""
 
 
+_LATE_SPENDERS = text("""
+    WITH late AS (
+      SELECT m.*,
+        (
+          SELECT coalesce(sum(l.amount_fen), 0)::bigint
+          FROM (
+            (
+              SELECT id FROM operation
+              WHERE payer = m.member_id AND payer <> '' AND platform = :platform
+              ORDER BY id DESC
+              LIMIT :newest
+            )
+            UNION ALL
+            -- An operation of several payers names them in its parts alone.
+            SELECT DISTINCT o.id
+            FROM operation o JOIN transaction t ON t.operation_id = o.id AND t.platform = o.platform
+            WHERE o.platform = :platform AND o.payer = '' AND o.bank_day > :bank_day AND t.payer = m.member_id
+          ) spent
+          JOIN leg l ON l.operation_id = spent.id AND l.platform = :platform
+          JOIN resolution r USING (operation_id, part, platform)
+          WHERE r.bank_day > :bank_day AND l.debit LIKE 'waiting:' || m.sub_account || ':%'
+            AND split_part(l.debit, ':', 3) <= :ref AND l.credit <> 'withdrawable:' || m.sub_account
+        ) AS spent_fen,
+        (
+          SELECT coalesce(sum(a.held_fen), 0)::bigint
+          FROM account a
+          WHERE a.owner = m.sub_account AND a.kind = 'waiting' AND a.platform = :platform AND a.ref <= :ref
+        ) AS held_fen
+      FROM member m
+      WHERE m.platform = :platform AND m.sub_account IN (
+        SELECT owner FROM account WHERE platform = :platform AND kind = 'waiting' AND ref > :ref AND balance_fen > 0
+      )
+    )
+    SELECT * FROM late WHERE spent_fen > 0 OR held_fen > 0 ORDER BY member_id
+""")
+
+
 def _operations() -> Select[Any]:
     return select(*_OPERATION).select_from(operation.outerjoin(due, _DUE))
 
 
 CATCH_UP = "CATCH_UP"
 """The kind of the operations that take over what the bank did while the books were lost; their plans tell of it."""
+
+
+SPENDS_READ = 10_000
+"""So many of a member's newest operations are looked at for what it spent on its latest bank day."""
 
 
 class Reads:
@@ -783,6 +835,15 @@ class Reads:
             .limit(limit)
         )
         return [(Account(Kind.WAITING, row["owner"], row["ref"]), row["left"]) for row in rows]
+
+    async def late_spenders(self, bank_day: date) -> list[LateSpender]:
+        """The members who gave money that waited for ``bank_day`` or an earlier day on a later bank day, or have some
+        held that they may still give, and who have money waiting of a later day.
+        """
+        rows = await self._rows(
+            _LATE_SPENDERS, platform=self._platform, bank_day=bank_day, ref=day_text(bank_day), newest=SPENDS_READ
+        )
+        return [LateSpender(_member(row), row["spent_fen"], row["held_fen"]) for row in rows]
 
     async def suspended(self, after: str, limit: int) -> list[Suspended]:
         """Up to ``limit`` transfers with money in suspense whose bank serial sorts after ``after``."""

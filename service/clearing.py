@@ -4,16 +4,22 @@ accounts.
 Both are things that the bank does on its own; they enter by the same ledger door as single-step transactions. When
 the bank says that a day is cleared, the channels' debt of that day is paid into the pooled account, new money of
 that day is withdrawable at once, and what waits already is moved over pocket by pocket, each move a step of its
-own, so that payments go on between them.
+own, so that payments go on between them. Members who spent between the bank's clearing and ours are then brought to
+what the bank says (`service.withdrawable`).
+
+Whoever needs withdrawable money that is not there makes us ask at once, instead of being refused for what the bank has
+cleared and we have not heard of.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from uuid import UUID
 
@@ -35,6 +41,7 @@ from ledger import (
     Change,
     Draft,
     FloorBroken,
+    Kind,
     LedgerError,
     Leg,
     NewOperation,
@@ -51,13 +58,20 @@ from service.bankday import bank_today
 from service.plans.plan import Serials, Stored, SweepAsk
 from service.settings import Settings
 from service.settlement import together
+from service.withdrawable import Withdrawable
 
 log = structlog.get_logger("jzb.clearing")
 
 CLEARED = "0"
+CLEARING = "CLEARING"
 SWEEP_BATCH = 256
 PAGES_MAX = 100
+ASK_AHEAD_EVERY_S = 1.0
+"""How often refused callers make us ask for past days, at most."""
+ASK_AHEAD_WAIT_S = 5.0
+"""How long one of them waits for it; what is not entered by then goes on without it."""
 ADOPTION = "adoption:own-funds"
+COMPARED_LATER = "members who spent since the bank cleared are compared when nothing of theirs is in doubt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,17 +93,30 @@ class BankDayStatus:
 class Sweeper:
     """Moves waiting money of cleared days to withdrawable."""
 
-    def __init__(self, writer: Writer, reads: Reads) -> None:
+    def __init__(self, writer: Writer, reads: Reads, bank: BankClient, settings: Settings) -> None:
         self._writer = writer
         self._reads = reads
+        self._withdrawable = Withdrawable(writer, reads, bank)
+        # Where withdrawable money is spent first, a payment takes the same whether the days before are cleared or not.
+        self._follows = settings.rules.spend_order == "waiting_first"
+        self._look_again_s = settings.resolver.in_process_interval_s
 
     async def sweep(self, operation_id: UUID, bank_day: date) -> Outcome:
-        """Move every waiting pocket up to ``bank_day``, then finish the clearing operation. Safe to run again."""
+        """Move every waiting pocket up to ``bank_day``, follow the bank where members have spent since, then finish the
+        clearing operation; or leave it ACCEPTED while some of them cannot be compared. Safe to run again.
+        """
         while pockets := await self._reads.waiting_pockets(bank_day, SWEEP_BATCH):
             await self._move(operation_id, bank_day, pockets)
-        return await self._writer.submit(
-            Step(operation=operation_id, change=Change(state=State.DONE), bank_day=bank_day)
-        )
+        change = Change(state=State.DONE)
+        # A later day's clearing follows for both.
+        is_latest = await self._reads.cleared_through() == bank_day
+        if (
+            self._follows
+            and is_latest
+            and not await self._withdrawable.follow(operation_id, bank_day, self._look_again_s)
+        ):
+            change = Change(state=State.ACCEPTED, message=COMPARED_LATER, next_ask_in_s=self._look_again_s)
+        return await self._writer.submit(Step(operation=operation_id, change=change, bank_day=bank_day))
 
     async def _move(self, operation_id: UUID, bank_day: date, pockets: Sequence[tuple[Account, int]]) -> None:
         step = Step(
@@ -129,6 +156,9 @@ class Clearing:
         self._numbers = numbers
         self._sweeper = sweeper
         self._settings = settings
+        self._tasks: asyncio.TaskGroup | None = None
+        self._ahead: asyncio.Task[None] | None = None
+        self._asked_ahead_at_s = -math.inf
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Clearing]:
@@ -136,10 +166,14 @@ class Clearing:
         poll_s = self._settings.clearing.poll_s
         async with asyncio.TaskGroup() as tasks:
             loop = tasks.create_task(self._run(poll_s), name="clearing")
+            self._tasks = tasks
             try:
                 yield self
             finally:
+                self._tasks = None
                 loop.cancel()
+                if self._ahead is not None:
+                    self._ahead.cancel()
 
     async def _run(self, poll_s: float | None) -> None:
         while True:
@@ -156,10 +190,42 @@ class Clearing:
                 return
             await asyncio.sleep(pause_s)
 
+    async def submit(self, step: Step) -> Outcome:
+        """Submit a step that opens an operation. Where it lacks withdrawable money the bank is asked for the days that
+        are over, and the step is judged once more. Raises `LedgerError` as the writer does.
+        """
+        if not any(_takes_withdrawable(leg) for draft in step.pend for leg in draft.legs):
+            return await self._writer.submit(step)
+        try:
+            return await self._writer.submit(replace(step, keeps_refusal=False))
+        except FloorBroken as broken:
+            if broken.breach.pocket == Kind.WITHDRAWABLE.value:
+                await self._ask_ahead()
+        return await self._writer.submit(step)
+
+    async def _ask_ahead(self) -> None:
+        """Enter what the bank has cleared, for everybody who waits for it at once. Raises nothing."""
+        if self._ahead is None:
+            if self._tasks is None or time.monotonic() < self._asked_ahead_at_s + ASK_AHEAD_EVERY_S:
+                return
+            self._asked_ahead_at_s = time.monotonic()
+            self._ahead = self._tasks.create_task(self._clear_safely(), name="clearing ahead of its time")
+        await asyncio.wait((self._ahead,), timeout=ASK_AHEAD_WAIT_S)
+
+    async def _clear_safely(self) -> None:
+        try:
+            await self.clear_past_days()
+        except Exception as failure:
+            log.warning("the clearing could not be asked for ahead of its time", why=repr(failure))
+        finally:
+            self._ahead = None
+
     async def clear_past_days(self) -> None:
         """Clear every day before today that has waiting money, in order, as far as the bank has got."""
-        today, cleared = bank_today(), await self._reads.cleared_through()
-        for day in await self._reads.waiting_days():
+        days, cleared = await self._reads.waiting_days(), await self._reads.cleared_through()
+        # Where the bank has booked on a later day already, a day is over, whatever our clock says.
+        today = max((bank_today(), *(day.bank_day for day in days)))
+        for day in days:
             if cleared is not None and day.bank_day <= cleared:
                 # Entered, perhaps under a caller's request id; what is left of it is held or stands to another day.
                 continue
@@ -191,7 +257,9 @@ class Clearing:
         return BankDayStatus(bank_day, row.TotalAmt, row.ClearingStatus, message, answer.evidence)
 
     async def enter(self, request_id: str, digest: bytes, status: BankDayStatus) -> Outcome:
-        """Enter a cleared day once, then move what waits. Raises `Problem` when it was entered under another id."""
+        """Enter a cleared day once, then move what waits; a day that is entered already, under whatever request id,
+        has the operation that did it. Raises `Problem`.
+        """
         day = status.bank_day
         # With a space, which no order number of a caller has.
         legs = [Leg(order(f"clearing {day}"), LIMITS, 1)]
@@ -205,7 +273,7 @@ class Clearing:
             id=UUID(bytes=uuid_utils.uuid7().bytes),
             request_id=request_id,
             fingerprint=digest,
-            kind="CLEARING",
+            kind=CLEARING,
             serial=Serials.make(self._settings.bank.uid, bank_today(), numbers).own,
             plan=Stored((), (), (), SweepAsk(day)).to_json(),
             amount_fen=abs(status.total_fen),
@@ -217,16 +285,27 @@ class Clearing:
             bank_day=day,
             enter=(Draft(tuple(legs), amount_fen=abs(status.total_fen)),),
             cleared_through=day,
+            keeps_refusal=False,
         )
         try:
             outcome = await self._writer.submit(step)
         except LedgerError as error:
+            if isinstance(error, FloorBroken) and (entered := await self.entered(day)) is not None:
+                return entered
             raise problems.of_ledger(error) from None
         if not outcome.did:
             return outcome
         log.info("bank day cleared", bank_day=str(day), total=yuan(status.total_fen))
         swept = await self._sweeper.sweep(outcome.operation.id, day)
         return swept._replace(did=True)
+
+    async def entered(self, bank_day: date) -> Outcome | None:
+        """The operation that entered a day, under whatever request id; None when none has."""
+        found = await self._reads.operations_page(before=None, limit=1, kinds=(CLEARING,), bank_day=bank_day)
+        if not found:
+            return None
+        parts = await self._reads.parts([found[0].id])
+        return Outcome(found[0], did=False, parts=tuple(parts.get(found[0].id, ())))
 
     async def adopt(self) -> bool:
         """Take over the opening balance of the platform's own funds, once (6010 flag 3); False when the bank is
@@ -285,6 +364,10 @@ class Clearing:
             if answer.reply.EndFlag == "1" or not answer.reply.AcctArray:
                 return rows, together(evidence)
         return None
+
+
+def _takes_withdrawable(leg: Leg) -> bool:
+    return isinstance(leg.debit, Account) and leg.debit.kind is Kind.WITHDRAWABLE
 
 
 def _day_of(row: ClearingResultRow) -> date | None:

@@ -54,6 +54,7 @@ from service.acquiring import Acquiring
 from service.admission import Admission, Place, has_answered
 from service.bankday import bank_today
 from service.bookings import booked_on
+from service.clearing import Clearing
 from service.member_questions import clash_of
 from service.plans.cards import NOTHING_SAID, card_said
 from service.plans.members import same_name
@@ -93,9 +94,11 @@ class Runner:
         bank: BankClient,
         numbers: Numbers,
         admission: Admission,
+        clearing: Clearing,
         settings: Settings,
     ) -> None:
         self._writer = writer
+        self._clearing = clearing
         self._reads = reads
         self._bank = bank
         self._numbers = numbers
@@ -237,7 +240,7 @@ class Runner:
         """Raises `Problem`: then nothing was reserved."""
         with telemetry.below("reserve") as span:
             try:
-                reserved = await self._writer.submit(step)
+                reserved = await self._clearing.submit(step)
             except LedgerError as error:
                 if isinstance(error, FloorBroken):
                     assert isinstance(step.operation, NewOperation)

@@ -160,7 +160,7 @@ async def furnished(settings: Settings, *, catches_up: bool = False) -> AsyncIte
                 on_batch=_record_batch,
             ).running()
         )
-        sweeper = Sweeper(writer, reads)
+        sweeper = Sweeper(writer, reads, bank, settings)
         clearing = await stack.enter_async_context(Clearing(writer, reads, bank, numbers, sweeper, settings).running())
         returns = await stack.enter_async_context(Returns(writer, reads, bank, numbers, settings).running())
         transfers = await stack.enter_async_context(
@@ -175,7 +175,9 @@ async def furnished(settings: Settings, *, catches_up: bool = False) -> AsyncIte
         telemetry.watch_doubt(lambda: resolver.in_doubt)
         admission = Admission(settings.call_concurrency, settings.interface_concurrency, settings.breaker)
         telemetry.watch_load(admission, writer)
-        runner = await stack.enter_async_context(Runner(writer, reads, bank, numbers, admission, settings).running())
+        runner = await stack.enter_async_context(
+            Runner(writer, reads, bank, numbers, admission, clearing, settings).running()
+        )
         card_list = CardList(writer, bank, cards, vault, numbers, settings)
         yield Desk(
             writer=writer,

@@ -1,0 +1,124 @@
+"""What of a member's available money is withdrawable (可提现) where only the bank knows: it cleared a day in the night,
+and the mirror learned of it later (6108).
+
+Between the two a member may spend. A platform whose bank gives waiting money first then sees the bank take money of the
+new day, while the mirror takes money of the day that it still believes to wait. Both have the same in all; what differs
+is how much of it is withdrawable. At which moment the bank cleared is said by no interface (6108 names the day alone),
+so the bank is asked (6010) what each such member may withdraw, and the mirror moves that much, never more than what the
+member has spent of the earlier day's money on a later one.
+
+Promises: the sum of a member's money never changes here, nothing is moved on an answer that could be of another moment
+than the mirror's, and one clearing moves a member's money once, whichever processes look.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from datetime import date
+from typing import Final
+from uuid import UUID
+
+import structlog
+
+from bankclient import BankClient, SubAccountBalances, SubAccountBalancesRow, yuan
+from ledger import Change, Draft, FloorBroken, Kind, LateSpender, Leg, MemberBalance, Reads, State, Step, Writer
+from ledger.accounts import LIMITS, Account, order, withdrawable
+
+log = structlog.get_logger("jzb.withdrawable")
+
+AT_ONCE: Final = 8
+"""Members whose question is under way at the bank at once."""
+
+LOOKS: Final = 3
+"""How often in a row a member is looked at whose money moves meanwhile."""
+
+LOOK_AGAIN_S: Final = 0.1
+
+
+class Withdrawable:
+    """Follows the bank after a clearing. One instance a process; any process may follow any clearing."""
+
+    def __init__(self, writer: Writer, reads: Reads, bank: BankClient) -> None:
+        self._writer = writer
+        self._reads = reads
+        self._bank = bank
+        self._followed: dict[UUID, set[str]] = {}
+
+    async def follow(self, operation_id: UUID, bank_day: date, next_ask_in_s: float) -> bool:
+        """Bring every member who has spent since to what the bank says, as parts of the clearing of ``bank_day``.
+
+        False when some of them could not be compared: their money is in doubt or on the move, or the bank did not
+        answer. Those it looks at again when it is called again.
+        """
+        followed = self._followed.setdefault(operation_id, set())
+        places = asyncio.Semaphore(AT_ONCE)
+
+        async def look(spender: LateSpender) -> None:
+            async with places:
+                if await self._follow_one(operation_id, bank_day, spender, next_ask_in_s):
+                    followed.add(spender.member.sub_account)
+
+        for again in range(LOOKS):
+            if again:
+                await asyncio.sleep(LOOK_AGAIN_S)
+            spenders = await self._reads.late_spenders(bank_day)
+            await asyncio.gather(*(look(one) for one in spenders if one.member.sub_account not in followed))
+            left = sum(one.member.sub_account not in followed for one in spenders)
+            if not left:
+                del self._followed[operation_id]
+                return True
+        log.info("members are compared with the bank later", bank_day=str(bank_day), members=left)
+        return False
+
+    async def _follow_one(self, operation_id: UUID, bank_day: date, spender: LateSpender, next_ask_in_s: float) -> bool:
+        sub_account = spender.member.sub_account
+        before = await self._balance(sub_account)
+        if spender.held_fen or before.held_spendable_fen:
+            return False
+        answer = await self._bank.call(SubAccountBalances(QueryFlag="2", SubAcctNo=sub_account))
+        row = _only_row(sub_account, () if answer.reply is None else answer.reply.AcctArray)
+        pockets = await self._reads.pockets(sub_account, (Kind.WAITING,))
+        is_of_one_moment = await self._balance(sub_account) == before
+        if row is None or not is_of_one_moment or row.AcctAvailBal != before.available_fen:
+            return False
+        # What goes beyond has another reason, such as a later day that the bank has cleared as well.
+        more_fen = min(row.CashAmt - before.withdrawable_fen, spender.spent_fen)
+        if more_fen <= 0:
+            return True
+        step = Step(
+            operation=operation_id,
+            change=Change(state=State.ACCEPTED, evidence=answer.evidence, next_ask_in_s=next_ask_in_s),
+            bank_day=bank_day,
+            expects=frozenset({State.ACCEPTED}),
+            enter=(_moved(bank_day, sub_account, more_fen, pockets.items()),),
+        )
+        try:
+            await self._writer.submit(step)
+        except FloorBroken as broken:
+            # Moved by another process; or a payment took of it since it was read.
+            return broken.breach.pocket == Kind.ORDER.value
+        log.info("withdrawable as at the bank", bank_day=str(bank_day), sub_account=sub_account, moved=yuan(more_fen))
+        return True
+
+    async def _balance(self, sub_account: str) -> MemberBalance:
+        return (await self._reads.balances([sub_account])).get(sub_account, MemberBalance(sub_account))
+
+
+def _only_row(sub_account: str, rows: Sequence[SubAccountBalancesRow]) -> SubAccountBalancesRow | None:
+    if len(rows) != 1 or rows[0].SubAcctNo != sub_account or not 0 <= rows[0].CashAmt <= rows[0].AcctAvailBal:
+        return None
+    return rows[0]
+
+
+def _moved(bank_day: date, sub_account: str, amount_fen: int, pockets: Iterable[tuple[Account, int]]) -> Draft:
+    """Waiting money becomes withdrawable, of the oldest day first as the bank spends it; once for a clearing."""
+    # With spaces, which no order number of a caller has.
+    legs = [Leg(order(f"withdrawable {bank_day} {sub_account}"), LIMITS, 1)]
+    left_fen = amount_fen
+    for pocket, there_fen in sorted(pockets, key=lambda one: one[0].ref):
+        share_fen = min(left_fen, there_fen)
+        if share_fen:
+            legs.append(Leg(pocket, withdrawable(sub_account), share_fen))
+            left_fen -= share_fen
+    return Draft(tuple(legs), amount_fen=amount_fen)
