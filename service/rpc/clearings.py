@@ -39,13 +39,17 @@ class Clearings(clearing_pb2_grpc.ClearingServiceServicer):
                 raise known
             parts = await self._desk.reads.parts([earlier.id])
             return clearing_pb2.ClearDayResponse(
-                operation=view.operation(earlier, parts.get(earlier.id, ())), day=await self._day(day)
+                operation=view.operation(earlier, parts.get(earlier.id, ())), day=await self._entered_day(day)
+            )
+        cleared = await self._desk.reads.cleared_through()
+        if cleared is not None and day <= cleared and (entered := await self._desk.clearing.entered(day)) is not None:
+            return clearing_pb2.ClearDayResponse(
+                operation=view.operation(entered.operation, entered.parts), day=await self._entered_day(day)
             )
         days = await self._desk.reads.waiting_days()
         # The bank books under its own clock, which may be ahead of ours.
         if day > max((bank_today(), *(waiting.bank_day for waiting in days))):
             raise problems.invalid("bank_day", f"{day} is not over", "BANK_DAY_INVALID")
-        cleared = await self._desk.reads.cleared_through()
         for waiting in days:
             if cleared is not None and waiting.bank_day <= cleared:
                 continue
@@ -79,6 +83,11 @@ class Clearings(clearing_pb2_grpc.ClearingServiceServicer):
             days=[_message(day.bank_day, day, None) for day in page],
             next_page_token=page_token(page[-1].bank_day.isoformat()) if len(waiting) > size else "",
         )
+
+    async def _entered_day(self, day: date) -> clearing_pb2.ClearingDay:
+        message = await self._day(day)
+        message.status = clearing_pb2.CLEARING_STATUS_DONE
+        return message
 
     async def _day(self, day: date, status: BankDayStatus | None = None) -> clearing_pb2.ClearingDay:
         waiting = {found.bank_day: found for found in await self._desk.reads.waiting_days()}

@@ -94,8 +94,24 @@ async def test_a_day_is_entered_once_however_often_it_is_asked_for(shop: Marketp
     request_id = shop.request_id()
     results = await asyncio.gather(*(clear_day(shop, day.bank_day, request_id) for _ in range(5)))
     assert len({result.operation.operation_id for result in results}) == 1
-    refusal = await shop.refusal(clear_day(shop, day.bank_day))
-    assert refusal.outcome == core_pb2.OUTCOME_NO_EFFECT
+    again = await clear_day(shop, day.bank_day)
+    assert again.operation.operation_id == results[0].operation.operation_id
+    assert again.operation.state == core_pb2.OPERATION_STATE_DONE
+    assert again.day.status == clearing_pb2.CLEARING_STATUS_DONE
+    assert (await shop.balance("seller")).withdrawable_fen == 100_00
+    await shop.assert_agrees()
+
+
+async def test_two_who_clear_a_day_at_once_get_the_operation_of_the_one_that_did(shop: Marketplace) -> None:
+    await shop.merchant("seller", 100_00)
+    (day,) = await days(shop)
+    request_ids = [shop.request_id() for _ in range(5)]
+    results = await asyncio.gather(*(clear_day(shop, day.bank_day, request_id) for request_id in request_ids))
+    (entered,) = {result.operation.operation_id for result in results}
+    assert results[0].operation.request_id in request_ids
+    # The ids that came second are not used up: they are answered with the day's operation as often as they are sent.
+    for request_id in request_ids:
+        assert (await clear_day(shop, day.bank_day, request_id)).operation.operation_id == entered
     assert (await shop.balance("seller")).withdrawable_fen == 100_00
     await shop.assert_agrees()
 
