@@ -9,7 +9,7 @@ from __future__ import annotations
 from ledger.accounts import Account, Kind
 from ledger.batch import REASON_FLOOR
 from ledger.cards import Card, CardChange, Cards, CardState, CheckedBy
-from ledger.database import connect, migrate, open_pool
+from ledger.database import connect, migrate, newest_revision, open_pool, require_current, require_ready
 from ledger.errors import (
     Breach,
     DeadlinePassed,
@@ -19,6 +19,7 @@ from ledger.errors import (
     LedgerCorrupt,
     LedgerError,
     LedgerUnavailable,
+    LedgerUnfit,
     OperationUnknown,
     RequestIdReused,
 )
@@ -87,6 +88,7 @@ __all__ = [
     "LedgerCorrupt",
     "LedgerError",
     "LedgerUnavailable",
+    "LedgerUnfit",
     "Leg",
     "Lookups",
     "Member",
@@ -117,7 +119,10 @@ __all__ = [
     "draft_from_json",
     "draft_to_json",
     "migrate",
+    "newest_revision",
     "open_pool",
+    "require_current",
+    "require_ready",
     "reverse",
     "verify",
 ]

@@ -24,9 +24,10 @@ from psycopg.errors import UndefinedColumn, UndefinedTable
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ledger.database import alive, migrate, reading
+from ledger import session
+from ledger.database import migrate, reading
 from ledger.embedded import find_clients
-from ledger.errors import LedgerBehind, LedgerError, LedgerUnavailable
+from ledger.errors import LedgerBehind, LedgerError, LedgerUnavailable, LedgerUnfit
 
 SAID_MAX: Final = 2_000
 """Of what a program says on standard error, in characters."""
@@ -127,6 +128,7 @@ def restore(dsn: str, path: Path) -> list[Copied]:
     """
     if not path.is_file():
         raise CopyFailed(f"there is no file {path}")
+    session.require_writable(dsn)
     with _connected(dsn) as connection:
         found = connection.execute(_TABLES, [None]).fetchone()
         major = connection.info.server_version // 10_000
@@ -154,7 +156,7 @@ def _fill(dsn: str, path: Path, server_major: int) -> None:
         assert reader.stdout is not None
         assert writer.stdin is not None
         try:
-            writer.stdin.write(b"BEGIN;\n")
+            writer.stdin.write(session.pinning() + b";\nBEGIN;\n")
             for line in itertools.islice(reader.stdout, HEADER_LINES):
                 if line != SINCE_17 or server_major >= 17:
                     writer.stdin.write(line)
@@ -251,10 +253,10 @@ def _sync(path: Path) -> None:
 @contextmanager
 def _connected(dsn: str) -> Iterator[psycopg.Connection[Any]]:
     try:
-        with psycopg.connect(alive(dsn)) as connection:
+        with session.opened_blocking(dsn, autocommit=False) as connection:
             yield connection
     except (UndefinedTable, UndefinedColumn):
-        raise LedgerUnavailable("the database is not up to date: jzb migrate brings it there") from None
+        raise LedgerUnfit("the database is not up to date: `jzb migrate` brings it there") from None
     except psycopg.OperationalError as failure:
         raise LedgerUnavailable(f"the ledger's database cannot be reached: {failure}") from None
     except psycopg.Error as failure:
@@ -262,7 +264,7 @@ def _connected(dsn: str) -> Iterator[psycopg.Connection[Any]]:
 
 
 def _command(program: Path, dsn: str, *arguments: str) -> list[str]:
-    where = conninfo_to_dict(dsn)
+    where = conninfo_to_dict(session.conninfo(dsn))
     where.pop("password", None)
     return [str(program), *arguments, "--dbname", make_conninfo("", **where)]
 

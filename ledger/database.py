@@ -1,7 +1,11 @@
-"""Where the mirror lives: connections, migrations, and the sequence that numbers requests to the bank."""
+"""Where the mirror lives: its schema and revision, and the engine and pool that read it.
+
+Connections come from `ledger.session` alone.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,17 +14,18 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from alembic import command
 from alembic.config import Config
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from psycopg.errors import UndefinedColumn, UndefinedTable
 from psycopg_pool import AsyncConnectionPool
-from sqlalchemy import create_engine, text
-from sqlalchemy.engine import URL
+from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.exc import InterfaceError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from ledger.errors import LedgerUnavailable
+from ledger import session
+from ledger.errors import LedgerUnavailable, LedgerUnfit
 
 if TYPE_CHECKING:
     from ledger.lookups import Pool
@@ -28,55 +33,54 @@ if TYPE_CHECKING:
 MIGRATIONS = Path(__file__).parent / "migrations"
 MIGRATION_LOCK = 0x6A7A62
 
-
-ALIVE: dict[str, Any] = {
-    "connect_timeout": 5,
-    "keepalives_idle": 5,
-    "keepalives_interval": 2,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 10_000,
-}
-"""A network or a server that swallows everything is noticed within seconds, not hours."""
+DIALECT = "postgresql+psycopg://"
+"""All that SQLAlchemy is told of where the database is: the session module connects."""
 
 
-def alive(dsn: str) -> str:
-    """The DSN with `ALIVE` for what it leaves open. Raises `LedgerUnavailable` for one that cannot be read."""
-    return make_conninfo("", **{**ALIVE, **_read(dsn)})
+def _revisions() -> list[str]:
+    """What the migrations make of a database, the newest first."""
+    return [script.revision for script in ScriptDirectory(str(MIGRATIONS)).walk_revisions()]
 
 
-def _read(dsn: str) -> dict[str, Any]:
-    """Read by libpq's own rules, which know several hosts: the service goes on with the one that takes writes."""
-    try:
-        return conninfo_to_dict(dsn)
-    except psycopg.ProgrammingError:
-        raise LedgerUnavailable(
-            "DATABASE_URL is no address of a PostgreSQL: postgresql://user:password@host/database"
-        ) from None
+def newest_revision() -> str:
+    """The revision of the schema that this program works with."""
+    return _revisions()[0]
 
 
-def _url(dsn: str) -> URL:
-    given = {**ALIVE, **_read(dsn)}
-    user, password, database = (given.pop(name, None) for name in ("user", "password", "dbname"))
-    query = {name: str(value) for name, value in given.items()}
-    return URL.create("postgresql+psycopg", _text(user), _text(password), database=_text(database), query=query)
+def _revision(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
 
 
-def _text(value: object) -> str | None:
-    return None if value is None else str(value)
+def _differs(found: str | None) -> LedgerUnfit:
+    known = _revisions()
+    if found is None:
+        return LedgerUnfit(f"the database has no schema yet, this program needs revision {known[0]}: run `jzb migrate`")
+    if found in known:
+        return LedgerUnfit(
+            f"the database's schema is at revision {found}, this program needs {known[0]}: run `jzb migrate`"
+        )
+    return LedgerUnfit(
+        f"the database's schema is at revision {found}, this program knows them up to {known[0]}: use the release that"
+        " migrated it, or a later one"
+    )
 
 
 def migrate(dsn: str, revision: str = "head") -> None:
     """Bring the database up to ``revision``; several processes may call it at once, one does the work.
 
-    Raises `LedgerUnavailable`.
+    Raises `LedgerUnavailable`, and `LedgerUnfit` for a database that this program cannot keep books in.
     """
-    engine = create_engine(_url(dsn), poolclass=NullPool)
+    engine = create_engine(DIALECT, creator=lambda: session.opened_blocking(dsn, autocommit=False), poolclass=NullPool)
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     try:
+        session.require_writable(dsn)
         with engine.connect() as guard:
             guard.execute(text("SELECT pg_advisory_lock(:key)"), {"key": MIGRATION_LOCK})
             with engine.connect() as connection:
+                found = _revision(connection)
+                if found not in (None, *_revisions()):
+                    raise _differs(found)
                 config.attributes["connection"] = connection
                 command.upgrade(config, revision)
                 connection.commit()
@@ -86,22 +90,48 @@ def migrate(dsn: str, revision: str = "head") -> None:
         engine.dispose()
 
 
+async def require_current(engine: AsyncEngine) -> None:
+    """Refuse a schema that is not the one this program works with.
+
+    Raises `LedgerUnfit`, which names both revisions, and `LedgerUnavailable`.
+    """
+    async with reading(engine) as connection:
+        found = await connection.run_sync(_revision)
+    if found != newest_revision():
+        raise _differs(found)
+
+
+async def require_ready(engine: AsyncEngine, dsn: str) -> list[str]:
+    """Refuse a database that no service may book in; returns what weakens its promises, a sentence each.
+
+    Raises `LedgerUnfit`, which names what stands in the way, and `LedgerUnavailable`.
+    """
+    await require_current(engine)
+    return await asyncio.to_thread(session.require_writable, dsn)
+
+
 def open_pool(dsn: str, size: int = 2) -> Pool:
     """Connections for look-ups, to be opened as a context manager; a caller waits 5 seconds for one at most."""
     return AsyncConnectionPool(
-        alive(dsn),
+        session.conninfo(dsn),
         min_size=1,
         max_size=size,
         timeout=5,
         open=False,
+        configure=session.pin,
         kwargs={"autocommit": True, "prepare_threshold": 0},
     )
 
 
 def connect(dsn: str, pool_size: int = 8) -> AsyncEngine:
     """An engine for reads; at most ``pool_size`` connections, a caller waits 5 seconds for one at most."""
+
+    async def opened() -> psycopg.AsyncConnection[Any]:
+        return await session.opened(dsn)
+
     return create_async_engine(
-        _url(dsn),
+        DIALECT,
+        async_creator=opened,
         isolation_level="AUTOCOMMIT",
         pool_size=pool_size,
         max_overflow=0,
@@ -121,7 +151,7 @@ async def reading(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
             yield connection
     except ProgrammingError as failure:
         if isinstance(failure.orig, (UndefinedTable, UndefinedColumn)):
-            raise LedgerUnavailable("the database is not up to date: jzb migrate brings it there") from None
+            raise LedgerUnfit("the database is not up to date: `jzb migrate` brings it there") from None
         raise
     except (OperationalError, InterfaceError, PoolTimeout) as failure:
         raise LedgerUnavailable(str(getattr(failure, "orig", failure))) from None

@@ -7,6 +7,7 @@
     ├── LedgerBusy         the writer's queue is full; nothing was written
     ├── DeadlinePassed     the step's time was over before its turn came; nothing was written
     ├── LedgerUnavailable  PostgreSQL cannot be reached; whether the last commit happened is looked up by the caller
+    │   └── LedgerUnfit    it can be reached, and cannot be used as it is set up: the setting or revision is named
     ├── LedgerBehind       the books are older than the bank, restored or of an older server; nothing was written
     └── LedgerCorrupt      the journal contradicts itself: stop and run `jzb verify`
 
@@ -79,6 +80,13 @@ class DeadlinePassed(LedgerError):
 
 class LedgerUnavailable(LedgerError):
     """PostgreSQL cannot be reached. A commit that was under way may or may not have happened."""
+
+
+class LedgerUnfit(LedgerUnavailable):
+    """The server, the database or its schema is not one that these books can be kept in; nothing was written.
+
+    Waiting does not mend it. The message names what was found and what is needed.
+    """
 
 
 class LedgerBehind(LedgerError):

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import itertools
 import re
-from typing import LiteralString
+from collections.abc import Mapping
+from typing import Final, LiteralString
 
 
 def _numbered(query: str) -> bytes:
@@ -17,16 +18,19 @@ def _numbered(query: str) -> bytes:
     return re.sub("%s", lambda _: f"${next(numbers)}", query).encode()
 
 
-SESSION: LiteralString = """
-SELECT set_config(name, value, false)
-FROM (VALUES
-  ('transaction_timeout', '10s'), ('idle_in_transaction_session_timeout', '10s'), ('jit', 'off'),
-  ('plan_cache_mode', 'force_generic_plan'), ('seq_page_cost', '0'), ('random_page_cost', '0'),
-  ('enable_seqscan', 'off'), ('enable_bitmapscan', 'off'), ('enable_hashjoin', 'off'), ('enable_mergejoin', 'off'),
-  ('enable_material', 'off')
-) AS wanted (name, value)
-JOIN pg_settings USING (name)
-"""
+SESSION: Final[Mapping[str, str]] = {
+    "transaction_timeout": "10s",
+    "idle_in_transaction_session_timeout": "10s",
+    "jit": "off",
+    "plan_cache_mode": "force_generic_plan",
+    "seq_page_cost": "0",
+    "random_page_cost": "0",
+    "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "enable_material": "off",
+}
 """How the writer's session differs.
 
 A process that is stopped or unreachable in mid-batch must not keep the platform's turn; before PostgreSQL 17 there is

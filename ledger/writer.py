@@ -20,10 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from ledger import journal, statements
+from ledger import journal, session, statements
 from ledger.batch import Rows, judge
 from ledger.coalesce import gathering
-from ledger.database import alive
 from ledger.errors import DeadlinePassed, LedgerBusy, LedgerCorrupt, LedgerError, LedgerUnavailable
 from ledger.memory import Memory
 from ledger.operations import NewOperation, Outcome, State, Step
@@ -287,10 +286,7 @@ class Writer:
 
     async def _connected(self) -> psycopg.AsyncConnection[Any]:
         if self._connection is None or self._connection.closed:
-            self._connection = await psycopg.AsyncConnection.connect(
-                alive(self._dsn), autocommit=True, prepare_threshold=0
-            )
-            await self._connection.execute(statements.SESSION)
+            self._connection = await session.opened(self._dsn, statements.SESSION, prepare_threshold=0)
         return self._connection
 
 

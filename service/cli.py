@@ -8,13 +8,15 @@ import re
 import signal
 import sys
 import tempfile
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import date as day_of_calendar
 from datetime import datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, cast, get_args
 
 import grpc
+import structlog
 import typer
 import uvloop
 from pydantic import ValidationError
@@ -23,7 +25,17 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from bankclient import BankError, FileKind, yuan
-from ledger import Cards, LedgerError, Summary, audit, connect, copies, migrate
+from ledger import (
+    Cards,
+    LedgerError,
+    Summary,
+    audit,
+    connect,
+    copies,
+    migrate,
+    newest_revision,
+    require_current,
+)
 from service import bank_document, telemetry
 from service import demo as day
 from service.catch_up import CatchUp, CatchUpStopped, CaughtUp
@@ -31,14 +43,23 @@ from service.problems import Problem
 from service.reconciliation_files import fetch, summary
 from service.server import calm_collector, furnished, running
 from service.settings import Settings, from_environment, vault_from_environment
-from service.stack import VAULT_KEYS, StackNotStarted, bank, database, key_file, platform_of, started
+from service.stack import (
+    VAULT_KEYS,
+    StackNotStarted,
+    bank,
+    database,
+    kept,
+    key_file,
+    platform_of,
+    require_kept,
+    started,
+)
 from service.vault import Vault, VaultError, new_key, rotate
 
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="The payment ledger for Ping An's JZB.",
 )
 files = typer.Typer(no_args_is_help=True, help="The bank's reconciliation files.")
 app.add_typer(files, name="files")
@@ -47,10 +68,26 @@ app.add_typer(vault, name="vault")
 docs = typer.Typer(no_args_is_help=True, help="Documents that are made from the code.")
 app.add_typer(docs, name="docs")
 console = Console(highlight=False, soft_wrap=True)
+log = structlog.get_logger("jzb.cli")
 
 KINDS = ", ".join(get_args(FileKind))
 Data = Annotated[Path, typer.Option(help="Where PostgreSQL and the sandbox keep their data.")]
 Unsealed = Annotated[int, typer.Option(min=0, help="How many batches are from before there were seals.")]
+
+
+def _print_version(is_wanted: bool) -> None:
+    if is_wanted:
+        console.print(f"jzb-ledger {version('jzb-ledger')}, schema {newest_revision()}")
+        raise typer.Exit
+
+
+@app.callback()
+def jzb(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="The release and its schema.")
+    ] = False,
+) -> None:
+    """The payment ledger for Ping An's JZB."""
 
 
 @app.command()
@@ -86,7 +123,15 @@ def serve() -> None:
     """Run the service alone, with the settings of the environment."""
     with _complaints():
         settings = from_environment()
-        _run(_serve(settings, lambda port: console.print(f"gRPC listens on port {port}")))
+
+        def announce(port: int) -> None:
+            said = f"gRPC listens on port {port}"
+            if settings.telemetry.log_json:
+                log.info(said, port=port)
+            else:
+                console.print(said)
+
+        _run(_serve(settings, announce))
 
 
 @app.command("migrate")
@@ -110,7 +155,7 @@ def verify_command(
         if not re.fullmatch("([0-9a-f]{64})?", noted):
             raise typer.BadParameter("a digest has 64 hexadecimal digits", param_hint="--noted")
         platform = platform_of(data)
-        with database(data) as (dsn, _):
+        with kept(data) as dsn:
             summary = asyncio.run(_verify(dsn, platform, bytes.fromhex(noted), unsealed))
         if not summary.findings:
             console.print("the journal, the balances and the seals agree")
@@ -136,7 +181,7 @@ def backup(
     data: Data = Path("var"),
 ) -> None:
     """Copy the whole database into one file, as of one moment, while the service runs (pg_dump)."""
-    with _complaints(), database(data) as (dsn, _):
+    with _complaints(), kept(data) as dsn:
         for copied in copies.back_up(dsn, file):
             console.print(_head(copied))
         console.print(f"copied to {file}; keys for personal values (JZB_VAULT__KEYS) are not in it")
@@ -182,6 +227,8 @@ def catch_up_command(
     opened = dict(one.partition("=")[::2] for one in member or ())
     if any(member_property not in ("00", "SH") for member_property in opened.values()):
         raise typer.BadParameter("a member is named with its property, CODE=00 or CODE=SH", param_hint="--member")
+    with _complaints():
+        require_kept(data, bank_too=True)
     with (
         _complaints(),
         started(data) as stack,
@@ -238,7 +285,7 @@ def files_fetch(
             raise typer.BadParameter(f"{date} is no day of the calendar", param_hint="--date") from None
         if unknown := [kind for kind in kinds if kind not in get_args(FileKind)]:
             raise typer.BadParameter(f"{unknown[0]} is none of {KINDS}", param_hint="--type")
-        with database(data) as (dsn, _), bank(data) as given:
+        with kept(data) as dsn, bank(data) as given:
             settings = from_environment(database_url=dsn, **given)
             fetched = asyncio.run(fetch(settings, bank_day, cast("list[FileKind]", kinds), out))
         console.print(summary(bank_day, fetched, out))
@@ -261,12 +308,12 @@ def vault_rotate(data: Data = Path("var")) -> None:
     """
     with _complaints():
         platform = platform_of(data)
-        if VAULT_KEYS in os.environ:
-            keys = [key.get_secret_value() for key in vault_from_environment().keys]
-        else:
-            key_file(data).add()
-            keys = key_file(data).keys()
-        with database(data) as (dsn, _):
+        with kept(data) as dsn:
+            if VAULT_KEYS in os.environ:
+                keys = [key.get_secret_value() for key in vault_from_environment().keys]
+            else:
+                key_file(data).add()
+                keys = key_file(data).keys()
             moved = asyncio.run(_rotate(dsn, Vault(keys, platform)))
         console.print(f"{moved} cards were put under the newest key; none is under another")
 
@@ -292,6 +339,7 @@ async def _verify(dsn: str, platform: str, noted: bytes, unsealed: int) -> Summa
     engine = connect(dsn, 1)
     summary = Summary()
     try:
+        await require_current(engine)
         async for found in audit(engine, platform, noted, unsealed):
             if isinstance(found, Summary):
                 summary = found
@@ -347,16 +395,32 @@ async def _rotate(dsn: str, sealed: Vault) -> int:
         await engine.dispose()
 
 
-async def _serve(settings: Settings, announce: Any) -> None:
+async def _serve(settings: Settings, announce: Callable[[int], None]) -> None:
     flush = telemetry.set_up(settings.telemetry, settings.platform)
-    stop = asyncio.Event()
-    for one in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(one, stop.set)
-    try:
+    stop, is_up = asyncio.Event(), asyncio.Event()
+
+    async def served() -> None:
         async with running(settings) as service:
+            is_up.set()
             calm_collector()
             announce(service.port)
             await stop.wait()
+
+    serving = asyncio.create_task(served())
+
+    def end() -> None:
+        stop.set()
+        if not is_up.is_set():
+            # It may wait for its database for as long as it likes: there is nothing to drain yet.
+            serving.cancel()
+
+    for one in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(one, end)
+    try:
+        await serving
+    except asyncio.CancelledError:
+        if not stop.is_set():
+            raise
     finally:
         flush()
 

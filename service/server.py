@@ -57,7 +57,20 @@ from jzb.v1 import (
     withdrawal_pb2,
     withdrawal_pb2_grpc,
 )
-from ledger import Cards, LedgerBehind, LedgerUnavailable, Lookups, Numbers, Reads, Writer, connect, copies, open_pool
+from ledger import (
+    Cards,
+    LedgerBehind,
+    LedgerUnavailable,
+    LedgerUnfit,
+    Lookups,
+    Numbers,
+    Reads,
+    Writer,
+    connect,
+    copies,
+    open_pool,
+    require_ready,
+)
 from service import telemetry
 from service.admission import Admission
 from service.anchor import anchored
@@ -114,6 +127,9 @@ SERVICES = tuple(
     )
 )
 
+WAIT_MAX_S = 5.0
+"""Between two tries to reach a database that is away when the service starts."""
+
 SEND_S = 0.5
 """How long the last answers may take to go out."""
 
@@ -131,7 +147,8 @@ async def furnished(settings: Settings, *, catches_up: bool = False) -> AsyncIte
     """The parts of a service for the life of the block, without its doors; the resolver and the collectors run.
 
     To catch up restored books is the one thing that may be done with them, and then nothing collects beside it. Raises
-    BankConfigError for keys that cannot work, else `LedgerBehind` on books that have not caught up.
+    BankConfigError for keys that cannot work, `LedgerUnfit` on a database or schema that does not fit, else
+    `LedgerBehind` on books that have not caught up.
     """
     if catches_up:
         settings = settings.without_collectors()
@@ -148,9 +165,8 @@ async def furnished(settings: Settings, *, catches_up: bool = False) -> AsyncIte
         bank = await stack.enter_async_context(
             BankClient(settings.bank, query_serial=query_serial, around=telemetry.bank_call)
         )
-        if not catches_up:
-            # Behind the address and the keys, whose errors do not mend themselves; before anything that writes.
-            await _require_no_copy(engine, settings.platform)
+        # Behind the address and the keys, whose errors do not mend themselves; before anything that writes.
+        await _require_books(engine, dsn, settings.platform, catches_up=catches_up)
         writer = await stack.enter_async_context(
             Writer(
                 dsn,
@@ -202,7 +218,8 @@ async def running(
     settings: Settings, more: Callable[[Desk], Sequence[grpc.GenericRpcHandler[Any, Any]]] = lambda _: ()
 ) -> AsyncIterator[Service]:
     """The service for the life of the block. Raises BankConfigError for keys that cannot work, before it listens;
-    `LedgerBehind` on books that were restored and have not caught up.
+    `LedgerUnfit` on a database or schema that does not fit, `LedgerBehind` on books that were restored and have not
+    caught up.
 
     ``more`` gives handlers of other RPCs that the same server is to answer.
     """
@@ -223,15 +240,22 @@ async def running(
 
 
 @tenacity.retry(
-    retry=tenacity.retry_if_exception_type(LedgerUnavailable),
-    wait=tenacity.wait_fixed(0.5),
+    retry=tenacity.retry_if_exception(
+        lambda error: isinstance(error, LedgerUnavailable) and not isinstance(error, LedgerUnfit)
+    ),
+    wait=tenacity.wait_exponential_jitter(multiplier=0.25, max=WAIT_MAX_S, jitter=0.25),
     before_sleep=lambda state: log.warning(
         "the service waits for its database", why=str(state.outcome.exception()) if state.outcome else ""
     ),
 )
-async def _require_no_copy(engine: AsyncEngine, platform: str) -> None:
-    """Waits for the database, as long as it takes: nothing is written before it is known that the books are no copy."""
-    behind_since = await copies.behind_since(engine, platform)
+async def _require_books(engine: AsyncEngine, dsn: str, platform: str, *, catches_up: bool) -> None:
+    """Waits for the database, as long as it takes: nothing is written before it is known that it can be written to.
+
+    Raises `LedgerUnfit` for a database or a schema that does not fit, `LedgerBehind` for books that are a copy.
+    """
+    for weakness in await require_ready(engine, dsn):
+        log.warning(weakness)
+    behind_since = None if catches_up else await copies.behind_since(engine, platform)
     if behind_since is not None:
         raise LedgerBehind.restored(behind_since)
 

@@ -68,8 +68,7 @@ def started(data: Path, *, settings: Mapping[str, Any] | None = None) -> Iterato
 @contextmanager
 def database(data: Path) -> Iterator[tuple[str, int | None]]:
     """The database of the environment, or the embedded one under ``data``: its DSN, and its port if it is embedded."""
-    given = os.environ.get("DATABASE_URL") or os.environ.get("JZB_DATABASE_URL")
-    if given:
+    if given := _database_url():
         yield given, None
         return
     with EmbeddedPostgres(data / "postgres") as postgres:
@@ -77,11 +76,35 @@ def database(data: Path) -> Iterator[tuple[str, int | None]]:
 
 
 @contextmanager
+def kept(data: Path) -> Iterator[str]:
+    """As `database`, for a command that works with books that are there: it makes no cluster where none is."""
+    require_kept(data)
+    with database(data) as (dsn, _):
+        yield dsn
+
+
+def require_kept(data: Path, *, bank_too: bool = False) -> None:
+    """Raise `StackNotStarted` where nothing was ever started, and the environment names none.
+
+    With ``bank_too`` a sandbox bank must be there, too: against a new one, all books are wrong.
+    """
+    if not (_database_url() or EmbeddedPostgres(data / "postgres").exists):
+        raise StackNotStarted(f"{data} holds no books yet: start `jzb run` first, or set DATABASE_URL")
+    if bank_too and BANK_ADDRESS not in os.environ and not (data / "sandbox" / CLIENT_SETTINGS).exists():
+        raise StackNotStarted(f"{data} holds no sandbox bank yet: start `jzb run` first, or set {BANK_ADDRESS}")
+
+
+def _database_url() -> str | None:
+    return os.environ.get("DATABASE_URL") or os.environ.get("JZB_DATABASE_URL")
+
+
+@contextmanager
 def bank(data: Path) -> Iterator[dict[str, Any]]:
     """Settings of a client of the sandbox bank whose books are in ``data``: of one that runs, or that is started here.
 
-    Empty when the environment names a bank.
+    Empty when the environment names a bank. Raises `StackNotStarted` where there is no such bank.
     """
+    require_kept(data, bank_too=True)
     if BANK_ADDRESS in os.environ:
         yield {}
         return

@@ -23,8 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ledger.embedded.errors import PostgresNotStarted
+from ledger.session import MAJOR_MIN
 
-OLDEST_MAJOR = 14
+OLDEST_MAJOR = MAJOR_MIN
 SYSTEM_PROGRAMS = Path("/usr/lib/postgresql")
 PROBE_TIMEOUT_S = 20.0
 NOBODY_UID = 65534

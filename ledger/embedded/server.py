@@ -39,6 +39,7 @@ from urllib.parse import quote
 import psycopg
 from psycopg import sql
 
+from ledger import session
 from ledger.embedded.errors import PostgresNotStarted
 from ledger.embedded.programs import (
     Credentials,
@@ -203,6 +204,11 @@ class EmbeddedPostgres:
     ) -> None:
         await self.stop_async()
 
+    @property
+    def exists(self) -> bool:
+        """Whether a cluster was ever made in the folder; asking makes none."""
+        return (self._cluster / "PG_VERSION").exists()
+
     # -- a started server
 
     @property
@@ -246,12 +252,7 @@ class EmbeddedPostgres:
             connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
     def _administration(self) -> psycopg.Connection[tuple[object, ...]]:
-        return psycopg.connect(
-            self.dsn_of("postgres"),
-            autocommit=True,
-            connect_timeout=10,
-            options="-c statement_timeout=60s",
-        )
+        return session.opened_blocking(self.dsn_of("postgres"), {"statement_timeout": "60s"})
 
     def _password(self) -> str:
         try:
@@ -330,7 +331,7 @@ class EmbeddedPostgres:
         self._programs = find_programs()
         self._credentials = find_credentials(self._programs)
         check_reach(self._programs, self._credentials, self.data_dir)
-        if not (self._cluster / "PG_VERSION").exists():
+        if not self.exists:
             self._make_cluster(self._programs)
         made_by = (self._cluster / "PG_VERSION").read_text().strip()
         if made_by != str(self._programs.major):

@@ -471,8 +471,9 @@ async def test_a_second_try_of_a_released_call_survives_a_lost_commit(
 async def test_a_writer_that_stalls_gives_its_turn_up_and_still_writes_its_step(
     mirror: Mirror, monkeypatch: pytest.MonkeyPatch, owner: type, method: str, batches_before: int
 ) -> None:
-    for name in ("SESSION", "TAKE_TURN"):
-        monkeypatch.setattr(statements, name, getattr(statements, name).replace("'10s'", "'300ms'"))
+    monkeypatch.setattr(statements, "TAKE_TURN", statements.TAKE_TURN.replace("'10s'", "'300ms'"))
+    for name in ("transaction_timeout", "idle_in_transaction_session_timeout"):
+        monkeypatch.setitem(statements.SESSION, name, "300ms")
     await mirror.give(withdrawable(ANN), 100)
     original, stalls, goes_on = getattr(owner, method), asyncio.Event(), asyncio.Event()
 

@@ -11,6 +11,7 @@ import inspect
 import itertools
 import json
 import os
+import re
 import sys
 from asyncio.subprocess import PIPE, STDOUT, Process
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -114,8 +115,8 @@ async def service_process(
         assert process.stdout is not None
         async for line in process.stdout:
             said.append(line.decode())
-            if "listens on port" in said[-1]:
-                listens.set_result(int(said[-1].rsplit(None, 1)[-1]))
+            if found := re.search(r"listens on port (\d+)", said[-1]):
+                listens.set_result(int(found.group(1)))
         if not listens.done():
             listens.set_exception(AssertionError(f"the service ended before it listened: {''.join(said)}"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -10,9 +11,10 @@ import socket
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +25,17 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 from typer.testing import CliRunner
 
-from jzb.v1 import balance_pb2, balance_pb2_grpc, member_pb2, member_pb2_grpc, topup_pb2, topup_pb2_grpc
+from jzb.v1 import balance_pb2, balance_pb2_grpc, core_pb2, member_pb2, member_pb2_grpc, topup_pb2, topup_pb2_grpc
+from ledger import LedgerUnfit, connect, migrate, newest_revision
 from sandbox.server import Sandbox
 from sandbox.settings import SandboxSettings
+from service import server
 from service.cli import app
+from service.server import furnished
 from tests.bankclient.keys import PASSWORD, certificate, ec_key, make_keys, pfx, rsa_key
-from tests.service.marketplace import TIMEOUT_S
-from tests.service.process import ROOT, as_environment, clean_environment, shop_on, until
+from tests.conftest import PostgresServer
+from tests.service.marketplace import LENIENT, TIMEOUT_S, service_settings
+from tests.service.process import ROOT, as_environment, clean_environment, service_process, shop_on, until
 
 START_S = 60.0
 STOP_S = 30.0
@@ -276,13 +282,18 @@ async def test_run_uses_the_database_and_the_bank_that_the_environment_names(
     assert not (tmp_path / "var").exists()
 
 
-def serve(environment: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> Ended:
-    """`jzb serve` in this process, for what stops it before it starts."""
+def in_this_process(command: Sequence[str], environment: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> Ended:
+    """A command in this process, for what stops it before it starts."""
     monkeypatch.setattr("service.telemetry.set_up", lambda *_: lambda: None)
     for name in [name for name in os.environ if name.startswith("JZB_") or name == "DATABASE_URL"]:
         monkeypatch.delenv(name)
-    ended = CliRunner().invoke(app, ["serve"], env=environment)
+    ended = CliRunner().invoke(app, command, env=environment)
     return Ended(ended.exit_code, ended.stdout, ended.stderr)
+
+
+def serve(environment: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> Ended:
+    """`jzb serve` in this process."""
+    return in_this_process(["serve"], environment, monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -419,3 +430,201 @@ async def test_a_database_that_is_away_is_said_without_its_password(
     assert "the ledger's database cannot be reached" in ended.error
     assert "very-secret" not in ended.error
     assert "Traceback" not in ended.error
+
+
+@pytest.mark.parametrize(
+    ("revision", "says"),
+    [
+        ("0009", f"revision 0009, this program needs {newest_revision()}: run `jzb migrate`"),
+        ("9999", f"revision 9999, this program knows them up to {newest_revision()}: use the release"),
+        (None, f"no schema yet, this program needs revision {newest_revision()}: run `jzb migrate`"),
+    ],
+    ids=["older", "newer", "none"],
+)
+def test_a_schema_of_another_revision_stops_the_start_and_both_are_named(
+    bank_settings: dict[str, Any],
+    empty_database: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    revision: str | None,
+    says: str,
+) -> None:
+    if revision is not None:
+        migrate(empty_database, "0009")
+        with psycopg.connect(empty_database) as connection:
+            connection.execute("UPDATE alembic_version SET version_num = %s", [revision])
+    environment = as_environment({"bank": bank_settings, "listen": "127.0.0.1:0", "database_url": empty_database})
+    commands: list[tuple[str, ...]] = [("serve",), ("verify", "--data", str(tmp_path))]
+    if revision == "9999":
+        # These bring an older one up to date, and no newer one down.
+        commands += [("migrate",), ("run", "--data", str(tmp_path)), ("catch-up", "--data", str(tmp_path))]
+    environment["DATABASE_URL"] = environment.pop("JZB_DATABASE_URL")
+    for command in commands:
+        ended = in_this_process(command, environment, monkeypatch)
+        assert (ended.status, ended.error.startswith("jzb: ")) == (1, True), ended
+        assert says in ended.error
+
+
+async def test_a_catch_up_of_an_older_schema_is_refused(database: str) -> None:
+    with psycopg.connect(database) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '0009'")
+    async with Sandbox(SandboxSettings()) as bank:
+        with pytest.raises(LedgerUnfit, match="revision 0009, this program needs"):
+            async with furnished(service_settings(database, bank), catches_up=True):
+                pass
+
+
+@pytest.mark.parametrize("command", ["serve", "migrate"])
+def test_a_database_in_another_encoding_stops_the_start_and_the_setting_is_named(
+    bank_settings: dict[str, Any], postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    name = f"latin_{command}_{os.getpid()}"
+    with psycopg.connect(postgres.dsn, autocommit=True) as connection:
+        connection.execute(
+            f"CREATE DATABASE {name} ENCODING LATIN1 LOCALE 'C' LOCALE_PROVIDER libc TEMPLATE template0".encode()
+        )
+    try:
+        environment = {"DATABASE_URL": postgres.dsn_of(name), **as_environment({"bank": bank_settings})}
+        ended = in_this_process((command,), environment, monkeypatch)
+        assert (ended.status, ended.error.count("\n")) == (1, 1)
+        assert ended.error.startswith("jzb: server_encoding is LATIN1 and must be UTF8: ")
+    finally:
+        postgres.drop(name)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("files", "fetch", "--date", "2026-11-22", "--type", "CZ"),
+        ("backup", "copy"),
+        ("catch-up",),
+        ("verify",),
+        ("vault", "rotate"),
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("names", ["nothing", "a platform", "a database"])
+def test_before_the_first_run_a_command_that_needs_books_leaves_nothing_behind(
+    command: tuple[str, ...], names: str, empty_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    environment = {
+        "nothing": {},
+        "a platform": {"JZB_BANK__MRCH_CODE": "9930"},
+        "a database": {"DATABASE_URL": empty_database},
+    }[names]
+    ended = in_this_process((*command, "--data", "var"), environment, monkeypatch)
+    assert (ended.status, ended.error.count("\n"), ended.error[:5]) == (1, 1, "jzb: "), ended
+    if names != "a database":
+        assert "holds no books yet: start `jzb run` first" in ended.error
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_the_release_and_its_schema_can_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = in_this_process(("--version",), {}, monkeypatch)
+    assert (ended.status, ended.out) == (0, f"jzb-ledger {version('jzb-ledger')}, schema {newest_revision()}\n")
+
+
+@pytest.fixture(params=["refuses", "swallows"])
+async def database_away(request: pytest.FixtureRequest) -> AsyncIterator[str]:
+    """The address of no database: connections are refused there, or taken and never answered."""
+    with socket.socket() as place:
+        place.bind(("127.0.0.1", 0))
+        if request.param == "swallows":
+            place.listen()
+        yield f"postgresql://jzb@127.0.0.1:{place.getsockname()[1]}/jzb?connect_timeout=2"
+
+
+async def test_sigterm_ends_a_service_that_waits_for_its_database(
+    database_away: str, bank_settings: dict[str, Any]
+) -> None:
+    settings = {"bank": bank_settings, "telemetry": {"log_json": True}}
+    environment = clean_environment(DATABASE_URL=database_away, **as_environment(settings))
+    process = await asyncio.create_subprocess_exec(*JZB, "serve", env=environment, cwd=ROOT, stdout=PIPE, stderr=PIPE)
+    try:
+        assert process.stdout is not None
+        said = await asyncio.wait_for(process.stdout.readline(), START_S)
+        assert "waits for its database" in json.loads(said)["event"]
+        process.terminate()
+        began_s = time.monotonic()
+        assert await asyncio.wait_for(process.wait(), STOP_S) == 0
+        assert time.monotonic() - began_s < 4.0
+        assert process.stderr is not None
+        assert b"Traceback" not in await process.stderr.read()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def test_a_service_asks_less_and_less_often_for_a_database_that_is_away(
+    empty_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+
+    class Enough(Exception):
+        pass
+
+    async def sleep(pause_s: float) -> None:
+        pauses.append(pause_s)
+        if len(pauses) == 10:
+            raise Enough
+
+    waits = server._require_books.retry_with(sleep=sleep)  # type: ignore[attr-defined]
+    dsn = f"{empty_database.rsplit('/', 1)[0]}/no_such_database"
+    engine = connect(dsn, 1)
+    with pytest.raises(Enough):
+        await waits(engine, dsn, "9930", catches_up=False)
+    await engine.dispose()
+    assert pauses[0] < 1.0
+    assert pauses[:5] == sorted(pauses[:5])
+    assert 4.0 < pauses[-1] <= server.WAIT_MAX_S
+
+
+async def test_lines_of_libraries_are_json_when_ours_are() -> None:
+    said = """
+import logging, warnings
+from service import telemetry
+from service.settings import TelemetrySettings
+telemetry.set_up(TelemetrySettings(log_json=True), "9930")
+logging.getLogger("psycopg.pool").warning("error connecting in %r", "pool-1")
+try:
+    1 / 0
+except ZeroDivisionError:
+    logging.getLogger("asyncio").exception("Task exception was never retrieved")
+warnings.warn("of old")
+logging.getLogger("quiet").debug("not said")
+"""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", said), env=clean_environment(), cwd=ROOT, stderr=PIPE
+    )
+    _, error = await process.communicate()
+    pool, task, warning = (json.loads(line) for line in error.decode().splitlines())
+    assert (pool["event"], pool["level"], pool["logger"]) == (
+        "error connecting in 'pool-1'",
+        "warning",
+        "psycopg.pool",
+    )
+    assert "ZeroDivisionError" in task["exception"]
+    assert "of old" in warning["event"]
+    assert all(re.match(r"\d{4}-\d\d-\d\dT", line["timestamp"]) for line in (pool, task, warning))
+
+
+async def test_payments_end_whatever_the_environment_says_about_sessions(database: str) -> None:
+    environment = {
+        "PGCLIENTENCODING": "LATIN1",
+        "PGDATESTYLE": "German",
+        "PGOPTIONS": "-c default_transaction_read_only=on -c statement_timeout=1",
+        "PGTARGETSESSIONATTRS": "standby",
+    }
+    async with Sandbox(SandboxSettings(**LENIENT)) as bank:
+        async with shop_on(database, bank) as shop:
+            await shop.buyer("buyer", 100_00)
+            await shop.merchant("seller")
+            request = shop.pay_request("buyer", "seller", 30_00, remark="退款😀")
+        async with service_process(database, bank, environment=environment) as service:
+            answer = await service.payments.Pay(request, timeout=TIMEOUT_S)
+            assert answer.operation.state == core_pb2.OPERATION_STATE_DONE
+        async with shop_on(database, bank) as shop:
+            assert (await shop.balance("seller")).available_fen == 30_00
+            await shop.assert_agrees()

@@ -19,7 +19,7 @@ import psycopg
 import pytest
 
 from jzb.v1 import core_pb2, payment_pb2
-from ledger import migrate
+from ledger import LedgerUnfit, migrate
 from ledger.embedded import EmbeddedPostgres, PostgresNotStarted, find_programs
 from sandbox.server import Sandbox
 from sandbox.settings import SandboxSettings
@@ -179,6 +179,10 @@ async def test_when_the_primary_is_killed_the_service_goes_on_with_the_standby(t
             await asyncio.sleep(1.0)
             # All of them wait, or are told that it may have happened.
             assert len(load.done) == before
+            with pytest.raises(
+                LedgerUnfit, match="transaction_read_only is on and must be off: the server is a standb"
+            ):
+                await asyncio.to_thread(migrate, standby.dsn)
             await execute(standby.dsn, "SELECT pg_promote()")
             await until(lambda: len(load.done) > before + 50, "payments go on with the standby", 60.0)
             load.stop()
