@@ -13,6 +13,7 @@ from jzb.v1.error_reason_pb2 import ErrorReason
 from ledger import Breach, Card, CardState, CheckedBy, Member, Operation, Part, PartState, State
 from service.plans.plan import ORDER_DIFFERS, ORIGINAL
 from service.problems import FLOOR_REASONS
+from service.sentence import sentence
 
 NOT_RECORDED = UUID(int=0)
 """The id of an operation that a dry run has judged: it has no id, no state and no outcome."""
@@ -91,7 +92,7 @@ def operation(found: Operation, parts: Sequence[Part]) -> core_pb2.Operation:
         reason=reason,
         bank_code=found.bank_code,
         bank_message=found.bank_message,
-        message=found.message,
+        message=sentence(found, parts),
         trace_id=found.trace_id,
         create_time=timestamp(found.created_at),
         update_time=updated,

@@ -209,7 +209,7 @@ async def test_a_success_of_another_booking_ends_nothing_and_is_told(shop: Marke
         for _ in range(4):
             asked = await shop.resolve(operation.operation_id)
     assert (asked.state, (await shop.balance("buyer")).held_fen) == (UNKNOWN, 30_00)
-    assert asked.message.startswith("6110 tells of ")
+    assert "says (6110 tells of " in asked.message
     assert (await shop.until_final(operation.operation_id)).state == DONE
     await shop.assert_agrees()
 
