@@ -146,6 +146,13 @@ def frozen(sub_account: str, order_no: str) -> Account:
     return Account(Kind.FROZEN, sub_account, order_no)
 
 
+def frozen_fee(sub_account: str, order_no: str) -> Account:
+    """The fee inside a share that an acquired order has frozen, until the bank takes it (notes.md 13). It is frozen as
+    the rest is, and only the fee can be paid of it. No order number has a space.
+    """
+    return Account(Kind.FROZEN, sub_account, f"{order_no} fee")
+
+
 def escrow(sub_account: str, order_no: str) -> Account:
     """What is left of a pre-paid order (6034 flag 1)."""
     return Account(Kind.ESCROW, sub_account, order_no)

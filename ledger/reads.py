@@ -272,6 +272,21 @@ class Reads:
         rows = await self._rows(_operations().where(operation.c.platform == self._platform, *conditions))
         return _operation(rows[0]) if rows else None
 
+    async def first_with_fee(self, kind: str) -> Operation | None:
+        """The oldest operation of a kind that has a fee and has moved money, or may yet."""
+        rows = await self._rows(
+            _operations()
+            .where(
+                operation.c.platform == self._platform,
+                operation.c.kind == kind,
+                operation.c.fee_fen > 0,
+                operation.c.state.not_in([State.REFUSED.value, State.RELEASED.value]),
+            )
+            .order_by(operation.c.id)
+            .limit(1)
+        )
+        return _operation(rows[0]) if rows else None
+
     async def operations_by_request(self, request_ids: Collection[str]) -> dict[str, Operation]:
         """The operations under these request ids, by request id."""
         rows = await self._rows(

@@ -59,6 +59,7 @@ FIELD_INVALID: Final = "ERR936"
 SYSTEM_ERROR: Final = "ERR108"
 QUERY_LATER: Final = "ERR957"
 PAGE_OUT_OF_RANGE: Final = "E80011"
+TOO_MANY_PAYEES: Final = "EF0048"
 
 MESSAGES: Final[dict[str, str]] = {
     NO_RECORD: "无符合条件记录",
@@ -105,6 +106,7 @@ MESSAGES: Final[dict[str, str]] = {
     FIELD_INVALID: "必输要素缺失或不符合要求",
     QUERY_LATER: "交易异常，请稍后查询交易结果",
     PAGE_OUT_OF_RANGE: "页码超出范围",
+    TOO_MANY_PAYEES: "收款方数量须为1至5",
 }
 
 PASSING: Final = frozenset(

@@ -207,7 +207,7 @@ class AcquiredShare:
 
     `number` is that of the sub-order, of a plain order the order's own; `booked_to` the sub-account that has the
     money, `meant_for` where the notice would book it when that is not `named` (a wrong booking). Both `booked_to` and
-    `front_seq_no` are empty while the bank has missed the order.
+    `front_seq_no` are empty while the bank has missed the order. `holds_fee`: the fee is frozen with the rest.
     """
 
     number: str
@@ -222,6 +222,7 @@ class AcquiredShare:
     front_seq_no: str = ""
     booked_at: str = ""
     rebooked: bool = False
+    holds_fee: bool = False
 
     @property
     def key(self) -> str:

@@ -46,6 +46,12 @@ class SandboxSettings(BaseSettings):
     """Which part of available money goes first (not public)."""
     top_up_amount: Literal["gross", "net"] = "gross"
     """Whether MemberFillAmt of 6129 includes its Commission (quick start) or not (notes.md 9.1)."""
+    order_in_parts: bool = True
+    """Whether flags 2 and 3 of 6034, 6031 and the batches may take less than an order holds (notes.md 13)."""
+    payees_max: int = Field(default=5, ge=1)
+    """How many rows 6163 may have (EF0048)."""
+    acquired_fee: Literal["at_release", "at_entry"] = "at_release"
+    """When the fee of a share that an acquired order freezes is taken (notes.md 13)."""
     transferred_money: Literal["waiting", "withdrawable"] = "waiting"
     """When a member may withdraw what it transferred from its bound card (not public)."""
     refund_window_days: int = Field(default=30, ge=0)

@@ -32,6 +32,13 @@ CHOICES: tuple[Choice, ...] = (
         "Is MemberFillAmt of 6129 gross or net of Commission? And SubOrderTranAmt of 6216?",
     ),
     Choice(
+        "6129 before the reading of MemberFillAmt is confirmed",
+        "rules.top_up_amount_confirmed",
+        "",
+        "one source against one (notes.md 13): a wrong reading would make every top-up with a fee wrong by its fee",
+        "As above; set it with the bank's answer.",
+    ),
+    Choice(
         "6216 SubOrderTranAmt",
         "",
         "net of SubOrderTranFee; TranTotalAmt is the sum of both",
@@ -44,6 +51,21 @@ CHOICES: tuple[Choice, ...] = (
         "sends 1, 2, 3, 6, 9",
         "quick start; clients know 4, 7 and 8 of other years",
         "Which flags of 6034 are open to the platform, and between which accounts?",
+    ),
+    Choice(
+        "6034 flags 2 and 3 for a part of the order, and 6031 and 6052 flag 2",
+        "rules.order_in_parts",
+        "",
+        "the quick start confirms and refunds orders whole, and says of other interfaces that parts are supported;"
+        " ERR126 (amount differs) exists; no source says what becomes of the rest",
+        "May an order be confirmed, or given back, in parts, how often, and does the rest stay in escrow?",
+    ),
+    Choice(
+        "6034 TranType SafeTrade_T0",
+        "",
+        "not sent: an order in escrow settles as rules.confirmed_money says",
+        "one client sends it with flag 1 for escrow that settles on the same day",
+        "Is TranType SafeTrade_T0 of 6034 flag 1 open, and is the payee's money withdrawable at once with it?",
     ),
     Choice(
         "6101 FunctionFlag values",
@@ -429,6 +451,23 @@ CHOICES: tuple[Choice, ...] = (
         "on top, out of the same frozen order",
         "the refund rules of 6164 give the commission a serial of its own",
         "Does Commission of 6163 come on top of the rows?",
+    ),
+    Choice(
+        "How many payees 6163 takes",
+        "rules.payees_max",
+        "",
+        "return code EF0048: payees must be 1 to 5",
+        "How many rows may one call of 6163 have?",
+    ),
+    Choice(
+        "The fee of a share that an acquired order freezes (PayModel 0)",
+        "rules.acquired_fee",
+        "",
+        "catalogue 6007 flag 4: the fee named there is that of the acquired order, no fee of the release; so the whole"
+        " share is frozen until then. A release has no fee beside it, and the fee goes with the first release or"
+        " payment whole",
+        "Is a share with PayModel 0 frozen whole or less its fee, when is the fee taken, by parts or at once, and which"
+        " TranCommission does 6007 flag 4 name, which Commission 6163?",
     ),
     Choice(
         "When money of 6034 flag 2 may be withdrawn",

@@ -123,6 +123,16 @@ class RulesSettings(BaseModel):
     """Which part of available money a T+1 payment or a freeze takes first."""
     top_up_amount: Literal["gross", "net"] = "gross"
     """What MemberFillAmt of 6129 means (notes.md 9.1)."""
+    top_up_amount_confirmed: bool = False
+    """Whether the bank has said that `top_up_amount` is right. Until then no second 6129 with a fee is sent before 6010
+    and 6037 have shown that the bank has booked the first as the mirror has (`service.top_up_reading`)."""
+    order_in_parts: bool = False
+    """Whether a pre-paid order may be confirmed, or given back, for less than was pre-paid (notes.md 13)."""
+    payees_max: Annotated[int, Field(ge=1, le=100)] = 5
+    """How many payees one payment of frozen money may have (EF0048: 1 to 5)."""
+    acquired_fee: Literal["at_release", "at_entry"] = "at_release"
+    """When the bank takes the fee of a share that an acquired order freezes (PayModel 0): with the first release or
+    payment, the whole share being frozen until then, or when it books the order (notes.md 13)."""
     confirmed_money: Literal["waiting", "withdrawable"] = "waiting"
     """When the payee of a confirmed order may withdraw."""
     transferred_money: Literal["waiting", "withdrawable"] = "waiting"

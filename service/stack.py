@@ -44,6 +44,10 @@ class Stack:
     sandbox_url: str | None
 
 
+SANDBOX_CONFIRMS = ("order_in_parts", "top_up_amount_confirmed")
+"""Rules that a platform has to have confirmed by its bank; the sandbox behaves so (docs/bank.md)."""
+
+
 @contextmanager
 def started(data: Path, *, settings: Mapping[str, Any] | None = None) -> Iterator[Stack]:
     """Start what is missing, with its data under ``data``; everything is stopped at the end, the service first.
@@ -62,6 +66,8 @@ def started(data: Path, *, settings: Mapping[str, Any] | None = None) -> Iterato
             given["vault"] = {"keys": key_file(data).keys()}
         if sandbox is not None:
             sandbox_url, given["bank"] = sandbox()
+            confirmed = {name: True for name in SANDBOX_CONFIRMS if f"JZB_RULES__{name.upper()}" not in os.environ}
+            given["rules"] = {**confirmed, **given.get("rules", {})}
         yield Stack(from_environment(**given), postgres_port, sandbox_url)
 
 

@@ -289,7 +289,8 @@ def _pockets(journal: Journal, books: Mapping[str, Any]) -> Iterator[str]:
     for account, (balance, _) in journal.balances.items():
         kind = kind_of(account)
         if kind in POCKETS:
-            ours[account] += balance
+            # The fee of a frozen share is a pocket of its own here, and no order number has a space.
+            ours[account.removesuffix(" fee")] += balance
         elif kind == "pooled":
             platform[POOLED_SHADOW] -= balance
         elif kind == "in-transit":

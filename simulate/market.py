@@ -613,8 +613,11 @@ def _record_order(market: Market, asked: _Asked) -> Call | None:
     effect: Effect = Counter()
     if booked_to:
         effect.update({OUTSIDE: -amount, PARKING: amount})
+    elif is_frozen:
+        # With its fee, which the bank takes with a release or payment.
+        effect.update({OUTSIDE: -amount, f"{taker} {FROZEN}": amount})
     else:
-        effect.update({OUTSIDE: -amount, f"{taker} {FROZEN if is_frozen else AVAILABLE}": amount - fee, FEE: fee})
+        effect.update({OUTSIDE: -amount, f"{taker} {AVAILABLE}": amount - fee, FEE: fee})
 
     def learn(_: Operation) -> None:
         if market.unrecorded.pop(order.key, None) and booked_to:

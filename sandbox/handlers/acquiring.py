@@ -106,14 +106,12 @@ def rebook_acquiring_order(desk: Desk, request: RebookAcquiringOrder) -> Booked:
     if request.SubAcctName != member.name:
         raise Refused(codes.NAME_DIFFERS)
     source, net = share.booked_to, share.amount_fen - share.fee_fen
+    target = _pocket(desk, share, member.sub_acct_no)
     if source == desk.functional_no(PARKING):
-        parked = functional(PARKING)
-        desk.post(
-            Move(parked, _pocket(desk, share, member.sub_acct_no), net), Move(parked, functional(FEE), share.fee_fen)
-        )
+        share = _post(desk, share, functional(PARKING), target)
     else:
         pocket = frozen(source, share.number) if share.pay_mode == FREEZES else available(source)
-        desk.post(Move(pocket, _pocket(desk, share, member.sub_acct_no), net))
+        desk.post(Move(pocket, target, share.amount_fen if share.holds_fee else net))
     _freeze_for(desk, share, member.sub_acct_no)
     front = desk.book(
         "N",
@@ -139,10 +137,7 @@ def _book(desk: Desk, share: AcquiredShare) -> AcquiredShare:
         desk.post(Move(owed, functional(PARKING), share.amount_fen))
     else:
         place = member.sub_acct_no
-        desk.post(
-            Move(owed, _pocket(desk, share, place), share.amount_fen - share.fee_fen),
-            Move(owed, functional(FEE), share.fee_fen),
-        )
+        share = _post(desk, share, owed, _pocket(desk, share, place))
         _freeze_for(desk, share, place)
     desk.book(
         "4",
@@ -156,6 +151,27 @@ def _book(desk: Desk, share: AcquiredShare) -> AcquiredShare:
     )
     at = desk.now.isoformat(timespec="seconds")
     return _keep(desk, replace(share, booked_to=place, front_seq_no=front, booked_at=at))
+
+
+def take_fee(desk: Desk, order_no: str, fee_fen: int) -> int:
+    """What a release or payment of frozen money takes of it as fee: that of the acquired order, once, where it is
+    frozen with the money, and no other (notes.md 13); else the one that is asked for."""
+    share = desk.store.get(AcquiredShare, order_no)
+    if share is None or not share.holds_fee:
+        return fee_fen
+    if fee_fen != share.fee_fen:
+        raise Refused(codes.AMOUNT_MISMATCH, "手续费须与原收单订单一致")
+    desk.store.put(replace(share, holds_fee=False))
+    return fee_fen
+
+
+def _post(desk: Desk, share: AcquiredShare, source: Place, target: Place) -> AcquiredShare:
+    """Bring a share to its member: less the fee, or whole where the fee stays frozen with it."""
+    if share.pay_mode == FREEZES and share.fee_fen and desk.settings.acquired_fee == "at_release":
+        desk.post(Move(source, target, share.amount_fen))
+        return replace(share, holds_fee=True)
+    desk.post(Move(source, target, share.amount_fen - share.fee_fen), Move(source, functional(FEE), share.fee_fen))
+    return share
 
 
 def _keep(desk: Desk, share: AcquiredShare) -> AcquiredShare:

@@ -29,6 +29,7 @@ from sandbox.books import (
 )
 from sandbox.desk import Desk, positive, within
 from sandbox.errors import Refused
+from sandbox.handlers.acquiring import take_fee
 from sandbox.handlers.registry import handles
 from sandbox.records import Order, Payment
 
@@ -56,7 +57,7 @@ def freeze(desk: Desk, request: Freeze | FreezeBySms | FreezeByPassword) -> Book
         desk.open_order(Order("order", request.OrderNo, desk.code, member))
         desk.post(Move(source(member), pocket, amount))
     elif request.FunctionFlag in (RELEASE, RELEASE_WITHDRAWABLE, RELEASE_ACQUIRED):
-        fee = within(request.TranCommission, amount)
+        fee = within(take_fee(desk, request.OrderNo, request.TranCommission), amount)
         _check_owner(
             desk, member, request.OrderNo, ACQUIRED if request.FunctionFlag == RELEASE_ACQUIRED else FREEZE_INTERFACES
         )
@@ -85,6 +86,8 @@ def pay_frozen(desk: Desk, request: PayFrozen | PayFrozenBySms | PayFrozenByPass
     payer = desk.payer(request.OutSubAcctNo, request.OutTranNetMemberCode).sub_acct_no
     _check_owner(desk, payer, request.OrderNo, FREEZE_INTERFACES + ACQUIRED)
     prove(desk, request, payer, sms.PAYMENT)
+    if len(request.TranItemArray) > desk.settings.payees_max:
+        raise Refused(codes.TOO_MANY_PAYEES)
     pocket = frozen(payer, request.OrderNo)
     serials = [row.TranSeqNo for row in request.TranItemArray]
     if desk.serial in serials or len(set(serials)) != len(serials):
@@ -107,7 +110,7 @@ def pay_frozen(desk: Desk, request: PayFrozen | PayFrozenBySms | PayFrozenByPass
             remark=request.Remark,
         )
         _refundable(desk, "6", row.TranSeqNo, payer, [payee], request.OrderNo, amount)
-    if request.Commission:
+    if take_fee(desk, request.OrderNo, request.Commission):
         desk.post(Move(pocket, functional(FEE), request.Commission))
         _refundable(desk, "fee", desk.serial, payer, payees, request.OrderNo, request.Commission)
     front = desk.book(

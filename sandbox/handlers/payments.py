@@ -145,6 +145,7 @@ def confirm(
     """Pay the payee out of an order; 6164 refunds it by `source` and `serial`."""
     _check_parties(desk, payer, payee, order_no)
     pocket = escrow(payer, order_no)
+    _check_whole(desk, payer, order_no, amount_fen)
     net = amount_fen - within(fee_fen, amount_fen)
     desk.post(
         Move(pocket, waiting(payee, desk.today), net),
@@ -156,6 +157,7 @@ def confirm(
 def give_back(desk: Desk, payer: str, payee: str, order_no: str, amount_fen: int) -> None:
     """Give money of an order back to the payer, before it is confirmed."""
     _check_parties(desk, payer, payee, order_no)
+    _check_whole(desk, payer, order_no, amount_fen)
     desk.post(Move(escrow(payer, order_no), waiting(payer, desk.today), amount_fen))
 
 
@@ -169,6 +171,11 @@ def _check_parties(desk: Desk, payer: str, payee: str, order_no: str) -> None:
     order = desk.order("order", order_no, ORDER_INTERFACES)
     if (order.payer, order.payee) != (payer, payee):
         raise Refused(codes.OTHER_SUB_ACCOUNT)
+
+
+def _check_whole(desk: Desk, payer: str, order_no: str, amount_fen: int) -> None:
+    if not desk.settings.order_in_parts and amount_fen < desk.books.balance_fen(escrow(payer, order_no)):
+        raise Refused(codes.AMOUNT_MISMATCH, "须与订单金额一致")
 
 
 def _pay_directly(desk: Desk, request: AnyPayment, payer: str, payee: str) -> None:

@@ -1,8 +1,9 @@
 """Plans for orders that the bank's acquiring products have collected: 6146 with 6147, and 6145 (quick start 2.4).
 
 The channel owes the gross amount (in-transit of the bank day), as for a top-up. A share reaches its member less the
-fee, waiting or frozen under the share's number; what the bank could not credit is parked whole, and its fee is taken
-when 6145 books it again. Pure: what the bank says of an order is an argument.
+fee, waiting or frozen under the share's number; the fee of a frozen share stays frozen with it until the first release
+or payment, or is taken at once, by setting. What the bank could not credit is parked whole, and its fee is taken when
+6145 books it again. Pure: what the bank says of an order is an argument.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from dataclasses import replace
 from bankclient import AcquiringChannel, RebookAcquiringOrder, SupplyAcquiringOrder
 from jzb.v1 import acquiring_pb2
 from ledger import Account, Available, Draft, Kind, Leg, Member, OfDay, Part
-from ledger.accounts import FEE, LIMITS, acquired, frozen, order, parking, rebooked
+from ledger.accounts import FEE, LIMITS, acquired, frozen, frozen_fee, order, parking, rebooked
+from ledger.rules import Source
 from service.plans.plan import ORIGINAL, AcquiredAsk, AcquiredShare, Facts, Plan, RebookAsk, Serials
 
 CHANNELS: dict[acquiring_pb2.AcquiringChannel.ValueType, AcquiringChannel] = {
@@ -25,7 +27,9 @@ CHANNELS: dict[acquiring_pb2.AcquiringChannel.ValueType, AcquiringChannel] = {
 """AcquiringChannelType (catalogue, acquiring_channel_type)."""
 
 
-def record_order(request: acquiring_pb2.RecordOrderRequest, facts: Facts, serials: Serials) -> Plan:
+def record_order(
+    request: acquiring_pb2.RecordOrderRequest, facts: Facts, serials: Serials, *, fee_at_release: bool
+) -> Plan:
     """6147, which goes out only when 6146 misses a share: one draft a share, as the request has it."""
     ask = AcquiredAsk(
         CHANNELS[request.channel],
@@ -38,6 +42,7 @@ def record_order(request: acquiring_pb2.RecordOrderRequest, facts: Facts, serial
                 share.amount_fen,
                 share.fee_fen,
                 share.credit == acquiring_pb2.ORDER_CREDIT_FROZEN,
+                holds_fee=fee_at_release and share.credit == acquiring_pb2.ORDER_CREDIT_FROZEN and share.fee_fen > 0,
             )
             for share in request.shares
         ),
@@ -78,11 +83,17 @@ def credits_of(share: AcquiredShare, sub_account: str | None) -> tuple[Leg, ...]
     owed = OfDay(Kind.IN_TRANSIT)
     if sub_account is None:
         return (Leg(owed, parking(share.order_no), share.amount_fen),)
+    return _whole(share, owed, owed, sub_account)
+
+
+def _whole(share: AcquiredShare, net_source: Source, fee_source: Source, sub_account: str) -> tuple[Leg, ...]:
+    """The whole of a share to its member, and its fee to fees or to where it stays frozen."""
     legs = []
     if share.amount_fen > share.fee_fen:
-        legs.append(Leg(owed, _pocket(sub_account, share), share.amount_fen - share.fee_fen))
+        legs.append(Leg(net_source, _pocket(sub_account, share), share.amount_fen - share.fee_fen))
     if share.fee_fen:
-        legs.append(Leg(owed, FEE, share.fee_fen))
+        fee = frozen_fee(sub_account, share.order_no) if share.holds_fee else FEE
+        legs.append(Leg(fee_source, fee, share.fee_fen))
     return tuple(legs)
 
 
@@ -99,17 +110,18 @@ def rebook_order(
 ) -> Plan:
     """6145: out of parking, or of the wrong member ``payer``, to the right one. Amt is the share's, fee inside."""
     net_fen = share.amount_fen - share.fee_fen
-    if payer is None:
-        source: Account | Available = parking(share.order_no)
-    elif share.is_frozen:
-        source = frozen(payer.sub_account, share.order_no)
-    else:
-        source = Available(payer.sub_account)
     legs = [Leg(rebooked(share.order_no), LIMITS, 1)]
-    if net_fen:
+    if payer is None:
+        parked = parking(share.order_no)
+        legs += _whole(share, parked, parked, right.sub_account)
+    elif share.holds_fee:
+        held = frozen(payer.sub_account, share.order_no), frozen_fee(payer.sub_account, share.order_no)
+        legs += _whole(share, *held, right.sub_account)
+    elif net_fen:
+        # The fee was taken when the wrong member got the money.
+        source = frozen(payer.sub_account, share.order_no) if share.is_frozen else Available(payer.sub_account)
         legs.append(Leg(source, _pocket(right.sub_account, share), net_fen))
-    if share.fee_fen and payer is None:
-        legs.append(Leg(source, FEE, share.fee_fen))
+    moved_fen = net_fen if payer is not None and not share.holds_fee else share.amount_fen
     return Plan(
         kind="REBOOK_ORDER",
         message=RebookAcquiringOrder(
@@ -127,7 +139,7 @@ def rebook_order(
                 serial=serials.own,
                 payer=payer.member_id if payer else "",
                 payee=right.member_id,
-                amount_fen=share.amount_fen if payer is None else net_fen,
+                amount_fen=moved_fen,
                 fee_fen=share.fee_fen if payer is None else 0,
             ),
         ),

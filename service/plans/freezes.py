@@ -8,7 +8,7 @@ from __future__ import annotations
 from bankclient import PayFrozenRow
 from jzb.v1 import freeze_pb2
 from ledger import Available, Draft, Kind, Leg, Member, OfDay
-from ledger.accounts import FEE, LIMITS, frozen, order
+from ledger.accounts import FEE, LIMITS, frozen, frozen_fee, order
 from service.plans.payments import limits, paid
 from service.plans.plan import Facts, Plan, Serials, StatusAsk
 from service.plans.verification import FREEZE, PAY_FROZEN, verified
@@ -50,10 +50,27 @@ def freeze(request: freeze_pb2.FreezeRequest, facts: Facts, serials: Serials) ->
     )
 
 
-def release(request: freeze_pb2.ReleaseRequest, member: Member, serials: Serials, *, is_acquired: bool = False) -> Plan:
+def release(
+    request: freeze_pb2.ReleaseRequest,
+    member: Member,
+    serials: Serials,
+    *,
+    is_acquired: bool = False,
+    order_fee_fen: int = 0,
+) -> Plan:
     """6007 flag 2: back to the member less the fee (100 with fee 10 brings 90 back). Flag 4 when an acquired order has
-    frozen the money (catalogue 6007).
+    frozen the money (catalogue 6007); ``order_fee_fen`` is that order's own fee where it is frozen, too.
     """
+    pocket = frozen(member.sub_account, request.order_no)
+    back = OfDay(Kind.WAITING, member.sub_account)
+    fee_fen = order_fee_fen or request.fee_fen
+    if order_fee_fen:
+        legs = (
+            *paid(pocket, back, request.amount_fen - order_fee_fen, 0),
+            Leg(frozen_fee(member.sub_account, request.order_no), FEE, order_fee_fen),
+        )
+    else:
+        legs = paid(pocket, back, request.amount_fen, fee_fen)
     return Plan(
         kind="RELEASE",
         message=verified(
@@ -63,40 +80,40 @@ def release(request: freeze_pb2.ReleaseRequest, member: Member, serials: Serials
             SubAcctNo=member.sub_account,
             TranNetMemberCode=member.member_id,
             TranAmt=request.amount_fen,
-            TranCommission=request.fee_fen,
+            TranCommission=fee_fen,
             OrderNo=request.order_no,
             Remark=request.remark or None,
         ),
         drafts=(
             Draft(
-                paid(
-                    frozen(member.sub_account, request.order_no),
-                    OfDay(Kind.WAITING, member.sub_account),
-                    request.amount_fen,
-                    request.fee_fen,
-                ),
+                legs,
                 serial=serials.own,
                 payee=member.member_id,
                 amount_fen=request.amount_fen,
-                fee_fen=request.fee_fen,
+                fee_fen=fee_fen,
             ),
         ),
         ask=StatusAsk("2"),
         payer=member.member_id,
         order_no=request.order_no,
         amount_fen=request.amount_fen,
-        fee_fen=request.fee_fen,
+        fee_fen=fee_fen,
     )
 
 
-def pay_frozen(request: freeze_pb2.PayFrozenRequest, member: Member, facts: Facts, serials: Serials) -> Plan:
-    """6163: frozen money to several members, the fee on top.
+def pay_frozen(
+    request: freeze_pb2.PayFrozenRequest, member: Member, facts: Facts, serials: Serials, order_fee_fen: int = 0
+) -> Plan:
+    """6163: frozen money to several members, the fee on top: ``order_fee_fen`` where that of an acquired order is
+    frozen with the money.
 
     Every row is a payment of its own with its row serial, and so is the fee with the call's serial: that is how
     6164 source 6 refunds them, one by one.
     """
     pocket = frozen(member.sub_account, request.order_no)
     rows = list(zip(request.payees, serials.rows, strict=True))
+    fee_fen = order_fee_fen or request.fee_fen
+    fee_source = frozen_fee(member.sub_account, request.order_no) if order_fee_fen else pocket
     drafts = [
         Draft(
             (
@@ -110,13 +127,13 @@ def pay_frozen(request: freeze_pb2.PayFrozenRequest, member: Member, facts: Fact
         )
         for payee, serial in rows
     ]
-    if request.fee_fen:
+    if fee_fen:
         drafts.append(
             Draft(
-                (Leg(pocket, FEE, request.fee_fen), *limits(serials.own, request.fee_fen, 0)),
+                (Leg(fee_source, FEE, fee_fen), *limits(serials.own, fee_fen, 0)),
                 serial=serials.own,
                 payer=member.member_id,
-                amount_fen=request.fee_fen,
+                amount_fen=fee_fen,
             )
         )
     return Plan(
@@ -126,7 +143,7 @@ def pay_frozen(request: freeze_pb2.PayFrozenRequest, member: Member, facts: Fact
             request.verification,
             OutSubAcctNo=member.sub_account,
             OutTranNetMemberCode=member.member_id,
-            Commission=request.fee_fen,
+            Commission=fee_fen,
             OrderNo=request.order_no,
             InSubAcctNum=len(rows),
             Remark=request.remark or None,
@@ -144,6 +161,6 @@ def pay_frozen(request: freeze_pb2.PayFrozenRequest, member: Member, facts: Fact
         ask=StatusAsk("2"),
         payer=member.member_id,
         order_no=request.order_no,
-        amount_fen=sum(payee.amount_fen for payee in request.payees) + request.fee_fen,
-        fee_fen=request.fee_fen,
+        amount_fen=sum(payee.amount_fen for payee in request.payees) + fee_fen,
+        fee_fen=fee_fen,
     )

@@ -125,13 +125,17 @@ class SameNameAsk:
 
 @dataclass(frozen=True, slots=True)
 class AcquiredShare:
-    """One share of an acquired order as the request has it: its number at the bank, and what the bank should credit."""
+    """One share of an acquired order as the request has it: its number at the bank, and what the bank should credit.
+
+    ``holds_fee`` says that the fee stays frozen with the rest until a release or payment.
+    """
 
     order_no: str
     sub_account: str
     amount_fen: int
     fee_fen: int
     is_frozen: bool
+    holds_fee: bool = False
 
 
 @dataclass(frozen=True, slots=True)

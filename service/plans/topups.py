@@ -21,6 +21,8 @@ CHANNEL = "channel"
 CHANNEL_SERIAL = "channel_serial"
 """What a top-up keeps of its channel, for its revocation."""
 
+NOTHING_ELSE: Mapping[str, int] = {}
+
 TopUpReading = Literal["gross", "net"]
 """What MemberFillAmt of 6129 means: the quick start's example says gross, another source net (notes.md 9.1)."""
 
@@ -46,8 +48,14 @@ def _credit(
     return Draft(tuple(legs), serial=serial, payee=member_id, amount_fen=amount_fen, fee_fen=fee_fen, order_no=order_no)
 
 
-def top_up(request: topup_pb2.TopUpRequest, facts: Facts, serials: Serials, reading: TopUpReading) -> Plan:
-    """6129: one member."""
+def top_up(
+    request: topup_pb2.TopUpRequest,
+    facts: Facts,
+    serials: Serials,
+    reading: TopUpReading,
+    also_uses: Mapping[str, int] = NOTHING_ELSE,
+) -> Plan:
+    """6129: one member. ``also_uses`` is what it takes beside its order number (`service.top_up_reading`)."""
     sub_account = facts.sub_account(request.member_id)
     net_fen = request.amount_fen - request.fee_fen
     return Plan(
@@ -70,7 +78,7 @@ def top_up(request: topup_pb2.TopUpRequest, facts: Facts, serials: Serials, read
                 request.amount_fen,
                 request.fee_fen,
                 serials.own,
-                {request.order_no: TOP_UP_ORDER_UNITS},
+                {request.order_no: TOP_UP_ORDER_UNITS, **also_uses},
             ),
         ),
         ask=StatusAsk("4"),

@@ -116,7 +116,8 @@ class AcquiringRpc(acquiring_pb2_grpc.AcquiringServiceServicer):
 
         async def plan(serials: Serials) -> Plan:
             facts = await self._desk.facts(others=[share.member_id for share in request.shares])
-            return acquiring.record_order(request, facts, serials)
+            at_release = self._desk.settings.rules.acquired_fee == "at_release"
+            return acquiring.record_order(request, facts, serials, fee_at_release=at_release)
 
         settled = await self._desk.runner.run(request, plan, check_only=request.validate_only)
         return acquiring_pb2.RecordOrderResponse(

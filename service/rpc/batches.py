@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from jzb.v1 import batch_pb2, batch_pb2_grpc
 from ledger import Kind
+from ledger.accounts import escrow
 from service import problems, view
 from service.plans import batches
 from service.plans.plan import Plan, Serials
-from service.rpc.desk import Context, Desk, fee_within
+from service.rpc.desk import Context, Desk, fee_within, whole_or_in_parts
 from service.rpc.payments import PREPAYMENT
 
 
@@ -80,5 +81,13 @@ class Batches(batch_pb2_grpc.BatchServiceServicer):
                 )
         members = await self._desk.reads.members({member_id for pair in sides.values() for member_id in pair})
         payees = {order_no: members[sides[order_no][1]] for order_no in wanted}
-        settled_as = Kind(self._desk.settings.rules.confirmed_money)
+        rules = self._desk.settings.rules
+        if not rules.order_in_parts:
+            pockets = {
+                order.order_no: escrow(members[payer_id].sub_account, order.order_no) for order in request.orders
+            }
+            left = await self._desk.reads.left(pockets.values())
+            for order in request.orders:
+                whole_or_in_parts(rules, order.amount_fen, left[pockets[order.order_no].name])
+        settled_as = Kind(rules.confirmed_money)
         return batches.confirm(request, members[payer_id], payees, serials, settled_as)

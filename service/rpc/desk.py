@@ -14,7 +14,7 @@ from uuid import UUID
 import grpc
 from google.protobuf.message import Message
 
-from bankclient import BankClient, SubAccountBalances
+from bankclient import BankClient, SubAccountBalances, yuan
 from jzb.v1.verification_pb2 import Verification
 from ledger import Card, Cards, CardState, Member, Numbers, Reads, Writer
 from service import problems
@@ -27,7 +27,7 @@ from service.problems import Problem
 from service.resolver import Resolver
 from service.returns import Returns
 from service.runner import Runner
-from service.settings import Settings
+from service.settings import RulesSettings, Settings
 from service.transfers import Transfers
 from service.vault import Personal, Vault, VaultClosed, VaultKeyMissing, card_of
 
@@ -176,6 +176,20 @@ class Desk:
                 member_id=member.member_id,
             )
         return str(rows[0].SubAcctName)
+
+
+def whole_or_in_parts(rules: RulesSettings, amount_fen: int, left_fen: int) -> None:
+    """Less than lies in escrow is confirmed or given back only where the bank has said that it may be. Raises
+    `Problem`. More than that is the floor's to refuse.
+    """
+    if rules.order_in_parts or amount_fen >= left_fen:
+        return
+    raise problems.not_enabled(
+        "6034 in parts",
+        f"amount_fen: {yuan(amount_fen)} is a part of the order's {yuan(left_fen)}, and no document of the bank says"
+        " that orders may be ended in parts; confirm or cancel the whole order",
+        "JZB_RULES__ORDER_IN_PARTS",
+    )
 
 
 def fee_within(amount_fen: int, fee_fen: int) -> None:

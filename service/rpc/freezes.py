@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from bankclient import yuan
 from jzb.v1 import freeze_pb2, freeze_pb2_grpc
 from ledger import Account, Kind, Member, Order
-from ledger.accounts import frozen
+from ledger.accounts import frozen, frozen_fee
 from service import problems, view
 from service.plans import freezes
 from service.plans.plan import Plan, Serials
+from service.problems import Problem
 from service.rpc.desk import Context, Desk, fee_within
 
 FREEZE = ("FREEZE", "RECORD_ORDER", "REBOOK_ORDER")
@@ -36,18 +38,25 @@ class Freezes(freeze_pb2_grpc.FreezeServiceServicer):
         async def plan(serials: Serials) -> Plan:
             order, member = await self._order(request.order_no)
             is_acquired = order.operation.kind != "FREEZE"
-            return freezes.release(request, member, serials, is_acquired=is_acquired)
+            order_fee_fen = await self._order_fee(order, member, request)
+            if is_acquired and not order_fee_fen and request.fee_fen and self._fee_at_release:
+                raise _no_other_fee("the release of money that an acquired order froze has no fee of its own")
+            return freezes.release(request, member, serials, is_acquired=is_acquired, order_fee_fen=order_fee_fen)
 
         settled = await self._desk.runner.run(request, plan, check_only=request.validate_only)
         return freeze_pb2.ReleaseResponse(operation=view.operation(settled.operation, settled.parts))
 
     async def PayFrozen(self, request: freeze_pb2.PayFrozenRequest, context: Context) -> freeze_pb2.PayFrozenResponse:
         """6163."""
+        most = self._desk.settings.rules.payees_max
+        if len(request.payees) > most:
+            text = f"{len(request.payees)} payees, and this platform's limit is {most}"
+            raise problems.invalid("payees", text, rule="payees_max")
 
         async def plan(serials: Serials) -> Plan:
-            _, member = await self._order(request.order_no)
+            order, member = await self._order(request.order_no)
             facts = await self._desk.facts([member.member_id], [payee.member_id for payee in request.payees])
-            return freezes.pay_frozen(request, member, facts, serials)
+            return freezes.pay_frozen(request, member, facts, serials, await self._order_fee(order, member, request))
 
         settled = await self._desk.runner.run(request, plan, rows=len(request.payees), check_only=request.validate_only)
         return freeze_pb2.PayFrozenResponse(operation=view.operation(settled.operation, settled.parts))
@@ -56,6 +65,9 @@ class Freezes(freeze_pb2_grpc.FreezeServiceServicer):
         """From the mirror."""
         order, member = await self._order(request.order_no)
         balance_fen, held_fen = await self._desk.reads.pocket(frozen(member.sub_account, request.order_no))
+        if order.operation.kind != "FREEZE":
+            fee_fen, held_fee_fen = await self._desk.reads.pocket(frozen_fee(member.sub_account, request.order_no))
+            balance_fen, held_fen = balance_fen + fee_fen, held_fen + held_fee_fen
         return freeze_pb2.GetFreezeResponse(
             order=freeze_pb2.FrozenOrder(
                 order_no=request.order_no,
@@ -89,5 +101,29 @@ class Freezes(freeze_pb2_grpc.FreezeServiceServicer):
             (credit, amount_fen)
             for credits in credited.values()
             for credit, amount_fen in credits
-            if credit.kind is Kind.FROZEN and credit.ref == order_no
+            if credit.kind is Kind.FROZEN and credit.ref in (order_no, frozen_fee("", order_no).ref)
         ]
+
+    @property
+    def _fee_at_release(self) -> bool:
+        return self._desk.settings.rules.acquired_fee == "at_release"
+
+    async def _order_fee(
+        self, order: Order, member: Member, request: freeze_pb2.ReleaseRequest | freeze_pb2.PayFrozenRequest
+    ) -> int:
+        """The fee of an acquired order that is frozen with its money and goes with this call. What another call holds
+        of it counts as there: the floor refuses this one until that has ended. Raises `Problem`.
+        """
+        if order.operation.kind == "FREEZE":
+            return 0
+        fee_fen, _ = await self._desk.reads.pocket(frozen_fee(member.sub_account, request.order_no))
+        if fee_fen and request.fee_fen not in (0, fee_fen):
+            raise _no_other_fee(f"the bank takes the order's own fee of {yuan(fee_fen)} with this call and no other")
+        if isinstance(request, freeze_pb2.ReleaseRequest) and request.amount_fen < fee_fen:
+            text = f"the order's fee of {yuan(fee_fen)} goes with the first release"
+            raise problems.invalid("amount_fen", text, rule="order_fee")
+        return fee_fen
+
+
+def _no_other_fee(message: str) -> Problem:
+    return problems.not_enabled("6007 FunctionFlag 4 with a fee", f"fee_fen: {message}", "JZB_RULES__ACQUIRED_FEE")

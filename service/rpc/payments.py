@@ -9,7 +9,7 @@ from service import problems, view
 from service.plans import payments
 from service.plans.plan import Plan, Serials
 from service.plans.verification import mode_of
-from service.rpc.desk import Context, Desk, fee_within
+from service.rpc.desk import Context, Desk, fee_within, whole_or_in_parts
 
 PREPAYMENT = ("PREPAY_ORDER", "BATCH_PREPAY")
 CONFIRMATION = ("CONFIRM_ORDER", "SETTLE_CONFIRM", "BATCH_CONFIRM")
@@ -65,6 +65,7 @@ class Payments(payment_pb2_grpc.PaymentServiceServicer):
 
         async def plan(serials: Serials) -> Plan:
             _, payer, payee = await self._order(request.order_no)
+            await self._whole_or_in_parts(payer, request.order_no, request.amount_fen)
             settled_as = Kind(self._desk.settings.rules.confirmed_money)
             names = await self._desk.names_for(request.verification, payer, payee)
             return payments.confirm_order(request, payer, payee, serials, settled_as, names)
@@ -79,6 +80,7 @@ class Payments(payment_pb2_grpc.PaymentServiceServicer):
 
         async def plan(serials: Serials) -> Plan:
             _, payer, payee = await self._order(request.order_no)
+            await self._whole_or_in_parts(payer, request.order_no, request.amount_fen)
             names = await self._desk.names_for(request.verification, payer, payee)
             return payments.cancel_order(request, payer, payee, serials, names)
 
@@ -93,6 +95,7 @@ class Payments(payment_pb2_grpc.PaymentServiceServicer):
 
         async def plan(serials: Serials) -> Plan:
             _, payer, payee = await self._order(request.order_no)
+            await self._whole_or_in_parts(payer, request.order_no, request.amount_fen)
             settled_as = Kind(self._desk.settings.rules.confirmed_money)
             names = await self._desk.names(payer, payee)
             return payments.settle_order(request, payer, payee, serials, settled_as, names)
@@ -116,6 +119,10 @@ class Payments(payment_pb2_grpc.PaymentServiceServicer):
                 held_fen=held_fen,
             )
         )
+
+    async def _whole_or_in_parts(self, payer: Member, order_no: str, amount_fen: int) -> None:
+        balance_fen, held_fen = await self._desk.reads.pocket(escrow(payer.sub_account, order_no))
+        whole_or_in_parts(self._desk.settings.rules, amount_fen, balance_fen - held_fen)
 
     async def _order(self, order_no: str) -> tuple[Order, Member, Member]:
         order = await self._desk.reads.order(order_no, PREPAYMENT)

@@ -10,7 +10,9 @@ from ledger.accounts import revocable, revocable_fee
 from service import problems, view
 from service.plans import revocations, topups
 from service.plans.plan import Plan, Serials
+from service.problems import Problem
 from service.rpc.desk import Context, Desk, fee_within
+from service.top_up_reading import FIRST, TopUpReading
 
 
 class TopUps(topup_pb2_grpc.TopUpServiceServicer):
@@ -18,6 +20,7 @@ class TopUps(topup_pb2_grpc.TopUpServiceServicer):
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
+        self._reading = TopUpReading(desk.reads, desk.bank, desk.settings.rules)
 
     async def TopUp(self, request: topup_pb2.TopUpRequest, context: Context) -> topup_pb2.TopUpResponse:
         """6129."""
@@ -25,9 +28,16 @@ class TopUps(topup_pb2_grpc.TopUpServiceServicer):
 
         async def plan(serials: Serials) -> Plan:
             facts = await self._desk.facts(others=[request.member_id])
-            return topups.top_up(request, facts, serials, self._desk.settings.rules.top_up_amount)
+            also_uses = await self._reading.uses(request.fee_fen)
+            return topups.top_up(request, facts, serials, self._desk.settings.rules.top_up_amount, also_uses)
 
-        settled = await self._desk.runner.run(request, plan, check_only=request.validate_only)
+        try:
+            settled = await self._desk.runner.run(request, plan, check_only=request.validate_only)
+        except Problem as problem:
+            if problem.taken != FIRST:
+                raise
+            # Another process was first by a moment.
+            raise self._reading.not_final() from problem
         return topup_pb2.TopUpResponse(operation=view.operation(settled.operation, settled.parts))
 
     async def SplitTopUp(self, request: topup_pb2.SplitTopUpRequest, context: Context) -> topup_pb2.SplitTopUpResponse:

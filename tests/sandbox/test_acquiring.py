@@ -15,6 +15,7 @@ from bankclient.messages import (
     RebookAcquiringOrder,
     SupplyAcquiringOrder,
 )
+from tests.sandbox.conftest import Opened
 from tests.sandbox.wire import Member, Merchant
 
 PARKING = "9930000000000022"
@@ -119,14 +120,18 @@ async def test_a_sub_account_that_is_none_has_its_share_parked_and_6145_moves_it
     assert await bank.refusal(rebook("S1", right, 1000, "a名")) == "ERR127"
 
 
-async def test_money_booked_to_a_wrong_member_is_moved_while_it_is_there(bank: Merchant) -> None:
+@pytest.mark.parametrize(("taken", "frozen", "fee"), [("at_entry", 900, 100), ("at_release", 1000, 0)])
+async def test_money_booked_to_a_wrong_member_is_moved_while_it_is_there(
+    open_bank: Opened, taken: str, frozen: int, fee: int
+) -> None:
+    bank = await open_bank(acquired_fee=taken)
     right, wrong = await named(bank, "a"), await named(bank, "b")
     await acquire(bank, "T1", 1000, remark((right.no, "0", "1.00", "10.00", "S1")), booked_to=wrong.no)
-    assert await bank.balances(wrong) == (0, 0, 900)
+    assert await bank.balances(wrong) == (0, 0, frozen)
     await bank.call(rebook("S1", right, 1000, "a名"))
     assert await bank.balances(wrong) == (0, 0, 0)
-    assert await bank.balances(right) == (0, 0, 900)
-    assert bank.functional("3") == 100
+    assert await bank.balances(right) == (0, 0, frozen)
+    assert bank.functional("3") == fee
 
 
 async def test_an_order_that_is_where_its_remark_says_is_not_moved(bank: Merchant) -> None:

@@ -63,6 +63,10 @@ QUICK = {
 """Resolver settings for tests: nothing is asked by itself within a test's life unless it overrides ``ask_after_s``."""
 
 
+SETTLED = {"order_in_parts": True, "top_up_amount_confirmed": True}
+"""Rules for tests that are not about them: what the bank has confirmed, as the sandbox behaves."""
+
+
 @dataclass
 class Refusal:
     """An error as the caller sees it."""
@@ -315,6 +319,7 @@ def service_settings(dsn: str, sandbox: Sandbox, **more: Any) -> Settings:
         "returns": {"poll_s": None},
         "transfers": {"poll_s": None},
         "vault": {"keys": [VAULT_KEY]},
+        "rules": {**SETTLED, **more.pop("rules", {})},
         "drain_s": 5.0,
         "grpc": {"leave_s": 0.0, **more.pop("grpc", {})},
         **more,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,6 +16,7 @@ from sandbox.server import Sandbox
 from sandbox.settings import SandboxSettings
 from tests.service.marketplace import LENIENT, TIMEOUT_S, Marketplace, open_marketplace
 from tests.service.process import orphans_are_due, service_process, shop_on, until
+from tests.service.test_freezes import release_request
 from tests.service.test_order_remark import build_request, share
 from tests.service.verifying import named, sub_account
 
@@ -59,6 +61,11 @@ async def record(shop: Marketplace, request: acquiring_pb2.RecordOrderRequest) -
 
 def rebook_request(shop: Marketplace, order_no: str, member_id: str) -> acquiring_pb2.RebookOrderRequest:
     return acquiring_pb2.RebookOrderRequest(request_id=shop.request_id(), order_no=order_no, member_id=member_id)
+
+
+def fee_taken(database: str, when: str) -> AbstractAsyncContextManager[Marketplace]:
+    """A bank, and a service, that take the fee of a frozen share then."""
+    return open_marketplace(database, {"acquired_fee": when}, rules={"acquired_fee": when})
 
 
 async def totals(shop: Marketplace) -> dict[int, int]:
@@ -267,14 +274,18 @@ async def test_parked_money_is_moved_to_the_right_member_less_the_fee_once(shop:
     assert shop.calls_received(REBOOK) == 1
 
 
-async def test_a_parked_share_that_is_to_be_frozen_is_frozen_for_the_right_member(shop: Marketplace) -> None:
-    await named(shop, "A", collects=True)
-    request = await acquire(shop, share("A", 60_00, 1_00, "S1", credit=FROZEN), booked_to="parking", missed=True)
-    await record(shop, request)
-    await shop.acquiring.RebookOrder(rebook_request(shop, "S1", "A"), timeout=TIMEOUT_S)
-    balance = await shop.balance("A")
-    assert (balance.frozen_fen, balance.available_fen) == (59_00, 0)
-    await shop.assert_agrees()
+@pytest.mark.parametrize(("when", "frozen_fen"), [("at_entry", 59_00), ("at_release", 60_00)])
+async def test_a_parked_share_that_is_to_be_frozen_is_frozen_for_the_right_member(
+    database: str, when: str, frozen_fen: int
+) -> None:
+    async with fee_taken(database, when) as shop:
+        await named(shop, "A", collects=True)
+        request = await acquire(shop, share("A", 60_00, 1_00, "S1", credit=FROZEN), booked_to="parking", missed=True)
+        await record(shop, request)
+        await shop.acquiring.RebookOrder(rebook_request(shop, "S1", "A"), timeout=TIMEOUT_S)
+        balance = await shop.balance("A")
+        assert (balance.frozen_fen, balance.available_fen) == (frozen_fen, 0)
+        await shop.assert_agrees()
 
 
 async def test_a_lost_answer_of_the_move_is_unknown_and_settled_by_asking_for_the_order(shop: Marketplace) -> None:
@@ -321,15 +332,22 @@ async def test_money_at_a_wrong_member_is_moved_without_its_fee_while_it_is_ther
     await shop.assert_agrees()
 
 
-async def test_frozen_money_at_a_wrong_member_stays_frozen_under_its_order(shop: Marketplace) -> None:
-    await named(shop, "A", collects=True)
-    await shop.buyer("B")
-    wrong = await sub_account(shop, "B")
-    await record(shop, await acquire(shop, share("A", 60_00, 1_00, "S1", credit=FROZEN), booked_to=wrong))
-    assert (await shop.balance("B")).frozen_fen == 59_00
-    await shop.acquiring.RebookOrder(rebook_request(shop, "S1", "A"), timeout=TIMEOUT_S)
-    assert [(await shop.balance(one)).frozen_fen for one in "AB"] == [59_00, 0]
-    await shop.assert_agrees()
+@pytest.mark.parametrize(("when", "frozen_fen"), [("at_entry", 59_00), ("at_release", 60_00)])
+async def test_frozen_money_at_a_wrong_member_stays_frozen_under_its_order(
+    database: str, when: str, frozen_fen: int
+) -> None:
+    async with fee_taken(database, when) as shop:
+        await named(shop, "A", collects=True)
+        await shop.buyer("B")
+        wrong = await sub_account(shop, "B")
+        await record(shop, await acquire(shop, share("A", 60_00, 1_00, "S1", credit=FROZEN), booked_to=wrong))
+        assert (await shop.balance("B")).frozen_fen == frozen_fen
+        await shop.acquiring.RebookOrder(rebook_request(shop, "S1", "A"), timeout=TIMEOUT_S)
+        assert [(await shop.balance(one)).frozen_fen for one in "AB"] == [frozen_fen, 0]
+        await shop.freezes.Release(release_request(shop, "S1", frozen_fen), timeout=TIMEOUT_S)
+        assert [(await shop.balance(one)).available_fen for one in "AB"] == [59_00, 0]
+        assert (await totals(shop))[balance_pb2.ACCOUNT_KIND_FEE] == 1_00
+        await shop.assert_agrees()
 
 
 async def test_orders_that_need_no_move_or_are_not_known_are_refused_by_name(shop: Marketplace) -> None:
@@ -369,7 +387,63 @@ async def test_a_frozen_share_takes_its_number_as_a_freeze_does(shop: Marketplac
     await shop.assert_agrees()
 
 
-async def test_what_an_order_has_frozen_is_released_and_paid_by_the_number_of_its_share(shop: Marketplace) -> None:
+async def test_the_fee_of_a_frozen_share_stays_frozen_with_it_until_the_first_release(shop: Marketplace) -> None:
+    await shop.merchant("A")
+    await record(shop, await acquire(shop, share("A", 60_00, 1_00, "S1", credit=FROZEN)))
+    assert (await shop.balance("A")).frozen_fen == 60_00
+    assert (await totals(shop)).get(balance_pb2.ACCOUNT_KIND_FEE, 0) == 0
+    await shop.assert_agrees()
+    for fee_fen in (2_00, 50):
+        other = await shop.refusal(shop.freezes.Release(release_request(shop, "S1", 60_00, fee_fen), timeout=TIMEOUT_S))
+        assert (other.reason, other.outcome) == ("INTERFACE_NOT_ENABLED", core_pb2.OUTCOME_NO_EFFECT)
+    too_little = await shop.refusal(shop.freezes.Release(release_request(shop, "S1", 99), timeout=TIMEOUT_S))
+    assert too_little.reason == "REQUEST_INVALID"
+    released = (await shop.freezes.Release(release_request(shop, "S1", 20_00), timeout=TIMEOUT_S)).operation
+    assert (released.amount_fen, released.fee_fen) == (20_00, 1_00)
+    assert (await shop.balance("A")).available_fen == 19_00
+    # The order's fee is paid, and a release has none of its own.
+    second = await shop.refusal(shop.freezes.Release(release_request(shop, "S1", 40_00, 1), timeout=TIMEOUT_S))
+    assert second.reason == "INTERFACE_NOT_ENABLED"
+    await shop.freezes.Release(release_request(shop, "S1", 40_00), timeout=TIMEOUT_S)
+    balance = await shop.balance("A")
+    assert (balance.available_fen, balance.frozen_fen) == (59_00, 0)
+    assert (await totals(shop))[balance_pb2.ACCOUNT_KIND_FEE] == 1_00
+    order = (await shop.freezes.GetFreeze(freeze_pb2.GetFreezeRequest(order_no="S1"), timeout=TIMEOUT_S)).order
+    assert (order.frozen_fen, order.released_fen, order.remaining_fen) == (60_00, 60_00, 0)
+    await shop.assert_agrees()
+
+
+async def test_the_fee_of_a_frozen_share_goes_with_its_payment_and_once_when_the_answer_is_lost(
+    shop: Marketplace,
+) -> None:
+    await named(shop, "B")
+    await shop.merchant("C")
+    await record(shop, await acquire(shop, share("B", 60_00, 1_00, "S1", credit=FROZEN)))
+    pay = freeze_pb2.PayFrozenRequest(
+        request_id=shop.request_id(),
+        order_no="S1",
+        payees=[freeze_pb2.FrozenPayee(member_id="C", amount_fen=30_00)],
+        remark="[[lose_after]]",
+    )
+    lost = await shop.refusal(shop.freezes.PayFrozen(pay, timeout=TIMEOUT_S))
+    # Whether the fee has gone is not known: no other call may take it, or go without it.
+    early = await shop.refusal(shop.freezes.Release(release_request(shop, "S1", 10_00), timeout=TIMEOUT_S))
+    assert early.reason == "ORDER_INSUFFICIENT"
+    paid = await shop.until_final(lost.operation.operation_id)
+    assert (paid.state, paid.fee_fen) == (core_pb2.OPERATION_STATE_DONE, 1_00)
+    await shop.freezes.Release(release_request(shop, "S1", 29_00), timeout=TIMEOUT_S)
+    assert [(await shop.balance(one)).available_fen for one in "BC"] == [29_00, 30_00]
+    assert (await totals(shop))[balance_pb2.ACCOUNT_KIND_FEE] == 1_00
+    await shop.assert_agrees()
+
+
+async def test_what_an_order_has_frozen_is_released_and_paid_by_the_number_of_its_share(database: str) -> None:
+    async with fee_taken(database, "at_entry") as shop:
+        await released_and_paid_in_parts(shop)
+
+
+async def released_and_paid_in_parts(shop: Marketplace) -> None:
+    """A share whose fee was taken when it came, and a fee of the release's own."""
     await named(shop, "B")
     await shop.merchant("C")
     await record(shop, await acquire(shop, share("B", 60_00, 1_00, "S1", credit=FROZEN), share("C", 40_00, 0, "S2")))

@@ -422,10 +422,11 @@ def test_money_of_suspense_is_withdrawable_at_once_and_goes_back_the_same_way(am
     assert (said(undone)["CancelAmt"], said(undone)["TranFee"]) == (yuan(fen), yuan(fee_fen))
 
 
-@given(amounts_with_fees(), amounts_with_fees(), st.booleans())
+@given(amounts_with_fees(), amounts_with_fees(), st.booleans(), st.booleans())
 def test_an_acquired_order_is_owed_by_its_channel_and_moved_from_where_it_lies(
-    first: tuple[int, int], second: tuple[int, int], is_frozen: bool
+    first: tuple[int, int], second: tuple[int, int], is_frozen: bool, at_release: bool
 ) -> None:
+    holds_fee = is_frozen and at_release
     credit = acquiring_pb2.ORDER_CREDIT_FROZEN if is_frozen else acquiring_pb2.ORDER_CREDIT_AVAILABLE
     shares = [
         acquiring_pb2.OrderShare(
@@ -440,13 +441,14 @@ def test_an_acquired_order_is_owed_by_its_channel_and_moved_from_where_it_lies(
         ),
         FACTS,
         SERIALS,
+        fee_at_release=at_release,
     )
     assert moved(plan.drafts) == without_zero(
         {
             "in-transit": -whole_fen,
-            PAYEE.sub_account: first[0] - first[1],
-            THIRD.sub_account: second[0] - second[1],
-            "fee": first[1] + second[1],
+            PAYEE.sub_account: first[0] - (0 if holds_fee else first[1]),
+            THIRD.sub_account: second[0] - (0 if holds_fee else second[1]),
+            "fee": 0 if holds_fee else first[1] + second[1],
         }
     )
     pocket = "frozen" if is_frozen else "waiting"
@@ -456,12 +458,13 @@ def test_an_acquired_order_is_owed_by_its_channel_and_moved_from_where_it_lies(
     share = plan.ask.shares[0]
     parked = acquiring.booked(plan.drafts[0], share, None)
     assert moved([parked]) == {"in-transit": -first[0], "parking": first[0]}
-    # The fee of what was parked is taken with the move; from a wrong member only the net comes back.
-    for payer, given_back in ((None, first[0]), (THIRD, first[0] - first[1])):
+    # The fee of what was parked is taken with the move; from a wrong member only the net comes back. A fee that is
+    # frozen with the rest stays so.
+    for payer, given_back in ((None, first[0]), (THIRD, first[0] - (0 if holds_fee else first[1]))):
         rebooked = _rebooked(share, payer, *first)
         giver = THIRD.sub_account if payer else "parking"
-        fee_fen = 0 if payer else first[1]
-        expected = {giver: -given_back, PAYEE.sub_account: first[0] - first[1], "fee": fee_fen}
+        fee_fen = 0 if payer or holds_fee else first[1]
+        expected = {giver: -given_back, PAYEE.sub_account: given_back - fee_fen, "fee": fee_fen}
         assert moved(rebooked.drafts) == without_zero(expected)
         assert said(rebooked)["Amt"] == yuan(first[0])
 
