@@ -9,7 +9,6 @@ from bankclient.canonical import (
     canonical_string,
 )
 from bankclient.client import (
-    BANK_ZONE,
     Around,
     BankClient,
 )
@@ -184,6 +183,7 @@ from bankclient.outcome import (
 from bankclient.serials import (
     booking_date,
     consumer_serial,
+    days_of_serial,
     is_consumer_serial,
     row_serial,
 )
@@ -199,6 +199,10 @@ from bankclient.signing import (
     sign,
     unescape_from_approve,
     verify,
+)
+from bankclient.wallclock import (
+    BANK_ZONE,
+    wall_clock,
 )
 
 __all__ = [
@@ -367,6 +371,7 @@ __all__ = [
     "booking_date",
     "canonical_string",
     "consumer_serial",
+    "days_of_serial",
     "escape_for_approve",
     "fen",
     "fetch_file",
@@ -376,5 +381,6 @@ __all__ = [
     "to_wire",
     "unescape_from_approve",
     "verify",
+    "wall_clock",
     "yuan",
 ]

@@ -14,10 +14,8 @@ from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from datetime import datetime
 from types import TracebackType
 from typing import Any, Final, Self, TypeAlias
-from zoneinfo import ZoneInfo
 
 import httpx
 from opentelemetry import trace
@@ -38,10 +36,9 @@ from bankclient.outcome import CLEAN_REFUSALS, Answer, Outcome, Verdict, judge, 
 from bankclient.serials import is_consumer_serial
 from bankclient.settings import BankSettings
 from bankclient.signing import BankCertificate, Identity, escape_for_approve
+from bankclient.wallclock import BANK_ZONE, wall_clock
 
 REQUEST_BYTES_MAX: Final = 2 * 1024 * 1024
-
-BANK_ZONE: Final = ZoneInfo("Asia/Shanghai")
 
 _SDK_TYPE: Final = "api"
 
@@ -252,7 +249,7 @@ class BankClient:
 
     def _fields(self, request: Request[R_co], serial: str) -> dict[str, object]:
         settings = self._settings
-        now = datetime.now(BANK_ZONE)
+        now = wall_clock().astimezone(BANK_ZONE)
         return {
             **settings.extra_public_fields,
             "ApplicationID": settings.app_id,

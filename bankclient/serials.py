@@ -7,7 +7,7 @@ a number.
 """
 
 import re
-from datetime import date
+from datetime import date, timedelta
 from typing import Final
 
 from bankclient.errors import MessageInvalid
@@ -31,6 +31,15 @@ def consumer_serial(uid: str, day: date, number: int) -> str:
 def row_serial(day: date, number: int) -> str:
     """Make the serial of one row in a batch (TranSeqNo): yyMMdd and a 14-digit running number."""
     return f"{day:%y%m%d}{_digits(number, 14)}"
+
+
+def days_of_serial(serial: str) -> tuple[date, date, date]:
+    """The days on which the bank may have booked what was sent with a serial of ours, the likeliest first.
+
+    A serial carries the day on which it was made, by the clock of the machine that sent it.
+    """
+    day = booking_date(serial[-16:] if len(serial) == CONSUMER_SERIAL_LENGTH else serial)
+    return day, day + timedelta(days=1), day - timedelta(days=1)
 
 
 def is_consumer_serial(serial: str, uid: str) -> bool:

@@ -8,7 +8,7 @@ private key stays inside `Identity`: it must never be printed, logged or copied 
 import base64
 import binascii
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Final, Literal
 
@@ -31,6 +31,7 @@ from bankclient.errors import (
     KeyPasswordWrong,
     KeyUnreadable,
 )
+from bankclient.wallclock import wall_clock
 
 DnStyle = Literal["compact", "java"]
 
@@ -165,7 +166,7 @@ class BankCertificate:
 
 
 def _check_dates(certificate: x509.Certificate, whose: str, now: datetime | None) -> None:
-    moment = now or datetime.now(UTC)
+    moment = now or wall_clock()
     first, last = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     if moment < first:
         raise CertificateNotYetValid(f"the {whose} certificate is valid from {first:%Y-%m-%d}")

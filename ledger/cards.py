@@ -8,7 +8,7 @@ to the end of the binding; rows are written with the steps of operations, by the
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -17,7 +17,7 @@ from uuid import UUID
 from sqlalchemy import Select, func, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ledger.database import reading
+from ledger.database import reading, seconds
 from ledger.schema import card
 
 
@@ -49,7 +49,8 @@ class Card:
 
     ``serial`` is that of the call that began the check, ``masked`` shows the number's last four digits, ``wrong``
     counts wrong answers, ``pay_in_fen`` is what the holder was told to pay in. Past ``ends_at`` a check can no longer
-    succeed.
+    succeed. ``age_s`` is how long ago the row was written, ``left_s`` how long the check may still take, both in
+    seconds when it was read: the database wrote these times, and is asked what they come to.
     """
 
     card_id: UUID
@@ -71,6 +72,8 @@ class Card:
     created_at: datetime | None = None
     bound_at: datetime | None = None
     ended_at: datetime | None = None
+    age_s: float = field(default=0.0, compare=False)
+    left_s: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,13 +118,13 @@ class Cards:
         wanted = (card.c.digest.in_(list(digests)), card.c.state == CardState.BOUND.value)
         return await self._cards(self._select().where(*wanted))
 
-    async def checks_since(self, digests: Collection[bytes], checked_by: CheckedBy, since: datetime) -> int:
-        """How often the bank was asked to check that card."""
+    async def checks_today(self, digests: Collection[bytes], checked_by: CheckedBy, zone: str) -> int:
+        """How often the bank was asked to check that card on the day that it is in the time zone ``zone``."""
         query = select(func.count()).where(
             card.c.platform == self._platform,
             card.c.digest.in_(list(digests)),
             card.c.checked_by == checked_by.value,
-            card.c.created_at >= since,
+            card.c.created_at >= func.date_trunc("day", func.now(), zone),
             card.c.state != CardState.UNSENT.value,
         )
         async with reading(self._engine) as connection:
@@ -136,7 +139,7 @@ class Cards:
                 card.c.checked_by == checked_by.value,
                 card.c.state.not_in([CardState.UNSENT.value, CardState.FAILED.value]),
             )
-            .order_by(card.c.card_id.desc())
+            .order_by(card.c.created_at.desc(), card.c.card_id.desc())
             .limit(1)
         )
         return found[0] if found else None
@@ -156,7 +159,11 @@ class Cards:
             return bool((await connection.execute(change)).rowcount)
 
     def _select(self) -> Select[Any]:
-        return select(card).where(card.c.platform == self._platform)
+        return select(
+            card,
+            seconds(func.now() - card.c.created_at).label("age_s"),
+            seconds(card.c.ends_at - func.now()).label("left_s"),
+        ).where(card.c.platform == self._platform)
 
     async def _cards(self, query: Select[Any]) -> list[Card]:
         async with reading(self._engine) as connection:

@@ -18,7 +18,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from psycopg.errors import UndefinedColumn, UndefinedTable
 from psycopg_pool import AsyncConnectionPool
-from sqlalchemy import Connection, create_engine, text
+from sqlalchemy import Connection, Double, cast, create_engine, func, text
 from sqlalchemy.exc import InterfaceError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -155,3 +155,8 @@ async def reading(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
         raise
     except (OperationalError, InterfaceError, PoolTimeout) as failure:
         raise LedgerUnavailable(str(getattr(failure, "orig", failure))) from None
+
+
+def seconds(interval: Any) -> Any:
+    """An interval of SQL in seconds: how times that the database wrote are compared with its present, there."""
+    return cast(func.extract("epoch", interval), Double)

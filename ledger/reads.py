@@ -34,7 +34,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ledger import accounts
 from ledger.accounts import CONTROLS, POCKETS, Account, Kind, day_text
-from ledger.database import reading
+from ledger.database import reading, seconds
 from ledger.errors import LedgerCorrupt
 from ledger.findings import Finding, Summary
 from ledger.journal import operation_from_row
@@ -153,6 +153,20 @@ class InDoubt:
     operations: int
     amount_fen: int
     oldest_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leased:
+    """An operation that is to be asked about, as the database leased it.
+
+    The database wrote the time of the next question, so it alone says how far off that is: ``due_in_s`` is how many
+    seconds too early the operation was leased, 0 or less when its time had come. ``at`` is the time of the lease, by
+    the clock that wrote the operation's own times.
+    """
+
+    operation: Operation
+    due_in_s: float
+    at: datetime
 
 
 _BUT_ASKED = [cast(column, Text).label("plan_text") if column is operation.c.plan else column for column in operation.c]
@@ -752,13 +766,10 @@ class Reads:
 
     async def caught_up(self, since: str) -> list[tuple[str, dict[str, Any]]]:
         """The members and the plans of the CATCH_UP operations of the copy of ``since``, as their plans have it."""
-        # Ids begin with their time in milliseconds: none of these is older than the copy.
-        first = UUID(int=int(datetime.fromisoformat(since).timestamp() * 1000) << 80)
         rows = await self._rows(
             select(operation.c.payee, operation.c.plan)
             .where(
                 operation.c.platform == self._platform,
-                operation.c.id >= first,
                 operation.c.kind == CATCH_UP,
                 operation.c.plan["since"].as_string() == since,
             )
@@ -902,7 +913,7 @@ class Reads:
             operations=row["operations"], amount_fen=int(row["amount_fen"]), oldest_s=max(0.0, float(row["oldest_s"]))
         )
 
-    async def lease_due(self, limit: int, lease_s: float, operation_id: UUID | None = None) -> list[Operation]:
+    async def lease_due(self, limit: int, lease_s: float, operation_id: UUID | None = None) -> list[Leased]:
         """Take up to ``limit`` open operations whose time has come, for ``lease_s`` seconds.
 
         Another process, or this one again, gets them only after that. With ``operation_id`` only that one is taken, its
@@ -922,11 +933,14 @@ class Reads:
             .cte("leased")
         )
         rows = await self._rows(
-            select(*_BUT_ASKED, leased.c.ask_at.label("next_ask_at")).join(
-                leased, and_(operation.c.platform == leased.c.platform, operation.c.id == leased.c.operation_id)
-            )
+            select(
+                *_BUT_ASKED,
+                leased.c.ask_at.label("next_ask_at"),
+                seconds(leased.c.ask_at - func.now()).label("due_in_s"),
+                func.now().label("at"),
+            ).join(leased, and_(operation.c.platform == leased.c.platform, operation.c.id == leased.c.operation_id))
         )
-        return [_operation(row) for row in rows]
+        return [Leased(operation=_operation(row), due_in_s=row["due_in_s"], at=row["at"]) for row in rows]
 
 
 class Numbers:

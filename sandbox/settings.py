@@ -42,6 +42,8 @@ class SandboxSettings(BaseSettings):
 
     own_funds_fen: int = Field(default=100_000_000, ge=0)
     """What the own-funds account (refund advance of 6164) holds when the books are opened."""
+    status_needs_day: bool = False
+    """Whether 6110 finds a call older than three days only when TranDate is its day (notes.md 9.14)."""
     spend_order: SpendOrder = "waiting_first"
     """Which part of available money goes first (not public)."""
     top_up_amount: Literal["gross", "net"] = "gross"

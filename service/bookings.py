@@ -1,18 +1,35 @@
-"""What a booking of the bank is known by: serial and bank day (transport.md 4), amount and sub-accounts."""
+"""What a booking of the bank is known by: serial and bank day (transport.md 4), amount and sub-accounts; and the
+question about one (6110).
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import date
-from typing import Final
+from datetime import date, datetime, timedelta
+from typing import Final, Literal
 
 import structlog
 
-from bankclient import MessageInvalid, TransactionStatusReply, booking_date, yuan
-from ledger import Operation, Part, Reads
+from bankclient import (
+    Answer,
+    BankClient,
+    MessageInvalid,
+    Outcome,
+    TransactionStatus,
+    TransactionStatusReply,
+    booking_date,
+    days_of_serial,
+    yuan,
+)
+from ledger import Leased, Operation, Part, Reads
 
 log = structlog.get_logger("jzb.bookings")
+
+NO_RECORD: Final = "ERR020"
+
+OLD: Final = timedelta(days=3)
+"""From this age on 6110 wants a call's day."""
 
 _SERIAL: Final = re.compile(r"[!-~]{1,52}", re.ASCII)
 """The longest published length; other characters no caller could send back."""
@@ -56,3 +73,31 @@ async def contradiction(
     if told:
         log.error("the bank contradicts the mirror", operation_id=str(operation.id), serial=operation.serial, told=told)
     return told
+
+
+def asked_days(serial: str, opened_at: datetime, now: datetime) -> tuple[date | None, ...]:
+    """The days with which 6110 is asked about a call in turn, until one is found; as a rule it is asked without.
+
+    It wants the day of what is older than three days (notes.md 9.14), by its own calendar. Ours is in the serial; the
+    bank's may be the day after, or the day before where the clock of the machine that sent it was fast.
+    """
+    return days_of_serial(serial) if now - opened_at >= OLD else (None,)
+
+
+async def status_of(
+    bank: BankClient, flag: Literal["2", "3", "4"], leased: Leased, serial: str
+) -> Answer[TransactionStatusReply]:
+    """What 6110 answers about the call, or the row of a call, with this serial."""
+    first, *others = asked_days(serial, leased.operation.created_at, leased.at)
+    answer = await _asked(bank, flag, serial, first)
+    for day in others:
+        if answer.outcome is not Outcome.REFUSED or answer.code != NO_RECORD:
+            break
+        answer = await _asked(bank, flag, serial, day)
+    return answer
+
+
+async def _asked(
+    bank: BankClient, flag: Literal["2", "3", "4"], serial: str, day: date | None
+) -> Answer[TransactionStatusReply]:
+    return await bank.call(TransactionStatus(FunctionFlag=flag, TranNetSeqNo=serial, TranDate=day))

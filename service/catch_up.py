@@ -17,14 +17,13 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
 import uuid_utils
 
 from bankclient import (
-    BANK_ZONE,
     EscrowBalance,
     FindSubAccount,
     MemberBalances,
@@ -48,7 +47,7 @@ from ledger.accounts import (
     withdrawable,
 )
 from ledger.reads import CATCH_UP
-from service.bankday import bank_today
+from service.bankday import bank_day_of, bank_today, days_now
 from service.card_list import differences as card_differences
 from service.lost import REFUND, REVOCATION, SKEW, TOP_UP, Known, Lost, booked_on
 from service.member_questions import NO_MEMBER, clash_of, listed_cards
@@ -207,13 +206,13 @@ class CatchUp:
         (6108). Whether there was anything.
         """
         reads = self._desk.reads
-        first, today = self._since.astimezone(BANK_ZONE).date(), bank_today()
+        first, last = bank_day_of(self._since - SKEW), days_now()[1]
         cleared = await reads.cleared_through()
         entered = 0
         for collect in (self._desk.transfers.collect, self._desk.returns.collect):
             after = ""
             while True:
-                page = await collect(first, today, after, PAGE_SIZE_MAX)
+                page = await collect(first, last, after, PAGE_SIZE_MAX)
                 entered += page.entered
                 after = page.next
                 if not after:
@@ -558,9 +557,9 @@ class CatchUp:
 
 
 def _uncleared(cleared: date | None, lost: Sequence[Lost]) -> date:
-    """The day of the latest of these, or today where the bank has cleared that day: nothing waits for it any more."""
+    """The day of the latest of these, or the first that the bank has yet to clear: nothing waits for those before."""
     day = max((one.bank_day for one in lost), default=bank_today())
-    return bank_today() if cleared is not None and day <= cleared else day
+    return day if cleared is None or day > cleared else max(bank_today(), cleared + timedelta(days=1))
 
 
 def _entry_of(member_id: str, plan: Mapping[str, Any]) -> _Entry:

@@ -15,8 +15,9 @@ from bankclient import (
     CashMovementsRow,
     SubAccountTransactions,
     SubAccountTransactionsRow,
+    wall_clock,
 )
-from service.bankday import bank_today
+from service.bankday import bank_day_of, days_now
 from service.rpc.asking import rows
 
 TOP_UP, REVOCATION, WITHDRAWAL, REFUND = "top-up", "top-up taken back", "withdrawal", "refund"
@@ -61,7 +62,7 @@ class Lost:
     @property
     def bank_day(self) -> date:
         """The bank's day of the booking."""
-        return self.booked_at.astimezone(BANK_ZONE).date()
+        return bank_day_of(self.booked_at)
 
 
 Moved = tuple[str, str, int, str]
@@ -101,25 +102,29 @@ class Known:
 
 async def booked_on(bank: BankClient, sub_account: str, since: datetime) -> list[tuple[Lost, int]]:
     """What the bank has booked on a sub-account since, and what it did to the available money. Raises `Problem`."""
-    found: list[tuple[Lost, int]] = []
-    first, today = since.astimezone(BANK_ZONE).date(), bank_today()
-    spans: list[tuple[Literal["1", "2"], date | None, date | None]] = [("1", None, None)]
-    if first < today:
-        spans.insert(0, ("2", first, today - timedelta(days=1)))
-    for flag, begin, end in spans:
-        question = SubAccountTransactions(
-            FunctionFlag=flag, SubAcctNo=sub_account, QueryFlag="1", StartDate=begin, EndDate=end
-        )
-        async for row in rows(bank, question, "TranItemArray"):
-            found.append(_transaction(row))
-        ways: tuple[Literal["2", "3"], ...] = ("2", "3")
-        for way in ways:
-            movements = CashMovements(
-                FunctionFlag=flag, SubAcctNo=sub_account, QueryFlag=way, BeginDate=begin, EndDate=end
-            )
-            async for movement in rows(bank, movements, "TranItemArray"):
-                found.append(_movement(movement))
+    first, ended = bank_day_of(since - SKEW), days_now()[1] - timedelta(days=1)
+    # A day that ends meanwhile is in both lists, and would be in none the other way round.
+    present = await _listed(bank, sub_account, "1", None, None)
+    history = await _listed(bank, sub_account, "2", first, ended) if first <= ended else []
+    found = history + list((Counter(present) - Counter(history)).elements())
     return [(one, effect_fen) for one, effect_fen in found if one.booked_at > since - SKEW]
+
+
+async def _listed(
+    bank: BankClient, sub_account: str, flag: Literal["1", "2"], begin: date | None, end: date | None
+) -> list[tuple[Lost, int]]:
+    found: list[tuple[Lost, int]] = []
+    question = SubAccountTransactions(
+        FunctionFlag=flag, SubAcctNo=sub_account, QueryFlag="1", StartDate=begin, EndDate=end
+    )
+    async for row in rows(bank, question, "TranItemArray"):
+        found.append(_transaction(row))
+    ways: tuple[Literal["2", "3"], ...] = ("2", "3")
+    for way in ways:
+        movements = CashMovements(FunctionFlag=flag, SubAcctNo=sub_account, QueryFlag=way, BeginDate=begin, EndDate=end)
+        async for movement in rows(bank, movements, "TranItemArray"):
+            found.append(_movement(movement))
+    return found
 
 
 def _transaction(row: SubAccountTransactionsRow) -> tuple[Lost, int]:
@@ -157,4 +162,4 @@ def _booked_at(day_text: str, time_text: str) -> datetime:
     try:
         return datetime.strptime(f"{day_text}{time_text}", "%Y%m%d%H%M%S").replace(tzinfo=BANK_ZONE)
     except ValueError:
-        return datetime.now(BANK_ZONE)
+        return wall_clock().astimezone(BANK_ZONE)

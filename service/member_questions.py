@@ -22,9 +22,10 @@ from bankclient import (
     FindSubAccount,
     Outcome,
     SmallTransferResult,
+    SmallTransferResultReply,
+    days_of_serial,
 )
 from ledger import Card, Cards, Member, Operation, Reads
-from service.bankday import BANK_ZONE
 from service.plans.cards import NOTHING_SAID, CardSaid
 from service.plans.members import same_name
 from service.plans.plan import CardAsk, MobileAsk, SameNameAsk, Word
@@ -42,6 +43,17 @@ PAGES_MAX = 500
 
 ARRIVED, FAILED, UNDER_WAY = "0", "1", "2"
 """ReturnStatu of 6061 (catalogue)."""
+
+
+async def transfer_of(bank: BankClient, serial: str) -> Answer[SmallTransferResultReply]:
+    """What became of the small transfer sent with this serial (6061), which the bank finds only by its own day."""
+    first, *others = days_of_serial(serial)
+    answer = await bank.call(SmallTransferResult(OldTranSeqNo=serial, TranDate=first))
+    for day in others:
+        if answer.outcome is not Outcome.REFUSED or answer.code != NO_RECORD:
+            break
+        answer = await bank.call(SmallTransferResult(OldTranSeqNo=serial, TranDate=day))
+    return answer
 
 
 async def listed_cards(bank: BankClient, sub_account: str) -> tuple[list[BoundCardsRow] | None, Answer[Any]]:
@@ -101,10 +113,7 @@ class MemberQuestions:
         return _told(word, answer, said=CardSaid(is_bound=row is not None))
 
     async def _transfer(self, operation: Operation) -> Told:
-        question = SmallTransferResult(
-            OldTranSeqNo=operation.serial, TranDate=operation.created_at.astimezone(BANK_ZONE).date()
-        )
-        answer = await self._bank.call(question)
+        answer = await transfer_of(self._bank, operation.serial)
         if answer.reply is None:
             missing = answer.outcome is Outcome.REFUSED and answer.code == NO_RECORD
             return _told(Word.NOT_FOUND if missing else Word.SILENT, answer)

@@ -3,27 +3,30 @@
 Takes unknown outcomes, acceptances, and reservations whose process died, from the table of operations itself: that
 table is the queue, a lease on its row keeps two processes from asking about the same one, and the journal's
 terminal key would stop them if they did. Nothing expires on a timer.
+
+When an operation is due is PostgreSQL's to say, by whose clock it was written (`ledger.Leased`); this machine's clock
+has no say in it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
 import structlog
 
-from bankclient import Answer, BankClient, FindSubAccount, TransactionStatus, TransactionStatusReply
+from bankclient import Answer, BankClient, FindSubAccount, TransactionStatusReply
 from bankclient import Outcome as AnswerOutcome
-from ledger import InDoubt, Member, Operation, Part, PartState, Reads, State, Writer
+from ledger import InDoubt, Leased, Member, Part, PartState, Reads, State, Writer
 from service import statement, telemetry
 from service.acquiring import Acquiring
-from service.bankday import BANK_ZONE, bank_today
-from service.bookings import booked_on, contradiction
+from service.bankday import bank_today
+from service.bookings import NO_RECORD, booked_on, contradiction, status_of
 from service.clearing import Sweeper
 from service.member_questions import NO_MEMBER, MemberQuestions, clash_of
 from service.plans.plan import (
@@ -48,8 +51,6 @@ from service.settings import Settings
 from service.settlement import Told, settle
 
 log = structlog.get_logger("jzb.resolver")
-
-NO_RECORD = "ERR020"
 
 STATUS_WORDS = {"0": Word.DONE, "1": Word.REFUSED, "2": Word.ACCEPTED, "5": Word.ACCEPTED, "6": Word.ACCEPTED}
 """TranStatus of 6110: 0 and 1 are final, 2, 5 and 6 ask on (quick start: 6110)."""
@@ -100,7 +101,7 @@ class Resolver:
         while not self._is_resting:
             try:
                 due = await self._reads.lease_due(settings.concurrency, self._lease_s)
-                await asyncio.gather(*(self._resolve_safely(operation) for operation in due))
+                await asyncio.gather(*(self._resolve_safely(leased) for leased in due))
                 self.in_doubt = await self._reads.in_doubt(
                     reserved_for_s=settings.orphan_after_s, accepted_for_s=settings.accepted_long_s
                 )
@@ -119,25 +120,27 @@ class Resolver:
         if operation_id in self._asking:
             await self._asking[operation_id].wait()
             return
-        for operation in await self._reads.lease_due(1, self._lease_s, operation_id):
-            await self._resolve_safely(operation)
+        for leased in await self._reads.lease_due(1, self._lease_s, operation_id):
+            await self._resolve_safely(leased)
 
-    async def _resolve_safely(self, operation: Operation) -> None:
+    async def _resolve_safely(self, leased: Leased) -> None:
+        operation = leased.operation
         if operation.id in self._asking:
             await self._asking[operation.id].wait()
             return
         asked = self._asking[operation.id] = asyncio.Event()
         try:
             async with asyncio.timeout(self._lease_s * 0.9):
-                await self.resolve(operation)
+                await self.resolve(leased)
         except Exception:
             log.exception("will be asked again", operation_id=str(operation.id), serial=operation.serial)
         finally:
             del self._asking[operation.id]
             asked.set()
 
-    async def resolve(self, operation: Operation) -> Settled:
+    async def resolve(self, leased: Leased) -> Settled:
         """Ask once about a leased operation, and settle what the answer allows."""
+        operation, began_s = leased.operation, time.monotonic()
         context = telemetry.context_from(operation.plan.get("trace", {}))
         with telemetry.tracer.start_as_current_span("resolve", context=context) as span:
             span.set_attribute("jzb.operation_id", str(operation.id))
@@ -158,12 +161,12 @@ class Resolver:
                 return Settled(found or operation, tuple(parts))
             by_part = isinstance(stored.ask, StatusAsk) and stored.ask.by_part
             if isinstance(stored.ask, BookedAsk):
-                told = await statement.ask(self._bank, self._reads, operation, stored.ask, pending)
+                told = await statement.ask(self._bank, self._reads, leased, stored.ask, pending)
             elif isinstance(stored.ask, AcquiredAsk):
                 told = list((await self._acquiring.drive(operation, stored.ask, stored.drafts)).told)
             else:
                 each = pending if by_part else [None]
-                told = [await self._ask(operation, stored, parts, part) for part in each]
+                told = [await self._ask(leased, stored, parts, part) for part in each]
             step = settle(
                 operation,
                 stored,
@@ -172,7 +175,8 @@ class Resolver:
                 bank_today(),
                 self._settings.resolver,
                 asked=True,
-                due_in_s=_due_in_s(operation),
+                due_in_s=leased.due_in_s,
+                took_s=time.monotonic() - began_s,
             )
             outcome = await self._writer.submit(step)
             span.set_attribute("jzb.state", outcome.operation.state.value)
@@ -187,19 +191,15 @@ class Resolver:
                 )
         return Settled(outcome.operation, outcome.parts)
 
-    async def _ask(self, operation: Operation, stored: Stored, parts: Sequence[Part], part: Part | None) -> Told:
+    async def _ask(self, leased: Leased, stored: Stored, parts: Sequence[Part], part: Part | None) -> Told:
         """What the bank says of one part, or without one of the whole."""
+        operation = leased.operation
         match stored.ask:
             case ResendAsk() as ask if operation.reason == SEND_AGAIN:
                 answer: Answer[Any] = await self._bank.call(ask.message(), operation.serial)
-                told = again_told(answer, is_last=self._is_last_try(operation))
+                told = again_told(answer, is_last=self._is_last_try(leased))
             case StatusAsk(flag) | ResendAsk(flag):
-                question: TransactionStatus | FindSubAccount = TransactionStatus(
-                    FunctionFlag=flag,
-                    TranNetSeqNo=operation.serial if part is None else part.serial,
-                    TranDate=asked_day(operation.created_at, datetime.now(BANK_ZONE)),
-                )
-                answer = await self._bank.call(question)
+                answer = await status_of(self._bank, flag, leased, operation.serial if part is None else part.serial)
                 told = _status_told(answer, is_accepted=operation.state is State.ACCEPTED)
                 if answer.reply is not None and told.word in (Word.DONE, Word.ACCEPTED):
                     odd = await contradiction(self._reads, operation, parts, answer.reply, part)
@@ -230,19 +230,8 @@ class Resolver:
         )
         return replace(told, members=(closed,))
 
-    def _is_last_try(self, operation: Operation) -> bool:
-        return _due_in_s(operation) <= 0 and operation.asks + 1 >= self._settings.resolver.send_again_times
-
-
-def _due_in_s(operation: Operation) -> float:
-    """How much too early a leased operation is asked about; 0 or less when its time had come."""
-    due = operation.next_ask_at
-    return (due - datetime.now(due.tzinfo)).total_seconds() if due is not None else 0.0
-
-
-def asked_day(called_at: datetime, now: datetime) -> date | None:
-    """The bank day of a call, which 6110 wants when it is older than three days (notes.md 9.14)."""
-    return called_at.astimezone(BANK_ZONE).date() if (now - called_at).days >= 3 else None
+    def _is_last_try(self, leased: Leased) -> bool:
+        return leased.due_in_s <= 0 and leased.operation.asks + 1 >= self._settings.resolver.send_again_times
 
 
 def _status_told(answer: Answer[TransactionStatusReply], *, is_accepted: bool) -> Told:

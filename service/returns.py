@@ -43,7 +43,7 @@ from ledger import (
 )
 from ledger.accounts import POOLED
 from service import problems, telemetry
-from service.bankday import bank_today
+from service.bankday import bank_today, days_now
 from service.bookings import booked_on, is_serial
 from service.plans.plan import ReturnAsk, Serials, Stored
 from service.settings import Settings
@@ -128,9 +128,9 @@ class Returns:
 
     async def collect_last_days(self) -> None:
         """Enter what came back on the last days, today included."""
-        today, after = bank_today(), ""
+        (earliest, latest), after = days_now(), ""
         while True:
-            page = await self.collect(today - timedelta(days=self._settings.returns.days), today, after, PAGE)
+            page = await self.collect(earliest - timedelta(days=self._settings.returns.days), latest, after, PAGE)
             if not page.next:
                 return
             after = page.next
@@ -144,7 +144,8 @@ class Returns:
         page = Collected()
         day = max(first, date.fromisoformat(behind_day)) if behind_day else first
         while day <= last:
-            listed, evidence = await self.asked(day)
+            earliest, latest = days_now()
+            listed, evidence = await self.asked(day, is_refusal_empty=earliest < day <= latest)
             rows = [row for row in listed if (str(day), row.PayeeFrontSeqNo) > (behind_day, behind_serial)]
             members = await self._reads.members_by_sub_account({row.PayeeWitnessSubAcctNo for row in rows})
             for row in rows:
@@ -195,13 +196,16 @@ class Returns:
             )
         )
 
-    async def asked(self, day: date) -> tuple[list[ReturnedWithdrawalsRow], bytes]:
-        """What came back on a day, by the bank serial of the credit, and the answer's evidence. Raises `Problem`."""
+    async def asked(self, day: date, *, is_refusal_empty: bool = False) -> tuple[list[ReturnedWithdrawalsRow], bytes]:
+        """What came back on a day, by the bank serial of the credit, and the answer's evidence. Raises `Problem`.
+
+        ``is_refusal_empty`` is for a day that may not have begun at the bank.
+        """
         question = ReturnedWithdrawals(FunctionFlag=WITHDRAWALS, StartDate=day, EndDate=day)
         answer = await self._bank.call(question)
         if answer.reply is not None:
             return sorted(answer.reply.TranItemArray, key=lambda row: row.PayeeFrontSeqNo), answer.evidence
-        if answer.outcome is AnswerOutcome.REFUSED and answer.code == NO_RECORD:
+        if answer.outcome is AnswerOutcome.REFUSED and (answer.code == NO_RECORD or is_refusal_empty):
             return [], answer.evidence
         if answer.outcome is AnswerOutcome.REFUSED:
             raise problems.question_refused(question.code, answer.code, answer.message)

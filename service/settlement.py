@@ -75,12 +75,14 @@ def settle(
     *,
     asked: bool,
     due_in_s: float = 0.0,
+    took_s: float = 0.0,
 ) -> Step:
     """The step that the bank's words ask for.
 
     ``pending`` are the operation's open parts in order; ``told`` has one entry a part, or one for all of them.
-    ``asked`` is False for the answer to the call itself. ``due_in_s`` says how much too early the question was asked:
-    a "no such record" does not count then, and the next question is not put off.
+    ``asked`` is False for the answer to the call itself. ``due_in_s`` says how much too early the question was asked,
+    by the clock that wrote when it was due: above 0 a "no such record" does not count, and the next question comes when
+    it was to come. ``took_s`` of that time has gone by since.
     """
     each = list(told) * len(pending) if len(told) == 1 else list(told)
     drafts = stored.then if operation.state is State.ACCEPTED else stored.drafts
@@ -146,9 +148,9 @@ def settle(
         )
     state = State.ACCEPTED if operation.state is State.ACCEPTED else State.UNKNOWN
     pause_s = _pause_s(words, settings)
-    return dataclasses.replace(
-        step, change=change(state, min(pause_s, due_in_s) if due_in_s > 0 else pause_s), members=(), cards=()
-    )
+    if due_in_s > 0:
+        pause_s = min(pause_s, max(due_in_s - took_s, 0.0))
+    return dataclasses.replace(step, change=change(state, pause_s), members=(), cards=())
 
 
 def leave_open(operation: Operation, told: Told, today: date, settings: ResolverSettings) -> Step:

@@ -12,21 +12,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime
 from typing import Final
 
 from bankclient import (
-    BANK_ZONE,
     BankClient,
     Outcome,
     SubAccountTransactions,
     SubAccountTransactionsReply,
     SubAccountTransactionsRow,
-    TransactionStatus,
+    wall_clock,
 )
-from ledger import Operation, Part, Reads
-from service.bankday import bank_today
-from service.bookings import booked_on, contradiction
+from ledger import Leased, Part, Reads
+from service.bankday import days_around
+from service.bookings import NO_RECORD, booked_on, contradiction, status_of
 from service.plans.plan import BookedAsk, Word
 from service.settlement import Told, together
 
@@ -39,7 +38,6 @@ BOOKING_TYPES: Final = {
 }
 """BookingType of 6072 by the kind of operation (catalogue, booking_type_6072)."""
 
-NO_RECORD: Final = "ERR020"
 PAGES_MAX: Final = 1000
 """Of 20 rows each; a list without an end proves nothing."""
 
@@ -98,32 +96,25 @@ def _carries(row: SubAccountTransactionsRow, part: Sought) -> bool:
     )
 
 
-async def ask(
-    bank: BankClient, reads: Reads, operation: Operation, booked: BookedAsk, parts: Sequence[Part]
-) -> list[Told]:
+async def ask(bank: BankClient, reads: Reads, leased: Leased, booked: BookedAsk, parts: Sequence[Part]) -> list[Told]:
     """What the bank says of each of an operation's open parts."""
-    status = await _status(bank, reads, operation, parts)
-    if status is not None:
-        return [status]
-    first_day = operation.created_at.astimezone(BANK_ZONE).date()
+    operation = leased.operation
+    told = await _status(bank, reads, leased, parts)
+    if told is not None:
+        return [told]
+    present = SubAccountTransactions(FunctionFlag="1", SubAcctNo=booked.sub_account, QueryFlag="1")
+    questions = [present]
+    if (ended := ended_days(operation.created_at, leased.at, wall_clock())) is not None:
+        first, last = ended
+        questions.append(present.model_copy(update={"FunctionFlag": "2", "StartDate": first, "EndDate": last}))
     rows: list[SubAccountTransactionsRow] = []
     evidence: list[bytes] = []
-    questions = [SubAccountTransactions(FunctionFlag="1", SubAcctNo=booked.sub_account, QueryFlag="1")]
-    if first_day < bank_today():
-        questions.append(
-            SubAccountTransactions(
-                FunctionFlag="2",
-                SubAcctNo=booked.sub_account,
-                QueryFlag="1",
-                StartDate=first_day,
-                EndDate=bank_today(),
-            )
-        )
     for question in questions:
         listed = await _rows(bank, question, evidence)
         if isinstance(listed, Told):
             return [listed]
-        rows += listed
+        # A day that ended between the two questions is in both lists.
+        rows += (Counter(listed) - Counter(rows)).elements()
     booking_type = BOOKING_TYPES[operation.kind]
     sought = [
         Sought(part.serial, (booking_type, part.order_no or operation.order_no, part.amount_fen)) for part in parts
@@ -148,11 +139,22 @@ async def ask(
     ]
 
 
-async def _status(bank: BankClient, reads: Reads, operation: Operation, parts: Sequence[Part]) -> Told | None:
+def ended_days(opened_at: datetime, leased_at: datetime, now: datetime) -> tuple[date, date] | None:
+    """The first and last of the days on which an operation may have been booked and which may have ended at the bank
+    since; None when there is none. No day is among them that has not begun there, which it would refuse to list.
+
+    ``opened_at`` and ``leased_at`` are PostgreSQL's times, ``now`` is this machine's; none of them is the bank's. A day
+    too many is listed in vain, and one too few would make a payment that the bank has made look as if it had not.
+    """
+    first = days_around(opened_at)[0]
+    begun, latest = max(days_around(leased_at), days_around(now))
+    return (first, begun) if first < latest else None
+
+
+async def _status(bank: BankClient, reads: Reads, leased: Leased, parts: Sequence[Part]) -> Told | None:
     """What 6110 says, should it know the call after all; only a final word counts."""
-    answer = await bank.call(
-        TransactionStatus(FunctionFlag="2", TranNetSeqNo=operation.serial, TranDate=_day_if_old(operation))
-    )
+    operation = leased.operation
+    answer = await status_of(bank, "2", leased, operation.serial)
     reply = answer.reply
     if reply is None or reply.TranStatus not in ("0", "1"):
         return None
@@ -167,11 +169,6 @@ async def _status(bank: BankClient, reads: Reads, operation: Operation, parts: S
         bank_day=booked_on(reply.OldTranFrontSeqNo, reply.TranDate),
         evidence=answer.evidence,
     )
-
-
-def _day_if_old(operation: Operation) -> date | None:
-    day = operation.created_at.astimezone(BANK_ZONE).date()
-    return day if bank_today() - day >= timedelta(days=3) else None
 
 
 async def _rows(

@@ -46,7 +46,7 @@ from ledger import (
 )
 from ledger.accounts import POOLED, suspense, withdrawable
 from service import problems, telemetry
-from service.bankday import bank_today
+from service.bankday import bank_today, days_now
 from service.bookings import booked_on, is_serial
 from service.plans.plan import Serials
 from service.returns import Returns
@@ -196,9 +196,9 @@ class Transfers:
 
     async def collect_last_days(self) -> None:
         """Enter what came in on the last days, today included."""
-        today, after = bank_today(), ""
+        (earliest, latest), after = days_now(), ""
         while True:
-            page = await self.collect(today - timedelta(days=self._settings.transfers.days), today, after, PAGE)
+            page = await self.collect(earliest - timedelta(days=self._settings.transfers.days), latest, after, PAGE)
             if not page.next:
                 return
             after = page.next
@@ -297,7 +297,7 @@ class Transfers:
         """The rows of a day, by bank serial, and their evidence: a day is either the bank's present one or history."""
         rows: list[TransfersInRow] = []
         evidence = b""
-        may_be_present = day >= bank_today()
+        may_be_present = day >= days_now()[0]
         if may_be_present:
             present, evidence = await self._listed(TransfersIn(FunctionFlag="1", StartDate=day, EndDate=day))
             rows = [row for row in present if row.AccountingDate == f"{day:%Y%m%d}"]

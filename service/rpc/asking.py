@@ -16,6 +16,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from bankclient import (
     BANK_ZONE,
     UNKNOWN_CODES,
+    Answer,
     BankClient,
     MemberBalancesReply,
     Outcome,
@@ -27,7 +28,7 @@ from bankclient import (
     booking_date,
 )
 from service import problems, view
-from service.bankday import bank_today
+from service.bankday import days_now
 from service.problems import Problem
 from service.rpc.desk import bank_day
 
@@ -42,7 +43,11 @@ P = TypeVar("P", bound=Paged)
 
 async def ask(bank: BankClient, request: Request[R]) -> R | None:
     """The bank's reply, None when it has no such record. Raises `Problem`."""
-    answer = await bank.call(request)
+    return told(await bank.call(request), request.code)
+
+
+def told(answer: Answer[R], code: str) -> R | None:
+    """The reply in an answer to a question of interface ``code``, None for "no such record". Raises `Problem`."""
     if answer.reply is not None:
         reply: R = answer.reply
         return reply
@@ -50,7 +55,7 @@ async def ask(bank: BankClient, request: Request[R]) -> R | None:
         raise problems.bank_unavailable(answer.detail)
     if answer.code == NO_RECORD:
         return None
-    raise problems.question_refused(request.code, answer.code, answer.message)
+    raise problems.question_refused(code, answer.code, answer.message)
 
 
 async def told_once(bank: BankClient, request: Request[R], serial: str) -> R:
@@ -98,7 +103,7 @@ def days(first: str, last: str) -> tuple[date, date]:
     began, ended = bank_day("first_bank_day", first), bank_day("last_bank_day", last)
     if began > ended:
         raise problems.invalid("last_bank_day", f"{ended} is before first_bank_day {began}", "BANK_DAY_INVALID")
-    if ended > bank_today():
+    if ended > days_now()[1]:
         raise problems.invalid("last_bank_day", f"{ended} is in the future", "BANK_DAY_INVALID")
     return began, ended
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
-from bankclient import DayEndBalances, EscrowBalance, MemberBalances, PooledBalance, SubAccountBalances
+from bankclient import DayEndBalances, EscrowBalance, MemberBalances, PooledBalance, SubAccountBalances, wall_clock
 from jzb.v1 import balance_pb2, balance_pb2_grpc
 from ledger import Finding, Kind, Member, MemberBalance, Summary
 from service import problems, view
@@ -101,7 +101,7 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
             rows=[sums[kind] for kind in sorted(sums)],
             debit_fen=sum(row.debits_fen for row in rows),
             credit_fen=sum(row.credits_fen for row in rows),
-            as_of_time=view.timestamp(datetime.now(UTC)),
+            as_of_time=view.timestamp(wall_clock()),
         )
 
     async def CompareWithBank(
@@ -170,7 +170,7 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
                 )
                 async for row in rows(self._desk.bank, question, "AcctArray")
             ]
-        return balance_pb2.GetBankBalancesResponse(balances=found, ask_time=view.timestamp(datetime.now(UTC)))
+        return balance_pb2.GetBankBalancesResponse(balances=found, ask_time=view.timestamp(wall_clock()))
 
     async def GetPooledBalance(
         self, request: balance_pb2.GetPooledBalanceRequest, context: Context
@@ -182,7 +182,7 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
         return balance_pb2.GetPooledBalanceResponse(
             balance_fen=reply.CurBalabce,
             last_day_fen=reply.LastBalance,
-            ask_time=view.timestamp(datetime.now(UTC)),
+            ask_time=view.timestamp(wall_clock()),
         )
 
     async def ListDayEndBalances(
@@ -240,7 +240,7 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
 
     async def _balances(self, member_ids: list[str]) -> list[balance_pb2.Balance]:
         found = await self._desk.reads.balances_of(member_ids)
-        now = view.timestamp(datetime.now(UTC))
+        now = view.timestamp(wall_clock())
         messages = []
         for member_id in member_ids:
             balance = found.get(member_id)
@@ -291,7 +291,7 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
                 in_doubt_fen=mirror.held_fen,
                 # The bank has acted on what is held, or on a part of it, or not yet.
                 agrees=_is_between(_minus(bank, left), held),
-                compare_time=view.timestamp(datetime.now(UTC)),
+                compare_time=view.timestamp(wall_clock()),
             )
         )
 
@@ -316,7 +316,7 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
                         bank=balance_pb2.ComparedAmounts(available_fen=row.AcctAvailBal),
                         difference=balance_pb2.ComparedAmounts(available_fen=row.AcctAvailBal - ours_fen),
                         agrees=row.AcctAvailBal == ours_fen,
-                        compare_time=view.timestamp(datetime.now(UTC)),
+                        compare_time=view.timestamp(wall_clock()),
                     )
                 )
             )

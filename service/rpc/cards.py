@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from datetime import UTC, datetime, time, timedelta
+from datetime import timedelta
 from typing import TypeVar
 from uuid import UUID
 
@@ -16,17 +16,16 @@ import grpc
 import uuid_utils
 from google.protobuf.message import Message
 
-from bankclient import SmallTransferResult
+from bankclient import BANK_ZONE, SmallTransferResult
 from jzb.v1 import card_pb2, card_pb2_grpc
 from ledger import Card, CardState, CheckedBy, Member
 from service import problems, view
-from service.bankday import BANK_ZONE, bank_today
-from service.member_questions import ARRIVED, FAILED, UNDER_WAY
+from service.member_questions import ARRIVED, FAILED, UNDER_WAY, transfer_of
 from service.plans import cards
 from service.plans.cards import KEPT_CARD
 from service.plans.plan import Plan, Serials
 from service.problems import Problem
-from service.rpc.asking import ask
+from service.rpc.asking import told
 from service.rpc.desk import Context, Desk
 from service.runner import Settled, fingerprint
 from service.vault import masked, place_of
@@ -118,10 +117,9 @@ class CardsRpc(card_pb2_grpc.CardServiceServicer):
     ) -> card_pb2.GetCardTransferResponse:
         """6061."""
         card = await self._desk.card(request.card_id)
-        if card.checked_by is not CheckedBy.PAY_OUT or card.created_at is None:
+        if card.checked_by is not CheckedBy.PAY_OUT:
             raise _ended(card, "kind")
-        asked = card.created_at.astimezone(BANK_ZONE).date()
-        reply = await ask(self._desk.bank, SmallTransferResult(OldTranSeqNo=card.serial, TranDate=asked))
+        reply = told(await transfer_of(self._desk.bank, card.serial), SmallTransferResult.code)
         if reply is None:
             return card_pb2.GetCardTransferResponse()
         return card_pb2.GetCardTransferResponse(
@@ -202,10 +200,9 @@ class CardsRpc(card_pb2_grpc.CardServiceServicer):
         return member
 
     async def _require_check_left(self, number: str) -> None:
-        today = datetime.combine(bank_today(), time(), BANK_ZONE)
         digests = self._desk.vault.digests(number)
         limit = self._limits.sms_checks_a_day
-        if await self._desk.cards.checks_since(digests, CheckedBy.SMS, today) >= limit:
+        if await self._desk.cards.checks_today(digests, CheckedBy.SMS, BANK_ZONE.key) >= limit:
             raise problems.precondition(
                 "CARD_CHECKS_USED_UP",
                 f"the card {masked(number)} was checked {limit} times today, which is what the bank allows",
@@ -215,9 +212,9 @@ class CardsRpc(card_pb2_grpc.CardServiceServicer):
 
     async def _require_pay_out_left(self, member: Member) -> None:
         last = await self._desk.cards.last_check(member.member_id, CheckedBy.PAY_OUT)
-        if last is None or last.created_at is None:
+        if last is None:
             return
-        left_s = self._limits.pay_out_interval_s - (datetime.now(UTC) - last.created_at).total_seconds()
+        left_s = self._limits.pay_out_interval_s - last.age_s
         if left_s > 0:
             problem = problems.precondition(
                 "CARD_TRANSFER_TOO_SOON",
@@ -245,7 +242,7 @@ class CardsRpc(card_pb2_grpc.CardServiceServicer):
             return "bank"
         if card.wrong >= self._limits.wrong_answers:
             return "wrong answers"
-        return "time" if card.ends_at is not None and card.ends_at < datetime.now(UTC) else ""
+        return "time" if card.left_s is not None and card.left_s < 0 else ""
 
     def _new_card(
         self, request: card_pb2.CheckCardBySmsRequest | card_pb2.CheckCardByTransferRequest, checked_by: CheckedBy

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import date
 
+from bankclient import wall_clock
 from jzb.v1 import clearing_pb2, clearing_pb2_grpc
 from ledger import WaitingDay
 from service import problems, view
-from service.bankday import bank_today
+from service.bankday import days_now
 from service.clearing import BankDayStatus
 from service.rpc.desk import Context, Desk, bank_day, page_size, page_start, page_token
 from service.runner import fingerprint
@@ -48,7 +49,7 @@ class Clearings(clearing_pb2_grpc.ClearingServiceServicer):
             )
         days = await self._desk.reads.waiting_days()
         # The bank books under its own clock, which may be ahead of ours.
-        if day > max((bank_today(), *(waiting.bank_day for waiting in days))):
+        if day > max((days_now()[1], *(waiting.bank_day for waiting in days))):
             raise problems.invalid("bank_day", f"{day} is not over", "BANK_DAY_INVALID")
         for waiting in days:
             if cleared is not None and waiting.bank_day <= cleared:
@@ -105,5 +106,5 @@ def _message(day: date, waiting: WaitingDay | None, status: BankDayStatus | None
         message.shortfall_fen = 0 if status.is_cleared else status.total_fen
         message.status = STATUSES.get(status.status, clearing_pb2.CLEARING_STATUS_UNSPECIFIED)
         message.bank_message = status.message
-        message.ask_time.FromDatetime(datetime.now(UTC))
+        message.ask_time.FromDatetime(wall_clock())
     return message

@@ -30,7 +30,7 @@ from bankclient import (
 )
 from jzb.v1 import file_pb2, file_pb2_grpc
 from service import problems, telemetry
-from service.bankday import bank_today
+from service.bankday import days_now
 from service.problems import Problem
 from service.rpc.asking import booked_at
 from service.rpc.desk import Context, Desk, bank_day
@@ -70,7 +70,7 @@ class Files(file_pb2_grpc.FileServiceServicer):
     ) -> AsyncIterator[file_pb2.FetchFileResponse]:
         """The whole file first, then its rows."""
         day = bank_day("bank_day", request.bank_day)
-        if day > bank_today():
+        if day > days_now()[1]:
             raise problems.invalid("bank_day", f"{day} is in the future", "BANK_DAY_INVALID")
         file_type = FILE_TYPES[request.type]
         try:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from jzb.v1 import refund_pb2, refund_pb2_grpc
 from ledger import Breach, Kind, PartState, Payment
 from service import problems, view
-from service.bankday import bank_today
+from service.bankday import days_now
 from service.plans import refunds
 from service.plans.plan import Plan, Serials
 from service.rpc.desk import Context, Desk, fee_within
@@ -57,9 +57,11 @@ class Refunds(refund_pb2_grpc.RefundServiceServicer):
     async def _plan(self, request: refund_pb2.RefundRequest, serials: Serials) -> Plan:
         payment = await self._payment(request.payment_id)
         rules = self._desk.settings.rules
-        today = bank_today()
+        # Around midnight the bank may be a day behind: then it has the last word on the window. The day of an old
+        # payment is told it rather a day too early.
+        earliest, latest = days_now()
         day = payment.part.bank_day
-        if day is not None and today - day > timedelta(days=rules.refund_window_days):
+        if day is not None and earliest - day > timedelta(days=rules.refund_window_days):
             raise problems.precondition(
                 "REFUND_WINDOW_CLOSED",
                 f"the payment was booked on {day}; it could be refunded for {rules.refund_window_days} days",
@@ -81,7 +83,7 @@ class Refunds(refund_pb2_grpc.RefundServiceServicer):
             members[payment.part.payer],
             members.get(payment.part.payee),
             serials,
-            today=today,
+            today=latest,
             fee_sub_account=f"{self._desk.settings.platform}{rules.fee_suffix}",
         )
 

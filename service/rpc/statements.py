@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import date
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from bankclient import BankCharges, CashMovements, SubAccountTransactions
 from jzb.v1 import statement_pb2, statement_pb2_grpc
 from service import problems
-from service.bankday import bank_today
+from service.bankday import days_now
 from service.rpc.asking import booked_at, booked_on, days, iso_day, rows
 from service.rpc.desk import Context, Desk
+
+ARRAY: Final = "TranItemArray"
 
 QueryWay = Literal["1", "2", "3"]
 
@@ -71,11 +73,13 @@ class Statements(statement_pb2_grpc.StatementServiceServicer):
         first, last = days(request.first_bank_day, request.last_bank_day)
         member = await self._desk.member(request.member_id)
         way = DIRECTIONS[request.direction]
-        history = SubAccountTransactions(
-            FunctionFlag="2", SubAcctNo=member.sub_account, QueryFlag=way, StartDate=first, EndDate=last
-        )
-        today = SubAccountTransactions(FunctionFlag="1", SubAcctNo=member.sub_account, QueryFlag=way)
-        async for row in self._rows(history, today, last):
+        present = SubAccountTransactions(FunctionFlag="1", SubAcctNo=member.sub_account, QueryFlag=way)
+
+        def history(until: date) -> SubAccountTransactions:
+            span = {"FunctionFlag": "2", "StartDate": first, "EndDate": until}
+            return present.model_copy(update=span)
+
+        async for row in self._rows(present, history, first, last):
             yield statement_pb2.ListTransactionsResponse(
                 transaction=statement_pb2.Transaction(
                     bank_serial=row.FrontSeqNo,
@@ -98,11 +102,12 @@ class Statements(statement_pb2_grpc.StatementServiceServicer):
         first, last = days(request.first_bank_day, request.last_bank_day)
         member = await self._desk.member(request.member_id)
         for flag in MOVEMENTS[request.kind]:
-            history = CashMovements(
-                FunctionFlag="2", SubAcctNo=member.sub_account, QueryFlag=flag, BeginDate=first, EndDate=last
-            )
-            today = CashMovements(FunctionFlag="1", SubAcctNo=member.sub_account, QueryFlag=flag)
-            async for row in self._rows(history, today, last):
+            present = CashMovements(FunctionFlag="1", SubAcctNo=member.sub_account, QueryFlag=flag)
+
+            def history(until: date, present: CashMovements = present) -> CashMovements:
+                return present.model_copy(update={"FunctionFlag": "2", "BeginDate": first, "EndDate": until})
+
+            async for row in self._rows(present, history, first, last):
                 yield statement_pb2.ListCashMovementsResponse(
                     movement=statement_pb2.CashMovement(
                         bank_serial=row.FrontSeqNo,
@@ -144,14 +149,23 @@ class Statements(statement_pb2_grpc.StatementServiceServicer):
                 )
             )
 
-    async def _rows(self, history: Any, today: Any, last: date) -> AsyncIterator[Any]:
-        """Both lists, each booking once: a day turns into history while they are asked."""
+    async def _rows(self, present: Any, history: Callable[[date], Any], first: date, last: date) -> AsyncIterator[Any]:
+        """The bookings of these days out of both lists, each once, history first.
+
+        A day turns into history while they are asked: so the present one is asked first, and yielded last. ``history``
+        is the question up to a day.
+        """
+        begun, _ = days_now()
+        listed = [row async for row in rows(self._desk.bank, present, ARRAY)] if last >= begun else []
         seen: set[tuple[str, str]] = set()
-        for question in (history, today) if last == bank_today() else (history,):
-            async for row in rows(self._desk.bank, question, "TranItemArray"):
-                key = (row.FrontSeqNo, row.BookingFlag)
-                if question is today and key in seen:
-                    continue
-                if question is history and last == bank_today():
-                    seen.add(key)
+        # The bank refuses a day that has not begun there, and later ones have not ended.
+        if first <= (until := min(last, begun)):
+            async for row in rows(self._desk.bank, history(until), ARRAY):
+                if listed:
+                    seen.add((row.FrontSeqNo, row.BookingFlag))
+                yield row
+        for row in listed:
+            # The day that is present at the bank may have begun after the last one that is asked for.
+            is_asked_for = first.isoformat() <= booked_on(row.FrontSeqNo, row.TranDate) <= last.isoformat()
+            if is_asked_for and (row.FrontSeqNo, row.BookingFlag) not in seen:
                 yield row

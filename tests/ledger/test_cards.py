@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from ledger import Card, CardChange, Cards, CardState, CheckedBy, Member, Outcome
-from tests.ledger.bookkeeping import ANN, BOB, PLATFORM, new_id, opening, pay_today
+from tests.ledger.bookkeeping import ANN, BOB, PLATFORM, execute, new_id, opening, pay_today
 from tests.ledger.conftest import Mirror
-
-LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 def card(member: str = ANN, digest: bytes = b"digest", **fields: Any) -> Card:
@@ -113,8 +111,18 @@ async def test_only_checks_that_reached_the_bank_count(mirror: Mirror, cards: Ca
     await mirror.do(opening(cards_new=(*asked, card(checked_by=CheckedBy.PAY_OUT), card(digest=b"another"))))
     await changed(mirror, CardChange(card_id=asked[0].card_id, state=CardState.UNSENT))
     await changed(mirror, CardChange(card_id=asked[1].card_id, state=CardState.FAILED))
-    assert await cards.checks_since([b"digest"], CheckedBy.SMS, LONG_AGO) == 2
-    assert await cards.checks_since([b"digest"], CheckedBy.SMS, datetime.now(UTC) + timedelta(days=1)) == 0
+    assert await cards.checks_today([b"digest"], CheckedBy.SMS, "Asia/Shanghai") == 2
+
+
+async def test_checks_are_counted_from_midnight_in_shanghai_by_the_clock_that_wrote_them(
+    mirror: Mirror, cards: Cards
+) -> None:
+    await mirror.do(opening(cards_new=(card(), card())))
+    first, second = (one.card_id for one in await cards.of_member(ANN))
+    midnight = "date_trunc('day', now() AT TIME ZONE 'Asia/Shanghai') AT TIME ZONE 'Asia/Shanghai'"
+    execute(mirror.dsn, f"UPDATE card SET created_at = {midnight} WHERE card_id = '{first}'")
+    execute(mirror.dsn, f"UPDATE card SET created_at = {midnight} - interval '1 us' WHERE card_id = '{second}'")
+    assert await cards.checks_today([b"digest"], CheckedBy.SMS, "Asia/Shanghai") == 1
 
 
 async def test_the_last_check_is_the_latest_that_the_bank_did_not_refuse(mirror: Mirror, cards: Cards) -> None:

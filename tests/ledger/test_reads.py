@@ -335,28 +335,32 @@ async def test_what_is_due_is_leased_to_one_asker_and_comes_back_after_its_lease
     later = due(opening(top_up(ANN, 5)), 60.0)
     await mirror.together(*steps, later)
     leases = await asyncio.gather(*(mirror.reads.lease_due(4, lease_s=0.3) for _ in range(3)))
-    taken = [operation.id for lease in leases for operation in lease]
+    taken = [leased.operation.id for lease in leases for leased in lease]
     assert sorted(taken) == sorted(step.operation_id for step in steps)
     assert await mirror.reads.lease_due(10, lease_s=0.3) == []
     await asyncio.sleep(0.35)
     again = await mirror.reads.lease_due(10, lease_s=60.0)
-    assert {operation.id for operation in again} == set(taken)
+    assert {leased.operation.id for leased in again} == set(taken)
 
 
 async def test_the_longest_due_are_asked_about_first(mirror: Mirror) -> None:
     steps = [due(opening(top_up(ANN, 5)), -10.0 - number) for number in range(5)]
     await mirror.together(*steps)
     leased = await mirror.reads.lease_due(2, lease_s=60.0)
-    assert {operation.id for operation in leased} == {steps[4].operation_id, steps[3].operation_id}
+    assert {one.operation.id for one in leased} == {steps[4].operation_id, steps[3].operation_id}
 
 
 async def test_one_operation_can_be_leased_ahead_of_its_time_but_not_when_final(mirror: Mirror) -> None:
     step = due(opening(top_up(ANN, 5)), 600.0)
     await mirror.do(step)
     (leased,) = await mirror.reads.lease_due(1, 60.0, step.operation_id)
-    assert isinstance(leased, Operation)
-    assert leased.next_ask_at is not None
-    assert leased.next_ask_at - leased.created_at > timedelta(seconds=500)
+    assert isinstance(leased.operation, Operation)
+    assert leased.operation.next_ask_at is not None
+    assert leased.operation.next_ask_at - leased.operation.created_at > timedelta(seconds=500)
+    assert 500 < leased.due_in_s <= 600
+    assert timedelta() <= leased.at - leased.operation.created_at < timedelta(seconds=60)
+    (again,) = await mirror.reads.lease_due(1, 60.0, step.operation_id)
+    assert 50 < again.due_in_s <= 60
     await mirror.do(posting(step))
     assert await mirror.reads.lease_due(1, 60.0, step.operation_id) == []
     assert await mirror.reads.lease_due(1, 60.0, new_id()) == []

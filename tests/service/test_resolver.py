@@ -17,11 +17,11 @@ import pytest
 from psycopg import sql
 
 from jzb.v1 import balance_pb2, core_pb2, member_pb2, topup_pb2, withdrawal_pb2
-from ledger import State
+from ledger import Leased, State
 from sandbox.records import Trade
 from sandbox.server import Sandbox
 from sandbox.settings import SandboxSettings
-from service.resolver import asked_day
+from service.bookings import asked_days
 from tests.conftest import PostgresServer
 from tests.service.marketplace import LENIENT, TIMEOUT_S, Marketplace, Refusal, bank_says, open_marketplace
 from tests.service.process import shop_on, until
@@ -454,17 +454,18 @@ async def test_the_resolver_goes_on_after_postgresql_was_away(database: str, pos
 
 
 @pytest.mark.parametrize(
-    ("called_at", "now", "day"),
+    ("opened_at", "now", "days"),
     [
-        ("2026-03-01T10:00", "2026-03-04T09:59", None),
-        ("2026-03-01T10:00", "2026-03-04T10:00", date(2026, 3, 1)),
-        # Two in the morning in Shanghai is the evening before in UTC.
-        ("2026-03-01T18:00", "2026-03-05T00:00", date(2026, 3, 2)),
+        ("2026-03-01T10:00", "2026-03-04T09:59", [None]),
+        ("2026-03-01T10:00", "2026-03-04T10:00", [date(2026, 3, 1), date(2026, 3, 2), date(2026, 2, 28)]),
     ],
 )
-def test_an_old_call_is_asked_for_with_its_bank_day(called_at: str, now: str, day: date | None) -> None:
-    called, present = (datetime.fromisoformat(text).replace(tzinfo=UTC) for text in (called_at, now))
-    assert asked_day(called, present) == day
+def test_an_old_call_is_asked_for_with_its_bank_day_and_those_beside_it(
+    opened_at: str, now: str, days: list[date | None]
+) -> None:
+    opened, present = (datetime.fromisoformat(text).replace(tzinfo=UTC) for text in (opened_at, now))
+    for serial in ("X285502603010000000001", "26030100000000000001"):
+        assert list(asked_days(serial, opened, present)) == days
 
 
 @pytest.mark.parametrize("code", ["6034", "6216"])
@@ -483,6 +484,6 @@ async def test_what_was_settled_since_it_was_leased_is_left_as_it_is(shop: Marke
     assert leased is not None
     await shop.until_final(lost.operation.operation_id)
     asked = len(shop.sandbox.requests)
-    settled = await desk.resolver.resolve(leased)
+    settled = await desk.resolver.resolve(Leased(operation=leased, due_in_s=0.0, at=leased.created_at))
     assert (settled.operation.state, len(shop.sandbox.requests)) == (State.DONE, asked)
     await shop.assert_agrees()
