@@ -147,6 +147,7 @@ def _summary(all_played: list[Played], seconds: float) -> Table:
         counts = _total(all_played, counter)
         add(title, counts.total())
         add_all("", counts)
+    add("services whose clock is off", sum(played.clocks_off for played in all_played))
     add("answers that a clearing stays 3", sum(played.days_kept_back for played in all_played))
     add("refunds", _total(all_played, "refunds").total())
     add_all("of source", _total(all_played, "refunds"))

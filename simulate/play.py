@@ -67,6 +67,8 @@ class Played:
     days_kept_back: int = 0
     """Answers of the bank that a day's clearing stands at 3."""
     unknowns: int = 0
+    clocks_off: int = 0
+    """Services whose clock is not the bank's and PostgreSQL's."""
     wrong: list[str] = field(default_factory=list)
     log: str = ""
     """The end of what the services logged, when something was wrong."""
@@ -272,6 +274,7 @@ class _Game:
             played.log, played.trace = log[-LOG_CHARACTERS:], on.trace
         played.operations = len(journal.operations)
         played.unknowns = journal.once_unknown
+        played.clocks_off = sum(map(bool, self._schedule.clocks_s))
         played.days_kept_back = self._log.days_kept_back
         played.did.update(callers.did)
         refunds = [one for one in on.sandbox.bank.store.all(Trade) if one.code == REFUND and one.status == SUCCEEDED]

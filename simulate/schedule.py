@@ -135,6 +135,8 @@ SILENT_KINDS: Final = (
 )
 """Requests without a text in which a fault could be asked for."""
 
+CLOCKS_OFF_S: Final = (0.0, 0.0, 2.0, 5.0, 20.0, 60.0, 300.0, 600.0)
+
 QUESTION_FAULTS: Final = ("lose_after", "http500", "bad_signature", f"delay:{LATE_S}", "token_expired", "malformed")
 
 
@@ -232,10 +234,15 @@ class Schedule:
     deaths: tuple[Death, ...]
     strikes: tuple[Strike, ...]
     questions: tuple[QuestionFault, ...]
+    clocks_s: tuple[float, ...]
+    """How fast the clock of each service is, in seconds; slow, below 0. PostgreSQL and the bank have another one."""
 
     def lines(self) -> Iterator[str]:
         """The schedule to be read by a person."""
         yield f"seed {self.seed}: {self.services} service(s), {len(self.callers)} callers, {self.own_funds_fen} fen own"
+        for number, ahead_s in enumerate(self.clocks_s):
+            if ahead_s:
+                yield f"  the clock of service {number} is {ahead_s:+g} s off"
         for death in self.deaths:
             yield f"  service {death.service} dies at passage {death.nth} of: {death.point}, {death.late_s:g} s late"
         for strike in self.strikes:
@@ -280,7 +287,15 @@ def of_seed(seed: int, callers: int = 9, actions: int = 5) -> Schedule:
             QuestionFault(dice.choice(QUESTIONED), dice.choice(QUESTION_FAULTS), dice.randint(0, 4))
             for _ in range(dice.choice((0, 1, 2, 3)))
         ),
+        clocks_s=_clocks(seed, services),
     )
+
+
+def _clocks(seed: int, services: int) -> tuple[float, ...]:
+    """How far each service's clock is off: one in four is right, the others are off by up to ten minutes."""
+    # Of dice of their own: the same seed plays the same market as before clocks were wrong.
+    dice = Random(f"clocks {seed}")
+    return tuple(dice.choice((-1, 1)) * dice.choice(CLOCKS_OFF_S) for _ in range(services))
 
 
 def _action(dice: Random, kind: Kind | None = None) -> Action:

@@ -315,7 +315,7 @@ async def stage(site: Site, schedule: Schedule, mutant: str | None) -> AsyncIter
         log.touch()
         services = []
         for number in range(schedule.services):
-            orders = worker.Orders(_settings(dsn, sandbox, number), log, (), mutant)
+            orders = worker.Orders(_settings(dsn, sandbox, number), log, (), mutant, schedule.clocks_s[number])
             services.append(Service(site, orders, moment))
         lives = await stack.enter_async_context(asyncio.TaskGroup())
         for number, service in enumerate(services):

@@ -1,7 +1,7 @@
 """One service in a process of its own, as `jzb serve` runs it, that dies where it is told to.
 
-The product knows nothing of this: the steps on the way are wrapped here, in the process that is to die. The bank's day
-is shifted the same way, since a machine's clock cannot be set by a test.
+The product knows nothing of this: the steps on the way are wrapped here, in the process that is to die. Its clock is
+wrong by what the schedule says, and the days that have gone by at the bank are added to it.
 """
 
 from __future__ import annotations
@@ -13,19 +13,20 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from multiprocessing.connection import Connection
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import structlog
 import uvloop
 
-from bankclient import BankClient
+from bankclient import BankClient, wall_clock
 from ledger import NewOperation, State, Writer, journal
 from ledger.operations import Outcome, Step
 from service import bankday
@@ -34,6 +35,7 @@ from service.server import calm_collector, running
 from service.settings import from_environment
 from simulate.mutants import MUTANTS
 from simulate.schedule import Death, Point
+from simulate.skew import clock_ahead
 
 _is_resolving: ContextVar[bool] = ContextVar("is_resolving", default=False)
 
@@ -55,6 +57,8 @@ class Orders(NamedTuple):
     log: Path
     deaths: tuple[Death, ...]
     mutant: str | None
+    ahead_s: float = 0.0
+    """How fast its clock is; slow, below 0."""
 
 
 def serve(orders: Orders, moment: Moment, line: Connection) -> None:
@@ -75,7 +79,8 @@ def serve(orders: Orders, moment: Moment, line: Connection) -> None:
     )
     # What nobody caught would go to the terminal.
     sys.stderr = log
-    _shift(moment.days)
+    ExitStack().enter_context(clock_ahead(orders.ahead_s))
+    _pass_days(moment.days)
     if orders.mutant is not None:
         MUTANTS[orders.mutant]()
     _arm(orders.deaths, moment.is_hostile, line)
@@ -93,13 +98,11 @@ async def _serve(settings: dict[str, Any], line: Connection) -> None:
         os._exit(0)
 
 
-def _shift(days: Synchronized[int]) -> None:
-    class Shifted(datetime):
-        @classmethod
-        def now(cls, tz: Any = None) -> Self:
-            return super().now(tz) + timedelta(days=days.value)
+def _pass_days(days: Synchronized[int]) -> None:
+    def later() -> datetime:
+        return wall_clock() + timedelta(days=days.value)
 
-    patch.object(bankday, "datetime", Shifted).start()
+    patch.object(bankday, "wall_clock", later).start()
 
 
 def _arm(deaths: Sequence[Death], is_hostile: Synchronized[int], line: Connection) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import chain
 
 from sandbox.faults import Fault
-from simulate.schedule import FAULTS, QUESTION_FAULTS, Blow, Kind, Manner, Point, of_seed
+from simulate.schedule import CLOCKS_OFF_S, FAULTS, QUESTION_FAULTS, Blow, Kind, Manner, Point, of_seed
 
 FIVE_HUNDRED = [of_seed(seed) for seed in range(1, 501)]
 ACTIONS = [action for schedule in FIVE_HUNDRED for action in chain.from_iterable(schedule.callers)]
@@ -26,6 +26,10 @@ def test_five_hundred_seeds_hold_everything_that_callers_do_and_everything_that_
     own = {"not_found_first", "history", "withdrawal_fail", "withdrawal_return"}
     assert struck == own | {fault.partition(":")[0] for fault in FAULTS}
     assert {schedule.services for schedule in FIVE_HUNDRED} == {1, 2}
+    clocks = {ahead_s for schedule in FIVE_HUNDRED for ahead_s in schedule.clocks_s}
+    assert clocks == {sign * seconds for sign in (-1, 1) for seconds in CLOCKS_OFF_S}
+    # Two services on one ledger, one of them fast and one slow, each by ten minutes.
+    assert any(len(one.clocks_s) == 2 and sum(one.clocks_s) == 0 and max(one.clocks_s) == 600 for one in FIVE_HUNDRED)
 
 
 def test_each_ten_seeds_in_a_row_have_a_kill_a_lost_answer_the_end_of_the_database_and_a_day_that_stays_3() -> None:
