@@ -13,7 +13,7 @@ import typer
 import uvloop
 from rich.console import Console
 
-from bench import ledger, payments, report, site
+from bench import ledger, lists, payments, report, site
 from bench.rows import Measured
 from service.server import calm_collector
 
@@ -25,6 +25,7 @@ class Part(StrEnum):
     PROCESSES = "processes"
     SERVICE = "service"
     GROWTH = "growth"
+    LISTS = "lists"
 
 
 def main(
@@ -44,6 +45,7 @@ def main(
             Part.PROCESSES: ledger.two_processes,
             Part.SERVICE: payments.payments,
             Part.GROWTH: ledger.growth,
+            Part.LISTS: lists.lists,
         }
         for name, measure in parts.items():
             if not part or name in part:

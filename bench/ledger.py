@@ -126,6 +126,7 @@ PAST: dict[str, tuple[str, ...]] = {
         "INSERT INTO event (platform, operation_id, state, reason, bank_code, bank_message, evidence, at)"
         " SELECT '9930', id, state, '', '', '', sha256(n::text::bytea), at"
         " FROM past, (VALUES ('reserved'), ('done')) AS s (state)",
+        "INSERT INTO booking SELECT '9930', id, at::date, 'B' || n FROM past",
     ),
     "legs": (
         "INSERT INTO account SELECT '9930', kind || ':P' || n, kind, '', 'P' || n, 0, fen, 0"
@@ -139,28 +140,38 @@ PAST: dict[str, tuple[str, ...]] = {
 CHUNK = 250_000
 
 
+def stored_in_chunks(dsn: str, begin: int, end: int, statements: tuple[str, ...], past: str) -> None:
+    """Run ``statements`` for the operations ``begin`` to ``end``; they find them in the view ``past``, which is made of
+    ``ids``: a number, an id that grows with it as the service's do, and a time.
+    """
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("SET synchronous_commit = off")
+        for first in range(begin, end, CHUNK):
+            view = (  # only numbers and texts of ours are put in
+                "CREATE OR REPLACE TEMPORARY VIEW past AS WITH ids AS (SELECT n,"  # noqa: S608
+                " (lpad(to_hex(1700000000000 + n), 12, '0') || '7' || lpad(to_hex(n % 4096), 3, '0')"
+                " || '8' || substr(md5(n::text), 1, 15))::uuid AS id,"
+                " now() - interval '1 year' + n * interval '1 second' AS at"
+                f" FROM generate_series({first}, {min(first + CHUNK, end) - 1}) AS n) {past}"
+            )
+            connection.execute(view.encode())
+            for statement in statements:
+                connection.execute(statement.encode())
+
+
+PAYMENTS = (
+    "SELECT *, lpad((n % 10000)::text, 16, '0') AS payer, lpad(((n + 1) % 10000)::text, 16, '0') AS payee FROM ids"
+)
+
+
 def _fill(dsn: str, begin: int, end: int) -> None:
     """Store past payments ``begin`` to ``end``; two connections share the work."""
-
-    def store(statements: tuple[str, ...]) -> None:
-        with psycopg.connect(dsn, autocommit=True) as connection:
-            connection.execute("SET synchronous_commit = off")
-            for first in range(begin, end, CHUNK):
-                connection.execute(  # only numbers of ours are put in
-                    "CREATE OR REPLACE TEMPORARY VIEW past AS SELECT n,"  # noqa: S608
-                    " (lpad(to_hex(1700000000000 + n), 12, '0') || '7' || lpad(to_hex(n % 4096), 3, '0')"
-                    " || '8' || substr(md5(n::text), 1, 15))::uuid AS id,"
-                    " lpad((n % 10000)::text, 16, '0') AS payer, lpad(((n + 1) % 10000)::text, 16, '0') AS payee,"
-                    " now() - interval '1 year' + n * interval '1 second' AS at"
-                    f" FROM generate_series({first}, {min(first + CHUNK, end) - 1}) AS n"
-                )
-                for statement in statements:
-                    connection.execute(statement.encode())
-
     if begin == end:
         return
     with ThreadPoolExecutor(len(PAST)) as workers:
-        for done in [workers.submit(store, statements) for statements in PAST.values()]:
+        for done in [
+            workers.submit(stored_in_chunks, dsn, begin, end, statements, PAYMENTS) for statements in PAST.values()
+        ]:
             done.result()
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute("VACUUM ANALYZE")

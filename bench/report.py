@@ -19,7 +19,7 @@ from rich.table import Table
 
 from bench.rows import Measured, Row
 
-UNITS = {"x": "", "MiB": " MiB", "s": " s"}
+UNITS = {"x": "", "MiB": " MiB", "s": " s", "ms": " ms"}
 
 
 def machine(dsn: str) -> dict[str, str]:

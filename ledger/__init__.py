@@ -24,6 +24,7 @@ from ledger.errors import (
     RequestIdReused,
 )
 from ledger.findings import Finding, Summary
+from ledger.lists import Filter
 from ledger.lookups import Lookups, MemberBalance
 from ledger.operations import (
     OPEN_STATES,
@@ -79,6 +80,7 @@ __all__ = [
     "DeadlinePassed",
     "Draft",
     "Event",
+    "Filter",
     "Finding",
     "FloorBroken",
     "InDoubt",

@@ -83,6 +83,8 @@ class Rows:
     resolutions: list[tuple[UUID, int, PartState, date]] = field(default_factory=list)
     legs: list[tuple[UUID, int, int, Posting]] = field(default_factory=list)
     events: list[tuple[UUID, Change, bytes]] = field(default_factory=list)
+    references: list[tuple[UUID, str, str]] = field(default_factory=list)
+    bookings: list[tuple[UUID, date, str]] = field(default_factory=list)
     members: list[tuple[UUID, Member]] = field(default_factory=list)
     cards_new: list[Card] = field(default_factory=list)
     cards: list[CardChange] = field(default_factory=list)
@@ -156,7 +158,9 @@ def _open(book: Book, known: Known, step: Step, new: NewOperation, rows: Rows) -
     if earlier is not None:
         rows.reopened.add(earlier.id)
     try:
-        return _apply(book, known, step, operation, rows, operation.plan_digest, is_new=earlier is None)
+        outcome = _apply(book, known, step, operation, rows, operation.plan_digest, is_new=earlier is None)
+        _refer(rows, operation, step, new.channel_no)
+        return outcome
     except FloorBroken as refusal:
         if not step.keeps_refusal:
             rows.reopened.discard(operation.id)
@@ -166,6 +170,7 @@ def _open(book: Book, known: Known, step: Step, new: NewOperation, rows: Rows) -
         change = Change(state=State.REFUSED, reason=REASON_FLOOR)
         refused = _opened(new, change, known.now, step.bank_day, earlier)
         refused = refused._replace(breach=dataclasses.asdict(refusal.breach))
+        _refer(rows, refused, step, new.channel_no)
         _record(known, refused, change, rows, refused.plan_digest, is_new=earlier is None)
         raise FloorBroken(refusal.breach, refused) from None
 
@@ -185,7 +190,9 @@ def _carry_on(book: Book, known: Known, step: Step, operation: Operation, rows: 
         next_ask_at=_ask_at(change, known.now),
         updated_at=known.now,
     )
-    return _apply(book, known, step, operation, rows, b"", is_new=False)
+    outcome = _apply(book, known, step, operation, rows, b"", is_new=False)
+    _refer(rows, operation, step)
+    return outcome
 
 
 def _apply(
@@ -286,6 +293,18 @@ def _record(known: Known, operation: Operation, change: Change, rows: Rows, open
         rows.operations_changed[operation.id] = operation
     rows.next_ask_in_s[operation.id] = change.next_ask_in_s
     rows.events.append((operation.id, change, opened + change.evidence))
+
+
+def _refer(rows: Rows, operation: Operation, step: Step, channel_no: str = "") -> None:
+    """What the operation is found by, apart from its own columns. A posted part may have gone to another member."""
+    found: set[tuple[str, str]] = {("channel", channel_no)}
+    for draft in (*step.pend, *step.enter, *step.post.values()):
+        found |= {("member", draft.payer), ("member", draft.payee), ("order", draft.order_no)}
+    found -= {("member", operation.payer), ("member", operation.payee), ("order", operation.order_no)}
+    rows.references.extend((operation.id, kind, value) for kind, value in sorted(found) if value)
+    serials = step.change.bank_serials or (step.change.bank_serial,)
+    if operation.bank_day is not None or any(serials):
+        rows.bookings.extend((operation.id, step.bank_day, serial) for serial in serials)
 
 
 def _ask_at(change: Change, now: datetime) -> datetime | None:

@@ -246,6 +246,8 @@ def _columns(memory: Memory, rows: Rows, added: Sequence[Sequence[seals.Row]]) -
         *_turned(added[1], (ids, numbers, texts, numbers)),
         *_turned(added[2], (ids, numbers, texts, texts)),
         *_turned(added[3], (ids, numbers, numbers, texts, texts, numbers)),
+        *_turned(rows.references, (ids, texts, texts)),
+        *_turned(rows.bookings, (ids, arrays.days, texts)),
         *_turned(added[4], (ids, texts, texts, texts, texts, hexes)),
     ]
 

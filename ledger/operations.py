@@ -49,7 +49,8 @@ class NewOperation:
     """What a reservation records before anything is sent.
 
     ``plan`` is what a later process needs to carry the operation on (drafts and how to ask the bank), as JSON without
-    personal data. ``fingerprint`` is a digest of the request's content.
+    personal data. ``fingerprint`` is a digest of the request's content. ``channel_no`` is the transaction number of the
+    payment channel, by which the operation is found.
     """
 
     id: UUID
@@ -64,6 +65,7 @@ class NewOperation:
     amount_fen: int = 0
     fee_fen: int = 0
     trace_id: str = ""
+    channel_no: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +73,7 @@ class Change:
     """The new state of an operation and the evidence for it.
 
     ``reason`` is a stable code, ``message`` English; ``bank_code`` and ``bank_message`` are the bank's own.
+    ``bank_serials`` are the serials of the parts where the bank gave each its own.
     ``evidence`` is the digest of the bank's signed answer; the event of an opening has `Operation.plan_digest` before
     it. ``next_ask_in_s`` is when the resolver looks at it next,
     of an open state and of no other. ``not_found`` counts the bank's answers "no such record" (ERR020) that came far
@@ -83,6 +86,7 @@ class Change:
     bank_code: str = ""
     bank_message: str = ""
     bank_serial: str = ""
+    bank_serials: tuple[str, ...] = ()
     evidence: bytes = b""
     next_ask_in_s: float | None = None
     asks: int = 0

@@ -38,6 +38,7 @@ from ledger.database import reading, seconds
 from ledger.errors import LedgerCorrupt
 from ledger.findings import Finding, Summary
 from ledger.journal import operation_from_row
+from ledger.lists import DAY, NEWEST, OLDEST, Filter, depths, examined
 from ledger.lookups import Lookups, MemberBalance
 from ledger.operations import Member, Operation, Part, PartState, State
 from ledger.schema import (
@@ -49,6 +50,7 @@ from ledger.schema import (
     member,
     operation,
     platform,
+    reference,
     resolution,
     seal,
     transaction,
@@ -309,37 +311,45 @@ class Reads:
         return {row["request_id"]: _operation(row) for row in rows}
 
     async def operations_page(
-        self,
-        *,
-        before: UUID | None,
-        limit: int,
-        states: Collection[State] = (),
-        kinds: Collection[str] = (),
-        member_id: str = "",
-        order_no: str = "",
-        bank_day: date | None = None,
-    ) -> list[Operation]:
-        """Up to ``limit`` operations, newest first (ids grow with time), that meet every filter given."""
-        query = _operations().where(operation.c.platform == self._platform)
-        if before is not None:
-            query = query.where(operation.c.id < before)
-        if states:
-            query = query.where(operation.c.state.in_([state.value for state in states]))
-        if kinds:
-            query = query.where(operation.c.kind.in_(list(kinds)))
-        if member_id:
-            query = query.where(
-                or_(
-                    and_(operation.c.payer == member_id, operation.c.payer != literal_column("''")),
-                    and_(operation.c.payee == member_id, operation.c.payee != literal_column("''")),
+        self, wanted: Filter, *, before: UUID | None = None, limit: int
+    ) -> tuple[list[Operation], UUID | None]:
+        """Up to ``limit`` operations, newest first (ids grow with time), and where the next page begins.
+
+        A page that has looked at enough ends early, also without any; None says that there is nothing behind it.
+        """
+        async with reading(self._engine) as connection:
+            since, until = OLDEST, before or NEWEST
+            if wanted.bank_day is not None and wanted.count > 1:
+                row = (await connection.execute(DAY, {"platform": self._platform, **wanted.values})).one()
+                if row.oldest is None:
+                    return [], None
+                since, until = row.oldest, min(until, UUID(int=row.newest.int + 1))
+            within = {"platform": self._platform, **wanted.values, "before": until}
+            reached = (await connection.execute(depths(wanted.ways), {**within, "since": since})).one()
+            way, reach = min(zip(wanted.ways, reached, strict=True), key=lambda one: one[1] or OLDEST)
+            candidates = examined(way).subquery()
+            rows = await connection.execute(
+                select(*_OPERATION)
+                .select_from(
+                    candidates.join(
+                        operation, and_(operation.c.platform == self._platform, operation.c.id == candidates.c.id)
+                    ).outerjoin(due, _DUE)
                 )
+                .where(*wanted.conditions())
+                .order_by(candidates.c.id.desc())
+                .limit(limit + 1),
+                {**within, "since": reach or since},
             )
-        if order_no:
-            query = query.where(operation.c.id.in_(self._under(order_no)))
-        if bank_day is not None:
-            query = query.where(operation.c.bank_day == bank_day)
-        rows = await self._rows(query.order_by(operation.c.id.desc()).limit(limit))
-        return [_operation(row) for row in rows]
+            found = [_operation(row) for row in rows.mappings()]
+        page = list({one.id: one for one in found}.values())[:limit]
+        return (page, page[-1].id) if len(found) > limit else (page, reach)
+
+    async def newest(self, wanted: Filter) -> Operation | None:
+        """The newest operation that meets every filter, however many pages it takes."""
+        page, further = await self.operations_page(wanted, limit=1)
+        while not page and further is not None:
+            page, further = await self.operations_page(wanted, before=further, limit=1)
+        return page[0] if page else None
 
     async def plan(self, found: Operation) -> dict[str, Any]:
         """The plan of an operation, to be carried on. Raises `LedgerCorrupt` when it is not the one that was sealed."""
@@ -365,22 +375,24 @@ class Reads:
     async def parties(self, operation_ids: Collection[UUID]) -> dict[UUID, Parties]:
         """Who takes part in these operations, and under which order numbers; one that does not exist is missing."""
         wanted = list(operation_ids)
+        member = case((reference.c.kind == "member", reference.c.value), else_="")
+        order_no = case((reference.c.kind == "order", reference.c.value), else_="")
         rows = await self._rows(
             union_all(
                 select(operation.c.id, operation.c.payer, operation.c.payee, operation.c.order_no).where(
                     operation.c.platform == self._platform, operation.c.id.in_(wanted)
                 ),
-                select(
-                    transaction.c.operation_id, transaction.c.payer, transaction.c.payee, transaction.c.order_no
-                ).where(transaction.c.platform == self._platform, transaction.c.operation_id.in_(wanted)),
+                select(reference.c.operation_id, member, literal(""), order_no).where(
+                    reference.c.platform == self._platform, reference.c.operation_id.in_(wanted)
+                ),
             )
         )
         members: dict[UUID, set[str]] = {row["id"]: set() for row in rows}
         order_nos: dict[UUID, set[str]] = {row["id"]: set() for row in rows}
         for row in rows:
-            members[row["id"]].update(filter(None, (row["payer"], row["payee"])))
-            order_nos[row["id"]].update(filter(None, (row["order_no"],)))
-        return {found: Parties(frozenset(members[found]), frozenset(order_nos[found])) for found in members}
+            members[row["id"]] |= {row["payer"], row["payee"]}
+            order_nos[row["id"]].add(row["order_no"])
+        return {one: Parties(frozenset(members[one]) - {""}, frozenset(order_nos[one]) - {""}) for one in members}
 
     async def payment(self, serial: str) -> Payment | None:
         """The payment that the bank knows by this serial (CnsmrSeqNo or row serial), whatever its state."""
@@ -598,10 +610,10 @@ class Reads:
                 operation.c.order_no.in_(order_nos),
                 operation.c.order_no != literal_column("''"),
             ),
-            select(transaction.c.operation_id).where(
-                transaction.c.platform == self._platform,
-                transaction.c.order_no.in_(order_nos),
-                transaction.c.order_no != literal_column("''"),
+            select(reference.c.operation_id).where(
+                reference.c.platform == self._platform,
+                reference.c.kind == literal_column("'order'"),
+                reference.c.value.in_(order_nos),
             ),
         )
 

@@ -117,9 +117,10 @@ operation = Table(
         "state IN ('reserved', 'released', 'unknown', 'accepted', 'done', 'refused')", name="operation_state_known"
     ),
     CheckConstraint("amount_fen >= 0 AND fee_fen >= 0", name="operation_amounts_not_negative"),
-    Index("operation_by_order", "order_no", "platform", postgresql_where=text("order_no <> ''")),
+    Index("operation_by_order", "order_no", "platform", "id", postgresql_where=text("order_no <> ''")),
     Index("operation_by_payer", "payer", "platform", "id", postgresql_where=text("payer <> ''")),
     Index("operation_by_payee", "payee", "platform", "id", postgresql_where=text("payee <> ''")),
+    Index("operation_by_kind", "kind", "platform", "id"),
     # No index may name what changes, and a page keeps room for that: an operation that moves on is updated in place.
 )
 
@@ -210,6 +211,14 @@ event = Table(
     Column("at", DateTime(timezone=True), nullable=False),
     PrimaryKeyConstraint("platform", "seq", name="event_pk"),
     Index("event_by_operation", "operation_id", "platform", "seq"),
+    # What ends without effect is rare among much that is done.
+    Index(
+        "event_without_effect",
+        "state",
+        "platform",
+        "operation_id",
+        postgresql_where=text("state IN ('refused', 'released')"),
+    ),
 )
 
 membership = Table(
@@ -261,6 +270,35 @@ card = Table(
     Index("card_by_member", "platform", "member_id", "card_id"),
     Index("card_by_key", "platform", "key_id", "card_id"),
 )
+
+reference = Table(
+    "reference",
+    metadata,
+    Column("platform", Text, nullable=False),
+    Column("operation_id", Uuid, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("value", Text, nullable=False),
+    PrimaryKeyConstraint("value", "kind", "platform", "operation_id", name="reference_pk"),
+    CheckConstraint("kind IN ('member', 'order', 'channel')", name="reference_kind_known"),
+    Index("reference_by_operation", "operation_id", "platform"),
+)
+"""What an operation is found by that it has in no column of its own: members and order numbers of its parts, and its
+channel's transaction number.
+"""
+
+booking = Table(
+    "booking",
+    metadata,
+    Column("platform", Text, nullable=False),
+    Column("operation_id", Uuid, nullable=False),
+    Column("bank_day", Date, nullable=False),
+    Column("bank_serial", Text, nullable=False),
+    PrimaryKeyConstraint("bank_day", "platform", "operation_id", "bank_serial", name="booking_pk"),
+    Index("booking_by_serial", "bank_serial", "platform", "operation_id", postgresql_where=text("bank_serial <> ''")),
+)
+"""Where an operation is in the bank's books: the days and serials that the bank gave, those of its parts among them.
+The columns of `operation` have the last of them, and could not be indexed without a price for each payment.
+"""
 
 seal = Table(
     "seal",

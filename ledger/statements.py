@@ -236,6 +236,16 @@ new_legs AS (
   INSERT INTO leg (platform, operation_id, part, leg, debit, credit, amount_fen)
   SELECT batch.platform, v.*
   FROM batch, unnest(%s::uuid[], %s::int[], %s::smallint[], %s::text[], %s::text[], %s::bigint[]) AS v
+),
+new_references AS (
+  INSERT INTO reference (platform, operation_id, kind, value)
+  SELECT batch.platform, v.* FROM batch, unnest(%s::uuid[], %s::text[], %s::text[]) AS v
+  ON CONFLICT DO NOTHING
+),
+new_bookings AS (
+  INSERT INTO booking (platform, operation_id, bank_day, bank_serial)
+  SELECT batch.platform, v.* FROM batch, unnest(%s::uuid[], %s::date[], %s::text[]) AS v
+  ON CONFLICT DO NOTHING
 )
 INSERT INTO event (platform, operation_id, state, reason, bank_code, bank_message, evidence, at)
 SELECT batch.platform, v.*, batch.at

@@ -252,6 +252,34 @@ CHECKS: dict[str, LiteralString] = {
         ) given ON given.serial = back.original
         WHERE back.amount_fen > coalesce(given.amount_fen, 0) OR back.fee_fen > coalesce(given.fee_fen, 0)
     """,
+    "an operation is found by all that its parts and the bank name": """
+        SELECT DISTINCT o.id || ' ' || named.kind || ' ' || named.value, 'a reference', 'none'
+        FROM transaction t
+        JOIN operation o ON o.platform = t.platform AND o.id = t.operation_id
+        CROSS JOIN LATERAL (
+          VALUES
+            ('member', nullif(nullif(t.payer, o.payer), o.payee)),
+            ('member', nullif(nullif(t.payee, o.payer), o.payee)),
+            ('order', nullif(t.order_no, o.order_no))
+        ) AS named (kind, value)
+        WHERE t.platform = :platform AND named.value <> '' AND NOT EXISTS (
+          SELECT FROM reference r
+          WHERE r.platform = o.platform AND r.operation_id = o.id AND r.kind = named.kind AND r.value = named.value
+        )
+        UNION ALL
+        SELECT o.id || ' on ' || o.bank_day, 'a booking', 'none'
+        FROM operation o
+        WHERE o.platform = :platform AND o.bank_day IS NOT NULL AND NOT EXISTS (
+          SELECT FROM booking b WHERE b.platform = o.platform AND b.bank_day = o.bank_day AND b.operation_id = o.id
+        )
+        UNION ALL
+        SELECT o.id || ' ' || o.bank_serial, 'a booking', 'none'
+        FROM operation o
+        WHERE o.platform = :platform AND o.bank_serial <> '' AND NOT EXISTS (
+          SELECT FROM booking b
+          WHERE b.platform = o.platform AND b.bank_serial = o.bank_serial AND b.operation_id = o.id
+        )
+    """,
     "a member is as it was written last": """
         SELECT coalesce(w.member_id, m.member_id), coalesce(w.standing, 'no member'), coalesce(m.standing, 'no member')
         FROM (

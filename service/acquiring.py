@@ -158,7 +158,7 @@ def _share_told(
         detail=detail,
         bank_serial=reply.FrontSeqNo or "",
         bank_day=booked_on(reply.FrontSeqNo, reply.TranDate),
-        booked=booked(draft, share, sub_account),
+        booked=booked(draft, share, sub_account, members[sub_account].member_id if sub_account in members else ""),
     )
 
 

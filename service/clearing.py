@@ -40,6 +40,7 @@ from ledger import (
     Account,
     Change,
     Draft,
+    Filter,
     FloorBroken,
     Kind,
     LedgerError,
@@ -301,11 +302,11 @@ class Clearing:
 
     async def entered(self, bank_day: date) -> Outcome | None:
         """The operation that entered a day, under whatever request id; None when none has."""
-        found = await self._reads.operations_page(before=None, limit=1, kinds=(CLEARING,), bank_day=bank_day)
-        if not found:
+        found = await self._reads.newest(Filter(kind=CLEARING, bank_day=bank_day))
+        if found is None:
             return None
-        parts = await self._reads.parts([found[0].id])
-        return Outcome(found[0], did=False, parts=tuple(parts.get(found[0].id, ())))
+        parts = await self._reads.parts([found.id])
+        return Outcome(found, did=False, parts=tuple(parts.get(found.id, ())))
 
     async def adopt(self) -> bool:
         """Take over the opening balance of the platform's own funds, once (6010 flag 3); False when the bank is

@@ -222,6 +222,7 @@ class Runner:
                 amount_fen=plan.amount_fen,
                 fee_fen=plan.fee_fen,
                 trace_id=telemetry.trace_id(),
+                channel_no=plan.channel_no,
             ),
             change=Change(state=State.RESERVED, next_ask_in_s=self._settings.resolver.orphan_after_s),
             bank_day=bank_today(),
@@ -367,10 +368,12 @@ def _or_problem(ended: Settled | Problem) -> Settled:
 def told_by(answer: Answer[Any], plan: Plan) -> Told:
     """What the answer to the call itself tells, its word apart."""
     bank_serial, bank_day = answer.front_seq_no or "", answer.booking_date
+    bank_serials: tuple[str, ...] = ()
     reply = answer.reply
     if isinstance(reply, SplitTopUpReply | RevokeSplitTopUpReply) and not bank_serial:
         # The rows carry the bank's serials; they were booked together.
-        bank_serial = next((row.FrontSeqNo for row in reply.TranItemArray if row.FrontSeqNo), "")
+        bank_serials = tuple(row.FrontSeqNo for row in reply.TranItemArray if row.FrontSeqNo)
+        bank_serial = next(iter(bank_serials), "")
         bank_day = booked_on(bank_serial)
     members: tuple[Member, ...] = ()
     if isinstance(reply, OpenMemberReply) and isinstance(plan.ask, MemberAsk):
@@ -389,6 +392,7 @@ def told_by(answer: Answer[Any], plan: Plan) -> Told:
         message=answer.message,
         detail=answer.detail,
         bank_serial=bank_serial,
+        bank_serials=bank_serials,
         bank_day=bank_day,
         evidence=answer.evidence,
         members=members,

@@ -26,9 +26,10 @@ from service.settings import ResolverSettings
 class Told:
     """What the bank said about one part, or about the whole call.
 
-    ``bank_day`` is the bank's booking day where it gave one; ``members`` are the sub-accounts it told of, ``card`` is
-    what it told of the card that the plan is about. ``booked`` is posted in the place of the planned draft where the
-    bank chooses the accounts; ``reason`` says why when it is not the bank's refusal.
+    ``bank_serials`` are those of the rows where one answer has several. ``bank_day`` is the bank's booking day where it
+    gave one; ``members`` are the sub-accounts it told of, ``card`` is what it told of the card that the plan is about.
+    ``booked`` is posted in the place of the planned draft where the bank chooses the accounts; ``reason`` says why when
+    it is not the bank's refusal.
     """
 
     word: Word
@@ -36,6 +37,7 @@ class Told:
     message: str = ""
     detail: str = ""
     bank_serial: str = ""
+    bank_serials: tuple[str, ...] = ()
     bank_day: date | None = None
     evidence: bytes = b""
     members: tuple[Member, ...] = ()
@@ -114,6 +116,9 @@ def settle(
             bank_code=last.code,
             bank_message=last.message,
             bank_serial=next((one.bank_serial for one in told if one.bank_serial), ""),
+            bank_serials=tuple(
+                filter(None, (serial for one in told for serial in (one.bank_serial, *one.bank_serials)))
+            ),
             evidence=together(one.evidence for one in told),
             next_ask_in_s=next_ask_in_s,
             asks=asks,

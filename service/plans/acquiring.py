@@ -72,10 +72,12 @@ def record_order(
     )
 
 
-def booked(planned: Draft, share: AcquiredShare, sub_account: str | None) -> Draft:
-    """What the bank did of a planned draft: the share went to ``sub_account``, or was parked when there is none."""
+def booked(planned: Draft, share: AcquiredShare, sub_account: str | None, member_id: str = "") -> Draft:
+    """What the bank did of a planned draft: the share went to ``sub_account``, or was parked when there is none.
+    ``member_id`` is the member there, where it is not the planned one.
+    """
     controls = [leg for leg in planned.legs if leg.credit == LIMITS]
-    return replace(planned, legs=(*controls, *credits_of(share, sub_account)))
+    return replace(planned, legs=(*controls, *credits_of(share, sub_account)), payee=member_id or planned.payee)
 
 
 def credits_of(share: AcquiredShare, sub_account: str | None) -> tuple[Leg, ...]:

@@ -187,7 +187,7 @@ class Plan:
     pending with that and wait for the bank's final word (withdrawals): posted when it is good; when it is bad they are
     voided and ``undo`` gives the drafts that take ``drafts`` back. ``keep`` is what later calls about this one need and
     nothing else remembers: the channel of a top-up, the serial of the original. ``card`` is recorded with the
-    reservation.
+    reservation. By ``channel_no``, the channel's transaction number, the operation is found.
     """
 
     kind: str
@@ -203,6 +203,7 @@ class Plan:
     fee_fen: int = 0
     keep: Mapping[str, Any] = field(default_factory=dict)
     card: Card | None = None
+    channel_no: str = ""
 
     @property
     def stored(self) -> Stored:

@@ -62,6 +62,7 @@ def revoke_top_up(request: topup_pb2.RevokeTopUpRequest, top_up: Operation, memb
         amount_fen=request.amount_fen,
         fee_fen=request.fee_fen,
         keep={ORIGINAL: top_up.serial},
+        channel_no=kept[CHANNEL_SERIAL],
     )
 
 

@@ -87,6 +87,7 @@ def top_up(
         amount_fen=request.amount_fen,
         fee_fen=request.fee_fen,
         keep={CHANNEL: request.channel.type, CHANNEL_SERIAL: request.channel.transaction_no},
+        channel_no=request.channel.transaction_no,
     )
 
 
@@ -136,4 +137,5 @@ def split_top_up(request: topup_pb2.SplitTopUpRequest, facts: Facts, serials: Se
         amount_fen=total_fen,
         fee_fen=sum(share.fee_fen for share in request.shares),
         keep={CHANNEL: request.channel.type},
+        channel_no=request.channel.transaction_no,
     )

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from uuid import UUID
 
 from jzb.v1 import core_pb2, operation_pb2, operation_pb2_grpc
-from ledger import Operation
+from ledger import Filter, Operation
 from service import problems, view
 from service.rpc.desk import Context, Desk, bank_day, page_size, page_start, page_token
 from service.view import STATES
@@ -41,21 +41,33 @@ class Operations(operation_pb2_grpc.OperationServiceServicer):
             before = UUID(start) if start else None
         except ValueError:
             raise problems.invalid("page_token", "is not a token of this list", "PAGE_TOKEN_INVALID") from None
-        kind = core_pb2.OperationKind.Name(request.kind).removeprefix("OPERATION_KIND_")
-        found = await self._desk.reads.operations_page(
-            before=before,
-            limit=size + 1,
-            states=[STATE_OF[request.state]] if request.state else [],
-            kinds=[kind] if request.kind else [],
-            member_id=request.member_id,
-            order_no=request.order_no,
-            bank_day=bank_day("bank_day", request.bank_day) if request.bank_day else None,
-        )
-        page = found[:size]
+        wanted = await self._wanted(request)
+        if wanted is None:
+            return operation_pb2.ListOperationsResponse()
+        page, further = await self._desk.reads.operations_page(wanted, before=before, limit=size)
         parts = await self._desk.reads.parts([operation.id for operation in page])
         return operation_pb2.ListOperationsResponse(
             operations=[view.operation(operation, parts.get(operation.id, ())) for operation in page],
-            next_page_token=page_token(str(page[-1].id), request) if len(found) > size else "",
+            next_page_token=page_token(str(further), request) if further else "",
+        )
+
+    async def _wanted(self, request: operation_pb2.ListOperationsRequest) -> Filter | None:
+        """What the list is to have; None when nothing can match."""
+        member_id = request.member_id
+        if request.sub_account:
+            owner = (await self._desk.reads.members_by_sub_account([request.sub_account])).get(request.sub_account)
+            if owner is None or member_id not in ("", owner.member_id):
+                return None
+            member_id = owner.member_id
+        kind = core_pb2.OperationKind.Name(request.kind).removeprefix("OPERATION_KIND_")
+        return Filter(
+            state=STATE_OF[request.state] if request.state else None,
+            kind=kind if request.kind else "",
+            member_id=member_id,
+            order_no=request.order_no,
+            bank_day=bank_day("bank_day", request.bank_day) if request.bank_day else None,
+            bank_serial=request.bank_serial,
+            channel_no=request.channel_transaction_no,
         )
 
     async def WatchOperations(
@@ -103,6 +115,9 @@ class Operations(operation_pb2_grpc.OperationServiceServicer):
                 named, found = key.operation_id, await self._desk.reads.operation(operation_id=UUID(key.operation_id))
             case "request_id":
                 named, found = key.request_id, await self._desk.reads.operation(request_id=key.request_id)
+            case "bank_serial":
+                named = key.bank_serial
+                found = await self._desk.reads.newest(Filter(bank_serial=named))
             case _:
                 named, found = key.serial, await self._desk.reads.operation(serial=key.serial)
                 if found is None and (part := await self._desk.reads.payment(key.serial)) is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from psycopg_pool import AsyncConnectionPool
@@ -12,6 +13,7 @@ from psycopg_pool import AsyncConnectionPool
 from ledger import (
     Change,
     Draft,
+    Filter,
     FloorBroken,
     InDoubt,
     Kind,
@@ -182,16 +184,19 @@ async def test_operations_are_listed_newest_first_by_every_filter(mirror: Mirror
     for step in (ordered, topped):
         await mirror.do(step)
 
-    async def page(**filters: object) -> list[object]:
-        found = await mirror.reads.operations_page(**{"before": None, "limit": 10, **filters})  # type: ignore[arg-type]
+    async def page(**filters: Any) -> list[object]:
+        before, limit = filters.pop("before", None), filters.pop("limit", 10)
+        found, _ = await mirror.reads.operations_page(Filter(**filters), before=before, limit=limit)
         return [operation.id for operation in found if operation.payer or operation.payee]
 
     ids = [step.operation_id for step in (topped, ordered, paid)]
     assert await page() == ids
     assert await page(before=ids[0]) == ids[1:]
     assert await page(limit=2) == ids[:2]
-    assert await page(states=[State.RESERVED]) == ids[:2]
-    assert await page(kinds=["TOP_UP", "PAY_T1"]) == [ids[0], ids[2]]
+    assert await page(state=State.RESERVED) == ids[:2]
+    assert await page(state=State.DONE) == [ids[2]]
+    assert await page(kind="TOP_UP") == [ids[0]]
+    assert await page(kind="PAY_T1") == [ids[2]]
     assert await page(member_id="ann") == ids[1:]
     assert await page(member_id="bob") == [ids[0], ids[2]]
     assert await page(order_no="O1") == [ids[1]]

@@ -69,6 +69,7 @@ TAMPERED: dict[str, str] = {
     "what was given back is no more than what it was given back of": "UPDATE transaction SET amount_fen = 31"
     " WHERE amount_fen = 5",
     "what refuses changes to the journal is in force": "ALTER TABLE leg DISABLE TRIGGER leg_append_only",
+    "an operation is found by all that its parts and the bank name": "DELETE FROM booking",
     "a member is as it was written last": "UPDATE member SET sub_account = '1003'",
     "an account has the name and the floor of its kind": "UPDATE account SET floor_fen = -9 WHERE name = 'order:O1'",
     "days are cleared as far as a clearing was posted": "UPDATE platform SET cleared_through = '2026-12-31'",
@@ -102,6 +103,15 @@ async def test_tampering_is_found(mirror: Mirror, check: str) -> None:
     findings = await verify(mirror.engine, PLATFORM)
     assert check in {finding.check for finding in findings}
     assert all(finding.expected != finding.found for finding in findings)
+
+
+async def test_a_part_whose_member_or_order_no_list_would_find_is_named(mirror: Mirror) -> None:
+    step = opening(dataclasses.replace(top_up(BOB, 5), payee="bob", order_no="O9"), order_no="O1")
+    await mirror.do(step)
+    check = "an operation is found by all that its parts and the bank name"
+    assert sorted(await found_after(mirror, "DELETE FROM reference")) == [
+        (check, f"{step.operation_id} {named}", "a reference", "none") for named in ("member bob", "order O9")
+    ]
 
 
 async def found_after(mirror: Mirror, *tampering: str) -> list[tuple[str, str, str, str]]:

@@ -1,0 +1,201 @@
+"""Lists of operations by every combination of filters, page by page, against the same picked by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import random
+from datetime import date
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from ledger import Change, Draft, Filter, FloorBroken, NewOperation, State, Step, lists
+from ledger.accounts import withdrawable
+from tests.ledger.bookkeeping import ANN, BOB, DAY, DAY_AFTER, DAY_BEFORE, money, opening, pay, posting, top_up, voiding
+from tests.ledger.conftest import Mirror
+
+MEMBERS = ("ann", "bob", "cat")
+KINDS = ("PAY_T1", "TOP_UP", "BATCH_CONFIRM")
+DAYS = (DAY_BEFORE, DAY, DAY_AFTER)
+
+
+@dataclasses.dataclass
+class Made:
+    """What was done with an operation, as whoever did it remembers."""
+
+    id: UUID
+    state: State
+    kind: str
+    members: set[str]
+    order_nos: set[str]
+    bank_day: date | None
+    bank_serials: set[str]
+    channel_no: str
+
+    def meets(self, wanted: Filter) -> bool:
+        return (
+            wanted.state in (None, self.state)
+            and wanted.kind in ("", self.kind)
+            and wanted.member_id in ("", *self.members)
+            and wanted.order_no in ("", *self.order_nos)
+            and wanted.bank_day in (None, self.bank_day)
+            and wanted.bank_serial in ("", *self.bank_serials)
+            and wanted.channel_no in ("", self.channel_no)
+        )
+
+
+def share(payee: str, order_no: str) -> Draft:
+    return dataclasses.replace(top_up(BOB, 1), payee=payee, order_no=order_no)
+
+
+async def make(mirror: Mirror, dice: random.Random, number: int) -> Made:
+    """An operation of one member or several, in any state."""
+    kind = dice.choice(KINDS)
+    shares = [
+        (dice.choice(MEMBERS), dice.choice(("", f"O{dice.randrange(4)}"))) for _ in range(dice.choice((1, 1, 2, 3)))
+    ]
+    payer, order_no = dice.choice(("", *MEMBERS)), dice.choice(("", f"O{dice.randrange(4)}"))
+    channel_no = f"C{dice.randrange(4)}" if kind == "TOP_UP" else ""
+    drafts = [share(payee, order) for payee, order in shares]
+    if dice.random() < 0.1:
+        # More than there is: the floor refuses it.
+        drafts.append(dataclasses.replace(pay(ANN, BOB, 10**9), payer="", payee="cat"))
+        shares.append(("cat", ""))
+    step = opening(*drafts, kind=kind, payer=payer, order_no=order_no, request_id=f"r{number}")
+    assert isinstance(step.operation, NewOperation)
+    step = dataclasses.replace(step, operation=dataclasses.replace(step.operation, channel_no=channel_no))
+    made = Made(
+        step.operation_id,
+        State.RESERVED,
+        kind,
+        {payer, *(payee for payee, _ in shares)} - {""},
+        {order_no, *(order for _, order in shares)} - {""},
+        None,
+        set(),
+        channel_no,
+    )
+    try:
+        await mirror.do(step)
+    except FloorBroken:
+        made.state = State.REFUSED
+        return made
+    match dice.randrange(6):
+        case 0:
+            pass
+        case 1:
+            await mirror.do(voiding(step))
+            made.state = State.REFUSED
+        case 2:
+            await mirror.do(voiding(step, state=State.RELEASED))
+            made.state = State.RELEASED
+        case _:
+            made.state, made.bank_day = State.DONE, dice.choice(DAYS)
+            serials = tuple(f"B{number}-{part}" for part in range(len(drafts)))
+            made.bank_serials = set(serials)
+            change = Change(state=State.DONE, bank_serial=serials[0], bank_serials=serials)
+            await mirror.do(dataclasses.replace(posting(step, bank_day=made.bank_day), change=change))
+    return made
+
+
+async def pages(mirror: Mirror, wanted: Filter, limit: int) -> list[UUID]:
+    """All pages one behind the other."""
+    found: list[UUID] = []
+    before: UUID | None = None
+    while True:
+        page, further = await mirror.reads.operations_page(wanted, before=before, limit=limit)
+        assert len(page) <= limit
+        found += [one.id for one in page]
+        if further is None:
+            return found
+        assert before is None or further < before, "a page that does not get on"
+        before = further
+
+
+FILTERS: dict[str, tuple[Any, ...]] = {
+    "state": (None, *State),
+    "kind": ("", *KINDS),
+    "member_id": ("", "cat"),
+    "order_no": ("", "O1"),
+    "bank_day": (None, DAY),
+}
+
+
+async def test_every_combination_of_filters_finds_what_meets_all_once_newest_first(
+    mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lists, "EXAMINED_MAX", 7)
+    dice = random.Random(17)
+    made = [await make(mirror, dice, number) for number in range(48)]
+    wanted = [Filter(**dict(zip(FILTERS, values, strict=True))) for values in itertools.product(*FILTERS.values())]
+    wanted += [Filter(bank_serial=next(iter(made[-1].bank_serials or {"B50-0"}))), Filter(bank_serial="B41-1")]
+    wanted += [Filter(channel_no=f"C{number}", state=state) for number in range(5) for state in (None, State.DONE)]
+    seen = 0
+    for one in wanted:
+        limit = dice.choice((3, 50))
+        found = await pages(mirror, one, limit)
+        assert found == [operation.id for operation in reversed(made) if operation.meets(one)], one
+        seen += bool(found)
+    assert seen > 50
+
+
+async def test_an_operation_of_several_is_found_by_each_of_its_members_orders_and_serials(mirror: Mirror) -> None:
+    split = opening(share("bob", "O-b"), share("cat", "O-c"), kind="SPLIT_TOP_UP", order_no="O-whole")
+    await mirror.do(split)
+    serials = ("B-b", "B-c")
+    await mirror.do(
+        dataclasses.replace(posting(split), change=Change(state=State.DONE, bank_serial="B-b", bank_serials=serials))
+    )
+    for wanted in (
+        *(Filter(member_id=member) for member in ("bob", "cat")),
+        *(Filter(order_no=order_no) for order_no in ("O-whole", "O-b", "O-c")),
+        *(Filter(bank_serial=serial) for serial in serials),
+    ):
+        assert await pages(mirror, wanted, 10) == [split.operation_id], wanted
+    assert await pages(mirror, Filter(member_id="ann"), 10) == []
+
+
+async def test_what_a_floor_refused_is_found_by_the_members_it_was_for(mirror: Mirror) -> None:
+    batch = opening(*(dataclasses.replace(pay(ANN, BOB, 5), payer="ann", payee=payee) for payee in ("bob", "cat")))
+    with pytest.raises(FloorBroken):
+        await mirror.do(batch)
+    for member in ("ann", "bob", "cat"):
+        assert await pages(mirror, Filter(member_id=member), 10) == [batch.operation_id]
+    found = await mirror.reads.parties([batch.operation_id])
+    assert found[batch.operation_id].members == {"ann", "bob", "cat"}
+
+
+async def test_a_part_that_went_to_another_member_is_found_by_both(mirror: Mirror) -> None:
+    step = opening(share("bob", "O1"), payee="bob")
+    await mirror.do(step)
+    elsewhere = dataclasses.replace(share("cat", "O1"), legs=top_up("1003", 1).legs)
+    await mirror.do(dataclasses.replace(posting(step), post={1: elsewhere}))
+    for member in ("bob", "cat"):
+        assert await pages(mirror, Filter(member_id=member), 10) == [step.operation_id]
+
+
+async def test_an_operation_that_moves_to_another_bank_day_is_listed_under_its_last(mirror: Mirror) -> None:
+    step = opening(share("bob", ""))
+    await mirror.do(step)
+    accepted = Change(state=State.ACCEPTED, bank_serial="B1", next_ask_in_s=1.0)
+    await mirror.do(Step(operation=step.operation_id, change=accepted, bank_day=DAY))
+    assert await pages(mirror, Filter(bank_day=DAY), 10) == [step.operation_id]
+    await mirror.do(dataclasses.replace(posting(step, bank_day=DAY_AFTER), expects=frozenset({State.ACCEPTED})))
+    assert await pages(mirror, Filter(bank_day=DAY), 10) == []
+    assert await pages(mirror, Filter(bank_day=DAY_AFTER), 10) == [step.operation_id]
+    assert await pages(mirror, Filter(bank_serial="B1"), 10) == [step.operation_id]
+
+
+async def test_an_operation_that_was_released_twice_is_listed_once(mirror: Mirror) -> None:
+    first = opening(share("bob", ""), request_id="again")
+    await mirror.do(first)
+    await mirror.do(voiding(first, state=State.RELEASED))
+    second = opening(share("bob", ""), request_id="again")
+    again = await mirror.do(second)
+    await mirror.do(
+        Step(operation=again.operation.id, change=Change(state=State.RELEASED), bank_day=DAY, void=again.pended)
+    )
+    assert await pages(mirror, Filter(state=State.RELEASED), 10) == [first.operation_id]
+    await mirror.do(opening(enter=[money(withdrawable(BOB), 1)]))
+    assert await pages(mirror, Filter(state=State.DONE, member_id="bob"), 10) == []
