@@ -32,10 +32,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ledger import accounts
+from ledger import accounts, copies
 from ledger.accounts import CONTROLS, POCKETS, Account, Kind, day_text
+from ledger.coalesce import Coalesced
 from ledger.database import reading, seconds
-from ledger.errors import LedgerCorrupt
+from ledger.errors import LedgerBehind, LedgerCorrupt
 from ledger.findings import Finding, Summary
 from ledger.journal import operation_from_row
 from ledger.lists import DAY, NEWEST, OLDEST, Filter, depths, examined
@@ -246,6 +247,7 @@ class Reads:
         self._engine = engine
         self._lookups = lookups
         self._platform = lookups.platform
+        self._by_request: Coalesced[str, Operation] = Coalesced(self._certainly_by_request)
 
     async def _rows(self, query: Select[Any] | Any, **values: Any) -> Sequence[Any]:
         async with reading(self._engine) as connection:
@@ -302,6 +304,21 @@ class Reads:
             .limit(1)
         )
         return _operation(rows[0]) if rows else None
+
+    async def operation_of_request(self, request_id: str) -> Operation | None:
+        """The operation of this request id, for many callers in one query; None when there certainly is none.
+
+        Raises `LedgerBehind` where books that are older than the bank do not have it: that proves nothing.
+        """
+        return (await self._by_request.get([request_id])).get(request_id)
+
+    async def _certainly_by_request(self, request_ids: Collection[str]) -> dict[str, Operation]:
+        found = await self.operations_by_request(request_ids)
+        if len(found) < len(request_ids):
+            behind_since = await copies.behind_since(self._engine, self._platform)
+            if behind_since is not None:
+                raise LedgerBehind.restored(behind_since)
+        return found
 
     async def operations_by_request(self, request_ids: Collection[str]) -> dict[str, Operation]:
         """The operations under these request ids, by request id."""

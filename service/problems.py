@@ -1,7 +1,9 @@
 """Every error a caller can get: a status code, a stable reason, the amounts, and what happened to the money.
 
 A `Problem` is raised wherever the reason is known; the interceptor turns it into google.rpc.Status details once.
-The one table from a broken floor to a reason is here.
+The one table from a broken floor to a reason is here, and so is the one place that says what happened to the money:
+`Problem.outcome`. Nobody can write NO_EFFECT down; it follows from an operation on record, or from `Looked`, the proof
+that the call's request id was looked up.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import grpc
+from pydantic import ValidationError
 
 from bankclient import yuan
 from jzb.v1 import core_pb2
@@ -30,14 +33,33 @@ from ledger import (
     RequestIdReused,
     State,
 )
-from service.plans.plan import ORDER_DIFFERS, SEND_AGAIN
+from service.plans.plan import FAULT, ORDER_DIFFERS, SEND_AGAIN
 
-NO_EFFECT = core_pb2.OUTCOME_NO_EFFECT
-UNKNOWN = core_pb2.OUTCOME_UNKNOWN
-DONE = core_pb2.OUTCOME_DONE
+OUTCOMES: dict[State, core_pb2.Outcome.ValueType] = {
+    State.RESERVED: core_pb2.OUTCOME_UNKNOWN,
+    State.RELEASED: core_pb2.OUTCOME_NO_EFFECT,
+    State.UNKNOWN: core_pb2.OUTCOME_UNKNOWN,
+    State.ACCEPTED: core_pb2.OUTCOME_DONE,
+    State.DONE: core_pb2.OUTCOME_DONE,
+    State.REFUSED: core_pb2.OUTCOME_NO_EFFECT,
+}
+"""What each state says about the money."""
+
 ALREADY_EXISTS = grpc.StatusCode.ALREADY_EXISTS
 
 TOLD_FIRST = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """Proof that the request id of a call was looked up: ``earlier`` is the operation that has it, if one has."""
+
+    earlier: Operation | None = None
+    parts: Sequence[Part] = ()
+
+
+NAMES_NOTHING = Looked()
+"""Of a call that asks for no change, and so has no request id to look up."""
 
 
 @dataclass(eq=False)
@@ -46,12 +68,13 @@ class Problem(Exception):
 
     ``reason`` is a name of ErrorReason without its prefix. ``amounts`` are fen. ``violations`` name request fields.
     ``taken`` is the one use of an order number that another operation has.
+    ``operation`` is the one that has the call's request id, as recorded. ``in_doubt`` is for a call that may have acted
+    although no operation is known.
     """
 
     code: grpc.StatusCode
     reason: str
     message: str
-    outcome: core_pb2.Outcome.ValueType = NO_EFFECT
     next_step: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
     amounts: Mapping[str, int] = field(default_factory=dict)
@@ -60,9 +83,44 @@ class Problem(Exception):
     parts: Sequence[Part] = ()
     retry_after_s: float | None = None
     taken: Account | None = None
+    in_doubt: bool = False
+    looked: Looked | None = None
 
     def __post_init__(self) -> None:
         ErrorReason.Value(f"ERROR_REASON_{self.reason}")
+
+    @property
+    def outcome(self) -> core_pb2.Outcome.ValueType:
+        """What happened to the money; UNKNOWN as long as nobody has looked."""
+        if self.operation is not None:
+            return OUTCOMES[self.operation.state]
+        if self.in_doubt or self.looked is None:
+            return core_pb2.OUTCOME_UNKNOWN
+        return core_pb2.OUTCOME_NO_EFFECT
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether its outcome stands, so that no look-up would add to it."""
+        return self.operation is not None or self.looked is not None
+
+    def after(self, looked: Looked | None) -> Problem:
+        """The same, once the request id of its call was looked up, or could not be (None)."""
+        if looked is None:
+            return replace(
+                self,
+                next_step="what this request id has done before was not looked up: ask GetOperation, or send the same"
+                " request again, it is acted on at most once",
+            )
+        if looked.earlier is None:
+            return replace(self, looked=looked)
+        return replace(
+            self,
+            looked=looked,
+            operation=looked.earlier,
+            parts=looked.parts,
+            next_step=f"its request id has operation {looked.earlier.id}, which is {looked.earlier.state.name}:"
+            " GetOperation has it, and the same request again is answered with it",
+        )
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.message}"
@@ -78,6 +136,13 @@ def invalid(field_name: str, message: str, reason: str = "REQUEST_INVALID", *, r
         metadata={"field": field_name} | ({"rule": rule} if rule else {}),
         violations=((field_name, message),),
     )
+
+
+def unsendable(wrong: ValidationError) -> Problem:
+    """A text that the contract allows and the bank's wire cannot carry, such as "null" (transport.md 2.3)."""
+    first = wrong.errors(include_input=False, include_url=False, include_context=False)[0]
+    field_name, message = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
+    return invalid(field_name, message, rule=first["type"])
 
 
 def told_first(violations: Sequence[tuple[str, str]]) -> str:
@@ -105,6 +170,20 @@ def not_found(reason: str, what: str, value: str) -> Problem:
         f"there is no {what} {value} on this platform",
         next_step=f"check the {what}; the request id is not used up",
         metadata={_FOUND_BY.get(what, what.replace(" ", "_")): value},
+    )
+
+
+def operation_not_found(named: str, *, is_request_id: bool) -> Problem:
+    """No operation has this name yet. That says nothing about the money: the call may still be on its way."""
+    return Problem(
+        grpc.StatusCode.NOT_FOUND,
+        "OPERATION_NOT_FOUND",
+        f"there is no operation {named} on this platform",
+        next_step="the call may still be on its way: ask again once its own deadline is over, or send the same request"
+        " again, it is acted on at most once"
+        if is_request_id
+        else "look the operation up by the request id of its call",
+        metadata={"operation": named},
     )
 
 
@@ -276,6 +355,9 @@ def used_by(problem: Problem, user: Operation | None) -> Problem:
     )
 
 
+_UNTIL_FINAL = "watch or get the operation; the bank is asked until it is final, ResolveOperation asks now"
+
+
 def of_operation(operation: Operation, parts: Sequence[Part]) -> Problem | None:
     """The error that an operation's state is to its caller, the first time and every time; None when it is none."""
     known: dict[str, Any] = {"operation": operation, "parts": parts}
@@ -310,6 +392,8 @@ def of_operation(operation: Operation, parts: Sequence[Part]) -> Problem | None:
             retry_after_s=5.0,
             **known,
         )
+    if operation.state is State.UNKNOWN and operation.reason == FAULT:
+        return replace(service_fault(), next_step=_UNTIL_FINAL, metadata=metadata, **known)
     if operation.state in (State.UNKNOWN, State.RESERVED):
         return Problem(
             # Never UNAVAILABLE: that is retried by clients on their own (AIP-194).
@@ -318,8 +402,7 @@ def of_operation(operation: Operation, parts: Sequence[Part]) -> Problem | None:
             "the bank searches its history for the payment and wants the same request again; the money stays held"
             if operation.reason == SEND_AGAIN
             else "the bank may have acted; the money stays held until the bank says",
-            outcome=UNKNOWN,
-            next_step="watch or get the operation; the bank is asked until it is final, ResolveOperation asks now",
+            next_step=_UNTIL_FINAL,
             metadata={**metadata, "bank_code": operation.bank_code},
             **known,
         )
@@ -406,12 +489,14 @@ def replay_too_long(limit_s: float) -> Problem:
 def deadline_too_short(remaining_s: float, required_s: float) -> Problem:
     """The caller would be gone before the bank could answer; nothing was begun."""
     remaining_ms, required_ms = f"{remaining_s * 1000:.0f}", f"{required_s * 1000:.0f}"
-    return precondition(
+    return Problem(
+        # As DEADLINE_PASSED: the same lack of time, seen a little earlier. Neither the books are in the way
+        # (FAILED_PRECONDITION) nor the request (INVALID_ARGUMENT), and no client retries it on its own (AIP-194).
+        grpc.StatusCode.DEADLINE_EXCEEDED,
         "DEADLINE_TOO_SHORT",
         f"{remaining_ms} ms are left of the deadline, a call that changes something needs {required_ms}",
-        "send the same request again with a longer deadline; the request id is not used up",
-        remaining_ms=remaining_ms,
-        required_ms=required_ms,
+        next_step="send the same request again with a longer deadline; the request id is not used up",
+        metadata={"remaining_ms": remaining_ms, "required_ms": required_ms},
     )
 
 
@@ -432,20 +517,35 @@ def ledger_unavailable() -> Problem:
         grpc.StatusCode.UNAVAILABLE,
         "LEDGER_UNAVAILABLE",
         "the ledger's database cannot be reached",
-        outcome=UNKNOWN,
         next_step="send the same request again with the same request id: it is acted on at most once",
         retry_after_s=2.0,
+        in_doubt=True,
+    )
+
+
+def service_fault() -> Problem:
+    """An error that nobody foresaw, in the log with all it is known of. What the call has done is not known."""
+    return Problem(
+        # Never UNAVAILABLE, which clients retry on their own: it does not mend itself.
+        grpc.StatusCode.UNKNOWN,
+        "SERVICE_FAULT",
+        "the service met an error that nobody foresaw",
+        next_step="ask GetOperation, or send the same request again with the same request id: it is acted on at most"
+        " once; have whoever runs the service look into its log",
+        in_doubt=True,
     )
 
 
 def ledger_behind() -> Problem:
-    """The database has books that are older than the bank; refused before anything was reserved."""
+    """The database has books that are older than the bank: what this call's request id has done may be missing."""
     return Problem(
         grpc.StatusCode.UNAVAILABLE,
         "LEDGER_BEHIND",
         "the ledger's books are older than the bank",
-        next_step="nothing was reserved or sent; send the same request again when the books have caught up",
+        next_step="this call reserved and sent nothing, and what its request id did before may be missing in the"
+        " books; send the same request again when they have caught up",
         retry_after_s=60.0,
+        in_doubt=True,
     )
 
 
@@ -468,7 +568,7 @@ def of_ledger(error: LedgerError) -> Problem:
 
 
 def request_id_reused(operation: Operation, fingerprint: bytes) -> Problem:
-    """The same request id with other content."""
+    """The same request id with other content: this content has done nothing, the first one's operation stands."""
     return Problem(
         grpc.StatusCode.ALREADY_EXISTS,
         "REQUEST_ID_REUSED",
@@ -480,4 +580,5 @@ def request_id_reused(operation: Operation, fingerprint: bytes) -> Problem:
             "fingerprint_recorded": operation.fingerprint.hex(),
             "fingerprint_received": fingerprint.hex(),
         },
+        looked=Looked(operation),
     )

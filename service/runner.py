@@ -8,8 +8,6 @@ answer for ever, other content is refused.
 from __future__ import annotations
 
 import asyncio
-import functools
-import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -18,8 +16,8 @@ from uuid import UUID
 
 import structlog
 import uuid_utils
-from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
+from pydantic import ValidationError
 
 from bankclient import (
     Answer,
@@ -38,6 +36,7 @@ from ledger import (
     FloorBroken,
     LedgerBehind,
     LedgerError,
+    LedgerUnavailable,
     Member,
     NewOperation,
     Numbers,
@@ -45,6 +44,7 @@ from ledger import (
     Outcome,
     Part,
     Reads,
+    RequestIdReused,
     State,
     Step,
     Writer,
@@ -55,12 +55,14 @@ from service.admission import Admission, Place, has_answered
 from service.bankday import bank_today
 from service.bookings import booked_on
 from service.clearing import Clearing
+from service.fingerprint import Fingerprint
 from service.member_questions import clash_of
 from service.plans.cards import NOTHING_SAID, card_said
 from service.plans.members import same_name
-from service.plans.plan import STOPPED, AcquiredAsk, MemberAsk, Plan, ResendAsk, SameNameAsk, Serials, Word
+from service.plans.plan import FAULT, STOPPED, AcquiredAsk, MemberAsk, Plan, ResendAsk, SameNameAsk, Serials, Word
 from service.plans.verification import mode_of
 from service.problems import Problem
+from service.repeats import Repeats
 from service.settings import Settings
 from service.settlement import Told, first_word, leave_open, let_go, settle
 
@@ -68,6 +70,8 @@ log = structlog.get_logger("jzb.runner")
 
 MARK_S = 2.0
 """How long a process that stops takes to mark the calls that it leaves."""
+
+BROKEN = Told(Word.SILENT, reason=FAULT, detail="the service met an error that nobody foresaw")
 
 LEFT = Told(Word.SILENT, reason=STOPPED, detail="the service stopped before the bank had answered")
 
@@ -95,11 +99,13 @@ class Runner:
         numbers: Numbers,
         admission: Admission,
         clearing: Clearing,
+        repeats: Repeats,
         settings: Settings,
     ) -> None:
         self._writer = writer
         self._clearing = clearing
         self._reads = reads
+        self._repeats = repeats
         self._bank = bank
         self._numbers = numbers
         self._admission = admission
@@ -157,28 +163,45 @@ class Runner:
     async def _run(
         self, request: Message, make_plan: Callable[[Serials], Awaitable[Plan]], rows: int, *, check_only: bool
     ) -> Settled:
-        request_id: str = request.request_id  # type: ignore[attr-defined]
-        digest = fingerprint(request)
+        content = self._repeats.fingerprint(request)
         try:
-            self._admit_mode(request)
-            if check_only:
-                plan, serial = await self._planned(make_plan, rows)
-            else:
-                with self._admission.enter() as place:
-                    plan, serial = await self._planned(make_plan, rows)
-                    place.at(plan.message.code)
-                    await self._bank.ready()
-                    deadline.require()
-                    task = self._begin(self._opening(request_id, digest, plan, serial), plan, place)
-        except (Problem, BankUnavailable) as reason:
-            earlier = await self._reads.operation(request_id=request_id)
-            if earlier is not None:
-                return await self._again(earlier, digest)
-            raise reason if isinstance(reason, Problem) else problems.bank_unavailable(str(reason)) from reason
+            return await self._first_time(request, content, make_plan, rows=rows, check_only=check_only)
+        except Problem as refused:
+            problem = refused
+        except BankUnavailable as away:
+            problem = problems.bank_unavailable(str(away))
+        except ValidationError as wrong:
+            problem = problems.unsendable(wrong)
+        if problem.in_doubt:
+            raise problem
+        problem = await self._repeats.decide(problem, request)
+        if problem.looked is not None and problem.operation is not None:
+            # What stands in the way today is no matter to a request that was acted on before.
+            return await self._again(problem.operation, content)
+        raise problem
+
+    async def _first_time(
+        self,
+        request: Message,
+        content: Fingerprint,
+        make_plan: Callable[[Serials], Awaitable[Plan]],
+        *,
+        rows: int,
+        check_only: bool,
+    ) -> Settled:
+        request_id: str = request.request_id  # type: ignore[attr-defined]
+        self._admit_mode(request)
         if check_only:
-            return await self._checked(self._opening(request_id, digest, plan, serial))
+            plan, serial = await self._planned(make_plan, rows)
+            return await self._checked(self._opening(request_id, content, plan, serial), content)
+        with self._admission.enter() as place:
+            plan, serial = await self._planned(make_plan, rows)
+            place.at(plan.message.code)
+            await self._bank.ready()
+            deadline.require()
+            task = self._begin(self._opening(request_id, content, plan, serial), content, plan, place)
         ended = await asyncio.shield(task)
-        return await self._again(ended, digest) if isinstance(ended, Operation) else _or_problem(ended)
+        return await self._again(ended, content) if isinstance(ended, Operation) else _or_problem(ended)
 
     async def _planned(self, make_plan: Callable[[Serials], Awaitable[Plan]], rows: int) -> tuple[Plan, str]:
         numbers = [await self._numbers.take() for _ in range(1 + rows)]
@@ -207,12 +230,12 @@ class Runner:
             code = plan.message.code
             raise problems.not_enabled(code, str(missing), f'JZB_BANK__SERVICE_IDS (key "{code}")') from None
 
-    def _opening(self, request_id: str, digest: bytes, plan: Plan, serial: str) -> Step:
+    def _opening(self, request_id: str, content: Fingerprint, plan: Plan, serial: str) -> Step:
         return Step(
             operation=NewOperation(
                 id=UUID(bytes=uuid_utils.uuid7().bytes),
                 request_id=request_id,
-                fingerprint=digest,
+                fingerprint=content.digest,
                 kind=plan.kind,
                 serial=serial,
                 plan={**plan.stored.to_json(), "trace": telemetry.carrier()},
@@ -231,17 +254,17 @@ class Runner:
             not_after_s=deadline.not_after_s(),
         )
 
-    async def _checked(self, step: Step) -> Settled:
-        judged = await self._reserve(replace(step, check_only=True))
+    async def _checked(self, step: Step, content: Fingerprint) -> Settled:
+        judged = await self._reserve(replace(step, check_only=True), content)
         operation = judged.operation
         is_new = operation.id == step.operation_id
         return Settled(operation._replace(id=view.NOT_RECORDED) if is_new else operation, judged.parts)
 
-    async def _reserve(self, step: Step) -> Outcome:
+    async def _reserve(self, step: Step, content: Fingerprint) -> Outcome:
         """Raises `Problem`: then nothing was reserved."""
         with telemetry.below("reserve") as span:
             try:
-                reserved = await self._clearing.submit(step)
+                reserved = await self._submit_new(step, content)
             except LedgerError as error:
                 if isinstance(error, FloorBroken):
                     assert isinstance(step.operation, NewOperation)
@@ -253,27 +276,37 @@ class Runner:
             span.set_attribute("jzb.serial", reserved.operation.serial)
         return reserved
 
-    def _begin(self, step: Step, plan: Plan, place: Place) -> asyncio.Task[_Ended]:
+    async def _submit_new(self, step: Step, content: Fingerprint) -> Outcome:
+        try:
+            return await self._clearing.submit(step)
+        except RequestIdReused as other:
+            recorded = other.operation.fingerprint
+            if not content.is_of(recorded):
+                raise
+        # Recorded under an older key: the ledger compares bytes, and is given those that it has.
+        assert isinstance(step.operation, NewOperation)
+        return await self._clearing.submit(replace(step, operation=replace(step.operation, fingerprint=recorded)))
+
+    def _begin(self, step: Step, content: Fingerprint, plan: Plan, place: Place) -> asyncio.Task[_Ended]:
         if self._tasks is None:
             raise problems.stopping()
         # A task of its own: a caller who gives up must not stop a payment between reserve and settle.
-        task = self._tasks.create_task(self._reserve_and_carry(step, plan, place), name=plan.kind)
+        task = self._tasks.create_task(self._reserve_and_carry(step, content, plan, place), name=plan.kind)
         self._calls.add(task)
         task.add_done_callback(self._calls.discard)
         place.hand_over(task)
         return task
 
-    async def _reserve_and_carry(self, step: Step, plan: Plan, place: Place) -> _Ended:
+    async def _reserve_and_carry(self, step: Step, content: Fingerprint, plan: Plan, place: Place) -> _Ended:
         """The whole call, but for its plan. Raises nothing: an error would end all other calls with this one."""
         try:
-            reserved = await self._reserve(step)
+            reserved = await self._reserve(step, content)
         except Problem as problem:
             return problem
         except Exception:
-            log.exception("unforeseen", kind=plan.kind)
-            return problems.ledger_unavailable()
+            return await self._fault(step.operation_id)
         # Thousands may wait for the bank: what only the reservation needed is not kept until then.
-        del step
+        del step, content
         operation = reserved.operation
         if not reserved.did:
             return operation
@@ -296,11 +329,28 @@ class Runner:
             with telemetry.below("settle") as span:
                 outcome = await self._writer.submit(step)
                 span.set_attribute("jzb.state", outcome.operation.state.value)
-        except Exception:
+        except (LedgerUnavailable, LedgerBehind) as error:
             log.exception("left for the resolver", operation_id=str(operation.id), serial=operation.serial)
-            return problems.ledger_unavailable()
+            return replace(problems.of_ledger(error), operation=operation)
+        except Exception:
+            return await self._fault(operation.id)
         telemetry.outcomes.add(1, {"kind": plan.kind, "state": outcome.operation.state.value})
         return Settled(outcome.operation, outcome.parts)
+
+    async def _fault(self, operation_id: UUID) -> Problem:
+        """After an error that nobody foresaw: log it, and mark the operation at once, so that the bank is asked soon
+        and not as late as about an orphan.
+        """
+        log.exception("unforeseen", operation_id=str(operation_id))
+        try:
+            operation = await self._reads.operation(operation_id=operation_id)
+            if operation is None:
+                return problems.service_fault()
+            marked = await self._writer.submit(leave_open(operation, BROKEN, bank_today(), self._settings.resolver))
+        except Exception as error:
+            log.error("not marked as in doubt", operation_id=str(operation_id), why=type(error).__name__)
+            return problems.service_fault()
+        return problems.of_operation(marked.operation, marked.parts) or problems.service_fault()
 
     async def _step_called(self, operation: Operation, plan: Plan, pended: Sequence[int], place: Place) -> Step:
         if isinstance(plan.ask, AcquiredAsk):
@@ -336,10 +386,9 @@ class Runner:
             return let_go(operation, plan.stored, pended, driven.told[0], today)
         return settle(operation, plan.stored, pended, driven.told, today, resolver, asked=False)
 
-    async def _again(self, earlier: Operation, digest: bytes) -> Settled:
+    async def _again(self, earlier: Operation, content: Fingerprint) -> Settled:
         """The answer that this request id has had, or will have when its first call has come back."""
-        if earlier.fingerprint != digest:
-            raise problems.request_id_reused(earlier, digest)
+        self._repeats.require_same(earlier, content)
         task = self._under_way.get(earlier.id)
         if task is not None:
             ended = await asyncio.shield(task)
@@ -348,7 +397,7 @@ class Runner:
         while True:
             found = await self._reads.operation(operation_id=earlier.id)
             if found is None:
-                raise problems.ledger_unavailable()
+                raise LookupError(f"operation {earlier.id} was there and is not any more")
             if found.state is not State.RESERVED:
                 parts = await self._reads.parts([found.id])
                 return _or_problem(Settled(found, parts.get(found.id, ())))
@@ -398,28 +447,3 @@ def told_by(answer: Answer[Any], plan: Plan) -> Told:
         members=members,
         card=NOTHING_SAID if reply is None else card_said(reply),
     )
-
-
-def fingerprint(request: Message) -> bytes:
-    """A digest of what a request asks for, its request id and its verification apart: a retry may bring a new code.
-
-    Of personal fields only the last four characters count, so that the digest of a card number cannot be searched for.
-    """
-    content = type(request)()
-    content.CopyFrom(request)
-    left_out, personal = _not_counted_whole(request.DESCRIPTOR)
-    for name in left_out:
-        content.ClearField(name)
-    for name in personal:
-        setattr(content, name, str(getattr(content, name))[-4:])
-    digest = hashlib.sha256(content.DESCRIPTOR.full_name.encode())
-    digest.update(content.SerializeToString(deterministic=True))
-    return digest.digest()
-
-
-@functools.cache
-def _not_counted_whole(request: Descriptor) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The fields of a request that its fingerprint leaves out, and those of which it has the end."""
-    left_out = tuple(name for name in ("request_id", "validate_only", "verification") if name in request.fields_by_name)
-    personal = (field.name for field in request.fields if field.GetOptions().debug_redact)
-    return left_out, tuple(name for name in personal if name not in left_out)

@@ -78,6 +78,7 @@ from service.bankday import bank_today
 from service.card_list import CardList
 from service.clearing import Clearing, Sweeper
 from service.member_questions import MemberQuestions
+from service.repeats import Repeats
 from service.resolver import Resolver
 from service.returns import Returns
 from service.rpc.acquiring import AcquiringRpc
@@ -191,14 +192,16 @@ async def furnished(settings: Settings, *, catches_up: bool = False) -> AsyncIte
         telemetry.watch_doubt(lambda: resolver.in_doubt)
         admission = Admission(settings.call_concurrency, settings.interface_concurrency, settings.breaker)
         telemetry.watch_load(admission, writer)
+        repeats = Repeats(reads, vault)
         runner = await stack.enter_async_context(
-            Runner(writer, reads, bank, numbers, admission, clearing, settings).running()
+            Runner(writer, reads, bank, numbers, admission, clearing, repeats, settings).running()
         )
         card_list = CardList(writer, bank, cards, vault, numbers, settings)
         yield Desk(
             writer=writer,
             runner=runner,
             admission=admission,
+            repeats=repeats,
             reads=reads,
             bank=bank,
             resolver=resolver,
@@ -226,7 +229,7 @@ async def running(
     async with AsyncExitStack() as stack:
         desk = await stack.enter_async_context(furnished(settings))
         await stack.enter_async_context(anchored(desk.reads))
-        doors = Doors(desk.admission, settings.deadline_min_s, settings.grpc.rpcs_max)
+        doors = Doors(desk.admission, desk.repeats, settings.deadline_min_s, settings.grpc.rpcs_max)
         server = grpc.aio.server(interceptors=[doors], options=_options(settings.grpc))
         status = HealthServicer()
         _register(server, desk, status)

@@ -33,6 +33,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from ledger import Card, Cards
 
 KEY_BYTES = 32
+KEY_ID_BYTES = 6
 NONCE_BYTES = 12
 ROTATE_BATCH = 200
 
@@ -85,12 +86,16 @@ class _Key:
         def derived(purpose: bytes, length: int) -> bytes:
             return HKDF(algorithm=SHA256(), length=length, salt=None, info=b"jzb vault " + purpose).derive(secret)
 
-        self.key_id = derived(b"name", 6).hex()
+        self.key_id = derived(b"name", KEY_ID_BYTES).hex()
         self.cipher = AESGCM(derived(b"seal", KEY_BYTES))
         self._digest_key = derived(b"digest", KEY_BYTES)
+        self._fingerprint_key = derived(b"fingerprint", KEY_BYTES)
 
     def digest(self, value: str) -> bytes:
         return hmac.digest(self._digest_key, value.encode(), "sha256")
+
+    def fingerprint(self, content: bytes) -> bytes:
+        return hmac.digest(self._fingerprint_key, content, "sha256")
 
 
 class Vault:
@@ -123,9 +128,7 @@ class Vault:
 
     def open(self, key_id: str, content: bytes, place: str) -> Personal:
         """The value that was sealed for this place. Raises `VaultKeyMissing`, `SealBroken`."""
-        key = next((one for one in self._keys if one.key_id == key_id), None)
-        if key is None:
-            raise VaultKeyMissing(f"the key {key_id} is not among JZB_VAULT__KEYS")
+        key = self._named(key_id)
         try:
             plain = key.cipher.decrypt(content[:NONCE_BYTES], content[NONCE_BYTES:], self._context(place))
         except InvalidTag:
@@ -139,6 +142,16 @@ class Vault:
     def digests(self, value: str) -> list[bytes]:
         """The digests of a number under every key: under one of them an older row may be found."""
         return [key.digest(value) for key in self._keys]
+
+    def fingerprint(self, key_id: str, content: bytes) -> bytes:
+        """The digest of a request's content under that key. Raises `VaultKeyMissing`."""
+        return self._named(key_id).fingerprint(content)
+
+    def _named(self, key_id: str) -> _Key:
+        key = next((one for one in self._keys if one.key_id == key_id), None)
+        if key is None:
+            raise VaultKeyMissing(f"the key {key_id} is not among JZB_VAULT__KEYS")
+        return key
 
     @property
     def _current(self) -> _Key:

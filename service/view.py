@@ -11,22 +11,13 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from jzb.v1 import card_pb2, core_pb2, member_pb2
 from jzb.v1.error_reason_pb2 import ErrorReason
 from ledger import Breach, Card, CardState, CheckedBy, Member, Operation, Part, PartState, State
-from service.plans.plan import ORDER_DIFFERS, ORIGINAL
+from service.plans.plan import FAULT, ORDER_DIFFERS, ORIGINAL
 from service.problems import FLOOR_REASONS
+from service.problems import OUTCOMES as OUTCOMES
 from service.sentence import sentence
 
 NOT_RECORDED = UUID(int=0)
 """The id of an operation that a dry run has judged: it has no id, no state and no outcome."""
-
-OUTCOMES: dict[State, core_pb2.Outcome.ValueType] = {
-    State.RESERVED: core_pb2.OUTCOME_UNKNOWN,
-    State.RELEASED: core_pb2.OUTCOME_NO_EFFECT,
-    State.UNKNOWN: core_pb2.OUTCOME_UNKNOWN,
-    State.ACCEPTED: core_pb2.OUTCOME_DONE,
-    State.DONE: core_pb2.OUTCOME_DONE,
-    State.REFUSED: core_pb2.OUTCOME_NO_EFFECT,
-}
-"""What each state says about the money."""
 
 GIVING_BACK = frozenset(
     {"REFUND", "REVOKE_TOP_UP", "REVOKE_SPLIT_TOP_UP", "CLEAR_SUSPENSE", "UNDO_CLEAR_SUSPENSE", "REBOOK_ORDER"}
@@ -68,6 +59,8 @@ def operation(found: Operation, parts: Sequence[Part]) -> core_pb2.Operation:
         reason = ErrorReason.ERROR_REASON_ACQUIRED_ORDER_DIFFERS
     elif found.state is State.REFUSED:
         reason = ErrorReason.ERROR_REASON_BANK_REFUSED
+    elif found.state is State.UNKNOWN and found.reason == FAULT:
+        reason = ErrorReason.ERROR_REASON_SERVICE_FAULT
     elif found.state is State.UNKNOWN:
         reason = ErrorReason.ERROR_REASON_BANK_OUTCOME_UNKNOWN
     elif found.state is State.RELEASED:
@@ -91,8 +84,8 @@ def operation(found: Operation, parts: Sequence[Part]) -> core_pb2.Operation:
         parts=[part_message(part) for part in parts],
         reason=reason,
         bank_code=found.bank_code,
-        bank_message=found.bank_message,
-        message=sentence(found, parts),
+        bank_message=sendable(found.bank_message),
+        message=sendable(sentence(found, parts)),
         trace_id=found.trace_id,
         create_time=timestamp(found.created_at),
         update_time=updated,
@@ -101,6 +94,11 @@ def operation(found: Operation, parts: Sequence[Part]) -> core_pb2.Operation:
         asks=found.asks,
         original_serial=_original(found, parts),
     )
+
+
+def sendable(text: str) -> str:
+    """A text without what protobuf cannot carry (half of a UTF-16 pair), as the ledger keeps it."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _original(found: Operation, parts: Sequence[Part]) -> str:

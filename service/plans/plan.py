@@ -314,6 +314,9 @@ SEND_AGAIN = "send-again"
 STOPPED = "stopped"
 """The reason of an UNKNOWN operation whose process stopped before the bank had answered."""
 
+FAULT = "fault"
+"""The reason of an UNKNOWN operation whose process met an error that nobody foresaw, between reserving and settling."""
+
 ORDER_DIFFERS = "order-differs"
 """The reason of a REFUSED entry of an acquired order that the bank has booked otherwise than the request says."""
 

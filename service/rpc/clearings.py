@@ -11,7 +11,6 @@ from service import problems, view
 from service.bankday import days_now
 from service.clearing import BankDayStatus
 from service.rpc.desk import Context, Desk, bank_day, page_size, page_start, page_token
-from service.runner import fingerprint
 
 STATUSES = {
     "0": clearing_pb2.CLEARING_STATUS_DONE,
@@ -31,11 +30,8 @@ class Clearings(clearing_pb2_grpc.ClearingServiceServicer):
     async def ClearDay(self, request: clearing_pb2.ClearDayRequest, context: Context) -> clearing_pb2.ClearDayResponse:
         """6108, then the mirror's side of it."""
         day = bank_day("bank_day", request.bank_day)
-        digest = fingerprint(request)
-        earlier = await self._desk.reads.operation(request_id=request.request_id)
+        earlier = await self._desk.repeats.earlier(request)
         if earlier is not None:
-            if earlier.fingerprint != digest:
-                raise problems.request_id_reused(earlier, digest)
             if (known := problems.of_operation(earlier, ())) is not None:
                 raise known
             parts = await self._desk.reads.parts([earlier.id])
@@ -65,6 +61,7 @@ class Clearings(clearing_pb2_grpc.ClearingServiceServicer):
         status = await self._desk.clearing.status(day)
         if status is None or not status.is_cleared or request.validate_only:
             return clearing_pb2.ClearDayResponse(day=await self._day(day, status))
+        digest = self._desk.repeats.fingerprint(request).digest
         outcome = await self._desk.clearing.enter(request.request_id, digest, status)
         return clearing_pb2.ClearDayResponse(
             operation=view.operation(outcome.operation, outcome.parts), day=await self._day(day, status)

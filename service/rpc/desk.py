@@ -24,6 +24,7 @@ from service.clearing import Clearing
 from service.plans.plan import NAMELESS, Facts, Names
 from service.plans.verification import mode_of
 from service.problems import Problem
+from service.repeats import Repeats
 from service.resolver import Resolver
 from service.returns import Returns
 from service.runner import Runner
@@ -48,6 +49,7 @@ class Desk:
     writer: Writer
     runner: Runner
     admission: Admission
+    repeats: Repeats
     reads: Reads
     bank: BankClient
     resolver: Resolver

@@ -1,13 +1,15 @@
 """The one interceptor: validates the request, traces and counts the call, and turns a `Problem` into google.rpc.Status.
 
-Nothing leaves here as INTERNAL: an error that nobody foresaw is logged with its trace and told as UNAVAILABLE with
-outcome UNKNOWN, since the request id makes it safe to ask again.
+What happened to the money is decided here for every error that does not know it yet: a refusal says NO_EFFECT only once
+the call's request id has been looked up. An error that nobody foresaw is logged once, with its trace, and reported as
+SERVICE_FAULT with outcome UNKNOWN, since the request id makes it safe to ask again.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 import grpc
 import protovalidate
 import structlog
+from google.protobuf import descriptor_pool
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError, Message
@@ -26,11 +29,12 @@ from opentelemetry.context import attach, detach
 from opentelemetry.trace import SpanKind, Status, StatusCode
 from pydantic import ValidationError
 
-from jzb.v1 import core_pb2
-from ledger import LedgerUnavailable
+from jzb.v1 import core_pb2, operation_pb2
+from ledger import LedgerError, State
 from service import deadline, problems, telemetry, view
 from service.admission import Admission, Crowd
-from service.problems import Problem
+from service.problems import NAMES_NOTHING, Problem
+from service.repeats import Repeats
 from service.rpc.desk import Context
 
 log = structlog.get_logger("jzb.rpc")
@@ -58,9 +62,10 @@ class Doors(_Interceptor):
     ``rpcs`` has those under way. They are counted here and not by gRPC's own limit, which tells no reason.
     """
 
-    def __init__(self, admission: Admission, deadline_min_s: float, rpcs_max: int) -> None:
+    def __init__(self, admission: Admission, repeats: Repeats, deadline_min_s: float, rpcs_max: int) -> None:
         self.rpcs = Crowd(rpcs_max)
         self._admission = admission
+        self._repeats = repeats
         self._validator = protovalidate.Validator()
         self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
         self._deadline_min_s = deadline_min_s
@@ -81,61 +86,95 @@ class Doors(_Interceptor):
         readable = _reader(handler.request_deserializer)
         if handler.response_streaming:
             wrapped = grpc.unary_stream_rpc_method_handler(
-                self._stream(method, handler.unary_stream), readable, handler.response_serializer
+                self._stream(_Method.of(method), handler.unary_stream), readable, handler.response_serializer
             )
         else:
             wrapped = grpc.unary_unary_rpc_method_handler(
-                self._unary(method, handler.unary_unary), readable, handler.response_serializer
+                self._unary(_Method.of(method), handler.unary_unary), readable, handler.response_serializer
             )
         self._wrapped[method] = wrapped
         return wrapped
 
-    def _unary(self, method: str, inner: Handler) -> Handler:
+    def _unary(self, method: _Method, inner: Handler) -> Handler:
         async def call(request: Message | None, context: Context) -> Message:
             try:
                 with _Visit(self.rpcs, method, context, request) as visit:
-                    request = self._admitted(request, is_one_too_many=visit.is_one_too_many)
-                    self._require_time(request, context)
-                    deadline.begin(context.time_remaining())
-                    return await inner(request, context)
+                    try:
+                        read = self._read(request, visit)
+                        await self._let_in(read, context)
+                        deadline.begin(context.time_remaining())
+                        return await inner(read, context)
+                    except Exception as error:
+                        raise await self._decided(error, request, visit) from error
             except _Told as told:
                 await context.abort(*told.status)
 
         return call
 
     def _stream(
-        self, method: str, inner: Callable[..., AsyncIterator[Message]]
+        self, method: _Method, inner: Callable[..., AsyncIterator[Message]]
     ) -> Callable[..., AsyncIterator[Message]]:
         async def call(request: Message | None, context: Context) -> AsyncIterator[Message]:
             try:
                 with _Visit(self.rpcs, method, context, request) as visit:
-                    request = self._admitted(request, is_one_too_many=visit.is_one_too_many)
-                    async for answer in inner(request, context):
-                        yield answer
+                    try:
+                        read = self._read(request, visit)
+                        await self._let_in(read, context)
+                        async for answer in inner(read, context):
+                            yield answer
+                    except Exception as error:
+                        raise await self._decided(error, request, visit) from error
             except _Told as told:
                 await context.abort(*told.status)
 
         return call
 
-    def _admitted(self, request: Message | None, *, is_one_too_many: bool) -> Message:
-        if self._admission.is_closed:
-            raise problems.stopping()
-        if is_one_too_many:
+    def _read(self, request: Message | None, visit: _Visit) -> Message:
+        if visit.is_one_too_many:
             raise problems.overloaded(f"{self.rpcs.limit} RPCs are under way already")
         if request is None:
+            if self._admission.is_closed:
+                raise problems.stopping()
             raise problems.invalid(
                 "request", "these bytes are no message of this type, or hold text that is no UTF-8", rule="readable"
             )
-        self._validate(request)
         return request
 
-    def _require_time(self, request: Message, context: Context) -> None:
+    async def _let_in(self, request: Message, context: Context) -> None:
+        """Raises `Problem`. Neither a stop nor a short deadline keeps out a repeat, which begins nothing."""
+        if (refusal := self._refusal(request, context)) is not None:
+            if "request_id" not in request.DESCRIPTOR.fields_by_name:
+                raise refusal
+            refusal = await self._repeats.decide(refusal, request)
+            if refusal.operation is None or refusal.operation.state is State.RELEASED:
+                raise refusal
+        self._validate(request)
+
+    def _refusal(self, request: Message, context: Context) -> Problem | None:
+        if self._admission.is_closed:
+            return problems.stopping()
         # Only what changes something has a request id.
-        if "request_id" not in request.DESCRIPTOR.fields_by_name:
-            return
-        remaining_s: float | None = context.time_remaining()
-        if remaining_s is not None and remaining_s < self._deadline_min_s:
-            raise problems.deadline_too_short(remaining_s, self._deadline_min_s)
+        if "request_id" in request.DESCRIPTOR.fields_by_name:
+            remaining_s: float | None = context.time_remaining()
+            if remaining_s is not None and remaining_s < self._deadline_min_s:
+                return problems.deadline_too_short(remaining_s, self._deadline_min_s)
+        return None
+
+    async def _decided(self, error: Exception, request: Message | None, visit: _Visit) -> Problem:
+        """What the caller is told, with what happened to the money."""
+        problem = visit.problem(error)
+        if problem.is_decided:
+            return problem
+        if not visit.method.changes:
+            if problem.code is grpc.StatusCode.NOT_FOUND:
+                # What a call under way will make is not there yet: that says nothing of the money.
+                return problem
+            is_about_one = visit.method.names_operation and problem.code is not grpc.StatusCode.INVALID_ARGUMENT
+            return problem.after(None if is_about_one else NAMES_NOTHING)
+        if request is None or visit.is_one_too_many:
+            # Where too many are here already there is no time to look.
+            return problem.after(None)
+        return await self._repeats.decide(problem, request)
 
     def _validate(self, request: Message) -> None:
         violations = self._validator.collect_violations(request)
@@ -152,20 +191,43 @@ class Doors(_Interceptor):
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Method:
+    """One RPC of the contract. ``changes`` is for those with a request id; ``names_operation`` for those and for those
+    that are about an operation which another call may be beginning.
+    """
+
+    path: str
+    changes: bool
+    names_operation: bool
+
+    @classmethod
+    def of(cls, path: str) -> _Method:
+        """By the path of its calls, /jzb.v1.Service/Method."""
+        service, _, name = path.lstrip("/").partition("/")
+        fields = descriptor_pool.Default().FindServiceByName(service).FindMethodByName(name).input_type.fields_by_name
+        changes = "request_id" in fields
+        key = fields.get("key")
+        is_named = key is not None and key.message_type is operation_pb2.OperationKey.DESCRIPTOR
+        return cls(path, changes, changes or is_named)
+
+
 class _Visit:
     """One RPC from the door to its end: counted, traced, measured, and its error turned into what the caller is told.
 
     A plain object: thousands of calls may wait for the bank, and this with each of them.
     """
 
-    __slots__ = ("_began_s", "_method", "_request_id", "_rpcs", "_span", "_token", "is_one_too_many")
+    __slots__ = ("_began_s", "_request_id", "_rpcs", "_span", "_token", "is_one_too_many", "method")
 
-    def __init__(self, rpcs: Crowd, method: str, context: Context, request: Message | None) -> None:
+    def __init__(self, rpcs: Crowd, method: _Method, context: Context, request: Message | None) -> None:
         self._began_s = time.perf_counter()
         self._rpcs = rpcs
-        self._method = method
+        self.method = method
         self._request_id = getattr(request, "request_id", "")
-        self._span = telemetry.tracer.start_span(method.lstrip("/"), context=_sent_with(context), kind=SpanKind.SERVER)
+        self._span = telemetry.tracer.start_span(
+            method.path.lstrip("/"), context=_sent_with(context), kind=SpanKind.SERVER
+        )
         if self._request_id:
             self._span.set_attribute("jzb.request_id", self._request_id)
 
@@ -182,10 +244,8 @@ class _Visit:
             # A stream that is let go unread ends in another context than it began in; there is nothing to take back.
             detach(self._token)
         self._rpcs.leave()
-        problem = None
-        if isinstance(error, Exception):
-            problem = self._problem(error)
-            code = problem.code
+        if isinstance(error, Problem):
+            code = error.code
         else:
             # What is no Exception has cut the call off: cancelled, or a stream that nobody reads any more.
             code = grpc.StatusCode.OK if error is None else grpc.StatusCode.CANCELLED
@@ -194,24 +254,27 @@ class _Visit:
         # With the span's own context, which makes the trace an exemplar of this duration.
         telemetry.request_seconds.record(
             time.perf_counter() - self._began_s,
-            {"method": self._method, "code": code.name},
+            {"method": self.method.path, "code": code.name},
             trace.set_span_in_context(self._span),
         )
-        if problem is not None:
-            raise _Told(problem) from error
+        if isinstance(error, Problem):
+            raise _Told(error) from error
 
-    def _problem(self, error: Exception) -> Problem:
+    def problem(self, error: Exception) -> Problem:
+        """What an error of the call is to its caller."""
         if isinstance(error, ValidationError):
-            error = _unsendable(error)
+            error = problems.unsendable(error)
+        if isinstance(error, LedgerError):
+            with suppress(LedgerError):
+                error = problems.of_ledger(error)
         if isinstance(error, Problem):
             telemetry.refused(self._span, error)
-            telemetry.refusals.add(1, {"method": self._method, "reason": error.reason})
+            telemetry.refusals.add(1, {"method": self.method.path, "reason": error.reason})
             return error
         self._span.record_exception(error)
         self._span.set_status(Status(StatusCode.ERROR, type(error).__name__))
-        if not isinstance(error, LedgerUnavailable):
-            log.error("unforeseen", method=self._method, request_id=self._request_id, exc_info=error)
-        return problems.ledger_unavailable()
+        log.error("unforeseen", method=self.method.path, request_id=self._request_id, exc_info=error)
+        return problems.service_fault()
 
 
 def _reader(deserialize: Callable[[bytes], Message]) -> Callable[[bytes], Message | None]:
@@ -235,16 +298,9 @@ class _Told(Exception):
         except ValueError:
             # A text that protobuf cannot carry: gRPC would tell the caller UNKNOWN, and not why.
             log.exception("unforeseen", reason=problem.reason)
-            status = rpc_status.to_status(status_of(problems.ledger_unavailable()))
+            status = rpc_status.to_status(status_of(problems.service_fault()))
         self.status = (status.code, status.details, status.trailing_metadata)
         super().__init__(status.details)
-
-
-def _unsendable(wrong: ValidationError) -> Problem:
-    """A text that the contract allows and the bank's wire cannot carry, such as "null" (transport.md 2.3)."""
-    first = wrong.errors(include_input=False, include_url=False, include_context=False)[0]
-    field_name, message = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
-    return problems.invalid(field_name, message, rule=first["type"])
 
 
 def _sent_with(context: Context) -> TraceContext:
@@ -271,7 +327,9 @@ class _Room:
     characters: int
 
     def text(self, whole: str) -> str:
-        return whole if len(whole) <= self.characters else f"{whole[: self.characters - 1]}…"
+        """As much of a text as there is room for, and of that what can be sent."""
+        sendable = view.sendable(whole)
+        return sendable if len(sendable) <= self.characters else f"{sendable[: self.characters - 1]}…"
 
 
 _ROOMS = (_Room(PARTS_MAX, 10, 1000), _Room(10, 5, 200), _Room(0, 1, 60))

@@ -123,7 +123,7 @@ class Operations(operation_pb2_grpc.OperationServiceServicer):
                 if found is None and (part := await self._desk.reads.payment(key.serial)) is not None:
                     found = part.operation
         if found is None:
-            raise problems.not_found("OPERATION_NOT_FOUND", "operation", named)
+            raise problems.operation_not_found(named, is_request_id=key.WhichOneof("key") == "request_id")
         return found
 
     async def _message(self, found: Operation) -> core_pb2.Operation:

@@ -192,7 +192,7 @@ def _wrong(call: Call, refusal: Refusal) -> str:
         # gRPC itself turns away what is too long.
         is_too_long = refusal.code is grpc.StatusCode.RESOURCE_EXHAUSTED and len(call.body) > HUGE
         return "" if is_too_long else "an error without a reason"
-    if refusal.reason == "LEDGER_UNAVAILABLE":
+    if refusal.reason in ("LEDGER_UNAVAILABLE", "SERVICE_FAULT"):
         return "an error that nobody foresaw"
     if refusal.reason == "BANK_UNAVAILABLE":
         return "a bank that is well was told to be away"

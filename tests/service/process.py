@@ -25,7 +25,7 @@ import psycopg
 from jzb.v1 import operation_pb2_grpc, payment_pb2_grpc
 from sandbox.server import Sandbox
 from service.server import running
-from tests.service.marketplace import QUICK, Marketplace, service_settings
+from tests.service.marketplace import QUICK, VAULT_KEY, Marketplace, service_settings
 
 ROOT = Path(__file__).parents[2]
 START_S = 30.0
@@ -98,6 +98,7 @@ async def service_process(
         "bank": {**sandbox.client_settings, "timeout_s": 5.0, "connect_timeout_s": 1.0, **settings.pop("bank", {})},
         "listen": "127.0.0.1:0",
         "resolver": {**QUICK, **settings.pop("resolver", {})},
+        "vault": {"keys": [VAULT_KEY]},
         "drain_s": 5.0,
         **settings,
     }

@@ -1,0 +1,68 @@
+"""Whether a call's request id has been used before: the look-up that goes before every NO_EFFECT.
+
+A call that begins an operation needs none, the ledger sees a repeat when it reserves. What is refused before that is
+looked up here, so that a repeat is never told that what is done has had no effect.
+"""
+
+from __future__ import annotations
+
+import re
+
+import structlog
+from google.protobuf.message import Message
+
+from ledger import LedgerBehind, LedgerUnavailable, Operation, Reads
+from service import problems
+from service.fingerprint import Fingerprint
+from service.problems import Looked, Problem
+from service.vault import Vault
+
+log = structlog.get_logger("jzb.repeats")
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+
+
+class Repeats:
+    """One platform's."""
+
+    def __init__(self, reads: Reads, vault: Vault) -> None:
+        self._reads = reads
+        self._vault = vault
+
+    def fingerprint(self, request: Message) -> Fingerprint:
+        """What the request asks for."""
+        return Fingerprint(request, self._vault)
+
+    async def earlier(self, request: Message) -> Operation | None:
+        """The operation that an earlier call of this request began. Raises `Problem`, also for other content."""
+        found = await self._find(request)
+        if found is not None:
+            self.require_same(found, self.fingerprint(request))
+        return found
+
+    def require_same(self, earlier: Operation, content: Fingerprint) -> None:
+        """Raises `Problem` when the request id has been used for something else."""
+        if not content.is_of(earlier.fingerprint):
+            raise problems.request_id_reused(earlier, content.shown)
+
+    async def decide(self, problem: Problem, request: Message) -> Problem:
+        """The same problem, with what happened to the money if that can be looked up."""
+        if problem.is_decided or problem.reason == "LEDGER_UNAVAILABLE":
+            # A database that is away cannot be asked, either.
+            return problem
+        try:
+            earlier = await self.earlier(request)
+            parts = {} if earlier is None else await self._reads.parts([earlier.id])
+            return problem.after(Looked(earlier, parts.get(earlier.id, ()) if earlier else ()))
+        except Problem as reused:
+            return reused
+        except (LedgerUnavailable, LedgerBehind):
+            return problem.after(None)
+        except Exception:
+            log.exception("unforeseen", reason=problem.reason)
+            return problem.after(None)
+
+    async def _find(self, request: Message) -> Operation | None:
+        request_id = str(request.request_id)  # type: ignore[attr-defined]
+        # What no call can have was never recorded.
+        return await self._reads.operation_of_request(request_id) if REQUEST_ID.fullmatch(request_id) else None
