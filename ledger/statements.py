@@ -206,7 +206,7 @@ moved_operations AS (
 ),
 asked AS (
   INSERT INTO due (platform, operation_id, ask_at)
-  SELECT batch.platform, v.operation_id, batch.at + v.ask_in
+  SELECT batch.platform, v.operation_id, clock_timestamp() + v.ask_in
   FROM batch, unnest(%s::uuid[], %s::interval[]) AS v (operation_id, ask_in)
   ON CONFLICT ON CONSTRAINT due_once DO UPDATE SET ask_at = excluded.ask_at
 ),
@@ -254,8 +254,9 @@ FROM batch, unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[], %
 """A whole batch in one statement, so that it costs one message however many tables it touches.
 
 ``head`` counts the batch: by that a writer knows whether what it remembers is still so. ``other_accounts`` are new, or
-without a floor and therefore never read. An operation whose call never left is tried again under a serial, a trace and
-a plan of its own; for the others these three are NULL.
+without a floor and therefore never read. ``asked`` counts from the present and not from the batch's time, which never
+goes back, as the clock by which operations are due may. An operation whose call never left is tried again under a
+serial, a trace and a plan of its own; for the others these three are NULL.
 """
 
 UPSERT_MEMBER: LiteralString = """

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import httpx
 import pytest
@@ -26,6 +27,7 @@ from bankclient import (
     MessageInvalid,
     Outcome,
     ServiceIdMissing,
+    wallclock,
 )
 from tests.bankclient.bank import (
     Reaction,
@@ -57,6 +59,25 @@ PAYMENT = MemberPayment(
 )
 
 TOKEN_EXPIRED = answers(lambda bank, body: {"errorCode": "OPEN-E-100073", "errorMsg": "过期"})
+
+
+@pytest.mark.parametrize(
+    ("moment", "told"),
+    [
+        ("2026-12-31T15:59:59+00:00", "20261231235959000"),
+        ("2026-12-31T16:00:00+00:00", "20270101000000000"),
+        ("2028-02-28T23:59:59+00:00", "20280229075959000"),
+    ],
+)
+async def test_a_request_tells_when_it_was_made_by_the_time_in_shanghai(
+    bank: TestBank, client: BankClient, moment: str, told: str
+) -> None:
+    await client.ready()
+    with patch.object(wallclock, "datetime") as clock:
+        clock.now.side_effect = datetime.fromisoformat(moment).astimezone
+        await client.call(PAYMENT, SERIAL)
+    [body] = bank.received
+    assert body["TxnTime"] == told
 
 
 async def test_a_payment_goes_out_whole_and_comes_back_done(bank: TestBank, client: BankClient) -> None:

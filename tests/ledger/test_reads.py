@@ -31,6 +31,7 @@ from ledger import (
     Step,
     Suspended,
     connect,
+    seals,
 )
 from ledger.accounts import FEE, POOLED, escrow, frozen, refundable, refundable_fee, suspense, waiting, withdrawable
 from tests.ledger.bookkeeping import (
@@ -40,6 +41,8 @@ from tests.ledger.bookkeeping import (
     DAY,
     DAY_AFTER,
     DAY_BEFORE,
+    PLATFORM,
+    ask,
     clearing,
     confirm,
     doubting,
@@ -369,6 +372,17 @@ async def test_one_operation_can_be_leased_ahead_of_its_time_but_not_when_final(
     await mirror.do(posting(step))
     assert await mirror.reads.lease_due(1, 60.0, step.operation_id) == []
     assert await mirror.reads.lease_due(1, 60.0, new_id()) == []
+
+
+async def test_the_next_question_is_as_far_off_as_it_was_to_be_though_the_clock_was_set_back(mirror: Mirror) -> None:
+    execute(mirror.dsn, "INSERT INTO platform (platform, batches) VALUES ('9930', 1)")
+    ((later,),) = ask(mirror.dsn, "SELECT now() + interval '1 hour'")
+    seal = seals.follow(seals.Seal(0, later, seals.BEGINNING), PLATFORM, later, b"")
+    execute(mirror.dsn, f"INSERT INTO seal VALUES ('9930', 1, '{later}', '', '\\x{seal.digest.hex()}')")
+    step = due(opening(top_up(ANN, 5)), 600.0)
+    await mirror.do(step)
+    (leased,) = await mirror.reads.lease_due(1, 60.0, step.operation_id)
+    assert 500 < leased.due_in_s <= 600
 
 
 async def test_a_final_operation_is_never_due(mirror: Mirror) -> None:

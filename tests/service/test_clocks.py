@@ -18,7 +18,7 @@ from unittest.mock import patch
 import pytest
 
 from bankclient import days_of_serial, wallclock
-from jzb.v1 import core_pb2
+from jzb.v1 import batch_pb2, batch_pb2_grpc, core_pb2, refund_pb2, refund_pb2_grpc
 from sandbox.clock import BankClock
 from sandbox.records import Trade
 from service.bankday import bank_day_of, bank_today, days_now
@@ -29,7 +29,7 @@ from service.rpc.asking import booked_at, days
 from service.statement import ended_days
 from simulate.skew import clock_ahead
 from tests.service.binding import OTHER_CARD, PAY_OUT, check, listed, sms_request, transfer_request
-from tests.service.marketplace import TIMEOUT_S, open_marketplace
+from tests.service.marketplace import TIMEOUT_S, Marketplace, open_marketplace
 from tests.service.process import until
 from tests.service.test_resolver import (
     DONE,
@@ -211,6 +211,26 @@ def test_around_midnight_it_may_be_either_day_at_the_bank(moment: str, first: da
         assert refused.value.reason == "BANK_DAY_INVALID"
 
 
+async def lost_batch(shop: Marketplace) -> str:
+    """100.00 of the buyer to the shoes and 30.00 to the hats, whose answer is lost; only 6072 tells of it."""
+    await shop.buyer("buyer", 150_00)
+    for payee in ("shoes", "hats"):
+        await shop.merchant(payee)
+    request = batch_pb2.BatchPayRequest(
+        request_id=shop.request_id(),
+        payer_member_id="buyer",
+        payments=[
+            batch_pb2.PaymentOfBatch(payee_member_id="shoes", order_no=shop.order_no(), amount_fen=100_00),
+            batch_pb2.PaymentOfBatch(payee_member_id="hats", order_no=shop.order_no(), amount_fen=30_00),
+        ],
+    )
+    shop.sandbox.faults.add("lose_after", code="6052")
+    lost = await shop.refusal(batch_pb2_grpc.BatchServiceStub(shop.channel).BatchPay(request, timeout=TIMEOUT_S))
+    assert lost.operation.state == UNKNOWN
+    return str(lost.operation.operation_id)
+
+
+BATCHES = {"batch_direct_pay": True}
 MIDNIGHT = shanghai("2027-01-01T00:00:00")
 MINUTE = timedelta(minutes=1)
 
@@ -234,3 +254,82 @@ def test_no_day_on_which_the_bank_may_have_booked_is_left_out_of_the_search() ->
 def test_a_day_of_its_own_is_not_searched_in_vain() -> None:
     noon = shanghai("2026-12-31T12:00:00")
     assert ended_days(noon, noon + timedelta(hours=3), noon + timedelta(hours=3)) is None
+
+
+@pytest.mark.parametrize(
+    ("evening", "morning"),
+    [("01-31", "02-01"), ("03-01", "03-01"), ("12-31", "01-01")],
+    ids=["the end of a month", "the end of February", "the end of a year"],
+)
+async def test_money_waits_for_the_day_that_the_bank_booked_it_on_and_is_cleared_when_that_is_over(
+    database: str, evening: str, morning: str
+) -> None:
+    year = bank_today().year + 1
+    first = date.fromisoformat(f"{year}-{evening}")
+    if evening == morning:
+        first -= timedelta(days=1)
+    second = first + timedelta(days=1)
+    assert f"{second:%m-%d}" == morning
+    with clock_at(shanghai(f"{first}T23:39:00")) as clock:
+        bank = BankClock(lambda: clock.moment)
+        async with open_marketplace(database, {"clear_same_day": False}, clock=bank, rules=BATCHES) as shop:
+            lost = await lost_batch(shop)
+            paid = await shop.pay("buyer", "shoes", 10_00)
+            assert (paid.bank_day, paid.serial[6:12]) == (str(first), f"{first:%y%m%d}")
+
+            clock.moment = shanghai(f"{second}T00:00:30")
+            found = await shop.until_final(lost)
+            assert (found.state, found.bank_day) == (DONE, str(first))
+            clock.moment = shanghai(f"{second}T00:30:00")
+            await shop.service.desk.clearing.clear_past_days()
+            assert (await shop.balance("shoes")).withdrawable_fen == 110_00
+
+            clock.moment = shanghai(f"{second}T07:59:59")
+            again = await shop.top_up("hats", 5_00)
+            assert (again.bank_day, again.serial[6:12]) == (str(second), f"{second:%y%m%d}")
+            hats = await shop.balance("hats")
+            assert (hats.withdrawable_fen, hats.waiting_fen) == (30_00, 5_00)
+            await shop.assert_agrees()
+
+
+async def test_a_payment_booked_before_the_banks_midnight_is_found_though_it_was_opened_after_ours(
+    database: str,
+) -> None:
+    today = bank_today()
+    yesterday = today - timedelta(days=1)
+    with clock_at(shanghai(f"{yesterday}T23:58:00")) as clock:
+        async with open_marketplace(database, clock=BankClock(lambda: clock.moment), rules=BATCHES) as shop:
+            lost = await lost_batch(shop)
+            # PostgreSQL's clock is five minutes fast: by that one it was opened today.
+            opened_at = shanghai(f"{today}T00:03:00")
+            await query_none(shop.dsn, "UPDATE operation SET created_at = %s WHERE kind = 'BATCH_PAY'", opened_at)
+            clock.moment = shanghai(f"{today}T00:05:00")
+            found = await shop.until_final(lost)
+            assert (found.state, found.bank_day) == (DONE, str(yesterday))
+            balances = [await shop.balance(member) for member in ("buyer", "shoes", "hats")]
+            assert [one.available_fen for one in balances] == [20_00, 100_00, 30_00]
+
+
+async def test_an_old_payment_is_found_though_the_bank_booked_it_on_the_day_after_ours(database: str) -> None:
+    bank = BankClock(lambda: datetime.now(UTC) + timedelta(days=1))
+    async with open_marketplace(database, {"status_needs_day": True}, clock=bank) as shop:
+        lost = await doubtful_payment(shop, "[[lose_after]]")
+        shop.sandbox.bank.move_clock(4)
+        await query_none(shop.dsn, "UPDATE operation SET created_at = created_at - interval '4 days'")
+        assert (await shop.resolve(lost.operation_id)).state == DONE
+        assert shop.calls_received(STATUS_QUERY) == 2
+        assert (await shop.balance("seller")).available_fen == 30_00
+
+
+async def test_around_midnight_the_bank_has_the_last_word_on_the_window_of_a_refund(shop: Marketplace) -> None:
+    await shop.buyer("buyer", 100_00)
+    await shop.merchant("seller")
+    payment = await shop.pay("buyer", "seller", 100_00)
+    last = date.fromisoformat(payment.bank_day) + timedelta(days=30)
+    request = refund_pb2.RefundRequest(request_id="r", payment_id=payment.serial, amount_fen=1_00, validate_only=True)
+    refunds = refund_pb2_grpc.RefundServiceStub(shop.channel)
+    for moment in (f"{last}T23:59:59", f"{last + timedelta(days=1)}T00:19:59"):
+        with clock_at(shanghai(moment)):
+            assert (await refunds.Refund(request, timeout=TIMEOUT_S)).operation.amount_fen == 1_00
+    with clock_at(shanghai(f"{last + timedelta(days=1)}T00:20:00")):
+        assert (await shop.refusal(refunds.Refund(request, timeout=TIMEOUT_S))).reason == "REFUND_WINDOW_CLOSED"
