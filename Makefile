@@ -73,6 +73,10 @@ lint: setup  ## style, types, contract and direction of imports
 	@$(BIN)/buf lint protos
 	@$(BIN)/lint-imports
 
+.PHONY: wheel
+wheel:  ## a wheel in dist/, tried in an environment of its own (a minute or so: it takes packages from the registry)
+	@sh scripts/try-wheel.sh
+
 .PHONY: lock
 lock: $(VENV)/.installed  ## requirements.txt from pyproject.toml (ARGS=--upgrade for newer versions)
 	@$(BIN)/python -m piptools compile --quiet --extra dev --generate-hashes --allow-unsafe \
@@ -101,10 +105,8 @@ $(VENV)/.installed: $(VENV)/.made requirements.txt pyproject.toml
 	    printf '%s\n' '$(CURDIR)/stubs' > "$$site/jzb_stubs.pth"
 	@touch $@
 
-stubs/.generated: $(PROTOS) $(VENV)/.installed
+stubs/.generated: $(PROTOS) scripts/stubs.py $(VENV)/.installed
 	@rm -rf stubs.new && mkdir stubs.new
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc --proto_path=protos \
-	    --python_out=stubs.new --mypy_out=quiet:stubs.new \
-	    --grpc_python_out=stubs.new --mypy_grpc_out=quiet:stubs.new $(PROTOS)
+	@$(BIN)/python scripts/stubs.py stubs.new
 	@rm -rf stubs && mv stubs.new stubs
 	@touch $@

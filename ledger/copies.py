@@ -256,7 +256,7 @@ def _connected(dsn: str) -> Iterator[psycopg.Connection[Any]]:
         with session.opened_blocking(dsn, autocommit=False) as connection:
             yield connection
     except (UndefinedTable, UndefinedColumn):
-        raise LedgerUnfit("the database is not up to date: `jzb migrate` brings it there") from None
+        raise LedgerUnfit("the database is not up to date: jzb migrate brings it there") from None
     except psycopg.OperationalError as failure:
         raise LedgerUnavailable(f"the ledger's database cannot be reached: {failure}") from None
     except psycopg.Error as failure:

@@ -151,7 +151,7 @@ async def reading(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
             yield connection
     except ProgrammingError as failure:
         if isinstance(failure.orig, (UndefinedTable, UndefinedColumn)):
-            raise LedgerUnfit("the database is not up to date: `jzb migrate` brings it there") from None
+            raise LedgerUnfit("the database is not up to date: jzb migrate brings it there") from None
         raise
     except (OperationalError, InterfaceError, PoolTimeout) as failure:
         raise LedgerUnavailable(str(getattr(failure, "orig", failure))) from None

@@ -107,12 +107,15 @@ def run(
             console.print(f"gRPC          {host}:{port}, platform {settings.platform}, reflection and health on")
             console.print()
             console.print("Try, in another terminal:")
+            program = Path(sys.argv[0]) if Path(sys.argv[0]).name == "jzb" else Path(".venv/bin/jzb")
             option = f" --sandbox {stack.sandbox_url}" if stack.sandbox_url else ""
-            console.print(f"  .venv/bin/jzb demo --target {host}:{port}{option}")
-            console.print(
-                "  .venv/bin/buf curl --protocol grpc --http2-prior-knowledge --schema protos \\\n"
-                f"    http://{host}:{port}/jzb.v1.BalanceService/GetTrialBalance"
-            )
+            console.print(f"  {program} demo --target {host}:{port}{option}")
+            # An installed wheel brings neither buf nor the contract's files.
+            if (buf := program.with_name("buf")).exists():
+                console.print(
+                    f"  {buf} curl --protocol grpc --http2-prior-knowledge --schema protos \\\n"
+                    f"    http://{host}:{port}/jzb.v1.BalanceService/GetTrialBalance"
+                )
             console.print("Ctrl-C stops everything; the data stay.")
 
         _run(_serve(settings, announce))

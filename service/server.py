@@ -256,9 +256,12 @@ async def _require_books(engine: AsyncEngine, dsn: str, platform: str, *, catche
 
     Raises `LedgerUnfit` for a database or a schema that does not fit, `LedgerBehind` for books that are a copy.
     """
-    for weakness in await require_ready(engine, dsn):
+    weaknesses = await require_ready(engine, dsn)
+    if catches_up:
+        return
+    for weakness in weaknesses:
         log.warning(weakness)
-    behind_since = None if catches_up else await copies.behind_since(engine, platform)
+    behind_since = await copies.behind_since(engine, platform)
     if behind_since is not None:
         raise LedgerBehind.restored(behind_since)
 

@@ -1,0 +1,27 @@
+"""The README's example in Python, as it stands there."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+from asyncio.subprocess import PIPE
+
+from jzb.v1 import operation_pb2
+from tests.service.marketplace import TIMEOUT_S, Marketplace
+from tests.service.process import ROOT, clean_environment
+
+
+async def test_the_python_example_of_the_readme_prints_what_it_says(shop: Marketplace) -> None:
+    readme = (ROOT / "README.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```\n\nIt prints", readme, re.DOTALL)
+    await shop.buyer("alice")
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", example.replace("127.0.0.1:50051", f"127.0.0.1:{shop.service.port}")),
+        env=clean_environment(PYTHONPATH=str(ROOT / "stubs")),
+        stdout=PIPE,
+    )
+    said, _ = await process.communicate()
+    key = operation_pb2.OperationKey(request_id="wx-4200001")
+    found = await shop.operations.GetOperation(operation_pb2.GetOperationRequest(key=key), timeout=TIMEOUT_S)
+    assert said.decode() == f"OPERATION_STATE_DONE {found.operation.serial} The bank has done it.\n"
