@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 
 import pytest
 
@@ -104,6 +105,33 @@ def test_nesting_without_end_is_refused() -> None:
         body = {"x": body}
     with pytest.raises(MessageInvalid):
         canonical_string(body)
+
+
+@pytest.mark.parametrize("check", [canonical_string, shadowed_fields])
+def test_32_objects_in_one_another_are_read_and_33_are_not(check: Callable[[dict[str, object]], object]) -> None:
+    body: dict[str, object] = {"x": "1"}
+    for _ in range(31):
+        body = {"x": body}
+    check(body)
+    with pytest.raises(MessageInvalid):
+        check({"x": body})
+
+
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        # A name without a letter leads elsewhere and is signed alike.
+        ({"a": {"b": {"c": "1"}}, "": {"a": {"b": {"c": "2"}}}}, {"abc"}),
+        ({"a": [{"b": [{"c": "1"}]}], "": {"a": [{"b": [{"c": "2"}]}]}}, {"abc"}),
+        ({"p": {"a": ["one"]}, "": {"p": {"a": ["one"]}}}, {"pone"}),
+        ({"a": ["one"], "b": ["one"]}, {"one"}),
+        ({"a": {"b": "1"}, "ab": "2"}, {"ab"}),
+        ({"a": [{"b": "1"}, {"b": "2"}]}, set()),
+        ({"a": ["one", "two"]}, set()),
+    ],
+)
+def test_what_is_signed_alike_from_two_places_is_named(body: dict[str, object], named: set[str]) -> None:
+    assert shadowed_fields(body) == named
 
 
 def test_a_field_inside_another_that_signs_like_a_top_field_is_named() -> None:

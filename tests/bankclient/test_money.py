@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bankclient import MessageInvalid, fen, yuan
+from bankclient.money import STATED_FEN_MAX
 
 INT64 = st.integers(min_value=-(2**63), max_value=2**63 - 1)
 
@@ -64,7 +65,16 @@ def test_what_is_not_an_exact_number_of_fen_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("amount", "text"), [(0, "0.00"), (1, "0.01"), (1234, "12.34"), (-5, "-0.05"), (-500, "-5.00")]
+    ("amount", "text"),
+    [
+        (0, "0.00"),
+        (1, "0.01"),
+        (1234, "12.34"),
+        (-5, "-0.05"),
+        (-500, "-5.00"),
+        (2**63 - 1, "92233720368547758.07"),
+        (-(2**63), "-92233720368547758.08"),
+    ],
 )
 def test_fen_are_written_with_two_decimals(amount: int, text: str) -> None:
     assert yuan(amount) == text
@@ -74,6 +84,10 @@ def test_fen_are_written_with_two_decimals(amount: int, text: str) -> None:
 def test_only_an_int_of_64_bits_is_an_amount(amount: object) -> None:
     with pytest.raises(MessageInvalid):
         yuan(amount)  # type: ignore[arg-type]
+
+
+def test_the_bank_is_believed_as_much_as_its_longest_amount_is_13_digits_and_two_decimals() -> None:
+    assert STATED_FEN_MAX == 1_000_000_000_000_000
 
 
 @given(INT64)

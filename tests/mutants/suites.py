@@ -9,7 +9,24 @@ SUITES: dict[str, tuple[str, ...]] = {
     "ledger/rules.py": ("tests/ledger/test_rules.py", "tests/ledger/test_rules_stateful.py"),
     "ledger/batch.py": ("tests/ledger/test_batch.py",),
     "service/settlement.py": ("tests/service/test_settlement.py",),
-    "bankclient/canonical.py": ("tests/bankclient/test_canonical.py", "tests/bankclient/test_wire_property.py"),
+    **{
+        f"service/plans/{name}.py": ("tests/service/test_plans.py",)
+        for name in (
+            "acquiring",
+            "batches",
+            "cards",
+            "freezes",
+            "members",
+            "payments",
+            "refunds",
+            "revocations",
+            "suspense",
+            "topups",
+            "verification",
+            "withdrawals",
+        )
+    },
+    "bankclient/canonical.py": ("tests/bankclient/test_canonical.py",),
     "bankclient/outcome.py": ("tests/bankclient/test_outcome.py",),
     "bankclient/money.py": ("tests/bankclient/test_money.py",),
 }
@@ -31,6 +48,10 @@ LIBRARIES = (
 """Loaded once, before anything is forked."""
 
 JUDGED: dict[str, tuple[tuple[str, str], ...]] = {
+    "bankclient/money.py": (("'0' -> '0x'", "what it strips are digits"),),
+    "bankclient/canonical.py": (
+        ("row dropped: element", "the names that lead to an array and what it is signed as tell the element"),
+    ),
     "service/settlement.py": (("cards= dropped", "no word that leaves an operation open changes a card"),),
 }
 """By module: the mutant as it is printed, and why it does what the code does."""

@@ -1,0 +1,39 @@
+"""Every plan against its page in plans.txt: each field that goes to the bank, each leg, each question.
+
+What the bank is asked for and what the mirror moves agree by `test_plans_property.py`; here it is pinned what that is.
+After a change that is meant, `python -m tests.service.test_plans` writes the pages anew; a reader judges what differs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.service.plan_cases import all_plans, page
+
+PAGES = Path(__file__).with_name("plans.txt")
+MARK = "== "
+PLANS = all_plans()
+
+
+def pages() -> dict[str, str]:
+    found = PAGES.read_text(encoding="utf-8").split(f"\n{MARK}")[1:]
+    return {name: text.strip("\n") for name, _, text in (one.partition("\n") for one in found)}
+
+
+def test_every_page_has_its_plan() -> None:
+    assert list(pages()) == list(PLANS)
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_a_plan_is_as_its_page_says(name: str) -> None:
+    assert page(PLANS[name]) == pages().get(name)
+
+
+if __name__ == "__main__":
+    PAGES.write_text(
+        "What each request says to the bank, moves and asks. Legs are in fen; <day> is the bank's booking day.\n"
+        + "".join(f"\n{MARK}{name}\n{page(plan)}\n" for name, plan in PLANS.items()),
+        encoding="utf-8",
+    )
