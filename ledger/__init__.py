@@ -9,6 +9,7 @@ from __future__ import annotations
 from ledger.accounts import Account, Kind
 from ledger.batch import REASON_FLOOR
 from ledger.cards import Card, CardChange, Cards, CardState, CheckedBy
+from ledger.comparison import Amounts, Comparison, Motion, Position, Result, judge
 from ledger.database import connect, migrate, newest_revision, open_pool, require_current, require_ready
 from ledger.errors import (
     Breach,
@@ -69,6 +70,7 @@ __all__ = [
     "OPEN_STATES",
     "REASON_FLOOR",
     "Account",
+    "Amounts",
     "Available",
     "Breach",
     "Card",
@@ -77,6 +79,7 @@ __all__ = [
     "Cards",
     "Change",
     "CheckedBy",
+    "Comparison",
     "DeadlinePassed",
     "Draft",
     "Event",
@@ -97,6 +100,7 @@ __all__ = [
     "Lookups",
     "Member",
     "MemberBalance",
+    "Motion",
     "NewOperation",
     "Numbers",
     "OfDay",
@@ -108,8 +112,10 @@ __all__ = [
     "PartState",
     "Parties",
     "Payment",
+    "Position",
     "Reads",
     "RequestIdReused",
+    "Result",
     "SpendOrder",
     "State",
     "Step",
@@ -122,6 +128,7 @@ __all__ = [
     "connect",
     "draft_from_json",
     "draft_to_json",
+    "judge",
     "migrate",
     "newest_revision",
     "open_pool",

@@ -69,6 +69,9 @@ CONTROLS = (
 )
 """The kinds that hold no money: the remaining part of a limit, and where limits come from."""
 
+OWN = tuple(kind for kind in Kind if kind not in (*POCKETS, *CONTROLS))
+"""The kinds that hold the platform's own money, and what is nobody's yet."""
+
 TOP_UP_ORDER_UNITS = 100
 """What an order number of top-ups has to give. A top-up takes all of it; the rows of a split top-up share the number of
 the whole order, one unit or more each, so that it stays used for as long as one of them stands. At least as many as a

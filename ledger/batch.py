@@ -297,11 +297,15 @@ def _record(known: Known, operation: Operation, change: Change, rows: Rows, open
 
 def _refer(rows: Rows, operation: Operation, step: Step, channel_no: str = "") -> None:
     """What the operation is found by, apart from its own columns. A posted part may have gone to another member."""
-    found: set[tuple[str, str]] = {("channel", channel_no)}
+    if channel_no:
+        rows.references.append((operation.id, "channel", channel_no))
+    members, order_nos = ("", operation.payer, operation.payee), ("", operation.order_no)
     for draft in (*step.pend, *step.enter, *step.post.values()):
-        found |= {("member", draft.payer), ("member", draft.payee), ("order", draft.order_no)}
-    found -= {("member", operation.payer), ("member", operation.payee), ("order", operation.order_no)}
-    rows.references.extend((operation.id, kind, value) for kind, value in sorted(found) if value)
+        for member in (draft.payer, draft.payee):
+            if member not in members:
+                rows.references.append((operation.id, "member", member))
+        if draft.order_no not in order_nos:
+            rows.references.append((operation.id, "order", draft.order_no))
     serials = step.change.bank_serials or (step.change.bank_serial,)
     if operation.bank_day is not None or any(serials):
         rows.bookings.extend((operation.id, step.bank_day, serial) for serial in serials)

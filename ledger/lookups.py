@@ -5,8 +5,8 @@ Past SQLAlchemy, whose work on a query is several times that of the query.
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, LiteralString
 
 import tenacity
@@ -15,6 +15,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from ledger import arrays
 from ledger.coalesce import Coalesced
+from ledger.comparison import Amounts, Comparison, Result
 from ledger.errors import LedgerUnavailable
 from ledger.operations import Member
 
@@ -51,19 +52,28 @@ CROSS JOIN LATERAL ({SUMS} WHERE platform = %s AND owner = wanted.owner) b
 """
 
 BALANCES_OF: LiteralString = f"""
-SELECT m.member_id, m.sub_account, b.*
+SELECT
+  m.member_id, m.sub_account, b.*, c.result, c.compared_at, c.mirror_available_fen, c.mirror_withdrawable_fen,
+  c.mirror_frozen_fen, c.bank_available_fen, c.bank_withdrawable_fen, c.bank_frozen_fen, c.in_doubt_fen
 FROM unnest(%s::text[]) AS wanted (member_id)
 CROSS JOIN LATERAL (
   SELECT * FROM member WHERE platform = %s AND member_id = wanted.member_id OFFSET 0
 ) m
 CROSS JOIN LATERAL ({SUMS} WHERE platform = m.platform AND owner = m.sub_account) b
+LEFT JOIN LATERAL (
+  SELECT * FROM comparison WHERE sub_account = m.sub_account AND platform = m.platform OFFSET 0
+) c ON true
 """
+
+
+COMPARED = 11
+"""Where the last comparison begins in a row of `BALANCES_OF`."""
 
 
 @dataclass(frozen=True, slots=True)
 class MemberBalance:
     """A member's money in fen. ``held`` is spoken for by operations that are not final, and is in none of the
-    others.
+    others. ``compared`` is the last comparison with the bank, where it was looked up and there is one.
     """
 
     sub_account: str
@@ -76,6 +86,7 @@ class MemberBalance:
     held_withdrawable_fen: int = 0
     held_frozen_fen: int = 0
     held_escrow_fen: int = 0
+    compared: Comparison | None = None
 
     @property
     def held_fen(self) -> int:
@@ -114,7 +125,7 @@ class Lookups:
         return {row[0]: MemberBalance(*row[1:]) for row in await self._rows(BALANCES, sub_accounts)}
 
     async def _balances_of(self, member_ids: Collection[str]) -> dict[str, MemberBalance]:
-        return {row[0]: MemberBalance(*row[1:]) for row in await self._rows(BALANCES_OF, member_ids)}
+        return {row[0]: _balance(row) for row in await self._rows(BALANCES_OF, member_ids)}
 
     async def _rows(self, query: LiteralString, keys: Collection[str]) -> list[Any]:
         try:
@@ -130,3 +141,19 @@ class Lookups:
         async with self._pool.connection() as connection:
             cursor = await connection.execute(query, [arrays.texts(keys), self.platform])
             return await cursor.fetchall()
+
+
+def _balance(row: Sequence[Any]) -> MemberBalance:
+    balance = MemberBalance(*row[1:COMPARED])
+    if row[COMPARED] is None:
+        return balance
+    result, compared_at, *amounts, in_doubt_fen = row[COMPARED:]
+    compared = Comparison(
+        sub_account=balance.sub_account,
+        mirror=Amounts(*amounts[:3]),
+        bank=Amounts(*amounts[3:]),
+        in_doubt_fen=in_doubt_fen,
+        result=Result(result),
+        compared_at=compared_at,
+    )
+    return replace(balance, compared=compared)

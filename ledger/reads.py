@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Collection, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -30,11 +30,13 @@ from sqlalchemy import (
     text,
     union_all,
 )
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ledger import accounts, copies
-from ledger.accounts import CONTROLS, POCKETS, Account, Kind, day_text
+from ledger.accounts import CONTROLS, OWN, POCKETS, Account, Kind, day_text
 from ledger.coalesce import Coalesced
+from ledger.comparison import MOTION, POSITION, Comparison, Motion, Position
 from ledger.database import reading, seconds
 from ledger.errors import LedgerBehind, LedgerCorrupt
 from ledger.findings import Finding, Summary
@@ -44,6 +46,7 @@ from ledger.lookups import Lookups, MemberBalance
 from ledger.operations import Member, Operation, Part, PartState, State
 from ledger.schema import (
     account,
+    comparison,
     due,
     event,
     hold,
@@ -670,6 +673,67 @@ class Reads:
         """The balances of the members among these codes, by code."""
         return await self._lookups.balances_of.get(member_ids)
 
+    async def position(self, sub_account: str, today: date) -> Position:
+        """The accounts of a sub-account, before the bank is asked about it; those of the platform without a number."""
+        rows = await self._rows(
+            text(POSITION),
+            platform=self._platform,
+            owner=sub_account,
+            today=day_text(today),
+            kinds=[kind.value for kind in (POCKETS if sub_account else OWN)],
+        )
+        found = {Kind(row["kind"]): row for row in rows if row["kind"]}
+        return Position(
+            balance_fen={kind: row["balance_fen"] for kind, row in found.items()},
+            held_fen={kind: row["held_fen"] for kind, row in found.items()},
+            earlier_fen={kind: row["earlier_fen"] for kind, row in found.items()},
+            clearing_is_due=rows[0]["clearing_is_due"],
+            event=rows[0]["seq"] or 0,
+            at=rows[0]["at"] or datetime.min.replace(tzinfo=UTC),
+            now=rows[0]["now"],
+        )
+
+    async def motion(self, sub_account: str, member_id: str, since: Position) -> Motion:
+        """What may have moved on the accounts of ``since`` by now, once the bank has answered."""
+        rows = await self._rows(
+            text(MOTION),
+            platform=self._platform,
+            owner=sub_account,
+            member_id=member_id,
+            event=since.event,
+            at=since.at,
+            kinds=[kind.value for kind in (POCKETS if sub_account else OWN)],
+        )
+        return Motion(
+            {Kind(row["kind"]): row["taken_fen"] for row in rows}, {Kind(row["kind"]): row["given_fen"] for row in rows}
+        )
+
+    async def keep(self, compared: Comparison) -> None:
+        """Keep a comparison with the bank as the last of its sub-account."""
+        mirror, bank = compared.mirror, compared.bank
+        put = insert(comparison).values(
+            platform=self._platform,
+            sub_account=compared.sub_account,
+            account_kind=compared.kind or "",
+            result=compared.result.value,
+            compared_at=compared.compared_at,
+            mirror_available_fen=mirror.available_fen,
+            mirror_withdrawable_fen=mirror.withdrawable_fen,
+            mirror_frozen_fen=mirror.frozen_fen,
+            bank_available_fen=bank.available_fen,
+            bank_withdrawable_fen=bank.withdrawable_fen,
+            bank_frozen_fen=bank.frozen_fen,
+            in_doubt_fen=compared.in_doubt_fen,
+        )
+        async with reading(self._engine) as connection:
+            await connection.execute(
+                put.on_conflict_do_update(
+                    constraint="comparison_pk",
+                    set_={column.name: put.excluded[column.name] for column in comparison.c},
+                    where=put.excluded.compared_at >= comparison.c.compared_at,
+                )
+            )
+
     async def functional(self) -> dict[Kind, int]:
         """The balances of the platform's own accounts (fee, in-transit, own funds...) in fen, by kind."""
         rows = await self._rows(
@@ -677,7 +741,7 @@ class Reads:
             .where(
                 account.c.platform == self._platform,
                 account.c.owner == "",
-                account.c.kind.not_in([kind.value for kind in CONTROLS]),
+                account.c.kind.in_([kind.value for kind in OWN]),
             )
             .group_by(account.c.kind)
         )

@@ -300,6 +300,25 @@ booking = Table(
 The columns of `operation` have the last of them, and could not be indexed without a price for each payment.
 """
 
+comparison = Table(
+    "comparison",
+    metadata,
+    Column("platform", Text, nullable=False),
+    Column("sub_account", Text, nullable=False),
+    Column("account_kind", Text, nullable=False),
+    Column("result", Text, nullable=False),
+    Column("compared_at", DateTime(timezone=True), nullable=False),
+    *(
+        Column(f"{side}_{amount}_fen", BigInteger, nullable=False)
+        for side in ("mirror", "bank")
+        for amount in ("available", "withdrawable", "frozen")
+    ),
+    Column("in_doubt_fen", BigInteger, nullable=False),
+    PrimaryKeyConstraint("sub_account", "platform", name="comparison_pk"),
+    CheckConstraint("result IN ('equal', 'under-way', 'clearing', 'differs')", name="comparison_result_known"),
+)
+"""The last comparison of each sub-account with the bank. ``account_kind`` is empty for a member's."""
+
 seal = Table(
     "seal",
     metadata,

@@ -11,8 +11,9 @@ from datetime import timedelta
 
 from bankclient import DayEndBalances, EscrowBalance, MemberBalances, PooledBalance, SubAccountBalances, wall_clock
 from jzb.v1 import balance_pb2, balance_pb2_grpc
-from ledger import Finding, Kind, Member, MemberBalance, Summary
+from ledger import Amounts, Comparison, Finding, Kind, Member, Result, Summary, judge
 from service import problems, view
+from service.bankday import bank_today
 from service.rpc.asking import ask, balances_of, days, iso_day, rows
 from service.rpc.desk import PAGE_SIZE_MAX, Context, Desk
 
@@ -53,6 +54,13 @@ MIRRORED_PROPERTIES = {
     "13": Kind.MARKETING,
 }
 """SubAcctProperty of 6010 flag 3 and the mirror's account that stands for it (catalogue, sub_acct_property)."""
+
+RESULTS: dict[Result, balance_pb2.ComparisonResult.ValueType] = {
+    Result.EQUAL: balance_pb2.COMPARISON_RESULT_EQUAL,
+    Result.UNDER_WAY: balance_pb2.COMPARISON_RESULT_UNDER_WAY,
+    Result.CLEARING: balance_pb2.COMPARISON_RESULT_CLEARING,
+    Result.DIFFERS: balance_pb2.COMPARISON_RESULT_DIFFERS,
+}
 
 DAY_ENDS_MAX = timedelta(days=10)
 
@@ -257,70 +265,69 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
                     escrow_fen=balance.escrow_fen,
                     held_fen=balance.held_fen,
                     as_of_time=now,
+                    last_comparison=_comparison(balance.compared, member_id) if balance.compared else None,
                 )
             )
         return messages
 
     async def _compare(self, member: Member) -> balance_pb2.CompareWithBankResponse:
-        listed = await ask(self._desk.bank, SubAccountBalances(QueryFlag="2", SubAcctNo=member.sub_account))
-        frozen = await ask(self._desk.bank, MemberBalances(TranNetMemberCode=member.member_id))
+        bank, reads = self._desk.bank, self._desk.reads
+        position = await reads.position(member.sub_account, bank_today())
+        listed, frozen = await asyncio.gather(
+            ask(bank, SubAccountBalances(QueryFlag="2", SubAcctNo=member.sub_account)),
+            ask(bank, MemberBalances(TranNetMemberCode=member.member_id)),
+        )
         told = balances_of(member.sub_account, listed, frozen)
         if told is None:
             raise problems.bank_unavailable(f"6010 and 6037 do not tell of the sub-account of {member.member_id} alone")
         row, now = told
-        mirror = (await self._desk.reads.balances([member.sub_account]))[member.sub_account]
-        bank = balance_pb2.ComparedAmounts(
-            available_fen=row.AcctAvailBal,
-            withdrawable_fen=row.CashAmt,
-            frozen_fen=now.SubAcctFreezeAmt,
+        compared = judge(
+            member.sub_account,
+            Amounts(row.AcctAvailBal, row.CashAmt, now.SubAcctFreezeAmt),
+            position,
+            await reads.motion(member.sub_account, member.member_id, position),
+            with_escrow=self._desk.settings.rules.frozen_amount_includes_escrow,
         )
-        with_escrow = self._desk.settings.rules.frozen_amount_includes_escrow
-        left = balance_pb2.ComparedAmounts(
-            available_fen=mirror.available_fen,
-            withdrawable_fen=mirror.withdrawable_fen,
-            frozen_fen=mirror.frozen_fen + (mirror.escrow_fen if with_escrow else 0),
-        )
-        held = _held(mirror, with_escrow=with_escrow)
-        return balance_pb2.CompareWithBankResponse(
-            comparison=balance_pb2.Comparison(
-                member_id=member.member_id,
-                sub_account=member.sub_account,
-                mirror=left,
-                bank=bank,
-                difference=_minus(bank, left),
-                in_doubt_fen=mirror.held_fen,
-                # The bank has acted on what is held, or on a part of it, or not yet.
-                agrees=_is_between(_minus(bank, left), held),
-                compare_time=view.timestamp(wall_clock()),
-            )
-        )
+        await reads.keep(compared)
+        return balance_pb2.CompareWithBankResponse(comparison=_comparison(compared, member.member_id))
 
     async def _functional(self) -> list[balance_pb2.CompareWithBankResponse]:
+        reads = self._desk.reads
+        position = await reads.position("", bank_today())
         rows = await self._desk.clearing.functional_accounts()
         if rows is None:
             raise problems.bank_unavailable("6010 did not answer for the platform's own accounts")
-        mirror = await self._desk.reads.functional()
+        motion = await reads.motion("", "", position)
         properties = {**COMPARED_PROPERTIES, **self._chosen_properties()}
         found = []
         for row in rows:
             kind = properties.get(row.SubAcctProperty)
-            if kind is None:
-                continue
-            ours_fen = mirror.get(kind, 0)
-            found.append(
-                balance_pb2.CompareWithBankResponse(
-                    comparison=balance_pb2.Comparison(
-                        sub_account=row.SubAcctNo,
-                        account_kind=ACCOUNT_KINDS[kind],
-                        mirror=balance_pb2.ComparedAmounts(available_fen=ours_fen),
-                        bank=balance_pb2.ComparedAmounts(available_fen=row.AcctAvailBal),
-                        difference=balance_pb2.ComparedAmounts(available_fen=row.AcctAvailBal - ours_fen),
-                        agrees=row.AcctAvailBal == ours_fen,
-                        compare_time=view.timestamp(wall_clock()),
-                    )
-                )
-            )
+            if kind is not None:
+                compared = judge(row.SubAcctNo, Amounts(row.AcctAvailBal), position, motion, kind=kind)
+                await reads.keep(compared)
+                found.append(balance_pb2.CompareWithBankResponse(comparison=_comparison(compared)))
         return found
+
+
+def _comparison(found: Comparison, member_id: str = "") -> balance_pb2.Comparison:
+    return balance_pb2.Comparison(
+        member_id=member_id,
+        sub_account=found.sub_account,
+        account_kind=balance_pb2.ACCOUNT_KIND_UNSPECIFIED if found.kind is None else ACCOUNT_KINDS[found.kind],
+        mirror=_amounts(found.mirror),
+        bank=_amounts(found.bank),
+        difference=_amounts(found.bank.minus(found.mirror)),
+        in_doubt_fen=found.in_doubt_fen,
+        agrees=found.result is not Result.DIFFERS,
+        compare_time=view.timestamp(found.compared_at),
+        result=RESULTS[found.result],
+    )
+
+
+def _amounts(found: Amounts) -> balance_pb2.ComparedAmounts:
+    return balance_pb2.ComparedAmounts(
+        available_fen=found.available_fen, withdrawable_fen=found.withdrawable_fen, frozen_fen=found.frozen_fen
+    )
 
 
 def _books(found: Finding | Summary) -> balance_pb2.VerifyBooksResponse:
@@ -342,27 +349,3 @@ def _books(found: Finding | Summary) -> balance_pb2.VerifyBooksResponse:
         last_digest=found.digest.hex(),
     )
     return balance_pb2.VerifyBooksResponse(summary=summary)
-
-
-def _held(mirror: MemberBalance, *, with_escrow: bool) -> balance_pb2.ComparedAmounts:
-    return balance_pb2.ComparedAmounts(
-        available_fen=mirror.held_spendable_fen,
-        withdrawable_fen=mirror.held_withdrawable_fen,
-        frozen_fen=mirror.held_frozen_fen + (mirror.held_escrow_fen if with_escrow else 0),
-    )
-
-
-def _minus(one: balance_pb2.ComparedAmounts, other: balance_pb2.ComparedAmounts) -> balance_pb2.ComparedAmounts:
-    return balance_pb2.ComparedAmounts(
-        available_fen=one.available_fen - other.available_fen,
-        withdrawable_fen=one.withdrawable_fen - other.withdrawable_fen,
-        frozen_fen=one.frozen_fen - other.frozen_fen,
-    )
-
-
-def _is_between(difference: balance_pb2.ComparedAmounts, held: balance_pb2.ComparedAmounts) -> bool:
-    return (
-        0 <= difference.available_fen <= held.available_fen
-        and 0 <= difference.withdrawable_fen <= held.withdrawable_fen
-        and 0 <= difference.frozen_fen <= held.frozen_fen
-    )

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import grpc
 import pytest
 import structlog.testing
 
-from jzb.v1 import balance_pb2, member_pb2
+from jzb.v1 import balance_pb2, core_pb2, member_pb2
+from sandbox.clock import BankClock
 from service.anchor import anchored
 from service.rpc.balances import Balances
 from tests.ledger.bookkeeping import ask, execute
 from tests.service.marketplace import TIMEOUT_S, Marketplace, bank_says, open_marketplace
 from tests.service.process import until
-from tests.service.steps import confirm, freeze, prepay, refund, withdraw
+from tests.service.steps import confirm, freeze, freeze_request, prepay, prepay_request, refund, withdraw
+from tests.service.test_resolver import split_request
 
 
 async def trial(shop: Marketplace) -> balance_pb2.GetTrialBalanceResponse:
@@ -84,14 +88,100 @@ async def test_the_comparison_shows_what_is_in_doubt_and_what_is_simply_wrong(sh
     (row,) = await compared(shop, "buyer")
     assert (row.mirror.available_fen, row.bank.available_fen, row.difference.available_fen) == (40_00, 100_00, 60_00)
     assert row.in_doubt_fen == 60_00
-    # A credit at the bank that the mirror knows nothing of.
+    assert (row.agrees, row.result) == (True, balance_pb2.COMPARISON_RESULT_UNDER_WAY)
+    # What the bank has credited, and the mirror does not know for sure yet.
     other = shop.top_up_request("seller", 5_00, remark="[[lose_after]]")
     lost = await shop.refusal(shop.top_ups.TopUp(other, timeout=TIMEOUT_S))
     (row,) = await compared(shop, "seller")
-    assert (row.agrees, row.difference.available_fen, row.in_doubt_fen) == (False, 5_00, 0)
+    assert (row.agrees, row.difference.available_fen, row.in_doubt_fen) == (True, 5_00, 65_00)
     await shop.until_final(lost.operation.operation_id)
+    # A credit at the bank that the mirror knows nothing of.
+    with bank_says(shop.sandbox, "CustAcctIdBalanceQuery", lambda told: more_by(told, 60_01)):
+        (row,) = await compared(shop, "seller")
+    assert (row.agrees, row.difference.available_fen, row.in_doubt_fen) == (False, 60_01, 60_00)
+    assert row.result == balance_pb2.COMPARISON_RESULT_DIFFERS
     (row,) = await compared(shop, "seller")
-    assert row.agrees
+    assert (row.agrees, row.result) == (True, balance_pb2.COMPARISON_RESULT_EQUAL)
+
+
+def more_by(told: dict[str, Any], fen: int) -> None:
+    """6010 says that so much more is available."""
+    for row in told["AcctArray"]:
+        row["AcctAvailBal"] = f"{round(float(row['AcctAvailBal']) * 100 + fen) / 100:.2f}"
+
+
+@pytest.mark.parametrize("fault", ["[[lose_before]]", "[[lose_after]]"])
+async def test_doubt_about_frozen_and_prepaid_money_and_every_share_explains_a_difference(
+    shop: Marketplace, fault: str
+) -> None:
+    await shop.buyer("buyer", 100_00)
+    for name in ("seller", "other"):
+        await shop.merchant(name)
+    lost = [
+        await shop.refusal(shop.freezes.Freeze(freeze_request(shop, "buyer", 10_00, remark=fault), timeout=TIMEOUT_S)),
+        await shop.refusal(
+            shop.payments.PrepayOrder(prepay_request(shop, "buyer", "seller", "P1", 10_00, fault), timeout=TIMEOUT_S)
+        ),
+    ]
+    shop.sandbox.faults.add(fault.strip("[]"), code="6216")
+    lost.append(
+        await shop.refusal(shop.top_ups.SplitTopUp(split_request(shop, ["seller", "other"]), timeout=TIMEOUT_S))
+    )
+    assert all(one.operation.state == core_pb2.OPERATION_STATE_UNKNOWN for one in lost)
+    for row in await compared(shop):
+        assert row.agrees, row
+    for one in lost:
+        await shop.until_final(one.operation.operation_id)
+    assert {row.result for row in await compared(shop)} == {balance_pb2.COMPARISON_RESULT_EQUAL}
+
+
+async def test_no_comparison_is_wrong_while_payments_go_on_and_a_true_difference_is_seen(shop: Marketplace) -> None:
+    await shop.buyer("buyer", 1000_00)
+    await shop.merchant("seller")
+    stop = asyncio.Event()
+
+    async def payer() -> int:
+        paid = 0
+        while not stop.is_set():
+            await shop.pay("buyer", "seller", 2, 1)
+            paid += 1
+        return paid
+
+    payers = [asyncio.ensure_future(payer()) for _ in range(4)]
+    rows = [row for _ in range(12) for row in await compared(shop)]
+    with bank_says(shop.sandbox, "CustAcctIdBalanceQuery", lambda told: more_by(told, 5_00)):
+        tampered = [*await compared(shop, "buyer"), *await compared(shop, "seller")]
+    stop.set()
+    paid = sum(await asyncio.gather(*payers))
+    assert paid > 20
+    assert [row for row in rows if not row.agrees] == []
+    # As it was, most of them would have been called different.
+    assert any(row.result == balance_pb2.COMPARISON_RESULT_UNDER_WAY for row in rows)
+    assert [row.agrees for row in tampered] == [False, False]
+    assert {row.result for row in await compared(shop)} == {balance_pb2.COMPARISON_RESULT_EQUAL}
+
+
+async def test_a_clearing_that_only_the_bank_has_made_is_named_and_no_difference(database: str) -> None:
+    clock = BankClock(lambda: datetime.now(UTC) - timedelta(days=1))
+    async with open_marketplace(database, {"clear_same_day": False}, clock=clock) as shop:
+        await shop.merchant("seller", 100_00)
+        shop.sandbox.bank.move_clock(1)
+        (row,) = await compared(shop, "seller")
+        assert (row.agrees, row.difference.withdrawable_fen) == (True, 100_00)
+        assert row.result == balance_pb2.COMPARISON_RESULT_CLEARING
+
+
+async def test_a_balance_comes_with_its_last_comparison(shop: Marketplace) -> None:
+    await shop.buyer("buyer", 100_00)
+    assert not (await shop.balance("buyer")).HasField("last_comparison")
+    (first,) = await compared(shop, "buyer")
+    assert (await shop.balance("buyer")).last_comparison == first
+    with bank_says(shop.sandbox, "CustAcctIdBalanceQuery", lambda told: more_by(told, 1)):
+        (second,) = await compared(shop, "buyer")
+    batch = balance_pb2.BatchGetBalancesRequest(member_ids=["buyer"])
+    (kept,) = (await shop.balances.BatchGetBalances(batch, timeout=TIMEOUT_S)).balances
+    assert (kept.last_comparison, kept.last_comparison.agrees) == (second, False)
+    assert kept.last_comparison.compare_time.ToDatetime() > first.compare_time.ToDatetime()
 
 
 async def test_the_comparison_covers_every_open_member_and_the_platforms_own_accounts(shop: Marketplace) -> None:
