@@ -13,7 +13,7 @@ import typer
 import uvloop
 from rich.console import Console
 
-from bench import ledger, lists, payments, report, site
+from bench import comparisons, ledger, lists, payments, report, site
 from bench.rows import Measured
 from service.server import calm_collector
 
@@ -26,6 +26,7 @@ class Part(StrEnum):
     SERVICE = "service"
     GROWTH = "growth"
     LISTS = "lists"
+    COMPARISONS = "comparisons"
 
 
 def main(
@@ -46,6 +47,7 @@ def main(
             Part.SERVICE: payments.payments,
             Part.GROWTH: ledger.growth,
             Part.LISTS: lists.lists,
+            Part.COMPARISONS: comparisons.comparisons,
         }
         for name, measure in parts.items():
             if not part or name in part:

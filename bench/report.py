@@ -19,7 +19,7 @@ from rich.table import Table
 
 from bench.rows import Measured, Row
 
-UNITS = {"x": "", "MiB": " MiB", "s": " s", "ms": " ms"}
+UNITS = {"x": "", "MiB": " MiB", "s": " s", "ms": " ms", "": ""}
 
 
 def machine(dsn: str) -> dict[str, str]:
@@ -128,7 +128,7 @@ def _plot(path: Path, title: str, axis: str, curves: Mapping[str, Sequence[tuple
 
 
 def _told(row: Row, value: float) -> str:
-    return f"{value:.0f}{UNITS[row.unit]}" if row.unit == "MiB" else f"{value:.2f}{UNITS[row.unit]}"
+    return f"{value:.0f}{UNITS[row.unit]}" if row.unit in ("MiB", "") else f"{value:.2f}{UNITS[row.unit]}"
 
 
 def _rounded(value: Any) -> Any:

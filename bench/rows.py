@@ -7,7 +7,7 @@ from typing import Literal
 
 from bench.drive import Pair, Seen
 
-Unit = Literal["x", "MiB", "s", "ms"]
+Unit = Literal["x", "MiB", "s", "ms", ""]
 
 
 @dataclass(frozen=True, slots=True)

@@ -172,10 +172,14 @@ class Client:
     async def pay(self, timeout_s: float = TIMEOUT_S) -> None:
         """One payment of 1 yuan with a fee of 1 fen. Raises what gRPC raises."""
         number = next(_numbers)
+        await self.pay_between(f"b{number % BUYERS}", f"m{number % MERCHANTS}", timeout_s)
+
+    async def pay_between(self, payer: str, payee: str, timeout_s: float = TIMEOUT_S) -> None:
+        """The same between these two."""
         request = payment_pb2.PayRequest(
-            request_id=f"pay-{os.getpid()}-{number}",
-            payer_member_id=f"b{number % BUYERS}",
-            payee_member_id=f"m{number % MERCHANTS}",
+            request_id=f"pay-{os.getpid()}-{next(_numbers)}",
+            payer_member_id=payer,
+            payee_member_id=payee,
             amount_fen=100,
             fee_fen=1,
             settlement=payment_pb2.SETTLEMENT_T1,
