@@ -63,10 +63,13 @@ from ledger.rules import (
     draft_to_json,
     reverse,
 )
+from ledger.ties import GIVEN_BACK, MONEY, Need, Tie
 from ledger.verify import audit, verify
 from ledger.writer import Writer
 
 __all__ = [
+    "GIVEN_BACK",
+    "MONEY",
     "OPEN_STATES",
     "REASON_FLOOR",
     "Account",
@@ -101,6 +104,7 @@ __all__ = [
     "Member",
     "MemberBalance",
     "Motion",
+    "Need",
     "NewOperation",
     "Numbers",
     "OfDay",
@@ -121,6 +125,7 @@ __all__ = [
     "Step",
     "Summary",
     "Suspended",
+    "Tie",
     "TrialRow",
     "WaitingDay",
     "Writer",

@@ -45,6 +45,7 @@ class Kind(StrEnum):
     TOP_UP_ORDER = "top-up-order"
     ACQUIRED = "acquired"
     REBOOKED = "rebooked"
+    STANDING = "standing"
     LIMITS = "limits"
 
     # An enum's own hash is computed in Python, and every account of a batch is hashed many times.
@@ -65,6 +66,7 @@ CONTROLS = (
     Kind.TOP_UP_ORDER,
     Kind.ACQUIRED,
     Kind.REBOOKED,
+    Kind.STANDING,
     Kind.LIMITS,
 )
 """The kinds that hold no money: the remaining part of a limit, and where limits come from."""
@@ -97,6 +99,8 @@ FLOORS: dict[Kind, int] = {
     Kind.TOP_UP_ORDER: -TOP_UP_ORDER_UNITS,
     Kind.ACQUIRED: -1,
     Kind.REBOOKED: -1,
+    # A closing takes the one unit; whatever opens business with the sub-account needs it there, and takes nothing.
+    Kind.STANDING: -1,
 }
 """Lowest ``balance - held`` by kind, in fen. A kind that is missing has no floor and is never locked or held."""
 
@@ -221,6 +225,11 @@ def acquired(order_no: str) -> Account:
 def rebooked(order_no: str) -> Account:
     """The one move of an acquired order to the right member (6145)."""
     return Account(Kind.REBOOKED, "", order_no)
+
+
+def standing(sub_account: str) -> Account:
+    """Whether new business may be opened with the sub-account: its one unit is gone while it is closed, and after."""
+    return Account(Kind.STANDING, sub_account)
 
 
 def parking(order_no: str) -> Account:

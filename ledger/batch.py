@@ -112,7 +112,7 @@ def accounts_of(step: Step) -> tuple[set[Account], set[str]]:
 
     Money that is only held goes nowhere yet, and what a pending part draws on is in its holds.
     """
-    named: set[Account] = set()
+    named = set(step.needs)
     drawn: set[str] = set()
     for draft in (*step.pend, *step.enter):
         for leg in draft.legs:
@@ -150,6 +150,7 @@ def _open(book: Book, known: Known, step: Step, new: NewOperation, rows: Rows) -
             return known.outcome(earlier, did=False)
     operation = _opened(new, step.change, known.now, step.bank_day, earlier)
     if step.check_only:
+        rules.require(book, step.needs)
         touched = set(book.touched)
         for holds in rules.reserve(book, step.pend):
             rules.void(book, holds)
@@ -202,6 +203,7 @@ def _apply(
     pending = {number: _pending(operation, parts, number) for number in (*step.post, *step.void)}
 
     # What can be refused comes first: nothing has changed when it raises.
+    rules.require(book, step.needs)
     pend_holds = rules.reserve(book, step.pend)
     entered: list[tuple[list[Hold], list[Posting]]] = []
     try:

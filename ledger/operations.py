@@ -16,6 +16,7 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from ledger.accounts import Account
 from ledger.cards import Card, CardChange
 from ledger.rules import Draft
 
@@ -101,18 +102,20 @@ class Change:
 class Step:
     """One commit of the writer.
 
-    ``pend`` and ``enter`` get the next part numbers in that order; ``post`` and ``void`` name parts that are
-    pending. A step that continues an operation does nothing unless the operation is in one of ``expects``: it came
-    late. ``members`` and ``cards_new`` are recorded with the step, then ``cards`` are changed; ``cleared_through``
-    marks bank days as cleared. ``check_only`` judges and writes nothing. Where ``keeps_refusal`` is False, a step that
-    opens an operation and is refused by a floor leaves no operation behind, so its request id may try again. A step
-    that opens an operation is refused when it is judged after ``not_after_s``, a time of `time.monotonic`; one that
-    carries an operation on never is.
+    ``pend`` and ``enter`` get the next part numbers in that order; ``post`` and ``void`` name parts that are pending.
+    A step that continues an operation does nothing unless the operation is in one of ``expects``: it came late. A step
+    that opens an operation is refused unless each account of ``needs`` has something left; it takes nothing of it.
+    ``members`` and ``cards_new`` are recorded with the step, then ``cards`` are changed; ``cleared_through`` marks
+    bank days as cleared. ``check_only`` judges and writes nothing. Where ``keeps_refusal`` is False, a step that opens
+    an operation and is refused by a floor leaves no operation behind, so its request id may try again. A step that
+    opens an operation is refused when it is judged after ``not_after_s``, a time of `time.monotonic`; one that carries
+    an operation on never is.
     """
 
     operation: NewOperation | UUID
     change: Change
     bank_day: date
+    needs: tuple[Account, ...] = ()
     pend: tuple[Draft, ...] = ()
     post: Mapping[int, Draft] = field(default_factory=dict)
     void: tuple[int, ...] = ()

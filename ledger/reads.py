@@ -60,6 +60,7 @@ from ledger.schema import (
     transaction,
 )
 from ledger.seals import Seal
+from ledger.ties import NAMED, TIES, Tie, ties_of
 from ledger.verify import audit
 
 
@@ -281,6 +282,37 @@ class Reads:
             .limit(limit)
         )
         return [_member(row) for row in rows]
+
+    async def ties(
+        self, member_: Member, *, limited_since: date, returned_since: date, but: UUID | None = None
+    ) -> list[Tie]:
+        """What still needs a member, one operation apart. What could be given back counts when the bank has booked it
+        since ``limited_since``, a withdrawal that could return since ``returned_since``.
+        """
+        rows = await self._rows(
+            TIES,
+            platform=self._platform,
+            member_id=member_.member_id,
+            sub_account=member_.sub_account,
+            limited_since=limited_since,
+            returned_since=returned_since,
+            but=but,
+            first=NAMED,
+        )
+        return ties_of(rows)
+
+    async def under_way(self, *member_ids: str) -> list[Operation]:
+        """The operations that are not final and name one of these members themselves, oldest first."""
+        rows = await self._rows(
+            select(*_OPERATION)
+            .select_from(due.join(operation, _DUE))
+            .where(
+                due.c.platform == self._platform,
+                or_(operation.c.payer.in_(member_ids), operation.c.payee.in_(member_ids)),
+            )
+            .order_by(operation.c.id)
+        )
+        return [_operation(row) for row in rows]
 
     async def operation(
         self, *, operation_id: UUID | None = None, request_id: str | None = None, serial: str | None = None
@@ -539,8 +571,10 @@ class Reads:
             operation=opened, payer=payer, payee=payee, done_fen={row["kind"]: int(row["fen"]) for row in sums}
         )
 
-    async def used_by(self, taken: Account) -> Operation | None:
-        """The operation that has the one use of an order number; ``taken`` is the account that stands for it."""
+    async def used_by(self, taken: Account, *, payer: str = "") -> Operation | None:
+        """The operation that has the one use of an order number, or of ``payer``; ``taken`` is the account that stands
+        for it.
+        """
         part = and_(
             hold.c.platform == operation.c.platform,
             hold.c.operation_id == operation.c.id,
@@ -557,7 +591,9 @@ class Reads:
             .outerjoin(resolution, ended)
             .where(
                 operation.c.platform == self._platform,
-                operation.c.id.in_(self._under(taken.ref)),
+                and_(operation.c.payer == payer, operation.c.payer != literal_column("''"))
+                if payer
+                else operation.c.id.in_(self._under(taken.ref)),
                 resolution.c.verdict.is_distinct_from(PartState.VOIDED.value),
             )
             .limit(1)

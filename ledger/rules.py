@@ -2,8 +2,8 @@
 
 A *draft* is a transaction to be: legs that each move an amount from one account to another, so that they sum to
 zero by construction. `reserve` holds what its legs will take, `post` moves it, `void` lets it go, `enter` does both
-at once. All of them work on a `Book`, the balances of the accounts that a batch touches, and change it only when
-they succeed.
+at once; `require` only looks. All of them work on a `Book`, the balances of the accounts that a batch touches, and
+change it only when they succeed.
 
 Two sides of a leg may be known only when it is judged: `Available` (whichever pockets of a member hold spendable money)
 is resolved when it is reserved, `OfDay` (the account of the bank day on which the bank booked) when it is posted.
@@ -199,6 +199,12 @@ def reserve(book: Book, drafts: Sequence[Draft]) -> list[list[Hold]]:
             void(book, taken)
         raise
     return holds
+
+
+def require(book: Book, needs: Iterable[Account]) -> None:
+    """Judge that each of these accounts has something left, and take nothing. Raises `FloorBroken`."""
+    for account in needs:
+        _require(book, account, 1)
 
 
 def post(book: Book, draft: Draft, holds: Iterable[Hold], bank_day: date) -> list[Posting]:

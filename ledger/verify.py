@@ -318,7 +318,7 @@ CHECKS: dict[str, LiteralString] = {
                 'withdrawable', 'waiting', 'frozen', 'escrow', 'own-funds', 'suspense', 'parking', 'refundable',
                 'refundable-fee', 'revocable', 'revocable-fee', 'undoable', 'undoable-fee'
               ) THEN 0
-              WHEN kind IN ('order', 'acquired', 'rebooked') THEN -1
+              WHEN kind IN ('order', 'acquired', 'rebooked', 'standing') THEN -1
               WHEN kind = 'top-up-order' THEN -100
             END AS due_fen
           FROM account

@@ -500,6 +500,23 @@ CHOICES: tuple[Choice, ...] = (
         "Which return codes prove that nothing was booked and nothing will be? Please give the whole table.",
     ),
     Choice(
+        "Whether a member may be closed while something may still be given back to it or by it",
+        "rules.close_while_refundable",
+        "",
+        "no source; after 6000 flag 3 every call that names the member ends ERR031",
+        "Is a refund (6164), a revocation (6130, 6217) or an undone clearing (6140) possible after 6000 flag 3 of a"
+        " side?",
+    ),
+    Choice(
+        "When the bank closes a member",
+        "",
+        "not while it has money, orders to collect, operations under way, withdrawals of the last `returns.days` or"
+        " bound cards; a linked member of the same name does not stand in the way",
+        "transport.md 3.5: ERR095 balance, ERR214 unfinished orders, ERR252 bound cards",
+        "Does 6000 flag 3 refuse (ERR214) while the member is the payee of a pre-paid order, what happens to a"
+        " withdrawal that comes back (6048) afterwards, and what becomes of a linked member (6167)?",
+    ),
+    Choice(
         "How many ERR020 of 6110 mean that nothing happened",
         "resolver.not_found_times",
         "",

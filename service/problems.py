@@ -19,6 +19,7 @@ from bankclient import yuan
 from jzb.v1 import core_pb2
 from jzb.v1.error_reason_pb2 import ErrorReason
 from ledger import (
+    MONEY,
     Account,
     Breach,
     DeadlinePassed,
@@ -28,12 +29,14 @@ from ledger import (
     LedgerBusy,
     LedgerError,
     LedgerUnavailable,
+    Need,
     Operation,
     Part,
     RequestIdReused,
     State,
+    Tie,
 )
-from service.plans.plan import FAULT, ORDER_DIFFERS, SEND_AGAIN
+from service.plans.plan import FAULT, ORDER_DIFFERS, SEND_AGAIN, STILL_NEEDED
 
 OUTCOMES: dict[State, core_pb2.Outcome.ValueType] = {
     State.RESERVED: core_pb2.OUTCOME_UNKNOWN,
@@ -277,6 +280,9 @@ FLOOR_REASONS: dict[str, _FloorReason] = {
     "rebooked": _FloorReason(
         "ACQUIRED_ORDER_REBOOKED", "move of the acquired order", "look at the operation that has it", ALREADY_EXISTS
     ),
+    "standing": _FloorReason(
+        "MEMBER_CLOSING", "member that is not being closed", "wait until the closing has ended, and look at the member"
+    ),
     "parking": _FloorReason(
         "PARKED_INSUFFICIENT", "parked money of the order", "compare with the bank by GetBankOrder"
     ),
@@ -307,20 +313,94 @@ ONCE = {
     "top-up-order": "is used already",
     "acquired": "is entered already",
     "rebooked": "was moved already",
+    "standing": "is being closed, or was closed",
 }
-"""What has happened to an order number, by the pocket that lets it happen once."""
+"""What has happened to an order number, or to a member, by the pocket that lets it happen once."""
+
+
+def member_closed(member_id: str) -> Problem:
+    """The member's sub-account is closed; nothing was sent."""
+    return precondition(
+        "MEMBER_CLOSED",
+        f"member {member_id} is closed",
+        "use an open member; the request id is not used up",
+        member_id=member_id,
+    )
+
+
+_NEEDS = {
+    Need.AVAILABLE: "available or held",
+    Need.FROZEN: "frozen for its orders",
+    Need.ESCROW: "in escrow for orders that it has prepaid",
+    Need.UNDER_WAY: "in operations that are not final",
+    Need.TO_COLLECT: "in escrow for orders that it is to collect",
+    Need.REFUNDABLE: "of payments that can still be refunded",
+    Need.REVOCABLE: "of top-ups that can still be taken back",
+    Need.UNDOABLE: "of suspense that can still be put back",
+    Need.MAY_RETURN: "of withdrawals that can still come back",
+    Need.CARD: "bound cards",
+}
+"""How a caller is told why a member is still needed."""
+
+
+def member_needed(member_id: str, ties: Sequence[Tie], operation: Operation | None = None) -> Problem:
+    """A member cannot be closed: all that still needs it, with counts, amounts and the first few. Nothing was sent."""
+    money_fen = sum(tie.amount_fen for tie in ties if tie.need in MONEY)
+    metadata = {"member_id": member_id, "needed_by": ",".join(tie.need for tie in ties)}
+    if money_fen:
+        metadata["balance_fen"] = str(money_fen)
+    for tie in ties:
+        metadata[f"{tie.need}_count"] = str(tie.count)
+        metadata[f"{tie.need}_fen"] = str(tie.amount_fen)
+        if any(tie.first):
+            metadata[f"{tie.need}_first"] = ",".join(tie.first)
+    return Problem(
+        grpc.StatusCode.FAILED_PRECONDITION,
+        "MEMBER_NOT_EMPTY" if money_fen else "MEMBER_STILL_NEEDED",
+        f"member {member_id} is still needed: " + "; ".join(_need(tie) for tie in ties),
+        next_step="end what is named first, or wait until its time is over; the request id is not used up",
+        metadata=metadata,
+        amounts={tie.need.value: tie.amount_fen for tie in ties if tie.amount_fen},
+        operation=operation,
+    )
+
+
+def _need(tie: Tie) -> str:
+    named = ", ".join(filter(None, tie.first))
+    more = f" and {tie.count - len(tie.first)} more" if tie.count > len(tie.first) and named else ""
+    what = _NEEDS[tie.need] if tie.need is Need.CARD else f"{yuan(tie.amount_fen)} {_NEEDS[tie.need]}"
+    return f"{what} ({named}{more})" if named else what
+
+
+def still_needed(member_id: str, why: str, found: Sequence[Operation]) -> Problem:
+    """A member, its card or its mobile cannot be changed while operations under way need it as it is."""
+    first = found[:TOLD_FIRST]
+    more = f" and {len(found) - len(first)} more" if len(found) > len(first) else ""
+    named = ", ".join(f"{one.kind} {one.id} ({one.state.name})" for one in first)
+    return precondition(
+        "MEMBER_STILL_NEEDED",
+        f"{why}: {named}{more}",
+        "wait until they are final, or have them resolved; the request id is not used up",
+        member_id=member_id,
+        needed_by=Need.UNDER_WAY.value,
+        under_way_count=str(len(found)),
+        under_way_first=",".join(str(one.id) for one in first),
+    )
 
 
 def floor_broken(breach: Breach, operation: Operation | None, parts: Sequence[Part] = ()) -> Problem:
     """A rule about money: nothing was sent, nothing is held."""
     told = FLOOR_REASONS[breach.pocket]
-    if breach.pocket in ONCE:
-        # A use is no money: it has no amounts.
-        message, amounts = f"order number {breach.ref} {ONCE[breach.pocket]}", {}
-        taken = Account(Kind(breach.pocket), breach.owner, breach.ref)
+    # A use is no money: it has no amounts.
+    amounts: dict[str, int] = {}
+    taken: Account | None = Account(Kind(breach.pocket), breach.owner, breach.ref) if breach.pocket in ONCE else None
+    if breach.pocket == Kind.STANDING:
+        message = f"the member with sub-account {breach.owner} is being closed, or was closed"
+    elif breach.pocket in ONCE:
+        message = f"order number {breach.ref} {ONCE[breach.pocket]}"
     else:
         message = f"{yuan(breach.needed_fen)} needed, {yuan(breach.left_fen)} left: {told.what}"
-        amounts, taken = {"needed": breach.needed_fen, "left": breach.left_fen}, None
+        amounts = {"needed": breach.needed_fen, "left": breach.left_fen}
     return Problem(
         told.code,
         told.reason,
@@ -335,6 +415,15 @@ def floor_broken(breach: Breach, operation: Operation | None, parts: Sequence[Pa
         operation=operation,
         parts=parts,
         taken=taken,
+    )
+
+
+def of_member(problem: Problem, member_id: str) -> Problem:
+    """The same error with the member's code in it."""
+    return replace(
+        problem,
+        message=f"member {member_id} is being closed, or was closed",
+        metadata={**problem.metadata, "member_id": member_id},
     )
 
 
@@ -380,6 +469,15 @@ def of_operation(operation: Operation, parts: Sequence[Part]) -> Problem | None:
             f"the bank refused: {operation.bank_code} {operation.bank_message}".rstrip(),
             next_step="nothing moved and nothing is held; correct the cause and use a new request id",
             metadata={**metadata, "bank_code": operation.bank_code, "bank_message": operation.bank_message},
+            **known,
+        )
+    if operation.state is State.RELEASED and operation.reason == STILL_NEEDED:
+        return Problem(
+            grpc.StatusCode.FAILED_PRECONDITION,
+            "MEMBER_STILL_NEEDED",
+            operation.message,
+            next_step="nothing was sent, nothing is held; end what is named, then send the same request again",
+            metadata={**metadata, "member_id": operation.payer},
             **known,
         )
     if operation.state is State.RELEASED:

@@ -32,8 +32,10 @@ from bankclient import (
 from bankclient import Outcome as AnswerOutcome
 from jzb.v1.verification_pb2 import Verification
 from ledger import (
+    Account,
     Change,
     FloorBroken,
+    Kind,
     LedgerBehind,
     LedgerError,
     LedgerUnavailable,
@@ -57,9 +59,21 @@ from service.bookings import booked_on
 from service.clearing import Clearing
 from service.fingerprint import Fingerprint
 from service.member_questions import clash_of
+from service.parties import Parties
 from service.plans.cards import NOTHING_SAID, card_said
 from service.plans.members import same_name
-from service.plans.plan import FAULT, STOPPED, AcquiredAsk, MemberAsk, Plan, ResendAsk, SameNameAsk, Serials, Word
+from service.plans.plan import (
+    FAULT,
+    STILL_NEEDED,
+    STOPPED,
+    AcquiredAsk,
+    MemberAsk,
+    Plan,
+    ResendAsk,
+    SameNameAsk,
+    Serials,
+    Word,
+)
 from service.plans.verification import mode_of
 from service.problems import Problem
 from service.repeats import Repeats
@@ -111,6 +125,7 @@ class Runner:
         self._admission = admission
         self._settings = settings
         self._acquiring = Acquiring(bank, reads)
+        self._parties = Parties(reads, settings)
         self._calls: set[asyncio.Task[_Ended]] = set()
         self._under_way: dict[UUID, asyncio.Task[_Ended]] = {}
         self._tasks: asyncio.TaskGroup | None = None
@@ -158,7 +173,16 @@ class Runner:
         except Problem as problem:
             if problem.taken is None:
                 raise
-            raise problems.used_by(problem, await self._reads.used_by(problem.taken)) from problem
+            raise await self._told_whose(problem, problem.taken) from problem
+
+    async def _told_whose(self, problem: Problem, taken: Account) -> Problem:
+        """The same error with the operation that has what the request wanted: an order number, or the member."""
+        if taken.kind is not Kind.STANDING:
+            return problems.used_by(problem, await self._reads.used_by(taken))
+        found = await self._reads.members_by_sub_account([taken.owner])
+        member_id = found[taken.owner].member_id
+        closing = await self._reads.used_by(taken, payer=member_id)
+        return problems.used_by(problems.of_member(problem, member_id), closing)
 
     async def _run(
         self, request: Message, make_plan: Callable[[Serials], Awaitable[Plan]], rows: int, *, check_only: bool
@@ -249,6 +273,7 @@ class Runner:
             ),
             change=Change(state=State.RESERVED, next_ask_in_s=self._settings.resolver.orphan_after_s),
             bank_day=bank_today(),
+            needs=plan.needs,
             pend=plan.drafts,
             cards_new=() if plan.card is None else (plan.card,),
             not_after_s=deadline.not_after_s(),
@@ -320,9 +345,15 @@ class Runner:
 
     async def _carry(self, operation: Operation, plan: Plan, pended: Sequence[int], place: Place) -> Settled | Problem:
         """Call the bank and settle; what it cannot finish stays for the resolver."""
+        needed: Problem | None = None
         try:
             try:
-                step = await self._step_called(operation, plan, pended, place)
+                needed = await self._parties.needed_after_all(operation, plan)
+                if needed is None:
+                    step = await self._step_called(operation, plan, pended, place)
+                else:
+                    told = Told(Word.SILENT, reason=STILL_NEEDED, detail=needed.message)
+                    step = let_go(operation, plan.stored, pended, told, bank_today())
             except asyncio.CancelledError:
                 # By `drain` alone. Only what it marks is asked about soon, and not as late as an orphan.
                 step = leave_open(operation, LEFT, bank_today(), self._settings.resolver)
@@ -335,6 +366,8 @@ class Runner:
         except Exception:
             return await self._fault(operation.id)
         telemetry.outcomes.add(1, {"kind": plan.kind, "state": outcome.operation.state.value})
+        if needed is not None:
+            return replace(needed, operation=outcome.operation, parts=outcome.parts)
         return Settled(outcome.operation, outcome.parts)
 
     async def _fault(self, operation_id: UUID) -> Problem:

@@ -147,6 +147,9 @@ class RulesSettings(BaseModel):
     """What SubOrderRefundOrderNo of 6217 says: the share's own order number again, or a new one (catalogue 6217)."""
     batch_direct_pay: bool = False
     """Whether the bank has opened flag 3 of 6052, 6120 and 6133, which the quick start says is not offered."""
+    close_while_refundable: bool = False
+    """Whether a member may be closed while a payment, a top-up or a clearing of suspense of the last
+    `refund_window_days` could still be given back to it or by it. What was not given back by then no longer can be."""
     refund_window_days: Annotated[int, Field(ge=1, le=3650)] = 30
     """How long a payment can be refunded; more than 30 only if the bank has configured it."""
     fee_suffix: Annotated[str, Field(pattern=r"^[0-9]{12}$")] = "000000000003"

@@ -180,7 +180,7 @@ def let_go(operation: Operation, stored: Stored, pending: Sequence[int], told: T
     """The call never left this machine: nothing is held, and the same request id may try again."""
     return Step(
         operation=operation.id,
-        change=Change(state=State.RELEASED, message=told.detail),
+        change=Change(state=State.RELEASED, reason=told.reason, message=told.detail),
         bank_day=today,
         void=tuple(pending),
         expects=frozenset({State.RESERVED}),

@@ -11,7 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from jzb.v1 import card_pb2, core_pb2, member_pb2
 from jzb.v1.error_reason_pb2 import ErrorReason
 from ledger import Breach, Card, CardState, CheckedBy, Member, Operation, Part, PartState, State
-from service.plans.plan import FAULT, ORDER_DIFFERS, ORIGINAL
+from service.plans.plan import FAULT, ORDER_DIFFERS, ORIGINAL, STILL_NEEDED
 from service.problems import FLOOR_REASONS
 from service.problems import OUTCOMES as OUTCOMES
 from service.sentence import sentence
@@ -63,6 +63,8 @@ def operation(found: Operation, parts: Sequence[Part]) -> core_pb2.Operation:
         reason = ErrorReason.ERROR_REASON_SERVICE_FAULT
     elif found.state is State.UNKNOWN:
         reason = ErrorReason.ERROR_REASON_BANK_OUTCOME_UNKNOWN
+    elif found.state is State.RELEASED and found.reason == STILL_NEEDED:
+        reason = ErrorReason.ERROR_REASON_MEMBER_STILL_NEEDED
     elif found.state is State.RELEASED:
         reason = ErrorReason.ERROR_REASON_BANK_UNAVAILABLE
     updated = timestamp(found.updated_at)

@@ -44,7 +44,6 @@ PLATFORM_ACCOUNTS: Final = {
 """The platform's own accounts by the bank's suffix; `pooled` is the real account, with its sign turned."""
 
 OK: Final = "000000"
-NO_SUB_ACCOUNT: Final = "ERR031"
 OUT_OF_WITHDRAWABLE: Final = ("PAY_T0", "WITHDRAW")
 WITHOUT_MONEY: Final = ("OPEN_MEMBER", "CLOSE_MEMBER")
 FROM_A_LIST: Final = ("RECORD_ORDER",)
@@ -232,16 +231,14 @@ def _told(moved: Mapping[Place, int]) -> str:
 
 
 def _refused(journal: Journal, log: BankLog) -> Iterator[str]:
-    """The bank has the same rules: what it refuses by itself should have been refused here, before it was sent.
-
-    Only whether a member is open is no rule about money: a request may cross with the closing of its payee.
+    """The bank has the same rules: what it refuses by itself should have been refused here, before it was sent. A
+    request that crosses with the closing of its payee is no exception.
     """
-    has_closed = any(one.kind == "CLOSE_MEMBER" and one.state == "done" for one in journal.operations.values())
     by_serial = {operation.serial: operation for operation in journal.operations.values()}
     for serial, code in log.refused.items():
         operation = by_serial.get(serial)
         is_about_money = operation is None or operation.kind not in WITHOUT_MONEY
-        if is_about_money and not (has_closed and code == NO_SUB_ACCOUNT):
+        if is_about_money:
             what = f"{operation.kind} {operation.request_id}" if operation else f"serial {serial}"
             yield f"the bank had to refuse {what} with {code}"
 

@@ -22,7 +22,7 @@ from simulate.market import AVAILABLE, ESCROW, FEE, FROZEN, OUTSIDE, OWN_FUNDS, 
 NEVER_BELOW: Final = {
     **dict.fromkeys(("withdrawable", "waiting", "frozen", "escrow", "own-funds", "suspense", "parking"), 0),
     **dict.fromkeys(("refundable", "refundable-fee", "revocable", "revocable-fee", "undoable", "undoable-fee"), 0),
-    **dict.fromkeys(("order", "acquired", "rebooked"), -1),
+    **dict.fromkeys(("order", "acquired", "rebooked", "standing"), -1),
     "top-up-order": -100,
 }
 """How far down an account may go, by the first word of its name: once more, apart from the ledger's own table."""
@@ -30,7 +30,7 @@ NEVER_BELOW: Final = {
 BOTTOMLESS: Final = ("fee", "in-transit", "withdrawing", "pooled", "limits")
 POCKETS: Final = ("withdrawable", "waiting", "frozen", "escrow")
 LIMITS: Final = ("refundable", "refundable-fee", "revocable", "revocable-fee", "undoable", "undoable-fee")
-CONTROLS: Final = (*LIMITS, "order", "top-up-order", "acquired", "rebooked", "limits")
+CONTROLS: Final = (*LIMITS, "order", "top-up-order", "acquired", "rebooked", "standing", "limits")
 
 MEANS: Final = {
     **dict.fromkeys(("withdrawable", "waiting"), AVAILABLE),

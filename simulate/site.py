@@ -361,7 +361,12 @@ def _settings(dsn: str, sandbox: Sandbox, number: int) -> dict[str, Any]:
         "clearing": {"poll_s": 0.7},
         "returns": {"poll_s": 0.7, "name_after_s": 0.3},
         "transfers": {"poll_s": 0.7},
-        "rules": {"batch_direct_pay": True, "order_in_parts": True, "top_up_amount_confirmed": True},
+        "rules": {
+            "batch_direct_pay": True,
+            "order_in_parts": True,
+            "top_up_amount_confirmed": True,
+            "close_while_refundable": True,
+        },
         "vault": {"keys": [_VAULT_KEY]},
         "grpc": {"leave_s": 0.0},
     }

@@ -69,6 +69,7 @@ def record_order(
         order_no=request.order_no,
         amount_fen=request.amount_fen,
         fee_fen=sum(share.fee_fen for share in request.shares),
+        with_members=tuple(share.sub_account for share in ask.shares),
     )
 
 
@@ -152,6 +153,7 @@ def rebook_order(
         amount_fen=share.amount_fen,
         fee_fen=part.fee_fen,
         keep={ORIGINAL: original},
+        with_members=(right.sub_account, *((payer.sub_account,) if payer else ())),
     )
 
 

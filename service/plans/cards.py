@@ -203,4 +203,6 @@ def _plan(kind: str, message: Request[Any], member: Member, ask: CardAsk, card: 
         payer=member.member_id,
         keep={KEPT_CARD: ask.card_id},
         card=card,
+        # A card can be unbound from a member that is being closed: it may be what stands in the way.
+        with_members=() if ask.does == "unbind" else (member.sub_account,),
     )

@@ -8,7 +8,8 @@ from typing import Literal
 
 from bankclient import ConfirmMobileChange, LinkSameName, OpenMember
 from jzb.v1 import member_pb2
-from ledger import Member
+from ledger import Draft, Leg, Member
+from ledger.accounts import LIMITS, standing
 from service.plans.plan import MemberAsk, MobileAsk, Plan, SameNameAsk
 
 PROPERTY_CODES: dict[int, Literal["00", "SH"]] = {
@@ -38,12 +39,12 @@ def open_member(request: member_pb2.OpenMemberRequest) -> Plan:
 
 
 def close_member(member: Member) -> Plan:
-    """6000 flag 3."""
+    """6000 flag 3. From its reservation on nothing new is opened with the member, unless it is not closed after all."""
     member_property: Literal["00", "SH"] = "00" if member.property == "00" else "SH"
     return Plan(
         kind="CLOSE_MEMBER",
         message=OpenMember(FunctionFlag="3", TranNetMemberCode=member.member_id, MemberProperty=member_property),
-        drafts=(),
+        drafts=(Draft((Leg(standing(member.sub_account), LIMITS, 1),), payer=member.member_id),),
         ask=MemberAsk(member.member_id, member_property, opening=False),
         payer=member.member_id,
     )
@@ -69,6 +70,7 @@ def link_same_name(request: member_pb2.LinkSameNameRequest, ordinary: Member | N
         ask=SameNameAsk(request.ordinary_member_id, request.merchant_member_id),
         payer=request.ordinary_member_id,
         payee=request.merchant_member_id,
+        with_members=tuple(member.sub_account for member in (ordinary, merchant) if member),
     )
 
 
@@ -101,4 +103,5 @@ def change_mobile(request: member_pb2.ConfirmMobileChangeRequest, member: Member
         drafts=(),
         ask=MobileAsk(member.sub_account, digest.hex()),
         payer=member.member_id,
+        with_members=(member.sub_account,),
     )

@@ -14,7 +14,9 @@ from enum import Enum
 from typing import Any, Literal
 
 from bankclient import REQUESTS, AcquiringChannel, Request, consumer_serial, row_serial, to_wire
-from ledger import Card, Draft, Member, draft_from_json, draft_to_json
+from ledger import Account, Available, Card, Draft, Member, draft_from_json, draft_to_json
+from ledger.accounts import POCKETS, standing
+from ledger.rules import Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +189,8 @@ class Plan:
     pending with that and wait for the bank's final word (withdrawals): posted when it is good; when it is bad they are
     voided and ``undo`` gives the drafts that take ``drafts`` back. ``keep`` is what later calls about this one need and
     nothing else remembers: the channel of a top-up, the serial of the original. ``card`` is recorded with the
-    reservation. By ``channel_no``, the channel's transaction number, the operation is found.
+    reservation. By ``channel_no``, the channel's transaction number, the operation is found. ``with_members`` are
+    sub-accounts that it is about though it moves nothing of theirs yet.
     """
 
     kind: str
@@ -204,11 +207,29 @@ class Plan:
     keep: Mapping[str, Any] = field(default_factory=dict)
     card: Card | None = None
     channel_no: str = ""
+    with_members: tuple[str, ...] = ()
+
+    @property
+    def needs(self) -> tuple[Account, ...]:
+        """What must be there when it is reserved: the standing of every member that it is about.
+
+        A member may be closed between the moment its facts were read and this one.
+        """
+        sides = (side for draft in (*self.drafts, *self.then) for leg in draft.legs for side in (leg.debit, leg.credit))
+        about = dict.fromkeys((*filter(None, map(_member_of, sides)), *self.with_members))
+        return tuple(standing(sub_account) for sub_account in about)
 
     @property
     def stored(self) -> Stored:
         """What is kept of the plan with the operation."""
         return Stored(self.drafts, self.then, self.undo, self.ask, self.keep)
+
+
+def _member_of(side: Source) -> str:
+    """The sub-account whose pocket it is, or nothing."""
+    if isinstance(side, Available):
+        return side.sub_account
+    return side.owner if side.kind in POCKETS else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,6 +331,9 @@ class Word(Enum):
 
 SEND_AGAIN = "send-again"
 """The reason of an UNKNOWN operation that the bank wants again (`Word.AGAIN`)."""
+
+STILL_NEEDED = "still-needed"
+"""The reason of a RELEASED closing whose member was found to be needed when it was reserved."""
 
 STOPPED = "stopped"
 """The reason of an UNKNOWN operation whose process stopped before the bank had answered."""

@@ -63,6 +63,7 @@ def revoke_top_up(request: topup_pb2.RevokeTopUpRequest, top_up: Operation, memb
         fee_fen=request.fee_fen,
         keep={ORIGINAL: top_up.serial},
         channel_no=kept[CHANNEL_SERIAL],
+        with_members=(member.sub_account,),
     )
 
 
@@ -95,6 +96,7 @@ def revoke_split_top_up(top_up: Operation, taken: Sequence[Taken], serials: Seri
         amount_fen=total_fen,
         fee_fen=sum(one.fee_fen for one in taken),
         keep={ORIGINAL: top_up.serial},
+        with_members=tuple(one.member.sub_account for one in taken),
     )
 
 

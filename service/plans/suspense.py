@@ -56,6 +56,7 @@ def clear_suspense(
         amount_fen=request.amount_fen,
         fee_fen=request.fee_fen,
         keep={ORIGINAL: transfer.serial, TRANSFER: transfer.bank_serial},
+        with_members=(member.sub_account,),
     )
 
 
@@ -95,4 +96,5 @@ def undo_clear_suspense(
         amount_fen=request.amount_fen,
         fee_fen=request.fee_fen,
         keep={ORIGINAL: clearing.serial},
+        with_members=(member.sub_account,),
     )

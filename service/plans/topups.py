@@ -88,6 +88,7 @@ def top_up(
         fee_fen=request.fee_fen,
         keep={CHANNEL: request.channel.type, CHANNEL_SERIAL: request.channel.transaction_no},
         channel_no=request.channel.transaction_no,
+        with_members=(sub_account,),
     )
 
 
@@ -138,4 +139,5 @@ def split_top_up(request: topup_pb2.SplitTopUpRequest, facts: Facts, serials: Se
         fee_fen=sum(share.fee_fen for share in request.shares),
         keep={CHANNEL: request.channel.type},
         channel_no=request.channel.transaction_no,
+        with_members=tuple(facts.sub_account(share.member_id) for share in request.shares),
     )

@@ -12,6 +12,7 @@ from bankclient import Request, Withdraw, WithdrawByPassword, WithdrawBySms, yua
 from jzb.v1 import withdrawal_pb2
 from ledger import Draft, Leg, Member, reverse
 from ledger.accounts import POOLED, WITHDRAWING, withdrawable
+from service.plans.cards import KEPT_CARD
 from service.plans.payments import paid
 from service.plans.plan import Facts, Plan, Serials, StatusAsk
 from service.plans.verification import mode_of, proof
@@ -51,6 +52,7 @@ def withdraw(
         payer=member.member_id,
         amount_fen=request.amount_fen,
         fee_fen=request.fee_fen,
+        keep={KEPT_CARD: request.card_id} if request.card_id else {},
     )
 
 

@@ -41,6 +41,7 @@ ACCOUNT_KINDS: dict[Kind, balance_pb2.AccountKind.ValueType] = {
     Kind.TOP_UP_ORDER: balance_pb2.ACCOUNT_KIND_CONTROL,
     Kind.ACQUIRED: balance_pb2.ACCOUNT_KIND_CONTROL,
     Kind.REBOOKED: balance_pb2.ACCOUNT_KIND_CONTROL,
+    Kind.STANDING: balance_pb2.ACCOUNT_KIND_CONTROL,
     Kind.LIMITS: balance_pb2.ACCOUNT_KIND_CONTROL,
 }
 

@@ -21,6 +21,7 @@ from jzb.v1 import card_pb2, card_pb2_grpc
 from ledger import Card, CardState, CheckedBy, Member
 from service import problems, view
 from service.member_questions import ARRIVED, FAILED, UNDER_WAY, transfer_of
+from service.parties import Parties
 from service.plans import cards
 from service.plans.cards import KEPT_CARD
 from service.plans.plan import Plan, Serials
@@ -58,6 +59,7 @@ class CardsRpc(card_pb2_grpc.CardServiceServicer):
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._limits = desk.settings.cards
+        self._parties = Parties(desk.reads, desk.settings)
 
     async def CheckCardBySms(
         self, request: card_pb2.CheckCardBySmsRequest, context: Context
@@ -132,6 +134,7 @@ class CardsRpc(card_pb2_grpc.CardServiceServicer):
 
         async def plan(_: Serials) -> Plan:
             card, personal = await self._desk.bound_card(request.card_id)
+            await self._parties.require_card_unneeded(card.member_id, request.card_id)
             return cards.unbind(await self._desk.member(card.member_id), card, personal.number)
 
         return await self._answer(card_pb2.UnbindCardResponse, await self._run(request, plan))

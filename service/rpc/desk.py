@@ -87,12 +87,7 @@ class Desk:
             if member_id not in found:
                 raise problems.not_found("MEMBER_NOT_FOUND", "member", member_id)
             if not found[member_id].is_open:
-                raise problems.precondition(
-                    "MEMBER_CLOSED",
-                    f"member {member_id} is closed",
-                    "use an open member; the request id is not used up",
-                    member_id=member_id,
-                )
+                raise problems.member_closed(member_id)
         for member_id in payers:
             if member_id in payees:
                 raise problems.invalid("payee_member_id", f"{member_id} cannot pay itself", "SAME_MEMBER")

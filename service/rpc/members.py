@@ -7,6 +7,7 @@ from jzb.v1 import member_pb2, member_pb2_grpc
 from ledger import Member
 from service import problems, view
 from service.bankday import bank_today
+from service.parties import Parties
 from service.plans import members
 from service.plans.plan import Plan, Serials
 from service.problems import member_exists, precondition
@@ -19,6 +20,7 @@ class Members(member_pb2_grpc.MemberServiceServicer):
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
+        self._parties = Parties(desk.reads, desk.settings)
 
     async def OpenMember(
         self, request: member_pb2.OpenMemberRequest, context: Context
@@ -44,7 +46,8 @@ class Members(member_pb2_grpc.MemberServiceServicer):
 
         async def plan(_: Serials) -> Plan:
             member = (await self._desk.facts(others=[request.member_id])).members[request.member_id]
-            await self._refuse_if_not_empty(member)
+            if needed := await self._parties.needed(member):
+                raise needed
             return members.close_member(member)
 
         settled = await self._desk.runner.run(request, plan)
@@ -60,6 +63,11 @@ class Members(member_pb2_grpc.MemberServiceServicer):
 
         async def plan(_: Serials) -> Plan:
             ordinary, merchant = await self._unlinked(request.ordinary_member_id, request.merchant_member_id)
+            await self._parties.require_settled(
+                request.ordinary_member_id,
+                request.merchant_member_id,
+                kinds=("OPEN_MEMBER", "CLOSE_MEMBER", "LINK_SAME_NAME"),
+            )
             return members.link_same_name(request, ordinary, merchant)
 
         settled = await self._desk.runner.run(request, plan)
@@ -97,6 +105,7 @@ class Members(member_pb2_grpc.MemberServiceServicer):
         async def plan(_: Serials) -> Plan:
             member = (await self._desk.facts(others=[request.member_id])).members[request.member_id]
             digest = self._desk.require_vault().digest(request.mobile)
+            await self._parties.require_settled(member.member_id, kinds=("CHANGE_MOBILE",))
             return members.change_mobile(request, member, digest)
 
         settled = await self._desk.runner.run(request, plan)
@@ -144,15 +153,3 @@ class Members(member_pb2_grpc.MemberServiceServicer):
             if member.property != member_property or (ordinary and merchant):
                 raise member_exists(member.member_id, member.sub_account)
         return ordinary, merchant
-
-    async def _refuse_if_not_empty(self, member: Member) -> None:
-        balance = (await self._desk.reads.balances([member.sub_account]))[member.sub_account]
-        left_fen = balance.available_fen + balance.frozen_fen + balance.escrow_fen + balance.held_fen
-        if left_fen:
-            raise precondition(
-                "MEMBER_NOT_EMPTY",
-                f"member {member.member_id} still has {left_fen} fen",
-                "pay, withdraw or release it first; the request id is not used up",
-                member_id=member.member_id,
-                balance_fen=str(left_fen),
-            )

@@ -11,7 +11,7 @@ from uuid import UUID
 import psycopg
 import uuid_utils
 
-from ledger import Account, Available, Change, Draft, Kind, Leg, NewOperation, OfDay, Outcome, State, Step
+from ledger import Account, Available, Change, Draft, Kind, Leg, NewOperation, OfDay, Outcome, State, Step, accounts
 from ledger.accounts import (
     FEE,
     LIMITS,
@@ -92,6 +92,11 @@ def refund(serial: str, payer: str, payee: str, fen: int, fee_fen: int = 0) -> D
     if fen > fee_fen:
         legs.append(Leg(Available(payee), OfDay(Kind.WAITING, payer), fen - fee_fen))
     return Draft(tuple(legs), amount_fen=fen, fee_fen=fee_fen)
+
+
+def closing(sub_account: str) -> Draft:
+    """From here on nothing new is opened with the sub-account."""
+    return Draft((Leg(accounts.standing(sub_account), LIMITS, 1),))
 
 
 def opening(

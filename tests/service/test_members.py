@@ -9,7 +9,7 @@ import pytest
 
 from jzb.v1 import core_pb2, member_pb2
 from service.rpc.desk import page_token
-from tests.service.marketplace import TIMEOUT_S, Marketplace, bank_says
+from tests.service.marketplace import TIMEOUT_S, Marketplace, bank_says, open_marketplace
 from tests.service.steps import freeze, release_request
 
 ORDINARY = member_pb2.MEMBER_PROPERTY_ORDINARY
@@ -122,7 +122,12 @@ async def test_a_closing_whose_answer_is_lost_is_done_once_the_bank_does_not_kno
     assert (await get(shop, "seller")).state == member_pb2.MEMBER_STATE_CLOSED
 
 
-async def test_a_member_with_money_of_any_kind_is_not_closed(shop: Marketplace) -> None:
+async def test_a_member_with_money_of_any_kind_is_not_closed(database: str) -> None:
+    async with open_marketplace(database, rules={"close_while_refundable": True}) as shop:
+        await not_closed_with_money(shop)
+
+
+async def not_closed_with_money(shop: Marketplace) -> None:
     await shop.buyer("buyer", 10_00)
     sent = shop.calls_received("OpenCustAcctId")
     refusal = await shop.refusal(close(shop, "buyer"))

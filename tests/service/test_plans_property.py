@@ -139,7 +139,19 @@ def part_of(amount_fen: int, fee_fen: int) -> Part:
 
 def said(plan: Plan) -> dict[str, Any]:
     assert all(leg.amount_fen > 0 for draft in plan.drafts for leg in draft.legs)
-    return to_wire(plan.message)
+    wire = to_wire(plan.message)
+    # Whoever the bank is told of must be open when the plan is reserved, also where nothing of it moves yet.
+    assert {account.owner for account in plan.needs} >= named(wire)
+    return wire
+
+
+def named(value: Any) -> set[str]:
+    """The members' sub-accounts in a message."""
+    if isinstance(value, dict):
+        return set[str]().union(*(named(one) for one in value.values()))
+    if isinstance(value, list | tuple):
+        return set[str]().union(*(named(one) for one in value))
+    return {value} & MEMBERS.keys()
 
 
 def without_zero(effects: dict[str, int]) -> dict[str, int]:

@@ -17,7 +17,7 @@ from tests.service.verifying import named
 @pytest.fixture
 async def market(database: str) -> AsyncIterator[Marketplace]:
     """A buyer with 500.00 and two sellers, at a bank that takes batches of direct payments too."""
-    async with open_marketplace(database, rules={"batch_direct_pay": True}) as shop:
+    async with open_marketplace(database, rules={"batch_direct_pay": True, "close_while_refundable": True}) as shop:
         await named(shop, "buyer", 500_00)
         await named(shop, "shoes", collects=True)
         await named(shop, "hats", collects=True)

@@ -419,7 +419,7 @@ async def test_a_member_that_was_closed_since_is_closed_here_and_named(
     database: str, empty_database: str, tmp_path: Path
 ) -> None:
     async with Sandbox(SandboxSettings(**LENIENT)) as bank:
-        async with shop_on(database, bank) as shop:
+        async with shop_on(database, bank, rules={"close_while_refundable": True}) as shop:
             await market(shop)
             await shop.buyer("leaver", 6_00)
             copies.back_up(database, tmp_path / "copy")
