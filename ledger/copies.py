@@ -121,13 +121,18 @@ def back_up(dsn: str, path: Path) -> list[Copied]:
     return heads
 
 
+def require_file(path: Path) -> None:
+    """Raise `CopyFailed` where there is nothing to restore."""
+    if not path.is_file():
+        raise CopyFailed(f"there is no file {path}")
+
+
 def restore(dsn: str, path: Path) -> list[Copied]:
     """Fill the empty database of ``dsn`` from the file ``path`` and bring it up to date, marked as behind the bank.
 
     All or nothing: one transaction restores and marks. Raises `CopyFailed`, `LedgerUnavailable`.
     """
-    if not path.is_file():
-        raise CopyFailed(f"there is no file {path}")
+    require_file(path)
     session.require_writable(dsn)
     with _connected(dsn) as connection:
         found = connection.execute(_TABLES, [None]).fetchone()

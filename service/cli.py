@@ -200,6 +200,8 @@ def restore(
 
     Exits 1 when the books that were restored contradict themselves, which the catch-up would cover up.
     """
+    with _complaints():
+        copies.require_file(file)
     with _complaints(), database(data) as (dsn, _):
         contradictions = 0
         for copied in copies.restore(dsn, file):

@@ -5,6 +5,7 @@ is refused by name.
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -22,6 +23,8 @@ from tests.conftest import PostgresServer
 from tests.ledger.bookkeeping import ANN, BOB, PLATFORM, ask, execute, opening, pay, withdrawable
 from tests.ledger.conftest import open_mirror
 from tests.ledger.pooler import Mode, pooled
+
+ROOT = Path(__file__).parents[2]
 
 STRANGE = {
     "client_encoding": ("LATIN1", "UTF8"),
@@ -287,3 +290,17 @@ async def test_a_pooler_that_shares_sessions_between_transactions_is_refused(
 async def test_a_server_that_may_lose_what_it_committed_is_told_of(database: str) -> None:
     # That of the tests, which nobody pulls the plug of.
     assert [line.partition(" is off: ")[0] for line in await ready(database)] == ["fsync", "full_page_writes"]
+
+
+def test_no_other_code_opens_a_connection() -> None:
+    opens = re.compile(r"psycopg\.connect\(|AsyncConnection\.connect\(|\bConnection\.connect\(")
+    gathers = re.compile(r"AsyncConnectionPool\(|create_engine\(|create_async_engine\(")
+    found = {
+        (str(path.relative_to(ROOT)), bool(opens.search(path.read_text())), bool(gathers.search(path.read_text())))
+        for package in ("ledger", "service")
+        for path in (ROOT / package).rglob("*.py")
+    }
+    assert {one for one in found if one[1] or one[2]} == {
+        ("ledger/session.py", True, False),
+        ("ledger/database.py", False, True),
+    }

@@ -500,6 +500,7 @@ def test_a_database_in_another_encoding_stops_the_start_and_the_setting_is_named
         ("catch-up",),
         ("verify",),
         ("vault", "rotate"),
+        ("restore", "copy"),
     ],
     ids=" ".join,
 )
@@ -515,7 +516,9 @@ def test_before_the_first_run_a_command_that_needs_books_leaves_nothing_behind(
     }[names]
     ended = in_this_process((*command, "--data", "var"), environment, monkeypatch)
     assert (ended.status, ended.error.count("\n"), ended.error[:5]) == (1, 1, "jzb: "), ended
-    if names != "a database":
+    if command[0] == "restore":
+        assert ended.error == "jzb: there is no file copy\n"
+    elif names != "a database":
         assert "holds no books yet: start `jzb run` first" in ended.error
     assert [*tmp_path.iterdir()] == []
 

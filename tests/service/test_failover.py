@@ -19,7 +19,7 @@ import psycopg
 import pytest
 
 from jzb.v1 import core_pb2, payment_pb2
-from ledger import LedgerUnfit, migrate
+from ledger import LedgerUnfit, connect, migrate, require_current
 from ledger.embedded import EmbeddedPostgres, PostgresNotStarted, find_programs
 from sandbox.server import Sandbox
 from sandbox.settings import SandboxSettings
@@ -183,6 +183,9 @@ async def test_when_the_primary_is_killed_the_service_goes_on_with_the_standby(t
                 LedgerUnfit, match="transaction_read_only is on and must be off: the server is a standb"
             ):
                 await asyncio.to_thread(migrate, standby.dsn)
+            reports = connect(standby.dsn, 1)
+            await require_current(reports)
+            await reports.dispose()
             await execute(standby.dsn, "SELECT pg_promote()")
             await until(lambda: len(load.done) > before + 50, "payments go on with the standby", 60.0)
             load.stop()
