@@ -24,6 +24,7 @@ from ledger.errors import (
     OperationUnknown,
     RequestIdReused,
 )
+from ledger.events import EVERYTHING, Event, Events, Wanted
 from ledger.findings import Finding, Summary
 from ledger.lists import Filter
 from ledger.lookups import Lookups, MemberBalance
@@ -38,9 +39,9 @@ from ledger.operations import (
     PartState,
     State,
     Step,
+    Whole,
 )
 from ledger.reads import (
-    Event,
     InDoubt,
     LateSpender,
     Leased,
@@ -68,6 +69,7 @@ from ledger.verify import audit, verify
 from ledger.writer import Writer
 
 __all__ = [
+    "EVERYTHING",
     "GIVEN_BACK",
     "MONEY",
     "OPEN_STATES",
@@ -86,6 +88,7 @@ __all__ = [
     "DeadlinePassed",
     "Draft",
     "Event",
+    "Events",
     "Filter",
     "Finding",
     "FloorBroken",
@@ -128,6 +131,8 @@ __all__ = [
     "Tie",
     "TrialRow",
     "WaitingDay",
+    "Wanted",
+    "Whole",
     "Writer",
     "audit",
     "connect",

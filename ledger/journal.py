@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, LiteralString
 from uuid import UUID
 
@@ -19,7 +19,7 @@ from ledger.accounts import Account, Kind
 from ledger.batch import Rows
 from ledger.errors import LedgerBehind, LedgerCorrupt
 from ledger.memory import BEFORE_ANYTHING, Memory, Wants
-from ledger.operations import Operation, Part, PartState, State
+from ledger.operations import Operation, Part, PartState, State, Whole
 from ledger.rules import Hold
 from ledger.seals import Seal
 
@@ -31,6 +31,7 @@ STATES = {state.value: state for state in State}
 PART_STATES = {state.value: state for state in PartState}
 STATE = Operation._fields.index("state")
 PART_STATE = Part._fields.index("state")
+PART_BANK_DAY = Part._fields.index("bank_day")
 
 
 class Head:
@@ -300,3 +301,13 @@ def operation_from_row(row: Sequence[Any]) -> Operation:
 def part_from_row(row: Sequence[Any]) -> Part:
     """A transaction, joined with its resolution, from its columns in the order of the fields."""
     return Part._make((*row[:PART_STATE], PART_STATES[row[PART_STATE]], *row[PART_STATE + 1 :]))
+
+
+def whole_from_row(row: Sequence[Any]) -> Whole:
+    """An operation's columns, then its parts as `ledger.statements.PARTS_OF` has them."""
+    parts = []
+    for one in row[-1] or ():
+        bank_day = one[PART_BANK_DAY]
+        one[PART_BANK_DAY] = date.fromisoformat(bank_day) if bank_day else None
+        parts.append(part_from_row(one))
+    return Whole(operation_from_row(row[:-1]), tuple(parts))

@@ -5,7 +5,7 @@ Past SQLAlchemy, whose work on a query is several times that of the query.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, LiteralString
 
@@ -128,19 +128,25 @@ class Lookups:
         return {row[0]: _balance(row) for row in await self._rows(BALANCES_OF, member_ids)}
 
     async def _rows(self, query: LiteralString, keys: Collection[str]) -> list[Any]:
-        try:
-            return await self._asked(query, keys)
-        except OperationalError as failure:
-            raise LedgerUnavailable(str(failure)) from None
+        return await fetched(self._pool, query, [arrays.texts(keys), self.platform])
 
-    # A connection may have broken while nobody used it; the pool makes another.
-    @tenacity.retry(
-        retry=tenacity.retry_if_exception_type(OperationalError), stop=tenacity.stop_after_attempt(3), reraise=True
-    )
-    async def _asked(self, query: LiteralString, keys: Collection[str]) -> list[Any]:
-        async with self._pool.connection() as connection:
-            cursor = await connection.execute(query, [arrays.texts(keys), self.platform])
-            return await cursor.fetchall()
+
+async def fetched(pool: Pool, query: LiteralString, values: Sequence[Any] | Mapping[str, Any]) -> list[Any]:
+    """The rows of a query on a connection of ``pool``. Raises `LedgerUnavailable`."""
+    try:
+        return await _tried(pool, query, values)
+    except OperationalError as failure:
+        raise LedgerUnavailable(str(failure)) from None
+
+
+# A connection may have broken while nobody used it; the pool makes another.
+@tenacity.retry(
+    retry=tenacity.retry_if_exception_type(OperationalError), stop=tenacity.stop_after_attempt(3), reraise=True
+)
+async def _tried(pool: Pool, query: LiteralString, values: Sequence[Any] | Mapping[str, Any]) -> list[Any]:
+    async with pool.connection() as connection:
+        cursor = await connection.execute(query, values)
+        return await cursor.fetchall()
 
 
 def _balance(row: Sequence[Any]) -> MemberBalance:

@@ -219,6 +219,13 @@ class Operation(NamedTuple):
         return sha256(f"{self.serial}\n{self.plan_text}".encode("utf-8", "replace")).digest()
 
 
+class Whole(NamedTuple):
+    """An operation and its parts, read at one moment: its state is that of its parts."""
+
+    operation: Operation
+    parts: tuple[Part, ...]
+
+
 class Outcome(NamedTuple):
     """What came of a step.
 

@@ -40,10 +40,10 @@ from ledger.comparison import MOTION, POSITION, Comparison, Motion, Position
 from ledger.database import reading, seconds
 from ledger.errors import LedgerBehind, LedgerCorrupt
 from ledger.findings import Finding, Summary
-from ledger.journal import operation_from_row
+from ledger.journal import operation_from_row, whole_from_row
 from ledger.lists import DAY, NEWEST, OLDEST, Filter, depths, examined
 from ledger.lookups import Lookups, MemberBalance
-from ledger.operations import Member, Operation, Part, PartState, State
+from ledger.operations import Member, Operation, Part, PartState, State, Whole
 from ledger.schema import (
     account,
     comparison,
@@ -60,6 +60,7 @@ from ledger.schema import (
     transaction,
 )
 from ledger.seals import Seal
+from ledger.statements import WHOLES
 from ledger.ties import NAMED, TIES, Tie, ties_of
 from ledger.verify import audit
 
@@ -98,19 +99,6 @@ class Order:
     payer: str
     payee: str
     done_fen: dict[str, int]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """One change of an operation's state. ``seq`` grows in commit order on a platform: it is the cursor of a watch."""
-
-    seq: int
-    operation_id: UUID
-    state: State
-    reason: str
-    bank_code: str
-    bank_message: str
-    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -445,6 +433,12 @@ class Reads:
             members[row["id"]] |= {row["payer"], row["payee"]}
             order_nos[row["id"]].add(row["order_no"])
         return {one: Parties(frozenset(members[one]) - {""}, frozenset(order_nos[one]) - {""}) for one in members}
+
+    async def wholes(self, operation_ids: Collection[UUID]) -> dict[UUID, Whole]:
+        """These operations with their parts, by id; what one answer shows must be read by one statement."""
+        rows = await self._rows(text(WHOLES), platform=self._platform, ids=list(operation_ids))
+        wholes = (whole_from_row(list(row.values())) for row in rows)
+        return {whole.operation.id: whole for whole in wholes}
 
     async def payment(self, serial: str) -> Payment | None:
         """The payment that the bank knows by this serial (CnsmrSeqNo or row serial), whatever its state."""
@@ -839,40 +833,6 @@ class Reads:
             )
             for row in rows
         ]
-
-    async def events(self, after: int, limit: int, operation_id: UUID | None = None) -> list[tuple[Event, Operation]]:
-        """Up to ``limit`` events after the cursor ``after``, oldest first, each with its operation as it is now."""
-        query = (
-            select(
-                event.c.seq,
-                event.c.state.label("event_state"),
-                event.c.reason.label("event_reason"),
-                event.c.bank_code.label("event_bank_code"),
-                event.c.bank_message.label("event_bank_message"),
-                event.c.at,
-                *_OPERATION,
-            )
-            .join(operation, and_(operation.c.platform == event.c.platform, operation.c.id == event.c.operation_id))
-            .outerjoin(due, _DUE)
-            .where(event.c.platform == self._platform, event.c.seq > after)
-            .order_by(event.c.seq)
-            .limit(limit)
-        )
-        if operation_id is not None:
-            query = query.where(event.c.operation_id == operation_id)
-        found = []
-        for row in await self._rows(query):
-            change = Event(
-                seq=row["seq"],
-                operation_id=row["id"],
-                state=State(row["event_state"]),
-                reason=row["event_reason"],
-                bank_code=row["event_bank_code"],
-                bank_message=row["event_bank_message"],
-                at=row["at"],
-            )
-            found.append((change, _operation(row)))
-        return found
 
     async def last_event(self) -> int:
         """The newest cursor, 0 when nothing has happened yet."""

@@ -70,6 +70,20 @@ OPERATION_ROW: LiteralString = (
 )
 """In the order of `ledger.operations.Operation`."""
 
+PARTS_OF: LiteralString = """(
+  SELECT json_agg(
+    json_build_array(
+      t.part, t.serial, t.payer, t.payee, t.amount_fen, t.fee_fen, coalesce(r.verdict, 'reserved'), r.bank_day,
+      t.corrects, t.order_no
+    )
+    ORDER BY t.part
+  )
+  FROM transaction t
+  LEFT JOIN resolution r ON r.platform = t.platform AND r.operation_id = t.operation_id AND r.part = t.part
+  WHERE t.platform = o.platform AND t.operation_id = o.id
+)"""
+"""The parts of the operation ``o``, in the order of `ledger.operations.Part`: NULL where it has none."""
+
 BY_REQUEST: LiteralString = (
     "(SELECT %(platform)s::text AS platform, k.* FROM unnest(%(requests)s::text[]) AS k (request_id) OFFSET 0)"
 )
@@ -300,3 +314,72 @@ WHERE platform = %(platform)s AND card_id = %(card_id)s::uuid
   AND (%(state)s::text IS NULL OR state = 'checking' OR (state = 'bound' AND %(state)s::text = 'unbound'))
 """
 """A state that comes late is not taken: see `ledger.cards.CardState`."""
+
+_WANTED: LiteralString = f"""(
+  SELECT
+    ARRAY(
+      SELECT ARRAY[f.kind, f.value]
+      FROM reference f
+      WHERE f.platform = o.platform AND f.operation_id = o.id
+    ),
+    {OPERATION_ROW}, {PARTS_OF}
+  FROM (SELECT * FROM operation WHERE platform = e.platform AND id = e.operation_id OFFSET 0) o
+  LEFT JOIN due d ON d.platform = o.platform AND d.operation_id = o.id
+  WHERE
+    (%(states)s::text[] = '{{}}' OR e.state = ANY (%(states)s::text[]))
+    AND (%(kinds)s::text[] = '{{}}' OR o.kind = ANY (%(kinds)s::text[]))
+    AND (
+      %(order_no)s::text = '' OR o.order_no = %(order_no)s::text OR %(order_no)s::text = ANY (ARRAY(
+        SELECT f.value FROM reference f
+        WHERE f.platform = o.platform AND f.operation_id = o.id AND f.kind = 'order'
+      ))
+    )
+    AND (
+      %(member_id)s::text = '' OR %(member_id)s::text IN (o.payer, o.payee) OR %(member_id)s::text = ANY (ARRAY(
+        SELECT f.value FROM reference f
+        WHERE f.platform = o.platform AND f.operation_id = o.id AND f.kind = 'member'
+      ))
+    )
+  OFFSET 0
+)"""
+"""What else the operation of the event ``e`` is found by, itself, and its parts, if both meet the filters. Lateral and
+not flattened, and arrays rather than EXISTS, so that the plan is index look-ups for each event whatever is believed of
+the tables.
+"""
+
+EVENTS: LiteralString = f"""
+SELECT e.seq, e.state, e.at, found.*
+FROM (
+  SELECT platform, seq, operation_id, state, at
+  FROM event
+  WHERE platform = %(platform)s AND seq > %(after)s AND seq <= %(upto)s
+  ORDER BY seq
+  LIMIT %(limit)s
+) e
+LEFT JOIN LATERAL {_WANTED} found ON true
+ORDER BY e.seq
+"""
+"""A page of events, the wanted ones with their operations: what is not wanted is a row as well, so that the reader
+knows how far it has come.
+"""
+
+EVENTS_OF_ONE: LiteralString = f"""
+SELECT e.seq, e.state, e.at, found.*
+FROM (
+  SELECT platform, seq, operation_id, state, at
+  FROM event
+  WHERE platform = %(platform)s AND operation_id = %(operation_id)s AND seq > %(after)s AND seq <= %(upto)s
+  ORDER BY seq
+  LIMIT %(limit)s
+) e
+LEFT JOIN LATERAL {_WANTED} found ON true
+ORDER BY e.seq
+"""
+"""The same of one operation, whose events have an index of their own."""
+
+WHOLES: LiteralString = f"""
+SELECT {OPERATION_ROW}, {PARTS_OF} AS parts
+FROM operation o
+LEFT JOIN due d ON d.platform = o.platform AND d.operation_id = o.id
+WHERE o.platform = :platform AND o.id = ANY (:ids)
+"""

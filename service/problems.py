@@ -564,6 +564,22 @@ def stopping() -> Problem:
     )
 
 
+def watch_too_slow(lag_max: int) -> Problem:
+    """The reader of a watch is behind by more than is kept for it."""
+    return Problem(
+        grpc.StatusCode.ABORTED,
+        "WATCH_TOO_SLOW",
+        f"more than {lag_max} events wait to be read",
+        next_step="watch again from the cursor of the last event that was handled; nothing is lost",
+        metadata={"lag_max": str(lag_max)},
+    )
+
+
+def at_cursor(problem: Problem, cursor: str) -> Problem:
+    """The same at the end of a watch, with the place from which it goes on."""
+    return replace(problem, metadata={**problem.metadata, "cursor": cursor})
+
+
 def deadline_passed() -> Problem:
     """The caller was gone before anything was reserved."""
     return Problem(

@@ -59,6 +59,7 @@ from jzb.v1 import (
 )
 from ledger import (
     Cards,
+    Events,
     LedgerBehind,
     LedgerUnavailable,
     LedgerUnfit,
@@ -77,6 +78,7 @@ from service.anchor import anchored
 from service.bankday import bank_today
 from service.card_list import CardList
 from service.clearing import Clearing, Sweeper
+from service.feed import CONNECTIONS, Feed
 from service.member_questions import MemberQuestions
 from service.repeats import Repeats
 from service.resolver import Resolver
@@ -168,13 +170,21 @@ async def furnished(settings: Settings, *, catches_up: bool = False) -> AsyncIte
         )
         # Behind the address and the keys, whose errors do not mend themselves; before anything that writes.
         await _require_books(engine, dsn, settings.platform, catches_up=catches_up)
+        events = Events(await stack.enter_async_context(open_pool(dsn, CONNECTIONS)), settings.platform)
+        feed = await stack.enter_async_context(Feed(events, reads.last_event, settings.watch).running())
+
+        def committed(size: int, seconds: float) -> None:
+            telemetry.batch_sizes.record(size)
+            telemetry.batch_seconds.record(seconds)
+            feed.wake()
+
         writer = await stack.enter_async_context(
             Writer(
                 dsn,
                 settings.platform,
                 spend_order=settings.rules.spend_order,
                 catches_up=catches_up,
-                on_batch=_record_batch,
+                on_batch=committed,
             ).running()
         )
         sweeper = Sweeper(writer, reads, bank, settings)
@@ -203,6 +213,7 @@ async def furnished(settings: Settings, *, catches_up: bool = False) -> AsyncIte
             admission=admission,
             repeats=repeats,
             reads=reads,
+            feed=feed,
             bank=bank,
             resolver=resolver,
             clearing=clearing,
@@ -229,14 +240,15 @@ async def running(
     async with AsyncExitStack() as stack:
         desk = await stack.enter_async_context(furnished(settings))
         await stack.enter_async_context(anchored(desk.reads))
-        doors = Doors(desk.admission, desk.repeats, settings.deadline_min_s, settings.grpc.rpcs_max)
+        limits = (settings.grpc.rpcs_max, settings.watch.watches_max)
+        doors = Doors(desk.admission, desk.repeats, settings.deadline_min_s, *limits)
         server = grpc.aio.server(interceptors=[doors], options=_options(settings.grpc))
         status = HealthServicer()
         _register(server, desk, status)
         server.add_generic_rpc_handlers(more(desk))
         port = _listen(server, settings)
         await server.start()
-        stack.push_async_callback(_drain, server, status, doors, desk.runner, desk.resolver, settings)
+        stack.push_async_callback(_drain, server, status, doors, desk, settings)
         for name in ("", *SERVICES):
             await status.set(name, health_pb2.HealthCheckResponse.SERVING)
         yield Service(port, desk)
@@ -270,22 +282,22 @@ async def _drain(
     server: grpc.aio.Server,
     status: HealthServicer,
     doors: Doors,
-    runner: Runner,
-    resolver: Resolver,
+    desk: Desk,
     settings: Settings,
 ) -> None:
     """End what is under way, within ``drain_s``, or else within the `MARK_S` that it takes to mark it."""
     leave_s = settings.grpc.leave_s
     left_s = max(0.0, settings.drain_s + MARK_S - leave_s)
     await status.enter_graceful_shutdown()
-    resolver.rest()
+    desk.resolver.rest()
+    desk.feed.close()
     async with asyncio.TaskGroup() as tasks:
         # What is new is refused with a reason from now on, and once callers had time to leave, by gRPC itself: a call
         # that crosses with its farewell ends CANCELLED.
-        tasks.create_task(runner.drain(settings.drain_s))
+        tasks.create_task(desk.runner.drain(settings.drain_s))
         await asyncio.sleep(leave_s)
         tasks.create_task(server.stop(left_s))
-        await doors.rpcs.emptied(left_s)
+        await doors.emptied(left_s)
         # What never ends by itself is cut off, such as a balancer that watches the health.
         await server.stop(SEND_S)
 
@@ -326,6 +338,9 @@ def _options(settings: GrpcSettings) -> list[tuple[str, int]]:
     options = [
         ("grpc.max_receive_message_length", settings.message_bytes_max),
         ("grpc.keepalive_time_ms", int(settings.keepalive_s * 1000)),
+        # Without the second a connection without a call may be pinged every two hours, whatever the first says.
+        ("grpc.http2.min_ping_interval_without_data_ms", int(settings.ping_min_s * 1000)),
+        ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.so_reuseport", 0),
         # By default gRPC's core cancels, without a word, what comes while 1000 to 3000 wait to be taken in.
         ("grpc.server.max_pending_requests", settings.rpcs_max),
@@ -346,8 +361,3 @@ def _listen(server: grpc.aio.Server, settings: Settings) -> int:
         return server.add_insecure_port(settings.listen)
     except RuntimeError as taken:
         raise OSError(f"cannot listen on {settings.listen} (JZB_LISTEN): {taken}") from None
-
-
-def _record_batch(size: int, seconds: float) -> None:
-    telemetry.batch_sizes.record(size)
-    telemetry.batch_seconds.record(seconds)

@@ -73,12 +73,28 @@ class GrpcSettings(BaseModel):
     keepalive_s: Seconds = 60.0
     """After so much silence a caller is pinged, and taken for gone when it does not answer in 20 seconds: a watch of a
     caller that vanished would stay for ever. gRPC's own default is two hours."""
+    ping_min_s: Annotated[float, Field(ge=0.001, le=7200)] = 5.0
+    """The shortest time between two pings of a caller, on idle connections too; who pings more often is sent away
+    (GOAWAY too_many_pings). Clients of most languages ping every 10 seconds at the most."""
     leave_s: Annotated[float, Field(ge=0, le=600)] = 0.5
     """From SIGTERM, when the health says NOT_SERVING, to the end of new connections: a part of `drain_s` in which
     callers that watch the health leave by themselves, and others are refused with a reason."""
     connection_age_s: Seconds | None = None
     """Connections of this age are asked to be made anew, calls under way unharmed, so that callers behind a balancer
     of connections find new processes; None leaves them."""
+
+
+class WatchSettings(BaseModel):
+    """Callers who follow operations or wait for one (`OperationService`)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    watches_max: Annotated[int, Field(ge=1, le=1_000_000)] = 5_000
+    """Watches and waits open at once in a process, apart from `GrpcSettings.rpcs_max`; the next one is refused."""
+    lag_max: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
+    """Events that are kept for the reader of a watch; one that is further behind is ended with WATCH_TOO_SLOW."""
+    heartbeat_s: Seconds = 20.0
+    """After so much silence a watch says its cursor."""
 
 
 class ClearingSettings(BaseModel):
@@ -231,6 +247,7 @@ class Settings(BaseSettings):
     bank's limits and its speed differ by interface."""
     breaker: BreakerSettings = BreakerSettings()
     grpc: GrpcSettings = GrpcSettings()
+    watch: WatchSettings = WatchSettings()
     deadline_min_s: Annotated[float, Field(ge=0, le=60)] = 0.25
     """A call that changes something and whose caller waits less than this is refused before anything is begun."""
     drain_s: Seconds = 30.0

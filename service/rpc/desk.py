@@ -21,6 +21,7 @@ from service import problems
 from service.admission import Admission
 from service.card_list import CardList
 from service.clearing import Clearing
+from service.feed import Feed
 from service.plans.plan import NAMELESS, Facts, Names
 from service.plans.verification import mode_of
 from service.problems import Problem
@@ -51,6 +52,7 @@ class Desk:
     admission: Admission
     repeats: Repeats
     reads: Reads
+    feed: Feed
     bank: BankClient
     resolver: Resolver
     clearing: Clearing

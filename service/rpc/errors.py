@@ -7,6 +7,7 @@ SERVICE_FAULT with outcome UNKNOWN, since the request id makes it safe to ask ag
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
@@ -56,14 +57,22 @@ else:
     _Interceptor = grpc.aio.ServerInterceptor
 
 
+WATCHES = frozenset(f"/jzb.v1.OperationService/{name}" for name in ("WatchOperations", "WaitOperation"))
+"""The RPCs that last as long as their callers like, and mean no work meanwhile."""
+
+
 class Doors(_Interceptor):
     """Wraps every RPC of jzb.v1; health and reflection pass through.
 
-    ``rpcs`` has those under way. They are counted here and not by gRPC's own limit, which tells no reason.
+    Those under way are counted here and not by gRPC's own limit, which tells no reason. Watches are counted apart:
+    however many there are, they keep no call out.
     """
 
-    def __init__(self, admission: Admission, repeats: Repeats, deadline_min_s: float, rpcs_max: int) -> None:
+    def __init__(
+        self, admission: Admission, repeats: Repeats, deadline_min_s: float, rpcs_max: int, watches_max: int
+    ) -> None:
         self.rpcs = Crowd(rpcs_max)
+        self.watches = Crowd(watches_max)
         self._admission = admission
         self._repeats = repeats
         self._validator = protovalidate.Validator()
@@ -95,10 +104,19 @@ class Doors(_Interceptor):
         self._wrapped[method] = wrapped
         return wrapped
 
+    async def emptied(self, within_s: float) -> bool:
+        """Wait until no RPC is under way; False when that takes longer."""
+        return all(await asyncio.gather(self.rpcs.emptied(within_s), self.watches.emptied(within_s)))
+
+    def _crowd(self, method: str) -> Crowd:
+        return self.watches if method in WATCHES else self.rpcs
+
     def _unary(self, method: _Method, inner: Handler) -> Handler:
+        crowd = self._crowd(method.path)
+
         async def call(request: Message | None, context: Context) -> Message:
             try:
-                with _Visit(self.rpcs, method, context, request) as visit:
+                with _Visit(crowd, method, context, request) as visit:
                     try:
                         read = self._read(request, visit)
                         await self._let_in(read, context)
@@ -114,12 +132,16 @@ class Doors(_Interceptor):
     def _stream(
         self, method: _Method, inner: Callable[..., AsyncIterator[Message]]
     ) -> Callable[..., AsyncIterator[Message]]:
+        crowd = self._crowd(method.path)
+
         async def call(request: Message | None, context: Context) -> AsyncIterator[Message]:
             try:
-                with _Visit(self.rpcs, method, context, request) as visit:
+                with _Visit(crowd, method, context, request) as visit:
                     try:
                         read = self._read(request, visit)
                         await self._let_in(read, context)
+                        # Some clients have no stream before its headers, and an answer may be long in coming.
+                        await context.send_initial_metadata(())
                         async for answer in inner(read, context):
                             yield answer
                     except Exception as error:
@@ -131,7 +153,8 @@ class Doors(_Interceptor):
 
     def _read(self, request: Message | None, visit: _Visit) -> Message:
         if visit.is_one_too_many:
-            raise problems.overloaded(f"{self.rpcs.limit} RPCs are under way already")
+            what = "watches" if visit.crowd is self.watches else "RPCs"
+            raise problems.overloaded(f"{visit.crowd.limit} {what} are under way already")
         if request is None:
             if self._admission.is_closed:
                 raise problems.stopping()
@@ -218,11 +241,11 @@ class _Visit:
     A plain object: thousands of calls may wait for the bank, and this with each of them.
     """
 
-    __slots__ = ("_began_s", "_request_id", "_rpcs", "_span", "_token", "is_one_too_many", "method")
+    __slots__ = ("_began_s", "_request_id", "_span", "_token", "crowd", "is_one_too_many", "method")
 
-    def __init__(self, rpcs: Crowd, method: _Method, context: Context, request: Message | None) -> None:
+    def __init__(self, crowd: Crowd, method: _Method, context: Context, request: Message | None) -> None:
         self._began_s = time.perf_counter()
-        self._rpcs = rpcs
+        self.crowd = crowd
         self.method = method
         self._request_id = getattr(request, "request_id", "")
         self._span = telemetry.tracer.start_span(
@@ -232,8 +255,8 @@ class _Visit:
             self._span.set_attribute("jzb.request_id", self._request_id)
 
     def __enter__(self) -> Self:
-        self.is_one_too_many = self._rpcs.is_full
-        self._rpcs.enter()
+        self.is_one_too_many = self.crowd.is_full
+        self.crowd.enter()
         self._token = attach(trace.set_span_in_context(self._span))
         return self
 
@@ -243,7 +266,7 @@ class _Visit:
         if not isinstance(error, GeneratorExit):
             # A stream that is let go unread ends in another context than it began in; there is nothing to take back.
             detach(self._token)
-        self._rpcs.leave()
+        self.crowd.leave()
         if isinstance(error, Problem):
             code = error.code
         else:

@@ -1,19 +1,25 @@
-"""OperationService: every operation, found, listed, watched, and asked about now (6110)."""
+"""OperationService: every operation, found, listed, watched, waited for, and asked about now (6110)."""
 
 from __future__ import annotations
 
-import asyncio
+import time
 from collections.abc import AsyncIterator
+from contextlib import aclosing
+from functools import lru_cache
 from uuid import UUID
 
 from jzb.v1 import core_pb2, operation_pb2, operation_pb2_grpc
-from ledger import Filter, Operation
+from ledger import OPEN_STATES, Event, Filter, LedgerUnavailable, Operation, Wanted
 from service import problems, view
+from service.problems import Problem
 from service.rpc.desk import Context, Desk, bank_day, page_size, page_start, page_token
 from service.view import STATES
 
-WATCH_PAGE = 200
-WATCH_POLL_S = 0.2
+WAIT_MAX_S = 60.0
+"""How long a wait lasts whose caller set no deadline, or a later one."""
+
+ANSWER_S = 0.25
+"""So long before its caller's deadline a wait is answered."""
 
 STATE_OF = {value: state for state, value in STATES.items()}
 
@@ -23,6 +29,8 @@ class Operations(operation_pb2_grpc.OperationServiceServicer):
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
+        # Many watches show the same event at the same time.
+        self._shown = lru_cache(maxsize=1024)(_shown)
 
     async def GetOperation(
         self, request: operation_pb2.GetOperationRequest, context: Context
@@ -36,19 +44,22 @@ class Operations(operation_pb2_grpc.OperationServiceServicer):
     ) -> operation_pb2.ListOperationsResponse:
         """From the mirror, newest first."""
         size = page_size(request.page_size)
-        start = page_start(request.page_token, request)
+        last_id, _, first_cursor = page_start(request.page_token, request).partition(" ")
         try:
-            before = UUID(start) if start else None
+            before = UUID(last_id) if last_id else None
         except ValueError:
             raise problems.invalid("page_token", "is not a token of this list", "PAGE_TOKEN_INVALID") from None
+        # Read before the first page, and told by all: what changes while pages are read is behind it.
+        cursor = _position(first_cursor, "page_token") if before else await self._desk.reads.last_event()
         wanted = await self._wanted(request)
         if wanted is None:
-            return operation_pb2.ListOperationsResponse()
+            return operation_pb2.ListOperationsResponse(cursor=page_token(str(cursor)))
         page, further = await self._desk.reads.operations_page(wanted, before=before, limit=size)
-        parts = await self._desk.reads.parts([operation.id for operation in page])
+        wholes = await self._desk.reads.wholes([operation.id for operation in page])
         return operation_pb2.ListOperationsResponse(
-            operations=[view.operation(operation, parts.get(operation.id, ())) for operation in page],
-            next_page_token=page_token(str(further), request) if further else "",
+            operations=[view.operation(*wholes[operation.id]) for operation in page],
+            next_page_token=page_token(f"{further} {cursor}", request) if further else "",
+            cursor=page_token(str(cursor)),
         )
 
     async def _wanted(self, request: operation_pb2.ListOperationsRequest) -> Filter | None:
@@ -73,31 +84,43 @@ class Operations(operation_pb2_grpc.OperationServiceServicer):
     async def WatchOperations(
         self, request: operation_pb2.WatchOperationsRequest, context: Context
     ) -> AsyncIterator[operation_pb2.WatchOperationsResponse]:
-        """Every change of state after the cursor, in commit order, until the caller goes."""
-        if request.cursor:
-            start = page_start(request.cursor, field="cursor")
-            if not (start.isascii() and start.isdigit()) or len(start) > 18:
-                raise problems.invalid("cursor", "is not a cursor of this stream", "PAGE_TOKEN_INVALID")
-            after = int(start)
-        else:
-            after = 0 if request.from_start else await self._desk.reads.last_event()
-        while True:
-            events = await self._desk.reads.events(after, WATCH_PAGE)
-            parts = await self._desk.reads.parts({operation.id for _, operation in events})
-            for event, operation in events:
-                after = event.seq
-                if request.member_id and request.member_id not in (operation.payer, operation.payee):
-                    continue
-                message = view.operation(operation, parts.get(operation.id, ()))
-                # The operation as it is now, in the state that this event brought.
-                message.state = STATES[event.state]
-                message.outcome = view.OUTCOMES[event.state]
-                yield operation_pb2.WatchOperationsResponse(cursor=page_token(str(event.seq)), operation=message)
-            if self._desk.admission.is_closed:
-                # The cursor goes on at another process.
-                raise problems.stopping()
-            if len(events) < WATCH_PAGE:
-                await asyncio.sleep(WATCH_POLL_S)
+        """Every wanted change of state after the cursor, in commit order, until the caller goes."""
+        wanted = Wanted(
+            operation_id=UUID(request.operation_id) if request.operation_id else None,
+            member_id=request.member_id,
+            order_no=request.order_no,
+            kinds=frozenset(core_pb2.OperationKind.Name(k).removeprefix("OPERATION_KIND_") for k in request.kinds),
+            states=frozenset(STATE_OF[state] for state in request.states),
+        )
+        after = _position(page_start(request.cursor, field="cursor"), "cursor") if request.cursor else None
+        if after is None and request.from_start:
+            after = 0
+        told = "" if after is None else page_token(str(after))
+        try:
+            async with aclosing(self._desk.feed.follow(wanted, after)) as following:
+                async for cursor, event in following:
+                    told = page_token(str(cursor))
+                    yield operation_pb2.WatchOperationsResponse(cursor=told) if event is None else self._shown(event)
+        except LedgerUnavailable:
+            raise problems.at_cursor(problems.ledger_unavailable(), told) from None
+        except Problem as problem:
+            raise problems.at_cursor(problem, told) from None
+
+    async def WaitOperation(
+        self, request: operation_pb2.WaitOperationRequest, context: Context
+    ) -> operation_pb2.WaitOperationResponse:
+        """From the mirror, when the bank has spoken, or when the caller's deadline is near."""
+        ends_s = time.monotonic() + _patience_s(context.time_remaining())
+        found = await self._find(request.key)
+        async with self._desk.feed.watching(Wanted(operation_id=found.id)) as watch:
+            # Read when the place is taken: what comes later is seen by the watch.
+            whole = (await self._desk.reads.wholes([found.id]))[found.id]
+            while whole.operation.state in OPEN_STATES:
+                event = await watch.next(ends_s - time.monotonic())
+                if event is None:
+                    break
+                whole = event.whole
+        return operation_pb2.WaitOperationResponse(operation=view.operation(*whole))
 
     async def ResolveOperation(
         self, request: operation_pb2.ResolveOperationRequest, context: Context
@@ -127,5 +150,25 @@ class Operations(operation_pb2_grpc.OperationServiceServicer):
         return found
 
     async def _message(self, found: Operation) -> core_pb2.Operation:
-        parts = await self._desk.reads.parts([found.id])
-        return view.operation(found, parts.get(found.id, ()))
+        return view.operation(*(await self._desk.reads.wholes([found.id]))[found.id])
+
+
+def _position(text: str, field: str) -> int:
+    """The number of an event, as a cursor or a page token has it. Raises `Problem`."""
+    if not (text.isascii() and text.isdigit()) or len(text) > 18:
+        raise problems.invalid(field, "is not a cursor of this stream", "PAGE_TOKEN_INVALID")
+    return int(text)
+
+
+def _patience_s(remaining_s: float | None) -> float:
+    """How long a caller can be kept waiting."""
+    return WAIT_MAX_S if remaining_s is None else max(0.0, min(WAIT_MAX_S, remaining_s - ANSWER_S))
+
+
+def _shown(event: Event) -> operation_pb2.WatchOperationsResponse:
+    return operation_pb2.WatchOperationsResponse(
+        cursor=page_token(str(event.seq)),
+        operation=view.operation(*event.whole),
+        state=STATES[event.state],
+        event_time=view.timestamp(event.at),
+    )

@@ -28,6 +28,7 @@ PATIENCE_S: Final = 60.0
 VERIFIED_S: Final = 600.0
 """A replay reads the whole journal, and waits for the one before it."""
 WATCHED_S: Final = 0.2
+WAITED_S: Final = 2.0
 REST_S: Final = 60.0
 COMPARED_S: Final = 300.0
 PEOPLE_ACT_EVERY: Final = 40
@@ -162,7 +163,8 @@ async def _send(shop: Marketplace, maker: Maker, call: Call, report: Report) -> 
 async def _answers(channel: grpc.aio.Channel, call: Call, patience_s: float) -> list[Message]:
     if not call.method.server_streaming:
         ask = channel.unary_unary(call.path, response_deserializer=call.answer_class.FromString)
-        return [await ask(call.body, timeout=patience_s)]
+        is_wait = call.method.name.startswith("Wait")
+        return [await ask(call.body, timeout=WAITED_S if is_wait else patience_s)]
     is_watch = call.method.name.startswith("Watch")
     stream = channel.unary_stream(call.path, response_deserializer=call.answer_class.FromString)(
         call.body, timeout=WATCHED_S if is_watch else patience_s

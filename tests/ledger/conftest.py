@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ledger import Account, Lookups, Outcome, Reads, Step, Writer, connect, open_pool, verify
+from ledger import Account, Events, Lookups, Outcome, Reads, Step, Writer, connect, open_pool, verify
 from tests.ledger.bookkeeping import PLATFORM, money, opening, stored
 
 
@@ -22,6 +22,7 @@ class Mirror:
     dsn: str
     writer: Writer
     reads: Reads
+    events: Events
     engine: AsyncEngine
     batches: list[int]
 
@@ -67,6 +68,7 @@ async def open_mirror(dsn: str, **settings: int) -> AsyncIterator[Mirror]:
             open_pool(dsn) as pool,
             Writer(dsn, PLATFORM, on_batch=lambda size, _: batches.append(size), **settings).running() as writer,
         ):
-            yield Mirror(dsn, writer, Reads(engine, Lookups(pool, PLATFORM)), engine, batches)
+            reads = Reads(engine, Lookups(pool, PLATFORM))
+            yield Mirror(dsn, writer, reads, Events(pool, PLATFORM), engine, batches)
     finally:
         await engine.dispose()

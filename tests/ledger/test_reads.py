@@ -265,26 +265,6 @@ async def test_an_order_tells_what_was_done_under_its_number(mirror: Mirror) -> 
     assert found.done_fen == {"PREPAY_ORDER": 50, "CONFIRM_ORDER": 25}
 
 
-async def test_events_come_in_commit_order_and_go_on_from_a_cursor(mirror: Mirror) -> None:
-    assert await mirror.reads.last_event() == 0
-    await mirror.give(withdrawable(ANN), 100)
-    start = await mirror.reads.last_event()
-    step, other = opening(pay(ANN, BOB, 30)), opening(pay(ANN, BOB, 20))
-    await mirror.together(step, other, doubting(step), posting(other), posting(step))
-    events = [event for event, _ in await mirror.reads.events(start, 100)]
-    assert [event.seq for event in events] == sorted(event.seq for event in events)
-    assert [(event.operation_id, event.state) for event in events] == [
-        (step.operation_id, State.RESERVED),
-        (other.operation_id, State.RESERVED),
-        (step.operation_id, State.UNKNOWN),
-        (other.operation_id, State.DONE),
-        (step.operation_id, State.DONE),
-    ]
-    page = await mirror.reads.events(events[0].seq, 1, step.operation_id)
-    assert [(event.state, operation.state) for event, operation in page] == [(State.UNKNOWN, State.DONE)]
-    assert await mirror.reads.last_event() == events[-1].seq
-
-
 async def test_the_days_that_wait_are_told_with_what_channels_owe(mirror: Mirror) -> None:
     await mirror.do(opening(enter=[top_up(ANN, 50, 5)], bank_day=DAY))
     await mirror.do(opening(enter=[top_up(ANN, 20)], bank_day=DAY_BEFORE))

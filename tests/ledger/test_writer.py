@@ -34,6 +34,7 @@ from ledger import (
     RequestIdReused,
     State,
     Step,
+    Wanted,
     Writer,
     connect,
     journal,
@@ -132,7 +133,7 @@ async def test_a_refusal_is_recorded_with_the_floor_and_its_amounts(mirror: Mirr
     assert (recorded.state, recorded.reason, recorded.amount_fen) == (State.REFUSED, REASON_FLOOR, 101)
     assert recorded.breach == dataclasses.asdict(refusal.value.breach)
     assert await mirror.reads.parts([step.operation_id]) == {}
-    ((event, _),) = await mirror.reads.events(0, 10, step.operation_id)
+    (event,) = (await mirror.events.after(0, 10, Wanted(operation_id=step.operation_id))).events
     assert event.state is State.REFUSED
     await mirror.assert_whole()
 

@@ -302,7 +302,7 @@ def test_every_string_of_a_request_is_bounded_and_every_enum_checked() -> None:
 
 
 def test_calls_that_change_something_carry_a_request_id_and_money_calls_validate_only() -> None:
-    reads = ("Get", "List", "BatchGet", "Watch", "Compare", "Resolve", "Fetch", "VerifyBooks")
+    reads = ("Get", "List", "BatchGet", "Watch", "Wait", "Compare", "Resolve", "Fetch", "VerifyBooks")
     for message in requests():
         names = {field.name: field.number for field in message.fields}
         if message.name.startswith(reads):

@@ -282,17 +282,31 @@ async def test_a_bank_that_refuses_is_well_and_keeps_its_calls(database: str) ->
 async def test_more_rpcs_than_the_server_takes_are_refused_with_a_reason_reads_too(database: str) -> None:
     async with open_marketplace(database, grpc={"rpcs_max": 1}) as shop:
         await trade(shop)
-        watch = shop.operations.WatchOperations(operation_pb2.WatchOperationsRequest(from_start=True))
-        await watch.read()
+        call = asyncio.ensure_future(pay(shop, *payments(shop, 1, "[[delay:1.0]]")))
+        await sent(shop, 1)
         question = balance_pb2.GetBalanceRequest(member_id="buyer")
         refusal = await shop.refusal(shop.balances.GetBalance(question, timeout=TIMEOUT_S))
+        assert (refusal.code, refusal.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED")
+        assert refusal.retry_after_s is not None
+        assert (await call).operation.state == DONE
+        await shop.balances.GetBalance(question, timeout=TIMEOUT_S)
+
+
+async def test_watches_keep_no_call_out_and_are_bounded_by_themselves(database: str) -> None:
+    async with open_marketplace(database, grpc={"rpcs_max": 1}, watch={"watches_max": 2}) as shop:
+        await trade(shop)
+        watch, other = (shop.operations.WatchOperations(operation_pb2.WatchOperationsRequest()) for _ in range(2))
+        await asyncio.gather(watch.read(), other.read())
+        assert (await pay(shop, *payments(shop, 1))).operation.state == DONE
+        third = shop.operations.WatchOperations(operation_pb2.WatchOperationsRequest())
+        refusal = await shop.refusal(third.read())
         assert (refusal.code, refusal.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED")
         assert refusal.retry_after_s is not None
         watch.cancel()
 
         async def is_let_in() -> bool:
             try:
-                await shop.balances.GetBalance(question, timeout=TIMEOUT_S)
+                await shop.operations.WatchOperations(operation_pb2.WatchOperationsRequest()).read()
             except grpc.aio.AioRpcError:
                 return False
             return True

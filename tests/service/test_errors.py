@@ -255,6 +255,10 @@ async def test_a_line_that_breaks_after_the_reservation_releases_it_and_the_same
             core_pb2.OPERATION_STATE_RELEASED,
         )
         assert refusal.retry_after_s is not None
+        # Only its caller can go on with it: nobody else need wait.
+        wait = operation_pb2.WaitOperationRequest(key=operation_pb2.OperationKey(request_id=request.request_id))
+        waited = (await shop.operations.WaitOperation(wait, timeout=TIMEOUT_S)).operation
+        assert waited == refusal.operation
         buyer = await shop.balance("buyer")
         assert (buyer.available_fen, buyer.held_fen) == (100_00, 0)
         # Other content under that id stays refused.

@@ -42,7 +42,9 @@ async def watched(shop: Marketplace, count: int, cursor: str = "", member_id: st
     found: list[tuple[str, str, str]] = []
     stream = shop.operations.WatchOperations(request, timeout=TIMEOUT_S)
     async for event in stream:
-        state = core_pb2.OperationState.Name(event.operation.state).removeprefix("OPERATION_STATE_")
+        if not event.HasField("operation"):
+            continue
+        state = core_pb2.OperationState.Name(event.state).removeprefix("OPERATION_STATE_")
         found.append((event.cursor, event.operation.operation_id, state))
         if len(found) == count:
             stream.cancel()
@@ -161,7 +163,7 @@ async def test_a_watch_shows_an_unknown_outcome_and_then_its_end(market: Marketp
     async def follow() -> None:
         async for event in stream:
             if event.operation.kind == core_pb2.OPERATION_KIND_PAY_T1:
-                seen.append(event.operation.state)
+                seen.append(event.state)
             if len(seen) == 3:
                 return
 

@@ -137,8 +137,10 @@ async def test_a_watch_ends_with_its_process_and_goes_on_at_the_next_by_its_curs
             await reading
         assert ended.value.code() == grpc.StatusCode.UNAVAILABLE
         assert refusal_of(ended.value).reason == "SERVICE_STOPPING"
+        assert refusal_of(ended.value).metadata["cursor"] == cursor
     async with shop_on(database, bank) as shop:
         watch = shop.operations.WatchOperations(operation_pb2.WatchOperationsRequest(cursor=cursor))
+        assert (await watch.read()).cursor == cursor
         paid = (await shop.payments.Pay(request, timeout=TIMEOUT_S)).operation
         assert (await watch.read()).operation.operation_id == paid.operation_id
 
