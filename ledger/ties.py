@@ -58,34 +58,21 @@ class Tie:
 
 TIES = text("""
     WITH
+    mine AS (
+      SELECT id FROM operation WHERE platform = :platform AND payer = :member_id AND payer <> ''
+      UNION
+      SELECT id FROM operation WHERE platform = :platform AND payee = :member_id AND payee <> ''
+      UNION
+      SELECT operation_id FROM reference WHERE platform = :platform AND kind = 'member' AND value = :member_id
+    ),
     parts AS (
-      SELECT t.operation_id, t.part, t.serial
-      FROM operation o
-      JOIN transaction t ON t.platform = o.platform AND t.operation_id = o.id
-      WHERE o.platform = :platform
-        AND (o.payer = :member_id AND o.payer <> '' OR o.payee = :member_id AND o.payee <> '')
-      UNION
-      SELECT operation_id, part, serial
-      FROM transaction
-      WHERE platform = :platform AND payee = :member_id AND payee <> ''
-    ),
-    limited AS (
-      SELECT p.serial
-      FROM parts p
-      JOIN resolution r
-        ON r.platform = :platform AND r.operation_id = p.operation_id AND r.part = p.part AND r.verdict = 'posted'
-      WHERE p.serial <> '' AND r.bank_day >= CAST(:limited_since AS date)
-    ),
-    orders AS (
-      SELECT payer, order_no
-      FROM operation
-      WHERE platform = :platform AND payee = :member_id AND payee <> '' AND kind = 'PREPAY_ORDER' AND state = 'done'
-      UNION
-      SELECT t.payer, t.order_no
-      FROM transaction t
+      SELECT
+        o.kind, t.serial, t.payer, t.payee, r.bank_day, coalesce(nullif(t.order_no, ''), o.order_no) AS order_no
+      FROM mine
+      JOIN operation o ON o.platform = :platform AND o.id = mine.id
+      JOIN transaction t ON t.platform = o.platform AND t.operation_id = o.id AND :member_id IN (t.payer, t.payee)
       JOIN resolution r
         ON r.platform = t.platform AND r.operation_id = t.operation_id AND r.part = t.part AND r.verdict = 'posted'
-      WHERE t.platform = :platform AND t.payee = :member_id AND t.payee <> '' AND t.order_no <> ''
     ),
     needs (need, named, fen) AS (
       SELECT CASE WHEN kind IN ('withdrawable', 'waiting') THEN 'available' ELSE kind END, ref, balance_fen
@@ -99,22 +86,23 @@ TIES = text("""
       WHERE d.platform = :platform AND o.id IS DISTINCT FROM CAST(:but AS uuid) AND (
         :member_id IN (o.payer, o.payee)
         OR EXISTS (
-          SELECT FROM transaction t
-          WHERE t.platform = o.platform AND t.operation_id = o.id AND :member_id IN (t.payer, t.payee)
+          SELECT FROM reference
+          WHERE value = :member_id AND kind = 'member' AND platform = o.platform AND operation_id = o.id
         )
       )
       UNION ALL
-      SELECT 'to_collect', orders.order_no, a.balance_fen
-      FROM orders
-      JOIN member m ON m.platform = :platform AND m.member_id = orders.payer
+      SELECT 'to_collect', p.order_no, a.balance_fen
+      FROM parts p
+      JOIN member m ON m.platform = :platform AND m.member_id = p.payer
       JOIN account a
-        ON a.platform = :platform AND a.name = 'escrow:' || m.sub_account || ':' || orders.order_no
-        AND a.balance_fen > 0
+        ON a.platform = :platform AND a.name = 'escrow:' || m.sub_account || ':' || p.order_no AND a.balance_fen > 0
+      WHERE p.kind IN ('PREPAY_ORDER', 'BATCH_PREPAY') AND p.payee = :member_id
       UNION ALL
-      SELECT a.kind, limited.serial, a.balance_fen
-      FROM limited
+      SELECT a.kind, p.serial, a.balance_fen
+      FROM parts p
       CROSS JOIN LATERAL (VALUES ('refundable:'), ('revocable:'), ('undoable:')) AS limits (prefix)
-      JOIN account a ON a.platform = :platform AND a.name = limits.prefix || limited.serial AND a.balance_fen > 0
+      JOIN account a ON a.platform = :platform AND a.name = limits.prefix || p.serial AND a.balance_fen > 0
+      WHERE p.serial <> '' AND p.bank_day >= CAST(:limited_since AS date)
       UNION ALL
       SELECT 'may_return', serial, amount_fen
       FROM operation
