@@ -10,7 +10,8 @@ from pathlib import Path
 
 def main(folder: str) -> int:
     """Run protoc of grpcio-tools with the plugin of mypy-protobuf, which is installed beside this Python."""
-    protos = sorted(str(path) for path in Path("protos").rglob("*.proto"))
+    # What protos/google has is in googleapis-common-protos, for Python.
+    protos = sorted(str(path) for name in ("buf", "jzb") for path in Path("protos", name).rglob("*.proto"))
     outputs = ("python_out=", "mypy_out=quiet:", "grpc_python_out=", "mypy_grpc_out=quiet:")
     plugins = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     command = [sys.executable, "-m", "grpc_tools.protoc", "--proto_path=protos"]

@@ -29,6 +29,7 @@ from ledger import (
     LedgerBusy,
     LedgerError,
     LedgerUnavailable,
+    Member,
     Need,
     Operation,
     Part,
@@ -424,6 +425,17 @@ def of_member(problem: Problem, member_id: str) -> Problem:
         problem,
         message=f"member {member_id} is being closed, or was closed",
         metadata={**problem.metadata, "member_id": member_id},
+    )
+
+
+def short_of(problem: Problem, member: Member | None) -> Problem:
+    """The same error with the member whose money is not enough; None for a sub-account of nobody here."""
+    if member is None:
+        return problem
+    return replace(
+        problem,
+        message=f"{problem.message} (member {member.member_id})",
+        metadata={**problem.metadata, "member_id": member.member_id},
     )
 
 

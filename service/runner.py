@@ -171,9 +171,7 @@ class Runner:
         try:
             return await self._run(request, make_plan, rows, check_only=check_only)
         except Problem as problem:
-            if problem.taken is None:
-                raise
-            raise await self._told_whose(problem, problem.taken) from problem
+            raise await self._named(problem) from problem
 
     async def _told_whose(self, problem: Problem, taken: Account) -> Problem:
         """The same error with the operation that has what the request wanted: an order number, or the member."""
@@ -203,6 +201,16 @@ class Runner:
             # What stands in the way today is no matter to a request that was acted on before.
             return await self._again(problem.operation, content)
         raise problem
+
+    async def _named(self, problem: Problem) -> Problem:
+        """The same error, with the names that its caller knows things by."""
+        if problem.taken is not None:
+            return await self._told_whose(problem, problem.taken)
+        sub_account = problem.metadata.get("sub_account", "")
+        if sub_account and "member_id" not in problem.metadata:
+            owners = await self._reads.members_by_sub_account([sub_account])
+            return problems.short_of(problem, owners.get(sub_account))
+        return problem
 
     async def _first_time(
         self,

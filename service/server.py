@@ -19,7 +19,6 @@ import structlog
 import tenacity
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
-from grpc_reflection.v1alpha import reflection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from bankclient import BankClient, consumer_serial
@@ -80,6 +79,7 @@ from service.card_list import CardList
 from service.clearing import Clearing, Sweeper
 from service.feed import CONNECTIONS, Feed
 from service.member_questions import MemberQuestions
+from service.reflection import add_reflection
 from service.repeats import Repeats
 from service.resolver import Resolver
 from service.returns import Returns
@@ -330,7 +330,7 @@ def _register(server: grpc.aio.Server, desk: Desk, status: HealthServicer) -> No
     file_pb2_grpc.add_FileServiceServicer_to_server(Files(desk), server)
     operation_pb2_grpc.add_OperationServiceServicer_to_server(Operations(desk), server)
     health_pb2_grpc.add_HealthServicer_to_server(status, server)
-    reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    add_reflection((*SERVICES, health.SERVICE_NAME), server)
 
 
 def _options(settings: GrpcSettings) -> list[tuple[str, int]]:

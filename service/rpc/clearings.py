@@ -74,12 +74,12 @@ class Clearings(clearing_pb2_grpc.ClearingServiceServicer):
 
     async def ListDays(self, request: clearing_pb2.ListDaysRequest, context: Context) -> clearing_pb2.ListDaysResponse:
         """The days that wait, oldest first, from the mirror."""
-        after, size = page_start(request.page_token), page_size(request.page_size)
+        after, size = page_start(request.page_token, request), page_size(request.page_size)
         waiting = [day for day in await self._desk.reads.waiting_days() if day.bank_day.isoformat() > after]
         page = waiting[:size]
         return clearing_pb2.ListDaysResponse(
             days=[_message(day.bank_day, day, None) for day in page],
-            next_page_token=page_token(page[-1].bank_day.isoformat()) if len(waiting) > size else "",
+            next_page_token=page_token(page[-1].bank_day.isoformat(), request) if len(waiting) > size else "",
         )
 
     async def _entered_day(self, day: date) -> clearing_pb2.ClearingDay:

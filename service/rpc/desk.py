@@ -211,7 +211,9 @@ def page_size(asked: int) -> int:
 
 
 def page_token(last: str, request: Message | None = None) -> str:
-    """The token of the page behind ``last``; with a request, good for its filters only."""
+    """The token of the page behind ``last``, good for this list with the request's filters; without one a cursor, good
+    for any filters.
+    """
     return base64.urlsafe_b64encode(_filters(request) + last.encode()).decode().rstrip("=")
 
 
@@ -240,7 +242,8 @@ def _filters(request: Message | None) -> bytes:
     content.CopyFrom(request)
     for name in ("page_size", "page_token"):
         content.ClearField(name)
-    return hashlib.sha256(content.SerializeToString(deterministic=True)).digest()[:6]
+    listed = content.DESCRIPTOR.full_name.encode() + content.SerializeToString(deterministic=True)
+    return hashlib.sha256(listed).digest()[:6]
 
 
 def bank_day(field: str, text: str, reason: str = "BANK_DAY_INVALID") -> date:

@@ -120,11 +120,11 @@ class Members(member_pb2_grpc.MemberServiceServicer):
     ) -> member_pb2.ListMembersResponse:
         """From the mirror, in order of member code."""
         size = page_size(request.page_size)
-        found = await self._desk.reads.members_page(page_start(request.page_token), size + 1)
+        found = await self._desk.reads.members_page(page_start(request.page_token, request), size + 1)
         page = found[:size]
         return member_pb2.ListMembersResponse(
             members=[view.member(member) for member in page],
-            next_page_token=page_token(page[-1].member_id) if len(found) > size else "",
+            next_page_token=page_token(page[-1].member_id, request) if len(found) > size else "",
         )
 
     async def _unlinked(self, ordinary_id: str, merchant_id: str) -> tuple[Member | None, Member | None]:

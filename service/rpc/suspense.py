@@ -30,17 +30,18 @@ class Suspense(suspense_pb2_grpc.SuspenseServiceServicer):
             raise problems.invalid(
                 "last_bank_day", f"is not within {TRANSFER_DAYS_MAX} days from {first} on", "BANK_DAY_INVALID"
             )
-        after = page_start(request.page_token)
+        after = page_start(request.page_token, request)
         if after:
             bank_day("page_token", after.partition(" ")[0], "PAGE_TOKEN_INVALID")
-        return _collected(await self._desk.transfers.collect(first, last, after, page_size(request.page_size)))
+        page = await self._desk.transfers.collect(first, last, after, page_size(request.page_size))
+        return _collected(request, page)
 
     async def ListSuspense(
         self, request: suspense_pb2.ListSuspenseRequest, context: Context
     ) -> suspense_pb2.ListSuspenseResponse:
         """From the mirror."""
         limit = page_size(request.page_size)
-        found = await self._desk.reads.suspended(page_start(request.page_token), limit + 1)
+        found = await self._desk.reads.suspended(page_start(request.page_token, request), limit + 1)
         shown = found[:limit]
         transfers = await self._desk.reads.operations_by_request({request_id(one.transfer) for one in shown})
         entries = []
@@ -57,7 +58,7 @@ class Suspense(suspense_pb2_grpc.SuspenseServiceServicer):
                 )
             )
         return suspense_pb2.ListSuspenseResponse(
-            entries=entries, next_page_token=page_token(shown[-1].transfer) if len(found) > limit else ""
+            entries=entries, next_page_token=page_token(shown[-1].transfer, request) if len(found) > limit else ""
         )
 
     async def ClearSuspense(
@@ -123,7 +124,7 @@ class Suspense(suspense_pb2_grpc.SuspenseServiceServicer):
         return found
 
 
-def _collected(page: Collected) -> suspense_pb2.CollectTransfersResponse:
+def _collected(request: suspense_pb2.CollectTransfersRequest, page: Collected) -> suspense_pb2.CollectTransfersResponse:
     return suspense_pb2.CollectTransfersResponse(
         transfers=[
             suspense_pb2.Transfer(
@@ -156,5 +157,5 @@ def _collected(page: Collected) -> suspense_pb2.CollectTransfersResponse:
             )
             for one in page.problems
         ],
-        next_page_token=page_token(page.next) if page.next else "",
+        next_page_token=page_token(page.next, request) if page.next else "",
     )

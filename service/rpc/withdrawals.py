@@ -57,7 +57,7 @@ class Withdrawals(withdrawal_pb2_grpc.WithdrawalServiceServicer):
             raise problems.invalid(
                 "last_bank_day", f"is not within {RETURN_DAYS_MAX} days from {first} on", "BANK_DAY_INVALID"
             )
-        after = page_start(request.page_token)
+        after = page_start(request.page_token, request)
         if after:
             bank_day("page_token", after.partition(" ")[0], "PAGE_TOKEN_INVALID")
         page = await self._desk.returns.collect(first, last, after, page_size(request.page_size))
@@ -74,5 +74,5 @@ class Withdrawals(withdrawal_pb2_grpc.WithdrawalServiceServicer):
                 )
                 for one in page.problems
             ],
-            next_page_token=page_token(page.next) if page.next else "",
+            next_page_token=page_token(page.next, request) if page.next else "",
         )

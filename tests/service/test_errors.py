@@ -12,8 +12,9 @@ from unittest.mock import AsyncMock, patch
 
 import grpc
 import pytest
+from google.protobuf import descriptor_pb2, descriptor_pool
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2
 
 from bankclient.outcome import unknown
 from jzb.v1 import (
@@ -536,13 +537,50 @@ async def test_the_service_reflects_its_contract_and_says_that_it_serves(shop: M
     for name in ("", *SERVICES):
         answer = await health.Check(health_pb2.HealthCheckRequest(service=name), timeout=TIMEOUT_S)
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
-    stub = reflection_pb2_grpc.ServerReflectionStub(shop.channel)
-    call = stub.ServerReflectionInfo(timeout=TIMEOUT_S)
-    await call.write(reflection_pb2.ServerReflectionRequest(list_services=""))
-    await call.done_writing()
-    (listed,) = [answer async for answer in call]
-    names = {service.name for service in listed.list_services_response.service}
-    assert names == {*SERVICES, "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
+    for version in ("v1", "v1alpha"):
+        (listed,) = await reflected(shop, version, reflection_pb2.ServerReflectionRequest(list_services=""))
+        names = {service.name for service in listed.list_services_response.service}
+        reflections = {f"grpc.reflection.{one}.ServerReflection" for one in ("v1", "v1alpha")}
+        assert names == {*SERVICES, "grpc.health.v1.Health", *reflections}
+
+
+async def reflected(
+    shop: Marketplace, version: str, *asked: reflection_pb2.ServerReflectionRequest
+) -> list[reflection_pb2.ServerReflectionResponse]:
+    """What reflection of that version answers, in one stream."""
+    call: Any = shop.channel.stream_stream(
+        f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
+        request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
+        response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
+    )(iter(asked), timeout=TIMEOUT_S)
+    return [answer async for answer in call]
+
+
+@pytest.mark.parametrize("version", ["v1", "v1alpha"])
+async def test_reflection_finds_every_service_method_message_and_oneof(shop: Marketplace, version: str) -> None:
+    pool = descriptor_pool.Default()
+    services = [pool.FindServiceByName(name) for name in (*SERVICES, f"grpc.reflection.{version}.ServerReflection")]
+    symbols = {method.full_name: service.file.name for service in services for method in service.methods}
+    symbols |= {method.input_type.full_name: method.input_type.file.name for one in services for method in one.methods}
+    symbols |= {service.full_name: service.file.name for service in services}
+    symbols |= {
+        "jzb.v1.OperationKey.key": "jzb/v1/operation.proto",
+        "jzb.v1.PayRequest.amount_fen": "jzb/v1/payment.proto",
+        "jzb.v1.MoneyError": "jzb/v1/core.proto",
+        "google.rpc.ErrorInfo": "google/rpc/error_details.proto",
+        "grpc.health.v1.Health.Check": "grpc_health/v1/health.proto",
+    }
+    asked = [reflection_pb2.ServerReflectionRequest(file_containing_symbol=symbol) for symbol in symbols]
+    unknown = ("jzb.v1.PaymentService.Steal", "jzb.v1.Nothing", "nothing")
+    asked += [reflection_pb2.ServerReflectionRequest(file_containing_symbol=symbol) for symbol in unknown]
+    answers = await reflected(shop, version, *asked)
+    for symbol, answer in zip(symbols, answers, strict=False):
+        files = [
+            descriptor_pb2.FileDescriptorProto.FromString(file).name
+            for file in answer.file_descriptor_response.file_descriptor_proto
+        ]
+        assert files[0] == symbols[symbol], symbol
+    assert [answer.error_response.error_code for answer in answers[-len(unknown) :]] == [5] * len(unknown)
 
 
 async def test_an_error_whose_words_cannot_be_sent_is_told_by_its_status_all_the_same(shop: Marketplace) -> None:

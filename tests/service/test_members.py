@@ -208,6 +208,6 @@ async def test_the_number_of_another_member_is_not_given_to_a_second_one(shop: M
 
 @pytest.mark.parametrize("start", ["\0", "a\x7f", "\u2028"])
 async def test_a_token_with_a_control_character_is_refused(shop: Marketplace, start: str) -> None:
-    request = member_pb2.ListMembersRequest(page_token=page_token(start))
+    request = member_pb2.ListMembersRequest(page_token=page_token(start, member_pb2.ListMembersRequest()))
     refusal = await shop.refusal(shop.members.ListMembers(request, timeout=TIMEOUT_S))
     assert (refusal.reason, refusal.metadata["field"]) == ("PAGE_TOKEN_INVALID", "page_token")

@@ -153,11 +153,14 @@ async def test_a_payment_beyond_what_is_available_is_refused_with_both_amounts_a
     refusal = await shop.refusal(shop.payments.Pay(request, timeout=TIMEOUT_S))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "INSUFFICIENT_FUNDS")
     assert refusal.amounts == {"needed": 100_00, "left": 90_00}
+    assert refusal.metadata["member_id"] == "buyer"
+    assert "member buyer" in refusal.message
     assert refusal.outcome == core_pb2.OUTCOME_NO_EFFECT
     assert shop.calls_received("MemberTransaction") == 0
     await shop.top_up("buyer", 50_00)
     again = await shop.refusal(shop.payments.Pay(request, timeout=TIMEOUT_S))
     assert (again.reason, again.amounts) == (refusal.reason, refusal.amounts)
+    assert (again.metadata, again.message) == (refusal.metadata, refusal.message)
     await shop.assert_agrees()
 
 

@@ -230,6 +230,7 @@ async def test_a_seller_who_has_spent_the_money_cannot_refund_it(shop: Marketpla
     await freeze(shop, "seller", 60_00)
     refusal = await shop.refusal(refund(shop, payment.serial, 50_00, 5_00))
     assert (refusal.reason, refusal.amounts) == ("INSUFFICIENT_FUNDS", {"needed": 45_00, "left": 30_00})
+    assert refusal.metadata["member_id"] == "seller"
     assert (await refundable(shop, payment.serial)).remaining_fen == 100_00
     await shop.assert_agrees()
 
