@@ -116,6 +116,10 @@ def _missing(all_played: list[Played]) -> list[str]:
         did, refunds = _total(all_played, "did"), _total(all_played, "refunds")
         told += [f"no caller did this: {kind}" for kind in sorted(ASKED) if not did[kind]]
         told += [f"no refund of source {source}" for source in REFUND_SOURCES if not refunds[source]]
+        repeats = _total(all_played, "repeats")
+        for how in ("with a short deadline", "while the service stops"):
+            if not repeats[f"{how}, told done"]:
+                told.append(f"nothing done was repeated {how}")
         if not sum(played.days_kept_back for played in all_played):
             told.append("no day's clearing stayed 3")
     return told
@@ -140,6 +144,7 @@ def _summary(all_played: list[Played], seconds: float) -> Table:
     for title, counter in (
         ("answers to callers", "answers"),
         ("done, by what was asked", "did"),
+        ("repeats of what had its answer", "repeats"),
         ("faults at the bank", "faults"),
         ("services killed", "kills"),
         ("blows", "blows"),

@@ -28,6 +28,9 @@ from simulate.site import Stage
 PATIENCE_S: Final = 4.0
 TRIES: Final = 5
 NEVER: Final = float("inf")
+HURRIED: Final = 0.3
+"""This share of the calls are repeated once more when their answer is there, with hardly any time left."""
+REPEATS_MAX: Final = 8
 
 
 class Verdict(StrEnum):
@@ -83,6 +86,8 @@ class Callers:
         self.wrong: list[str] = []
         self.did: Counter[str] = Counter()
         """What was answered DONE, by kind."""
+        self.repeats: Counter[str] = Counter()
+        """Repeats of what has had its answer, by how they came."""
         self._done: set[str] = set()
 
     async def open_market(self) -> None:
@@ -135,9 +140,31 @@ class Callers:
                 answer = await self._try(call, what, service)
         for count in range(1, TRIES):
             if not _is_worth_a_repeat(answer):
+                await self._hurry(call, what, service)
                 return
             await asyncio.sleep(0.1 * count)
             answer = await self._try(call, what, service + count)
+
+    async def _hurry(self, call: Call, what: str, service: int) -> None:
+        # Of dice of their own: the market of a seed is the same with repeats and without.
+        dice = Random(f"hurried {call.request_id}")
+        if dice.random() < HURRIED:
+            answer = await self._try(call, what, service, deadline_s=dice.uniform(0.02, 0.35))
+            self.repeats[f"with a short deadline, told {answer.verdict}"] += 1
+
+    async def repeat_at(self, service: int, for_s: float) -> None:
+        """Repeat what is done at a service that stops, for as long as it answers."""
+        ends_s = time.monotonic() + for_s
+        done = [self.asked[request_id] for request_id in sorted(self._done) if request_id in self.asked]
+        calls = [asked.call for asked in done if asked.call is not None and not asked.clashes]
+
+        async def repeat(call: Call) -> None:
+            while time.monotonic() < ends_s:
+                answer = await self._try(call, self.asked[call.request_id].what, service)
+                self.repeats[f"while the service stops, told {answer.verdict}"] += 1
+                await asyncio.sleep(0.02)
+
+        await asyncio.gather(*(repeat(call) for call in calls[-REPEATS_MAX:]))
 
     async def record_orders(self) -> None:
         """What the bank has collected has to be entered; one that was refused once is asked for under a new id."""

@@ -27,7 +27,7 @@ from simulate import bankcheck, checker
 from simulate.bankcheck import BankLog
 from simulate.callers import PATIENCE_S, Callers
 from simulate.schedule import Blow, Schedule
-from simulate.site import Site, Stage, stage
+from simulate.site import LEAVE_S, Site, Stage, stage
 
 REST_S: Final = 40.0
 """How long the services may take, once nothing breaks any more, until nothing is in doubt."""
@@ -67,6 +67,8 @@ class Played:
     days_kept_back: int = 0
     """Answers of the bank that a day's clearing stands at 3."""
     unknowns: int = 0
+    repeats: Counter[str] = field(default_factory=Counter)
+    """Of what had had its answer."""
     clocks_off: int = 0
     """Services whose clock is not the bank's and PostgreSQL's."""
     wrong: list[str] = field(default_factory=list)
@@ -156,8 +158,13 @@ class _Game:
             if is_change:
                 self._on.services[int(sender)].has_sent()
         while self._strikes and self._strikes[0].after <= self._received:
-            task = asyncio.get_running_loop().create_task(self._on.strike(self._strikes.pop(0).blow))
+            task = asyncio.get_running_loop().create_task(self._strike(self._strikes.pop(0).blow))
             self._striking.add(task)
+
+    async def _strike(self, blow: Blow) -> None:
+        await self._on.strike(blow)
+        if blow is Blow.SERVICE_STOPS:
+            await self._callers.repeat_at(0, LEAVE_S)
 
     async def _rest(self) -> None:
         """The faults stop, a day or two go by, and nothing is in doubt any more."""
@@ -277,6 +284,7 @@ class _Game:
         played.clocks_off = sum(map(bool, self._schedule.clocks_s))
         played.days_kept_back = self._log.days_kept_back
         played.did.update(callers.did)
+        played.repeats.update(callers.repeats)
         refunds = [one for one in on.sandbox.bank.store.all(Trade) if one.code == REFUND and one.status == SUCCEEDED]
         played.refunds.update(one.function_flag for one in refunds)
         played.states.update(operation.state for operation in journal.operations.values())

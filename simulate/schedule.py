@@ -175,6 +175,10 @@ class Blow(StrEnum):
     CLEARING_FREE = "clearing free again"
     DAY_ENDS = "day ends"
     CLEARING_STAYS = "day ends, and its clearing stays 3"
+    SERVICE_STOPS = "SIGTERM to a service, and callers who repeat what is done"
+
+
+FALLING: Final = tuple(blow for blow in Blow if blow is not Blow.SERVICE_STOPS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,11 +275,12 @@ def of_seed(seed: int, callers: int = 9, actions: int = 5) -> Schedule:
     if seed % 5 == 0:
         points = (Point.BEFORE_RESERVE, Point.AFTER_RESERVE, Point.AFTER_SEND, Point.AFTER_ANSWER, Point.IN_SETTLE)
         deaths.append(Death(0, dice.choice(points), dice.randint(1, 8), 0.0))
-    strikes = [Strike(dice.choice(tuple(Blow)), dice.randint(10, 90)) for _ in range(dice.choice((0, 1, 2, 3)))]
+    strikes = [Strike(dice.choice(FALLING), dice.randint(10, 90)) for _ in range(dice.choice((0, 1, 2, 3)))]
     if seed % 5 == 1:
         strikes.append(Strike(dice.choice((Blow.POSTGRES_KILLED, Blow.POSTGRES_RESTARTED)), dice.randint(10, 40)))
     if seed % 10 == 3:
         strikes.append(Strike(Blow.CLEARING_STAYS, dice.randint(10, 30)))
+    strikes += _stops(seed)
     return Schedule(
         seed=seed,
         services=services,
@@ -289,6 +294,13 @@ def of_seed(seed: int, callers: int = 9, actions: int = 5) -> Schedule:
         ),
         clocks_s=_clocks(seed, services),
     )
+
+
+def _stops(seed: int) -> list[Strike]:
+    """One service in three seeds is told to stop."""
+    # Of dice of their own, as the clocks.
+    dice = Random(f"stops {seed}")
+    return [Strike(Blow.SERVICE_STOPS, dice.randint(15, 60))] if dice.random() < 1 / 3 else []
 
 
 def _clocks(seed: int, services: int) -> tuple[float, ...]:

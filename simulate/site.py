@@ -54,6 +54,9 @@ PORTS: Final = range(10_000, 32_000)
 KEPT_BACK_S: Final = 1.5
 """How long a day's clearing stays 3: longer than the services' pause between two questions about it."""
 
+LEAVE_S: Final = 0.3
+"""For how long a service that stops still answers those who have not gone elsewhere."""
+
 CHANNEL = [
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.min_reconnect_backoff_ms", 50),
@@ -133,6 +136,7 @@ class Service:
         self.sent = 0
         """Requests of it that reached the bank and would change something, since it has been worth counting."""
         self.broke = ""
+        self._is_stopping = False
 
     async def run(self, deaths: list[Death]) -> None:
         """Keep it alive until cancelled; each of ``deaths`` strikes once, whichever comes first."""
@@ -152,6 +156,12 @@ class Service:
         """kill -9."""
         if self._process is not None:
             self._process.kill()
+
+    def stop(self) -> None:
+        """SIGTERM: it ends what is under way, and is started again."""
+        if self._process is not None and self._up.is_set():
+            self._is_stopping = True
+            self._process.terminate()
 
     def has_sent(self) -> None:
         """One more of its requests has reached the bank: perhaps its last."""
@@ -188,7 +198,9 @@ class Service:
             self._up.clear()
             self._listen(ours)
             process.join()
-            if process.exitcode != -signal.SIGKILL:
+            if process.exitcode == 0 and self._is_stopping:
+                self._is_stopping = False
+            elif process.exitcode != -signal.SIGKILL:
                 self.broke = f"a service ended with status {process.exitcode}, see its log"
             elif self.killed.total() == deaths:
                 self.broke = "a service was killed, and not by the schedule"
@@ -297,6 +309,8 @@ class Stage:
                 self.end_day()
                 await asyncio.sleep(KEPT_BACK_S)
                 bank.hold_clearing(False)
+            case Blow.SERVICE_STOPS:
+                self.services[0].stop()
         self._blows[blow] += 1
 
 
@@ -368,5 +382,6 @@ def _settings(dsn: str, sandbox: Sandbox, number: int) -> dict[str, Any]:
             "close_while_refundable": True,
         },
         "vault": {"keys": [_VAULT_KEY]},
-        "grpc": {"leave_s": 0.0},
+        "grpc": {"leave_s": LEAVE_S},
+        "drain_s": 2.0,
     }

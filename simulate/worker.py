@@ -88,14 +88,23 @@ def serve(orders: Orders, moment: Moment, line: Connection) -> None:
 
 
 async def _serve(settings: dict[str, Any], line: Connection) -> None:
-    left = asyncio.Event()
-    asyncio.get_running_loop().add_reader(line.fileno(), left.set)
+    ends, is_left = asyncio.Event(), False
+    loop = asyncio.get_running_loop()
+
+    def leave() -> None:
+        nonlocal is_left
+        is_left = True
+        ends.set()
+
+    loop.add_reader(line.fileno(), leave)
+    loop.add_signal_handler(signal.SIGTERM, ends.set)
     async with running(from_environment(**settings)) as service:
         calm_collector()
         line.send(service.port)
-        await left.wait()
-        # The simulator has gone: nobody is there to drain for.
-        os._exit(0)
+        await ends.wait()
+        if is_left:
+            # The simulator has gone: nobody is there to drain for.
+            os._exit(0)
 
 
 def _pass_days(days: Synchronized[int]) -> None:
