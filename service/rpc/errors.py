@@ -48,6 +48,9 @@ TRAILER_MAX = 7 * 1024
 PARTS_MAX = 20
 """Of an operation in an error; GetOperation has all."""
 
+MOVES_NOTHING = ("MEMBER_NOT_FOUND", "CARD_NOT_FOUND")
+"""What makes these moves no money, so that it may be on its way."""
+
 Handler = Callable[[Message, Context], Awaitable[Message]]
 
 
@@ -189,7 +192,7 @@ class Doors(_Interceptor):
         if problem.is_decided:
             return problem
         if not visit.method.changes:
-            if problem.code is grpc.StatusCode.NOT_FOUND:
+            if problem.code is grpc.StatusCode.NOT_FOUND and problem.reason not in MOVES_NOTHING:
                 # What a call under way will make is not there yet: that says nothing of the money.
                 return problem
             is_about_one = visit.method.names_operation and problem.code is not grpc.StatusCode.INVALID_ARGUMENT
