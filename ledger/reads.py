@@ -531,14 +531,9 @@ class Reads:
             found = await self.parts([opened.id])
             part = next(part for part in found[opened.id] if part.order_no == order_no)
             payer, payee = part.payer, part.payee
-        whole = select(operation.c.kind, operation.c.amount_fen).where(
-            operation.c.platform == self._platform,
-            operation.c.order_no == order_no,
-            operation.c.order_no != literal_column("''"),
-            operation.c.state == State.DONE.value,
-        )
-        row_by_row = (
-            select(operation.c.kind, transaction.c.amount_fen)
+        own_order_no = func.coalesce(func.nullif(transaction.c.order_no, literal_column("''")), operation.c.order_no)
+        sums = await self._rows(
+            select(operation.c.kind, func.sum(transaction.c.amount_fen).label("fen"))
             .join_from(
                 transaction,
                 operation,
@@ -555,12 +550,11 @@ class Reads:
             )
             .where(
                 transaction.c.platform == self._platform,
-                transaction.c.order_no == order_no,
-                transaction.c.order_no != literal_column("''"),
+                operation.c.id.in_(self._under(order_no)),
+                own_order_no == order_no,
             )
+            .group_by(operation.c.kind)
         )
-        done = union_all(whole, row_by_row).subquery()
-        sums = await self._rows(select(done.c.kind, func.sum(done.c.amount_fen).label("fen")).group_by(done.c.kind))
         return Order(
             operation=opened, payer=payer, payee=payee, done_fen={row["kind"]: int(row["fen"]) for row in sums}
         )

@@ -265,6 +265,22 @@ async def test_an_order_tells_what_was_done_under_its_number(mirror: Mirror) -> 
     assert found.done_fen == {"PREPAY_ORDER": 50, "CONFIRM_ORDER": 25}
 
 
+async def test_an_order_counts_what_was_done_of_an_operation_and_not_what_was_asked(mirror: Mirror) -> None:
+    await mirror.give(withdrawable(ANN), 100)
+    await done(mirror, opening(freeze(ANN, "O1", 50), kind="FREEZE", order_no="O1", amount_fen=50))
+    split = opening(
+        *(pay(ANN, payee, fen) for payee, fen in ((BOB, 10), (CAT, 15))),
+        kind="PAY_FROZEN",
+        order_no="O1",
+        amount_fen=25,
+    )
+    await mirror.do(split)
+    await mirror.do(dataclasses.replace(posting(split, 1), void=(2,)))
+    found = await mirror.reads.order("O1", ["FREEZE"])
+    assert found is not None
+    assert found.done_fen == {"FREEZE": 50, "PAY_FROZEN": 10}
+
+
 async def test_the_days_that_wait_are_told_with_what_channels_owe(mirror: Mirror) -> None:
     await mirror.do(opening(enter=[top_up(ANN, 50, 5)], bank_day=DAY))
     await mirror.do(opening(enter=[top_up(ANN, 20)], bank_day=DAY_BEFORE))
