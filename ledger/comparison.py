@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import LiteralString
+from typing import LiteralString, NamedTuple
 
 from ledger.accounts import Kind
 
@@ -27,8 +27,7 @@ class Result(StrEnum):
     DIFFERS = "differs"
 
 
-@dataclass(frozen=True, slots=True)
-class Amounts:
+class Amounts(NamedTuple):
     """What the bank and the books can both state of a sub-account, in fen."""
 
     available_fen: int = 0
@@ -78,8 +77,7 @@ class Motion:
     given_fen: Mapping[Kind, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
+class Comparison(NamedTuple):
     """One sub-account in the books and at the bank.
 
     ``kind`` is that of the platform's own sub-account, None for a member's. ``in_doubt_fen`` is what may still move, of
@@ -87,12 +85,12 @@ class Comparison:
     """
 
     sub_account: str
-    kind: Kind | None = None
     mirror: Amounts
     bank: Amounts
     in_doubt_fen: int
     result: Result
     compared_at: datetime
+    kind: Kind | None = None
 
 
 def judge(

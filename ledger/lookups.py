@@ -6,7 +6,7 @@ Past SQLAlchemy, whose work on a query is several times that of the query.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, LiteralString
 
 import tenacity
@@ -65,6 +65,8 @@ LEFT JOIN LATERAL (
 ) c ON true
 """
 
+
+RESULTS = {result.value: result for result in Result}
 
 COMPARED = 11
 """Where the last comparison begins in a row of `BALANCES_OF`."""
@@ -150,16 +152,9 @@ async def _tried(pool: Pool, query: LiteralString, values: Sequence[Any] | Mappi
 
 
 def _balance(row: Sequence[Any]) -> MemberBalance:
-    balance = MemberBalance(*row[1:COMPARED])
-    if row[COMPARED] is None:
-        return balance
     result, compared_at, *amounts, in_doubt_fen = row[COMPARED:]
-    compared = Comparison(
-        sub_account=balance.sub_account,
-        mirror=Amounts(*amounts[:3]),
-        bank=Amounts(*amounts[3:]),
-        in_doubt_fen=in_doubt_fen,
-        result=Result(result),
-        compared_at=compared_at,
-    )
-    return replace(balance, compared=compared)
+    compared = None
+    if result is not None:
+        mirror, bank = Amounts(*amounts[:3]), Amounts(*amounts[3:])
+        compared = Comparison(row[1], mirror, bank, in_doubt_fen, RESULTS[result], compared_at)
+    return MemberBalance(*(*row[1:COMPARED], compared))

@@ -245,7 +245,7 @@ async def test_money_of_earlier_days_and_a_clearing_that_is_due_are_told(mirror:
 
 async def test_the_last_comparison_is_kept_and_an_older_one_does_not_replace_it(mirror: Mirror) -> None:
     found = judge(ANN, Amounts(150, 100, 20), position(RICH), FREEZES)
-    later = dataclasses.replace(found, bank=Amounts(1, 2, 3), result=Result.DIFFERS, compared_at=NOW.replace(hour=1))
+    later = found._replace(bank=Amounts(1, 2, 3), result=Result.DIFFERS, compared_at=NOW.replace(hour=1))
     member = opening(members=(member_of("ann"),), state=State.DONE)
     await mirror.do(member)
     assert await last(mirror) is None
