@@ -12,7 +12,7 @@ from datetime import date
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, exists, literal_column, or_, text
+from sqlalchemy import ColumnElement, literal, literal_column, or_, select, text
 from sqlalchemy.sql.expression import TextualSelect
 from sqlalchemy.types import Uuid
 
@@ -23,32 +23,6 @@ EXAMINED_MAX = 500
 
 NEWEST = UUID(int=2**128 - 1)
 OLDEST = UUID(int=0)
-
-_BETWEEN = "platform = :platform AND {id} < :before AND {id} >= :since"
-
-# The literals let partial indexes serve a prepared statement. An operation may come twice, one behind the other.
-_ALL = f"SELECT id FROM operation WHERE {_BETWEEN.format(id='id')}"
-_KIND = f"{_ALL} AND kind = :kind"
-_OPEN = f"SELECT operation_id AS id FROM due WHERE {_BETWEEN.format(id='operation_id')}"
-_WITHOUT_EFFECT = f"SELECT operation_id AS id FROM event WHERE {_BETWEEN.format(id='operation_id')}"
-_BOOKED = f"SELECT operation_id AS id FROM booking WHERE {_BETWEEN.format(id='operation_id')}"
-_REFERENCE = f"SELECT operation_id AS id FROM reference WHERE {_BETWEEN.format(id='operation_id')}"
-
-
-def _merged(*queries: str) -> str:
-    """Each in order and with an end: else the planner, which does not know how many there are, would sort them all."""
-    each = (f"({query} ORDER BY id DESC LIMIT {2 * EXAMINED_MAX})" for query in queries)
-    return f"SELECT id FROM ({' UNION ALL '.join(each)}) found"
-
-
-BY_MEMBER = _merged(
-    f"{_ALL} AND payer = :member_id AND payer <> ''",
-    f"{_ALL} AND payee = :member_id AND payee <> '' AND payer <> :member_id",
-    f"{_REFERENCE} AND kind = 'member' AND value = :member_id",
-)
-BY_ORDER = _merged(
-    f"{_ALL} AND order_no = :order_no AND order_no <> ''", f"{_REFERENCE} AND kind = 'order' AND value = :order_no"
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,31 +54,42 @@ class Filter:
         }
 
     @property
-    def count(self) -> int:
-        """How many filters there are."""
-        return sum(map(bool, (self.state, *self.values.values())))
-
-    @property
     def ways(self) -> list[str]:
-        """The queries that give all operations wanted, and others, in any order; each has an index by id."""
+        """The queries that give the ids of all operations wanted, and of others; each is one index read in order.
+
+        An operation may come twice, one behind the other.
+        """
         found = []
         if self.bank_serial:
-            found.append(f"{_BOOKED} AND bank_serial = :bank_serial AND bank_serial <> ''")
+            found.append(self._of("booking", "bank_serial = :bank_serial AND bank_serial <> ''"))
         if self.channel_no:
-            found.append(f"{_REFERENCE} AND kind = 'channel' AND value = :channel_no")
+            found.append(self._of("reference", "kind = 'channel' AND value = :channel_no"))
         if self.order_no:
-            found.append(BY_ORDER)
+            itself = self._of("operation", "order_no = :order_no AND order_no <> ''")
+            found.append(_merged(itself, self._of("reference", "kind = 'order' AND value = :order_no")))
         if self.state in OPEN_STATES:
-            found.append(_OPEN)
+            found.append(self._of("due", "true"))
         elif self.state in (State.REFUSED, State.RELEASED):
-            found.append(f"{_WITHOUT_EFFECT} AND state = '{self.state.value}'")
+            found.append(self._of("event", f"state = '{self.state.value}'"))
         if self.member_id:
-            found.append(BY_MEMBER)
+            pays = self._of("operation", "payer = :member_id AND payer <> ''")
+            collects = self._of("operation", "payee = :member_id AND payee <> '' AND payer <> :member_id")
+            found.append(_merged(pays, collects, self._of("reference", "kind = 'member' AND value = :member_id")))
         if self.kind:
-            found.append(_KIND)
+            found.append(self._of("operation", "kind = :kind"))
         if self.bank_day:
-            found.append(f"{_BOOKED} AND bank_day = :bank_day")
-        return found or [_ALL]
+            found.append(self._of("booking", "bank_day = :bank_day"))
+        return found or [self._of("operation", "true")]
+
+    def _of(self, table: str, condition: str) -> str:
+        # The literals in conditions let partial indexes serve a prepared statement.
+        name = "id" if table == "operation" else "operation_id"
+        between = f"{name} < :before AND {name} >= :since"
+        if self.bank_day is not None and condition != "bank_day = :bank_day":
+            booked = "SELECT operation_id FROM booking WHERE platform = :platform AND bank_day = :bank_day"
+            between += f" AND {name} >= ({booked} ORDER BY operation_id LIMIT 1)"
+            between += f" AND {name} <= ({booked} ORDER BY operation_id DESC LIMIT 1)"
+        return f"SELECT {name} AS id FROM {table} WHERE platform = :platform AND {between} AND {condition}"
 
     def conditions(self) -> list[ColumnElement[bool]]:
         """What an operation has to meet."""
@@ -122,7 +107,7 @@ class Filter:
             found.append(operation.c.bank_day == self.bank_day)
         if self.bank_serial:
             found.append(
-                exists().where(
+                _has(
                     booking.c.platform == operation.c.platform,
                     booking.c.operation_id == operation.c.id,
                     booking.c.bank_serial == self.bank_serial,
@@ -135,24 +120,23 @@ class Filter:
 
 
 def _refers(kind: str, value: str) -> ColumnElement[bool]:
-    return exists().where(
-        and_(
-            reference.c.platform == operation.c.platform,
-            reference.c.operation_id == operation.c.id,
-            reference.c.kind == literal_column(f"'{kind}'"),
-            reference.c.value == value,
-        )
+    return _has(
+        reference.c.platform == operation.c.platform,
+        reference.c.operation_id == operation.c.id,
+        reference.c.kind == literal_column(f"'{kind}'"),
+        reference.c.value == value,
     )
 
 
-DAY = text("""
-SELECT
-  (SELECT operation_id FROM booking WHERE platform = :platform AND bank_day = :bank_day
-   ORDER BY operation_id LIMIT 1) AS oldest,
-  (SELECT operation_id FROM booking WHERE platform = :platform AND bank_day = :bank_day
-   ORDER BY operation_id DESC LIMIT 1) AS newest
-""")
-"""Between which operations all lie that the bank booked on a day."""
+def _has(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+    # With an offset it stays a look-up for each operation: the planner would hash all that a member ever had.
+    return select(literal(1)).where(*conditions).offset(literal_column("0")).exists()
+
+
+def _merged(*queries: str) -> str:
+    """Each in order and with an end: else the planner, which does not know how many there are, would sort them all."""
+    each = (f"({query} ORDER BY id DESC LIMIT {2 * EXAMINED_MAX})" for query in queries)
+    return f"SELECT id FROM ({' UNION ALL '.join(each)}) found"
 
 
 def depths(ways: list[str]) -> Any:
@@ -163,5 +147,5 @@ def depths(ways: list[str]) -> Any:
 
 def examined(way: str) -> TextualSelect:
     """The operations that a page examines."""
-    # The limit is for the planner: since the depth was looked up a few may have been added.
+    # More than a page examines: a few may be added while its depth is looked up. The planner wants a limit.
     return text(f"{way} ORDER BY id DESC LIMIT {2 * EXAMINED_MAX}").columns(id=Uuid())

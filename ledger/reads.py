@@ -41,7 +41,7 @@ from ledger.database import reading, seconds
 from ledger.errors import LedgerBehind, LedgerCorrupt
 from ledger.findings import Finding, Summary
 from ledger.journal import operation_from_row, whole_from_row
-from ledger.lists import DAY, NEWEST, OLDEST, Filter, depths, examined
+from ledger.lists import NEWEST, OLDEST, Filter, depths, examined
 from ledger.lookups import Lookups, MemberBalance
 from ledger.operations import Member, Operation, Part, PartState, State, Whole
 from ledger.schema import (
@@ -357,16 +357,18 @@ class Reads:
 
         A page that has looked at enough ends early, also without any; None says that there is nothing behind it.
         """
+        ways, conditions = wanted.ways, wanted.conditions()
+        values: dict[str, Any] = {"platform": self._platform, **wanted.values, "before": before or NEWEST}
         async with reading(self._engine) as connection:
-            since, until = OLDEST, before or NEWEST
-            if wanted.bank_day is not None and wanted.count > 1:
-                row = (await connection.execute(DAY, {"platform": self._platform, **wanted.values})).one()
-                if row.oldest is None:
-                    return [], None
-                since, until = row.oldest, min(until, UUID(int=row.newest.int + 1))
-            within = {"platform": self._platform, **wanted.values, "before": until}
-            reached = (await connection.execute(depths(wanted.ways), {**within, "since": since})).one()
-            way, reach = min(zip(wanted.ways, reached, strict=True), key=lambda one: one[1] or OLDEST)
+
+            async def depth_of_each() -> list[UUID]:
+                return [
+                    one or OLDEST for one in (await connection.execute(depths(ways), {**values, "since": OLDEST})).one()
+                ]
+
+            # With several filters the one that reaches furthest back leaves most out.
+            reached = await depth_of_each() if len(ways) > 1 else [OLDEST]
+            reach, way = min(zip(reached, ways, strict=True))
             candidates = examined(way).subquery()
             rows = await connection.execute(
                 select(*_OPERATION)
@@ -375,14 +377,18 @@ class Reads:
                         operation, and_(operation.c.platform == self._platform, operation.c.id == candidates.c.id)
                     ).outerjoin(due, _DUE)
                 )
-                .where(*wanted.conditions())
+                .where(*conditions)
                 .order_by(candidates.c.id.desc())
                 .limit(limit + 1),
-                {**within, "since": reach or since},
+                {**values, "since": reach},
             )
             found = [_operation(row) for row in rows.mappings()]
-        page = list({one.id: one for one in found}.values())[:limit]
-        return (page, page[-1].id) if len(found) > limit else (page, reach)
+            page = list({one.id: one for one in found}.values())
+            if len(found) > limit:
+                return page[:limit], page[:limit][-1].id
+            if len(ways) == 1:
+                (reach,) = await depth_of_each()
+        return [one for one in page if one.id >= reach], None if reach == OLDEST else reach
 
     async def newest(self, wanted: Filter) -> Operation | None:
         """The newest operation that meets every filter, however many pages it takes."""
