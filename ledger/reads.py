@@ -101,14 +101,6 @@ class Order:
     done_fen: dict[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Parties:
-    """Everybody who pays or collects in an operation, and all its order numbers: its own and those of its parts."""
-
-    members: frozenset[str]
-    order_nos: frozenset[str]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaitingDay:
     """What waits for a bank day to be cleared: owed by channels, and credited to members."""
@@ -417,28 +409,6 @@ class Reads:
         for row in rows:
             found.setdefault(row["operation_id"], []).append(_part(row))
         return found
-
-    async def parties(self, operation_ids: Collection[UUID]) -> dict[UUID, Parties]:
-        """Who takes part in these operations, and under which order numbers; one that does not exist is missing."""
-        wanted = list(operation_ids)
-        member = case((reference.c.kind == "member", reference.c.value), else_="")
-        order_no = case((reference.c.kind == "order", reference.c.value), else_="")
-        rows = await self._rows(
-            union_all(
-                select(operation.c.id, operation.c.payer, operation.c.payee, operation.c.order_no).where(
-                    operation.c.platform == self._platform, operation.c.id.in_(wanted)
-                ),
-                select(reference.c.operation_id, member, literal(""), order_no).where(
-                    reference.c.platform == self._platform, reference.c.operation_id.in_(wanted)
-                ),
-            )
-        )
-        members: dict[UUID, set[str]] = {row["id"]: set() for row in rows}
-        order_nos: dict[UUID, set[str]] = {row["id"]: set() for row in rows}
-        for row in rows:
-            members[row["id"]] |= {row["payer"], row["payee"]}
-            order_nos[row["id"]].add(row["order_no"])
-        return {one: Parties(frozenset(members[one]) - {""}, frozenset(order_nos[one]) - {""}) for one in members}
 
     async def wholes(self, operation_ids: Collection[UUID]) -> dict[UUID, Whole]:
         """These operations with their parts, by id; what one answer shows must be read by one statement."""

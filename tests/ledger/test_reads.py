@@ -24,7 +24,6 @@ from ledger import (
     MemberBalance,
     Numbers,
     Operation,
-    Parties,
     PartState,
     Reads,
     State,
@@ -205,19 +204,6 @@ async def test_operations_are_listed_newest_first_by_every_filter(mirror: Mirror
     assert await page(order_no="O1") == [ids[1]]
     assert await page(bank_day=DAY) == [ids[2]]
     assert await page(bank_day=DAY, member_id="cat") == []
-
-
-async def test_everybody_in_a_part_is_a_party_of_the_operation_and_so_is_every_order_number(mirror: Mirror) -> None:
-    shares = [dataclasses.replace(top_up(member, 10), order_no=f"O-{member}") for member in (BOB, CAT)]
-    split = opening(*shares, payer=ANN, order_no="O-whole")
-    lone = opening(enter=[money(withdrawable(ANN), 5)], payee=ANN)
-    await mirror.do(split)
-    await mirror.do(lone)
-    found = await mirror.reads.parties([split.operation_id, lone.operation_id, new_id()])
-    assert found == {
-        split.operation_id: Parties(frozenset({ANN, BOB, CAT}), frozenset({"O-whole", "O-1002", "O-1003"})),
-        lone.operation_id: Parties(frozenset({ANN}), frozenset()),
-    }
 
 
 async def test_a_payment_tells_what_is_left_of_it_pending_refunds_counted_as_gone(mirror: Mirror) -> None:
