@@ -600,6 +600,23 @@ class Reads:
         )
         return [tuple(row.values()) for row in rows]
 
+    async def payments_under(
+        self, order_nos: Collection[str], kinds: Collection[str]
+    ) -> list[tuple[str, str, int, str]]:
+        """Operations of these kinds that themselves have one of these order numbers and were not refused, as kind,
+        order number, amount in fen, and the bank's serial where it has given one.
+        """
+        rows = await self._rows(
+            select(operation.c.kind, operation.c.order_no, operation.c.amount_fen, operation.c.bank_serial).where(
+                operation.c.platform == self._platform,
+                operation.c.order_no.in_(list(order_nos)),
+                operation.c.order_no != literal_column("''"),
+                operation.c.kind.in_(list(kinds)),
+                operation.c.state.not_in([State.REFUSED.value, State.RELEASED.value]),
+            )
+        )
+        return [tuple(row.values()) for row in rows]
+
     async def order_sides(self, order_nos: Collection[str], kinds: Collection[str]) -> dict[str, tuple[str, str]]:
         """Payer and payee of these orders by number, as `order` finds them; a number nobody has used is missing."""
         order_no = func.coalesce(func.nullif(transaction.c.order_no, literal_column("''")), operation.c.order_no)

@@ -4,7 +4,9 @@
 The list does not carry CnsmrSeqNo, and sources disagree on its Remark: the note that was sent, or the order number.
 So the note that is sent begins with the order number and the serial (`plan.noted`), and a row counts as a part's
 own when it carries that serial, or else when the order number stands there alone and the list has more such rows of
-the same kind and amount than the mirror can explain. Promises that one row never makes two parts done.
+the same kind and amount than the mirror can explain. Other calls may have the same order number, direct payments any
+number of times: their rows are known by the bank's serial, and where that is missing the list proves nothing. Promises
+that one row never makes two parts done.
 """
 
 from __future__ import annotations
@@ -37,6 +39,9 @@ BOOKING_TYPES: Final = {
     "BATCH_PAY": "1",
 }
 """BookingType of 6072 by the kind of operation (catalogue, booking_type_6072)."""
+
+BESIDE: Final = {"PREPAY_ORDER": "6", "CONFIRM_ORDER": "7", "CANCEL_ORDER": "8", "PAY_T1": "1", "PAY_T0": "1"}
+"""The same of what 6110 knows: never looked for here, but listed with the others."""
 
 PAGES_MAX: Final = 1000
 """Of 20 rows each; a list without an end proves nothing."""
@@ -128,12 +133,24 @@ async def ask(bank: BankClient, reads: Reads, leased: Leased, booked: BookedAsk,
             ahead[like] += count
         else:
             posted[like, bank_day] += count
+    beside: set[Likeness] = set()
+    serials: set[str] = set()
+    for kind, order_no, amount_fen, bank_serial in await reads.payments_under(
+        {p.like[1] for p in sought}, list(BESIDE)
+    ):
+        if bank_serial:
+            serials.add(bank_serial)
+        else:
+            beside.add((BESIDE[kind], order_no, amount_fen))
+    rows = [row for row in rows if row.FrontSeqNo not in serials]
     # Which of these the mirror has posted already cannot be told, so that one might be the part's own.
     undated = {_like(row) for row in rows if _day(row) is None}
     found, said = find(sought, rows, posted, ahead), together(evidence)
     return [
         Told(Word.SILENT, detail="a row of 6072 that may be it has no day")
         if row is None and part.like in undated
+        else Told(Word.SILENT, detail="a row of 6072 that may be it may be another call's under the same order number")
+        if row is not None and part.like in beside and not _carries(row, part)
         else _told(row, said)
         for part, row in zip(sought, found, strict=True)
     ]

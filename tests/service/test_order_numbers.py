@@ -262,6 +262,23 @@ async def test_a_number_that_only_the_bank_knows_is_refused_by_the_bank_and_noth
     await market.assert_agrees()
 
 
+async def test_a_lost_batch_does_not_take_the_row_of_a_direct_payment_with_its_number_for_its_own(
+    market: Marketplace,
+) -> None:
+    payment = market.pay_request("buyer", "shoes", 1_00, remark="D1")
+    payment.order_no = "D1"
+    await market.payments.Pay(payment, timeout=TIMEOUT_S)
+    batch = batch_pay(market, "D1", "D2")
+    market.sandbox.faults.add("lose_before", code="6052")
+    lost = await market.refusal(batch_pb2_grpc.BatchServiceStub(market.channel).BatchPay(batch, timeout=TIMEOUT_S))
+    assert lost.reason == LOST
+    # 6072 lists one payment of 1.00 under D1, and it is not the batch's.
+    assert (await market.until_final(lost.operation.operation_id)).state == REFUSED
+    assert (await market.balance("shoes")).available_fen == 1_00
+    assert (await market.balance("buyer")).available_fen == 99_00
+    await market.assert_agrees()
+
+
 DAY = date(2026, 11, 30)
 
 

@@ -175,3 +175,18 @@ def test_a_row_is_taken_for_a_part_by_its_serial_or_when_nothing_else_explains_i
 ) -> None:
     (result,) = find([Sought(SERIAL, LIKE)], rows, {(LIKE, DAY): posted}, {LIKE: ahead})
     assert (result is not None) == found
+
+
+async def test_a_confirmation_that_the_bank_has_booked_before_is_not_taken_for_a_lost_one(
+    shop: Marketplace, order_no: str
+) -> None:
+    # A bank that shows the order number as the remark shows both alike.
+    confirmed = payment_pb2.ConfirmOrderRequest(
+        request_id=shop.request_id(), order_no=order_no, amount_fen=30_00, remark=order_no
+    )
+    await shop.payments.ConfirmOrder(confirmed, timeout=TIMEOUT_S)
+    lost = await settled(shop, settle_request(shop, order_no, payment_pb2.ORDER_END_CONFIRM, 30_00), "lose_before")
+    assert lost.state == core_pb2.OPERATION_STATE_REFUSED
+    assert (await shop.balance("seller")).available_fen == 30_00
+    assert (await shop.balance("buyer")).escrow_fen == 70_00
+    await shop.assert_agrees()
