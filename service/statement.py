@@ -23,10 +23,9 @@ from bankclient import (
     SubAccountTransactions,
     SubAccountTransactionsReply,
     SubAccountTransactionsRow,
-    wall_clock,
 )
 from ledger import Leased, Part, Reads
-from service.bankday import days_around
+from service.bankday import days_around, days_now
 from service.bookings import NO_RECORD, booked_on, contradiction, status_of
 from service.plans.plan import BookedAsk, Word
 from service.settlement import Told, together
@@ -109,7 +108,7 @@ async def ask(bank: BankClient, reads: Reads, leased: Leased, booked: BookedAsk,
         return [told]
     present = SubAccountTransactions(FunctionFlag="1", SubAcctNo=booked.sub_account, QueryFlag="1")
     questions = [present]
-    if (ended := ended_days(operation.created_at, leased.at, wall_clock())) is not None:
+    if (ended := ended_days(operation.created_at, leased.at, days_now())) is not None:
         first, last = ended
         questions.append(present.model_copy(update={"FunctionFlag": "2", "StartDate": first, "EndDate": last}))
     rows: list[SubAccountTransactionsRow] = []
@@ -156,15 +155,16 @@ async def ask(bank: BankClient, reads: Reads, leased: Leased, booked: BookedAsk,
     ]
 
 
-def ended_days(opened_at: datetime, leased_at: datetime, now: datetime) -> tuple[date, date] | None:
+def ended_days(opened_at: datetime, leased_at: datetime, here: tuple[date, date]) -> tuple[date, date] | None:
     """The first and last of the days on which an operation may have been booked and which may have ended at the bank
     since; None when there is none. No day is among them that has not begun there, which it would refuse to list.
 
-    ``opened_at`` and ``leased_at`` are PostgreSQL's times, ``now`` is this machine's; none of them is the bank's. A day
-    too many is listed in vain, and one too few would make a payment that the bank has made look as if it had not.
+    ``opened_at`` and ``leased_at`` are PostgreSQL's times, ``here`` is what this machine takes for the bank's day
+    (`days_now`); none of them is the bank's. A day too many is listed in vain, and one too few would make a payment
+    that the bank has made look as if it had not.
     """
     first = days_around(opened_at)[0]
-    begun, latest = max(days_around(leased_at), days_around(now))
+    begun, latest = max(days_around(leased_at), here)
     return (first, begun) if first < latest else None
 
 

@@ -21,7 +21,7 @@ from bankclient import days_of_serial, wallclock
 from jzb.v1 import batch_pb2, batch_pb2_grpc, core_pb2, refund_pb2, refund_pb2_grpc
 from sandbox.clock import BankClock
 from sandbox.records import Trade
-from service.bankday import bank_day_of, bank_today, days_now
+from service.bankday import bank_day_of, bank_today, days_around, days_now
 from service.lost import _booked_at as booked_then
 from service.plans.plan import Serials
 from service.problems import Problem
@@ -242,7 +242,7 @@ def test_no_day_on_which_the_bank_may_have_booked_is_left_out_of_the_search() ->
     for database, host, booked, asked in everything:
         at_the_bank = MIDNIGHT + booked * MINUTE
         now = at_the_bank + asked * MINUTE
-        found = ended_days(at_the_bank + database * MINUTE, now + database * MINUTE, now + host * MINUTE)
+        found = ended_days(at_the_bank + database * MINUTE, now + database * MINUTE, days_around(now + host * MINUTE))
         if bank_day_of(at_the_bank) < bank_day_of(now):
             # It is history there, and no longer in the list of the present day.
             assert found is not None
@@ -253,7 +253,7 @@ def test_no_day_on_which_the_bank_may_have_booked_is_left_out_of_the_search() ->
 
 def test_a_day_of_its_own_is_not_searched_in_vain() -> None:
     noon = shanghai("2026-12-31T12:00:00")
-    assert ended_days(noon, noon + timedelta(hours=3), noon + timedelta(hours=3)) is None
+    assert ended_days(noon, noon + timedelta(hours=3), days_around(noon + timedelta(hours=3))) is None
 
 
 @pytest.mark.parametrize(
