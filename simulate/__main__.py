@@ -20,7 +20,7 @@ from simulate.schedule import Kind, of_seed
 from simulate.site import opened
 
 TEN = 10
-MANY = 100
+MANY = 20
 WRONG_SHOWN = 10
 REFUND_SOURCES = "123456"
 ASKED = frozenset(Kind) - {Kind.LOOK, Kind.CLEAR_DAYS, Kind.TRANSFER_IN, Kind.WITHDRAW}
@@ -99,8 +99,8 @@ def _tell(console: Console, played: Played, schedule: list[str], mutant: str | N
 
 
 def _missing(all_played: list[Played]) -> list[str]:
-    """Ten seeds in a row without a kill, a lost answer or the database's end show less than they promise, and so do a
-    hundred that leave a kind of request undone.
+    """Ten seeds in a row without a kill, a lost answer or the database's end show less than they promise, and so do
+    twenty that leave a kind of request undone, a source of refunds unplayed, or a night without late payments.
     """
     told = []
     for start in range(0, len(all_played) - TEN + 1, TEN):
@@ -120,6 +120,9 @@ def _missing(all_played: list[Played]) -> list[str]:
         for how in ("with a short deadline", "while the service stops"):
             if not repeats[f"{how}, told done"]:
                 told.append(f"nothing done was repeated {how}")
+        late = sum(bool(played.spent_late) for played in all_played)
+        if 2 * late <= len(all_played):
+            told.append(f"in {late} seeds alone somebody spent between the bank's clearing and ours")
         if not sum(played.days_kept_back for played in all_played):
             told.append("no day's clearing stayed 3")
     return told
@@ -154,6 +157,7 @@ def _summary(all_played: list[Played], seconds: float) -> Table:
         add_all("", counts)
     add("services whose clock is off", sum(played.clocks_off for played in all_played))
     add("answers that a clearing stays 3", sum(played.days_kept_back for played in all_played))
+    add("seeds with payments between the bank's clearing and ours", sum(bool(one.spent_late) for one in all_played))
     add("refunds", _total(all_played, "refunds").total())
     add_all("of source", _total(all_played, "refunds"))
     add("unknown outcomes resolved", sum(played.unknowns for played in all_played))

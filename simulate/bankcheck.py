@@ -135,7 +135,7 @@ def differences(journal: Journal, log: BankLog) -> Iterator[str]:
     yield from _refused(journal, log)
     yield from not_entered(journal, log.bank)
     yield from _limits(journal, log.bank)
-    yield from _pockets(journal, books_view(log.bank))
+    yield from pockets(journal, books_view(log.bank))
 
 
 def _acted_wrongly(journal: Journal, log: BankLog) -> Iterator[str]:
@@ -253,6 +253,17 @@ def not_entered(journal: Journal, bank: Bank) -> Iterator[str]:
             yield f"{len(here)} {kind} are here and {len(at_the_bank)} at the bank, or their amounts differ"
 
 
+def spent_late(journal: Journal) -> Counter[str]:
+    """What was spent of a day's waiting money on a later day, by sub-account: the bank may have cleared that day."""
+    late: Counter[str] = Counter()
+    for leg in journal.legs:
+        kind, _, rest = leg.debit.partition(":")
+        owner, _, day = rest.partition(":")
+        if kind == "waiting" and not leg.is_sweep and day < f"{leg.bank_day:%Y%m%d}":
+            late[owner] += leg.fen
+    return late
+
+
 def _limits(journal: Journal, bank: Bank) -> Iterator[str]:
     """What may still be refunded, revoked or put back is the same on both sides."""
     trades = bank.store.all(Trade)
@@ -279,7 +290,7 @@ def _limits(journal: Journal, bank: Bank) -> Iterator[str]:
 _LIMITS: Final = ("refundable", "refundable-fee", "revocable", "revocable-fee", "undoable", "undoable-fee")
 
 
-def _pockets(journal: Journal, books: Mapping[str, Any]) -> Iterator[str]:
+def pockets(journal: Journal, books: Mapping[str, Any]) -> Iterator[str]:
     """Every pocket of every sub-account, and the platform's own accounts."""
     ours: Counter[str] = Counter()
     platform: Counter[str] = Counter()

@@ -21,7 +21,7 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
 from jzb.v1 import balance_pb2, balance_pb2_grpc, clearing_pb2, clearing_pb2_grpc, core_pb2
-from simulate.market import BUYERS, MERCHANTS, Call, Effect, Market
+from simulate.market import BUYERS, MERCHANTS, Call, Cast, Effect, Market
 from simulate.schedule import Action, Kind, Manner
 from simulate.site import Stage
 
@@ -101,7 +101,12 @@ class Callers:
             await asyncio.sleep(action.pause_s)
             await self._act(action, f"{self._seed}-{number}-{count}")
 
-    async def _act(self, action: Action, request_id: str) -> None:
+    async def play(self, actions: Sequence[Action], name: str, cast: Cast) -> None:
+        """One call after the other, each by the same two."""
+        for count, action in enumerate(actions):
+            await self._act(action, f"{self._seed}-{name}-{count}", cast)
+
+    async def _act(self, action: Action, request_id: str, cast: Cast | None = None) -> None:
         dice = Random(action.dice)
         match action.kind:
             case Kind.LOOK:
@@ -111,7 +116,7 @@ class Callers:
             case Kind.TRANSFER_IN:
                 self.market.transfer_in(request_id, dice)
             case _:
-                call = self.market.call(action.kind, request_id, dice, action.remark)
+                call = self.market.call(action.kind, request_id, dice, action.remark, cast)
                 if call is not None:
                     await self._ask(call, action, dice)
 

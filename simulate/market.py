@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from zlib import crc32
 
 from google.protobuf.message import Message
@@ -110,10 +110,12 @@ class Market:
     unrecorded: dict[str, Call] = field(default_factory=dict)
     """Orders that the bank has collected, until they are entered."""
 
-    def call(self, kind: Kind, request_id: str, dice: Random, faults: str) -> Call | None:
-        """The request of a kind, or None when there is nothing to ask it of yet."""
+    def call(self, kind: Kind, request_id: str, dice: Random, faults: str, cast: Cast | None = None) -> Call | None:
+        """The request of a kind, or None when there is nothing to ask it of yet. With a ``cast`` those two act, on what
+        was done last, with amounts that they are likely to have.
+        """
         remark = f"rq:{request_id} {faults}"
-        return _MAKERS[kind](self, _Asked(self, request_id, dice, remark))
+        return _MAKERS[kind](self, _Asked(self, request_id, dice, remark, cast))
 
     def transfer_in(self, request_id: str, dice: Random) -> None:
         """Somebody pays into the pooled account: from a bound card, or a stranger."""
@@ -151,15 +153,25 @@ class Market:
                 self.payments.append(one)
 
 
+class Cast(NamedTuple):
+    """Who acts in a story."""
+
+    buyer: str
+    merchant: str
+
+
 @dataclass(frozen=True, slots=True)
 class _Asked:
     market: Market
     request_id: str
     dice: Random
     remark: str
+    cast: Cast | None = None
 
     def amount(self, most: int = LARGEST_FEN) -> int:
         """Mostly a part, now and then all, sometimes more than all."""
+        if self.cast:
+            return self.dice.randint(max(1, most // 8), max(1, most // 4))
         return self.dice.choice(
             (self.dice.randint(1, max(1, most)), self.dice.randint(1, max(1, most)), most, most + 1)
         )
@@ -171,18 +183,22 @@ class _Asked:
         return f"O{self.request_id}{suffix}"
 
     def buyer(self) -> str:
-        return self.dice.choice(BUYERS)
+        return self.cast.buyer if self.cast else self.dice.choice(BUYERS)
 
     def merchant(self) -> str:
         return self.merchants(1)[0]
 
     def merchants(self, count: int) -> list[str]:
+        if self.cast:
+            return [self.cast.merchant, *(one for one in MERCHANTS if one != self.cast.merchant)][:count]
         return self._some(self.market.merchants, str, count)
 
     def member(self) -> str:
-        return self.dice.choice((*BUYERS, *MERCHANTS))
+        return self.dice.choice(self.cast or (*BUYERS, *MERCHANTS))
 
     def of(self, known: Sequence[Sum]) -> Sum | None:
+        if self.cast:
+            return known[-1] if known else None
         chosen = self._some(known, lambda one: one.origin, 1)
         return chosen[0] if chosen else None
 
@@ -236,7 +252,8 @@ def _close_member(market: Market, asked: _Asked) -> Call | None:
     opened = [member for member in market.merchants if member not in MERCHANTS]
     if not opened:
         return None
-    request = member_pb2.CloseMemberRequest(request_id=asked.request_id, member_id=asked.dice.choice(opened))
+    member = opened[-1] if asked.cast else asked.dice.choice(opened)
+    request = member_pb2.CloseMemberRequest(request_id=asked.request_id, member_id=member)
     return Call(member_pb2_grpc.MemberServiceStub, "CloseMember", request, Counter(), _nothing)
 
 
@@ -307,7 +324,7 @@ def _revoke(market: Market, asked: _Asked) -> Call | None:
 def _revoke_split(market: Market, asked: _Asked) -> Call | None:
     if not market.split_top_ups:
         return None
-    shares = asked.dice.choice(market.split_top_ups)
+    shares = market.split_top_ups[-1] if asked.cast else asked.dice.choice(market.split_top_ups)
     effect: Effect = Counter()
     revoked = []
     for share in shares[: asked.dice.choice((1, 2))]:
@@ -405,7 +422,7 @@ def _settle(market: Market, asked: _Asked) -> Call | None:
     order = asked.of(market.orders)
     if order is None:
         return None
-    confirms = asked.dice.random() < 0.6
+    confirms = asked.cast is not None or asked.dice.random() < 0.6
     amount = asked.amount(order.amount_fen)
     fee = asked.fee(amount) if confirms else 0
     request = payment_pb2.SettleOrderRequest(
@@ -589,7 +606,7 @@ def _record_order(market: Market, asked: _Asked) -> Call | None:
     """The product has collected the order by now; the bank books it at once, misses it, or parks it."""
     # A member that is never closed: else nobody could have it any more.
     amount, taker = asked.amount(), asked.dice.choice(MERCHANTS)
-    fee, fate = asked.fee(amount), asked.dice.choice(("", "", "missed", "parked"))
+    fee, fate = asked.fee(amount), "parked" if asked.cast else asked.dice.choice(("", "", "missed", "parked"))
     order = Sum(asked.request_id, asked.order_no(), amount, fee, taker=taker)
     is_frozen = not fate and asked.dice.random() < 0.3
     row = {"SubAccNo": market.sub_account(taker), "PayModel": "0" if is_frozen else "1", "TranFee": _yuan(fee)}

@@ -13,7 +13,7 @@ from ledger import Operation, Outcome, State, Step, writer
 from ledger.accounts import FEE
 from ledger.batch import Known, Rows, judge
 from ledger.rules import Book, Leg
-from service import resolver, runner
+from service import resolver, runner, withdrawable
 from service.plans import payments
 from service.plans.plan import Plan, Stored, Word
 from service.settlement import Told, first_word, settle
@@ -83,10 +83,20 @@ def settle_without_terminal_check() -> None:
     patch.object(writer, "judge", mutated).start()
 
 
+def forget_late_payments() -> None:
+    """What members spent between the bank's clearing and ours stays as the mirror took it."""
+
+    async def mutated(*_: Any) -> bool:
+        return True
+
+    patch.object(withdrawable.Withdrawable, "follow", mutated).start()
+
+
 MUTANTS: Final[dict[str, Callable[[], None]]] = {
     "drop-hold-on-unknown": drop_hold_on_unknown,
     "post-twice": post_twice,
     "forget-fee-leg": forget_fee_leg,
     "settle-before-the-end": settle_before_the_end,
     "settle-without-terminal-check": settle_without_terminal_check,
+    "forget-late-payments": forget_late_payments,
 }

@@ -26,6 +26,7 @@ from sandbox.records import SUCCEEDED, Trade, Withdrawal
 from simulate import bankcheck, checker
 from simulate.bankcheck import BankLog
 from simulate.callers import PATIENCE_S, Callers
+from simulate.market import BUYERS, MERCHANTS, Cast
 from simulate.schedule import Blow, Schedule
 from simulate.site import LEAVE_S, Site, Stage, stage
 
@@ -37,6 +38,8 @@ SEED_S: Final = 150.0
 LOG_CHARACTERS: Final = 6000
 
 REFUND: Final = "6164"
+
+_IN_DOUBT: Final = "SELECT count(*) FROM due JOIN operation o ON o.id = due.operation_id WHERE true"
 
 FORESEEN: Final = re.compile(
     r"^(psycopg\.|psycopg_pool\.|sqlalchemy\.|ledger\.errors\.LedgerUnavailable|bankclient\.errors\.BankUnavailable"
@@ -66,6 +69,8 @@ class Played:
     """Answers about money that the bank gave and nobody got."""
     days_kept_back: int = 0
     """Answers of the bank that a day's clearing stands at 3."""
+    spent_late: int = 0
+    """Sub-accounts that spent waiting money of a day on a later one."""
     unknowns: int = 0
     repeats: Counter[str] = field(default_factory=Counter)
     """Of what had had its answer."""
@@ -181,15 +186,32 @@ class _Game:
         # What came back is named a day later, and a day is cleared when it has ended.
         await self._until(
             ends_s,
-            "SELECT count(*) FROM due JOIN operation o ON o.id = due.operation_id"
-            " WHERE o.kind NOT IN ('WITHDRAWAL_RETURN', 'CLEARING')",
+            f"{_IN_DOUBT} AND o.kind NOT IN ('WITHDRAWAL_RETURN', 'CLEARING')",
         )
-        for day in range(2):
-            on.end_day()
-            await self._collect(f"night-{day}")
+        on.end_day()
+        await self._collect("night-0")
+        await self._night(ends_s)
         while time.monotonic() < ends_s and not await self._is_at_rest():
             await asyncio.sleep(0.1)
             await self._collect("night-late")
+
+    async def _night(self, ends_s: float) -> None:
+        """The bank clears a day, and members spend before the services hear of it; then both books are the same."""
+        on, callers, night = self._on, self._callers, self._schedule.night
+        cast = Cast(BUYERS[self._schedule.seed % len(BUYERS)], MERCHANTS[self._schedule.seed % len(MERCHANTS)])
+        await callers.play(night.evening, "evening", cast)
+        on.sandbox.faults.add("http500", code="6108", times=None)
+        on.sandbox.bank.hold_clearing(bool(night.cleared_after))
+        on.end_day()
+        await callers.play(night.morning[: night.cleared_after], "dawn", cast)
+        on.sandbox.bank.hold_clearing(False)
+        await callers.play(night.morning[night.cleared_after :], "morning", cast)
+        on.sandbox.faults.clear()
+        await self._collect("night-1")
+        await self._until(ends_s, f"{_IN_DOUBT} AND o.kind <> 'WITHDRAWAL_RETURN'")
+        journal = await checker.read(on.dsn)
+        self._played.spent_late = len(bankcheck.spent_late(journal))
+        self._played.wrong += bankcheck.pockets(journal, books_view(on.sandbox.bank))
 
     async def _ask_again(self) -> None:
         """Whoever asks later gets the same answer, and the bank hears nothing of it."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from random import Random
-from typing import Final
+from typing import Final, Literal
 
 
 class Kind(StrEnum):
@@ -87,6 +87,35 @@ STORIES: Final = (
 )
 """What makes sense only one after the other; the last caller plays one of these, so that the rare is not too rare."""
 
+CALM_STORIES: Final = (
+    (Kind.CLEAR_SUSPENSE, Kind.UNDO_CLEARING),
+    (Kind.BATCH_PREPAY, Kind.BATCH_CONFIRM, Kind.REFUND),
+    (Kind.SPLIT_TOP_UP, Kind.REVOKE_SPLIT, Kind.PAY_T0),
+    (Kind.FREEZE, Kind.PAY_FROZEN, Kind.REFUND),
+    (Kind.PREPAY, Kind.SETTLE, Kind.REFUND),
+    (Kind.CLEAR_SUSPENSE, Kind.UNDO_CLEARING),
+    (Kind.BATCH_PREPAY, Kind.BATCH_CONFIRM, Kind.REFUND),
+    (Kind.RECORD_ORDER, Kind.REBOOK_ORDER),
+    (Kind.OPEN_MEMBER, Kind.CLOSE_MEMBER, Kind.BATCH_PAY, Kind.REFUND),
+    (Kind.PREPAY, Kind.CONFIRM, Kind.REFUND, Kind.PREPAY, Kind.CANCEL, Kind.FREEZE, Kind.RELEASE),
+)
+"""One of these in turn is played in each seed when nothing breaks any more, each step of what the one before it made:
+so ten seeds in a row do everything that can be asked for, whatever the dice say.
+"""
+
+SPENDS: Final = (
+    Kind.REFUND,
+    Kind.REFUND,
+    Kind.PAY_T1,
+    Kind.FREEZE,
+    Kind.PREPAY,
+    Kind.BATCH_PREPAY,
+    Kind.BATCH_PAY,
+    Kind.REVOKE,
+    Kind.REVOKE_SPLIT,
+)
+"""What takes of a member's available money, whichever day it is of."""
+
 SENDER: Final = "SimulatedService"
 """A public field in which each service tells the bank which it is."""
 
@@ -136,6 +165,9 @@ SILENT_KINDS: Final = (
 """Requests without a text in which a fault could be asked for."""
 
 CLOCKS_OFF_S: Final = (0.0, 0.0, 2.0, 5.0, 20.0, 60.0, 300.0, 600.0)
+
+LOST: Final = ("lose_after", "lose_before")
+"""What leaves a call of that morning in doubt."""
 
 QUESTION_FAULTS: Final = ("lose_after", "http500", "bad_signature", f"delay:{LATE_S}", "token_expired", "malformed")
 
@@ -200,6 +232,21 @@ class Action:
 
 
 @dataclass(frozen=True, slots=True)
+class Night:
+    """A night in which the bank clears a day, and a morning in which nobody has heard of it yet: 6108 is not answered.
+
+    The same buyer and merchant act all the time, one call after the other, so that money of both days meets. The bank
+    clears after so many calls of the morning: 0 is in the night itself.
+    """
+
+    spends: Literal["waiting_first", "withdrawable_first"]
+    """Which money the bank takes first, and which the services are told that it does."""
+    evening: tuple[Action, ...]
+    morning: tuple[Action, ...]
+    cleared_after: int
+
+
+@dataclass(frozen=True, slots=True)
 class Death:
     """A service dies at the nth passage of a point, ``late_s`` after it."""
 
@@ -240,6 +287,7 @@ class Schedule:
     questions: tuple[QuestionFault, ...]
     clocks_s: tuple[float, ...]
     """How fast the clock of each service is, in seconds; slow, below 0. PostgreSQL and the bank have another one."""
+    night: Night
 
     def lines(self) -> Iterator[str]:
         """The schedule to be read by a person."""
@@ -257,6 +305,11 @@ class Schedule:
             for action in actions:
                 told = f"  caller {number}: {action.kind} (dice {action.dice}), {action.manner}"
                 yield f"{told} {action.wait_s:g} s {action.remark}".rstrip()
+        night = self.night
+        yield f"  in the end, {night.spends}: the bank clears after {night.cleared_after} calls of the morning"
+        for when, actions in (("evening", night.evening), ("morning", night.morning)):
+            for action in actions:
+                yield f"  {when}: {action.kind} (dice {action.dice}) {action.remark}".rstrip()
 
 
 def of_seed(seed: int, callers: int = 9, actions: int = 5) -> Schedule:
@@ -293,6 +346,7 @@ def of_seed(seed: int, callers: int = 9, actions: int = 5) -> Schedule:
             for _ in range(dice.choice((0, 1, 2, 3)))
         ),
         clocks_s=_clocks(seed, services),
+        night=_night(seed),
     )
 
 
@@ -308,6 +362,28 @@ def _clocks(seed: int, services: int) -> tuple[float, ...]:
     # Of dice of their own: the same seed plays the same market as before clocks were wrong.
     dice = Random(f"clocks {seed}")
     return tuple(dice.choice((-1, 1)) * dice.choice(CLOCKS_OFF_S) for _ in range(services))
+
+
+def _night(seed: int) -> Night:
+    # Dice of its own: what else a seed means does not depend on it.
+    dice = Random(f"night of {seed}")
+    bought = (Kind.TOP_UP, Kind.SPLIT_TOP_UP, Kind.PAY_T1)
+    spent = tuple(dice.choice(SPENDS) for _ in range(4))
+    morning = tuple(
+        _calm(dice, kind, (dice.choice(LOST),) if kind in spent and dice.random() < 0.15 else ())
+        for kind in (Kind.TOP_UP, Kind.PAY_T1, *spent)
+    )
+    return Night(
+        spends="withdrawable_first" if seed % 4 == 0 else "waiting_first",
+        evening=tuple(_calm(dice, kind) for kind in (*bought, *CALM_STORIES[seed % len(CALM_STORIES)])),
+        morning=morning,
+        cleared_after=dice.choice((0, 0, 0, 3, 4)),
+    )
+
+
+def _calm(dice: Random, kind: Kind, faults: tuple[str, ...] = ()) -> Action:
+    silent = kind in SILENT_KINDS
+    return Action(kind, dice.randrange(2**32), () if silent else faults, Manner.PATIENT, 0.0, 0.0)
 
 
 def _action(dice: Random, kind: Kind | None = None) -> Action:

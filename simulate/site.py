@@ -317,7 +317,12 @@ class Stage:
 @asynccontextmanager
 async def stage(site: Site, schedule: Schedule, mutant: str | None) -> AsyncIterator[Stage]:
     """A marketplace of its own for the life of the block, with its services up."""
-    chosen = SandboxSettings(bound_cards_only=False, withdrawal_delay_s=0.2, own_funds_fen=schedule.own_funds_fen)
+    chosen = SandboxSettings(
+        bound_cards_only=False,
+        withdrawal_delay_s=0.2,
+        own_funds_fen=schedule.own_funds_fen,
+        spend_order=schedule.night.spends,
+    )
     moment = worker.Moment(days=site.forks.Value("i", 0), is_hostile=site.forks.Value("i", 0))
     async with AsyncExitStack() as stack:
         database = await asyncio.to_thread(site.new_database)
@@ -329,7 +334,8 @@ async def stage(site: Site, schedule: Schedule, mutant: str | None) -> AsyncIter
         log.touch()
         services = []
         for number in range(schedule.services):
-            orders = worker.Orders(_settings(dsn, sandbox, number), log, (), mutant, schedule.clocks_s[number])
+            settings = _settings(dsn, sandbox, number, schedule.night.spends)
+            orders = worker.Orders(settings, log, (), mutant, schedule.clocks_s[number])
             services.append(Service(site, orders, moment))
         lives = await stack.enter_async_context(asyncio.TaskGroup())
         for number, service in enumerate(services):
@@ -348,7 +354,7 @@ def _through(dsn: str, port: int) -> str:
 _VAULT_KEY = new_key()
 
 
-def _settings(dsn: str, sandbox: Sandbox, number: int) -> dict[str, Any]:
+def _settings(dsn: str, sandbox: Sandbox, number: int, spends: str) -> dict[str, Any]:
     """A service whose patience is tenths of a second where production has seconds, and minutes for questions."""
     return {
         "database_url": dsn,
@@ -380,6 +386,7 @@ def _settings(dsn: str, sandbox: Sandbox, number: int) -> dict[str, Any]:
             "order_in_parts": True,
             "top_up_amount_confirmed": True,
             "close_while_refundable": True,
+            "spend_order": spends,
         },
         "vault": {"keys": [_VAULT_KEY]},
         "grpc": {"leave_s": LEAVE_S},

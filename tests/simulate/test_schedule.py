@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import chain
 
 from sandbox.faults import Fault
-from simulate.schedule import CLOCKS_OFF_S, FAULTS, QUESTION_FAULTS, Blow, Kind, Manner, Point, of_seed
+from simulate.schedule import CLOCKS_OFF_S, FAULTS, LOST, QUESTION_FAULTS, SPENDS, Blow, Kind, Manner, Point, of_seed
 
 FIVE_HUNDRED = [of_seed(seed) for seed in range(1, 501)]
 ACTIONS = [action for schedule in FIVE_HUNDRED for action in chain.from_iterable(schedule.callers)]
@@ -41,6 +41,25 @@ def test_each_ten_seeds_in_a_row_have_a_kill_a_lost_answer_the_end_of_the_databa
         assert any(strike.blow is Blow.CLEARING_STAYS for strike in strikes)
         ends = (Blow.POSTGRES_KILLED, Blow.POSTGRES_RESTARTED)
         assert any(strike.blow in ends for strike in strikes)
+
+
+def test_twenty_seeds_in_a_row_do_everything_whatever_the_dice_say() -> None:
+    told_of = set(Kind) - {Kind.LOOK, Kind.CLEAR_DAYS, Kind.TRANSFER_IN, Kind.WITHDRAW}
+    for first in range(480):
+        twenty = FIVE_HUNDRED[first : first + 20]
+        calm = [action for schedule in twenty for action in schedule.night.evening + schedule.night.morning]
+        assert {action.kind for action in calm} >= told_of - {Kind.REVOKE, Kind.PAY_T1}
+        stories = [tuple(action.kind for action in schedule.night.evening) for schedule in twenty]
+        assert sum(story[-3:] == (Kind.BATCH_PREPAY, Kind.BATCH_CONFIRM, Kind.REFUND) for story in stories) == 4
+        assert sum(story[-2:] == (Kind.CLEAR_SUSPENSE, Kind.UNDO_CLEARING) for story in stories) == 4
+
+
+def test_in_every_seed_somebody_spends_before_we_hear_of_a_clearing_and_the_bank_clears_at_any_moment() -> None:
+    nights = [schedule.night for schedule in FIVE_HUNDRED]
+    assert all(set(SPENDS) & {action.kind for action in night.morning} for night in nights)
+    assert {night.cleared_after for night in nights} == {0, 3, 4}
+    assert {night.spends for night in nights} == {"waiting_first", "withdrawable_first"}
+    assert {fault for night in nights for action in night.morning for fault in action.faults} == set(LOST)
 
 
 def test_the_sandbox_understands_every_fault() -> None:

@@ -24,6 +24,7 @@ SEES: dict[str, list[int]] = {
     "settle-before-the-end": [26, 41, 58, 25],
     # Only a commit whose answer is cut off has its step judged a second time, and not every cut hits one that settles.
     "settle-without-terminal-check": [47, 6, 58, 73],
+    "forget-late-payments": [2, 1, 3, 5],
 }
 """Seeds that show each mutant, tried one after the other until one does."""
 
