@@ -187,11 +187,14 @@ _LATE_SPENDERS = text("""
               ORDER BY id DESC
               LIMIT :newest
             )
-            UNION ALL
+            UNION
             -- An operation of several payers names them in its parts alone.
-            SELECT DISTINCT o.id
-            FROM operation o JOIN transaction t ON t.operation_id = o.id AND t.platform = o.platform
-            WHERE o.platform = :platform AND o.payer = '' AND o.bank_day > :bank_day AND t.payer = m.member_id
+            (
+              SELECT operation_id FROM reference
+              WHERE value = m.member_id AND kind = 'member' AND platform = :platform
+              ORDER BY operation_id DESC
+              LIMIT :newest
+            )
           ) spent
           JOIN leg l ON l.operation_id = spent.id AND l.platform = :platform
           JOIN resolution r USING (operation_id, part, platform)
