@@ -19,6 +19,7 @@ kept over a restart.
 | `refuse:<code>` | refused with that code, not acted |
 | `err957` | acted, but answered ERR957 (ask later) |
 | `answer:<code>` | acted, but answered that code |
+| `part_of_batch` | on 6052, 6120, 6133: the first row alone is acted on, whatever is answered |
 | `history:<n>` | 6164: n times the message that the original is being searched, not acted |
 | `not_found_first:<n>` | on a money call: 6110 and 6072 know nothing of it the first n times; on 6110: n times ERR020 |
 | `duplicate_delivery` | the request reaches the bank twice |
@@ -49,6 +50,7 @@ WITHOUT_ARGUMENT: Final = frozenset(
         "bad_signature",
         "no_signature",
         "malformed",
+        "part_of_batch",
         "token_expired",
         "expire_flag",
         "err957",

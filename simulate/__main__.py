@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from simulate.play import Played, play
-from simulate.schedule import Kind, of_seed
+from simulate.schedule import IN_PART, PROOFS, Kind, of_seed
 from simulate.site import opened
 
 TEN = 10
@@ -120,6 +120,10 @@ def _missing(all_played: list[Played]) -> list[str]:
         for how in ("with a short deadline", "while the service stops"):
             if not repeats[f"{how}, told done"]:
                 told.append(f"nothing done was repeated {how}")
+        proofs, faults = _total(all_played, "proofs"), _total(all_played, "faults")
+        told += [f"nothing was authorised by {mode}" for mode in PROOFS if mode != "none" and not proofs[mode]]
+        if not faults[IN_PART[0]]:
+            told.append("the bank never did a part of a batch")
         late = sum(bool(played.spent_late) for played in all_played)
         if 2 * late <= len(all_played):
             told.append(f"in {late} seeds alone somebody spent between the bank's clearing and ours")
@@ -148,6 +152,7 @@ def _summary(all_played: list[Played], seconds: float) -> Table:
         ("answers to callers", "answers"),
         ("done, by what was asked", "did"),
         ("repeats of what had its answer", "repeats"),
+        ("authorised by their payers", "proofs"),
         ("faults at the bank", "faults"),
         ("services killed", "kills"),
         ("blows", "blows"),

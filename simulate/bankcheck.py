@@ -46,6 +46,8 @@ PLATFORM_ACCOUNTS: Final = {
 OK: Final = "000000"
 OUT_OF_WITHDRAWABLE: Final = ("PAY_T0", "WITHDRAW")
 WITHOUT_MONEY: Final = ("OPEN_MEMBER", "CLOSE_MEMBER")
+WITHOUT_OPERATION: Final = ("6082",)
+"""What the bank does and no operation stands for: it texts a code."""
 FROM_A_LIST: Final = ("RECORD_ORDER",)
 """Entered as 6146 shows it; the bank had moved the money before anybody asked."""
 
@@ -101,7 +103,7 @@ class BankLog:
         self._moving = Counter()
         answer = self._handle(service_id, body, told)
         moved, self._moving = self._moving, None
-        if route.changes:
+        if route.changes and route.code not in WITHOUT_OPERATION:
             mark = _MARK.search(json.dumps(body))
             self.sent.append(Sent(serial, mark[1] if mark else ""))
             self._judge(serial, str(answer["TxnReturnCode"]), told, moved, is_repeated=is_repeated)

@@ -20,9 +20,18 @@ import grpc
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
-from jzb.v1 import balance_pb2, balance_pb2_grpc, clearing_pb2, clearing_pb2_grpc, core_pb2
+from jzb.v1 import (
+    balance_pb2,
+    balance_pb2_grpc,
+    clearing_pb2,
+    clearing_pb2_grpc,
+    core_pb2,
+    verification_pb2,
+    verification_pb2_grpc,
+)
+from sandbox.records import SmsCode
 from simulate.market import BUYERS, MERCHANTS, Call, Cast, Effect, Market
-from simulate.schedule import Action, Kind, Manner
+from simulate.schedule import IN_PART, PROOFS, Action, Kind, Manner
 from simulate.site import Stage
 
 PATIENCE_S: Final = 4.0
@@ -70,6 +79,8 @@ class Asked:
     clashes: bool = False
     """Another content came under the same id."""
     call: Call | None = None
+    part: Effect | None = None
+    """What it moves when the bank does its first row alone, where that is played."""
 
 
 class Callers:
@@ -88,6 +99,8 @@ class Callers:
         """What was answered DONE, by kind."""
         self.repeats: Counter[str] = Counter()
         """Repeats of what has had its answer, by how they came."""
+        self.proofs: dict[str, str] = {}
+        """How the payer has authorised a request, by request id."""
         self._done: set[str] = set()
 
     async def open_market(self) -> None:
@@ -117,12 +130,46 @@ class Callers:
                 self.market.transfer_in(request_id, dice)
             case _:
                 call = self.market.call(action.kind, request_id, dice, action.remark, cast)
+                if call is not None and cast is not None:
+                    call = await self._proven(call, PROOFS[action.dice % len(PROOFS)])
                 if call is not None:
                     await self._ask(call, action, dice)
+
+    async def _proven(self, call: Call, mode: str) -> Call:
+        """The call, authorised by its payer: with a code that the bank has texted, or its password page's signature."""
+        if mode == "none" or "verification" not in call.request.DESCRIPTOR.fields_by_name:
+            return call
+        bank, purposes = self._stage.sandbox.bank, verification_pb2.SmsPurpose
+        if mode == "password":
+            signature = bank.type_password(self.market.sub_account(call.payer))
+            proof = verification_pb2.Verification(password=verification_pb2.PasswordVerification(signature=signature))
+        else:
+            is_withdrawal = call.method == "Withdraw"
+            request = verification_pb2.RequestSmsCodeRequest(
+                purpose=purposes.SMS_PURPOSE_WITHDRAWAL if is_withdrawal else purposes.SMS_PURPOSE_PAYMENT,
+                member_id=call.payer,
+                amount_fen=1,
+                payee_member_id=call.payee,
+            )
+            stub = verification_pb2_grpc.VerificationServiceStub(self._stage.services[0].channel)
+            try:
+                order_no = (await stub.RequestSmsCode(request, timeout=PATIENCE_S)).message_order_no
+            except grpc.aio.AioRpcError as error:
+                self.wrong.append(f"no code was texted to {call.payer}: {error.details()}")
+                return call
+            texted = bank.store.get(SmsCode, order_no)
+            assert texted is not None
+            proof = verification_pb2.Verification(
+                sms=verification_pb2.SmsVerification(message_order_no=order_no, code=texted.code)
+            )
+        self.proofs[call.request_id] = mode
+        return call.proven(proof)
 
     async def _ask(self, call: Call, action: Action, dice: Random) -> None:
         what = str(action.kind)
         asked = self.asked[call.request_id] = Asked(what, call.effect, call=call)
+        if set(IN_PART) <= set(action.faults):
+            asked.part = call.part
         service, names = dice.randrange(len(self._stage.services)), call.request.DESCRIPTOR.fields_by_name
         match action.manner:
             case Manner.CHECK_ONLY if "validate_only" in names:

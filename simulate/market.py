@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, Final, NamedTuple
 from zlib import crc32
@@ -34,6 +34,7 @@ from jzb.v1 import (
     suspense_pb2_grpc,
     topup_pb2,
     topup_pb2_grpc,
+    verification_pb2,
     withdrawal_pb2,
     withdrawal_pb2_grpc,
 )
@@ -50,7 +51,7 @@ PAYER: Final = ("6200000000000000000", "虚构付款人", "虚构银行")
 ACQUIRER: Final = "YST1"
 
 FEE, OWN_FUNDS, SUSPENSE, PARKING, OUTSIDE = "fee", "own funds", "suspense", "parking", "outside"
-AVAILABLE, FROZEN, ESCROW = "available", "frozen", "escrow"
+AVAILABLE, FROZEN, ESCROW = POCKETS = ("available", "frozen", "escrow")
 
 Operation = core_pb2.Operation
 Effect = Counter[str]
@@ -78,6 +79,26 @@ class Call:
     request: Message
     effect: Effect
     learn: Callable[[Operation], None]
+    part: Effect | None = None
+    """What the first row of a batch moves."""
+
+    @property
+    def payer(self) -> str:
+        """The member who gives, by the effect."""
+        return next(name.split()[0] for name, fen in self.effect.items() if fen < 0 and name.endswith(POCKETS))
+
+    @property
+    def payee(self) -> str:
+        """Another member who gets, or nobody."""
+        getting = (name.split()[0] for name, fen in self.effect.items() if fen > 0 and name.endswith(POCKETS))
+        return next((name for name in getting if name != self.payer), "")
+
+    def proven(self, proof: verification_pb2.Verification) -> Call:
+        """The same call, authorised by its payer."""
+        request = type(self.request)()
+        request.CopyFrom(self.request)
+        request.verification.CopyFrom(proof)  # type: ignore[attr-defined]
+        return replace(self, request=request)
 
     @property
     def request_id(self) -> str:
@@ -472,7 +493,13 @@ def _batch_prepay(market: Market, asked: _Asked) -> Call:
     effect: Effect = Counter()
     for order in orders:
         _add(effect, _prepaid(order))
-    return Call(batch_pb2_grpc.BatchServiceStub, "BatchPrepay", request, effect, lambda _: market.orders.extend(orders))
+
+    def learn(done: Operation) -> None:
+        rows = zip(orders, done.parts, strict=True)
+        market.orders.extend(order for order, part in rows if part.state == core_pb2.PART_STATE_POSTED)
+
+    stub = batch_pb2_grpc.BatchServiceStub
+    return Call(stub, "BatchPrepay", request, effect, learn, part=_prepaid(orders[0]))
 
 
 def _batch_confirm(market: Market, asked: _Asked) -> Call | None:

@@ -60,6 +60,8 @@ class Played:
     did: Counter[str] = field(default_factory=Counter)
     refunds: Counter[str] = field(default_factory=Counter)
     """By source of 6164."""
+    proofs: Counter[str] = field(default_factory=Counter)
+    """What is done and was authorised by its payer, by how."""
     answers: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
     kills: Counter[str] = field(default_factory=Counter)
@@ -307,6 +309,8 @@ class _Game:
         played.days_kept_back = self._log.days_kept_back
         played.did.update(callers.did)
         played.repeats.update(callers.repeats)
+        done = {name for name, one in journal.operations.items() if one.state == "done"}
+        played.proofs.update(mode for request_id, mode in callers.proofs.items() if request_id in done)
         refunds = [one for one in on.sandbox.bank.store.all(Trade) if one.code == REFUND and one.status == SUCCEEDED]
         played.refunds.update(one.function_flag for one in refunds)
         played.states.update(operation.state for operation in journal.operations.values())

@@ -166,8 +166,14 @@ SILENT_KINDS: Final = (
 
 CLOCKS_OFF_S: Final = (0.0, 0.0, 2.0, 5.0, 20.0, 60.0, 300.0, 600.0)
 
-LOST: Final = ("lose_after", "lose_before")
-"""What leaves a call of that morning in doubt."""
+LOST: Final = ("lose_after",)
+"""What leaves a call of that morning in doubt, and is known soon."""
+
+IN_PART: Final = ("part_of_batch", "lose_after")
+"""The bank does a part of a batch, and its answer is lost."""
+
+PROOFS: Final = ("none", "sms", "password")
+"""How members authorise what they pay in the night; in turn."""
 
 QUESTION_FAULTS: Final = ("lose_after", "http500", "bad_signature", f"delay:{LATE_S}", "token_expired", "malformed")
 
@@ -370,9 +376,11 @@ def _night(seed: int) -> Night:
     bought = (Kind.TOP_UP, Kind.SPLIT_TOP_UP, Kind.PAY_T1)
     spent = tuple(dice.choice(SPENDS) for _ in range(4))
     morning = tuple(
-        _calm(dice, kind, (dice.choice(LOST),) if kind in spent and dice.random() < 0.15 else ())
+        _calm(dice, kind, LOST if kind in spent and dice.random() < 0.15 else ())
         for kind in (Kind.TOP_UP, Kind.PAY_T1, *spent)
     )
+    if seed % 10 == 4:
+        morning = (*morning, _calm(dice, Kind.BATCH_PREPAY, IN_PART))
     return Night(
         spends="withdrawable_first" if seed % 4 == 0 else "waiting_first",
         evening=tuple(_calm(dice, kind) for kind in (*bought, *CALM_STORIES[seed % len(CALM_STORIES)])),

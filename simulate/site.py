@@ -36,7 +36,7 @@ from sandbox.settings import SandboxSettings
 from service.vault import new_key
 from simulate import worker
 from simulate.line import Line
-from simulate.schedule import BANK_PATIENCE_S, SENDER, Blow, Death, Point, Schedule
+from simulate.schedule import BANK_PATIENCE_S, PROOFS, SENDER, Blow, Death, Point, Schedule
 
 POSTGRES = {
     # What is killed is a process, never the machine: its files survive.
@@ -56,6 +56,9 @@ KEPT_BACK_S: Final = 1.5
 
 LEAVE_S: Final = 0.3
 """For how long a service that stops still answers those who have not gone elsewhere."""
+
+SERVICE_IDS: Final = {"6133": "BatchByPassword", "6134": "FreezeByPassword", "6165": "PayFrozenByPassword"}
+"""Of the interfaces that have no public one; bank and services are told the same."""
 
 CHANNEL = [
     ("grpc.initial_reconnect_backoff_ms", 50),
@@ -322,6 +325,7 @@ async def stage(site: Site, schedule: Schedule, mutant: str | None) -> AsyncIter
         withdrawal_delay_s=0.2,
         own_funds_fen=schedule.own_funds_fen,
         spend_order=schedule.night.spends,
+        service_ids=SERVICE_IDS,
     )
     moment = worker.Moment(days=site.forks.Value("i", 0), is_hostile=site.forks.Value("i", 0))
     async with AsyncExitStack() as stack:
@@ -360,6 +364,7 @@ def _settings(dsn: str, sandbox: Sandbox, number: int, spends: str) -> dict[str,
         "database_url": dsn,
         "bank": {
             **sandbox.client_settings,
+            "service_ids": SERVICE_IDS,
             "extra_public_fields": {**DEFAULT_PUBLIC_FIELDS, SENDER: str(number)},
             "timeout_s": BANK_PATIENCE_S,
             "connect_timeout_s": 0.3,
@@ -387,6 +392,7 @@ def _settings(dsn: str, sandbox: Sandbox, number: int, spends: str) -> dict[str,
             "top_up_amount_confirmed": True,
             "close_while_refundable": True,
             "spend_order": spends,
+            "verification": PROOFS,
         },
         "vault": {"keys": [_VAULT_KEY]},
         "grpc": {"leave_s": LEAVE_S},

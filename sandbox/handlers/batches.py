@@ -1,7 +1,7 @@
 """Several payments of one payer in one call: 6052, 6120, 6133. Catalogue: 会员批量交易.
 
-Whole or not at all. Every row is a transaction with its own serial, by which 6164 refunds it; 6110 promises to know
-neither the call nor its rows, so here it does not.
+Whole or not at all, unless the fault `part_of_batch` says otherwise. Every row is a transaction with its own serial, by
+which 6164 refunds it; 6110 promises to know neither the call nor its rows, so here it does not.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ def batch_payment(desk: Desk, request: BatchPayment | BatchPaymentBySms | BatchP
     prove(desk, request, payer, sms.PAYMENT)
     if len(request.TranItemArray) < 2:
         raise Refused(codes.FIELD_INVALID, "OrdersCount")
-    for row in request.TranItemArray:
+    rows = request.TranItemArray[:1] if desk.told.has("part_of_batch") else request.TranItemArray
+    for row in rows:
         if row.TranSeqNo == desk.serial or not desk.serial_is_free(row.TranSeqNo):
             raise Refused(codes.SERIAL_REPEATED)
         payee = desk.payee(row.InSubAcctNo, row.InMemberCode).sub_acct_no
@@ -53,7 +54,7 @@ def batch_payment(desk: Desk, request: BatchPayment | BatchPaymentBySms | BatchP
         _BOOKING_FLAGS[request.FunctionFlag],
         function_flag=request.FunctionFlag,
         out_sub_acct_no=payer,
-        amount_fen=sum(row.TranAmt for row in request.TranItemArray),
+        amount_fen=sum(row.TranAmt for row in rows),
     )
     return Booked(FrontSeqNo=front)
 

@@ -204,6 +204,24 @@ async def test_a_batch_the_bank_refuses_gives_every_row_back(shop: Marketplace) 
     await shop.assert_agrees()
 
 
+async def test_a_batch_of_which_the_bank_did_the_first_row_ends_row_by_row(shop: Marketplace) -> None:
+    for fault in ("part_of_batch", "lose_after"):
+        shop.sandbox.faults.add(fault, service_id=SERVICES["none"])
+    request = prepay_request(shop)
+    refusal = await shop.refusal(batches(shop).BatchPrepay(request, timeout=TIMEOUT_S))
+    assert refusal.outcome == core_pb2.OUTCOME_UNKNOWN
+    operation = await shop.until_final(refusal.operation.operation_id)
+    assert operation.state == core_pb2.OPERATION_STATE_DONE
+    assert [part.state for part in operation.parts] == [core_pb2.PART_STATE_POSTED, core_pb2.PART_STATE_VOIDED]
+    assert (await shop.balance("buyer")).available_fen == 400_00
+    assert (await order(shop, request.orders[0].order_no)).remaining_fen == 100_00
+    # The number of the row that was not done is free.
+    again = prepay_request(shop)
+    again.orders[1].order_no = request.orders[1].order_no
+    await batches(shop).BatchPrepay(again, timeout=TIMEOUT_S)
+    await shop.assert_agrees()
+
+
 async def test_a_batch_that_never_arrived_is_refused_once_the_list_has_missed_it_often_enough(
     shop: Marketplace,
 ) -> None:
