@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from jzb.v1 import balance_pb2, statement_pb2, statement_pb2_grpc
-from service.bankday import bank_today
+from service.bankday import bank_today, days_now
 from service.rpc.asking import booked_at
 from tests.service.marketplace import TIMEOUT_S, Marketplace
 
@@ -132,7 +132,7 @@ async def test_days_reversed_or_in_the_future_or_too_far_apart_are_refused_unask
     buyer = await shop.buyer("buyer")
     asked = len(shop.sandbox.requests)
     stub = statement_pb2_grpc.StatementServiceStub(shop.channel)
-    tomorrow = (bank_today() + timedelta(days=1)).isoformat()
+    tomorrow = (days_now()[1] + timedelta(days=1)).isoformat()
     for first, last in ((today(), days_ago(1)), (today(), tomorrow), ("2026-02-30", today())):
         request = statement_pb2.ListTransactionsRequest(member_id=buyer, first_bank_day=first, last_bank_day=last)
         refusal = await shop.refusal(_first(stub.ListTransactions(request, timeout=TIMEOUT_S)))
