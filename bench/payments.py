@@ -23,6 +23,7 @@ from bench.site import Client, client
 
 READERS = 64
 PAYERS = 256
+WATCHES = 1_000
 PATIENT_PAYERS = 600
 """Enough that a bank which takes half a second for an answer keeps nobody idle."""
 DELAY_S = 0.5
@@ -50,6 +51,7 @@ async def _payments_on(dsn: str, folder: Path, measured: Measured) -> None:
                 await drive(other.pay, PAYERS, 3.0)
                 measured.rows += [
                     await _balances(other),
+                    await _watches(other, silent),
                     await _payments(one),
                     await _slow_bank(one, bank),
                     await _tracing(one, other),
@@ -65,6 +67,16 @@ async def _balances(one: Client) -> Row:
     found = await in_turn(lambda: one.balance, lambda: one.empty, READERS, seconds=1.0, turns=7)
     what = f"balance RPCs a second at {READERS} callers against an empty RPC on the same server"
     return faster("balances", what, 0.7, ("balance", "empty"), found)
+
+
+async def _watches(one: Client, target: str) -> Row:
+    turns: list[tuple[Seen, Seen]] = []
+    for _ in range(7):
+        with site.watchers(target, WATCHES):
+            watched = await drive(one.balance, READERS, 1.0, lead_s=0.3)
+        turns.append((watched, await drive(one.balance, READERS, 1.0, lead_s=0.3)))
+    what = f"balance RPCs a second at {READERS} callers while {WATCHES} watches are open and idle, against none"
+    return faster("watches", what, 0.95, ("watched", "unwatched"), pair(turns))
 
 
 async def _payments(one: Client) -> Row:

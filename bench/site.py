@@ -79,6 +79,13 @@ def service(dsn: str, client: Mapping[str, Any], **settings: str) -> Iterator[st
         yield f"127.0.0.1:{port}"
 
 
+@contextmanager
+def watchers(target: str, count: int) -> Iterator[None]:
+    """So many idle watches of a service, by a process that does nothing else."""
+    with _process("bench.watchers", target, str(count)):
+        yield
+
+
 VAULT_KEY = new_key()
 
 

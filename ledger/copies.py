@@ -77,6 +77,8 @@ SELECT setval(
   'bank_serial',
   nextval('bank_serial') + 100000000 + (extract(epoch FROM clock_timestamp()) * 10000)::bigint % 8640000000
 );
+SELECT setval(seq, greatest(nextval(seq), (extract(epoch FROM clock_timestamp()) * 1000000)::bigint))
+FROM (SELECT pg_get_serial_sequence('event', 'seq')::regclass AS seq) AS events;
 UPDATE due SET ask_at = now();
 UPDATE platform p
 SET behind_since = coalesce(p.behind_since, (SELECT max(at) FROM event e WHERE e.platform = p.platform), now());
@@ -85,8 +87,9 @@ COMMIT;
 """What goes with the data.
 
 Serials go on beyond what a day can have used up since the copy was made (1 % of all numbers), and one number further
-each tenth of a millisecond: the same copy restored again within ten days goes on beyond what the first time used. Time
-has passed, so the bank is asked about everything that was open.
+each tenth of a millisecond: the same copy restored again within ten days goes on beyond what the first time used.
+Events go on beyond every cursor that was given out, one for each microsecond: a watch from there misses none of what
+comes now. Time has passed, so the bank is asked about everything that was open.
 """
 
 

@@ -6,11 +6,12 @@ import asyncio
 import itertools
 import random
 from dataclasses import replace
+from pathlib import Path
 
 import psycopg
 import pytest
 
-from ledger import Draft, PartState, State, Step, Wanted
+from ledger import Draft, Events, PartState, State, Step, Wanted, Writer, copies, open_pool
 from ledger.accounts import withdrawable
 from ledger.events import LAST, Event
 from ledger.statements import EVENTS, EVENTS_OF_ONE
@@ -151,3 +152,23 @@ async def test_an_operations_parts_come_with_their_days_and_numbers(mirror: Mirr
     assert list(whole.parts) == (await mirror.reads.parts([step.operation_id]))[step.operation_id]
     assert whole.operation == await mirror.reads.operation(operation_id=step.operation_id)
     assert (await mirror.events.after(0, 100)).events[-1].whole == whole
+
+
+async def test_a_cursor_that_is_younger_than_a_restored_copy_misses_nothing_of_what_comes_then(
+    mirror: Mirror, empty_database: str, tmp_path: Path
+) -> None:
+    await mirror.give(withdrawable(ANN), 100)
+    await asyncio.to_thread(copies.back_up, mirror.dsn, tmp_path / "copy")
+    await mirror.together(*(opening(pay(ANN, BOB, 1)) for _ in range(5)))
+    cursor = await mirror.reads.last_event()
+    await asyncio.to_thread(copies.restore, empty_database, tmp_path / "copy")
+    async with (
+        open_pool(empty_database) as pool,
+        Writer(empty_database, PLATFORM, catches_up=True).running() as writer,
+    ):
+        step = opening(pay(ANN, BOB, 2))
+        await writer.submit(step)
+        page = await Events(pool, PLATFORM).after(cursor, 100)
+    assert said(page.events) == [(step.operation_id, State.RESERVED)]
+    # As a watch has it in its cursor.
+    assert len(str(page.end)) <= 18
