@@ -52,8 +52,9 @@ class Repeats:
             return problem
         try:
             earlier = await self.earlier(request)
-            parts = {} if earlier is None else await self._reads.parts([earlier.id])
-            return problem.after(Looked(earlier, parts.get(earlier.id, ()) if earlier else ()))
+            if earlier is None:
+                return problem.after(Looked())
+            return problem.after(Looked(*(await self._reads.wholes([earlier.id]))[earlier.id]))
         except Problem as reused:
             return reused
         except (LedgerUnavailable, LedgerBehind):

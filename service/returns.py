@@ -214,7 +214,8 @@ class Returns:
     async def _known(self, known: Operation, day: date, row: ReturnedWithdrawalsRow, evidence: bytes) -> Outcome:
         if known.state is State.ACCEPTED and row.OldMarketSeqNo:
             return await self._name(known.id, day, row.OldMarketSeqNo, known.asks, evidence)
-        return Outcome(known, did=False, parts=tuple((await self._reads.parts([known.id])).get(known.id, ())))
+        operation, parts = (await self._reads.wholes([known.id]))[known.id]
+        return Outcome(operation, did=False, parts=parts)
 
     async def _enter(self, day: date, row: ReturnedWithdrawalsRow, member: Member, evidence: bytes) -> Outcome:
         request_id, amount_fen = _request_id(row), row.RejectInAcctTranAmt

@@ -436,12 +436,9 @@ class Runner:
             if isinstance(ended, Settled):
                 return _or_problem(ended)
         while True:
-            found = await self._reads.operation(operation_id=earlier.id)
-            if found is None:
-                raise LookupError(f"operation {earlier.id} was there and is not any more")
+            found, parts = (await self._reads.wholes([earlier.id]))[earlier.id]
             if found.state is not State.RESERVED:
-                parts = await self._reads.parts([found.id])
-                return _or_problem(Settled(found, parts.get(found.id, ())))
+                return _or_problem(Settled(found, parts))
             # Another process has the call in its hands; the caller's own deadline bounds this wait.
             await asyncio.sleep(0.1)
 

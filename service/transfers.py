@@ -248,8 +248,8 @@ class Transfers:
             log.error("a transfer cannot be entered", fault=fault.name, bank_serial=row.FrontSeqNo, bank_day=str(day))
             page.problems.append(NotEntered(day, row, fault))
         elif earlier is not None:
-            parts = tuple((await self._reads.parts([earlier.id])).get(earlier.id, ()))
-            page.transfers.append(Entered(Outcome(earlier, did=False, parts=parts), row))
+            operation, parts = (await self._reads.wholes([earlier.id]))[earlier.id]
+            page.transfers.append(Entered(Outcome(operation, did=False, parts=parts), row))
         else:
             outcome = await self._enter(day, row, member, evidence)
             known[outcome.operation.request_id] = outcome.operation

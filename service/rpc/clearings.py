@@ -34,10 +34,8 @@ class Clearings(clearing_pb2_grpc.ClearingServiceServicer):
         if earlier is not None:
             if (known := problems.of_operation(earlier, ())) is not None:
                 raise known
-            parts = await self._desk.reads.parts([earlier.id])
-            return clearing_pb2.ClearDayResponse(
-                operation=view.operation(earlier, parts.get(earlier.id, ())), day=await self._entered_day(day)
-            )
+            whole = (await self._desk.reads.wholes([earlier.id]))[earlier.id]
+            return clearing_pb2.ClearDayResponse(operation=view.operation(*whole), day=await self._entered_day(day))
         cleared = await self._desk.reads.cleared_through()
         if cleared is not None and day <= cleared and (entered := await self._desk.clearing.entered(day)) is not None:
             return clearing_pb2.ClearDayResponse(

@@ -101,11 +101,11 @@ class Suspense(suspense_pb2_grpc.SuspenseServiceServicer):
     ) -> suspense_pb2.GetSuspenseClearingResponse:
         """From the mirror."""
         clearing = await self._clearing(request.clearing_id)
-        parts = await self._desk.reads.parts([clearing.id])
+        clearing, parts = (await self._desk.reads.wholes([clearing.id]))[clearing.id]
         left, left_fee = undoable(clearing.serial), undoable_fee(clearing.serial)
         remaining = await self._desk.reads.left([left, left_fee])
         return suspense_pb2.GetSuspenseClearingResponse(
-            operation=view.operation(clearing, parts.get(clearing.id, ())),
+            operation=view.operation(clearing, parts),
             transfer_id=clearing.plan["keep"][suspense.TRANSFER],
             remaining_fen=remaining[left.name],
             remaining_fee_fen=remaining[left_fee.name],

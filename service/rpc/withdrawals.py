@@ -40,10 +40,10 @@ class Withdrawals(withdrawal_pb2_grpc.WithdrawalServiceServicer):
         if found is None or found.kind != "WITHDRAW":
             raise problems.not_found("WITHDRAWAL_NOT_FOUND", "withdrawal", request.withdrawal_id)
         returns = await self._desk.reads.operations_naming(found.serial, "WITHDRAWAL_RETURN")
-        parts = await self._desk.reads.parts([found.id, *(one.id for one in returns)])
+        wholes = await self._desk.reads.wholes([found.id, *(one.id for one in returns)])
         return withdrawal_pb2.GetWithdrawalResponse(
-            operation=view.operation(found, parts.get(found.id, ())),
-            returns=[view.operation(one, parts.get(one.id, ())) for one in returns],
+            operation=view.operation(*wholes[found.id]),
+            returns=[view.operation(*wholes[one.id]) for one in returns],
             returned_fen=sum(one.amount_fen for one in returns),
         )
 
