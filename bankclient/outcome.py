@@ -188,6 +188,8 @@ HISTORY_MESSAGE: Final = "正在尝试查询历史数据"
 HISTORY_RETRY_AFTER_S: Final = 300.0
 
 
+OTHER_SERIAL: Final = "the answer names another CnsmrSeqNo"
+
 _COMMON_PLACES: Final = {
     name: (name,)
     for name in (
@@ -296,8 +298,10 @@ def judge(
         return Verdict(unknown(f"fields inside others pass for {names}", attempts))
     evidence = hashlib.sha256(canonical + signature.encode("utf-8")).digest()
     answer = _judge_signed(request, serial, body, evidence, attempts, clean_refusals)
-    flag = body.get("tokenExpiryFlag", body.get("TokenExpiryFlag"))
-    return Verdict(answer, token_ageing=flag == "true")
+    expires = body.get("tokenExpiryFlag", body.get("TokenExpiryFlag")) == "true"
+    # Signed, with the flag and without a code: the gateway's way to refuse a token (notes.md 13).
+    refused = expires and not answer.code and answer.detail != OTHER_SERIAL
+    return Verdict(answer, token_refused=refused, token_ageing=expires and not refused)
 
 
 def read_token(received: Received, bank: BankCertificate) -> str:
@@ -377,7 +381,7 @@ def _judge_signed(
     code, message = _texts(body, "TxnReturnCode", "TxnReturnMsg")
     echo = body.get("CnsmrSeqNo", "")
     if echo not in ("", None, serial):
-        return unknown("the answer names another CnsmrSeqNo", attempts, code, message)
+        return unknown(OTHER_SERIAL, attempts, code, message)
     front_seq_no, booked = _front_serial(body)
 
     def answer(outcome: Outcome, detail: str, reply: R_co | None = None) -> Answer[R_co]:

@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from bankclient.outcome import SUCCESS_CODE, UNKNOWN_CODES
+from bankclient.sdk_password import SDK_PASSWORD, plain_password
 from bankclient.signing import DnStyle
 
 # The bank's SDK sends these and the ports agree that none is checked (transport.md 2.2).
@@ -84,10 +85,11 @@ class BankSettings(BaseModel):
     file_url: Url | None = None
     """The file service, ending in /file; needed for reconciliation files only."""
     file_password: SecretStr | None = None
-    """Password of the file user; None sends the uid, as the samples do (transport.md 5.3)."""
-    file_piece_url: Literal["server_name", "auth"] = "server_name"
-    """Where pieces are fetched: under the ServerName that the file service names, or where the right was
-    asked (transport.md 5.2: sources differ)."""
+    """Password of the file user, plain or as the bank's SDK writes it (${3DES}...), which is decoded when settings are
+    read; None sends the uid, as the samples do (transport.md 5.3)."""
+    file_piece_url: Literal["auth", "server_name"] = "auth"
+    """Where pieces are fetched: where the right was asked, as the bank's SDK does, or under the ServerName that the
+    file service names (transport.md 5.2)."""
     file_bytes_max: Annotated[int, Field(ge=1024, le=2**32)] = 64 * 1024 * 1024
     """The largest encrypted file that is fetched."""
     file_text_bytes_max: Annotated[int, Field(ge=1024, le=2**32)] = 256 * 1024 * 1024
@@ -147,6 +149,20 @@ class BankSettings(BaseModel):
         """The longest that a call can take: it waits, finds its token refused, has another made, and is sent again."""
         post_s = self.connect_tries * (self.connect_timeout_s + BACKOFF_MAX_S) + self.timeout_s
         return self.pool_timeout_s + 3 * post_s
+
+    @field_validator("file_password")
+    @classmethod
+    def _password_is_plain(cls, password: SecretStr | None) -> SecretStr | None:
+        if password is None or not password.get_secret_value().startswith(SDK_PASSWORD):
+            return password
+        return SecretStr(plain_password(password.get_secret_value()))
+
+    @field_validator("pfx_password")
+    @classmethod
+    def _pfx_password_is_plain(cls, password: SecretStr) -> SecretStr:
+        if password.get_secret_value().startswith(SDK_PASSWORD):
+            raise ValueError(f"begins with {SDK_PASSWORD}, which only the file user's password may: give the plain one")
+        return password
 
     @field_validator("extra_public_fields")
     @classmethod

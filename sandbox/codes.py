@@ -39,7 +39,9 @@ NOT_NOW: Final = "ERR143"
 OTHER_SUB_ACCOUNT: Final = "ERR149"
 PAY_OUT_WAITS: Final = "ERR145"
 PAY_OUT_EXPIRED: Final = "ERR147"
-NAME_DIFFERS: Final = "ERR151"
+ACCOUNT_NAME_DIFFERS: Final = "ERR125"
+HOLDER_DIFFERS: Final = "ERR111"
+NAME_DIFFERS: Final = "ERR175"
 IN_CLEARING: Final = "ERR152"
 TOO_MANY_ERRORS: Final = "ERR157"
 SERIAL_REPEATED: Final = "ERR160"
@@ -78,7 +80,9 @@ MESSAGES: Final[dict[str, str]] = {
     CHECK_UNDER_WAY: "短信验证进行中",
     PAY_OUT_WAITS: "前一次申请尚未处理完",
     PAY_OUT_EXPIRED: "已超过回填有效时间，请重新申请",
-    NAME_DIFFERS: "户名不符",
+    ACCOUNT_NAME_DIFFERS: "账户名称不符",
+    HOLDER_DIFFERS: "持卡人信息不符",
+    NAME_DIFFERS: "姓名不符",
     TOO_MANY_ERRORS: "验证错误次数过多，请重新申请",
     ROUTING_MISSING: "大小额行号与超级网银号不能同时为空",
     CARDS_BOUND: "存在绑定账户，不允许销户",

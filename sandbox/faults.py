@@ -16,6 +16,7 @@ kept over a restart.
 | `bad_signature`, `no_signature`, `malformed` | acted; the answer's signature is wrong or missing, or its JSON is cut short |
 | `token_expired` | the gateway answers OPEN-E-100073, unsigned, not acted |
 | `expire_flag` | acted; tokenExpiryFlag is "true" |
+| `expire_flag_alone` | signed, tokenExpiryFlag "true" and no code; not acted |
 | `refuse:<code>` | refused with that code, not acted |
 | `err957` | acted, but answered ERR957 (ask later) |
 | `answer:<code>` | acted, but answered that code |
@@ -53,6 +54,7 @@ WITHOUT_ARGUMENT: Final = frozenset(
         "part_of_batch",
         "token_expired",
         "expire_flag",
+        "expire_flag_alone",
         "err957",
         "duplicate_delivery",
         "file_bad_row",

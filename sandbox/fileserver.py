@@ -56,8 +56,9 @@ class FileServer:
         self._lost: set[str] = set()
 
     def routes(self) -> list[web.RouteDef]:
-        """Both addresses take both requests: sources differ about where pieces are asked."""
-        return [web.post("/file/auth", self._serve), web.post(f"/file/{SERVER_NAME}", self._serve)]
+        """The address of the right takes both requests; that of the named server by setting."""
+        named = [web.post(f"/file/{SERVER_NAME}", self._serve)] if self._settings.file_pieces_at == "both" else []
+        return [web.post("/file/auth", self._serve), *named]
 
     async def _serve(self, request: web.Request) -> web.Response:
         fields = _read(await request.read())

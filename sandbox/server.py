@@ -142,6 +142,8 @@ class Sandbox:
             if told.has("token_expired"):
                 raise GatewayRefusal(codes.TOKEN_WRONG)
             await _before(told)
+            if told.has("expire_flag_alone"):
+                return await self._answer({"CnsmrSeqNo": serial, "tokenExpiryFlag": "true"}, told)
             answer = self.bank.handle(service_id, body, told)
             if told.has("duplicate_delivery"):
                 answer = self.bank.handle(service_id, body)

@@ -72,6 +72,8 @@ class SandboxSettings(BaseSettings):
     """Password of the file user; None is the uid, as in the samples (transport.md 5.3)."""
     file_path_has_name: bool = True
     """Whether FilePath of 6103 holds the file's name already (transport.md 5.1: sources differ)."""
+    file_pieces_at: Literal["auth", "both"] = "auth"
+    """Where pieces are served: at the address of the right alone, as at the bank, or under ServerName as well."""
     file_piece_bytes: int = Field(default=65536, ge=64)
     """How much of a file the file server gives at once."""
     clear_same_day: bool = False

@@ -189,9 +189,9 @@ CHOICES: tuple[Choice, ...] = (
     Choice(
         "6110 TranDate",
         "",
-        "not sent",
-        "most sources; one needs it for flag 2 beyond three days",
-        "Must 6110 name the day of transactions older than three days?",
+        "the bank day of the call, once it is three days old; younger calls are asked for without it",
+        "most sources do not send it; one needs it for flag 2 beyond three days",
+        "Must 6110 name the day of transactions older than three days, and may it for younger ones?",
     ),
     Choice(
         "Document type 5",
@@ -276,7 +276,7 @@ CHOICES: tuple[Choice, ...] = (
         "Where pieces of a file are fetched",
         "bank.file_piece_url",
         "",
-        "the Java SDK (under ServerName); two ports use the address of the right",
+        "the bank's SDK of 1.0.6 and 1.0.7, which was run, and two ports: where the right was asked",
         "",
     ),
     Choice(

@@ -136,6 +136,7 @@ FAULTS: Final = (
     "malformed",
     "token_expired",
     "expire_flag",
+    "expire_flag_alone",
     "duplicate_delivery",
     "duplicate_late:2",
     "err957",

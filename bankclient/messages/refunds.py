@@ -15,8 +15,9 @@ class RefundPayment(Request[Booked]):
     a batch payment, 6 a payment out of frozen money (6163/6166/6165). OldTranSeqNo: for 1, 2, 3 the
     CnsmrSeqNo of the payment; for 4, 5 the serial of one row; for 6 the serial of one row, or the
     payment's CnsmrSeqNo to refund its fee, with the fee in ReturnAmt, ReturnCommission 0 and the
-    fee sub-account as OldOutSubAcctNo. One row a call. ReturnAmt is without the fee given back;
-    that comes out of the refund advance account. ReservedMsg: the original booking date, required
+    fee sub-account as OldOutSubAcctNo. One row a call. ReturnAmt is what the buyer gets, the fee given
+    back (ReturnCommission) inside; the seller gives the rest, and the refund advance account that fee.
+    ReservedMsg: the original booking date, required
     when it is older than three months (the first six digits of its FrontSeqNo). The message
     未检索到原交易，正在尝试查询历史数据，请稍后再试 asks to wait five minutes.
 

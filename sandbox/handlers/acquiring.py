@@ -104,7 +104,7 @@ def rebook_acquiring_order(desk: Desk, request: RebookAcquiringOrder) -> Booked:
         raise Refused(codes.AMOUNT_MISMATCH, "调账金额与订单金额不符")
     member = desk.member(request.SubAcctNo, request.TranNetMemberCode)
     if request.SubAcctName != member.name:
-        raise Refused(codes.NAME_DIFFERS)
+        raise Refused(codes.ACCOUNT_NAME_DIFFERS)
     source, net = share.booked_to, share.amount_fen - share.fee_fen
     target = _pocket(desk, share, member.sub_acct_no)
     if source == desk.functional_no(PARKING):

@@ -218,7 +218,7 @@ def _binds_at_once(desk: Desk, member: Member, card: BoundCard) -> bool:
     if twin is None or twin.unbound:
         return False
     if (twin.name, twin.id_type, twin.id_no) != (card.name, card.id_type, card.id_no):
-        raise Refused(codes.NAME_DIFFERS)
+        raise Refused(codes.HOLDER_DIFFERS)
     _bind(desk, member, card)
     return True
 

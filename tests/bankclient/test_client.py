@@ -249,6 +249,18 @@ async def test_a_token_refused_in_mid_flight_is_renewed_and_the_same_serial_sent
     assert len(set(bank.tokens)) == 2
 
 
+async def test_an_expiry_flag_without_a_code_has_the_same_serial_sent_again_with_a_new_token(
+    bank: TestBank, client: BankClient
+) -> None:
+    flag_alone = answers(lambda bank, body: bank.signed({"CnsmrSeqNo": body["CnsmrSeqNo"], "tokenExpiryFlag": "true"}))
+    bank.reactions = [flag_alone, succeeds()]
+    answer = await client.call(PAYMENT, SERIAL)
+    assert (answer.outcome, answer.attempts) == (Outcome.DONE, 2)
+    assert [body["CnsmrSeqNo"] for body in bank.received] == [SERIAL, SERIAL]
+    assert [body["AppAccessToken"] for body in bank.received] == bank.tokens
+    assert len(set(bank.tokens)) == 2
+
+
 async def test_a_token_refused_twice_is_unknown_and_not_sent_a_third_time(bank: TestBank, client: BankClient) -> None:
     bank.reactions = [TOKEN_EXPIRED]
     answer = await client.call(PAYMENT, SERIAL)

@@ -315,6 +315,17 @@ def test_an_ageing_token_does_not_change_the_answer(desk: Desk) -> None:
     assert not desk.judge(desk.signed(SUCCESS)).token_ageing
 
 
+@pytest.mark.parametrize("flag", ["tokenExpiryFlag", "TokenExpiryFlag"])
+def test_a_signed_expiry_without_a_code_is_a_refused_token(desk: Desk, flag: str) -> None:
+    verdict = desk.judge(desk.signed({"CnsmrSeqNo": SERIAL, flag: "true"}))
+    assert (verdict.token_refused, verdict.answer.outcome) == (True, Outcome.UNKNOWN)
+    assert not desk.judge({"CnsmrSeqNo": SERIAL, flag: "true"}).token_refused
+    assert not desk.judge(desk.signed({"CnsmrSeqNo": SERIAL[::-1], flag: "true"})).token_refused
+    assert not desk.judge(desk.signed({"CnsmrSeqNo": SERIAL, flag: "false"})).token_refused
+    with_code = desk.judge(desk.signed(SUCCESS | {"TxnReturnCode": "ERR044", flag: "true"}))
+    assert (with_code.token_refused, with_code.answer.outcome) == (False, Outcome.REFUSED)
+
+
 @pytest.mark.parametrize(
     ("code", "message", "pause_s"),
     [

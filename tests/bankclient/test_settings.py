@@ -65,3 +65,27 @@ def test_an_exception_of_the_bank_cannot_be_set_to_be_a_refusal(make_settings: M
     assert make_settings(clean_refusals=["ERR777"]).clean_refusals == ("ERR777",)
     with pytest.raises(ValidationError, match=f"{code} is no refusal"):
         make_settings(clean_refusals=["ERR777", code])
+
+
+def test_the_file_password_of_the_banks_sdk_is_decoded_and_never_sent_as_it_is(make_settings: Make) -> None:
+    # The quick start's own sample, which it declares unusable.
+    settings = make_settings(file_password="${3DES}rxRD5tGmsoXKcihnFqpvDg==")
+    assert settings.file_password is not None
+    assert settings.file_password.get_secret_value() == "X28550"
+    plain = make_settings(file_password="3DES-plain")
+    assert plain.file_password is not None
+    assert plain.file_password.get_secret_value() == "3DES-plain"
+
+
+@pytest.mark.parametrize("rest", ["", "AAAA", "rxRD5tGmsoXKcihnFqpvDg=", "rxRD5tGmsoXKcihnFqpvDQ==", "密码"])
+def test_a_password_of_the_banks_sdk_that_cannot_be_read_is_refused_and_not_repeated(
+    make_settings: Make, rest: str
+) -> None:
+    with pytest.raises(ValidationError, match="give the plain") as refused:
+        make_settings(file_password="${3DES}" + rest)
+    assert not rest or rest not in str(refused.value)
+
+
+def test_the_password_of_the_key_file_has_no_other_form(make_settings: Make) -> None:
+    with pytest.raises(ValidationError, match="give the plain one"):
+        make_settings(pfx_password="${3DES}rxRD5tGmsoXKcihnFqpvDg==")

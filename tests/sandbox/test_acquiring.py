@@ -111,7 +111,7 @@ async def test_a_sub_account_that_is_none_has_its_share_parked_and_6145_moves_it
     assert (bank.functional("22"), bank.functional("3")) == (1000, 0)
     assert (await asked(bank, "S1")).OrderActInSubAcctNo == PARKING
     assert await bank.refusal(rebook("S1", right, 900, "a名")) == "ERR126"
-    assert await bank.refusal(rebook("S1", right, 1000, "b名")) == "ERR151"
+    assert await bank.refusal(rebook("S1", right, 1000, "b名")) == "ERR125"
     assert await bank.refusal(rebook("S9", right, 1000, "a名")) == "ERR115"
     await bank.call(rebook("S1", right, 1000, "a名"))
     assert (bank.functional("22"), bank.functional("3")) == (0, 100)

@@ -135,7 +135,7 @@ async def test_one_card_has_one_customer_unless_the_bank_allows_more(
 async def test_the_first_binding_fixes_the_holder(bank: Merchant, seller: Member) -> None:
     await bound(bank, seller)
     other = asked(seller, OTHER_CARD, MemberName="测试乙")
-    assert await bank.refusal(BindCardByUnionPay(**other)) == "ERR151"
+    assert await bank.refusal(BindCardByUnionPay(**other)) == "ERR175"
 
 
 async def test_a_pay_out_is_answered_with_its_amount(bank: Merchant, seller: Member) -> None:

@@ -108,6 +108,13 @@ async def test_the_expiry_flag_rides_on_a_good_answer(market: Marketplace) -> No
     assert market.paid
 
 
+async def test_the_expiry_flag_alone_is_signed_and_not_acted_on(market: Marketplace) -> None:
+    answer = await market.pay("expire_flag_alone")
+    assert ("TxnReturnCode" in answer, answer["tokenExpiryFlag"], market.verified(answer)) == (False, "true", True)
+    assert not market.paid
+    assert (await market.pay("expire_flag_alone"))["TxnReturnCode"] == "000000"
+
+
 async def test_err957_hides_an_act_that_the_retry_shows(market: Marketplace) -> None:
     answer = await market.pay("err957")
     assert (answer["TxnReturnCode"], market.verified(answer)) == ("ERR957", True)

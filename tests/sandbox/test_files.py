@@ -23,6 +23,7 @@ from bankclient import (
     FileTextUnreadable,
     FileTooLarge,
     FileTruncated,
+    FileUnavailable,
     NoFile,
     ReconciliationFile,
     consumer_serial,
@@ -82,7 +83,16 @@ async def test_a_file_comes_in_pieces(open_bank: Opened) -> None:
     bank = await open_bank(file_piece_bytes=64)
     day, *_ = await a_day(bank)
     assert (await fetched(bank, "JY", day)).is_whole
-    assert (await fetched(bank, "JY", day, file_piece_url="auth")).is_whole
+    # As at the bank, nothing is served under the name of the server.
+    with pytest.raises(FileUnavailable):
+        await fetched(bank, "JY", day, file_piece_url="server_name")
+
+
+@pytest.mark.parametrize("url", ["auth", "server_name"])
+async def test_a_file_server_of_another_year_serves_pieces_at_both_addresses(open_bank: Opened, url: str) -> None:
+    bank = await open_bank(file_piece_bytes=64, file_pieces_at="both")
+    day, *_ = await a_day(bank)
+    assert (await fetched(bank, "JY", day, file_piece_url=url)).is_whole
 
 
 async def test_a_path_without_the_name_is_joined(open_bank: Opened) -> None:

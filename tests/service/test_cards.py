@@ -174,7 +174,7 @@ async def test_the_first_card_fixes_the_holder_of_the_next(shop: Marketplace) ->
     await shop.merchant("seller")
     await bound(shop, "seller")
     refusal = await shop.refusal(sms(shop, sms_request(shop, "seller", OTHER_CARD, holder="测试乙")))
-    assert (refusal.reason, refusal.metadata["bank_code"]) == ("BANK_REFUSED", "ERR151")
+    assert (refusal.reason, refusal.metadata["bank_code"]) == ("BANK_REFUSED", "ERR175")
     assert [card.masked_number for card in await listed(shop, "seller")] == ["****0001"]
     assert (await bound(shop, "seller", OTHER_CARD)).masked_number == "****0002"
 

@@ -138,7 +138,9 @@ async def test_an_answer_that_proves_nothing_is_unknown_until_the_bank_says(
         await shop.assert_agrees()
 
 
-@pytest.mark.parametrize("fault", ["token_expired", "expire_flag", "duplicate_delivery", "delay:0.1"])
+@pytest.mark.parametrize(
+    "fault", ["token_expired", "expire_flag", "expire_flag_alone", "duplicate_delivery", "delay:0.1"]
+)
 async def test_what_harms_nothing_ends_done(shop: Marketplace, fault: str) -> None:
     await trade(shop)
     request = shop.pay_request("buyer", "seller", 30_00, 3_00, remark=f"[[{fault}]]")
