@@ -34,6 +34,10 @@ Bank trouble during a call is not an error: `BankClient.call` returns it as the 
 `Answer`. Messages name files and settings, never a password, a key or a member's personal fields.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 
 class BankError(Exception):
     """The root: anything this package raises on purpose."""
@@ -104,6 +108,17 @@ class DigestRefused(BankConfigError):
 
 class FileError(BankError):
     """A reconciliation file could not be had or read. Try again; no money is concerned."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # It may come out of the process that reads a file; an error is not made anew of its message.
+        return _same_error, (type(self), self.args, self.__dict__)
+
+
+def _same_error(kind: type[FileError], args: tuple[object, ...], values: dict[str, object]) -> FileError:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(values)
+    return error
 
 
 class FileUnavailable(FileError):

@@ -35,6 +35,9 @@ QUICK: Final = "SDS0100000"
 REFUND: Final = "JHT0100000"
 TYPES: Final = (AGGREGATED, QUICK, REFUND)
 
+SEPARATOR: Final = "&"
+"""Not escaped in the bank's files, where order numbers come back (transport.md 5.5)."""
+
 LIST, LIST_READ = "oderlist", "orderlist"
 NUMBER_MAX: Final = 22
 SUB_ACCOUNT_MAX: Final = 32
@@ -131,6 +134,10 @@ def _of_order(rows: Sequence[Row], order_type: str, remark_type: str, amount_fen
     key = "subrefundId" if remark_type == REFUND else "suborderId"
     numbers = [row.refund_number if remark_type == REFUND else row.number for row in rows]
     for index, number in enumerate(numbers):
+        if SEPARATOR in number:
+            yield Fault(
+                f"{LIST}[{index}].{key}", f"{number} holds {SEPARATOR}, which ends a column of the bank's files"
+            )
         if number and number in numbers[:index]:
             yield Fault(f"{LIST}[{index}].{key}", f"{number} is that of {LIST}[{numbers.index(number)}] as well")
 

@@ -1,39 +1,64 @@
 """`jzb files fetch`: the bank's files of one day, written plainly and summed up.
 
-The file is written as UTF-8 under its name at the bank, readable by its owner alone, as it holds names. Lines that
-could not be read are written beside it with their numbers and reasons. Nothing is kept in the database; one number
-is taken for each question's serial.
+A file is written as UTF-8 under its name at the bank, and beside it (`.gb18030`) byte by byte as the bank has it, both
+readable by their owner alone, as they hold names. Lines that could not be read, and rows in doubt, are written beside
+it with their numbers and reasons. Nothing is kept in the database; one number is taken for each question's serial. A
+file is gone through as a stream, so that its size is no matter.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from codecs import getincrementaldecoder
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
 from rich.table import Table
 
-from bankclient import BankClient, DayFile, FileKind, NoFile, consumer_serial, fetch_file, yuan
+from bankclient import (
+    BankClient,
+    Examined,
+    FileKind,
+    NoFile,
+    SealedFile,
+    consumer_serial,
+    examine,
+    fetch_sealed,
+    yuan,
+)
 from ledger import Numbers, connect
 from service import telemetry
 from service.bankday import bank_today
 from service.settings import Settings
 
+ENCODING = "gb18030"
+
 ASIDE = ".quarantined"
+DOUBTS = ".doubts"
+RAW = ".gb18030"
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What came of one kind of file."""
+    """What came of one kind of file, and what there is to say about it."""
 
-    file: DayFile | NoFile
+    file: SealedFile | NoFile
+    examined: Examined | None = None
+
+    @property
+    def found_rows(self) -> int:
+        """Good and bad rows together."""
+        return 0 if self.examined is None else self.examined.good_rows + self.examined.bad_rows
 
     @property
     def is_whole(self) -> bool:
-        """Nothing is missing: every row was read, or there is no file."""
-        return isinstance(self.file, NoFile) or self.file.is_whole
+        """Nothing is missing or in doubt: every row was read, or there is no file."""
+        if isinstance(self.file, NoFile) or self.examined is None:
+            return True
+        complete = self.file.stated_rows in (None, self.found_rows)
+        return complete and not self.examined.bad_rows and not self.examined.doubts_found
 
 
 async def fetch(settings: Settings, day: date, kinds: Sequence[FileKind], out: Path) -> list[Fetched]:
@@ -46,44 +71,59 @@ async def fetch(settings: Settings, day: date, kinds: Sequence[FileKind], out: P
 
     try:
         async with BankClient(settings.bank, query_serial=serial, around=telemetry.bank_call) as bank:
-            return [_write(await fetch_file(bank, kind, day), out) for kind in kinds]
+            return [_write(await fetch_sealed(bank, kind, day), out) for kind in kinds]
     finally:
         await engine.dispose()
 
 
-def _write(file: DayFile | NoFile, out: Path) -> Fetched:
+def _write(file: SealedFile | NoFile, out: Path) -> Fetched:
     if isinstance(file, NoFile):
         return Fetched(file)
+    envelope = file.envelope()
+    examined = examine(file.file_type, envelope.lines)
     out.mkdir(parents=True, exist_ok=True)
-    _write_private(out / file.name, file.text)
-    if file.rows.bad:
-        lines = (f"line {row.line}: {row.reason}\n{row.text}\n" for row in file.rows.bad)
-        _write_private(out / f"{file.name}{ASIDE}", "".join(lines))
-    return Fetched(file)
+    _write_private(out / f"{file.name}{RAW}", envelope.chunks())
+    decoder = getincrementaldecoder(ENCODING)(errors="backslashreplace")
+    _write_private(out / file.name, (decoder.decode(chunk).encode() for chunk in envelope.chunks()))
+    if examined.bad_rows:
+        more = examined.bad_rows - len(examined.bad)
+        lines = [f"line {row.line}: {row.reason}\n{row.text}\n" for row in examined.bad]
+        _write_private(out / f"{file.name}{ASIDE}", _encoded(lines, more))
+    if examined.doubts_found:
+        more = examined.doubts_found - len(examined.doubts)
+        lines = [f"line {one.line} and line {one.earlier_line}: {one.reason}\n" for one in examined.doubts]
+        _write_private(out / f"{file.name}{DOUBTS}", _encoded(lines, more))
+    return Fetched(file, examined)
 
 
-def _write_private(path: Path, text: str) -> None:
+def _encoded(lines: Sequence[str], more: int) -> Iterator[bytes]:
+    yield from (line.encode() for line in lines)
+    if more:
+        yield f"and {more} more\n".encode()
+
+
+def _write_private(path: Path, chunks: Iterable[bytes]) -> None:
     draft = path.with_name(f"{path.name}.new")
     draft.unlink(missing_ok=True)
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
-        stream.write(text.encode())
+        stream.writelines(chunks)
     draft.replace(path)
 
 
 def summary(day: date, fetched: Sequence[Fetched], out: Path) -> Table:
-    """One row a kind of file: rows, quarantined rows, how many the bank states, sums."""
+    """One row a kind of file: rows, quarantined rows, rows in doubt, how many the bank states, sums."""
     table = Table(title=f"{day}, written to {out}", title_justify="left")
-    for name in ("type", "rows", "bad", "bank states", "amount", "fee", "file"):
+    for name in ("type", "rows", "bad", "doubts", "bank states", "amount", "fee", "file"):
         table.add_column(name, overflow="fold", justify="left" if name in ("type", "file") else "right")
     for one in fetched:
-        file = one.file
-        if isinstance(file, NoFile):
+        file, found = one.file, one.examined
+        if isinstance(file, NoFile) or found is None:
             table.add_row(file.file_type, "none")
             continue
-        rows = file.rows
-        sums = (yuan(rows.amount_fen), yuan(rows.fee_fen)) if rows.columns else ("", "")
+        sums = (yuan(found.amount_fen), yuan(found.fee_fen)) if found.columns else ("", "")
         stated = "" if file.stated_rows is None else str(file.stated_rows)
-        if file.stated_rows not in (None, file.found_rows):
-            stated += f", not {file.found_rows}"
-        table.add_row(file.file_type, str(len(rows.good)), str(len(rows.bad)), stated, *sums, file.name)
+        if file.stated_rows not in (None, one.found_rows):
+            stated += f", not {one.found_rows}"
+        counts = (str(found.good_rows), str(found.bad_rows), str(found.doubts_found))
+        table.add_row(file.file_type, *counts, stated, *sums, file.name)
     return table

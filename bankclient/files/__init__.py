@@ -1,22 +1,42 @@
 """Reconciliation files: find (6103), fetch, decrypt, unpack, decode, read (quick start 2.3, transport.md 5)."""
 
 from bankclient.files.envelope import decrypt, open_envelope
-from bankclient.files.layouts import LAYOUTS, BadRow, Column, FileRow, Kind, Layout, Rows, read_rows
-from bankclient.files.reconciliation import DayFile, NoFile, fetch_file, plain_name, remote_path
+from bankclient.files.layouts import (
+    LAYOUTS,
+    BadRow,
+    Column,
+    Doubt,
+    Examined,
+    FileRow,
+    Kind,
+    Layout,
+    Rows,
+    examine,
+    read_rows,
+)
+from bankclient.files.reading import OpenFile, SealedFile, opened
+from bankclient.files.reconciliation import DayFile, NoFile, fetch_file, fetch_sealed, plain_name, remote_path
 
 __all__ = [
     "LAYOUTS",
     "BadRow",
     "Column",
     "DayFile",
+    "Doubt",
+    "Examined",
     "FileRow",
     "Kind",
     "Layout",
     "NoFile",
+    "OpenFile",
     "Rows",
+    "SealedFile",
     "decrypt",
+    "examine",
     "fetch_file",
+    "fetch_sealed",
     "open_envelope",
+    "opened",
     "plain_name",
     "read_rows",
     "remote_path",

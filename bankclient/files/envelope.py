@@ -9,6 +9,7 @@ import io
 import struct
 import zipfile
 import zlib
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
@@ -34,12 +35,71 @@ ZIP_HEAD: Final = b"PK"
 
 
 def open_envelope(content: bytes, random_password: str, text_bytes_max: int) -> str:
-    """The text in an encrypted file. Raises the errors of FileError's family."""
-    packed = decrypt(content, random_password)
-    if not packed.startswith(ZIP_HEAD):
-        # The MD5 was right, so the bytes are the bank's: another key makes such noise.
-        raise FilePasswordWrong("what was decrypted is no ZIP")
-    return decode(unzip(packed, text_bytes_max))
+    """The text of a small file, strictly: one byte that does not belong is an error. Raises FileError's family."""
+    return decode(b"".join(Envelope(content, random_password, text_bytes_max).chunks()))
+
+
+CHUNK_BYTES: Final = 256 * 1024
+
+LINE_BYTES_MAX: Final = 64 * 1024
+"""No row is longer; what is longer is told as a row that cannot be read."""
+
+
+class Envelope:
+    """A decrypted file that is still packed: its lines can be read any number of times without unpacking it whole."""
+
+    def __init__(self, content: bytes, random_password: str, text_bytes_max: int) -> None:
+        """Decrypt. Raises the errors of FileError's family; `lines` raises those of what is inside."""
+        self._packed = decrypt(content, random_password)
+        self._text_bytes_max = text_bytes_max
+        if not self._packed.startswith(ZIP_HEAD):
+            # The MD5 was right, so the bytes are the bank's: another key makes such noise.
+            raise FilePasswordWrong("what was decrypted is no ZIP")
+
+    def chunks(self) -> Iterator[bytes]:
+        """The bytes of the one entry, bounded while they are read; the ZIP's own check has passed when they end."""
+        try:
+            with zipfile.ZipFile(io.BytesIO(self._packed)) as archive:
+                entries = archive.infolist()
+                if len(entries) != 1:
+                    raise FileNotOneEntry(len(entries))
+                with archive.open(entries[0]) as entry:
+                    size, check = 0, 0
+                    while chunk := entry.read(CHUNK_BYTES):
+                        size += len(chunk)
+                        if size > self._text_bytes_max:
+                            raise FileTooLarge("unpacked", self._text_bytes_max)
+                        check = zlib.crc32(chunk, check)
+                        yield chunk
+                    # The library leaves out the check of an entry that says of itself that it is empty.
+                    if check != entries[0].CRC:
+                        raise FileZipDamaged("CRC")
+        except _DAMAGED as error:
+            raise FileZipDamaged(type(error).__name__) from None
+
+    def lines(self) -> Iterator[tuple[int, bytes]]:
+        """The lines that are not empty, with their numbers from 1. Split at LF before they are decoded: no character of
+        GB18030 has that byte in it, so a byte that is none of GB18030 spoils its own line alone.
+        """
+        return split_lines(self.chunks())
+
+
+def split_lines(chunks: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+    """Lines without their ends, those that are not empty, with their numbers from 1. A line without an end in sight
+    comes in parts that are no rows.
+    """
+    number, rest = 1, b""
+    for chunk in chunks:
+        *whole, rest = (rest + chunk).split(b"\n")
+        for line in whole:
+            if line := line.removesuffix(b"\r"):
+                yield number, line
+            number += 1
+        if len(rest) > LINE_BYTES_MAX:
+            yield number, rest
+            rest = b""
+    if rest := rest.removesuffix(b"\r"):
+        yield number, rest
 
 
 def decrypt(content: bytes, random_password: str) -> bytes:
@@ -72,25 +132,6 @@ _DAMAGED: Final = (
     # A place before the beginning of the archive; a name that is no text.
     ValueError,
 )
-
-
-def unzip(packed: bytes, text_bytes_max: int) -> bytes:
-    """The one entry of a ZIP, bounded while it is read and not by what it says of itself."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(packed)) as archive:
-            entries = archive.infolist()
-            if len(entries) != 1:
-                raise FileNotOneEntry(len(entries))
-            with archive.open(entries[0]) as entry:
-                text = entry.read(text_bytes_max + 1)
-                if len(text) > text_bytes_max:
-                    raise FileTooLarge("unpacked", text_bytes_max)
-                # The library leaves out the check of an entry that says of itself that it is empty.
-                if zlib.crc32(text) != entries[0].CRC:
-                    raise FileZipDamaged("CRC")
-                return text
-    except _DAMAGED as error:
-        raise FileZipDamaged(type(error).__name__) from None
 
 
 def decode(text: bytes) -> str:

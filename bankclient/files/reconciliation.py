@@ -1,7 +1,7 @@
 """A bank day's reconciliation file, from the question (6103) to its rows (quick start 2.3).
 
-Promises an answer in one of three states: the file with its rows, no file because the day was empty, or
-an error that says what is wrong and where. The companion `.ok` file states how many rows there are; its
+Promises an answer in one of three states: the file, whole and still encrypted, no file because the day was
+empty, or an error that says what is wrong and where. The companion `.ok` file states how many rows there are; its
 absence is tolerated, a difference is told. Names and account numbers are in the rows: do not log them.
 """
 
@@ -12,7 +12,8 @@ from typing import Final, Protocol
 
 from bankclient.errors import FileAnswerUnclear, FileQuestionRefused, FileUnavailable
 from bankclient.files.envelope import open_envelope
-from bankclient.files.layouts import Rows, read_rows
+from bankclient.files.layouts import Rows
+from bankclient.files.reading import SealedFile, opened
 from bankclient.messages.files import FileKind, ReconciliationFile, ReconciliationFileReply, ReconciliationFileRow
 from bankclient.outcome import Answer, Outcome
 
@@ -20,6 +21,7 @@ NO_RECORD: Final = "ERR020"
 
 ENCRYPTED: Final = ".enc"
 COMPANION: Final = ".ok.enc"
+COMPANION_BYTES_MAX: Final = 1024 * 1024
 NAME_LENGTH_MAX: Final = 200
 
 
@@ -35,25 +37,19 @@ class NoFile:
 
 @dataclass(frozen=True)
 class DayFile:
-    """One file, read. `stated_rows` is the count of the `.ok` file, None when there was none."""
+    """A small file, read whole. `stated_rows` is the count of the `.ok` file, None when there was none."""
 
     file_type: str
     day: date
     name: str
-    """The file's name at the bank without `.enc`: letters, digits, dots, dashes and underscores."""
-    text: str
     rows: Rows
     stated_rows: int | None
+    is_whole: bool
 
     @property
     def found_rows(self) -> int:
         """Good and bad rows together."""
-        return len(self.rows.good) + len(self.rows.bad)
-
-    @property
-    def is_whole(self) -> bool:
-        """Every row could be read, and there are as many as the bank says."""
-        return not self.rows.bad and self.stated_rows in (None, self.found_rows)
+        return len(self.rows.good) + self.rows.examined.bad_rows
 
 
 class FileBank(Protocol):
@@ -71,7 +67,21 @@ class FileBank(Protocol):
 
 
 async def fetch_file(bank: "FileBank", file_type: FileKind, day: date) -> DayFile | NoFile:
-    """Find, fetch, open and read the file of a past bank day.
+    """Find, fetch and read the file of a past bank day, all rows at once: for a day known to be small.
+
+    Raises FileError's family, and BankUnavailable when there is no token.
+    """
+    sealed = await fetch_sealed(bank, file_type, day)
+    if isinstance(sealed, NoFile):
+        return sealed
+    async with opened(sealed) as file:
+        good = [row async for batch in file.batches for row in batch]
+        rows = Rows(tuple(good), file.examined)
+        return DayFile(file_type, day, sealed.name, rows, sealed.stated_rows, file.is_whole)
+
+
+async def fetch_sealed(bank: "FileBank", file_type: FileKind, day: date) -> SealedFile | NoFile:
+    """Find and fetch the file of a past bank day, to be read as a stream (`opened`).
 
     Raises FileError's family, and BankUnavailable when there is no token.
     """
@@ -92,9 +102,16 @@ async def fetch_file(bank: "FileBank", file_type: FileKind, day: date) -> DayFil
         return NoFile(file_type, day, answer.message)
     if len(files) > 1:
         raise FileAnswerUnclear(f"6103 lists {len(files)} files for one type and day")
-    text = await _open(bank, files[0])
-    rows = await asyncio.to_thread(read_rows, file_type, text)
-    return DayFile(file_type, day, plain_name(files[0].FileName), text, rows, stated)
+    (row,) = files
+    return SealedFile(
+        file_type,
+        day,
+        plain_name(row.FileName),
+        await bank.download(remote_path(row), row.DrawCode),
+        row.RandomPassword,
+        bank.file_text_bytes_max,
+        stated,
+    )
 
 
 def remote_path(row: ReconciliationFileRow) -> str:
@@ -116,12 +133,8 @@ def plain_name(file_name: str) -> str:
     return safe[-NAME_LENGTH_MAX:].lstrip(".") or "file"
 
 
-async def _open(bank: "FileBank", row: ReconciliationFileRow) -> str:
-    content = await bank.download(remote_path(row), row.DrawCode)
-    # A large file takes seconds, which the event loop must not lose.
-    return await asyncio.to_thread(open_envelope, content, row.RandomPassword, bank.file_text_bytes_max)
-
-
 async def _stated_rows(bank: "FileBank", row: ReconciliationFileRow) -> int | None:
-    first = (await _open(bank, row)).lstrip().split("\n", 1)[0].strip().rstrip("&")
+    content = await bank.download(remote_path(row), row.DrawCode)
+    text = await asyncio.to_thread(open_envelope, content, row.RandomPassword, COMPANION_BYTES_MAX)
+    first = text.lstrip().split("\n", 1)[0].strip().rstrip("&")
     return int(first) if first.isascii() and first.isdigit() and len(first) <= 12 else None

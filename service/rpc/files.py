@@ -10,7 +10,7 @@ import grpc
 from bankclient import (
     BadRow,
     BankUnavailable,
-    DayFile,
+    Doubt,
     FileAnswerUnclear,
     FileChanged,
     FileError,
@@ -26,7 +26,9 @@ from bankclient import (
     FileUnavailable,
     FileZipDamaged,
     NoFile,
-    fetch_file,
+    OpenFile,
+    fetch_sealed,
+    opened,
 )
 from jzb.v1 import file_pb2, file_pb2_grpc
 from service import problems, telemetry
@@ -36,7 +38,7 @@ from service.rpc.asking import booked_at
 from service.rpc.desk import Context, Desk, bank_day
 
 FILES_AT_ONCE = 2
-"""A file is held whole while it is checked; more callers wait."""
+"""So many files are read at once, in a process each when they are large; more callers wait."""
 
 FILE_TYPES: dict[file_pb2.FileType.ValueType, FileKind] = {
     file_pb2.FILE_TYPE_TOP_UPS: "CZ",
@@ -68,7 +70,7 @@ class Files(file_pb2_grpc.FileServiceServicer):
     async def FetchFile(
         self, request: file_pb2.FetchFileRequest, context: Context
     ) -> AsyncIterator[file_pb2.FetchFileResponse]:
-        """The whole file first, then its rows."""
+        """The whole file is gone through first, then its rows come as the caller takes them."""
         day = bank_day("bank_day", request.bank_day)
         if day > days_now()[1]:
             raise problems.invalid("bank_day", f"{day} is in the future", "BANK_DAY_INVALID")
@@ -76,21 +78,24 @@ class Files(file_pb2_grpc.FileServiceServicer):
         try:
             async with self._room:
                 with telemetry.below("fetch file"):
-                    file = await fetch_file(self._desk.bank, file_type, day)
+                    sealed = await fetch_sealed(self._desk.bank, file_type, day)
+                if isinstance(sealed, NoFile):
+                    summary = file_pb2.FileSummary(state=file_pb2.FILE_STATE_NONE, is_whole=True)
+                    yield file_pb2.FetchFileResponse(summary=summary)
+                    return
+                async with opened(sealed) as file:
+                    async for batch in file.batches:
+                        for row in batch:
+                            yield file_pb2.FetchFileResponse(row=_row(row))
+                    for aside in file.examined.bad:
+                        yield file_pb2.FetchFileResponse(quarantined=_aside(aside))
+                    for doubt in file.examined.doubts:
+                        yield file_pb2.FetchFileResponse(doubt=_doubt(doubt))
+                    yield file_pb2.FetchFileResponse(summary=_summary(file))
         except BankUnavailable as error:
             raise problems.bank_unavailable(str(error)) from error
         except FileError as error:
             raise file_problem(error, {"file_type": file_type, "bank_day": day.isoformat()}) from error
-        if isinstance(file, NoFile):
-            yield file_pb2.FetchFileResponse(
-                summary=file_pb2.FileSummary(state=file_pb2.FILE_STATE_NONE, is_whole=True)
-            )
-            return
-        for row in file.rows.good:
-            yield file_pb2.FetchFileResponse(row=_row(row))
-        for aside in file.rows.bad:
-            yield file_pb2.FetchFileResponse(quarantined=_aside(aside))
-        yield file_pb2.FetchFileResponse(summary=_summary(file))
 
 
 def file_problem(error: FileError, metadata: Mapping[str, str]) -> Problem:
@@ -137,6 +142,7 @@ def _row(row: FileRow) -> file_pb2.FileRow:
         bank_text=fields.get("booking", ""),
         order_no=fields.get("order_no", ""),
         remark=fields.get("remark", ""),
+        is_repaired=row.is_repaired,
     )
 
 
@@ -144,15 +150,22 @@ def _aside(aside: BadRow) -> file_pb2.QuarantinedRow:
     return file_pb2.QuarantinedRow(line=aside.line, reason=aside.reason)
 
 
-def _summary(file: DayFile) -> file_pb2.FileSummary:
+def _doubt(doubt: Doubt) -> file_pb2.FileDoubt:
+    return file_pb2.FileDoubt(line=doubt.line, earlier_line=doubt.earlier_line, reason=doubt.reason)
+
+
+def _summary(file: OpenFile) -> file_pb2.FileSummary:
+    examined = file.examined
     return file_pb2.FileSummary(
         state=file_pb2.FILE_STATE_READ,
-        name=file.name,
-        rows=len(file.rows.good),
-        quarantined=len(file.rows.bad),
-        amount_fen=file.rows.amount_fen,
-        fee_fen=file.rows.fee_fen,
-        columns=file.rows.columns,
-        stated_rows=file.stated_rows,
+        name=file.sealed.name,
+        rows=examined.good_rows,
+        quarantined=examined.bad_rows,
+        amount_fen=examined.amount_fen,
+        fee_fen=examined.fee_fen,
+        columns=examined.columns,
+        stated_rows=file.sealed.stated_rows,
         is_whole=file.is_whole,
+        repaired=examined.repaired_rows,
+        doubts=examined.doubts_found,
     )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import struct
 import zipfile
 from datetime import date
+from typing import Any
+from unittest.mock import patch
 
 import pytest
 from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
@@ -21,8 +24,21 @@ from bankclient import (
     FileTruncated,
     FileZipDamaged,
 )
-from bankclient.files import decrypt, open_envelope, plain_name, read_rows, remote_path
+from bankclient.files import (
+    Rows,
+    SealedFile,
+    decrypt,
+    examine,
+    open_envelope,
+    opened,
+    plain_name,
+    read_rows,
+    reading,
+    remote_path,
+)
+from bankclient.files.envelope import Envelope
 from bankclient.files.frames import read_frame, request_frame
+from bankclient.files.layouts import good_rows
 from bankclient.messages import ReconciliationFileRow
 
 PASSWORD = "MDEyMzQ1Njc4OWFiY2RlZmdoaWprbG1u"
@@ -136,7 +152,8 @@ def test_transactions_have_sixteen_columns_and_balances_five() -> None:
 @pytest.mark.parametrize(
     ("bad", "reason"),
     [
-        (CZ.replace("某某公司", "甲&乙"), "14 columns"),
+        (CZ.replace("1&m1", "1&&m1", 1), "14 columns"),
+        (CZ.replace("某某公司", "甲" + "&" * 21), "34 columns"),
         (CZ_WITHOUT_NAME, "12 columns"),
         (CZ + "x", "does not end"),
         (CZ.replace("300.00", "3oo.00"), "amount is no amount"),
@@ -259,3 +276,125 @@ def test_the_day_of_a_file_is_written_as_the_bank_has_it() -> None:
     from bankclient.messages import ReconciliationFile, to_wire
 
     assert to_wire(ReconciliationFile(FileType="CZ", FileDate=date(2026, 11, 23)))["FileDate"] == "20261123"
+
+
+def read_bytes(kind: str, content: bytes, text_bytes_max: int = 10_000_000) -> Rows:
+    """The rows of a file as it comes, through cipher and ZIP."""
+    envelope = Envelope(sealed(zipped(content)), PASSWORD, text_bytes_max)
+    examined = examine(kind, envelope.lines)
+    return Rows(tuple(good_rows(kind, envelope.lines, examined)), examined)
+
+
+def test_a_byte_that_is_not_gb18030_spoils_its_own_row_and_no_other() -> None:
+    # The euro of CP936, which some systems write, is none of GB18030.
+    spoiled = CZ.encode("gb18030").replace("服务费".encode("gb18030"), b"\x80 5")
+    rows = read_bytes("CZ", b"\n".join([CZ.encode("gb18030"), spoiled, CZ.encode("gb18030"), b""]))
+    assert [row.line for row in rows.good] == [1, 3]
+    (aside,) = rows.bad
+    assert (aside.line, aside.reason.endswith("is not GB18030")) == (2, True)
+    assert "\\x80 5" in aside.text
+    assert rows.amount_fen == 60000
+
+
+def test_a_line_that_ends_in_the_middle_of_a_character_is_put_aside_alone() -> None:
+    cut = CZ.encode("gb18030")[:-1] + b"\xb7"
+    rows = read_bytes("CZ", CZ.encode("gb18030") + b"\r\n" + cut + b"\n" + CZ.encode("gb18030"))
+    assert ([row.line for row in rows.good], [row.line for row in rows.bad]) == ([1, 3], [2])
+
+
+@pytest.mark.parametrize(
+    ("kind", "line", "written", "fields"),
+    [
+        ("CZ", CZ, ("某某公司", "甲&乙"), {"sub_account_name": "甲&乙", "remark": "服务费"}),
+        ("CZ", CZ, ("服务费", "R&D&"), {"sub_account_name": "某某公司", "remark": "R&D&"}),
+        ("TX", CZ_WITHOUT_NAME, ("服务费", "R&D"), {"remark": "R&D"}),
+        ("JY", JY, ("&甲&", "&A&B 商行&"), {"payer_name": "A&B 商行", "payee_name": "乙"}),
+        ("JY", JY, ("&乙&", "&&乙&&"), {"payer_name": "甲", "payee_name": "&乙&"}),
+        ("JY", JY, ("&&4271", "&运费&税&4271"), {"remark": "运费&税", "order_no": "427191900000000513"}),
+        ("YE", YE, ("12.30&&", "12.30&x&y&"), {"remark": "x&y"}),
+    ],
+)
+def test_a_row_with_the_separator_in_a_text_is_read_from_both_ends(
+    kind: str, line: str, written: tuple[str, str], fields: dict[str, str]
+) -> None:
+    assert line.count(written[0]) == 1
+    shifted = line.replace(*written)
+    rows = read_rows(kind, f"{line}\n{line}\n{shifted}\n")
+    plain, _, row = rows.good
+    assert (plain.is_repaired, row.is_repaired) == (False, True)
+    assert (row.amount_fen, row.fee_fen) == (plain.amount_fen, plain.fee_fen)
+    for name in ("front_seq_no", "serial", "sub_account", "payer_sub_account", "payee_sub_account"):
+        assert row.fields.get(name) == plain.fields.get(name)
+    assert {name: row.fields[name] for name in fields} == fields
+    assert rows.examined.repaired_rows == 1
+
+
+def test_a_row_that_comes_twice_and_a_serial_with_two_amounts_are_told() -> None:
+    again = CZ.replace("1&m1", "7&m1", 1)
+    other = CZ.replace("1&m1", "8&m1", 1).replace("300.00", "300.01")
+    third = again.replace("2210044990000001", "2210044990000002")
+    rows = read_rows("CZ", "\n".join((CZ, third, again, other)))
+    assert (len(rows.good), rows.bad, rows.amount_fen) == (4, (), 120001)
+    assert [(one.line, one.earlier_line, one.reason) for one in rows.examined.doubts] == [
+        (3, 1, "the row comes twice"),
+        (4, 1, "one front_seq_no has two amounts"),
+    ]
+    twice = read_rows("YE", f"{YE}\n{YE.replace('12.30', '12.31')}\n").examined.doubts
+    assert [one.reason for one in twice] == ["one sub_account has two amounts"]
+
+
+def test_of_bad_rows_ten_thousand_are_kept_and_all_are_counted() -> None:
+    rows = read_rows("CZ", f"{CZ}\n" + "broken\n" * 10_003)
+    assert (len(rows.good), len(rows.bad), rows.examined.bad_rows) == (1, 10_000, 10_003)
+    assert rows.bad[-1].line == 10_001
+
+
+def test_a_line_without_an_end_is_no_row_and_takes_no_room() -> None:
+    rows = read_bytes("CZ", CZ.encode("gb18030") + b"\n" + b"x" * 3_000_000)
+    assert len(rows.good) == 1
+    assert all(len(row.text) <= 400_000 for row in rows.bad)
+    assert rows.examined.bad_rows >= 1
+
+
+def sealed_file(content: bytes, text_bytes_max: int = 2**30) -> SealedFile:
+    return SealedFile(
+        "CZ", date(2026, 11, 29), "CZ", sealed(zipped(content)), PASSWORD, text_bytes_max, stated_rows=None
+    )
+
+
+async def test_a_large_file_is_read_in_a_process_of_its_own_row_by_row() -> None:
+    count = 30_000
+    text = "".join(CZ.replace("2210044990000001", f"{number:016}") + "\n" for number in range(count))
+    file = sealed_file(text.encode("gb18030") + b"\x80&\n")
+    with patch.object(reading, "SMALL_BYTES", 0):
+        async with opened(file) as found:
+            assert (found.examined.good_rows, found.examined.bad_rows, found.is_whole) == (count, 1, False)
+            lines = [row.line async for batch in found.batches for row in batch]
+    assert lines == list(range(1, count + 1))
+    async with opened(file) as same:
+        assert same.examined == found.examined
+
+
+async def test_the_errors_of_a_large_file_are_those_of_a_small_one() -> None:
+    file = sealed_file(b"x" * 100_000, text_bytes_max=50_000)
+    for small in (0, 2**20):
+        with patch.object(reading, "SMALL_BYTES", small), pytest.raises(FileTooLarge) as raised:
+            async with opened(file):
+                pass
+        assert (raised.value.most, str(raised.value)) == (50_000, "the file is too large unpacked: more than 50000")
+
+
+async def test_a_reader_who_leaves_ends_the_process() -> None:
+    text = "".join(CZ.replace("2210044990000001", f"{number:016}") + "\n" for number in range(5_000))
+    processes = []
+    start = asyncio.create_subprocess_exec
+
+    async def noted(*arguments: Any, **more: Any) -> Any:
+        processes.append(await start(*arguments, **more))
+        return processes[-1]
+
+    with patch.object(reading, "SMALL_BYTES", 0), patch.object(asyncio, "create_subprocess_exec", noted):
+        async with opened(sealed_file(text.encode("gb18030"))) as found:
+            await anext(found.batches)
+    (process,) = processes
+    assert process.returncode is not None

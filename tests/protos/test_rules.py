@@ -9,7 +9,7 @@ from typing import Any
 
 import protovalidate
 import pytest
-from google.protobuf import descriptor_pb2
+from google.protobuf import descriptor_pb2, message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, FileDescriptor
 from google.protobuf.message import Message
 from protovalidate._gen.buf.validate import validate_pb as upstream
@@ -266,6 +266,20 @@ def requests() -> Iterator[Descriptor]:
                 yield method.input_type
 
 
+READS = ("Get", "List", "BatchGet", "Watch", "Wait", "Compare", "Resolve", "Fetch", "VerifyBooks")
+
+
+def within_requests() -> list[Descriptor]:
+    """The messages of requests that change something, at any depth, each once."""
+    found: dict[str, Descriptor] = {}
+    left = [message for message in requests() if not message.name.startswith(READS)]
+    while left:
+        message = left.pop()
+        if found.setdefault(message.full_name, message) is message and message.file.package == "jzb.v1":
+            left += [field.message_type for field in message.fields if field.message_type not in (None, message)]
+    return [message for message in found.values() if message.file.package == "jzb.v1"]
+
+
 def rule_of(field: FieldDescriptor) -> Any:
     return field.GetOptions().Extensions[validate_pb2.field]
 
@@ -302,10 +316,9 @@ def test_every_string_of_a_request_is_bounded_and_every_enum_checked() -> None:
 
 
 def test_calls_that_change_something_carry_a_request_id_and_money_calls_validate_only() -> None:
-    reads = ("Get", "List", "BatchGet", "Watch", "Wait", "Compare", "Resolve", "Fetch", "VerifyBooks")
     for message in requests():
         names = {field.name: field.number for field in message.fields}
-        if message.name.startswith(reads):
+        if message.name.startswith(READS):
             assert "request_id" not in names
             continue
         if message.name in ("CollectReturnsRequest", "CollectTransfersRequest"):
@@ -322,6 +335,47 @@ def test_calls_that_change_something_carry_a_request_id_and_money_calls_validate
         assert 3 not in [number for name, number in names.items() if name != "verification"], message.name
         if any(name in names for name in ("amount_fen", "shares", "payees", "bank_day")):
             assert names["validate_only"] == 2, message.name
+
+
+MAY_HOLD_THE_SEPARATOR = {
+    # Names are what they are at the bank; a row with one is read from both ends.
+    "card_holder_name",
+    # Never in a file: secrets, what is sealed, the bank's own numbers, and texts of an acquiring remark.
+    *("branch_name", "card_number", "code", "email", "identity_number", "message_order_no", "mobile", "signature"),
+    *("merchant_no", "transaction_no", "transfer_id", "remark", "text"),
+    # Numbers of what is there already, from before or from a channel.
+    *("order_no", "sub_order_no", "refund_no"),
+    # This service's own.
+    "page_token",
+}
+ENTERS_A_FILE = {
+    "jzb.v1.ClearSuspenseRequest.order_no",
+    "jzb.v1.FreezeRequest.order_no",
+    "jzb.v1.OrderToPrepay.order_no",
+    "jzb.v1.PayRequest.order_no",
+    "jzb.v1.PaymentOfBatch.order_no",
+    "jzb.v1.PrepayOrderRequest.order_no",
+    "jzb.v1.SplitTopUpRequest.order_no",
+    "jzb.v1.TopUpRequest.order_no",
+    "jzb.v1.TopUpShare.order_no",
+}
+
+
+@pytest.mark.parametrize("separator", ["a&b", "a\rb", "a\nb"])
+def test_what_ends_a_column_or_a_row_of_the_banks_files_does_not_get_into_them(separator: str) -> None:
+    taken = set()
+    for message in within_requests():
+        for field in message.fields:
+            if field.type != FieldDescriptor.TYPE_STRING or field.is_repeated:
+                continue
+            request = message_factory.GetMessageClass(message)(**{field.name: separator})
+            if not any(path == field.name for path, _ in broken(request)):
+                taken.add(field.full_name)
+    entering = ENTERS_A_FILE | {name for name in taken if name.endswith("nickname")}
+    # The remark of an order of an acquiring product is JSON for that product.
+    entering |= {name for name in taken if name.endswith(".remark") and name != "jzb.v1.CheckOrderRemarkRequest.remark"}
+    assert not taken & entering
+    assert {name.rsplit(".", 1)[1] for name in taken} <= MAY_HOLD_THE_SEPARATOR
 
 
 def test_personal_fields_are_marked_for_redaction() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import grpc
 import pytest
 
 from jzb.v1 import file_pb2, file_pb2_grpc
+from sandbox.records import Member, Trade
 from tests.service.marketplace import TIMEOUT_S, Marketplace
 
 
@@ -105,12 +107,52 @@ async def test_the_command_writes_plain_files_and_a_summary(
     day = await a_day(shop)
     status, said = await command(shop, monkeypatch, day, tmp_path, "CZ", "JY", "TX")
     assert status == 0, said
-    written = {path.name[:2]: path for path in written_to(tmp_path)}
-    assert sorted(written) == ["CZ", "JY"]
+    written = {path.name[:2]: path for path in written_to(tmp_path) if path.suffix == ".txt"}
+    assert sorted(path.name[:2] + path.suffix for path in written_to(tmp_path)) == [
+        *("CZ.gb18030", "CZ.txt", "JY.gb18030", "JY.txt")
+    ]
     assert "buyer&" in written["CZ"].read_text("utf-8")
     assert written["CZ"].stat().st_mode & 0o077 == 0
     assert "100.00" in said
     assert "none" in said
+
+
+async def test_a_name_and_an_order_with_the_banks_separator_in_them_shift_no_amount(shop: Marketplace) -> None:
+    await shop.buyer("buyer", 100_00)
+    await shop.merchant("seller")
+    before = await shop.pay("buyer", "seller", 40_00, 4_00)
+    member = next(one for one in shop.sandbox.bank.store.all(Member) if one.code == "buyer")
+    shop.sandbox.bank.store.put(dataclasses.replace(member, name="A&B 商行"))
+    # As the bank has it from somebody else: no request brings it in.
+    trade = shop.sandbox.bank.store.get(Trade, before.serial)
+    assert trade is not None
+    shop.sandbox.bank.store.put(dataclasses.replace(trade, remark="运费&税"))
+    await shop.clear()
+    rows, aside, summary = await fetch(shop, before.bank_day, file_pb2.FILE_TYPE_TRANSACTIONS)
+    (row,) = rows
+    assert (row.amount_fen, row.fee_fen, row.bank_serial, row.serial) == (
+        40_00,
+        4_00,
+        before.bank_serial,
+        before.serial,
+    )
+    assert (row.member_id, row.payee_member_id, row.remark, row.is_repaired) == ("buyer", "seller", "运费&税", True)
+    assert (aside, summary.repaired, summary.is_whole) == ([], 1, True)
+
+
+async def test_a_stray_byte_costs_its_row_and_the_command_keeps_the_raw_file(
+    shop: Marketplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    day = await a_day(shop)
+    shop.sandbox.faults.add("file_not_gb18030", code="6103")
+    rows, (aside,), summary = await fetch(shop, day, file_pb2.FILE_TYPE_TOP_UPS)
+    assert (len(rows), aside.line, summary.quarantined, summary.is_whole) == (1, 2, 1, False)
+    shop.sandbox.faults.add("file_not_gb18030", code="6103")
+    status, said = await command(shop, monkeypatch, day, tmp_path, "CZ")
+    assert status == 1, said
+    (raw,) = (path for path in written_to(tmp_path) if path.suffix == ".gb18030")
+    assert raw.read_bytes().endswith(b"\xff\xff\n")
+    assert raw.stat().st_mode & 0o077 == 0
 
 
 async def test_the_command_exits_1_for_a_quarantined_row_and_keeps_its_line(
