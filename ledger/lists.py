@@ -19,7 +19,7 @@ from sqlalchemy.types import Uuid
 from ledger.operations import OPEN_STATES, State
 from ledger.schema import booking, operation, reference
 
-EXAMINED_MAX = 500
+EXAMINED_MAX = 250
 
 NEWEST = UUID(int=2**128 - 1)
 OLDEST = UUID(int=0)
@@ -73,7 +73,7 @@ class Filter:
             found.append(self._of("event", f"state = '{self.state.value}'"))
         if self.member_id:
             pays = self._of("operation", "payer = :member_id AND payer <> ''")
-            collects = self._of("operation", "payee = :member_id AND payee <> '' AND payer <> :member_id")
+            collects = self._of("operation", "payee = :member_id AND payee <> ''")
             found.append(_merged(pays, collects, self._of("reference", "kind = 'member' AND value = :member_id")))
         if self.kind:
             found.append(self._of("operation", "kind = :kind"))
