@@ -9,8 +9,9 @@ import pytest
 
 from jzb.v1 import core_pb2, member_pb2
 from sandbox.records import Member
+from service.server import running
 from tests.service.binding import MOBILE, bound, check, last_code, lost, other_than, sms_request
-from tests.service.marketplace import TIMEOUT_S, Marketplace, open_marketplace
+from tests.service.marketplace import TIMEOUT_S, Marketplace, open_marketplace, service_settings
 
 NEW_MOBILE = "13000000002"
 
@@ -166,15 +167,21 @@ async def test_a_lost_change_of_a_member_without_a_card_cannot_be_seen_and_is_ch
 
 
 async def test_without_a_vault_key_no_card_and_no_mobile_is_taken_and_the_setting_is_named(database: str) -> None:
-    async with open_marketplace(database, vault={"keys": []}) as shop:
-        await opened(shop, "seller")
-        order_no = (await ask(shop, "seller")).message_order_no
-        code = await last_code(shop, "mobile")
-        for call in (hand_in(shop, "seller", order_no, code), check(shop, sms_request(shop, "seller"))):
-            refusal = await shop.refusal(call)
-            assert (refusal.code, refusal.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "INTERFACE_NOT_ENABLED")
-            assert refusal.metadata["setting"] == "JZB_VAULT__KEYS"
-        assert mobile_at_bank(shop, "seller") == MOBILE
-        # Money moves without one.
-        await shop.top_up("seller", 10_00)
-        await shop.assert_agrees()
+    async with open_marketplace(database) as keyed:
+        await opened(keyed, "seller")
+        keyless = service_settings(database, keyed.sandbox, vault={"keys": []})
+        async with running(keyless) as service, grpc.aio.insecure_channel(f"127.0.0.1:{service.port}") as channel:
+            shop = Marketplace(database, keyed.sandbox, service, channel)
+            shop._numbers = keyed._numbers
+            with pytest.raises(grpc.aio.AioRpcError, match="INTERFACE_NOT_ENABLED"):
+                await opened(shop, "another")
+            order_no = (await ask(shop, "seller")).message_order_no
+            code = await last_code(shop, "mobile")
+            for call in (hand_in(shop, "seller", order_no, code), check(shop, sms_request(shop, "seller"))):
+                refusal = await shop.refusal(call)
+                assert (refusal.code, refusal.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "INTERFACE_NOT_ENABLED")
+                assert refusal.metadata["setting"] == "JZB_VAULT__KEYS"
+            assert mobile_at_bank(shop, "seller") == MOBILE
+            # Money moves without one.
+            await shop.top_up("seller", 10_00)
+            await shop.assert_agrees()
