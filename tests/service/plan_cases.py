@@ -402,6 +402,7 @@ def page(plan: Plan) -> str:
         "fee": plan.fee_fen,
         "channel": getattr(plan, "channel_no", ""),
         "keep": dict(plan.keep),
+        "needs": " ".join(sorted(account.name for account in plan.needs)),
         "card": "" if plan.card is None else f"{plan.card.card_id} begun by {plan.card.serial}",
     }
     lines = [f"{plan.kind}: {' '.join(f'{name}={_value(value)}' for name, value in known.items() if value)}"]
