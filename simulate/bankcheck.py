@@ -158,7 +158,10 @@ def _acted_wrongly(journal: Journal, log: BankLog) -> Iterator[str]:
             yield f"the bank carried {request_id} out under {serials}, and it is {state}"
         elif operation.serial not in serials:
             yield f"the bank carried {request_id} out under {serials}, and the ledger says {operation.serial}"
+    reached = {serial for serial, _ in log.sent}
     for operation in journal.operations.values():
+        if operation.state == "released" and operation.serial in reached:
+            yield f"{operation.kind} {operation.request_id} is released, and {operation.serial} had reached the bank"
         needs_a_call = operation.kind not in (*BY_THE_BANK, *FROM_A_LIST)
         if operation.state == "done" and needs_a_call and operation.request_id not in acted:
             yield f"{operation.kind} {operation.request_id} is done, and the bank never carried it out"

@@ -54,6 +54,9 @@ BY_THE_BANK: Final = ("ADOPTION", "CLEARING", "TRANSFER_IN", "WITHDRAWAL_RETURN"
 """What enters without a request of a caller."""
 
 FINAL: Final = ("done", "refused", "released")
+CLOSE_MEMBER: Final = "CLOSE_MEMBER"
+NEEDED_AFTER_ALL: Final = ("MEMBER_NOT_EMPTY", "MEMBER_STILL_NEEDED")
+"""What a closing is told whose member turned out to be needed; nothing was sent."""
 BROKEN_CODES: Final = ("INTERNAL", "UNKNOWN", "DATA_LOSS", "UNIMPLEMENTED")
 
 
@@ -354,6 +357,10 @@ def _explains(operation: Op | None, answer: Answer, told: Sequence[Answer]) -> b
             return is_same and state == "done"
         case Verdict.ACCEPTED:
             return is_same and state in ("done", "refused")
+        case Verdict.NO_EFFECT if answer.reason in NEEDED_AFTER_ALL and answer.operation_id:
+            # The closing is let go, and the same request may close the member when nothing needs it any more.
+            is_closing = is_same and operation is not None and operation.kind == CLOSE_MEMBER
+            return is_closing and (state == "released" or _has_tried_again(answer, told))
         case Verdict.NO_EFFECT if answer.code == "FAILED_PRECONDITION" and answer.operation_id:
             # A refusal that is on record is final.
             return is_same and state == "refused"
@@ -366,6 +373,10 @@ def _explains(operation: Op | None, answer: Answer, told: Sequence[Answer]) -> b
             return not answer.operation_id
         case _:
             return True
+
+
+def _has_tried_again(answer: Answer, told: Sequence[Answer]) -> bool:
+    return any(one.ended_s > answer.began_s and one.reason not in NEEDED_AFTER_ALL for one in told)
 
 
 def _may_have_done(other: Answer, answer: Answer) -> bool:

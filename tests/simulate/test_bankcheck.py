@@ -71,6 +71,11 @@ async def test_what_is_refused_here_and_done_there_or_done_and_never_sent(log: B
     assert "TOP_UP r-1 is done, and the bank never carried it out" in found(log, mirror())
 
 
+async def test_what_is_said_to_have_never_been_sent_and_was(log: BankLog) -> None:
+    released = {**mirror().operations, "r-1": replace(mirror().operations["r-1"], state="released")}
+    assert "TOP_UP r-1 is released, and S7 had reached the bank" in found(log, mirror(operations=released))
+
+
 @pytest.mark.parametrize(
     ("credit", "fen"), [(f"waiting:{SUB}:20261124", 450), (f"withdrawable:{SUB}", 450), ("own-funds", 450)]
 )

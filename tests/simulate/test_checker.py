@@ -184,6 +184,8 @@ def test_what_nobody_asked_for_or_only_to_be_checked() -> None:
         (told(Verdict.NO_EFFECT, operation_id=""), "done"),
         (told(Verdict.NO_EFFECT, code="FAILED_PRECONDITION", reason="BANK_REFUSED"), "done"),
         (told(Verdict.NO_EFFECT, code="FAILED_PRECONDITION", reason="INSUFFICIENT_FUNDS"), "done"),
+        (told(Verdict.NO_EFFECT, code="FAILED_PRECONDITION", reason="INSUFFICIENT_FUNDS"), "released"),
+        (told(Verdict.NO_EFFECT, code="FAILED_PRECONDITION", reason="MEMBER_STILL_NEEDED"), "released"),
         (told(Verdict.NO_EFFECT, reason="REQUEST_ID_REUSED", operation_id=""), "done"),
         (told(Verdict.UNKNOWN, operation_id=str(UUID(int=9))), "done"),
         (told(Verdict.CHECKED), "done"),
@@ -197,6 +199,22 @@ def test_an_answer_without_effect_is_explained_by_a_call_that_was_not_over() -> 
     refused = told(Verdict.NO_EFFECT, operation_id="", began_s=2.0, ended_s=3.0)
     assert found(journal(), refused, told(Verdict.DONE, ended_s=4.0)) == ""
     assert "is not explained by" in found(journal(), refused, told(Verdict.DONE, ended_s=1.0))
+
+
+@pytest.mark.parametrize("reason", ["MEMBER_NOT_EMPTY", "MEMBER_STILL_NEEDED"])
+def test_a_closing_whose_member_is_needed_after_all_is_let_go_and_may_be_tried_again(reason: str) -> None:
+    needed = told(Verdict.NO_EFFECT, code="FAILED_PRECONDITION", reason=reason, amount_fen=0)
+
+    def ended(state: str, *answers: Answer) -> str:
+        closing = Op(ID, "r-1", "CLOSE_MEMBER", "S7", state, 0, state)
+        operations = {**journal().operations, "r-1": closing}
+        return found(journal(operations=operations), *answers)
+
+    closed = replace(needed, verdict=Verdict.DONE, code="OK", reason="", ended_s=4.0)
+    assert "is not explained by" not in ended("released", needed, needed)
+    assert "is not explained by" not in ended("done", needed, closed)
+    assert "is not explained by" in ended("done", needed)
+    assert "is not explained by" in ended("released", replace(needed, operation_id=str(UUID(int=9))))
 
 
 def test_two_contents_under_one_id_explain_that_one_is_turned_away() -> None:
