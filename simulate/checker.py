@@ -92,6 +92,18 @@ class Posted(NamedTuple):
         return kind == "waiting" and self.credit == f"withdrawable:{rest.partition(':')[0]}"
 
 
+class Held(NamedTuple):
+    """What a part held of an account, from when to when, and whether it was posted or voided."""
+
+    operation: UUID
+    account: str
+    fen: int
+    reserved_at: datetime
+    verdict: str
+    bank_day: date
+    at: datetime
+
+
 class Movement(NamedTuple):
     """What one account gained, and how much more of it is held, by one step: batch and event tell which."""
 
@@ -109,6 +121,8 @@ class Journal:
     operations: Mapping[str, Op]
     """By request id."""
     legs: Sequence[Posted]
+    holds: Sequence[Held]
+    """Of parts that have ended."""
     movements: Sequence[Movement]
     balances: Mapping[str, tuple[int, int]]
     """Balance and held by account, as the ledger keeps them."""
@@ -157,6 +171,10 @@ async def read(dsn: str) -> Journal:
             "SELECT operation_id, part, debit, credit, amount_fen, verdict, bank_day, at"
             " FROM leg JOIN resolution USING (operation_id, part)"
         )
+        holds = await rows(
+            "SELECT operation_id, h.account, h.amount_fen, t.reserved_at, r.verdict, r.bank_day, r.at FROM hold h"
+            " JOIN transaction t USING (operation_id, part) JOIN resolution r USING (operation_id, part)"
+        )
         moved = await rows(_STEPS)
         pending = await rows(
             "SELECT operation_id || '/' || part FROM transaction t WHERE NOT EXISTS"
@@ -169,6 +187,7 @@ async def read(dsn: str) -> Journal:
     return Journal(
         operations={row[1]: Op(*row) for row in operations},
         legs=[Posted(*row) for row in legs],
+        holds=[Held(*row) for row in holds],
         # What has no batch or no event comes first, and is told.
         movements=sorted(Movement(batch or 0, event or 0, *rest) for batch, event, *rest in moved),
         balances={name: (balance, held) for name, balance, held in balances},

@@ -26,6 +26,7 @@ from sandbox.records import SUCCEEDED, Trade, Withdrawal
 from simulate import bankcheck, checker
 from simulate.bankcheck import BankLog
 from simulate.callers import PATIENCE_S, Callers
+from simulate.latecomers import may_differ
 from simulate.market import BUYERS, MERCHANTS, Cast
 from simulate.schedule import Blow, Schedule
 from simulate.site import LEAVE_S, Site, Stage, stage
@@ -213,7 +214,11 @@ class _Game:
         await self._until(ends_s, f"{_IN_DOUBT} AND o.kind <> 'WITHDRAWAL_RETURN'")
         journal = await checker.read(on.dsn)
         self._played.spent_late = len(bankcheck.spent_late(journal))
-        self._played.wrong += bankcheck.pockets(journal, books_view(on.sandbox.bank))
+        booked = {serial: place for place, serial in enumerate(self._log.moved)}
+        otherwise = may_differ(journal, booked, night.spends)
+        self._played.wrong += bankcheck.pockets(journal, books_view(on.sandbox.bank), otherwise)
+        # When that day is cleared as well nothing may differ any more.
+        on.end_day(returns=False)
 
     async def _ask_again(self) -> None:
         """Whoever asks later gets the same answer, and the bank hears nothing of it."""

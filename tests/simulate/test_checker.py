@@ -42,6 +42,7 @@ def journal(**changes: Any) -> Journal:
             posted(ID, 1, "in-transit:20261123", WAITING, 450),
             posted(ID, 1, "in-transit:20261123", "fee", 50),
         ],
+        "holds": [],
         "movements": [
             *moved(1, "pooled", "own-funds", ADOPTED),
             *moved(2, "in-transit:20261123", WAITING, 450),
