@@ -37,8 +37,12 @@ verify: setup  ## replay the journal and compare it with the balances
 	@exec $(BIN)/jzb verify $(ARGS)
 
 .PHONY: test
-test: setup  ## all tests, or those in ARGS
-	@$(BIN)/python -m pytest $(ARGS)
+test: setup  ## the tests, but for those of `make soak`; or all of what ARGS names
+	@$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),-m "not soak")
+
+.PHONY: soak
+soak: setup  ## the tests that take long: processes killed, books restored, seeds of the simulator, bad requests
+	@$(BIN)/python -m pytest -m soak $(ARGS)
 
 .PHONY: bench
 bench: setup  ## measure: every row as a ratio within one run (ARGS="ledger growth" for some); fails if one falls short

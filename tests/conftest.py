@@ -26,6 +26,21 @@ if TYPE_CHECKING:
 
     from ledger.embedded import EmbeddedPostgres
 
+SOAK = (
+    "fuzz",
+    "service/test_cli.py",
+    "service/test_crash.py",
+    "service/test_failover.py",
+    "service/test_late_clearing.py",
+    "service/test_restore.py",
+    "service/test_stopping.py",
+    "service/test_telemetry.py",
+    "service/test_vault.py",
+    "service/test_wheel.py",
+    "simulate/test_seeds.py",
+)
+"""What is run by `make soak`: files and folders whose tests start processes, wait for them, or play for long."""
+
 TEMPLATE = "jzb_template"
 SERVER: pytest.StashKey[EmbeddedPostgres] = pytest.StashKey()
 FAILURE = pytest.StashKey[Exception]()
@@ -83,6 +98,14 @@ def _start(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        path = item.path.relative_to(here).as_posix()
+        if any(path == one or path.startswith(f"{one}/") for one in SOAK):
+            item.add_marker(pytest.mark.soak)
+
+
 def pytest_configure_node(node: WorkerController) -> None:
     """Tell a worker of xdist where the server is, or why there is none."""
     _start(node.config)

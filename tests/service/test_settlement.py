@@ -368,7 +368,7 @@ def test_a_call_that_never_left_lets_all_of_its_holds_go() -> None:
     step = let_go(operation(State.RESERVED), stored(3), [1, 2, 3], told(SILENT), TODAY)
     assert step == Step(
         operation=OPERATION_ID,
-        change=Change(state=State.RELEASED, message="detail 1"),
+        change=Change(state=State.RELEASED, reason="reason-1", message="detail 1"),
         bank_day=TODAY,
         void=(1, 2, 3),
         expects=frozenset({State.RESERVED}),
