@@ -39,8 +39,8 @@ MEASURED_FROM: Final = 20_000
 NEVER_OK: Final[dict[str, str]] = {}
 """Why no request of a fuzz can succeed, by RPC."""
 
-OWN: Final = ("r-", "adoption:")
-"""How the request ids of the marketplace and of the service itself begin."""
+OWN: Final = ("r-", "adoption:", "clearing:")
+"""How the request ids of the marketplace and of the service itself begin, which clears days when a call lacks money."""
 
 NEVER: Final = {
     grpc.StatusCode.INTERNAL,

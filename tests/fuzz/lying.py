@@ -16,7 +16,7 @@ from unittest.mock import patch
 import grpc
 import structlog
 
-from bankclient import MessageInvalid, canonical_string
+from bankclient import REQUESTS, MessageInvalid, canonical_string
 from jzb.v1 import (
     acquiring_pb2,
     balance_pb2,
@@ -31,7 +31,7 @@ from sandbox.clock import BankClock
 from sandbox.faults import Told
 from sandbox.server import Sandbox
 from service.problems import Problem
-from tests.fuzz.spoiling import as_json, spoiled
+from tests.fuzz.spoiling import ABSURD, as_json, spoiled
 from tests.service import test_acquiring as acquired
 from tests.service import test_returns as returned
 from tests.service import test_suspense as transferred
@@ -95,11 +95,19 @@ def nothing_unforeseen() -> Iterator[None]:
 
 
 async def attempt(call: Awaitable[Any]) -> Any:
-    """The answer to a call, or None when it was refused in one of the two ways that nonsense may bring about."""
+    """The answer to a call, or None when it was refused in one of the three ways that nonsense may bring about.
+
+    A signed code that nobody knows refuses a question, which moves nothing, and never an operation.
+    """
     try:
         return await call
     except grpc.aio.AioRpcError as error:
-        if refusal_of(error).reason not in ("BANK_OUTCOME_UNKNOWN", "BANK_UNAVAILABLE"):
+        refusal = refusal_of(error)
+        if refusal.reason == "BANK_REFUSED":
+            assert not REQUESTS[refusal.metadata["interface"]].changes, refusal
+            assert refusal.metadata["bank_code"] in {one[:64] for one in ABSURD if isinstance(one, str)}, refusal
+            assert not refusal.operation.operation_id, refusal
+        elif refusal.reason not in ("BANK_OUTCOME_UNKNOWN", "BANK_UNAVAILABLE"):
             raise
         return None
 
