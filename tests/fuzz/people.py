@@ -38,7 +38,7 @@ from tests.service.test_suspense import PAYER, clearing
 from tests.service.test_suspense import collect as collect_transfers
 from tests.service.verifying import ask_code
 
-NEW_MOBILE: Final = "13000000002"
+NEW_MOBILE: Final = "15400000002"
 UNVERIFIED: Final = verification_pb2.Verification(none=verification_pb2.NoVerification())
 OLD_MOBILE: Final = member_pb2.MOBILE_PROOF_OLD_MOBILE
 

@@ -21,7 +21,8 @@ CARD = "6222000000000001"
 OTHER_CARD = "6222000000000002"
 HOLDER = "测试甲"
 IDENTITY = "TEST0001"
-MOBILE = "13000000001"
+MOBILE = "15400000001"
+"""No serial holds it: the date in that would have to end in 154."""
 
 PING_AN = card_pb2.BANK_TYPE_PING_AN
 OTHER_BANK = card_pb2.BANK_TYPE_OTHER

@@ -13,7 +13,7 @@ from service.server import running
 from tests.service.binding import MOBILE, bound, check, last_code, lost, other_than, sms_request
 from tests.service.marketplace import TIMEOUT_S, Marketplace, open_marketplace, service_settings
 
-NEW_MOBILE = "13000000002"
+NEW_MOBILE = "15400000002"
 
 OLD = member_pb2.MOBILE_PROOF_OLD_MOBILE
 BY_CARD = member_pb2.MOBILE_PROOF_CARD
