@@ -32,6 +32,7 @@ from sandbox.faults import NOTHING, Told
 from sandbox.handlers.transfers import CLEARING_PRINCIPAL
 from sandbox.records import FAILED, Call, Credit, Inflow, Member, Payment, SuspenseClearing, Trade, Withdrawal
 from simulate.checker import BY_THE_BANK, POCKETS, Journal, Op, Posted, kind_of
+from simulate.latecomers import may_differ
 from simulate.schedule import SENDER
 
 PLATFORM_ACCOUNTS: Final = {
@@ -44,6 +45,7 @@ PLATFORM_ACCOUNTS: Final = {
 """The platform's own accounts by the bank's suffix; `pooled` is the real account, with its sign turned."""
 
 OK: Final = "000000"
+INSUFFICIENT: Final = "ERR044"
 OUT_OF_WITHDRAWABLE: Final = ("PAY_T0", "WITHDRAW")
 WITHOUT_MONEY: Final = ("OPEN_MEMBER", "CLOSE_MEMBER")
 WITHOUT_OPERATION: Final = ("6082",)
@@ -72,6 +74,8 @@ class BankLog:
         self.sent: list[Sent] = []
         self.moved: dict[str, Counter[Place]] = {}
         self.refused: dict[str, str] = {}
+        self.had: dict[str, dict[str, tuple[int, int]]] = {}
+        """What members had in all, and withdrawable, when the bank refused a serial: by sub-account, in fen."""
         self.days_kept_back = 0
         self._on_request = on_request
         self._moving: Counter[Place] | None = None
@@ -124,6 +128,9 @@ class BankLog:
             self._asked_for.add(serial)
         elif serial not in self._asked_for and not told.has("history"):
             self.refused[serial] = code
+            books = self.bank.store.books
+            there = {one: books.sub_account(one) for one in members_of(self.bank)}
+            self.had[serial] = {one: (pockets.available_fen, pockets.withdrawable) for one, pockets in there.items()}
 
 
 def members_of(bank: Bank) -> dict[str, str]:
@@ -131,12 +138,12 @@ def members_of(bank: Bank) -> dict[str, str]:
     return {member.sub_acct_no: member.code for member in bank.store.all(Member)}
 
 
-def differences(journal: Journal, log: BankLog) -> Iterator[str]:
-    """Everything on which the journal and the bank do not agree."""
+def differences(journal: Journal, log: BankLog, spends: str = "waiting_first") -> Iterator[str]:
+    """Everything on which the journal and the bank do not agree; ``spends`` is the money that the bank takes first."""
     log.bank.catch_up()
     yield from _acted_wrongly(journal, log)
     yield from _moved_otherwise(journal, log)
-    yield from _refused(journal, log)
+    yield from _refused(journal, log, spends)
     yield from not_entered(journal, log.bank)
     yield from _limits(journal, log.bank)
     yield from pockets(journal, books_view(log.bank))
@@ -237,7 +244,7 @@ def _told(moved: Mapping[Place, int]) -> str:
     return ", ".join(f"{':'.join(filter(None, place))} {fen:+}" for place, fen in sorted(moved.items())) or "nothing"
 
 
-def _refused(journal: Journal, log: BankLog) -> Iterator[str]:
+def _refused(journal: Journal, log: BankLog, spends: str) -> Iterator[str]:
     """The bank has the same rules: what it refuses by itself should have been refused here, before it was sent. A
     request that crosses with the closing of its payee is no exception.
     """
@@ -245,9 +252,27 @@ def _refused(journal: Journal, log: BankLog) -> Iterator[str]:
     for serial, code in log.refused.items():
         operation = by_serial.get(serial)
         is_about_money = operation is None or operation.kind not in WITHOUT_MONEY
-        if is_about_money:
+        if is_about_money and not (operation and code == INSUFFICIENT and _is_split(operation, journal, log, spends)):
             what = f"{operation.kind} {operation.request_id}" if operation else f"serial {serial}"
             yield f"the bank had to refuse {what} with {code}"
+
+
+def _is_split(operation: Op, journal: Journal, log: BankLog, spends: str) -> bool:
+    """Whether the money was there, and lacked as withdrawable no more than the bank's order explains."""
+    if operation.kind not in OUT_OF_WITHDRAWABLE or spends != "withdrawable_first":
+        return False
+    needed: Counter[str] = Counter()
+    for hold in journal.holds:
+        if hold.operation == operation.id and kind_of(hold.account) == "withdrawable":
+            needed[hold.account.split(":")[1]] += hold.fen
+    otherwise = may_differ(journal, booked(log), spends)
+    had = log.had[operation.serial]
+    return all(fen <= had[owner][0] and fen - had[owner][1] <= otherwise[owner] for owner, fen in needed.items())
+
+
+def booked(log: BankLog) -> dict[str, int]:
+    """The place of each serial among those that the bank has carried out."""
+    return {serial: place for place, serial in enumerate(log.moved)}
 
 
 def not_entered(journal: Journal, bank: Bank) -> Iterator[str]:

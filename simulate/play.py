@@ -214,8 +214,7 @@ class _Game:
         await self._until(ends_s, f"{_IN_DOUBT} AND o.kind <> 'WITHDRAWAL_RETURN'")
         journal = await checker.read(on.dsn)
         self._played.spent_late = len(bankcheck.spent_late(journal))
-        booked = {serial: place for place, serial in enumerate(self._log.moved)}
-        otherwise = may_differ(journal, booked, night.spends)
+        otherwise = may_differ(journal, bankcheck.booked(self._log), night.spends)
         self._played.wrong += bankcheck.pockets(journal, books_view(on.sandbox.bank), otherwise)
         # When that day is cleared as well nothing may differ any more.
         on.end_day(returns=False)
@@ -299,7 +298,7 @@ class _Game:
         played.wrong += sorted(set(_surprises(log)))
         members = bankcheck.members_of(on.sandbox.bank)
         played.wrong += checker.wrong(journal, callers.asked, callers.answers, members)
-        played.wrong += bankcheck.differences(journal, self._log)
+        played.wrong += bankcheck.differences(journal, self._log, self._schedule.night.spends)
         engine = connect(on.dsn, 1)
         try:
             findings = await verify(engine, on.sandbox.settings.mrch_code)

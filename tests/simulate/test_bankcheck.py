@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from sandbox.clock import BankClock
 from sandbox.records import Call, Credit, FrontSerial, Member, Trade
 from sandbox.server import Sandbox
 from simulate.bankcheck import BankLog, Sent, differences
-from simulate.checker import Journal, Op
+from simulate.checker import Held, Journal, Op
 from tests.simulate.test_checker import ADOPTED, ID, NOON, SUB, WAITING, journal, posted
 
 DAY = "20261123"
@@ -105,6 +106,36 @@ async def test_waiting_money_that_was_posted_after_its_clearing_is_withdrawable(
 async def test_what_the_bank_had_to_refuse_by_itself(log: BankLog) -> None:
     log.refused["S7"] = "ERR044"
     assert "the bank had to refuse TOP_UP r-1 with ERR044" in found(log, mirror())
+
+
+@pytest.mark.parametrize(
+    ("spends", "withdrawable_fen", "code", "is_wrong"),
+    [
+        ("withdrawable_first", 100, "ERR044", False),
+        ("withdrawable_first", 99, "ERR044", True),
+        ("withdrawable_first", 100, "ERR020", True),
+        ("waiting_first", 100, "ERR044", True),
+    ],
+)
+async def test_a_withdrawal_lacks_at_the_bank_no_more_than_a_payment_beside_a_hold_explains(
+    log: BankLog, spends: str, withdrawable_fen: int, code: str, is_wrong: bool
+) -> None:
+    # 2.00 of withdrawable money were held for what came to nothing, when a payment took 3.00 of waiting money.
+    let_go, paid, taken = UUID(int=11), UUID(int=12), UUID(int=13)
+    later = NOON + timedelta(seconds=2)
+    holds = [
+        Held(let_go, f"withdrawable:{SUB}", 200, NOON, "voided", later.date(), later),
+        Held(paid, WAITING, 300, NOON + timedelta(seconds=1), "posted", later.date(), later),
+        Held(taken, f"withdrawable:{SUB}", 300, later, "voided", later.date(), later),
+    ]
+    ended = {
+        "let go": Op(let_go, "let go", "PREPAY_ORDER", "S11", "refused", 200, "refused"),
+        "paid": Op(paid, "paid", "PREPAY_ORDER", "S12", "refused", 300, "refused"),
+        "taken": Op(taken, "taken", "WITHDRAW", "S13", "refused", 300, "refused"),
+    }
+    log.refused["S13"], log.had["S13"] = code, {SUB: (450, withdrawable_fen)}
+    of = mirror(operations={**mirror().operations, **ended}, holds=holds)
+    assert any("had to refuse WITHDRAW taken" in one for one in differences(of, log, spends)) == is_wrong
 
 
 async def test_a_limit_that_differs(log: BankLog) -> None:
