@@ -94,6 +94,11 @@ def test_an_array_of_anything_but_texts_and_objects_is_refused(element: object) 
         canonical_string({"a": [element]})
 
 
+def test_half_a_character_in_a_key_is_refused_and_not_a_fault() -> None:
+    with pytest.raises(MessageInvalid):
+        canonical_string({"\ud83d": "a", "b": "c"})
+
+
 def test_half_a_character_is_refused() -> None:
     with pytest.raises(MessageInvalid):
         canonical_string({"a": "\ud83d"})
@@ -109,12 +114,13 @@ def test_nesting_without_end_is_refused() -> None:
 
 @pytest.mark.parametrize("check", [canonical_string, shadowed_fields])
 def test_32_objects_in_one_another_are_read_and_33_are_not(check: Callable[[dict[str, object]], object]) -> None:
-    body: dict[str, object] = {"x": "1"}
-    for _ in range(31):
-        body = {"x": body}
-    check(body)
-    with pytest.raises(MessageInvalid):
-        check({"x": body})
+    for wrap in (lambda inner: {"x": inner}, lambda inner: {"x": [inner]}):
+        body: dict[str, object] = {"x": "1"}
+        for _ in range(31):
+            body = wrap(body)
+        check(body)
+        with pytest.raises(MessageInvalid):
+            check(wrap(body))
 
 
 @pytest.mark.parametrize(
@@ -126,6 +132,10 @@ def test_32_objects_in_one_another_are_read_and_33_are_not(check: Callable[[dict
         ({"p": {"a": ["one"]}, "": {"p": {"a": ["one"]}}}, {"pone"}),
         ({"a": ["one"], "b": ["one"]}, {"one"}),
         ({"a": {"b": "1"}, "ab": "2"}, {"ab"}),
+        # An array's own name leads to its objects and to its texts, though it is not signed with the texts.
+        ({"a": [{"": [{"b": "1"}]}], "": [{"a": [{"b": "2"}]}]}, {"ab"}),
+        ({"ab": [{"c": "1"}], "a": [{"bc": "2"}]}, {"abc"}),
+        ({"x": {"a": ["yz"]}, "xy": {"a": ["z"]}}, {"xyz"}),
         ({"a": [{"b": "1"}, {"b": "2"}]}, set()),
         ({"a": ["one", "two"]}, set()),
     ],

@@ -47,6 +47,13 @@ LIBRARIES = (
 )
 """Loaded once, before anything is forked."""
 
+LOADED: dict[str, tuple[str, ...]] = {
+    "bankclient": ("aiohttp", "jzb.v1.core_pb2"),
+    "ledger": ("bankclient", "jzb.v1.core_pb2"),
+    "service": ("bankclient", "ledger", "service.problems", "service.settings", "service.vault"),
+}
+"""By room of the mutant: what its tests need of the project and knows nothing of it. Loaded before the fork, too."""
+
 JUDGED: dict[str, tuple[tuple[str, str], ...]] = {
     "bankclient/money.py": (("'0' -> '0x'", "what it strips are digits"),),
     "bankclient/canonical.py": (
