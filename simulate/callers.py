@@ -151,11 +151,8 @@ class Callers:
                 amount_fen=1,
                 payee_member_id=call.payee,
             )
-            stub = verification_pb2_grpc.VerificationServiceStub(self._stage.services[0].channel)
-            try:
-                order_no = (await stub.RequestSmsCode(request, timeout=PATIENCE_S)).message_order_no
-            except grpc.aio.AioRpcError as error:
-                self.wrong.append(f"no code was texted to {call.payer}: {error.details()}")
+            order_no = await self._texted(request)
+            if order_no is None:
                 return call
             texted = bank.store.get(SmsCode, order_no)
             assert texted is not None
@@ -164,6 +161,21 @@ class Callers:
             )
         self.proofs[call.request_id] = mode
         return call.proven(proof)
+
+    async def _texted(self, request: verification_pb2.RequestSmsCodeRequest) -> str | None:
+        """The number of a code that the bank has texted; a bank too slow to answer is asked again."""
+        stub = verification_pb2_grpc.VerificationServiceStub(self._stage.services[0].channel)
+        told = ""
+        for count in range(TRIES):
+            await asyncio.sleep(0.1 * count)
+            try:
+                return (await stub.RequestSmsCode(request, timeout=PATIENCE_S)).message_order_no
+            except grpc.aio.AioRpcError as error:
+                told = error.details() or error.code().name
+                if error.code() not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+                    break
+        self.wrong.append(f"no code was texted to {request.member_id}: {told}")
+        return None
 
     async def _ask(self, call: Call, action: Action, dice: Random) -> None:
         what = str(action.kind)
