@@ -56,6 +56,8 @@ FROM_A_LIST: Final = ("RECORD_ORDER",)
 NOBODY: Final[Mapping[str, int]] = {}
 
 _MARK: Final = re.compile(r"rq:([A-Za-z0-9-]+)")
+_NAME: Final = re.compile(r'"\w+SubAcctName": "[^"]*"')
+"""A member may be called by the request that opened it."""
 
 
 class Sent(NamedTuple):
@@ -110,7 +112,7 @@ class BankLog:
         answer = self._handle(service_id, body, told)
         moved, self._moving = self._moving, None
         if route.changes and route.code not in WITHOUT_OPERATION:
-            mark = _MARK.search(json.dumps(body))
+            mark = _MARK.search(_NAME.sub("", json.dumps(body)))
             self.sent.append(Sent(serial, mark[1] if mark else ""))
             self._judge(serial, str(answer["TxnReturnCode"]), told, moved, is_repeated=is_repeated)
         if route.code == "6108":
