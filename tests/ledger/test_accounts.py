@@ -45,6 +45,45 @@ def test_a_waiting_account_knows_its_bank_day() -> None:
     assert accounts.in_transit(DAY).day == DAY
 
 
+def test_how_far_down_each_kind_may_go_is_this_and_nothing_else() -> None:
+    # Written out, as the rules about money are: a line that is lost there must be missed here.
+    assert {kind.value: FLOORS.get(kind) for kind in Kind} == {
+        "withdrawable": 0,
+        "waiting": 0,
+        "frozen": 0,
+        "escrow": 0,
+        "own-funds": 0,
+        "suspense": 0,
+        "parking": 0,
+        "refundable": 0,
+        "refundable-fee": 0,
+        "revocable": 0,
+        "revocable-fee": 0,
+        "undoable": 0,
+        "undoable-fee": 0,
+        "order": -1,
+        "top-up-order": -100,
+        "acquired": -1,
+        "rebooked": -1,
+        "standing": -1,
+        "fee": None,
+        "in-transit": None,
+        "withdrawing": None,
+        "interest": None,
+        "marketing": None,
+        "pooled": None,
+        "limits": None,
+    }
+
+
+def test_which_kinds_hold_a_members_money_and_which_hold_none() -> None:
+    assert {kind.value for kind in POCKETS} == {"withdrawable", "waiting", "frozen", "escrow"}
+    assert {kind.value for kind in CONTROLS} == {
+        *("refundable", "refundable-fee", "revocable", "revocable-fee", "undoable", "undoable-fee"),
+        *("order", "top-up-order", "acquired", "rebooked", "standing", "limits"),
+    }
+
+
 def test_no_member_money_can_go_below_zero() -> None:
     assert {kind: FLOORS.get(kind) for kind in POCKETS} == dict.fromkeys(POCKETS, 0)
 

@@ -228,6 +228,16 @@ def test_what_channels_owe_and_what_the_platform_earns_has_no_floor() -> None:
     assert standing(book)["fee"] == (-46, 0)
 
 
+def test_the_longest_amount_of_the_bank_fits_and_one_fen_more_than_the_bound_does_not() -> None:
+    assert AMOUNT_MAX_FEN == 1_000_000_000_000_000
+    # 13 digits and two decimals.
+    for fen in (1, 999_999_999_999_999, 1_000_000_000_000_000):
+        assert Leg(POOLED, FEE, fen).amount_fen == fen
+    for fen in (0, 1_000_000_000_000_001):
+        with pytest.raises(ValueError, match="a leg moves 1 to 1000000000000000 fen"):
+            Leg(POOLED, FEE, fen)
+
+
 @pytest.mark.parametrize("fen", [0, -1, AMOUNT_MAX_FEN + 1])
 def test_a_leg_moves_a_positive_amount_within_the_banks_longest(fen: int) -> None:
     with pytest.raises(ValueError, match="a leg moves"):
