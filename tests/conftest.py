@@ -28,18 +28,44 @@ if TYPE_CHECKING:
 
 SOAK = (
     "fuzz",
+    "ledger/test_embedded.py",
+    "ledger/test_scaling.py",
+    "ledger/test_writer.py",
+    "sandbox/test_process.py",
+    "service/test_acquiring.py",
+    "service/test_bound_cards.py",
+    "service/test_card_secrecy.py",
+    "service/test_card_transfers.py",
+    "service/test_cards.py",
     "service/test_cli.py",
+    "service/test_clocks.py",
     "service/test_crash.py",
     "service/test_failover.py",
+    "service/test_files.py",
     "service/test_late_clearing.py",
+    "service/test_mobiles.py",
+    "service/test_order_numbers.py",
+    "service/test_refund_history.py",
+    "service/test_refund_sources.py",
+    "service/test_repeats.py",
+    "service/test_resolver.py",
     "service/test_restore.py",
+    "service/test_returns.py",
+    "service/test_revocations.py",
+    "service/test_same_name.py",
+    "service/test_settle_order.py",
+    "service/test_statements.py",
     "service/test_stopping.py",
+    "service/test_suspense.py",
     "service/test_telemetry.py",
+    "service/test_unproven_refusals.py",
     "service/test_vault.py",
+    "service/test_verification.py",
     "service/test_wheel.py",
     "simulate/test_seeds.py",
 )
-"""What is run by `make soak`: files and folders whose tests start processes, wait for them, or play for long."""
+"""What is run by `make soak`: files and folders whose tests kill processes, wait for them, or play a marketplace
+for what only some platforms use. `make test` is to stay under five minutes on two cores."""
 
 TEMPLATE = "jzb_template"
 SERVER: pytest.StashKey[EmbeddedPostgres] = pytest.StashKey()
