@@ -341,8 +341,9 @@ class EmbeddedPostgres:
                 "to start with an empty one"
             )
         self._password()
-        self._hand_over()
+        # Its files come and go while a server runs, also one that shuts down.
         self._end_orphan()
+        self._hand_over()
         if self._log.exists():
             self._log.replace(self._log.with_suffix(".log.1"))
 
