@@ -206,7 +206,7 @@ async def test_the_calls_of_one_interface_can_be_fewer_than_all(database: str) -
     async with open_marketplace(database, interface_concurrency={"6034": 1}) as shop:
         await trade(shop)
         slow, refused = payments(shop, 2)
-        slow.remark = "[[delay:0.6]]"
+        slow.remark = "[[delay:2.0]]"
         call = pay(shop, slow)
         await sent(shop)
         refusal = await shop.refusal(pay(shop, refused))

@@ -174,12 +174,13 @@ async def test_of_bytes_that_cannot_be_read_nobody_knows_what_they_repeat(shop: 
 async def test_where_too_many_rpcs_are_under_way_nobody_looks_and_nobody_says_no_effect(database: str) -> None:
     async with open_marketplace(database, grpc={"rpcs_max": 1}) as shop:
         request, operation = await paid(shop)
-        watch = shop.operations.WatchOperations(operation_pb2.WatchOperationsRequest(from_start=True))
-        await watch.read()
+        at_bank = len(shop.sandbox.requests)
+        slow = shop.payments.Pay(shop.pay_request("buyer", "seller", 1_00, remark="[[delay:1.0]]"), timeout=TIMEOUT_S)
+        await until(lambda: len(shop.sandbox.requests) > at_bank, "the only place is taken")
         refusal = await shop.refusal(shop.payments.Pay(request, timeout=TIMEOUT_S))
         assert (refusal.reason, refusal.outcome) == ("OVERLOADED", UNKNOWN)
-        watch.cancel()
-        await until(lambda: _answered(shop, request, operation), "the watch has left")
+        await slow
+        await until(lambda: _answered(shop, request, operation), "the place is free")
 
 
 async def _answered(shop: Marketplace, request: payment_pb2.PayRequest, operation: core_pb2.Operation) -> bool:
