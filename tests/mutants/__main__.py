@@ -101,10 +101,11 @@ def _passes(path: str, tests: Sequence[str]) -> float:
 def score(path: str, tests: Sequence[str], jobs: int) -> Score:
     """Run the tests of a module against each of its mutants, ``jobs`` at once."""
     bound_s = 5.0 + 5 * _passes(path, tests)
+    # By what they say, without their lines, which move.
     judged = {text for text, _ in JUDGED.get(path, ())}
     waiting = list(mutants((ROOT / path).read_text()))
-    found = Score(path, 0, [], sum(_name(one) in judged for one in waiting))
-    waiting = [one for one in waiting if _name(one) not in judged]
+    found = Score(path, 0, [], sum(one.what in judged for one in waiting))
+    waiting = [one for one in waiting if one.what not in judged]
     running: dict[int, tuple[Mutant, float]] = {}
     while waiting or running:
         while waiting and len(running) < jobs:
@@ -123,11 +124,6 @@ def score(path: str, tests: Sequence[str], jobs: int) -> Score:
         else:
             found.killed += 1
     return found
-
-
-def _name(mutant: Mutant) -> str:
-    """A mutant as it is judged: without its line, which moves."""
-    return mutant.what
 
 
 def main() -> None:

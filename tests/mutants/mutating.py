@@ -43,10 +43,6 @@ class Mutant:
     tree: ast.Module
 
 
-_Edit = tuple[str, Callable[[], None]]
-"""What an edit says, and what does it to the tree that it was found in."""
-
-
 def mutants(source: str) -> Iterator[Mutant]:
     """Every mutant of a module, in the order of its lines."""
     count = len(_edits(ast.parse(source)))
