@@ -996,14 +996,14 @@ class Reads:
         """Take up to ``limit`` open operations whose time has come, for ``lease_s`` seconds.
 
         Another process, or this one again, gets them only after that. With ``operation_id`` only that one is taken, its
-        time come or not. ``next_ask_at`` is as it was before the lease.
+        time come or not, and after whoever has its row locked. ``next_ask_at`` is as it was before the lease.
         """
         free = select(due.c.platform, due.c.operation_id, due.c.ask_at).where(due.c.platform == self._platform)
         if operation_id is None:
             free = free.where(due.c.ask_at <= func.now()).order_by(due.c.ask_at).limit(limit)
         else:
             free = free.where(due.c.operation_id == operation_id)
-        was = free.with_for_update(skip_locked=True).cte("was")
+        was = free.with_for_update(skip_locked=operation_id is None).cte("was")
         leased = (
             due.update()
             .where(due.c.platform == was.c.platform, due.c.operation_id == was.c.operation_id)

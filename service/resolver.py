@@ -101,7 +101,7 @@ class Resolver:
         while not self._is_resting:
             try:
                 due = await self._reads.lease_due(settings.concurrency, self._lease_s)
-                await asyncio.gather(*(self._resolve_safely(leased) for leased in due))
+                await asyncio.gather(*(self._resolve_due(leased) for leased in due))
                 self.in_doubt = await self._reads.in_doubt(
                     reserved_for_s=settings.orphan_after_s, accepted_for_s=settings.accepted_long_s
                 )
@@ -117,26 +117,40 @@ class Resolver:
         Does nothing for a final one. However often this is called, the schedule stays: a question on schedule still
         comes when it is due.
         """
-        if operation_id in self._asking:
-            await self._asking[operation_id].wait()
+        async with self._alone(operation_id) as is_first:
+            if is_first:
+                for leased in await self._reads.lease_due(1, self._lease_s, operation_id):
+                    await self._resolve_safely(leased)
+
+    async def _resolve_due(self, leased: Leased) -> None:
+        # Whoever is before it leases the operation again, and asks.
+        async with self._alone(leased.operation.id) as is_first:
+            if is_first:
+                await self._resolve_safely(leased)
+
+    @asynccontextmanager
+    async def _alone(self, operation_id: UUID) -> AsyncIterator[bool]:
+        """Whether this is the only one in the process to ask about an operation; if not, after the other has asked.
+
+        The place is taken before the operation is leased: of many callers at once, the others wait for the answer.
+        """
+        if asked := self._asking.get(operation_id):
+            await asked.wait()
+            yield False
             return
-        for leased in await self._reads.lease_due(1, self._lease_s, operation_id):
-            await self._resolve_safely(leased)
+        asked = self._asking[operation_id] = asyncio.Event()
+        try:
+            yield True
+        finally:
+            del self._asking[operation_id]
+            asked.set()
 
     async def _resolve_safely(self, leased: Leased) -> None:
-        operation = leased.operation
-        if operation.id in self._asking:
-            await self._asking[operation.id].wait()
-            return
-        asked = self._asking[operation.id] = asyncio.Event()
         try:
             async with asyncio.timeout(self._lease_s * 0.9):
                 await self.resolve(leased)
         except Exception:
-            log.exception("will be asked again", operation_id=str(operation.id), serial=operation.serial)
-        finally:
-            del self._asking[operation.id]
-            asked.set()
+            log.exception("will be asked again", operation_id=str(leased.operation.id), serial=leased.operation.serial)
 
     async def resolve(self, leased: Leased) -> Settled:
         """Ask once about a leased operation, and settle what the answer allows."""

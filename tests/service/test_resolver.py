@@ -425,6 +425,17 @@ async def test_twenty_who_ask_at_once_are_answered_by_few_questions(shop: Market
     await shop.assert_agrees()
 
 
+async def test_who_asks_while_the_operation_is_being_leased_gets_the_answer(shop: Marketplace, database: str) -> None:
+    operation = await doubtful_payment(shop, "[[lose_after]]")
+    async with await psycopg.AsyncConnection.connect(database) as other:
+        await other.execute("SELECT FROM due FOR UPDATE")
+        answers = asyncio.gather(*(shop.resolve(operation.operation_id) for _ in range(3)))
+        await asyncio.sleep(0.3)
+        assert shop.calls_received(STATUS_QUERY) == 0
+    assert {answer.state for answer in await answers} == {DONE}
+    assert shop.calls_received(STATUS_QUERY) == 1
+
+
 async def test_the_resolver_goes_on_after_postgresql_was_away(database: str, postgres: PostgresServer) -> None:
     name = sql.Identifier(database.rsplit("/", 1)[1])
 
