@@ -66,7 +66,8 @@ class Withdrawable:
             await asyncio.gather(*(look(one) for one in spenders if one.member.sub_account not in followed))
             left = sum(one.member.sub_account not in followed for one in spenders)
             if not left:
-                del self._followed[operation_id]
+                # The resolver and whoever enters the clearing may follow it at the same time.
+                self._followed.pop(operation_id, None)
                 return True
         log.info("members are compared with the bank later", bank_day=str(bank_day), members=left)
         return False

@@ -14,9 +14,10 @@ from typing import Literal
 import grpc
 import pytest
 
-from jzb.v1 import batch_pb2, batch_pb2_grpc, clearing_pb2, core_pb2
+from jzb.v1 import batch_pb2, batch_pb2_grpc, clearing_pb2, core_pb2, operation_pb2
 from sandbox.records import Member
 from tests.service.marketplace import TIMEOUT_S, Marketplace, open_marketplace
+from tests.service.process import until
 from tests.service.steps import cancel, freeze, prepay, refund_request, release_request, withdraw, withdraw_request
 from tests.service.test_revocations import revoke, split_revocation, split_top_up
 
@@ -267,4 +268,19 @@ async def test_members_who_spent_nothing_late_are_not_asked_for(database: str) -
         await morning.hear()
         # The three buyers paid in the morning out of the first day's money, the sellers only collected.
         assert morning.shop.calls_received("CustAcctIdBalanceQuery") - asked == 3
+        await morning.assert_equal()
+
+
+async def test_whoever_enters_a_clearing_and_whoever_resolves_it_may_follow_the_bank_at_once(database: str) -> None:
+    async with night(database, "waiting_first") as morning:
+        await morning.pairs[0].refund(30_00)
+        asked = morning.shop.calls_received("CustAcctIdBalanceQuery")
+        for _ in range(2):
+            morning.shop.sandbox.faults.add("delay:1.5", code="6010")
+        entering = asyncio.ensure_future(morning.hear())
+        await until(lambda: morning.shop.calls_received("CustAcctIdBalanceQuery") >= asked + 1, "the bank is asked")
+        request = operation_pb2.ListOperationsRequest(kind=core_pb2.OPERATION_KIND_CLEARING)
+        (clearing,) = (await morning.shop.operations.ListOperations(request, timeout=TIMEOUT_S)).operations
+        assert (await morning.shop.resolve(clearing.operation_id)).state == core_pb2.OPERATION_STATE_DONE
+        assert (await entering).state == core_pb2.OPERATION_STATE_DONE
         await morning.assert_equal()
