@@ -91,6 +91,7 @@ class TestBank:
         self.received.append(body)
         self.paths.append(request.path)
         self.headers.append(request.headers)
+        assert request.transport is not None
         self.peers.add(request.transport.get_extra_info("peername"))
         reaction = self.reactions.pop(0) if len(self.reactions) > 1 else self.reactions[0]
         return await reaction(self, request, body)

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -22,9 +21,9 @@ def make_settings(keys: Keys, tmp_path: Path) -> Callable[..., BankSettings]:
     pfx_path.write_bytes(keys.merchant_pfx)
     certificate_path.write_bytes(keys.bank_pem)
 
-    def make(**changes: Any) -> BankSettings:
-        return BankSettings(
-            **{
+    def make(**changes: object) -> BankSettings:
+        return BankSettings.model_validate(
+            {
                 "base_url": "http://127.0.0.1:1",
                 "app_id": "e1d0cb0b-0000-0000-0000-000000000001",
                 "mrch_code": "9930",

@@ -114,7 +114,8 @@ def test_nesting_without_end_is_refused() -> None:
 
 @pytest.mark.parametrize("check", [canonical_string, shadowed_fields])
 def test_32_objects_in_one_another_are_read_and_33_are_not(check: Callable[[dict[str, object]], object]) -> None:
-    for wrap in (lambda inner: {"x": inner}, lambda inner: {"x": [inner]}):
+    wraps: list[Callable[[object], dict[str, object]]] = [lambda inner: {"x": inner}, lambda inner: {"x": [inner]}]
+    for wrap in wraps:
         body: dict[str, object] = {"x": "1"}
         for _ in range(31):
             body = wrap(body)

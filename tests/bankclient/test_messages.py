@@ -28,9 +28,9 @@ from bankclient import (
 )
 
 
-def payment(**changes: Any) -> MemberPayment:
-    return MemberPayment(
-        **{
+def payment(**changes: object) -> MemberPayment:
+    return MemberPayment.model_validate(
+        {
             "FunctionFlag": "6",
             "OutSubAcctNo": "9930000000001000",
             "OutMemberCode": "buyer",

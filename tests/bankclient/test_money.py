@@ -83,7 +83,7 @@ def test_fen_are_written_with_two_decimals(amount: int, text: str) -> None:
 @pytest.mark.parametrize("amount", [1.0, True, "1", None, 2**63, -(2**63) - 1])
 def test_only_an_int_of_64_bits_is_an_amount(amount: object) -> None:
     with pytest.raises(MessageInvalid):
-        yuan(amount)  # type: ignore[arg-type]
+        yuan(amount)  # type: ignore[arg-type]  # what else than an int is refused
 
 
 def test_the_bank_is_believed_as_much_as_its_longest_amount_is_13_digits_and_two_decimals() -> None:

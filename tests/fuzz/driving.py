@@ -18,6 +18,7 @@ from jzb.v1 import core_pb2, member_pb2
 from tests.fuzz.making import MEMBERS, Call, Maker
 from tests.fuzz.people import People
 from tests.fuzz.texts import HUGE
+from tests.sandbox.choices import BankChoices
 from tests.service.binding import MOBILE
 from tests.service.contract import promises
 from tests.service.marketplace import TIMEOUT_S, Marketplace, Refusal, open_marketplace, refusal_of
@@ -87,7 +88,7 @@ class Report:
 async def market(dsn: str) -> AsyncIterator[Marketplace]:
     """A marketplace with members that have money, and a service that settles by itself what it does not know."""
     rules = {"verification": ("none", "sms", "password"), "batch_direct_pay": True}
-    ids = {"service_ids": {**SERVICE_IDS, "6167": "SameName"}}
+    ids: BankChoices = {"service_ids": {**SERVICE_IDS, "6167": "SameName"}}
     async with open_marketplace(dsn, ids, bank=ids, resolver={"ask_after_s": 0.5}, rules=rules) as shop:
         buyer, payer, merchant, store = MEMBERS
         ordinary, collecting = member_pb2.MEMBER_PROPERTY_ORDINARY, member_pb2.MEMBER_PROPERTY_MERCHANT
@@ -162,11 +163,11 @@ async def _send(shop: Marketplace, maker: Maker, call: Call, report: Report) -> 
 
 async def _answers(channel: grpc.aio.Channel, call: Call, patience_s: float) -> list[Message]:
     if not call.method.server_streaming:
-        ask = channel.unary_unary(call.path, response_deserializer=call.answer_class.FromString)
+        ask = channel.unary_unary(call.path, bytes, call.answer_class.FromString)
         is_wait = call.method.name.startswith("Wait")
         return [await ask(call.body, timeout=WAITED_S if is_wait else patience_s)]
     is_watch = call.method.name.startswith("Watch")
-    stream = channel.unary_stream(call.path, response_deserializer=call.answer_class.FromString)(
+    stream = channel.unary_stream(call.path, bytes, call.answer_class.FromString)(
         call.body, timeout=WATCHED_S if is_watch else patience_s
     )
     answers: list[Message] = []

@@ -212,6 +212,7 @@ class Maker:
             case FieldDescriptor.TYPE_ENUM:
                 if is_bad:
                     return self.dice.choice((0, 99, -1, 2**31 - 1, -(2**31)))
+                assert field.enum_type is not None
                 return self.dice.choice([value.number for value in field.enum_type.values if value.number] or [0])
         is_amount = field.type == FieldDescriptor.TYPE_INT64
         if is_bad:
@@ -231,7 +232,7 @@ class Maker:
             if field.is_repeated and field.message_type and "amount_fen" in field.message_type.fields_by_name
         ]
         if sums:
-            message.amount_fen = sums[0]  # type: ignore[attr-defined]
+            message.amount_fen = sums[0]  # type: ignore[attr-defined]  # a field of this message
 
     def _opaque(self, message: Message) -> Message:
         """Give tokens a form that is read, and a span of days both its ends at an edge of the calendar."""
@@ -251,24 +252,27 @@ class Maker:
     def _again(self, prepared: Message, spoiled: float) -> Message:
         message = type(prepared)()
         message.CopyFrom(prepared)
-        fields = message.DESCRIPTOR.fields_by_name
-        if "request_id" in fields:
-            message.request_id = self._request_id()  # type: ignore[attr-defined]
+        descriptor = message.DESCRIPTOR
+        # The C class of descriptors is registered as one of this; the stubs name both.
+        assert isinstance(descriptor, Descriptor)
+        if "request_id" in descriptor.fields_by_name:
+            message.request_id = self._request_id()  # type: ignore[attr-defined]  # a field of this message
         if self.dice.random() < spoiled:
-            field = self.dice.choice(list(fields.values()))
+            field = self.dice.choice(list(descriptor.fields_by_name.values()))
             message.ClearField(field.name)
             self._fill(message, field, spoiled, DEEP)
         return message
 
     def _text(self, field: FieldDescriptor) -> str:
-        name, service = field.name, field.containing_type.full_name
-        if name == "request_id" and field.containing_type.name.endswith("Request"):
+        assert field.containing_type is not None
+        name, service, request = field.name, field.containing_type.full_name, field.containing_type.name
+        if name == "request_id" and request.endswith("Request"):
             return self._request_id()
         if name == "remark" and service == "jzb.v1.CheckOrderRemarkRequest":
             built = self._pool("order_remark")
             return order_remark(self.dice, self.dice.choice(built) if built else "")
         if name.endswith(("member_id", "member_ids")):
-            return self._member(name, field.containing_type.name)
+            return self._member(name, request)
         if name.endswith("bank_day"):
             today = self.dice.choice((bank_today, bank_today, self._today))()
             return str(today - timedelta(days=self.dice.choice((0, 0, 0, 1, 2, 30))))

@@ -13,8 +13,7 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 
-from bankclient import REQUESTS, UNKNOWN_CODES, Answer, Outcome, Reply, canonical_string, sign
-from bankclient.canonical import MessageInvalid
+from bankclient import REQUESTS, UNKNOWN_CODES, Answer, MessageInvalid, Outcome, Reply, canonical_string, sign
 from bankclient.outcome import Received, judge
 from bankclient.signing import BankCertificate
 from sandbox.server import Sandbox

@@ -59,14 +59,16 @@ async def mirror(database: str) -> AsyncIterator[Mirror]:
 
 
 @asynccontextmanager
-async def open_mirror(dsn: str, **settings: int) -> AsyncIterator[Mirror]:
-    """A running mirror; ``settings`` are the writer's."""
+async def open_mirror(dsn: str, *, queue_max: int = 20_000) -> AsyncIterator[Mirror]:
+    """A running mirror; ``queue_max`` is how many steps may wait for its writer."""
     batches: list[int] = []
     engine = connect(dsn, 4)
     try:
         async with (
             open_pool(dsn) as pool,
-            Writer(dsn, PLATFORM, on_batch=lambda size, _: batches.append(size), **settings).running() as writer,
+            Writer(
+                dsn, PLATFORM, on_batch=lambda size, _: batches.append(size), queue_max=queue_max
+            ).running() as writer,
         ):
             reads = Reads(engine, Lookups(pool, PLATFORM))
             yield Mirror(dsn, writer, reads, Events(pool, PLATFORM), engine, batches)

@@ -135,7 +135,10 @@ def test_batches_come_to_what_the_rules_come_to_one_step_at_a_time(
 ) -> None:
     """Two processes share the platform: one has the first run of steps, the other the second, and so on."""
     platform = f"p{next(_platforms)}"
-    model, opened, steps, expected = OneByOne(), [], [], []
+    model = OneByOne()
+    opened: list[Step] = []
+    steps: list[Step] = []
+    expected: list[object] = []
     beginning = [top_up(ANN, 80, 2), top_up(BOB, 50), money(withdrawable(ANN), 30), money(withdrawable(BOB), 30)]
     for choice, day in [(("enter", beginning), DAY_BEFORE), *chosen]:
         step = step_of(choice, day, opened, model)

@@ -344,8 +344,10 @@ class FenByFen:
         taken = Counter[Account]()
         # What names its account comes first; whoever takes from any pocket takes from what is left.
         for source, fen in sorted(wanted.items(), key=lambda one: isinstance(one[0], Available)):
+            if isinstance(source, OfDay):
+                continue
             choice = self.pockets(source.sub_account) if isinstance(source, Available) else [source]
-            if isinstance(source, OfDay) or choice[0].floor is None:
+            if choice[0].floor is None:
                 continue
             for _ in range(fen):
                 giver = next((account for account in choice if self.left(account) > 0), None)

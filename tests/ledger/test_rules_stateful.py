@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, ClassVar
@@ -37,7 +37,7 @@ from ledger.accounts import (
     waiting,
     withdrawable,
 )
-from ledger.rules import AMOUNT_MAX_FEN, reverse
+from ledger.rules import AMOUNT_MAX_FEN, Source, SpendOrder, Target, reverse
 from tests.ledger.bookkeeping import (
     ANN,
     BOB,
@@ -63,7 +63,7 @@ from tests.ledger.bookkeeping import (
 )
 
 Count = Counter[tuple[str, ...]]
-Amounts = Mapping[tuple[str, ...], int]
+Amounts = dict[tuple[str, ...], int]
 MEMBERS = (ANN, BOB, CAT)
 ORDERS = ("O1", "O2", "O3", "O4")
 
@@ -79,7 +79,7 @@ days = st.sampled_from((DAY_BEFORE, DAY, DAY_AFTER))
 chosen = st.integers(0, 7)
 
 
-def legs(*moves: tuple[Any, Any, int]) -> tuple[Leg, ...]:
+def legs(*moves: tuple[Source, Target, int]) -> tuple[Leg, ...]:
     """Those of an amount: a fee of 0 has no leg."""
     return tuple(Leg(debit, credit, fen) for debit, credit, fen in moves if fen)
 
@@ -99,7 +99,7 @@ class Pending:
 class Marketplace(RuleBasedStateMachine):
     """``have`` is what can be spent; what a pending operation has taken is in nobody's hands."""
 
-    spend_order: ClassVar[Any] = "waiting_first"
+    spend_order: ClassVar[SpendOrder] = "waiting_first"
 
     @initialize()
     def opens(self) -> None:
@@ -185,7 +185,7 @@ class Marketplace(RuleBasedStateMachine):
     def arrive(self, amounts: Amounts, day: date) -> None:
         """What comes to a member waits for the clearing of its day, unless that day is cleared already."""
         for key, fen in amounts.items():
-            self.have[self.of_day(*key[1:], day=day) if key[0] == "available" else key] += fen
+            self.have[self.of_day(key[1], day) if key[0] == "available" else key] += fen
 
     def of_day(self, member: str, day: date) -> tuple[str, ...]:
         return ("withdrawable", member) if self.is_cleared(day) else ("waiting", member, f"{day:%Y%m%d}")
@@ -203,7 +203,7 @@ class Marketplace(RuleBasedStateMachine):
             return
         serial, draft = self.serial(), top_up(member, fen, fee)
         limits = legs((LIMITS, revocable(serial), fen - fee), (LIMITS, revocable_fee(serial), fee))
-        gives = {("available", member): fen - fee, ("revoke", serial): fen - fee, ("revoke fee", serial): fee}
+        gives: Amounts = {("available", member): fen - fee, ("revoke", serial): fen - fee, ("revoke fee", serial): fee}
         self.ask(dataclasses.replace(draft, legs=(*draft.legs, *limits)), {}, gives)
         self.top_ups[serial] = member
 
@@ -227,15 +227,14 @@ class Marketplace(RuleBasedStateMachine):
         if payer == payee or fee >= fen:
             return
         serial = self.serial()
-        gives = {("available", payee): fen - fee, ("refund", serial): fen, ("refund fee", serial): fee}
+        gives: Amounts = {("available", payee): fen - fee, ("refund", serial): fen, ("refund fee", serial): fee}
         if self.ask(pay(payer, payee, fen, fee, serial), {("available", payer): fen}, gives):
             self.payments[serial] = (payer, payee)
 
     @rule(payer=members, payee=members, fen=amounts)
     def pays_what_is_withdrawable_at_once(self, payer: str, payee: str, fen: int) -> None:
         if payer != payee:
-            takes, gives = {("withdrawable", payer): fen}, {("withdrawable", payee): fen}
-            self.ask(pay_today(payer, payee, fen), takes, gives)
+            self.ask(pay_today(payer, payee, fen), {("withdrawable", payer): fen}, {("withdrawable", payee): fen})
 
     @precondition(lambda self: self.payments)
     @rule(index=chosen, fen=parts, fee=fees, is_advanced=st.booleans())
@@ -253,9 +252,10 @@ class Marketplace(RuleBasedStateMachine):
                 (Available(payee), back, fen - fee),
             )
         )
-        takes = {("refund", serial): fen, ("refund fee", serial): fee, ("available", payee): fen - fee}
-        advance = {("own funds",): fee} if is_advanced else {}
-        self.ask(draft, takes | advance, {("available", payer): fen})
+        takes: Amounts = {("refund", serial): fen, ("refund fee", serial): fee, ("available", payee): fen - fee}
+        if is_advanced:
+            takes["own funds",] = fee
+        self.ask(draft, takes, {("available", payer): fen})
 
     @rule(fen=amounts)
     def the_platform_pays_in(self, fen: int) -> None:
@@ -264,7 +264,7 @@ class Marketplace(RuleBasedStateMachine):
 
     @rule(payer=members, order_no=orders, fen=amounts)
     def prepays(self, payer: str, order_no: str, fen: int) -> None:
-        takes = {("available", payer): fen, ("order", order_no): 1}
+        takes: Amounts = {("available", payer): fen, ("order", order_no): 1}
         if self.ask(prepay(payer, order_no, fen), takes, {("escrow", payer, order_no): fen}):
             self.prepaid.append((payer, order_no))
 
@@ -272,7 +272,7 @@ class Marketplace(RuleBasedStateMachine):
     @rule(index=chosen, payee=members, fen=parts)
     def confirms(self, index: int, payee: str, fen: int) -> None:
         payer, order_no = self.prepaid[index % len(self.prepaid)]
-        takes = {("escrow", payer, order_no): fen}
+        takes: Amounts = {("escrow", payer, order_no): fen}
         self.ask(confirm(payer, payee, order_no, fen), takes, {("available", payee): fen})
 
     @precondition(lambda self: self.prepaid)
@@ -283,7 +283,7 @@ class Marketplace(RuleBasedStateMachine):
 
     @rule(member=members, order_no=orders, fen=amounts)
     def freezes(self, member: str, order_no: str, fen: int) -> None:
-        takes = {("available", member): fen}
+        takes: Amounts = {("available", member): fen}
         self.ask(freeze(member, order_no, fen), takes, {("frozen", member, order_no): fen})
 
     @rule(payer=members, order_no=orders, shares=st.lists(st.tuples(members, small), min_size=1, max_size=3))
@@ -320,7 +320,7 @@ class Marketplace(RuleBasedStateMachine):
                 (suspense(transfer), FEE, fee),
             )
         )
-        gives = {("withdrawable", member): fen - fee, ("undo", serial): fen, ("undo fee", serial): fee}
+        gives: Amounts = {("withdrawable", member): fen - fee, ("undo", serial): fen, ("undo fee", serial): fee}
         if self.ask(draft, {("suspense", transfer): fen}, gives):
             self.clearings[serial] = (transfer, member)
 
@@ -339,7 +339,7 @@ class Marketplace(RuleBasedStateMachine):
                 (withdrawable(member), suspense(transfer), fen - fee),
             )
         )
-        takes = {("undo", serial): fen, ("undo fee", serial): fee, ("withdrawable", member): fen - fee}
+        takes: Amounts = {("undo", serial): fen, ("undo fee", serial): fee, ("withdrawable", member): fen - fee}
         self.ask(draft, takes, {("suspense", transfer): fen})
 
     @rule(member=members, fen=amounts, fee=fees)
@@ -494,7 +494,7 @@ COUNTED = {
 class WithdrawableFirst(Marketplace):
     """The same for a platform that spends withdrawable money first."""
 
-    spend_order = "withdrawable_first"
+    spend_order: ClassVar[SpendOrder] = "withdrawable_first"
 
 
 TestMarketplace = Marketplace.TestCase

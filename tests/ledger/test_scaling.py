@@ -13,6 +13,7 @@ import pytest
 
 from ledger import migrate, verify
 from ledger.accounts import withdrawable
+from ledger.operations import NewOperation
 from ledger.schema import JOURNAL, metadata
 from tests.ledger.bookkeeping import ANN, BOB, PLATFORM, ask, execute, opening, pay_today, posting
 from tests.ledger.conftest import Mirror, open_mirror
@@ -37,6 +38,7 @@ def rows_in(dsn: str, table: str) -> int:
 async def pay_once(mirror: Mirror, at: datetime | None = None) -> None:
     step = opening(pay_today(ANN, BOB, 30))
     if at is not None:
+        assert isinstance(step.operation, NewOperation)
         step = dataclasses.replace(step, operation=dataclasses.replace(step.operation, id=id_of(at)))
     assert (await mirror.do(step)).did
     assert (await mirror.do(posting(step))).did

@@ -18,9 +18,10 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from sqlalchemy import text
 
 from ledger import LedgerUnfit, Writer, connect, copies, migrate, open_pool, require_ready, session
+from ledger.accounts import withdrawable
 from ledger.database import reading
 from tests.conftest import PostgresServer
-from tests.ledger.bookkeeping import ANN, BOB, PLATFORM, ask, execute, opening, pay, withdrawable
+from tests.ledger.bookkeeping import ANN, BOB, PLATFORM, ask, execute, opening, pay
 from tests.ledger.conftest import open_mirror
 from tests.ledger.pooler import Mode, pooled
 

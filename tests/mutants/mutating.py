@@ -156,7 +156,7 @@ class _Finder(ast.NodeVisitor):
     def visit_Constant(self, node: ast.Constant) -> None:
         value = node.value
         if isinstance(value, bool):
-            other: object = not value
+            other: bool | int | str = not value
         elif isinstance(value, int):
             other = value + 1
         elif isinstance(value, str) and value and not any(character.isspace() for character in value):
@@ -165,7 +165,7 @@ class _Finder(ast.NodeVisitor):
             return
 
         def edit() -> None:
-            node.value = other  # type: ignore[assignment]
+            node.value = other
 
         self._add(node, f"{value!r} -> {other!r}", edit)
 
@@ -245,7 +245,7 @@ class _Finder(ast.NodeVisitor):
         def edit() -> None:
             blank = ast.Pass()
             ast.copy_location(blank, node)
-            node.__class__ = ast.Pass  # type: ignore[assignment]
+            node.__class__ = ast.Pass
             node.__dict__.clear()
             node.__dict__.update(blank.__dict__)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import re
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -48,12 +49,15 @@ def test_every_detail_of_an_error_is_read_with_what_this_folder_has(tmp_path: Pa
         retry_after_s=1.5,
     )
     pool = compiled(tmp_path)
-    status = message_factory.GetMessageClass(pool.FindMessageTypeByName("google.rpc.Status"))()
-    status.ParseFromString(status_of(problem).SerializeToString())
+
+    def message(name: str, content: bytes) -> Any:
+        # Any: a class made at run time has its fields in no stub.
+        return message_factory.GetMessageClass(pool.FindMessageTypeByName(name)).FromString(content)
+
     read = {}
-    for detail in status.details:
+    for detail in message("google.rpc.Status", status_of(problem).SerializeToString()).details:
         name = detail.type_url.rpartition("/")[2]
-        read[name] = message_factory.GetMessageClass(pool.FindMessageTypeByName(name)).FromString(detail.value)
+        read[name] = message(name, detail.value)
     assert read.keys() == {"google.rpc.ErrorInfo", "jzb.v1.MoneyError", "google.rpc.BadRequest", "google.rpc.RetryInfo"}
     assert read["google.rpc.ErrorInfo"].reason == "REQUEST_INVALID"
     assert read["google.rpc.BadRequest"].field_violations[0].field == "amount_fen"

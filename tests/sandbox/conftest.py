@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from collections.abc import AsyncIterator
+from typing import Protocol, Unpack
 
 import pytest
 
 from sandbox import Sandbox, SandboxSettings
+from tests.sandbox.choices import BankChoices
 from tests.sandbox.wire import Merchant
 
-Opened = Callable[..., Awaitable[Merchant]]
+
+class Opened(Protocol):
+    """How a test has a bank opened with settings of its choice."""
+
+    async def __call__(self, **settings: Unpack[BankChoices]) -> Merchant: ...
 
 
 @pytest.fixture
@@ -18,8 +23,9 @@ async def open_bank() -> AsyncIterator[Opened]:
     """Opens sandboxes with settings of the test's choice; closes all of them."""
     opened: list[tuple[Sandbox, Merchant]] = []
 
-    async def open_one(**settings: Any) -> Merchant:
-        sandbox = await Sandbox(SandboxSettings(**{"bound_cards_only": False, **settings})).__aenter__()
+    async def open_one(**settings: Unpack[BankChoices]) -> Merchant:
+        chosen: BankChoices = {"bound_cards_only": False, **settings}
+        sandbox = await Sandbox(SandboxSettings(**chosen)).__aenter__()
         merchant = Merchant(sandbox.client_settings, sandbox)
         opened.append((sandbox, merchant))
         await merchant.approve()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import pytest
@@ -122,7 +122,7 @@ async def test_a_sub_account_that_is_none_has_its_share_parked_and_6145_moves_it
 
 @pytest.mark.parametrize(("taken", "frozen", "fee"), [("at_entry", 900, 100), ("at_release", 1000, 0)])
 async def test_money_booked_to_a_wrong_member_is_moved_while_it_is_there(
-    open_bank: Opened, taken: str, frozen: int, fee: int
+    open_bank: Opened, taken: Literal["at_release", "at_entry"], frozen: int, fee: int
 ) -> None:
     bank = await open_bank(acquired_fee=taken)
     right, wrong = await named(bank, "a"), await named(bank, "b")

@@ -10,6 +10,7 @@ from sandbox.books import (
     Books,
     Move,
     Place,
+    SpendOrder,
     available,
     escrow,
     frozen,
@@ -24,8 +25,8 @@ A, B = "9930000000001000", "9930000000001001"
 DAY_1, DAY_2 = "20260105", "20260106"
 
 
-def books_with_two_lots_and_withdrawable(**settings: str) -> Books:
-    books = Books(**settings)  # type: ignore[arg-type]
+def books_with_two_lots_and_withdrawable(spend_order: SpendOrder = "waiting_first") -> Books:
+    books = Books(spend_order=spend_order)
     books.post(
         [
             Move(in_transit(DAY_2), waiting(A, DAY_2), 20),

@@ -31,7 +31,8 @@ class Marketplace:
 
     @property
     def paid(self) -> bool:
-        return self.bank.view()["sub_accounts"][self.shop.no]["available"] == 100
+        available_fen: int = self.bank.view()["sub_accounts"][self.shop.no]["available"]
+        return available_fen == 100
 
     def verified(self, answer: dict[str, Any]) -> bool:
         signature = str(answer.get("RsaSign", ""))

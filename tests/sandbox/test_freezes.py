@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from typing import Literal
+
 from bankclient.messages import Freeze, PayFrozen, PayFrozenRow
 from tests.sandbox.wire import Member, Merchant
 
+FreezeFlag = Literal["1", "2", "4", "5", "6", "7"]
 
-def freezing(flag: str, member: Member, amount_fen: int, fee_fen: int = 0, order: str = "F1") -> Freeze:
+
+def freezing(flag: FreezeFlag, member: Member, amount_fen: int, fee_fen: int = 0, order: str = "F1") -> Freeze:
     return Freeze(
-        FunctionFlag=flag,  # type: ignore[arg-type]
+        FunctionFlag=flag,
         SubAcctNo=member.no,
         TranNetMemberCode=member.code,
         TranAmt=amount_fen,

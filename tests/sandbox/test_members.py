@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from typing import Literal
+
 from bankclient.messages import FindSubAccount, OpenMember
-from tests.sandbox.wire import PLATFORM, Merchant
+from tests.sandbox.wire import PLATFORM, Merchant, PropertyFlag
 
 
-def opening(code: str, flag: str = "1", kind: str = "00") -> OpenMember:
-    return OpenMember(FunctionFlag=flag, TranNetMemberCode=code, MemberProperty=kind)  # type: ignore[arg-type]
+def opening(code: str, flag: Literal["1", "3"] = "1", kind: PropertyFlag = "00") -> OpenMember:
+    return OpenMember(FunctionFlag=flag, TranNetMemberCode=code, MemberProperty=kind)
 
 
 async def test_sub_accounts_carry_the_platform_and_rise_from_1000(bank: Merchant) -> None:

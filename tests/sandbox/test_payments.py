@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from bankclient.messages import EscrowBalance
-from tests.sandbox.wire import Member, Merchant
+from tests.sandbox.wire import Member, Merchant, PaymentFlag
 
 
 async def shop_and_buyer(bank: Merchant, money_fen: int = 10000) -> tuple[Member, Member]:
@@ -74,7 +74,7 @@ async def test_a_t0_payment_needs_withdrawable_money_and_brings_it(bank: Merchan
 
 
 @pytest.mark.parametrize("flag", ["1", "6", "9"])
-async def test_ordinary_members_only_pay_and_merchants_only_collect(bank: Merchant, flag: str) -> None:
+async def test_ordinary_members_only_pay_and_merchants_only_collect(bank: Merchant, flag: PaymentFlag) -> None:
     buyer, shop = await shop_and_buyer(bank)
     await bank.top_up(shop, 100)
     assert await bank.refusal(bank.payment(flag, shop, shop, 100, order_no="O1")) == "ERR130"

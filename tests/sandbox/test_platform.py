@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 
 from bankclient.messages import BankCharges, DayEndBalances, PlayTransfer, PooledBalance
 from sandbox.clock import day_of
@@ -39,7 +40,7 @@ async def test_days_outside_the_banks_reach_are_refused(bank: Merchant) -> None:
     assert await bank.refusal(future) == "ERR936"
 
 
-async def test_day_ends_survive_a_restart(open_bank: Opened, tmp_path) -> None:  # type: ignore[no-untyped-def]
+async def test_day_ends_survive_a_restart(open_bank: Opened, tmp_path: Path) -> None:
     bank = await open_bank(data_dir=tmp_path)
     assert bank.sandbox is not None
     member = await bank.member("a", "SH")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Literal
+
 from bankclient.messages import EscrowBalance, SubAccountBalances, TransactionStatus
 from tests.sandbox.test_freezes import freezing
 from tests.sandbox.wire import Merchant
@@ -46,6 +48,7 @@ async def test_a_status_names_amount_parties_day_and_front_serial(bank: Merchant
     assert (status.OutSubAcctNo, status.InSubAcctNo) == (buyer.no, shop.no)
     assert status.OldTranFrontSeqNo == paid.FrontSeqNo
     assert status.TranDate == bank.view()["bank_day"]
+    assert status.TranDate is not None
     assert paid.FrontSeqNo[:6] == status.TranDate[2:]
     assert len(paid.FrontSeqNo) == 16
 
@@ -54,8 +57,9 @@ async def test_a_serial_is_found_under_its_own_kind_only(bank: Merchant) -> None
     member = await bank.member("a", "00")
     serial = await bank.top_up(member, 100)
     assert await bank.status("4", serial) == "0"
-    for flag in ("2", "3"):
-        wrong = TransactionStatus(FunctionFlag=flag, TranNetSeqNo=serial)  # type: ignore[arg-type]
+    flags: tuple[Literal["2", "3"], ...] = ("2", "3")
+    for flag in flags:
+        wrong = TransactionStatus(FunctionFlag=flag, TranNetSeqNo=serial)
         assert await bank.refusal(wrong) == "ERR020"
     unknown = TransactionStatus(FunctionFlag="2", TranNetSeqNo="X" * 22)
     assert await bank.refusal(unknown) == "ERR020"

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Literal
+
 from bankclient.messages import RefundPayment
 from tests.sandbox.conftest import Opened
 from tests.sandbox.test_freezes import freezing, paying
@@ -8,7 +10,7 @@ from tests.sandbox.wire import FEE_ACCOUNT, Member, Merchant
 
 
 def refund(
-    flag: str,
+    flag: Literal["1", "2", "3", "4", "5", "6"],
     serial: str,
     payer: Member,
     payee: Member,
@@ -19,7 +21,7 @@ def refund(
     remark: str | None = None,
 ) -> RefundPayment:
     return RefundPayment(
-        FunctionFlag=flag,  # type: ignore[arg-type]
+        FunctionFlag=flag,
         OldTranSeqNo=serial,
         OldOutSubAcctNo=payer.no,
         OldOutMemberCode=payer.code,

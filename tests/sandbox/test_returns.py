@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime
+from typing import Literal
 
 from bankclient.messages import ReturnedWithdrawals
 from tests.sandbox.conftest import Opened
@@ -8,8 +9,8 @@ from tests.sandbox.test_withdrawals import rich_member, withdrawal
 from tests.sandbox.wire import Merchant
 
 
-def returned(first: date, last: date, flag: str = "1") -> ReturnedWithdrawals:
-    return ReturnedWithdrawals(FunctionFlag=flag, StartDate=first, EndDate=last)  # type: ignore[arg-type]
+def returned(first: date, last: date, flag: Literal["1", "2"] = "1") -> ReturnedWithdrawals:
+    return ReturnedWithdrawals(FunctionFlag=flag, StartDate=first, EndDate=last)
 
 
 def today(bank: Merchant) -> date:

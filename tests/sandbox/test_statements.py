@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Literal
 
 from bankclient.messages import CashMovements, RefundPayment, SubAccountTransactions, TransactionStatus
 from sandbox.clock import day_of
@@ -10,8 +11,8 @@ from tests.sandbox.test_withdrawals import withdrawal
 from tests.sandbox.wire import FEE_ACCOUNT, Merchant
 
 
-def today(no: str, query: str = "1", page: int = 1) -> SubAccountTransactions:
-    return SubAccountTransactions(FunctionFlag="1", SubAcctNo=no, QueryFlag=query, PageNum=page)  # type: ignore[arg-type]
+def today(no: str, query: Literal["1", "2", "3"] = "1", page: int = 1) -> SubAccountTransactions:
+    return SubAccountTransactions(FunctionFlag="1", SubAcctNo=no, QueryFlag=query, PageNum=page)
 
 
 async def test_payments_freezes_and_refunds_are_listed_with_their_kind_and_way(bank: Merchant) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import httpx
 import pytest
@@ -38,8 +39,8 @@ def today(bank: Merchant) -> date:
 async def listed(bank: Merchant, day: date | None = None) -> list[TransfersInRow]:
     """The transfers of the present day, or of a day that has ended."""
     asked = day or today(bank)
-    flag = "1" if day is None else "0"
-    reply = await bank.call(TransfersIn(FunctionFlag=flag, StartDate=asked, EndDate=asked))  # type: ignore[arg-type]
+    flag: Literal["1", "0"] = "1" if day is None else "0"
+    reply = await bank.call(TransfersIn(FunctionFlag=flag, StartDate=asked, EndDate=asked))
     return list(reply.TranItemArray)
 
 
@@ -199,7 +200,7 @@ async def test_an_undoing_takes_withdrawable_money_only(bank: Merchant) -> None:
     assert await bank.balances(buyer) == (9000, 0, 0)
 
 
-async def test_transfers_and_clearings_survive_a_restart(open_bank: Opened, tmp_path: Any) -> None:
+async def test_transfers_and_clearings_survive_a_restart(open_bank: Opened, tmp_path: Path) -> None:
     bank = await open_bank(data_dir=tmp_path)
     assert bank.sandbox is not None
     member = await bank.member("a", "00")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -32,12 +32,12 @@ async def parties(bank: Merchant) -> Parties:
 
 
 async def code_for(
-    bank: Merchant, member: Member, fen: int, tran_type: str = "2", remark: str | None = None
+    bank: Merchant, member: Member, fen: int, tran_type: Literal["1", "2", "3", "4"] = "2", remark: str | None = None
 ) -> dict[str, Any]:
     """Ask for a code and read it where a phone would be."""
     reply = await bank.call(
         RequestSmsCode(
-            TranType=tran_type,  # type: ignore[arg-type]
+            TranType=tran_type,
             TranNetMemberCode=member.code,
             SubAcctNo=member.no,
             TranAmt=fen,

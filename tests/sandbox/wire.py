@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import httpx
 import pytest
@@ -33,6 +33,9 @@ R = TypeVar("R", bound=Reply)
 
 PLATFORM = "9930"
 FEE_ACCOUNT = "9930000000000003"
+
+PaymentFlag = Literal["1", "2", "3", "6", "9"]
+PropertyFlag = Literal["00", "SH"]
 
 
 class Refusal(Exception):
@@ -125,7 +128,7 @@ class Merchant:
         if answer["TxnReturnCode"] != "000000":
             raise Refusal(answer)
         reply = type(request).reply.from_wire(answer)
-        return reply  # type: ignore[return-value]
+        return reply  # type: ignore[return-value]  # a class variable cannot say that it is R
 
     def check_books(self) -> None:
         """Sum of all sub-accounts = pooled real money + what the channels owe in transit."""
@@ -143,8 +146,8 @@ class Merchant:
         for one in view["sub_accounts"].values():
             assert 0 <= one["withdrawable"] <= one["available"]
 
-    async def member(self, code: str, kind: str) -> Member:
-        request = OpenMember(FunctionFlag="1", TranNetMemberCode=code, MemberProperty=kind)  # type: ignore[arg-type]
+    async def member(self, code: str, kind: PropertyFlag) -> Member:
+        request = OpenMember(FunctionFlag="1", TranNetMemberCode=code, MemberProperty=kind)
         return Member(code, (await self.call(request)).SubAcctNo)
 
     async def top_up(self, member: Member, amount_fen: int, fee_fen: int = 0) -> str:
@@ -170,7 +173,7 @@ class Merchant:
 
     def payment(
         self,
-        flag: str,
+        flag: PaymentFlag,
         payer: Member,
         payee: Member,
         amount_fen: int,
@@ -179,7 +182,7 @@ class Merchant:
         remark: str | None = None,
     ) -> MemberPayment:
         return MemberPayment(
-            FunctionFlag=flag,  # type: ignore[arg-type]
+            FunctionFlag=flag,
             OutSubAcctNo=payer.no,
             OutMemberCode=payer.code,
             InSubAcctNo=payee.no,
@@ -190,17 +193,27 @@ class Merchant:
             Remark=remark,
         )
 
-    async def pay(self, *args: Any, serial: str | None = None, **kwargs: Any) -> Booked:
-        return await self.call(self.payment(*args, **kwargs), serial)
+    async def pay(
+        self,
+        flag: PaymentFlag,
+        payer: Member,
+        payee: Member,
+        amount_fen: int,
+        fee_fen: int = 0,
+        order_no: str | None = None,
+        remark: str | None = None,
+        serial: str | None = None,
+    ) -> Booked:
+        return await self.call(self.payment(flag, payer, payee, amount_fen, fee_fen, order_no, remark), serial)
 
     async def balances(self, member: Member) -> tuple[int, int, int]:
         """Available, withdrawable, frozen, asked by 6037."""
         reply: MemberBalancesReply = await self.call(MemberBalances(TranNetMemberCode=member.code))
         return reply.SubAcctAvailBal, reply.SubAcctCashBal, reply.SubAcctFreezeAmt
 
-    async def status(self, flag: str, serial: str) -> str:
+    async def status(self, flag: Literal["2", "3", "4"], serial: str) -> str:
         """TranStatus by 6110."""
-        request = TransactionStatus(FunctionFlag=flag, TranNetSeqNo=serial)  # type: ignore[arg-type]
+        request = TransactionStatus(FunctionFlag=flag, TranNetSeqNo=serial)
         return (await self.call(request)).TranStatus
 
     async def control(self, method: str, path: str, command: Any = None) -> Any:

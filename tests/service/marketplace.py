@@ -46,6 +46,7 @@ from sandbox.settings import SandboxSettings
 from service.server import Service, running
 from service.settings import Settings, from_environment
 from service.vault import new_key
+from tests.sandbox.choices import BankChoices
 from tests.service.contract import promises
 
 TIMEOUT_S = 20.0
@@ -327,18 +328,18 @@ def service_settings(dsn: str, sandbox: Sandbox, **more: Any) -> Settings:
     return from_environment(**given)
 
 
-LENIENT = {"clear_same_day": True, "withdrawal_delay_s": 0.0, "bound_cards_only": False}
+LENIENT: BankChoices = {"clear_same_day": True, "withdrawal_delay_s": 0.0, "bound_cards_only": False}
 """A bank for tests that are not about its night, its transfers or its cards."""
 
 
 @asynccontextmanager
 async def open_marketplace(
-    dsn: str, sandbox_settings: dict[str, Any] | None = None, clock: BankClock | None = None, **settings: Any
+    dsn: str, sandbox_settings: BankChoices | None = None, clock: BankClock | None = None, **settings: Any
 ) -> AsyncIterator[Marketplace]:
     """A marketplace on a fresh database, with a bank of its own; ``clock`` sets the bank's day apart from ours."""
-    chosen = SandboxSettings(**{**LENIENT, **(sandbox_settings or {})})
+    chosen: BankChoices = {**LENIENT, **(sandbox_settings or {})}
     async with (
-        Sandbox(chosen, clock) as sandbox,
+        Sandbox(SandboxSettings(**chosen), clock) as sandbox,
         running(service_settings(dsn, sandbox, **settings)) as service,
         grpc.aio.insecure_channel(f"127.0.0.1:{service.port}") as channel,
     ):

@@ -29,7 +29,7 @@ async def log() -> AsyncIterator[BankLog]:
     """A bank that has topped one member up by 5.00, with a fee of 0.50, under the serial S7."""
     async with Sandbox(clock=BankClock(lambda: NOON)) as sandbox:
         store = sandbox.bank.store
-        store.put(Member(SUB, "m", "00", "", "", "", "2026-11-23T12:00:00+08:00"))
+        store.put(Member(SUB, "m", "00", "", DAY))
         store.post([Move(in_transit(DAY), waiting(SUB, DAY), 450), Move(in_transit(DAY), functional(FEE), 50)])
         store.put(Call("S7", "TopUp", "", "", "000000", "", "{}"))
         store.put(Trade("S7", "S7", "6129", "", "4", "", "0", "", DAY, "F7", amount_fen=500, fee_fen=50))
