@@ -36,6 +36,7 @@ HISTORY: dict[str, tuple[str, ...]] = {
         "INSERT INTO event (platform, operation_id, state, reason, bank_code, bank_message, evidence, at)"
         " SELECT '9930', id, told, '', '', '', '', at FROM past, LATERAL (VALUES ('reserved'), (state)) AS s (told)",
         "INSERT INTO booking SELECT '9930', id, bank_day, bank_serial FROM past WHERE state = 'done'",
+        "INSERT INTO member SELECT '9930', payee, 'S-big', 'SH', at FROM past WHERE n = 0",
     ),
 }
 PAST = (
@@ -100,9 +101,11 @@ def _requests(dsn: str) -> Iterator[tuple[str, operation_pb2.ListOperationsReque
         "day_none": request(bank_day="2001-01-01"),
         "member": request(member_id="b77"),
         "member_big": request(member_id="big"),
+        "sub_account": request(sub_account="S-big"),
         "order": request(order_no="O300"),
         "bank_serial": request(bank_serial="B500"),
         "channel": request(channel_transaction_no="C21"),
+        "sub_account_member": request(sub_account="S-big", member_id="b77"),
         "member_big_kind": request(member_id="big", kind=refund),
         "member_big_kind_rare": request(member_id="big", kind=rare),
         "member_big_refused": request(member_id="big", state=refused),

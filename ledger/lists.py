@@ -3,39 +3,48 @@
 Each filter has an index that gives the operations in question in the order of their ids. A page examines at most
 `EXAMINED_MAX` of them: it goes by the filter whose next so many reach furthest back, which is the one that leaves most
 out, and holds them against the other filters. So a page may be short, even empty, and have another behind it.
+
+One statement reads a page, its operations as wholes, and the last event: all of one moment, in one round trip.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, literal, literal_column, or_, select, text
-from sqlalchemy.sql.expression import TextualSelect
-from sqlalchemy.types import Uuid
-
-from ledger.operations import OPEN_STATES, State
-from ledger.schema import booking, operation, reference
+from ledger.operations import OPEN_STATES, State, Whole
+from ledger.statements import OPERATION_ROW, PARTS_OF
 
 EXAMINED_MAX = 250
 
 NEWEST = UUID(int=2**128 - 1)
-OLDEST = UUID(int=0)
+
+
+class Listed(NamedTuple):
+    """A page. ``further`` is where the next begins, None when there is nothing behind this one; ``last_event`` the
+    newest event of the platform at that moment, 0 before the first.
+    """
+
+    wholes: list[Whole]
+    further: UUID | None
+    last_event: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
     """What operations are wanted; what is empty says nothing.
 
-    ``member_id`` and ``order_no`` are also those of parts. ``bank_day`` is the operation's last, ``bank_serial`` any
-    serial that the bank gave it or a part of it, ``channel_no`` the transaction number of its channel.
+    ``member_id``, ``sub_account`` and ``order_no`` are also those of parts. ``bank_day`` is the operation's last,
+    ``bank_serial`` any serial that the bank gave it or a part of it, ``channel_no`` the transaction number of its
+    channel.
     """
 
     state: State | None = None
     kind: str = ""
     member_id: str = ""
+    sub_account: str = ""
     order_no: str = ""
     bank_day: date | None = None
     bank_serial: str = ""
@@ -43,10 +52,12 @@ class Filter:
 
     @property
     def values(self) -> dict[str, Any]:
-        """The values that the queries name."""
+        """The values that the query names."""
         return {
+            "state": self.state and self.state.value,
             "kind": self.kind,
             "member_id": self.member_id,
+            "sub_account": self.sub_account,
             "order_no": self.order_no,
             "bank_day": self.bank_day,
             "bank_serial": self.bank_serial,
@@ -54,7 +65,46 @@ class Filter:
         }
 
     @property
-    def ways(self) -> list[str]:
+    def query(self) -> str:
+        """The query of a page; it also names the platform, an id that all are ``before``, and a ``limit``.
+
+        Each way is read once, as far as a page examines. The ids are sorted before the operations are looked up, so
+        that the look-ups end at the limit.
+        """
+        ways = list(enumerate(self._ways))
+        read = "".join(
+            f"way_{number} AS MATERIALIZED ({way} ORDER BY id DESC LIMIT {EXAMINED_MAX}), " for number, way in ways
+        )
+        ends = ", ".join(
+            f"({number}, (SELECT id FROM way_{number} ORDER BY id DESC OFFSET {EXAMINED_MAX - 1}))"
+            for number, _ in ways
+        )
+        candidates = " UNION ALL ".join(
+            f"SELECT id FROM way_{number} WHERE {number} = (SELECT way FROM chosen)" for number, _ in ways
+        )
+        return f"""
+            WITH {self._day}{read}
+            chosen AS MATERIALIZED (
+              SELECT * FROM (VALUES {ends}) AS ends (way, id) ORDER BY id NULLS FIRST LIMIT 1
+            )
+            SELECT
+              coalesce((SELECT max(seq) FROM event WHERE platform = :platform), 0) AS last_event,
+              chosen.id AS reach, page.*
+            FROM chosen
+            LEFT JOIN LATERAL (
+              SELECT {OPERATION_ROW}, {PARTS_OF} AS parts
+              FROM (SELECT DISTINCT id FROM ({candidates}) AS one ORDER BY id DESC OFFSET 0) AS examined
+              JOIN operation o ON o.platform = :platform AND o.id = examined.id
+              LEFT JOIN due d ON d.platform = o.platform AND d.operation_id = o.id
+              WHERE {" AND ".join(self._conditions) or "true"}
+              ORDER BY examined.id DESC
+              LIMIT :limit
+            ) AS page ON true
+            ORDER BY page.id DESC
+        """
+
+    @property
+    def _ways(self) -> list[str]:
         """The queries that give the ids of all operations wanted, and of others; each is one index read in order.
 
         An operation may come twice, one behind the other.
@@ -71,10 +121,10 @@ class Filter:
             found.append(self._of("due", "true"))
         elif self.state in (State.REFUSED, State.RELEASED):
             found.append(self._of("event", f"state = '{self.state.value}'"))
-        if self.member_id:
-            pays = self._of("operation", "payer = :member_id AND payer <> ''")
-            collects = self._of("operation", "payee = :member_id AND payee <> ''")
-            found.append(_merged(pays, collects, self._of("reference", "kind = 'member' AND value = :member_id")))
+        for member in self._members:
+            pays = self._of("operation", f"payer = {member} AND payer <> ''")
+            collects = self._of("operation", f"payee = {member} AND payee <> ''")
+            found.append(_merged(pays, collects, self._of("reference", f"kind = 'member' AND value = {member}")))
         if self.kind:
             found.append(self._of("operation", "kind = :kind"))
         if self.bank_day:
@@ -84,68 +134,54 @@ class Filter:
     def _of(self, table: str, condition: str) -> str:
         # The literals in conditions let partial indexes serve a prepared statement.
         name = "id" if table == "operation" else "operation_id"
-        between = f"{name} < :before AND {name} >= :since"
-        if self.bank_day is not None and condition != "bank_day = :bank_day":
-            booked = "SELECT operation_id FROM booking WHERE platform = :platform AND bank_day = :bank_day"
-            between += f" AND {name} >= ({booked} ORDER BY operation_id LIMIT 1)"
-            between += f" AND {name} <= ({booked} ORDER BY operation_id DESC LIMIT 1)"
+        between = f"{name} < :before"
+        if self.bank_day is not None:
+            between += f" AND {name} BETWEEN (SELECT first FROM day) AND (SELECT last FROM day)"
         return f"SELECT {name} AS id FROM {table} WHERE platform = :platform AND {between} AND {condition}"
 
-    def conditions(self) -> list[ColumnElement[bool]]:
-        """What an operation has to meet."""
-        found: list[ColumnElement[bool]] = []
+    @property
+    def _day(self) -> str:
+        if self.bank_day is None:
+            return ""
+        booked = "SELECT operation_id FROM booking WHERE platform = :platform AND bank_day = :bank_day"
+        first, last = (f"({booked} ORDER BY operation_id {order} LIMIT 1)" for order in ("ASC", "DESC"))
+        return f"day AS MATERIALIZED (SELECT {first} AS first, {last} AS last), "
+
+    @property
+    def _members(self) -> list[str]:
+        """The members that take part, as the query has them."""
+        owner = "(SELECT member_id FROM member WHERE platform = :platform AND sub_account = :sub_account)"
+        return [":member_id"] * bool(self.member_id) + [owner] * bool(self.sub_account)
+
+    @property
+    def _conditions(self) -> list[str]:
+        """What an operation ``o`` has to meet."""
+        found = []
         if self.state:
-            found.append(operation.c.state == self.state.value)
+            found.append("o.state = :state")
         if self.kind:
-            found.append(operation.c.kind == self.kind)
-        if self.member_id:
-            itself = or_(operation.c.payer == self.member_id, operation.c.payee == self.member_id)
-            found.append(or_(itself, _refers("member", self.member_id)))
+            found.append("o.kind = :kind")
+        for member in self._members:
+            refers = _has("reference", f"kind = 'member' AND value = {member}")
+            found.append(f"({member} IN (o.payer, o.payee) OR {refers})")
         if self.order_no:
-            found.append(or_(operation.c.order_no == self.order_no, _refers("order", self.order_no)))
+            refers = _has("reference", "kind = 'order' AND value = :order_no")
+            found.append(f"(o.order_no = :order_no OR {refers})")
         if self.bank_day:
-            found.append(operation.c.bank_day == self.bank_day)
+            found.append("o.bank_day = :bank_day")
         if self.bank_serial:
-            found.append(
-                _has(
-                    booking.c.platform == operation.c.platform,
-                    booking.c.operation_id == operation.c.id,
-                    booking.c.bank_serial == self.bank_serial,
-                    booking.c.bank_serial != literal_column("''"),
-                )
-            )
+            found.append(_has("booking", "bank_serial = :bank_serial AND bank_serial <> ''"))
         if self.channel_no:
-            found.append(_refers("channel", self.channel_no))
+            found.append(_has("reference", "kind = 'channel' AND value = :channel_no"))
         return found
 
 
-def _refers(kind: str, value: str) -> ColumnElement[bool]:
-    return _has(
-        reference.c.platform == operation.c.platform,
-        reference.c.operation_id == operation.c.id,
-        reference.c.kind == literal_column(f"'{kind}'"),
-        reference.c.value == value,
-    )
-
-
-def _has(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+def _has(table: str, condition: str) -> str:
     # With an offset it stays a look-up for each operation: the planner would hash all that a member ever had.
-    return select(literal(1)).where(*conditions).offset(literal_column("0")).exists()
+    return f"EXISTS (SELECT FROM {table} WHERE platform = o.platform AND operation_id = o.id AND {condition} OFFSET 0)"
 
 
 def _merged(*queries: str) -> str:
     """Each in order and with an end: else the planner, which does not know how many there are, would sort them all."""
-    each = (f"({query} ORDER BY id DESC LIMIT {2 * EXAMINED_MAX})" for query in queries)
-    return f"SELECT id FROM ({' UNION ALL '.join(each)}) found"
-
-
-def depths(ways: list[str]) -> Any:
-    """For each way the last operation that a page would examine, NULL where a page gets to the end."""
-    columns = (f"(SELECT id FROM ({way} ORDER BY id DESC OFFSET {EXAMINED_MAX - 1} LIMIT 1) AS reach)" for way in ways)
-    return text(f"SELECT {', '.join(columns)}")
-
-
-def examined(way: str) -> TextualSelect:
-    """The operations that a page examines."""
-    # More than a page examines: a few may be added while its depth is looked up. The planner wants a limit.
-    return text(f"{way} ORDER BY id DESC LIMIT {2 * EXAMINED_MAX}").columns(id=Uuid())
+    each = (f"({query} ORDER BY id DESC LIMIT {EXAMINED_MAX})" for query in queries)
+    return f"SELECT id FROM ({' UNION ALL '.join(each)}) AS found"

@@ -41,7 +41,7 @@ from ledger.database import reading, seconds
 from ledger.errors import LedgerBehind, LedgerCorrupt
 from ledger.findings import Finding, Summary
 from ledger.journal import operation_from_row, whole_from_row
-from ledger.lists import NEWEST, OLDEST, Filter, depths, examined
+from ledger.lists import NEWEST, Filter, Listed
 from ledger.lookups import Lookups, MemberBalance
 from ledger.operations import Member, Operation, Part, PartState, State, Whole
 from ledger.schema import (
@@ -345,52 +345,24 @@ class Reads:
         )
         return {row["request_id"]: _operation(row) for row in rows}
 
-    async def operations_page(
-        self, wanted: Filter, *, before: UUID | None = None, limit: int
-    ) -> tuple[list[Operation], UUID | None]:
+    async def operations_page(self, wanted: Filter, *, before: UUID | None = None, limit: int) -> Listed:
         """Up to ``limit`` operations, newest first (ids grow with time), and where the next page begins.
 
-        A page that has looked at enough ends early, also without any; None says that there is nothing behind it.
+        A page that has looked at enough ends early, also without any.
         """
-        ways, conditions = wanted.ways, wanted.conditions()
-        values: dict[str, Any] = {"platform": self._platform, **wanted.values, "before": before or NEWEST}
-        async with reading(self._engine) as connection:
-
-            async def depth_of_each() -> list[UUID]:
-                return [
-                    one or OLDEST for one in (await connection.execute(depths(ways), {**values, "since": OLDEST})).one()
-                ]
-
-            # With several filters the one that reaches furthest back leaves most out.
-            reached = await depth_of_each() if len(ways) > 1 else [OLDEST]
-            reach, way = min(zip(reached, ways, strict=True))
-            candidates = examined(way).subquery()
-            rows = await connection.execute(
-                select(*_OPERATION)
-                .select_from(
-                    candidates.join(
-                        operation, and_(operation.c.platform == self._platform, operation.c.id == candidates.c.id)
-                    ).outerjoin(due, _DUE)
-                )
-                .where(*conditions)
-                .order_by(candidates.c.id.desc())
-                .limit(limit + 1),
-                {**values, "since": reach},
-            )
-            found = [_operation(row) for row in rows.mappings()]
-            page = list({one.id: one for one in found}.values())
-            if len(found) > limit:
-                return page[:limit], page[:limit][-1].id
-            if len(ways) == 1:
-                (reach,) = await depth_of_each()
-        return [one for one in page if one.id >= reach], None if reach == OLDEST else reach
+        values = {**wanted.values, "before": before or NEWEST, "limit": limit + 1}
+        rows = [list(row.values()) for row in await self._rows(text(wanted.query), platform=self._platform, **values)]
+        last_event, reach = rows[0][:2]
+        wholes = [whole_from_row(whole) for _, _, *whole in rows if whole[0] is not None]
+        further = wholes[limit - 1].operation.id if len(wholes) > limit else reach
+        return Listed(wholes[:limit], further, last_event)
 
     async def newest(self, wanted: Filter) -> Operation | None:
         """The newest operation that meets every filter, however many pages it takes."""
-        page, further = await self.operations_page(wanted, limit=1)
-        while not page and further is not None:
-            page, further = await self.operations_page(wanted, before=further, limit=1)
-        return page[0] if page else None
+        page = await self.operations_page(wanted, limit=1)
+        while not page.wholes and page.further is not None:
+            page = await self.operations_page(wanted, before=page.further, limit=1)
+        return page.wholes[0].operation if page.wholes else None
 
     async def plan(self, found: Operation) -> dict[str, Any]:
         """The plan of an operation, to be carried on. Raises `LedgerCorrupt` when it is not the one that was sealed."""

@@ -49,36 +49,25 @@ class Operations(operation_pb2_grpc.OperationServiceServicer):
             before = UUID(last_id) if last_id else None
         except ValueError:
             raise problems.invalid("page_token", "is not a token of this list", "PAGE_TOKEN_INVALID") from None
-        # Read before the first page, and told by all: what changes while pages are read is behind it.
-        cursor = _position(first_cursor, "page_token") if before else await self._desk.reads.last_event()
-        wanted = await self._wanted(request)
-        if wanted is None:
-            return operation_pb2.ListOperationsResponse(cursor=page_token(str(cursor)))
-        page, further = await self._desk.reads.operations_page(wanted, before=before, limit=size)
-        wholes = await self._desk.reads.wholes([operation.id for operation in page])
-        return operation_pb2.ListOperationsResponse(
-            operations=[view.operation(*wholes[operation.id]) for operation in page],
-            next_page_token=page_token(f"{further} {cursor}", request) if further else "",
-            cursor=page_token(str(cursor)),
-        )
-
-    async def _wanted(self, request: operation_pb2.ListOperationsRequest) -> Filter | None:
-        """What the list is to have; None when nothing can match."""
-        member_id = request.member_id
-        if request.sub_account:
-            owner = (await self._desk.reads.members_by_sub_account([request.sub_account])).get(request.sub_account)
-            if owner is None or member_id not in ("", owner.member_id):
-                return None
-            member_id = owner.member_id
+        first = _position(first_cursor, "page_token") if before else None
         kind = core_pb2.OperationKind.Name(request.kind).removeprefix("OPERATION_KIND_")
-        return Filter(
+        wanted = Filter(
             state=STATE_OF[request.state] if request.state else None,
             kind=kind if request.kind else "",
-            member_id=member_id,
+            member_id=request.member_id,
+            sub_account=request.sub_account,
             order_no=request.order_no,
             bank_day=bank_day("bank_day", request.bank_day) if request.bank_day else None,
             bank_serial=request.bank_serial,
             channel_no=request.channel_transaction_no,
+        )
+        page = await self._desk.reads.operations_page(wanted, before=before, limit=size)
+        # As of the first page, and told by all: what changes while pages are read is behind it.
+        cursor = page.last_event if first is None else first
+        return operation_pb2.ListOperationsResponse(
+            operations=[view.operation(*whole) for whole in page.wholes],
+            next_page_token=page_token(f"{page.further} {cursor}", request) if page.further else "",
+            cursor=page_token(str(cursor)),
         )
 
     async def WatchOperations(

@@ -10,13 +10,15 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from sqlalchemy import event
 
-from ledger import Change, Draft, Filter, FloorBroken, NewOperation, State, Step, lists
+from ledger import Change, Draft, Filter, FloorBroken, Member, NewOperation, State, Step, lists
 from ledger.accounts import withdrawable
 from tests.ledger.bookkeeping import ANN, BOB, DAY, DAY_AFTER, DAY_BEFORE, money, opening, pay, posting, top_up, voiding
 from tests.ledger.conftest import Mirror
 
 MEMBERS = ("ann", "bob", "cat")
+NUMBERS = {"cat": "1003"}
 KINDS = ("PAY_T1", "TOP_UP", "BATCH_CONFIRM")
 DAYS = (DAY_BEFORE, DAY, DAY_AFTER)
 
@@ -39,6 +41,7 @@ class Made:
             wanted.state in (None, self.state)
             and wanted.kind in ("", self.kind)
             and wanted.member_id in ("", *self.members)
+            and wanted.sub_account in ("", *(NUMBERS[member] for member in self.members if member in NUMBERS))
             and wanted.order_no in ("", *self.order_nos)
             and wanted.bank_day in (None, self.bank_day)
             and wanted.bank_serial in ("", *self.bank_serials)
@@ -104,9 +107,9 @@ async def pages(mirror: Mirror, wanted: Filter, limit: int) -> list[UUID]:
     found: list[UUID] = []
     before: UUID | None = None
     while True:
-        page, further = await mirror.reads.operations_page(wanted, before=before, limit=limit)
+        page, further, _ = await mirror.reads.operations_page(wanted, before=before, limit=limit)
         assert len(page) <= limit
-        found += [one.id for one in page]
+        found += [one.operation.id for one in page]
         if further is None:
             return found
         assert before is None or further < before, "a page that does not get on"
@@ -127,10 +130,20 @@ async def test_every_combination_of_filters_finds_what_meets_all_once_newest_fir
 ) -> None:
     monkeypatch.setattr(lists, "EXAMINED_MAX", 7)
     dice = random.Random(17)
-    made = [await make(mirror, dice, number) for number in range(48)]
+    cat = Member(member_id="cat", sub_account=NUMBERS["cat"], property="00")
+    opened = opening(state=State.DONE, kind="OPEN_MEMBER", members=(cat,))
+    await mirror.do(opened)
+    made = [Made(opened.operation_id, State.DONE, "OPEN_MEMBER", set(), set(), DAY, set(), "")]
+    made += [await make(mirror, dice, number) for number in range(48)]
     wanted = [Filter(**dict(zip(FILTERS, values, strict=True))) for values in itertools.product(*FILTERS.values())]
     wanted += [Filter(bank_serial=next(iter(made[-1].bank_serials or {"B50-0"}))), Filter(bank_serial="B41-1")]
     wanted += [Filter(channel_no=f"C{number}", state=state) for number in range(5) for state in (None, State.DONE)]
+    wanted += [
+        Filter(sub_account=number, member_id=member, state=state)
+        for number in (NUMBERS["cat"], "9999")
+        for member in ("", "cat", "ann")
+        for state in (None, State.DONE, State.RESERVED)
+    ]
     seen = 0
     for one in wanted:
         limit = dice.choice((3, 50))
@@ -138,6 +151,24 @@ async def test_every_combination_of_filters_finds_what_meets_all_once_newest_fir
         assert found == [operation.id for operation in reversed(made) if operation.meets(one)], one
         seen += bool(found)
     assert seen > 50
+
+
+async def test_a_page_is_of_one_moment_whatever_was_asked_for(mirror: Mirror) -> None:
+    statements: list[str] = []
+
+    @event.listens_for(mirror.engine.sync_engine, "before_cursor_execute")
+    def count(_: object, __: object, statement: str, *more: object) -> None:
+        statements.append(statement)
+
+    assert await mirror.reads.operations_page(Filter(), limit=1) == ([], None, 0)
+    step = opening(share("bob", ""))
+    await mirror.do(step)
+    for wanted in (Filter(), Filter(member_id="bob"), Filter(member_id="bob", state=State.RESERVED, kind="PAY_T1")):
+        statements.clear()
+        page = await mirror.reads.operations_page(wanted, limit=1)
+        assert len(statements) == 1
+        assert page.last_event == await mirror.reads.last_event()
+        assert page.wholes == list((await mirror.reads.wholes([step.operation_id])).values())
 
 
 async def test_an_operation_of_several_is_found_by_each_of_its_members_orders_and_serials(mirror: Mirror) -> None:
