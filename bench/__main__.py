@@ -15,7 +15,7 @@ from rich.console import Console
 
 from bench import comparisons, ledger, lists, payments, report, site
 from bench.rows import Measured
-from service.server import calm_collector
+from service.process.server import calm_collector
 
 
 class Part(StrEnum):

@@ -30,8 +30,8 @@ from service import telemetry
 from service.bankday import bank_today
 from service.plans import payments
 from service.plans.plan import Serials
+from service.process.server import calm_collector, running
 from service.rpc.desk import Context, Desk
-from service.server import calm_collector, running
 from service.settings import from_environment
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")

@@ -141,7 +141,7 @@ class RulesSettings(BaseModel):
     """What MemberFillAmt of 6129 means (notes.md 9.1)."""
     top_up_amount_confirmed: bool = False
     """Whether the bank has said that `top_up_amount` is right. Until then no second 6129 with a fee is sent before 6010
-    and 6037 have shown that the bank has booked the first as the mirror has (`service.top_up_reading`)."""
+    and 6037 have shown that the bank has booked the first as the mirror has (`service.questions.top_up_reading`)."""
     order_in_parts: bool = False
     """Whether a pre-paid order may be confirmed, or given back, for less than was pre-paid (notes.md 13)."""
     payees_max: Annotated[int, Field(ge=1, le=100)] = 5

@@ -28,7 +28,7 @@ from service.settings import TelemetrySettings
 if TYPE_CHECKING:
     from bankclient import Answer, Request
     from ledger import InDoubt, Writer
-    from service.admission import Admission
+    from service.path.admission import Admission
 
 tracer = trace.get_tracer("jzb")
 meter = metrics.get_meter("jzb")

@@ -13,10 +13,11 @@ from ledger import Operation, Outcome, State, Step, writer
 from ledger.accounts import FEE
 from ledger.batch import Known, Rows, judge
 from ledger.rules import Book, Leg
-from service import resolver, runner, withdrawable
+from service.inflows import withdrawable
+from service.path import resolver, runner
 from service.plans import payments
 from service.plans.plan import Plan, Stored, Word
-from service.settlement import Told, first_word, settle
+from service.plans.settlement import Told, first_word, settle
 
 
 def drop_hold_on_unknown() -> None:

@@ -30,8 +30,8 @@ from bankclient import BankClient, wall_clock
 from ledger import NewOperation, State, Writer, journal
 from ledger.operations import Outcome, Step
 from service import bankday
-from service.resolver import Resolver
-from service.server import calm_collector, running
+from service.path.resolver import Resolver
+from service.process.server import calm_collector, running
 from service.settings import from_environment
 from simulate.mutants import MUTANTS
 from simulate.schedule import Death, Point

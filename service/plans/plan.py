@@ -72,7 +72,7 @@ class ResendAsk:
 @dataclass(frozen=True, slots=True)
 class BookedAsk:
     """Look for the parts in the payer's list of successes (6072): for 6031 and the batches, which 6110 does not promise
-    to know. `service.statement` says how they are recognised.
+    to know. `service.questions.statement` says how they are recognised.
     """
 
     sub_account: str
@@ -144,7 +144,7 @@ class AcquiredShare:
 class AcquiredAsk:
     """Ask 6146 for every share; when the bank misses one, send 6147 with the operation's serial and ask again.
 
-    It is how such an operation is carried out the first time as well as every later time (`service.acquiring`).
+    It is how such an operation is carried out, the first time and every later time (`service.questions.acquiring`).
     """
 
     channel: AcquiringChannel

@@ -55,7 +55,7 @@ def top_up(
     reading: TopUpReading,
     also_uses: Mapping[str, int] = NOTHING_ELSE,
 ) -> Plan:
-    """6129: one member. ``also_uses`` is what it takes beside its order number (`service.top_up_reading`)."""
+    """6129: one member. ``also_uses`` is what it takes beside its order number (`service.questions.top_up_reading`)."""
     sub_account = facts.sub_account(request.member_id)
     net_fen = request.amount_fen - request.fee_fen
     return Plan(

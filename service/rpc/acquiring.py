@@ -7,18 +7,19 @@ import grpc
 from bankclient import AcquiringOrder, yuan
 from jzb.v1 import acquiring_pb2, acquiring_pb2_grpc, core_pb2
 from ledger import Account, Kind, Operation, PartState, State
-from service import order_remark, problems, view
-from service.acquiring import share_of
-from service.bookings import booked_on
-from service.order_remark import Fault
-from service.plans import acquiring
+from service import problems, view
+from service.path.runner import Settled
+from service.plans import acquiring, order_remark
 from service.plans.acquiring import CHANNELS
+from service.plans.order_remark import Fault
 from service.plans.plan import AcquiredAsk, Plan, Serials, Stored
 from service.problems import Problem
-from service.rpc.asking import ask, booked_at
+from service.questions.acquiring import share_of
+from service.questions.asking import ask
+from service.questions.bookings import booked_on
+from service.rpc.dates import booked_at
 from service.rpc.desk import Context, Desk, fee_within
 from service.rpc.order_remarks import invalid, plain_amount, remark_of
-from service.runner import Settled
 
 RECORD = ("RECORD_ORDER",)
 

@@ -14,7 +14,8 @@ from jzb.v1 import balance_pb2, balance_pb2_grpc
 from ledger import Amounts, Comparison, Finding, Kind, Member, Result, Summary, judge
 from service import problems, view
 from service.bankday import bank_today
-from service.rpc.asking import ask, balances_of, days, iso_day, rows
+from service.questions.asking import ask, balances_of, rows
+from service.rpc.dates import days, iso_day
 from service.rpc.desk import PAGE_SIZE_MAX, Context, Desk
 
 ACCOUNT_KINDS: dict[Kind, balance_pb2.AccountKind.ValueType] = {

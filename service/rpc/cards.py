@@ -20,15 +20,15 @@ from bankclient import BANK_ZONE, SmallTransferResult
 from jzb.v1 import card_pb2, card_pb2_grpc
 from ledger import Card, CardState, CheckedBy, Member
 from service import problems, view
-from service.member_questions import ARRIVED, FAILED, UNDER_WAY, transfer_of
-from service.parties import Parties
+from service.path.parties import Parties
+from service.path.runner import Settled
 from service.plans import cards
 from service.plans.cards import KEPT_CARD
 from service.plans.plan import Plan, Serials
 from service.problems import Problem
-from service.rpc.asking import told
+from service.questions.asking import told
+from service.questions.member_questions import ARRIVED, FAILED, UNDER_WAY, transfer_of
 from service.rpc.desk import Context, Desk
-from service.runner import Settled
 from service.vault import masked, place_of
 
 R = TypeVar(

@@ -9,7 +9,7 @@ from jzb.v1 import clearing_pb2, clearing_pb2_grpc
 from ledger import WaitingDay
 from service import problems, view
 from service.bankday import days_now
-from service.clearing import BankDayStatus
+from service.inflows.clearing import BankDayStatus
 from service.rpc.desk import Context, Desk, bank_day, page_size, page_start, page_token
 
 STATUSES = {

@@ -18,19 +18,19 @@ from bankclient import BankClient, SubAccountBalances, yuan
 from jzb.v1.verification_pb2 import Verification
 from ledger import Card, Cards, CardState, Member, Numbers, Reads, Writer
 from service import problems
-from service.admission import Admission
-from service.card_list import CardList
-from service.clearing import Clearing
 from service.feed import Feed
+from service.inflows.card_list import CardList
+from service.inflows.clearing import Clearing
+from service.inflows.returns import Returns
+from service.inflows.transfers import Transfers
+from service.path.admission import Admission
+from service.path.repeats import Repeats
+from service.path.resolver import Resolver
+from service.path.runner import Runner
 from service.plans.plan import NAMELESS, Facts, Names
 from service.plans.verification import mode_of
 from service.problems import Problem
-from service.repeats import Repeats
-from service.resolver import Resolver
-from service.returns import Returns
-from service.runner import Runner
 from service.settings import RulesSettings, Settings
-from service.transfers import Transfers
 from service.vault import Personal, Vault, VaultClosed, VaultKeyMissing, card_of
 
 # grpc-stubs makes generic what grpcio does not.
@@ -45,7 +45,7 @@ PAGE_SIZE_MAX = 200
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """The service's parts, made once by `service.server`."""
+    """The service's parts, made once by `service.process.server`."""
 
     writer: Writer
     runner: Runner

@@ -32,10 +32,11 @@ from pydantic import ValidationError
 
 from jzb.v1 import core_pb2, operation_pb2
 from ledger import LedgerError, State
-from service import deadline, problems, telemetry, view
-from service.admission import Admission, Crowd
+from service import problems, telemetry, view
+from service.path import deadline
+from service.path.admission import Admission, Crowd
+from service.path.repeats import Repeats
 from service.problems import NAMES_NOTHING, Problem
-from service.repeats import Repeats
 from service.rpc.desk import Context
 
 log = structlog.get_logger("jzb.rpc")

@@ -34,7 +34,7 @@ from jzb.v1 import file_pb2, file_pb2_grpc
 from service import problems, telemetry
 from service.bankday import days_now
 from service.problems import Problem
-from service.rpc.asking import booked_at
+from service.rpc.dates import booked_at
 from service.rpc.desk import Context, Desk, bank_day
 
 FILES_AT_ONCE = 2

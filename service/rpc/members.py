@@ -7,11 +7,11 @@ from jzb.v1 import member_pb2, member_pb2_grpc
 from ledger import Member
 from service import problems, view
 from service.bankday import bank_today
-from service.parties import Parties
+from service.path.parties import Parties
 from service.plans import members
 from service.plans.plan import Plan, Serials
 from service.problems import member_exists, precondition
-from service.rpc.asking import told_once
+from service.questions.asking import told_once
 from service.rpc.desk import Context, Desk, page_size, page_start, page_token
 
 

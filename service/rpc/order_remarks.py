@@ -8,8 +8,9 @@ import grpc
 
 from bankclient import yuan
 from jzb.v1 import acquiring_pb2
-from service import order_remark, problems
-from service.order_remark import Fault, Remark, Row
+from service import problems
+from service.plans import order_remark
+from service.plans.order_remark import Fault, Remark, Row
 from service.plans.plan import Facts
 from service.problems import Problem
 

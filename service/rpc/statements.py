@@ -10,7 +10,8 @@ from bankclient import BankCharges, CashMovements, SubAccountTransactions
 from jzb.v1 import statement_pb2, statement_pb2_grpc
 from service import problems
 from service.bankday import days_now
-from service.rpc.asking import booked_at, booked_on, days, iso_day, rows
+from service.questions.asking import rows
+from service.rpc.dates import booked_at, booked_on, days, iso_day
 from service.rpc.desk import Context, Desk
 
 ARRAY: Final = "TranItemArray"

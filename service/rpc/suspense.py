@@ -6,10 +6,10 @@ from jzb.v1 import suspense_pb2, suspense_pb2_grpc
 from ledger import Operation, State
 from ledger.accounts import undoable, undoable_fee
 from service import problems, view
+from service.inflows.transfers import Collected, request_id
 from service.plans import suspense
 from service.plans.plan import Plan, Serials
 from service.rpc.desk import Context, Desk, bank_day, fee_within, page_size, page_start, page_token
-from service.transfers import Collected, request_id
 
 TRANSFER_DAYS_MAX = 31
 

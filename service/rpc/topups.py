@@ -11,8 +11,8 @@ from service import problems, view
 from service.plans import revocations, topups
 from service.plans.plan import Plan, Serials
 from service.problems import Problem
+from service.questions.top_up_reading import FIRST, TopUpReading
 from service.rpc.desk import Context, Desk, fee_within
-from service.top_up_reading import FIRST, TopUpReading
 
 
 class TopUps(topup_pb2_grpc.TopUpServiceServicer):

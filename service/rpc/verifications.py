@@ -6,7 +6,7 @@ from bankclient import RequestSmsCode, consumer_serial
 from jzb.v1 import verification_pb2, verification_pb2_grpc
 from service import problems
 from service.bankday import bank_today
-from service.rpc.asking import told_once
+from service.questions.asking import told_once
 from service.rpc.desk import Context, Desk
 
 TRAN_TYPES = {verification_pb2.SMS_PURPOSE_WITHDRAWAL: "1", verification_pb2.SMS_PURPOSE_PAYMENT: "2"}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from service.bank_document import PATH, render, setting_of
-from service.choices import CHOICES
-from service.interfaces import INTERFACES
+from service.catalogue.bank_document import PATH, render, setting_of
+from service.catalogue.choices import CHOICES
+from service.catalogue.interfaces import INTERFACES
 from service.settings import RulesSettings
 
 ROOT = Path(__file__).parents[2]
@@ -33,4 +33,4 @@ def test_every_choice_names_a_setting_that_explains_itself_or_says_what_the_code
 def test_every_rule_setting_is_explained() -> None:
     named = {choice.setting for choice in CHOICES}
     missing = [name for name in RulesSettings.model_fields if f"rules.{name}" not in named]
-    assert not missing, f"service/choices.py has no point for rules.{', rules.'.join(missing)}"
+    assert not missing, f"service/catalogue/choices.py has no point for rules.{', rules.'.join(missing)}"

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 
 from bankclient import REQUESTS
 from sandbox.handlers import ROUTES
-from service.interfaces import INTERFACES
+from service.catalogue.interfaces import INTERFACES
 from tests.catalogue.carried import CLIENT_WRITES, FROM_REQUEST, SERVICE_WRITES
 
 HERE = Path(__file__).parent
@@ -103,14 +103,18 @@ def test_every_interface_has_an_rpc_or_says_how_else_it_is_reached() -> None:
         for code, interface in INTERFACES.items()
         if not interface.rpcs and not interface.reach
     ]
-    assert not missing, "no RPC, and service/interfaces.py does not say how it is reached:\n" + "\n".join(missing)
+    assert not missing, "no RPC, and service/catalogue/interfaces.py does not say how it is reached:\n" + "\n".join(
+        missing
+    )
 
 
 def test_every_rpc_that_is_named_exists() -> None:
     unknown = [
         f"{code}: {rpc}" for code, interface in INTERFACES.items() for rpc in interface.rpcs if rpc not in methods()
     ]
-    assert not unknown, "service/interfaces.py names RPCs that the contract does not have:\n" + "\n".join(unknown)
+    assert not unknown, "service/catalogue/interfaces.py names RPCs that the contract does not have:\n" + "\n".join(
+        unknown
+    )
 
 
 def test_every_interface_names_test_modules_that_exist() -> None:
@@ -126,7 +130,7 @@ def test_every_rpc_of_the_contract_belongs_to_an_interface_or_to_the_mirror() ->
     from_the_mirror = re.compile(r"\.(Get|List|BatchGet|Watch|Wait|BuildOrderRemark$|CheckOrderRemark$|VerifyBooks$)")
     named = {rpc for interface in INTERFACES.values() for rpc in interface.rpcs}
     loose = [rpc for rpc in methods() if rpc not in named and not from_the_mirror.search(rpc)]
-    assert not loose, "RPCs that no interface in service/interfaces.py names:\n" + "\n".join(loose)
+    assert not loose, "RPCs that no interface in service/catalogue/interfaces.py names:\n" + "\n".join(loose)
 
 
 def test_every_field_the_bank_requires_is_in_the_message() -> None:

@@ -18,7 +18,7 @@ from bankclient.outcome import Received, judge
 from bankclient.signing import BankCertificate
 from sandbox.server import Sandbox
 from sandbox.settings import SandboxSettings
-from service.server import running
+from service.process.server import running
 from tests.bankclient.keys import Keys, make_keys
 from tests.fuzz.driving import rested
 from tests.fuzz.lying import DAYS, Liar, nothing_unforeseen

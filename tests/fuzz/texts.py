@@ -6,7 +6,7 @@ import json
 from random import Random
 from typing import Any, Final
 
-from service.order_remark import AGGREGATED, WITH_SUB_ORDERS, Remark, Row, written
+from service.plans.order_remark import AGGREGATED, WITH_SUB_ORDERS, Remark, Row, written
 
 AMOUNTS: Final = (-(2**63), -(10**14), -100, -1, 0, 1, 99_999_999_999_999, 10**14, 2**53 + 1, 2**63 - 1)
 SMALL: Final = (-(2**31), -1, 0, 1, 200, 201, 2**31 - 1)

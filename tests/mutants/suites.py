@@ -8,7 +8,7 @@ SCORE_MIN = 95.0
 SUITES: dict[str, tuple[str, ...]] = {
     "ledger/rules.py": ("tests/ledger/test_rules.py", "tests/ledger/test_rules_stateful.py"),
     "ledger/batch.py": ("tests/ledger/test_batch.py",),
-    "service/settlement.py": ("tests/service/test_settlement.py",),
+    "service/plans/settlement.py": ("tests/service/test_settlement.py",),
     **{
         f"service/plans/{name}.py": ("tests/service/test_plans.py",)
         for name in (
@@ -59,6 +59,6 @@ JUDGED: dict[str, tuple[tuple[str, str], ...]] = {
     "bankclient/canonical.py": (
         ("row dropped: element", "the names that lead to an array and what it is signed as tell the element"),
     ),
-    "service/settlement.py": (("cards= dropped", "no word that leaves an operation open changes a card"),),
+    "service/plans/settlement.py": (("cards= dropped", "no word that leaves an operation open changes a card"),),
 }
 """By module: the mutant as it is printed, and why it does what the code does."""

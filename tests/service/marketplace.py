@@ -43,7 +43,7 @@ from ledger import connect, verify
 from sandbox.clock import BankClock
 from sandbox.server import Sandbox
 from sandbox.settings import SandboxSettings
-from service.server import Service, running
+from service.process.server import Service, running
 from service.settings import Settings, from_environment
 from service.vault import new_key
 from tests.sandbox.choices import BankChoices

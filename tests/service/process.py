@@ -24,7 +24,7 @@ import psycopg
 
 from jzb.v1 import operation_pb2_grpc, payment_pb2_grpc
 from sandbox.server import Sandbox
-from service.server import running
+from service.process.server import running
 from tests.service.marketplace import QUICK, VAULT_KEY, Marketplace, service_settings
 
 ROOT = Path(__file__).parents[2]
@@ -103,7 +103,7 @@ async def service_process(
         **settings,
     }
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "service.cli", "serve"),
+        *(sys.executable, "-m", "service.process.cli", "serve"),
         cwd=ROOT,
         env=clean_environment(**as_environment(given), **(environment or {})),
         stdout=PIPE,

@@ -13,7 +13,7 @@ import pytest
 from bankclient import Answer
 from bankclient import Outcome as AnswerOutcome
 from jzb.v1 import balance_pb2, core_pb2, operation_pb2, payment_pb2
-from service.admission import Admission, Breaker, BreakerState, has_answered
+from service.path.admission import Admission, Breaker, BreakerState, has_answered
 from service.problems import Problem
 from service.settings import BreakerSettings
 from tests.service.marketplace import TIMEOUT_S, Marketplace, Refusal, open_marketplace, refusal_of

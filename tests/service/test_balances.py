@@ -12,7 +12,7 @@ import structlog.testing
 
 from jzb.v1 import balance_pb2, core_pb2, member_pb2
 from sandbox.clock import BankClock
-from service.anchor import anchored
+from service.process.anchor import anchored
 from service.rpc.balances import Balances
 from tests.ledger.bookkeeping import ask, execute
 from tests.service.marketplace import TIMEOUT_S, Marketplace, bank_says, open_marketplace

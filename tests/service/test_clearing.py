@@ -15,7 +15,7 @@ from jzb.v1 import clearing_pb2, core_pb2
 from sandbox.clock import BankClock
 from sandbox.server import Sandbox
 from sandbox.settings import SandboxSettings
-from service.server import running
+from service.process.server import running
 from tests.service.marketplace import LENIENT, TIMEOUT_S, Marketplace, bank_says, open_marketplace, service_settings
 
 

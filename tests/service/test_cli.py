@@ -29,9 +29,9 @@ from jzb.v1 import balance_pb2, balance_pb2_grpc, core_pb2, member_pb2, member_p
 from ledger import LedgerUnfit, connect, migrate, newest_revision
 from sandbox.server import Sandbox
 from sandbox.settings import SandboxSettings
-from service import server
-from service.cli import app
-from service.server import furnished
+from service.process import server
+from service.process.cli import app
+from service.process.server import furnished
 from tests.bankclient.keys import PASSWORD, certificate, ec_key, make_keys, pfx, rsa_key
 from tests.conftest import PostgresServer
 from tests.service.marketplace import LENIENT, TIMEOUT_S, service_settings
@@ -42,7 +42,7 @@ STOP_S = 30.0
 
 SANDBOX = r"^sandbox bank +(http:\S+),"
 
-JZB = (sys.executable, "-m", "service.cli")
+JZB = (sys.executable, "-m", "service.process.cli")
 
 
 @dataclass

@@ -22,11 +22,11 @@ from jzb.v1 import batch_pb2, batch_pb2_grpc, core_pb2, refund_pb2, refund_pb2_g
 from sandbox.clock import BankClock
 from sandbox.records import Trade
 from service.bankday import bank_day_of, bank_today, days_around, days_now
-from service.lost import _booked_at as booked_then
 from service.plans.plan import Serials
 from service.problems import Problem
-from service.rpc.asking import booked_at, days
-from service.statement import ended_days
+from service.questions.statement import ended_days
+from service.recovery.lost import _booked_at as booked_then
+from service.rpc.dates import booked_at, days
 from simulate.skew import clock_ahead
 from tests.service.binding import OTHER_CARD, PAY_OUT, check, listed, sms_request, transfer_request
 from tests.service.marketplace import TIMEOUT_S, Marketplace, open_marketplace

@@ -15,7 +15,7 @@ import pytest
 from jzb.v1 import batch_pb2, batch_pb2_grpc, core_pb2, member_pb2, suspense_pb2, topup_pb2
 from ledger import NewOperation, Outcome, Step
 from service.bankday import bank_today
-from service.server import running
+from service.process.server import running
 from tests.service.binding import OTHER_CARD, bound, unbind
 from tests.service.marketplace import (
     TIMEOUT_S,
@@ -68,7 +68,7 @@ async def close(shop: Marketplace, member_id: str) -> member_pb2.MemberState.Val
 @contextmanager
 def days_later(days: int, than: date | None = None) -> Iterator[None]:
     """Members are closed so many days later than today, or than another day."""
-    with patch("service.parties.bank_today", lambda: (than or bank_today()) + timedelta(days=days)):
+    with patch("service.path.parties.bank_today", lambda: (than or bank_today()) + timedelta(days=days)):
         yield
 
 

@@ -33,8 +33,8 @@ from jzb.v1 import (
 from sandbox.codes import MESSAGES
 from sandbox.server import Sandbox
 from service.problems import FLOOR_REASONS, Problem
+from service.process.server import SERVICES, running
 from service.rpc.errors import TRAILER_MAX, status_of
-from service.server import SERVICES, running
 from tests.service.contract import PROTO, promises
 from tests.service.marketplace import TIMEOUT_S, Marketplace, open_marketplace, service_settings
 from tests.service.process import until

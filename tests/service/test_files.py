@@ -192,7 +192,7 @@ async def command(
     arguments = [part for kind in kinds for part in ("--type", kind)]
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", "service.cli", "files", "fetch", "--date", day, "--out", str(out), *arguments),
+        *("-m", "service.process.cli", "files", "fetch", "--date", day, "--out", str(out), *arguments),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )

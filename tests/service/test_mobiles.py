@@ -9,7 +9,7 @@ import pytest
 
 from jzb.v1 import core_pb2, member_pb2
 from sandbox.records import Member
-from service.server import running
+from service.process.server import running
 from tests.service.binding import MOBILE, bound, check, last_code, lost, other_than, sms_request
 from tests.service.marketplace import TIMEOUT_S, Marketplace, open_marketplace, service_settings
 

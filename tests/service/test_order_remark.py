@@ -10,7 +10,7 @@ import grpc
 import pytest
 
 from jzb.v1 import acquiring_pb2
-from service.order_remark import (
+from service.plans.order_remark import (
     AGGREGATED,
     CASHIER_PAGE_MAX,
     PAY_API_MAX,

@@ -7,8 +7,8 @@ from typing import Any
 
 from bankclient import Answer, Outcome
 from jzb.v1 import core_pb2
+from service.path.resolver import again_told
 from service.plans.plan import ResendAsk, Stored, Word
-from service.resolver import again_told
 from tests.service.marketplace import TIMEOUT_S, Marketplace, Refusal, open_marketplace
 from tests.service.steps import refund, refund_request, refundable
 

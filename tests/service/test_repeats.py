@@ -26,13 +26,14 @@ from jzb.v1 import (
     payment_pb2,
 )
 from ledger import Step
-from service import problems, runner
+from service import problems
+from service.path import runner
 from service.plans import payments as payment_plans
+from service.plans.settlement import settle
 from service.problems import NAMES_NOTHING, Looked
+from service.process.server import SERVICES, running
 from service.rpc import payments as payment_rpcs
 from service.rpc.errors import _Method
-from service.server import SERVICES, running
-from service.settlement import settle
 from tests.service.marketplace import TIMEOUT_S, Marketplace, open_marketplace, service_settings
 from tests.service.process import until
 

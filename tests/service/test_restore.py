@@ -27,7 +27,7 @@ from sandbox.clock import BankClock
 from sandbox.records import SUCCEEDED, Trade
 from sandbox.server import Sandbox
 from sandbox.settings import SandboxSettings
-from service.server import running
+from service.process.server import running
 from tests.conftest import PostgresServer
 from tests.service.marketplace import LENIENT, QUICK, TIMEOUT_S, VAULT_KEY, Marketplace, service_settings
 from tests.service.process import ROOT, as_environment, clean_environment, service_process, shop_on, until
@@ -442,7 +442,7 @@ async def older_server(folder: Path) -> AsyncIterator[str]:
     if not (programs / "initdb").exists():
         pytest.skip(f"PostgreSQL 15 is not here: {programs} has no initdb")
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("ledger.embedded.server.find_programs", lambda: Programs(programs, 15))
+        patched.setattr("embedded.server.find_programs", lambda: Programs(programs, 15))
         async with EmbeddedPostgres(folder) as server:
             yield server.dsn
 

@@ -21,8 +21,8 @@ from ledger import CardChange, CardState, Change, Draft, Leg, Member, Operation,
 from ledger.accounts import FEE, withdrawable
 from service.plans.cards import CardSaid
 from service.plans.plan import CardAsk, StatusAsk, Stored, Word
+from service.plans.settlement import Told, first_word, leave_open, let_go, settle, together
 from service.settings import ResolverSettings
-from service.settlement import Told, first_word, leave_open, let_go, settle, together
 
 DONE, REFUSED, ACCEPTED = Word.DONE, Word.REFUSED, Word.ACCEPTED
 NOT_FOUND, AGAIN, SILENT = Word.NOT_FOUND, Word.AGAIN, Word.SILENT

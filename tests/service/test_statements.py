@@ -10,7 +10,7 @@ import pytest
 
 from jzb.v1 import balance_pb2, statement_pb2, statement_pb2_grpc
 from service.bankday import bank_today, days_now
-from service.rpc.asking import booked_at
+from service.rpc.dates import booked_at
 from tests.service.marketplace import TIMEOUT_S, Marketplace
 
 

@@ -16,7 +16,7 @@ from bankclient import OpenMember, PlayTransfer, TransfersInRow
 from jzb.v1 import balance_pb2, core_pb2, suspense_pb2, withdrawal_pb2
 from ledger import Member
 from sandbox.clock import BankClock
-from service.transfers import Fault, Skip, fault_of, skip_of
+from service.inflows.transfers import Fault, Skip, fault_of, skip_of
 from tests.service.marketplace import TIMEOUT_S, Marketplace, open_marketplace
 from tests.service.process import until
 from tests.service.test_returns import send_back, withdraw

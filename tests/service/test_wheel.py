@@ -14,9 +14,9 @@ PACKAGES = ("service", "ledger", "bankclient", "sandbox")
 LOADED = """
 import sys
 sys.path.insert(0, sys.argv.pop(1))
-from service.cli import app
+from service.process.cli import app
 import sandbox.server
-for name in ("jzb.v1.core_pb2", "buf.validate.validate_pb2", "service.cli", "ledger", "sandbox.server"):
+for name in ("jzb.v1.core_pb2", "buf.validate.validate_pb2", "service.process.cli", "ledger", "sandbox.server"):
     print(sys.modules[name].__file__)
 app(["--version"])
 """

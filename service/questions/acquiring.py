@@ -23,10 +23,10 @@ from bankclient import (
     yuan,
 )
 from ledger import Draft, Member, Operation, Part, Reads
-from service.bookings import booked_on
 from service.plans.acquiring import booked
 from service.plans.plan import ORDER_DIFFERS, AcquiredAsk, AcquiredShare, RebookAsk, Word
-from service.settlement import Told
+from service.plans.settlement import Told
+from service.questions.bookings import booked_on
 
 NO_RECORD: Final = "ERR020"
 SUCCESS: Final = "000000"

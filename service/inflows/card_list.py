@@ -30,9 +30,9 @@ from ledger import (
 from ledger import Outcome as StepOutcome
 from service import problems, telemetry
 from service.bankday import bank_today
-from service.member_questions import is_of, listed_cards
 from service.plans.plan import Serials
 from service.problems import Problem
+from service.questions.member_questions import is_of, listed_cards
 from service.settings import Settings
 from service.vault import Personal, Vault, masked, place_of
 

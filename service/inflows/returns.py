@@ -44,8 +44,8 @@ from ledger import (
 from ledger.accounts import POOLED
 from service import problems, telemetry
 from service.bankday import bank_today, days_now
-from service.bookings import booked_on, is_serial
 from service.plans.plan import ReturnAsk, Serials, Stored
+from service.questions.bookings import booked_on, is_serial
 from service.settings import Settings
 
 log = structlog.get_logger("jzb.returns")

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import grpc
 
-from service.demo import at_bank, books, day
-from service.demo.client import Client
+from service.process.demo import at_bank, books, day
+from service.process.demo.client import Client
 
 __all__ = ["play"]
 

@@ -159,7 +159,7 @@ def _sandbox(data: Path) -> Iterator[Callable[[], tuple[str, dict[str, Any]]]]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        cwd=Path(__file__).parent.parent,
+        cwd=Path(__file__).parents[2],
         # Ctrl-C reaches the whole terminal group; the bank must outlive the service's last calls.
         start_new_session=True,
     )

@@ -29,7 +29,7 @@ from ledger import Card, Cards, Member, Operation, Reads
 from service.plans.cards import NOTHING_SAID, CardSaid
 from service.plans.members import same_name
 from service.plans.plan import CardAsk, MobileAsk, SameNameAsk, Word
-from service.settlement import Told, together
+from service.plans.settlement import Told, together
 from service.vault import Vault
 
 log = structlog.get_logger("jzb.members")

@@ -26,9 +26,9 @@ from bankclient import (
 )
 from ledger import Leased, Part, Reads
 from service.bankday import days_around, days_now
-from service.bookings import NO_RECORD, booked_on, contradiction, status_of
 from service.plans.plan import BookedAsk, Word
-from service.settlement import Told, together
+from service.plans.settlement import Told, together
+from service.questions.bookings import NO_RECORD, booked_on, contradiction, status_of
 
 BOOKING_TYPES: Final = {
     "SETTLE_CONFIRM": "7",

@@ -17,7 +17,7 @@ from jzb.v1 import (
     topup_pb2,
     withdrawal_pb2,
 )
-from service.demo.client import TIMEOUT_S, Client, console
+from service.process.demo.client import TIMEOUT_S, Client, console
 
 T1, T0 = payment_pb2.SETTLEMENT_T1, payment_pb2.SETTLEMENT_T0
 MERCHANTS = ("A", "B", "C")

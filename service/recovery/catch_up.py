@@ -48,15 +48,15 @@ from ledger.accounts import (
 )
 from ledger.reads import CATCH_UP
 from service.bankday import bank_day_of, bank_today, days_now
-from service.card_list import differences as card_differences
-from service.lost import REFUND, REVOCATION, SKEW, TOP_UP, Known, Lost, booked_on
-from service.member_questions import NO_MEMBER, clash_of, listed_cards
+from service.inflows.card_list import differences as card_differences
 from service.plans.plan import Serials
 from service.problems import Problem
-from service.rpc.asking import ask, balances_of
+from service.questions.asking import ask, balances_of
+from service.questions.member_questions import NO_MEMBER, clash_of, listed_cards
+from service.questions.statement import BOOKING_TYPES
+from service.recovery.lost import REFUND, REVOCATION, SKEW, TOP_UP, Known, Lost, booked_on
 from service.rpc.balances import COMPARED_PROPERTIES
 from service.rpc.desk import PAGE_SIZE_MAX, Desk
-from service.statement import BOOKING_TYPES
 
 PASSES_MAX: Final = 10
 """How often everything is looked at while the bank does not stand still: returns, transfers, the night's clearing."""

@@ -51,15 +51,14 @@ from ledger import (
     Step,
     Writer,
 )
-from service import deadline, problems, telemetry, view
-from service.acquiring import Acquiring
-from service.admission import Admission, Place, has_answered
+from service import problems, telemetry, view
 from service.bankday import bank_today
-from service.bookings import booked_on
-from service.clearing import Clearing
-from service.fingerprint import Fingerprint
-from service.member_questions import clash_of
-from service.parties import Parties
+from service.inflows.clearing import Clearing
+from service.path import deadline
+from service.path.admission import Admission, Place, has_answered
+from service.path.fingerprint import Fingerprint
+from service.path.parties import Parties
+from service.path.repeats import Repeats
 from service.plans.cards import NOTHING_SAID, card_said
 from service.plans.members import same_name
 from service.plans.plan import (
@@ -74,11 +73,13 @@ from service.plans.plan import (
     Serials,
     Word,
 )
+from service.plans.settlement import Told, first_word, leave_open, let_go, settle
 from service.plans.verification import mode_of
 from service.problems import Problem
-from service.repeats import Repeats
+from service.questions.acquiring import Acquiring
+from service.questions.bookings import booked_on
+from service.questions.member_questions import clash_of
 from service.settings import Settings
-from service.settlement import Told, first_word, leave_open, let_go, settle
 
 log = structlog.get_logger("jzb.runner")
 

@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 
 from ledger import LedgerBehind, LedgerUnavailable, Operation, Reads
 from service import problems
-from service.fingerprint import Fingerprint
+from service.path.fingerprint import Fingerprint
 from service.problems import Looked, Problem
 from service.vault import Vault
 

@@ -47,11 +47,11 @@ from ledger import (
 from ledger.accounts import POOLED, suspense, withdrawable
 from service import problems, telemetry
 from service.bankday import bank_today, days_now
-from service.bookings import booked_on, is_serial
+from service.inflows.returns import Returns
 from service.plans.plan import Serials
-from service.returns import Returns
+from service.plans.settlement import together
+from service.questions.bookings import booked_on, is_serial
 from service.settings import Settings
-from service.settlement import together
 
 log = structlog.get_logger("jzb.transfers")
 

@@ -18,7 +18,7 @@ from bankclient import (
     wall_clock,
 )
 from service.bankday import bank_day_of, days_now
-from service.rpc.asking import rows
+from service.questions.asking import rows
 
 TOP_UP, REVOCATION, WITHDRAWAL, REFUND = "top-up", "top-up taken back", "withdrawal", "refund"
 REVOKED: Final = "撤销"

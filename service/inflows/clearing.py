@@ -5,7 +5,7 @@ Both are things that the bank does on its own; they enter by the same ledger doo
 the bank says that a day is cleared, the channels' debt of that day is paid into the pooled account, new money of
 that day is withdrawable at once, and what waits already is moved over pocket by pocket, each move a step of its
 own, so that payments go on between them. Members who spent between the bank's clearing and ours are then brought to
-what the bank says (`service.withdrawable`).
+what the bank says (`service.inflows.withdrawable`).
 
 Whoever needs withdrawable money that is not there makes us ask at once, instead of being refused for what the bank has
 cleared and we have not heard of.
@@ -56,10 +56,10 @@ from ledger import (
 from ledger.accounts import LIMITS, OWN_FUNDS, POOLED, in_transit, order, withdrawable
 from service import problems, telemetry
 from service.bankday import bank_today
+from service.inflows.withdrawable import Withdrawable
 from service.plans.plan import Serials, Stored, SweepAsk
+from service.plans.settlement import together
 from service.settings import Settings
-from service.settlement import together
-from service.withdrawable import Withdrawable
 
 log = structlog.get_logger("jzb.clearing")
 

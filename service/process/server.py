@@ -72,17 +72,18 @@ from ledger import (
     require_ready,
 )
 from service import telemetry
-from service.admission import Admission
-from service.anchor import anchored
 from service.bankday import bank_today
-from service.card_list import CardList
-from service.clearing import Clearing, Sweeper
 from service.feed import CONNECTIONS, Feed
-from service.member_questions import MemberQuestions
-from service.reflection import add_reflection
-from service.repeats import Repeats
-from service.resolver import Resolver
-from service.returns import Returns
+from service.inflows.card_list import CardList
+from service.inflows.clearing import Clearing, Sweeper
+from service.inflows.returns import Returns
+from service.inflows.transfers import Transfers
+from service.path.admission import Admission
+from service.path.repeats import Repeats
+from service.path.resolver import Resolver
+from service.path.runner import MARK_S, Runner
+from service.process.anchor import anchored
+from service.questions.member_questions import MemberQuestions
 from service.rpc.acquiring import AcquiringRpc
 from service.rpc.balances import Balances
 from service.rpc.batches import Batches
@@ -95,15 +96,14 @@ from service.rpc.freezes import Freezes
 from service.rpc.members import Members
 from service.rpc.operations import Operations
 from service.rpc.payments import Payments
+from service.rpc.reflection import add_reflection
 from service.rpc.refunds import Refunds
 from service.rpc.statements import Statements
 from service.rpc.suspense import Suspense
 from service.rpc.topups import TopUps
 from service.rpc.verifications import Verifications
 from service.rpc.withdrawals import Withdrawals
-from service.runner import MARK_S, Runner
 from service.settings import GrpcSettings, Settings
-from service.transfers import Transfers
 from service.vault import Vault
 
 log = structlog.get_logger("jzb.server")

@@ -7,14 +7,11 @@ documents (notes.md 9.21) and are not read. A bank that never ends a list is sto
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import date, datetime, time
 from typing import Any, TypeVar
 
 import grpc
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from bankclient import (
-    BANK_ZONE,
     UNKNOWN_CODES,
     Answer,
     BankClient,
@@ -25,12 +22,9 @@ from bankclient import (
     Request,
     SubAccountBalancesReply,
     SubAccountBalancesRow,
-    booking_date,
 )
-from service import problems, view
-from service.bankday import days_now
+from service import problems
 from service.problems import Problem
-from service.rpc.desk import bank_day
 
 NO_RECORD = "ERR020"
 SUCCESS = "000000"
@@ -96,40 +90,3 @@ def balances_of(
     if frozen is None or len(rows) != 1 or {rows[0].SubAcctNo, frozen.SubAcctNo} != {sub_account}:
         return None
     return rows[0], frozen
-
-
-def days(first: str, last: str) -> tuple[date, date]:
-    """A range of bank days of a request, not reversed and not in the future. Raises `Problem`."""
-    began, ended = bank_day("first_bank_day", first), bank_day("last_bank_day", last)
-    if began > ended:
-        raise problems.invalid("last_bank_day", f"{ended} is before first_bank_day {began}", "BANK_DAY_INVALID")
-    if ended > days_now()[1]:
-        raise problems.invalid("last_bank_day", f"{ended} is in the future", "BANK_DAY_INVALID")
-    return began, ended
-
-
-def booked_at(day_text: str, time_text: str) -> Timestamp | None:
-    """The bank's date and time (yyyyMMdd, HHmmss) as a moment; None for what is none."""
-    try:
-        day = date(int(day_text[:4]), int(day_text[4:6]), int(day_text[6:8]))
-        clock = time(int(time_text[:2]), int(time_text[2:4]), int(time_text[4:6]))
-        return view.timestamp(datetime.combine(day, clock, BANK_ZONE))
-    except (ValueError, OverflowError):
-        # The first hours of the year 1 in Shanghai are before it in UTC.
-        return None
-
-
-def booked_on(bank_serial: str, day_text: str) -> str:
-    """The bank day of a booking, YYYY-MM-DD: by its serial, or else by its date."""
-    try:
-        return booking_date(bank_serial).isoformat()
-    except ValueError:
-        return iso_day(day_text)
-
-
-def iso_day(text: str) -> str:
-    """The bank's yyyyMMdd or yyMMdd as YYYY-MM-DD; as it came when it is neither."""
-    digits = f"20{text}" if len(text) == 6 else text
-    if len(digits) != 8 or not digits.isdigit():
-        return text
-    return f"{digits[:4]}-{digits[4:6]}-{digits[6:]}"

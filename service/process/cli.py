@@ -36,14 +36,13 @@ from ledger import (
     newest_revision,
     require_current,
 )
-from service import bank_document, telemetry
-from service import demo as day
-from service.catch_up import CatchUp, CatchUpStopped, CaughtUp
+from service import telemetry
+from service.catalogue import bank_document
+from service.inflows.reconciliation_files import fetch, summary
 from service.problems import Problem
-from service.reconciliation_files import fetch, summary
-from service.server import calm_collector, furnished, running
-from service.settings import Settings, from_environment, vault_from_environment
-from service.stack import (
+from service.process import demo as day
+from service.process.server import calm_collector, furnished, running
+from service.process.stack import (
     VAULT_KEYS,
     StackNotStarted,
     bank,
@@ -54,6 +53,8 @@ from service.stack import (
     require_kept,
     started,
 )
+from service.recovery.catch_up import CatchUp, CatchUpStopped, CaughtUp
+from service.settings import Settings, from_environment, vault_from_environment
 from service.vault import Vault, VaultError, new_key, rotate
 
 app = typer.Typer(

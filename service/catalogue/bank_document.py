@@ -16,8 +16,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from bankclient import REQUESTS
-from service.choices import CHOICES, Choice
-from service.interfaces import INTERFACES
+from service.catalogue.choices import CHOICES, Choice
+from service.catalogue.interfaces import INTERFACES
 from service.settings import Settings
 
 PATH = Path("docs/bank.md")
@@ -25,7 +25,7 @@ PATH = Path("docs/bank.md")
 HEAD = """\
 # The bank's interfaces
 
-Made by `jzb docs bank` from `service/interfaces.py`, `service/choices.py` and the settings; do not edit it by hand.
+Made by `jzb docs bank` from the modules of `service/catalogue/` and from the settings; do not edit it by hand.
 
 ## Interfaces
 

@@ -23,12 +23,11 @@ import structlog
 from bankclient import Answer, BankClient, FindSubAccount, TransactionStatusReply
 from bankclient import Outcome as AnswerOutcome
 from ledger import InDoubt, Leased, Member, Part, PartState, Reads, State, Writer
-from service import statement, telemetry
-from service.acquiring import Acquiring
+from service import telemetry
 from service.bankday import bank_today
-from service.bookings import NO_RECORD, booked_on, contradiction, status_of
-from service.clearing import Sweeper
-from service.member_questions import NO_MEMBER, MemberQuestions, clash_of
+from service.inflows.clearing import Sweeper
+from service.inflows.returns import Returns
+from service.path.runner import Settled
 from service.plans.plan import (
     SEND_AGAIN,
     AcquiredAsk,
@@ -45,10 +44,12 @@ from service.plans.plan import (
     SweepAsk,
     Word,
 )
-from service.returns import Returns
-from service.runner import Settled
+from service.plans.settlement import Told, settle
+from service.questions import statement
+from service.questions.acquiring import Acquiring
+from service.questions.bookings import NO_RECORD, booked_on, contradiction, status_of
+from service.questions.member_questions import NO_MEMBER, MemberQuestions, clash_of
 from service.settings import Settings
-from service.settlement import Told, settle
 
 log = structlog.get_logger("jzb.resolver")
 

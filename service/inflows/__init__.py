@@ -1,0 +1,1 @@
+"""What the bank does by itself, entered once each."""

@@ -1,0 +1,1 @@
+"""What carries a call: admission, the runner, the resolver."""

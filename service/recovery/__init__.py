@@ -1,0 +1,1 @@
+"""Books that were restored from a copy, brought up to the bank."""
