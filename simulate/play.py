@@ -47,8 +47,10 @@ FORESEEN: Final = re.compile(
     r"|service\.problems\.Problem|TimeoutError|ConnectionError|ConnectionResetError|OSError)"
 )
 """What a service may log with its traceback: PostgreSQL or the bank was away."""
-_RAISED: Final = re.compile(r"\\n([A-Za-z_][\w.]*)(?=:|'|\")")
-"""The last such name of a traceback, as it stands in one line of the log, is what was raised in the end."""
+_RAISED: Final = re.compile(r"\\n(?:\s*\| )*([A-Za-z_][\w.]*)(?=:|'|\"|\\n)")
+"""The last such name of a traceback, as it stands in one line of the log, is what was raised in the end; in a group of
+errors, behind bars, what was raised last.
+"""
 
 
 @dataclass(slots=True)
@@ -295,7 +297,7 @@ class _Game:
         journal = await checker.read(on.dsn)
         played.wrong += callers.wrong
         log = on.log.read_text()
-        played.wrong += sorted(set(_surprises(log)))
+        played.wrong += sorted(set(surprises(log)))
         members = bankcheck.members_of(on.sandbox.bank)
         played.wrong += checker.wrong(journal, callers.asked, callers.answers, members)
         played.wrong += bankcheck.differences(journal, self._log, self._schedule.night.spends)
@@ -322,9 +324,9 @@ class _Game:
         played.blows.update(on.blows)
 
 
-def _surprises(log: str) -> Sequence[str]:
+def surprises(log: str) -> Sequence[str]:
     """Errors in the services' log that neither PostgreSQL's nor the bank's absence explains."""
     entries = [entry for entry in log.split("event=") if "Traceback" in entry]
-    raised = [_RAISED.findall(entry)[-1] for entry in entries]
+    raised = [(_RAISED.findall(entry) or [f"what cannot be read: {entry[-300:]}"])[-1] for entry in entries]
     unforeseen = ["a service met what nobody had foreseen, see its log"] if "event='unforeseen'" in log else []
     return [*unforeseen, *(f"a service logged {one}, see its log" for one in raised if not FORESEEN.match(one))]
