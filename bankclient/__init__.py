@@ -5,396 +5,75 @@ ledger and nothing of gRPC. `BankClient.call` takes a request message and a seri
 REFUSED, UNKNOWN or NOT_SENT; it never guesses. Others import from this page only.
 """
 
-from bankclient.canonical import (
-    canonical_string,
-)
-from bankclient.client import (
-    Around,
-    BankClient,
-)
-from bankclient.errors import (
-    BankConfigError,
-    BankError,
-    BankUnavailable,
-    CertificateExpired,
-    CertificateMismatch,
-    CertificateMissing,
-    CertificateNotYetValid,
-    CertificateUnreadable,
-    DigestRefused,
-    DrawCodeWrong,
-    FileAnswerUnclear,
-    FileChanged,
-    FileError,
-    FileNotOneEntry,
-    FileNotThere,
-    FilePasswordWrong,
-    FileQuestionRefused,
-    FileServerRefused,
-    FileTextUnreadable,
-    FileTooLarge,
-    FileTruncated,
-    FileUnavailable,
-    FileZipDamaged,
-    KeyFileMissing,
-    KeyNotRsa,
-    KeyPasswordWrong,
-    KeyUnreadable,
-    MessageInvalid,
-    ServiceIdMissing,
-)
-from bankclient.files import (
-    BadRow,
-    DayFile,
-    Doubt,
-    Examined,
-    FileRow,
-    NoFile,
-    OpenFile,
-    Rows,
-    SealedFile,
-    examine,
-    fetch_file,
-    fetch_sealed,
-    opened,
-)
-from bankclient.messages import (
-    PERSONAL_FIELDS,
-    REQUEST_FEN_MAX,
-    REQUESTS,
-    REQUESTS_BY_SERVICE_ID,
-    Accepted,
-    AcquiringChannel,
-    AcquiringOrder,
-    AcquiringOrderReply,
-    BankCharges,
-    BankChargesReply,
-    BankChargesRow,
-    BatchPayment,
-    BatchPaymentByPassword,
-    BatchPaymentBySms,
-    BatchPaymentRow,
-    BindCardBySmallTransfer,
-    BindCardByUnionPay,
-    Booked,
-    BoundCards,
-    BoundCardsReply,
-    BoundCardsRow,
-    CashMovements,
-    CashMovementsReply,
-    CashMovementsRow,
-    ChangeMobile,
-    ClearingResult,
-    ClearingResultReply,
-    ClearingResultRow,
-    ClearSuspense,
-    ConfirmMobileChange,
-    ConfirmSmallTransfer,
-    ConfirmUnionPayCode,
-    CorrectCardBranch,
-    DayEndBalances,
-    DayEndBalancesReply,
-    DayEndBalancesRow,
-    EscrowBalance,
-    EscrowBalanceReply,
-    FileKind,
-    FindSubAccount,
-    FindSubAccountReply,
-    Freeze,
-    FreezeByPassword,
-    FreezeBySms,
-    LinkSameName,
-    LinkSameNameReply,
-    MaybeBooked,
-    MemberBalances,
-    MemberBalancesReply,
-    MemberPayment,
-    MemberPaymentByPassword,
-    MemberPaymentBySms,
-    Message,
-    OpenMember,
-    OpenMemberReply,
-    Paged,
-    PayFrozen,
-    PayFrozenByPassword,
-    PayFrozenBySms,
-    PayFrozenRow,
-    PlayTransfer,
-    PlayTransferReply,
-    PooledBalance,
-    PooledBalanceReply,
-    RebookAcquiringOrder,
-    ReconciliationFile,
-    ReconciliationFileReply,
-    ReconciliationFileRow,
-    RefundPayment,
-    Reply,
-    Request,
-    RequestRow,
-    RequestSmsCode,
-    ReturnedWithdrawals,
-    ReturnedWithdrawalsReply,
-    ReturnedWithdrawalsRow,
-    RevokeSplitTopUp,
-    RevokeSplitTopUpReply,
-    RevokeSplitTopUpReplyRow,
-    RevokeSplitTopUpRow,
-    RevokeSuspenseClearing,
-    RevokeTopUp,
-    RevokeTopUpReply,
-    Row,
-    SettleOrder,
-    SmallTransferResult,
-    SmallTransferResultReply,
-    SmsCodeReply,
-    SplitTopUp,
-    SplitTopUpReply,
-    SplitTopUpReplyRow,
-    SplitTopUpRow,
-    SubAccountBalances,
-    SubAccountBalancesReply,
-    SubAccountBalancesRow,
-    SubAccountTransactions,
-    SubAccountTransactionsReply,
-    SubAccountTransactionsRow,
-    SupplyAcquiringOrder,
-    SupplyAcquiringOrderReply,
-    TopUp,
-    TopUpReply,
-    TransactionStatus,
-    TransactionStatusReply,
-    TransfersIn,
-    TransfersInReply,
-    TransfersInRow,
-    UnbindCard,
-    Withdraw,
-    WithdrawByPassword,
-    WithdrawBySms,
-    WithdrawReply,
-    to_wire,
-)
-from bankclient.money import (
-    STATED_FEN_MAX,
-    fen,
-    yuan,
-)
-from bankclient.outcome import (
-    CLEAN_REFUSALS,
-    HISTORY_MESSAGE,
-    RETRY_AFTER_S,
-    TOKEN_CODES,
-    UNKNOWN_CODES,
-    Answer,
-    Outcome,
-)
-from bankclient.serials import (
-    booking_date,
-    consumer_serial,
-    days_of_serial,
-    is_consumer_serial,
-    row_serial,
-)
-from bankclient.settings import (
-    CLIENT_FIELDS,
-    BankSettings,
-)
-from bankclient.signing import (
-    BankCertificate,
-    DnStyle,
-    Identity,
-    escape_for_approve,
-    sign,
-    unescape_from_approve,
-    verify,
-)
-from bankclient.wallclock import (
-    BANK_ZONE,
-    wall_clock,
-)
-
-__all__ = [
-    "BANK_ZONE",
-    "CLEAN_REFUSALS",
-    "CLIENT_FIELDS",
-    "HISTORY_MESSAGE",
-    "PERSONAL_FIELDS",
-    "REQUESTS",
-    "REQUESTS_BY_SERVICE_ID",
-    "REQUEST_FEN_MAX",
-    "RETRY_AFTER_S",
-    "STATED_FEN_MAX",
-    "TOKEN_CODES",
-    "UNKNOWN_CODES",
-    "Accepted",
-    "AcquiringChannel",
-    "AcquiringOrder",
-    "AcquiringOrderReply",
-    "Answer",
-    "Around",
-    "BadRow",
-    "BankCertificate",
-    "BankCharges",
-    "BankChargesReply",
-    "BankChargesRow",
-    "BankClient",
-    "BankConfigError",
-    "BankError",
-    "BankSettings",
-    "BankUnavailable",
-    "BatchPayment",
-    "BatchPaymentByPassword",
-    "BatchPaymentBySms",
-    "BatchPaymentRow",
-    "BindCardBySmallTransfer",
-    "BindCardByUnionPay",
-    "Booked",
-    "BoundCards",
-    "BoundCardsReply",
-    "BoundCardsRow",
-    "CashMovements",
-    "CashMovementsReply",
-    "CashMovementsRow",
-    "CertificateExpired",
-    "CertificateMismatch",
-    "CertificateMissing",
-    "CertificateNotYetValid",
-    "CertificateUnreadable",
-    "ChangeMobile",
-    "ClearSuspense",
-    "ClearingResult",
-    "ClearingResultReply",
-    "ClearingResultRow",
-    "ConfirmMobileChange",
-    "ConfirmSmallTransfer",
-    "ConfirmUnionPayCode",
-    "CorrectCardBranch",
-    "DayEndBalances",
-    "DayEndBalancesReply",
-    "DayEndBalancesRow",
-    "DayFile",
-    "DigestRefused",
-    "DnStyle",
-    "Doubt",
-    "DrawCodeWrong",
-    "EscrowBalance",
-    "EscrowBalanceReply",
-    "Examined",
-    "FileAnswerUnclear",
-    "FileChanged",
-    "FileError",
-    "FileKind",
-    "FileNotOneEntry",
-    "FileNotThere",
-    "FilePasswordWrong",
-    "FileQuestionRefused",
-    "FileRow",
-    "FileServerRefused",
-    "FileTextUnreadable",
-    "FileTooLarge",
-    "FileTruncated",
-    "FileUnavailable",
-    "FileZipDamaged",
-    "FindSubAccount",
-    "FindSubAccountReply",
-    "Freeze",
-    "FreezeByPassword",
-    "FreezeBySms",
-    "Identity",
-    "KeyFileMissing",
-    "KeyNotRsa",
-    "KeyPasswordWrong",
-    "KeyUnreadable",
-    "LinkSameName",
-    "LinkSameNameReply",
-    "MaybeBooked",
-    "MemberBalances",
-    "MemberBalancesReply",
-    "MemberPayment",
-    "MemberPaymentByPassword",
-    "MemberPaymentBySms",
-    "Message",
-    "MessageInvalid",
-    "NoFile",
-    "OpenFile",
-    "OpenMember",
-    "OpenMemberReply",
-    "Outcome",
-    "Paged",
-    "PayFrozen",
-    "PayFrozenByPassword",
-    "PayFrozenBySms",
-    "PayFrozenRow",
-    "PlayTransfer",
-    "PlayTransferReply",
-    "PooledBalance",
-    "PooledBalanceReply",
-    "RebookAcquiringOrder",
-    "ReconciliationFile",
-    "ReconciliationFileReply",
-    "ReconciliationFileRow",
-    "RefundPayment",
-    "Reply",
-    "Request",
-    "RequestRow",
-    "RequestSmsCode",
-    "ReturnedWithdrawals",
-    "ReturnedWithdrawalsReply",
-    "ReturnedWithdrawalsRow",
-    "RevokeSplitTopUp",
-    "RevokeSplitTopUpReply",
-    "RevokeSplitTopUpReplyRow",
-    "RevokeSplitTopUpRow",
-    "RevokeSuspenseClearing",
-    "RevokeTopUp",
-    "RevokeTopUpReply",
-    "Row",
-    "Rows",
-    "SealedFile",
-    "ServiceIdMissing",
-    "SettleOrder",
-    "SmallTransferResult",
-    "SmallTransferResultReply",
-    "SmsCodeReply",
-    "SplitTopUp",
-    "SplitTopUpReply",
-    "SplitTopUpReplyRow",
-    "SplitTopUpRow",
-    "SubAccountBalances",
-    "SubAccountBalancesReply",
-    "SubAccountBalancesRow",
-    "SubAccountTransactions",
-    "SubAccountTransactionsReply",
-    "SubAccountTransactionsRow",
-    "SupplyAcquiringOrder",
-    "SupplyAcquiringOrderReply",
-    "TopUp",
-    "TopUpReply",
-    "TransactionStatus",
-    "TransactionStatusReply",
-    "TransfersIn",
-    "TransfersInReply",
-    "TransfersInRow",
-    "UnbindCard",
-    "Withdraw",
-    "WithdrawByPassword",
-    "WithdrawBySms",
-    "WithdrawReply",
-    "booking_date",
-    "canonical_string",
-    "consumer_serial",
-    "days_of_serial",
-    "escape_for_approve",
-    "examine",
-    "fen",
-    "fetch_file",
-    "fetch_sealed",
-    "is_consumer_serial",
-    "opened",
-    "row_serial",
-    "sign",
-    "to_wire",
-    "unescape_from_approve",
-    "verify",
-    "wall_clock",
-    "yuan",
-]
+from bankclient.canonical import canonical_string as canonical_string
+from bankclient.client import Around as Around
+from bankclient.client import BankClient as BankClient
+from bankclient.errors import BankConfigError as BankConfigError
+from bankclient.errors import BankError as BankError
+from bankclient.errors import BankUnavailable as BankUnavailable
+from bankclient.errors import CertificateExpired as CertificateExpired
+from bankclient.errors import CertificateMismatch as CertificateMismatch
+from bankclient.errors import CertificateMissing as CertificateMissing
+from bankclient.errors import CertificateNotYetValid as CertificateNotYetValid
+from bankclient.errors import CertificateUnreadable as CertificateUnreadable
+from bankclient.errors import DigestRefused as DigestRefused
+from bankclient.errors import DrawCodeWrong as DrawCodeWrong
+from bankclient.errors import FileAnswerUnclear as FileAnswerUnclear
+from bankclient.errors import FileChanged as FileChanged
+from bankclient.errors import FileError as FileError
+from bankclient.errors import FileNotOneEntry as FileNotOneEntry
+from bankclient.errors import FileNotThere as FileNotThere
+from bankclient.errors import FilePasswordWrong as FilePasswordWrong
+from bankclient.errors import FileQuestionRefused as FileQuestionRefused
+from bankclient.errors import FileServerRefused as FileServerRefused
+from bankclient.errors import FileTextUnreadable as FileTextUnreadable
+from bankclient.errors import FileTooLarge as FileTooLarge
+from bankclient.errors import FileTruncated as FileTruncated
+from bankclient.errors import FileUnavailable as FileUnavailable
+from bankclient.errors import FileZipDamaged as FileZipDamaged
+from bankclient.errors import KeyFileMissing as KeyFileMissing
+from bankclient.errors import KeyNotRsa as KeyNotRsa
+from bankclient.errors import KeyPasswordWrong as KeyPasswordWrong
+from bankclient.errors import KeyUnreadable as KeyUnreadable
+from bankclient.errors import MessageInvalid as MessageInvalid
+from bankclient.errors import ServiceIdMissing as ServiceIdMissing
+from bankclient.files import BadRow as BadRow
+from bankclient.files import DayFile as DayFile
+from bankclient.files import Doubt as Doubt
+from bankclient.files import Examined as Examined
+from bankclient.files import FileRow as FileRow
+from bankclient.files import NoFile as NoFile
+from bankclient.files import OpenFile as OpenFile
+from bankclient.files import Rows as Rows
+from bankclient.files import SealedFile as SealedFile
+from bankclient.files import examine as examine
+from bankclient.files import fetch_file as fetch_file
+from bankclient.files import fetch_sealed as fetch_sealed
+from bankclient.files import opened as opened
+from bankclient.messages import *
+from bankclient.money import STATED_FEN_MAX as STATED_FEN_MAX
+from bankclient.money import fen as fen
+from bankclient.money import yuan as yuan
+from bankclient.outcome import CLEAN_REFUSALS as CLEAN_REFUSALS
+from bankclient.outcome import HISTORY_MESSAGE as HISTORY_MESSAGE
+from bankclient.outcome import RETRY_AFTER_S as RETRY_AFTER_S
+from bankclient.outcome import TOKEN_CODES as TOKEN_CODES
+from bankclient.outcome import UNKNOWN_CODES as UNKNOWN_CODES
+from bankclient.outcome import Answer as Answer
+from bankclient.outcome import Outcome as Outcome
+from bankclient.serials import booking_date as booking_date
+from bankclient.serials import consumer_serial as consumer_serial
+from bankclient.serials import days_of_serial as days_of_serial
+from bankclient.serials import is_consumer_serial as is_consumer_serial
+from bankclient.serials import row_serial as row_serial
+from bankclient.settings import CLIENT_FIELDS as CLIENT_FIELDS
+from bankclient.settings import BankSettings as BankSettings
+from bankclient.signing import BankCertificate as BankCertificate
+from bankclient.signing import DnStyle as DnStyle
+from bankclient.signing import Identity as Identity
+from bankclient.signing import escape_for_approve as escape_for_approve
+from bankclient.signing import sign as sign
+from bankclient.signing import unescape_from_approve as unescape_from_approve
+from bankclient.signing import verify as verify
+from bankclient.wallclock import BANK_ZONE as BANK_ZONE
+from bankclient.wallclock import wall_clock as wall_clock

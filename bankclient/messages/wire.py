@@ -293,6 +293,24 @@ class Request(Message, Generic[R_co]):
     changes: ClassVar[bool] = True
     """False for a query, which may take any serial and may be repeated freely."""
 
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        """Register a class that says its code. Raises ValueError where another class has it."""
+        if "code" not in cls.__dict__:
+            return
+        if cls.code in REQUESTS:
+            raise ValueError(f"{cls.code} has a message already, {REQUESTS[cls.code].__name__}")
+        REQUESTS[cls.code] = cls
+        if cls.service_id is not None:
+            REQUESTS_BY_SERVICE_ID[cls.service_id] = cls
+
+
+REQUESTS: Final[dict[str, type[Request[Any]]]] = {}
+"""By interface code: "6034"."""
+
+REQUESTS_BY_SERVICE_ID: Final[dict[str, type[Request[Any]]]] = {}
+"""By service id: "MemberTransaction"."""
+
 
 def to_wire(message: Message) -> dict[str, object]:
     """Write a message as the bank's JSON object: None dropped, every value text."""
