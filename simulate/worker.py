@@ -88,23 +88,15 @@ def serve(orders: Orders, moment: Moment, line: Connection) -> None:
 
 
 async def _serve(settings: dict[str, Any], line: Connection) -> None:
-    ends, is_left = asyncio.Event(), False
+    ends = asyncio.Event()
     loop = asyncio.get_running_loop()
-
-    def leave() -> None:
-        nonlocal is_left
-        is_left = True
-        ends.set()
-
-    loop.add_reader(line.fileno(), leave)
+    # The simulator has gone: nobody is there to drain for, nor to start for.
+    loop.add_reader(line.fileno(), os._exit, 0)
     loop.add_signal_handler(signal.SIGTERM, ends.set)
     async with running(from_environment(**settings)) as service:
         calm_collector()
         line.send(service.port)
         await ends.wait()
-        if is_left:
-            # The simulator has gone: nobody is there to drain for.
-            os._exit(0)
 
 
 def _pass_days(days: Synchronized[int]) -> None:

@@ -2,24 +2,21 @@
 
 The server is started by the process that lives longest: pytest itself, or with xdist the one that
 hands out the tests, which tells its workers where it is. It dies with that process. The template is
-migrated once, by whichever worker needs it first; a test's database is a copy of it.
+migrated once, by whichever worker needs it first; the tests' databases are copies of it (tests/databases.py).
 """
 
 from __future__ import annotations
 
 import fcntl
-import itertools
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psycopg
 import pytest
-from psycopg import sql
+
+from tests.databases import Databases, PostgresServer, new_name
 
 if TYPE_CHECKING:
     from xdist.workermanage import WorkerController
@@ -80,29 +77,6 @@ QUICK = {
     "max_wal_size": "2GB",
     "checkpoint_timeout": "1h",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class PostgresServer:
-    """The run's PostgreSQL: makes and drops databases. ``folder`` is shared by all workers."""
-
-    dsn: str
-    folder: Path
-
-    def dsn_of(self, database: str) -> str:
-        return self.dsn.rsplit("/", 1)[0] + "/" + database
-
-    def create(self, database: str, template: str = "template1") -> str:
-        """A new database, as a copy of ``template``; returns its DSN."""
-        self._execute("CREATE DATABASE {} TEMPLATE {}", database, template)
-        return self.dsn_of(database)
-
-    def drop(self, database: str) -> None:
-        self._execute("DROP DATABASE IF EXISTS {} WITH (FORCE)", database)
-
-    def _execute(self, statement: str, *names: str) -> None:
-        with psycopg.connect(self.dsn, autocommit=True, connect_timeout=10) as connection:
-            connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
 
 
 def _start(config: pytest.Config) -> None:
@@ -179,22 +153,23 @@ def migrated_template(postgres: PostgresServer) -> str:
     return TEMPLATE
 
 
-_numbers = itertools.count(1)
-
-
-def _database(postgres: PostgresServer, template: str) -> Iterator[str]:
-    name = f"test_{os.getpid()}_{next(_numbers)}"
-    yield postgres.create(name, template)
-    postgres.drop(name)
+@pytest.fixture(scope="session")
+def databases(postgres: PostgresServer, migrated_template: str) -> Databases:
+    """The databases of this worker's tests."""
+    return Databases(postgres, migrated_template)
 
 
 @pytest.fixture
-def database(postgres: PostgresServer, migrated_template: str) -> Iterator[str]:
-    """The DSN of a fresh database with the current schema; it is dropped after the test."""
-    yield from _database(postgres, migrated_template)
+def database(postgres: PostgresServer, databases: Databases) -> Iterator[str]:
+    """The DSN of a database with the current schema and nothing in it, for this test alone."""
+    name = databases.take()
+    yield postgres.dsn_of(name)
+    databases.give_back(name)
 
 
 @pytest.fixture
 def empty_database(postgres: PostgresServer) -> Iterator[str]:
     """The DSN of a fresh database with nothing in it, for tests of the migrations themselves."""
-    yield from _database(postgres, "template1")
+    name = new_name()
+    yield postgres.create(name)
+    postgres.drop(name)

@@ -20,7 +20,7 @@ from sqlalchemy import text
 from ledger import LedgerUnfit, Writer, connect, copies, migrate, open_pool, require_ready, session
 from ledger.accounts import withdrawable
 from ledger.database import reading
-from tests.conftest import PostgresServer
+from tests.databases import PostgresServer
 from tests.ledger.bookkeeping import ANN, BOB, PLATFORM, ask, execute, opening, pay
 from tests.ledger.conftest import open_mirror
 from tests.ledger.pooler import Mode, pooled

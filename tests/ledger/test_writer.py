@@ -44,7 +44,7 @@ from ledger import (
 )
 from ledger import writer as ledger_writer
 from ledger.accounts import refundable, waiting, withdrawable
-from tests.conftest import PostgresServer
+from tests.databases import PostgresServer
 from tests.ledger.bookkeeping import (
     ANN,
     BOB,

@@ -33,7 +33,7 @@ from service.process import server
 from service.process.cli import app
 from service.process.server import furnished
 from tests.bankclient.keys import PASSWORD, certificate, ec_key, make_keys, pfx, rsa_key
-from tests.conftest import PostgresServer
+from tests.databases import PostgresServer
 from tests.service.marketplace import LENIENT, TIMEOUT_S, service_settings
 from tests.service.process import ROOT, as_environment, clean_environment, service_process, shop_on, until
 

@@ -22,7 +22,7 @@ from sandbox.records import Trade
 from sandbox.server import Sandbox
 from sandbox.settings import SandboxSettings
 from service.questions.bookings import asked_days
-from tests.conftest import PostgresServer
+from tests.databases import PostgresServer
 from tests.service.marketplace import LENIENT, TIMEOUT_S, Marketplace, Refusal, bank_says, open_marketplace
 from tests.service.process import shop_on, until
 from tests.service.test_revocations import split_top_up

@@ -28,7 +28,7 @@ from sandbox.records import SUCCEEDED, Trade
 from sandbox.server import Sandbox
 from sandbox.settings import SandboxSettings
 from service.process.server import running
-from tests.conftest import PostgresServer
+from tests.databases import PostgresServer
 from tests.service.marketplace import LENIENT, QUICK, TIMEOUT_S, VAULT_KEY, Marketplace, service_settings
 from tests.service.process import ROOT, as_environment, clean_environment, service_process, shop_on, until
 from tests.service.steps import confirm, freeze, prepay, refund, withdraw
