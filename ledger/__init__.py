@@ -26,7 +26,7 @@ from ledger.errors import (
 )
 from ledger.events import EVERYTHING, Event, Events, Wanted
 from ledger.findings import Finding, Summary
-from ledger.lists import Filter
+from ledger.lists import Filter, Lists
 from ledger.lookups import Lookups, MemberBalance
 from ledger.operations import (
     OPEN_STATES,
@@ -102,6 +102,7 @@ __all__ = [
     "LedgerUnavailable",
     "LedgerUnfit",
     "Leg",
+    "Lists",
     "Lookups",
     "Member",
     "MemberBalance",

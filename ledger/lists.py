@@ -14,6 +14,8 @@ from datetime import date
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from ledger.journal import whole_from_row
+from ledger.lookups import Pool, fetched
 from ledger.operations import OPEN_STATES, State, Whole
 from ledger.statements import OPERATION_ROW, PARTS_OF
 
@@ -88,17 +90,17 @@ class Filter:
               SELECT * FROM (VALUES {ends}) AS ends (way, id) ORDER BY id NULLS FIRST LIMIT 1
             )
             SELECT
-              coalesce((SELECT max(seq) FROM event WHERE platform = :platform), 0) AS last_event,
+              coalesce((SELECT max(seq) FROM event WHERE platform = %(platform)s), 0) AS last_event,
               chosen.id AS reach, page.*
             FROM chosen
             LEFT JOIN LATERAL (
               SELECT {OPERATION_ROW}, {PARTS_OF} AS parts
               FROM (SELECT DISTINCT id FROM ({candidates}) AS one ORDER BY id DESC OFFSET 0) AS examined
-              JOIN operation o ON o.platform = :platform AND o.id = examined.id
+              JOIN operation o ON o.platform = %(platform)s AND o.id = examined.id
               LEFT JOIN due d ON d.platform = o.platform AND d.operation_id = o.id
               WHERE {" AND ".join(self._conditions) or "true"}
               ORDER BY examined.id DESC
-              LIMIT :limit
+              LIMIT %(limit)s
             ) AS page ON true
             ORDER BY page.id DESC
         """
@@ -111,12 +113,12 @@ class Filter:
         """
         found = []
         if self.bank_serial:
-            found.append(self._of("booking", "bank_serial = :bank_serial AND bank_serial <> ''"))
+            found.append(self._of("booking", "bank_serial = %(bank_serial)s AND bank_serial <> ''"))
         if self.channel_no:
-            found.append(self._of("reference", "kind = 'channel' AND value = :channel_no"))
+            found.append(self._of("reference", "kind = 'channel' AND value = %(channel_no)s"))
         if self.order_no:
-            itself = self._of("operation", "order_no = :order_no AND order_no <> ''")
-            found.append(_merged(itself, self._of("reference", "kind = 'order' AND value = :order_no")))
+            itself = self._of("operation", "order_no = %(order_no)s AND order_no <> ''")
+            found.append(_merged(itself, self._of("reference", "kind = 'order' AND value = %(order_no)s")))
         if self.state in OPEN_STATES:
             found.append(self._of("due", "true"))
         elif self.state in (State.REFUSED, State.RELEASED):
@@ -126,54 +128,81 @@ class Filter:
             collects = self._of("operation", f"payee = {member} AND payee <> ''")
             found.append(_merged(pays, collects, self._of("reference", f"kind = 'member' AND value = {member}")))
         if self.kind:
-            found.append(self._of("operation", "kind = :kind"))
+            found.append(self._of("operation", "kind = %(kind)s"))
         if self.bank_day:
-            found.append(self._of("booking", "bank_day = :bank_day"))
+            found.append(self._of("booking", "bank_day = %(bank_day)s"))
         return found or [self._of("operation", "true")]
 
     def _of(self, table: str, condition: str) -> str:
         # The literals in conditions let partial indexes serve a prepared statement.
         name = "id" if table == "operation" else "operation_id"
-        between = f"{name} < :before"
+        between = f"{name} < %(before)s"
         if self.bank_day is not None:
             between += f" AND {name} BETWEEN (SELECT first FROM day) AND (SELECT last FROM day)"
-        return f"SELECT {name} AS id FROM {table} WHERE platform = :platform AND {between} AND {condition}"
+        return f"SELECT {name} AS id FROM {table} WHERE platform = %(platform)s AND {between} AND {condition}"
 
     @property
     def _day(self) -> str:
         if self.bank_day is None:
             return ""
-        booked = "SELECT operation_id FROM booking WHERE platform = :platform AND bank_day = :bank_day"
+        booked = "SELECT operation_id FROM booking WHERE platform = %(platform)s AND bank_day = %(bank_day)s"
         first, last = (f"({booked} ORDER BY operation_id {order} LIMIT 1)" for order in ("ASC", "DESC"))
         return f"day AS MATERIALIZED (SELECT {first} AS first, {last} AS last), "
 
     @property
     def _members(self) -> list[str]:
         """The members that take part, as the query has them."""
-        owner = "(SELECT member_id FROM member WHERE platform = :platform AND sub_account = :sub_account)"
-        return [":member_id"] * bool(self.member_id) + [owner] * bool(self.sub_account)
+        owner = "(SELECT member_id FROM member WHERE platform = %(platform)s AND sub_account = %(sub_account)s)"
+        return ["%(member_id)s"] * bool(self.member_id) + [owner] * bool(self.sub_account)
 
     @property
     def _conditions(self) -> list[str]:
         """What an operation ``o`` has to meet."""
         found = []
         if self.state:
-            found.append("o.state = :state")
+            found.append("o.state = %(state)s")
         if self.kind:
-            found.append("o.kind = :kind")
+            found.append("o.kind = %(kind)s")
         for member in self._members:
             refers = _has("reference", f"kind = 'member' AND value = {member}")
             found.append(f"({member} IN (o.payer, o.payee) OR {refers})")
         if self.order_no:
-            refers = _has("reference", "kind = 'order' AND value = :order_no")
-            found.append(f"(o.order_no = :order_no OR {refers})")
+            refers = _has("reference", "kind = 'order' AND value = %(order_no)s")
+            found.append(f"(o.order_no = %(order_no)s OR {refers})")
         if self.bank_day:
-            found.append("o.bank_day = :bank_day")
+            found.append("o.bank_day = %(bank_day)s")
         if self.bank_serial:
-            found.append(_has("booking", "bank_serial = :bank_serial AND bank_serial <> ''"))
+            found.append(_has("booking", "bank_serial = %(bank_serial)s AND bank_serial <> ''"))
         if self.channel_no:
-            found.append(_has("reference", "kind = 'channel' AND value = :channel_no"))
+            found.append(_has("reference", "kind = 'channel' AND value = %(channel_no)s"))
         return found
+
+
+class Lists:
+    """One platform's lists, read on connections of their own."""
+
+    def __init__(self, pool: Pool, platform: str) -> None:
+        self._pool = pool
+        self._platform = platform
+
+    async def page(self, wanted: Filter, *, before: UUID | None = None, limit: int) -> Listed:
+        """Up to ``limit`` operations, newest first (ids grow with time), and where the next page begins.
+
+        A page that has looked at enough ends early, also without any. Raises `LedgerUnavailable`.
+        """
+        values = {**wanted.values, "platform": self._platform, "before": before or NEWEST, "limit": limit + 1}
+        rows = await fetched(self._pool, wanted.query, values)
+        last_event, reach = rows[0][:2]
+        wholes = [whole_from_row(whole) for _, _, *whole in rows if whole[0] is not None]
+        further = wholes[limit - 1].operation.id if len(wholes) > limit else reach
+        return Listed(wholes[:limit], further, last_event)
+
+    async def newest(self, wanted: Filter) -> Whole | None:
+        """The newest operation that meets every filter, however many pages it takes. Raises `LedgerUnavailable`."""
+        page = await self.page(wanted, limit=1)
+        while not page.wholes and page.further is not None:
+            page = await self.page(wanted, before=page.further, limit=1)
+        return page.wholes[0] if page.wholes else None
 
 
 def _has(table: str, condition: str) -> str:

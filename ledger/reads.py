@@ -41,7 +41,6 @@ from ledger.database import reading, seconds
 from ledger.errors import LedgerBehind, LedgerCorrupt
 from ledger.findings import Finding, Summary
 from ledger.journal import operation_from_row, whole_from_row
-from ledger.lists import NEWEST, Filter, Listed
 from ledger.lookups import Lookups, MemberBalance
 from ledger.operations import Member, Operation, Part, PartState, State, Whole
 from ledger.schema import (
@@ -344,25 +343,6 @@ class Reads:
             _operations().where(operation.c.platform == self._platform, operation.c.request_id.in_(list(request_ids)))
         )
         return {row["request_id"]: _operation(row) for row in rows}
-
-    async def operations_page(self, wanted: Filter, *, before: UUID | None = None, limit: int) -> Listed:
-        """Up to ``limit`` operations, newest first (ids grow with time), and where the next page begins.
-
-        A page that has looked at enough ends early, also without any.
-        """
-        values = {**wanted.values, "before": before or NEWEST, "limit": limit + 1}
-        rows = [list(row.values()) for row in await self._rows(text(wanted.query), platform=self._platform, **values)]
-        last_event, reach = rows[0][:2]
-        wholes = [whole_from_row(whole) for _, _, *whole in rows if whole[0] is not None]
-        further = wholes[limit - 1].operation.id if len(wholes) > limit else reach
-        return Listed(wholes[:limit], further, last_event)
-
-    async def newest(self, wanted: Filter) -> Operation | None:
-        """The newest operation that meets every filter, however many pages it takes."""
-        page = await self.operations_page(wanted, limit=1)
-        while not page.wholes and page.further is not None:
-            page = await self.operations_page(wanted, before=page.further, limit=1)
-        return page.wholes[0].operation if page.wholes else None
 
     async def plan(self, found: Operation) -> dict[str, Any]:
         """The plan of an operation, to be carried on. Raises `LedgerCorrupt` when it is not the one that was sealed."""

@@ -45,6 +45,7 @@ from ledger import (
     Kind,
     LedgerError,
     Leg,
+    Lists,
     NewOperation,
     Numbers,
     Outcome,
@@ -146,6 +147,7 @@ class Clearing:
         self,
         writer: Writer,
         reads: Reads,
+        lists: Lists,
         bank: BankClient,
         numbers: Numbers,
         sweeper: Sweeper,
@@ -153,6 +155,7 @@ class Clearing:
     ) -> None:
         self._writer = writer
         self._reads = reads
+        self._lists = lists
         self._bank = bank
         self._numbers = numbers
         self._sweeper = sweeper
@@ -302,11 +305,8 @@ class Clearing:
 
     async def entered(self, bank_day: date) -> Outcome | None:
         """The operation that entered a day, under whatever request id; None when none has."""
-        found = await self._reads.newest(Filter(kind=CLEARING, bank_day=bank_day))
-        if found is None:
-            return None
-        parts = await self._reads.parts([found.id])
-        return Outcome(found, did=False, parts=tuple(parts.get(found.id, ())))
+        found = await self._lists.newest(Filter(kind=CLEARING, bank_day=bank_day))
+        return None if found is None else Outcome(found.operation, did=False, parts=found.parts)
 
     async def adopt(self) -> bool:
         """Take over the opening balance of the platform's own funds, once (6010 flag 3); False when the bank is

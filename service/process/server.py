@@ -62,6 +62,7 @@ from ledger import (
     LedgerBehind,
     LedgerUnavailable,
     LedgerUnfit,
+    Lists,
     Lookups,
     Numbers,
     Reads,
@@ -161,6 +162,8 @@ async def furnished(settings: Settings, *, catches_up: bool = False) -> AsyncIte
         stack.push_async_callback(engine.dispose)
         pool = await stack.enter_async_context(open_pool(dsn))
         reads, numbers = Reads(engine, Lookups(pool, settings.platform)), Numbers(engine)
+        # Apart from the look-ups, which every payment waits for: a page of long ago may wait for the disk.
+        lists = Lists(await stack.enter_async_context(open_pool(dsn)), settings.platform)
 
         async def query_serial() -> str:
             return consumer_serial(settings.bank.uid, bank_today(), await numbers.take() % 10**10)
@@ -188,7 +191,9 @@ async def furnished(settings: Settings, *, catches_up: bool = False) -> AsyncIte
             ).running()
         )
         sweeper = Sweeper(writer, reads, bank, settings)
-        clearing = await stack.enter_async_context(Clearing(writer, reads, bank, numbers, sweeper, settings).running())
+        clearing = await stack.enter_async_context(
+            Clearing(writer, reads, lists, bank, numbers, sweeper, settings).running()
+        )
         returns = await stack.enter_async_context(Returns(writer, reads, bank, numbers, settings).running())
         transfers = await stack.enter_async_context(
             Transfers(writer, reads, bank, numbers, returns, settings).running()
@@ -213,6 +218,7 @@ async def furnished(settings: Settings, *, catches_up: bool = False) -> AsyncIte
             admission=admission,
             repeats=repeats,
             reads=reads,
+            lists=lists,
             feed=feed,
             bank=bank,
             resolver=resolver,

@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 
 from bankclient import BankClient, SubAccountBalances, yuan
 from jzb.v1.verification_pb2 import Verification
-from ledger import Card, Cards, CardState, Member, Numbers, Reads, Writer
+from ledger import Card, Cards, CardState, Lists, Member, Numbers, Reads, Writer
 from service import problems
 from service.feed import Feed
 from service.inflows.card_list import CardList
@@ -52,6 +52,7 @@ class Desk:
     admission: Admission
     repeats: Repeats
     reads: Reads
+    lists: Lists
     feed: Feed
     bank: BankClient
     resolver: Resolver

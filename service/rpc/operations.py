@@ -61,7 +61,7 @@ class Operations(operation_pb2_grpc.OperationServiceServicer):
             bank_serial=request.bank_serial,
             channel_no=request.channel_transaction_no,
         )
-        page = await self._desk.reads.operations_page(wanted, before=before, limit=size)
+        page = await self._desk.lists.page(wanted, before=before, limit=size)
         # As of the first page, and told by all: what changes while pages are read is behind it.
         cursor = page.last_event if first is None else first
         return operation_pb2.ListOperationsResponse(
@@ -128,8 +128,8 @@ class Operations(operation_pb2_grpc.OperationServiceServicer):
             case "request_id":
                 named, found = key.request_id, await self._desk.reads.operation(request_id=key.request_id)
             case "bank_serial":
-                named = key.bank_serial
-                found = await self._desk.reads.newest(Filter(bank_serial=named))
+                named, whole = key.bank_serial, await self._desk.lists.newest(Filter(bank_serial=key.bank_serial))
+                found = None if whole is None else whole.operation
             case _:
                 named, found = key.serial, await self._desk.reads.operation(serial=key.serial)
                 if found is None and (part := await self._desk.reads.payment(key.serial)) is not None:

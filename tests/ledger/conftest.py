@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ledger import Account, Events, Lookups, Outcome, Reads, Step, Writer, connect, open_pool, verify
+from ledger import Account, Events, Lists, Lookups, Outcome, Reads, Step, Writer, connect, open_pool, verify
 from tests.ledger.bookkeeping import PLATFORM, money, opening, stored
 
 
@@ -22,6 +22,7 @@ class Mirror:
     dsn: str
     writer: Writer
     reads: Reads
+    lists: Lists
     events: Events
     engine: AsyncEngine
     batches: list[int]
@@ -71,6 +72,6 @@ async def open_mirror(dsn: str, *, queue_max: int = 20_000) -> AsyncIterator[Mir
             ).running() as writer,
         ):
             reads = Reads(engine, Lookups(pool, PLATFORM))
-            yield Mirror(dsn, writer, reads, Events(pool, PLATFORM), engine, batches)
+            yield Mirror(dsn, writer, reads, Lists(pool, PLATFORM), Events(pool, PLATFORM), engine, batches)
     finally:
         await engine.dispose()

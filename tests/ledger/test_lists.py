@@ -6,14 +6,14 @@ import dataclasses
 import itertools
 import random
 from datetime import date
-from typing import Any
+from typing import Any, LiteralString
 from uuid import UUID
 
 import pytest
-from sqlalchemy import event
 
 from ledger import Change, Draft, Filter, FloorBroken, Member, NewOperation, State, Step, lists
 from ledger.accounts import withdrawable
+from ledger.lookups import Pool, fetched
 from tests.ledger.bookkeeping import ANN, BOB, DAY, DAY_AFTER, DAY_BEFORE, money, opening, pay, posting, top_up, voiding
 from tests.ledger.conftest import Mirror
 
@@ -107,7 +107,7 @@ async def pages(mirror: Mirror, wanted: Filter, limit: int) -> list[UUID]:
     found: list[UUID] = []
     before: UUID | None = None
     while True:
-        page, further, _ = await mirror.reads.operations_page(wanted, before=before, limit=limit)
+        page, further, _ = await mirror.lists.page(wanted, before=before, limit=limit)
         assert len(page) <= limit
         found += [one.operation.id for one in page]
         if further is None:
@@ -153,19 +153,20 @@ async def test_every_combination_of_filters_finds_what_meets_all_once_newest_fir
     assert seen > 50
 
 
-async def test_a_page_is_of_one_moment_whatever_was_asked_for(mirror: Mirror) -> None:
+async def test_a_page_is_of_one_moment_whatever_was_asked_for(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
     statements: list[str] = []
 
-    @event.listens_for(mirror.engine.sync_engine, "before_cursor_execute")
-    def count(_: object, __: object, statement: str, *more: object) -> None:
-        statements.append(statement)
+    async def counted(pool: Pool, query: LiteralString, values: Any) -> list[Any]:
+        statements.append(query)
+        return await fetched(pool, query, values)
 
-    assert await mirror.reads.operations_page(Filter(), limit=1) == ([], None, 0)
+    monkeypatch.setattr(lists, "fetched", counted)
+    assert await mirror.lists.page(Filter(), limit=1) == ([], None, 0)
     step = opening(share("bob", ""))
     await mirror.do(step)
     for wanted in (Filter(), Filter(member_id="bob"), Filter(member_id="bob", state=State.RESERVED, kind="PAY_T1")):
         statements.clear()
-        page = await mirror.reads.operations_page(wanted, limit=1)
+        page = await mirror.lists.page(wanted, limit=1)
         assert len(statements) == 1
         assert page.last_event == await mirror.reads.last_event()
         assert page.wholes == list((await mirror.reads.wholes([step.operation_id])).values())

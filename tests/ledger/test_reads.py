@@ -188,7 +188,7 @@ async def test_operations_are_listed_newest_first_by_every_filter(mirror: Mirror
 
     async def page(**filters: Any) -> list[object]:
         before, limit = filters.pop("before", None), filters.pop("limit", 10)
-        found = await mirror.reads.operations_page(Filter(**filters), before=before, limit=limit)
+        found = await mirror.lists.page(Filter(**filters), before=before, limit=limit)
         return [operation.id for operation, _ in found.wholes if operation.payer or operation.payee]
 
     ids = [step.operation_id for step in (topped, ordered, paid)]
