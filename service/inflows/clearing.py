@@ -72,7 +72,10 @@ ASK_AHEAD_EVERY_S = 1.0
 """How often refused callers make us ask for past days, at most."""
 ASK_AHEAD_WAIT_S = 5.0
 """How long one of them waits for it; what is not entered by then goes on without it."""
-ADOPTION = "adoption:own-funds"
+ADOPTION = "adoption own-funds"
+"""With a space, as all that the bank or this service does by itself: no request id of a caller has one."""
+ADOPTION_BEFORE = "adoption:own-funds"
+"""The same in books from before it had one."""
 COMPARED_LATER = "members who spent since the bank cleared are compared when nothing of theirs is in doubt"
 
 
@@ -238,7 +241,9 @@ class Clearing:
             status = await self.status(day.bank_day)
             if status is None or not status.is_cleared:
                 break
-            await self.enter(f"clearing:{day.bank_day}", hashlib.sha256(str(day.bank_day).encode()).digest(), status)
+            # With a space, which no request id of a caller has.
+            request_id = f"clearing {day.bank_day}"
+            await self.enter(request_id, hashlib.sha256(request_id.encode()).digest(), status)
 
     async def status(self, bank_day: date) -> BankDayStatus | None:
         """What the bank says of one day; None when it has no record of it. Raises `Problem` when it tells nothing."""
@@ -312,6 +317,9 @@ class Clearing:
         """Take over the opening balance of the platform's own funds, once (6010 flag 3); False when the bank is
         away.
         """
+        before = await self._reads.operation(request_id=ADOPTION_BEFORE)
+        if before is not None and before.kind == "ADOPTION":
+            return True
         if await self._reads.operation(request_id=ADOPTION) is not None:
             return True
         listed = await self._functional()
@@ -337,7 +345,11 @@ class Clearing:
         await self._writer.submit(
             Step(
                 operation=new,
-                change=Change(state=State.DONE, evidence=evidence),
+                change=Change(
+                    state=State.DONE,
+                    message="the platform's own funds are taken over as the bank had them when the service first started",
+                    evidence=evidence,
+                ),
                 bank_day=bank_today(),
                 enter=(draft,) if draft else (),
             )

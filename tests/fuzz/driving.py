@@ -40,8 +40,8 @@ MEASURED_FROM: Final = 20_000
 NEVER_OK: Final[dict[str, str]] = {}
 """Why no request of a fuzz can succeed, by RPC."""
 
-OWN: Final = ("r-", "adoption:", "clearing:")
-"""How the request ids of the marketplace and of the service itself begin, which clears days when a call lacks money."""
+OWN: Final = "r-"
+"""How the request ids of the marketplace begin; those of the service itself have a space."""
 
 NEVER: Final = {
     grpc.StatusCode.INTERNAL,

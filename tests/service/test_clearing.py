@@ -11,12 +11,13 @@ import grpc
 import pytest
 
 from bankclient import STATED_FEN_MAX, yuan
-from jzb.v1 import clearing_pb2, core_pb2
+from jzb.v1 import clearing_pb2, core_pb2, operation_pb2
 from sandbox.clock import BankClock
 from sandbox.server import Sandbox
 from sandbox.settings import SandboxSettings
 from service.process.server import running
 from tests.service.marketplace import LENIENT, TIMEOUT_S, Marketplace, bank_says, open_marketplace, service_settings
+from tests.service.steps import freeze_request
 
 
 async def clear_day(shop: Marketplace, day: str, request_id: str = "") -> clearing_pb2.ClearDayResponse:
@@ -27,6 +28,13 @@ async def clear_day(shop: Marketplace, day: str, request_id: str = "") -> cleari
 
 async def days(shop: Marketplace) -> list[clearing_pb2.ClearingDay]:
     return list((await shop.clearing.ListDays(clearing_pb2.ListDaysRequest(), timeout=TIMEOUT_S)).days)
+
+
+async def freeze_as(shop: Marketplace, member_id: str, request_id: str) -> None:
+    """Freeze 1.00 under a request id of the caller's choice."""
+    request = freeze_request(shop, member_id, 1_00)
+    request.request_id = request_id
+    await shop.freezes.Freeze(request, timeout=TIMEOUT_S)
 
 
 @pytest.fixture
@@ -113,6 +121,23 @@ async def test_two_who_clear_a_day_at_once_get_the_operation_of_the_one_that_did
     for request_id in request_ids:
         assert (await clear_day(shop, day.bank_day, request_id)).operation.operation_id == entered
     assert (await shop.balance("seller")).withdrawable_fen == 100_00
+    await shop.assert_agrees()
+
+
+async def test_no_request_id_of_a_caller_keeps_the_service_from_clearing_a_day_by_itself(
+    two_days: tuple[Marketplace, str, str],
+) -> None:
+    shop, first, second = two_days
+    shop.sandbox.bank.hold_clearing(False)
+    for request_id in ("adoption:own-funds", f"clearing:{first}"):
+        await freeze_as(shop, "seller", request_id)
+    await shop.service.desk.clearing.clear_past_days()
+    assert await days(shop) == []
+    # Nor does what the service has done by itself take an id away from a caller.
+    for day in (first, second):
+        entered = (await clear_day(shop, day, f"clearing-{day}")).operation
+        assert (entered.kind, entered.request_id) == (core_pb2.OPERATION_KIND_CLEARING, "")
+    assert (await clear_day(shop, second, f"clearing:{second}")).operation == entered
     await shop.assert_agrees()
 
 
@@ -204,6 +229,29 @@ async def test_opening_funds_that_are_listed_twice_or_cannot_be_are_not_taken_ov
                 assert not await service.desk.clearing.adopt()
         async with running(service_settings(database, sandbox)) as service:
             assert await service.desk.clearing.adopt()
-            adopted = await service.desk.reads.operation(request_id="adoption:own-funds")
+            adopted = await service.desk.reads.operation(request_id="adoption own-funds")
     assert adopted is not None
     assert adopted.amount_fen == 100_000_000
+
+
+async def test_opening_funds_are_taken_over_once_whatever_their_operation_was_called_when_they_were(
+    shop: Marketplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The books are those of a service that called it by its older name.
+    monkeypatch.setattr("service.clearing.ADOPTION_BEFORE", "adoption own-funds")
+    monkeypatch.setattr("service.clearing.ADOPTION", "adoption of another name")
+    assert await shop.service.desk.clearing.adopt()
+    request = operation_pb2.ListOperationsRequest(kind=core_pb2.OPERATION_KIND_ADOPTION)
+    (adopted,) = (await shop.operations.ListOperations(request, timeout=TIMEOUT_S)).operations
+    assert (adopted.request_id, adopted.amount_fen) == ("", 100_000_000)
+
+
+async def test_opening_funds_are_taken_over_though_a_caller_has_used_their_older_name(
+    shop: Marketplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await shop.buyer("buyer", 10_00)
+    await freeze_as(shop, "buyer", "adoption:own-funds")
+    assert await shop.service.desk.clearing.adopt()
+    monkeypatch.setattr("service.clearing.ADOPTION", "adoption of another name")
+    assert await shop.service.desk.clearing.adopt()
+    assert await shop.service.desk.reads.operation(request_id="adoption of another name") is not None
