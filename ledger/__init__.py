@@ -10,7 +10,15 @@ from ledger.accounts import Account, Kind
 from ledger.batch import REASON_FLOOR
 from ledger.cards import Card, CardChange, Cards, CardState, CheckedBy
 from ledger.comparison import Amounts, Comparison, Motion, Position, Result, judge
-from ledger.database import connect, migrate, newest_revision, open_pool, require_current, require_ready
+from ledger.database import (
+    connect,
+    migrate,
+    newest_revision,
+    open_pool,
+    require_current,
+    require_ready,
+    sessions_beside,
+)
 from ledger.errors import (
     Breach,
     DeadlinePassed,
@@ -144,5 +152,6 @@ __all__ = [
     "require_current",
     "require_ready",
     "reverse",
+    "sessions_beside",
     "verify",
 ]

@@ -235,6 +235,8 @@ def _appearing(path: Path) -> Iterator[Path]:
     """A new file beside ``path``, for its owner's eyes: it becomes ``path`` at the end of the block, or it is gone."""
     if os.path.lexists(path):
         raise CopyFailed(f"{path} is there already; a copy never replaces another")
+    if not path.parent.is_dir():
+        raise CopyFailed(f"there is no folder {path.parent} to put the copy into: make it, or mount it, first")
     partial = path.with_name(f"{path.name}.partial")
     try:
         # Names and cards of people are in it, sealed or not.

@@ -90,6 +90,21 @@ def migrate(dsn: str, revision: str = "head") -> None:
         engine.dispose()
 
 
+def sessions_beside(dsn: str) -> int:
+    """How many sessions use the database beside the one that asks, such as those of a service. Raises
+    `LedgerUnavailable`.
+    """
+    try:
+        with session.opened_blocking(dsn) as connection:
+            ((count,),) = connection.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+                " AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
+            ).fetchall()
+            return int(count)
+    except (psycopg.OperationalError, psycopg.InterfaceError) as failure:
+        raise LedgerUnavailable(f"the ledger's database cannot be reached: {failure}") from None
+
+
 async def require_current(engine: AsyncEngine) -> None:
     """Refuse a schema that is not the one this program works with.
 

@@ -155,14 +155,25 @@ def told_first(violations: Sequence[tuple[str, str]]) -> str:
     return "; ".join(f"{field_name}: {text}" for field_name, text in violations[:TOLD_FIRST]) + more
 
 
-def not_enabled(interface: str, message: str, setting: str) -> Problem:
+def not_enabled(interface: str, message: str, setting: str, next_step: str = "") -> Problem:
     """An interface or verification mode that this platform does not have, or has not been told how to reach."""
+    mended = next_step or f"have the bank open it and set {setting}"
     return precondition(
         "INTERFACE_NOT_ENABLED",
         message,
-        f"have the bank open it and set {setting}; nothing was reserved or sent, the request id is not used up",
+        f"{mended}; nothing was reserved or sent, the request id is not used up",
         interface=interface,
         setting=setting,
+    )
+
+
+def key_missing(message: str, interface: str = "cards") -> Problem:
+    """There is no key for a personal value, or not the one that it is sealed under."""
+    return not_enabled(
+        interface,
+        message,
+        "JZB_VAULT__KEYS",
+        "have the operator add the key to JZB_VAULT__KEYS (`jzb vault key` makes a first one) and restart the service",
     )
 
 

@@ -9,7 +9,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from bankclient import REQUESTS, BankSettings
@@ -228,6 +237,10 @@ class TelemetrySettings(BaseModel):
     log_json: bool = False
 
 
+DATABASE_URL: Any = Field(validation_alias=AliasChoices("DATABASE_URL", "JZB_DATABASE_URL", "database_url"))
+"""Where the database is, by either name."""
+
+
 class Settings(BaseSettings):
     """One platform's service process."""
 
@@ -235,7 +248,7 @@ class Settings(BaseSettings):
         env_prefix="JZB_", env_nested_delimiter="__", frozen=True, extra="ignore", populate_by_name=True
     )
 
-    database_url: SecretStr = Field(validation_alias=AliasChoices("DATABASE_URL", "JZB_DATABASE_URL", "database_url"))
+    database_url: SecretStr = DATABASE_URL
     bank: BankSettings
     listen: str = "127.0.0.1:50051"
     tls_certificate: Path | None = None
@@ -264,6 +277,12 @@ class Settings(BaseSettings):
     cards: CardsSettings = CardsSettings()
     vault: VaultSettings = VaultSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _names_each_setting_of_the_bank(cls, values: Any) -> Any:
+        """Where nothing is said of the bank, each of its settings is named as missing, and not the group alone."""
+        return {"bank": {}, **values} if isinstance(values, dict) else values
 
     @field_validator("interface_concurrency")
     @classmethod
@@ -304,6 +323,17 @@ class Settings(BaseSettings):
 def from_environment(**given: Any) -> Settings:
     """The settings of this process; ``given`` wins over the environment. Raises pydantic's ValidationError."""
     return Settings(**given)
+
+
+class _DatabaseAlone(BaseSettings):
+    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+
+    database_url: SecretStr = DATABASE_URL
+
+
+def database_from_environment() -> str:
+    """Where the database is, for a command that needs nothing else. Raises pydantic's ValidationError."""
+    return _DatabaseAlone().database_url.get_secret_value()
 
 
 class _VaultAlone(BaseSettings):

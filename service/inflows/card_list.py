@@ -56,9 +56,7 @@ class CardList:
         for card in known:
             # It would be taken for one that the bank does not list.
             if not self._vault.knows(card.key_id):
-                raise problems.not_enabled(
-                    "cards", f"the key {card.key_id} is not among JZB_VAULT__KEYS", "JZB_VAULT__KEYS"
-                )
+                raise problems.key_missing(f"the key {card.key_id} is not among JZB_VAULT__KEYS")
         rows, evidence = await self._listed(member)
         new, changes = differences(rows, known, member, self._vault)
         operation = NewOperation(

@@ -347,7 +347,7 @@ class Clearing:
                 operation=new,
                 change=Change(
                     state=State.DONE,
-                    message="the platform's own funds are taken over as the bank had them when the service first started",
+                    message="the platform's own funds are taken over, as the bank had them at the first start",
                     evidence=evidence,
                 ),
                 bank_day=bank_today(),

@@ -56,9 +56,7 @@ class Fingerprint:
         if not self._has_personal:
             return self._open
         if not self._vault.is_open:
-            raise problems.not_enabled(
-                "personal fields", "there is no key under which they could be recognised", "JZB_VAULT__KEYS"
-            )
+            raise problems.key_missing("there is no key under which they could be recognised", "personal fields")
         return self._open + bytes.fromhex(self._vault.key_id) + self._under(self._vault.key_id)
 
     @property

@@ -50,11 +50,12 @@ from service.process.stack import (
     kept,
     key_file,
     platform_of,
+    require_alone,
     require_kept,
     started,
 )
 from service.recovery.catch_up import CatchUp, CatchUpStopped, CaughtUp
-from service.settings import Settings, from_environment, vault_from_environment
+from service.settings import Settings, database_from_environment, from_environment, vault_from_environment
 from service.vault import Vault, VaultError, new_key, rotate
 
 app = typer.Typer(
@@ -142,7 +143,7 @@ def serve() -> None:
 def migrate_command() -> None:
     """Bring the database of the environment up to date."""
     with _complaints():
-        migrate(from_environment().database_url.get_secret_value())
+        migrate(database_from_environment())
         console.print("the database is up to date")
 
 
@@ -309,8 +310,9 @@ def vault_key() -> None:
 def vault_rotate(data: Data = Path("var")) -> None:
     """Put everything personal under the newest key.
 
-    The newest key is the first of JZB_VAULT__KEYS. Without that setting a new one is put first in the key file under
-    --data. A service must know the new key before this runs, and the old ones until it has ended.
+    The newest key is the first of JZB_VAULT__KEYS. A service must know the new key before this runs, and the old ones
+    until it has ended. Without that setting a new key is put first in the key file under --data; then no service may
+    run, since it reads that file when it starts.
     """
     with _complaints():
         platform = platform_of(data)
@@ -318,6 +320,7 @@ def vault_rotate(data: Data = Path("var")) -> None:
             if VAULT_KEYS in os.environ:
                 keys = [key.get_secret_value() for key in vault_from_environment().keys]
             else:
+                require_alone(dsn)
                 key_file(data).add()
                 keys = key_file(data).keys()
             moved = asyncio.run(_rotate(dsn, Vault(keys, platform)))

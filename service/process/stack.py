@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -18,12 +19,14 @@ from typing import Any
 
 import httpx
 
-from ledger import migrate
+from ledger import migrate, sessions_beside
 from ledger.embedded import EmbeddedPostgres
 from service.settings import Settings, from_environment
 from service.vault import KeyFile
 
 SANDBOX_STOP_S = 30.0
+SESSIONS_END_S = 2.0
+"""How long sessions that were closed just now are waited for: PostgreSQL lists them a moment longer."""
 
 BANK_ADDRESS = "JZB_BANK__BASE_URL"
 PLATFORM = "JZB_BANK__MRCH_CODE"
@@ -128,6 +131,18 @@ def _listens(url: str) -> bool:
         return httpx.get(f"{url}/control/requests", timeout=2.0, trust_env=False).is_success
     except httpx.HTTPError:
         return False
+
+
+def require_alone(dsn: str) -> None:
+    """Raise `StackNotStarted` while something else uses the books, such as a service that reads no key file anew."""
+    deadline_s = time.monotonic() + SESSIONS_END_S
+    while beside := sessions_beside(dsn):
+        if time.monotonic() > deadline_s:
+            raise StackNotStarted(
+                f"{beside} sessions use these books: stop `jzb run` first. It would not know the new key, and no card"
+                " would serve until it is started again"
+            )
+        time.sleep(0.1)
 
 
 def key_file(data: Path) -> KeyFile:

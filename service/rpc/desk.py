@@ -143,14 +143,12 @@ class Desk:
         try:
             return card_of(self.vault, card)
         except (VaultClosed, VaultKeyMissing) as missing:
-            raise problems.not_enabled("cards", str(missing), "JZB_VAULT__KEYS") from None
+            raise problems.key_missing(str(missing)) from None
 
     def require_vault(self) -> Vault:
         """The vault, which has a key. Raises `Problem`."""
         if not self.vault.is_open:
-            raise problems.not_enabled(
-                "cards", "there is no key under which personal values could be kept", "JZB_VAULT__KEYS"
-            )
+            raise problems.key_missing("there is no key under which personal values could be kept")
         return self.vault
 
     async def names_for(self, verification: Verification, payer: Member, payee: Member) -> Names:

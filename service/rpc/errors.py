@@ -207,7 +207,7 @@ class Doors(_Interceptor):
         violations = self._validator.collect_violations(request)
         if not violations:
             return
-        found = [(_path(violation), str(violation.proto.message)) for violation in violations]
+        found = [(_path(violation), _broken(violation)) for violation in violations]
         raise Problem(
             grpc.StatusCode.INVALID_ARGUMENT,
             "REQUEST_INVALID",
@@ -334,6 +334,11 @@ def _sent_with(context: Context) -> TraceContext:
     """The trace that the caller is in."""
     metadata = context.invocation_metadata() or ()
     return telemetry.context_from({key: value for key, value in metadata if isinstance(value, str)})
+
+
+def _broken(violation: protovalidate.Violation) -> str:
+    """What is wrong, in words. Of every enum the contract forbids only 0, which is a value left out."""
+    return "must be stated" if violation.proto.rule_id == "enum.not_in" else str(violation.proto.message)
 
 
 def _path(violation: protovalidate.Violation) -> str:

@@ -81,6 +81,7 @@ class Refusal:
     message: str
     violations: dict[str, str]
     retry_after_s: float | None
+    next_step: str
 
 
 class Marketplace:
@@ -306,6 +307,7 @@ def refusal_of(error: grpc.aio.AioRpcError) -> Refusal:
         message=error.details() or "",
         violations={violation.field: violation.description for violation in bad.field_violations},
         retry_after_s=retry.retry_delay.ToTimedelta().total_seconds() if retry.HasField("retry_delay") else None,
+        next_step=money.next_step,
     )
 
 

@@ -238,8 +238,8 @@ async def test_opening_funds_are_taken_over_once_whatever_their_operation_was_ca
     shop: Marketplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The books are those of a service that called it by its older name.
-    monkeypatch.setattr("service.clearing.ADOPTION_BEFORE", "adoption own-funds")
-    monkeypatch.setattr("service.clearing.ADOPTION", "adoption of another name")
+    monkeypatch.setattr("service.inflows.clearing.ADOPTION_BEFORE", "adoption own-funds")
+    monkeypatch.setattr("service.inflows.clearing.ADOPTION", "adoption of another name")
     assert await shop.service.desk.clearing.adopt()
     request = operation_pb2.ListOperationsRequest(kind=core_pb2.OPERATION_KIND_ADOPTION)
     (adopted,) = (await shop.operations.ListOperations(request, timeout=TIMEOUT_S)).operations
@@ -252,6 +252,6 @@ async def test_opening_funds_are_taken_over_though_a_caller_has_used_their_older
     await shop.buyer("buyer", 10_00)
     await freeze_as(shop, "buyer", "adoption:own-funds")
     assert await shop.service.desk.clearing.adopt()
-    monkeypatch.setattr("service.clearing.ADOPTION", "adoption of another name")
+    monkeypatch.setattr("service.inflows.clearing.ADOPTION", "adoption of another name")
     assert await shop.service.desk.clearing.adopt()
     assert await shop.service.desk.reads.operation(request_id="adoption of another name") is not None

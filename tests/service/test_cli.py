@@ -415,7 +415,15 @@ async def test_a_port_that_is_taken_is_named(database: str) -> None:
 def test_missing_settings_are_all_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     ended = serve({}, monkeypatch)
     assert ended.status == 1
-    assert [line.split(":")[1].split()[1] for line in ended.error.splitlines()] == ["DATABASE_URL", "JZB_BANK"]
+    bank = ("BASE_URL", "APP_ID", "MRCH_CODE", "FUND_SUMMARY_ACCT_NO", "UID", "PFX_PATH", "PFX_PASSWORD")
+    missing = ["DATABASE_URL", *(f"JZB_BANK__{name}" for name in (*bank, "BANK_CERTIFICATE_PATH"))]
+    assert [line.split(":")[1].split()[1] for line in ended.error.splitlines()] == missing
+
+
+def test_a_database_is_migrated_by_its_address_alone(empty_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = in_this_process(("migrate",), {"DATABASE_URL": empty_database}, monkeypatch)
+    assert (ended.status, ended.out) == (0, "the database is up to date\n"), ended
+    assert in_this_process(("migrate",), {}, monkeypatch).error == "jzb: setting DATABASE_URL: Field required\n"
 
 
 async def test_a_database_that_is_away_is_said_without_its_password(

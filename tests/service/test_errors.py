@@ -454,6 +454,7 @@ async def test_every_broken_field_is_named_at_once(shop: Marketplace) -> None:
         "amount_fen",
         "settlement",
     }
+    assert refusal.violations["settlement"] == "must be stated"
 
 
 @pytest.mark.parametrize("body", [b"\x0a\x02\xff\xfe", b"\x0b", b"\x0a\xff"], ids=["no UTF-8", "no end", "cut off"])

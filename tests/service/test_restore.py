@@ -311,6 +311,8 @@ async def test_a_copy_is_restored_into_an_empty_database_only_and_replaces_no_ot
     assert stat.S_IMODE(os.stat(copy).st_mode) == 0o600
     with pytest.raises(CopyFailed, match="is there already"):
         copies.back_up(database, copy)
+    with pytest.raises(CopyFailed, match=r"there is no folder .*/none to put the copy into"):
+        copies.back_up(database, tmp_path / "none" / "copy")
     with pytest.raises(CopyFailed, match="not empty, it holds"):
         copies.restore(database, copy)
     with pytest.raises(CopyFailed, match="there is no"):

@@ -227,6 +227,20 @@ async def test_without_keys_in_the_environment_a_rotation_makes_one_and_puts_it_
         assert (await unbind(shop, card)).card.card_id == card.card_id
 
 
+async def test_the_key_file_gets_no_new_key_beside_a_service_which_would_not_know_it(
+    database: str, bank: Sandbox, tmp_path: Path
+) -> None:
+    keys = KeyFile(tmp_path / "vault.keys")
+    (old,) = keys.keys()
+    async with shop_on(database, bank, **keyed(old)) as shop:
+        await shop.merchant("seller", 100_00, withdrawable=True)
+        card = await bound(shop, "seller")
+        status, said = await rotated(database, tmp_path)
+        assert (status, "stop `jzb run` first" in said) == (1, True), said
+        assert keys.keys() == [old]
+        await paid_out(shop, card.card_id, 60_00)
+
+
 async def test_a_rotation_without_the_old_key_moves_nothing_and_names_the_key_it_lacks(
     database: str, bank: Sandbox, tmp_path: Path
 ) -> None:
@@ -261,6 +275,7 @@ async def test_with_a_wrong_key_no_card_is_used_and_none_is_forgotten(database: 
             refusal = await shop.refusal(call)
             assert (refusal.code, refusal.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "INTERFACE_NOT_ENABLED")
             assert refusal.metadata["setting"] == "JZB_VAULT__KEYS"
+            assert refusal.next_step.startswith("have the operator add the key to JZB_VAULT__KEYS")
             assert refusal.outcome == core_pb2.OUTCOME_NO_EFFECT
         assert await listed(shop, "seller") == [card]
         assert (await shop.balance("seller")).withdrawable_fen == 100_00
