@@ -27,6 +27,10 @@ HEAD = """\
 
 Made by `jzb docs bank` from the modules of `service/catalogue/` and from the settings; do not edit it by hand.
 
+"The quick start" is the bank's own public guide to the product (电商见证宝); numbers such as 2.4
+are its chapters. "The catalogue" is our list of what public sources say of each interface, its fields and codes
+(`tests/catalogue/catalogue.yaml`). "Clients" are published programs that speak with this bank, "the SDK" is the bank's.
+
 ## Interfaces
 
 Each interface has a typed message in `bankclient/messages/` and a handler in `sandbox/handlers/`. Its effect is told as
@@ -83,7 +87,8 @@ def _choice_rows() -> list[tuple[str, ...]]:
         if choice.setting:
             field = setting_of(choice)
             setting, default, meaning = f"`{choice.setting}`", _default(field), field.description or ""
-        rows.append((choice.point, setting, default, _in_one_line(meaning), choice.supports, choice.question))
+        texts = (_in_one_line(meaning), _in_one_line(choice.supports), choice.question)
+        rows.append((choice.point, setting, default, *texts))
     return rows
 
 

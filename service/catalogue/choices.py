@@ -183,7 +183,7 @@ CHOICES: tuple[Choice, ...] = (
         "Form of OrderRemark for a plain order",
         "",
         "SFJOrdertype 0 with one row of SubAccNo, PayModel and TranFee, for JHS and SDS alike; a refund is always 1",
-        "notes.md 7; chapter 7.6 of 见证+收单, which says it, is not public",
+        "working clients; chapter 7.6 of 见证+收单, which says it, is not public",
         "What does chapter 7.6 of 见证+收单 say of each SFJOrdertype and remarktype?",
     ),
     Choice(
@@ -512,7 +512,7 @@ CHOICES: tuple[Choice, ...] = (
         "",
         "not while it has money, orders to collect, operations under way, withdrawals of the last `returns.days` or"
         " bound cards; a linked member of the same name does not stand in the way",
-        "transport.md 3.5: ERR095 balance, ERR214 unfinished orders, ERR252 bound cards",
+        "published error codes: ERR095 balance, ERR214 unfinished orders, ERR252 bound cards",
         "Does 6000 flag 3 refuse (ERR214) while the member is the payee of a pre-paid order, what happens to a"
         " withdrawal that comes back (6048) afterwards, and what becomes of a linked member (6167)?",
     ),
