@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
 from aiohttp import web
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric, NumberDataPoint
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
@@ -83,9 +83,9 @@ async def collecting() -> AsyncIterator[Collector]:
         await runner.cleanup()
 
 
-def labels_of(attributes: object) -> dict[str, str]:
+def labels_of(attributes: Iterable[KeyValue]) -> dict[str, str]:
     """Attributes of a span or a point as text."""
-    return {pair.key: _text(pair.value) for pair in attributes}  # type: ignore[attr-defined]
+    return {pair.key: _text(pair.value) for pair in attributes}
 
 
 def _text(value: AnyValue) -> str:

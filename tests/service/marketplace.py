@@ -12,10 +12,11 @@ import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar, cast
 from unittest.mock import patch
 
 import grpc
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
 from jzb.v1 import (
@@ -285,6 +286,18 @@ def bank_says(sandbox: Sandbox, service_id: str, change: Callable[[dict[str, Any
 
     with patch.object(sandbox.bank, "handle", changed):
         yield
+
+
+Asked = TypeVar("Asked")
+Answered = TypeVar("Answered")
+
+
+async def read_one(stream: grpc.aio.UnaryStreamCall[Asked, Answered]) -> Answered:
+    """The next message of a stream that has not ended."""
+    message = await stream.read()
+    assert isinstance(message, Message), "the stream has ended"
+    # The end of a stream is typed as an object, so what is left would be one, too.
+    return cast("Answered", message)
 
 
 def refusal_of(error: grpc.aio.AioRpcError) -> Refusal:

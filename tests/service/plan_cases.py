@@ -6,10 +6,10 @@ it holds and moves, and how a lost answer is settled.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from datetime import date
-from typing import Any
 from uuid import UUID
 
 from bankclient import to_wire
@@ -74,14 +74,22 @@ def payment_plans() -> Cases:
         request.verification.CopyFrom(verification)
         mode = verification.WhichOneof("method")
         yield f"pay T1 verified by {mode}", payments.pay(request, FACTS, SERIALS, NAMES)
-    order = {"order_no": "O1", "amount_fen": 40_00, "verification": NONE}
-    prepay = payment_pb2.PrepayOrderRequest(**order, payer_member_id="payer", payee_member_id="payee", remark="r")
+    prepay = payment_pb2.PrepayOrderRequest(
+        order_no="O1",
+        amount_fen=40_00,
+        verification=NONE,
+        payer_member_id="payer",
+        payee_member_id="payee",
+        remark="r",
+    )
     yield "pre-pay an order", payments.prepay_order(prepay, FACTS, SERIALS)
-    confirm = payment_pb2.ConfirmOrderRequest(**order, fee_fen=4_00, remark="r")
+    confirm = payment_pb2.ConfirmOrderRequest(
+        order_no="O1", amount_fen=40_00, verification=NONE, fee_fen=4_00, remark="r"
+    )
     for settled in (Kind.WAITING, Kind.WITHDRAWABLE):
         plan = payments.confirm_order(confirm, PAYER, PAYEE, SERIALS, settled)
         yield f"confirm an order, {settled.value} at once", plan
-    cancel = payment_pb2.CancelOrderRequest(**order, remark="r")
+    cancel = payment_pb2.CancelOrderRequest(order_no="O1", amount_fen=40_00, verification=NONE, remark="r")
     yield "cancel an order", payments.cancel_order(cancel, PAYER, PAYEE, SERIALS)
     for end in (payment_pb2.ORDER_END_CONFIRM, payment_pb2.ORDER_END_CANCEL):
         confirms = end == payment_pb2.ORDER_END_CONFIRM
@@ -137,7 +145,7 @@ def top_up_plans() -> Cases:
                 order_no="T-O1",
                 remark="r" if fee_fen else "",
             )
-            plan = topups.top_up(request, FACTS, SERIALS, reading)  # type: ignore[arg-type]
+            plan = topups.top_up(request, FACTS, SERIALS, reading)
             yield f"top up with a fee of {fee_fen}, told {reading}", plan
     shares = [
         topup_pb2.TopUpShare(member_id="payer", amount_fen=30_00, fee_fen=1_00, order_no="S1", remark="r"),
@@ -156,7 +164,7 @@ def top_up_plans() -> Cases:
         revocations.Taken("P2", "S2", THIRD, 20_00, 0),
     ]
     for order in ("original", "new"):
-        plan = revocations.revoke_split_top_up(kept, taken, SERIALS, order)  # type: ignore[arg-type]
+        plan = revocations.revoke_split_top_up(kept, taken, SERIALS, order)
         yield f"revoke a split top-up, order numbers {order}", plan
 
 
@@ -340,21 +348,31 @@ def withdrawal_plans() -> Cases:
 
 def card_plans() -> Cases:
     """6066, 6067, 6055, 6064, 6065, 6138."""
-    card = {
-        "member_id": "payer",
-        "card_number": NUMBER,
-        "card_holder_name": "甲",
-        "identity_type": 1,
-        "identity_number": "1",
-        "bank_type": 2,
-        "branch_name": "支行",
-        "mobile": "13900000000",
-    }
-    by_sms = card_pb2.CheckCardBySmsRequest(**card, cnaps_no="C1")
+    by_sms = card_pb2.CheckCardBySmsRequest(
+        member_id="payer",
+        card_number=NUMBER,
+        card_holder_name="甲",
+        identity_type=card_pb2.IDENTITY_TYPE_RESIDENT_CARD,
+        identity_number="1",
+        bank_type=card_pb2.BANK_TYPE_OTHER,
+        branch_name="支行",
+        mobile="13900000000",
+        cnaps_no="C1",
+    )
     yield "check a card by SMS", cards.check_by_sms(by_sms, PAYER, CARD, SERIALS, 60.0)
-    by_transfer = card_pb2.CheckCardByTransferRequest(**card, super_bank_no="E1")
+    by_transfer = card_pb2.CheckCardByTransferRequest(
+        member_id="payer",
+        card_number=NUMBER,
+        card_holder_name="甲",
+        identity_type=card_pb2.IDENTITY_TYPE_RESIDENT_CARD,
+        identity_number="1",
+        bank_type=card_pb2.BANK_TYPE_OTHER,
+        branch_name="支行",
+        mobile="13900000000",
+        super_bank_no="E1",
+    )
     for way in (CheckedBy.PAY_OUT, CheckedBy.PAY_IN):
-        checked = Card(**{**_fields(CARD), "checked_by": way})
+        checked = dataclasses.replace(CARD, checked_by=way)
         plan = cards.check_by_transfer(by_transfer, PAYER, checked, SERIALS, 60.0)
         yield f"check a card by transfer, {way.value}", plan
     yield "confirm a card by SMS", cards.confirm_by_sms(PAYER, CARD, NUMBER, "123456")
@@ -364,10 +382,6 @@ def card_plans() -> Cases:
     yield "correct a card's branch", cards.correct_branch(correct, PAYER, CARD, NUMBER)
     correct = card_pb2.CorrectCardBranchRequest(branch_name="支行", cnaps_no="C1")
     yield "correct a card's branch by one number", cards.correct_branch(correct, PAYER, CARD, NUMBER)
-
-
-def _fields(card: Card) -> dict[str, Any]:
-    return {name: getattr(card, name) for name in Card.__slots__}  # type: ignore[attr-defined]
 
 
 def all_plans() -> dict[str, Plan]:

@@ -15,7 +15,7 @@ import re
 import sys
 from asyncio.subprocess import PIPE, STDOUT, Process
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -183,12 +183,12 @@ async def _locked(dsn: str, statement: str, *values: str) -> AsyncIterator[Held]
         await holder.rollback()
 
 
-def writer_held(dsn: str, platform: str):  # type: ignore[no-untyped-def]
+def writer_held(dsn: str, platform: str) -> AbstractAsyncContextManager[Held]:
     """Hold the lock that a batch of the ledger takes before it reads: no step goes on."""
     return _locked(dsn, "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", platform)
 
 
-def legs_held(dsn: str):  # type: ignore[no-untyped-def]
+def legs_held(dsn: str) -> AbstractAsyncContextManager[Held]:
     """Hold the table that a posting writes to: the batch that settles stands in the middle, its COMMIT sent behind."""
     return _locked(dsn, "LOCK TABLE leg IN EXCLUSIVE MODE")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import grpc
 import pytest
@@ -16,7 +16,7 @@ from sandbox.server import Sandbox
 from sandbox.settings import SandboxSettings
 from tests.service.marketplace import LENIENT, TIMEOUT_S, Marketplace, open_marketplace
 from tests.service.process import orphans_are_due, service_process, shop_on, until
-from tests.service.test_freezes import release_request
+from tests.service.steps import release_request
 from tests.service.test_order_remark import build_request, share
 from tests.service.verifying import named, sub_account
 
@@ -63,7 +63,7 @@ def rebook_request(shop: Marketplace, order_no: str, member_id: str) -> acquirin
     return acquiring_pb2.RebookOrderRequest(request_id=shop.request_id(), order_no=order_no, member_id=member_id)
 
 
-def fee_taken(database: str, when: str) -> AbstractAsyncContextManager[Marketplace]:
+def fee_taken(database: str, when: Literal["at_entry", "at_release"]) -> AbstractAsyncContextManager[Marketplace]:
     """A bank, and a service, that take the fee of a frozen share then."""
     return open_marketplace(database, {"acquired_fee": when}, rules={"acquired_fee": when})
 
@@ -117,8 +117,7 @@ async def test_its_money_becomes_withdrawable_with_the_clearing_of_its_day(shop:
 
 async def test_an_order_entered_after_the_clearing_of_its_day_is_withdrawable_at_once(database: str) -> None:
     began = datetime.now(UTC) - timedelta(days=1)
-    settings = {"clear_same_day": False}
-    async with open_marketplace(database, settings, clock=BankClock(lambda: began)) as shop:
+    async with open_marketplace(database, {"clear_same_day": False}, clock=BankClock(lambda: began)) as shop:
         await shop.merchant("A", 1_00)
         request = await acquire(shop, share("A", 50_00))
         day = shop.sandbox.clock.today()
@@ -276,7 +275,7 @@ async def test_parked_money_is_moved_to_the_right_member_less_the_fee_once(shop:
 
 @pytest.mark.parametrize(("when", "frozen_fen"), [("at_entry", 59_00), ("at_release", 60_00)])
 async def test_a_parked_share_that_is_to_be_frozen_is_frozen_for_the_right_member(
-    database: str, when: str, frozen_fen: int
+    database: str, when: Literal["at_entry", "at_release"], frozen_fen: int
 ) -> None:
     async with fee_taken(database, when) as shop:
         await named(shop, "A", collects=True)
@@ -334,7 +333,7 @@ async def test_money_at_a_wrong_member_is_moved_without_its_fee_while_it_is_ther
 
 @pytest.mark.parametrize(("when", "frozen_fen"), [("at_entry", 59_00), ("at_release", 60_00)])
 async def test_frozen_money_at_a_wrong_member_stays_frozen_under_its_order(
-    database: str, when: str, frozen_fen: int
+    database: str, when: Literal["at_entry", "at_release"], frozen_fen: int
 ) -> None:
     async with fee_taken(database, when) as shop:
         await named(shop, "A", collects=True)

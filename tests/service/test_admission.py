@@ -51,8 +51,7 @@ def test_when_its_time_is_over_one_call_goes_on_trial_and_the_others_wait() -> N
     assert breaker.state is BreakerState.ON_TRIAL
     assert breaker.wait_s(11.0) > 0
     breaker.end(on_trial=True, answered=True, now_s=12.0)
-    assert breaker.state is BreakerState.CLOSED
-    assert breaker.wait_s(12.0) == 0
+    assert (breaker.state, breaker.wait_s(12.0)) == (BreakerState.CLOSED, 0)
     assert not breaker.begin()
 
 

@@ -34,7 +34,7 @@ async def shop(database: str) -> AsyncIterator[Marketplace]:
         yield shop
 
 
-def batches(shop: Marketplace) -> batch_pb2_grpc.BatchServiceStub:
+def batches(shop: Marketplace) -> batch_pb2_grpc.BatchServiceAsyncStub:
     return batch_pb2_grpc.BatchServiceStub(shop.channel)
 
 
@@ -153,13 +153,12 @@ async def test_direct_payment_in_a_batch_is_off_until_the_platform_says_it_has_i
     async with open_marketplace(database) as shop:
         await shop.buyer("buyer", 100_00)
         await shop.merchant("shoes")
-        row = {"payee_member_id": "shoes", "amount_fen": 1_00}
         request = batch_pb2.BatchPayRequest(
             request_id=shop.request_id(),
             payer_member_id="buyer",
             payments=[
-                batch_pb2.PaymentOfBatch(order_no="A1", **row),  # type: ignore[arg-type]
-                batch_pb2.PaymentOfBatch(order_no="A2", **row),  # type: ignore[arg-type]
+                batch_pb2.PaymentOfBatch(order_no=order_no, payee_member_id="shoes", amount_fen=1_00)
+                for order_no in ("A1", "A2")
             ],
         )
         refusal = await shop.refusal(batches(shop).BatchPay(request, timeout=TIMEOUT_S))

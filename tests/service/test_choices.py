@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Literal
 
 import grpc
 import pytest
 
 from jzb.v1 import core_pb2, freeze_pb2, payment_pb2
 from tests.service.marketplace import TIMEOUT_S, Marketplace, open_marketplace, refusal_of
+from tests.service.steps import freeze
 from tests.service.test_batches import batches, prepay_request
 from tests.service.test_batches import confirm_request as confirm_batch
-from tests.service.test_freezes import freeze
 from tests.service.test_settle_order import settle_request
 from tests.service.verifying import named
 
@@ -36,9 +36,8 @@ async def prepaid(shop: Marketplace, fen: int = 100_00) -> str:
 
 def ends(shop: Marketplace, order_no: str, fen: int) -> list[Callable[[], Awaitable[Any]]]:
     """Every call that takes so much out of an order in escrow, to be sent."""
-    named_so = {"request_id": shop.request_id(), "order_no": order_no, "amount_fen": fen}
-    confirm = payment_pb2.ConfirmOrderRequest(**named_so)
-    cancel = payment_pb2.CancelOrderRequest(**{**named_so, "request_id": shop.request_id()})
+    confirm = payment_pb2.ConfirmOrderRequest(request_id=shop.request_id(), order_no=order_no, amount_fen=fen)
+    cancel = payment_pb2.CancelOrderRequest(request_id=shop.request_id(), order_no=order_no, amount_fen=fen)
     settle = settle_request(shop, order_no, payment_pb2.ORDER_END_CONFIRM, fen)
     return [
         lambda: shop.payments.ConfirmOrder(confirm, timeout=TIMEOUT_S),
@@ -65,7 +64,8 @@ async def test_a_part_of_an_order_is_not_sent_before_the_bank_has_said_that_it_m
         assert (await ends(shop, order_no, 100_00)[0]()).operation.state == DONE
         two = prepay_request(shop)
         await batches(shop).BatchPrepay(two, timeout=TIMEOUT_S)
-        part = confirm_batch(shop, *(order.order_no for order in two.orders))
+        shoes, hats = (order.order_no for order in two.orders)
+        part = confirm_batch(shop, shoes, hats)
         assert (await shop.refusal(batches(shop).BatchConfirm(part, timeout=TIMEOUT_S))).reason == refused.reason
         await shop.assert_agrees()
 
@@ -123,7 +123,7 @@ def top_up(shop: Marketplace, member_id: str, fen: int, fee_fen: int, remark: st
 
 @pytest.mark.parametrize(("reading", "other"), [("gross", "net"), ("net", "gross")])
 async def test_a_bank_that_reads_top_ups_otherwise_makes_one_of_them_wrong_and_not_a_second(
-    database: str, reading: str, other: str
+    database: str, reading: Literal["gross", "net"], other: Literal["gross", "net"]
 ) -> None:
     rules = {**UNCONFIRMED, "top_up_amount": reading}
     async with open_marketplace(database, {"top_up_amount": other}, rules=rules) as shop:

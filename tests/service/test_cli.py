@@ -137,7 +137,10 @@ def processes_on(folder: Path) -> list[str]:
 
 async def top_up(channel: grpc.aio.Channel) -> None:
     await member_pb2_grpc.MemberServiceStub(channel).OpenMember(
-        member_pb2.OpenMemberRequest(request_id="open", member_id="saver", property=1), timeout=TIMEOUT_S
+        member_pb2.OpenMemberRequest(
+            request_id="open", member_id="saver", property=member_pb2.MEMBER_PROPERTY_ORDINARY
+        ),
+        timeout=TIMEOUT_S,
     )
     await topup_pb2_grpc.TopUpServiceStub(channel).TopUp(
         topup_pb2.TopUpRequest(
@@ -581,7 +584,7 @@ async def test_a_service_asks_less_and_less_often_for_a_database_that_is_away(
         if len(pauses) == 10:
             raise Enough
 
-    waits = server._require_books.retry_with(sleep=sleep)  # type: ignore[attr-defined]
+    waits = server._require_books.retry_with(sleep=sleep)
     dsn = f"{empty_database.rsplit('/', 1)[0]}/no_such_database"
     engine = connect(dsn, 1)
     with pytest.raises(Enough):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from datetime import date, timedelta
 from typing import Any
@@ -16,6 +16,7 @@ from jzb.v1 import batch_pb2, batch_pb2_grpc, core_pb2, member_pb2, suspense_pb2
 from ledger import NewOperation, Outcome, Step
 from service.bankday import bank_today
 from service.process.server import running
+from tests.sandbox.choices import BankChoices
 from tests.service.binding import OTHER_CARD, bound, unbind
 from tests.service.marketplace import (
     TIMEOUT_S,
@@ -41,7 +42,7 @@ from tests.service.test_topups import split_request
 
 DONE, RELEASED = core_pb2.OPERATION_STATE_DONE, core_pb2.OPERATION_STATE_RELEASED
 OPEN, CLOSED = member_pb2.MEMBER_STATE_OPEN, member_pb2.MEMBER_STATE_CLOSED
-LINK = {"service_ids": {"6167": "LinkSameNameSubAccounts"}}
+LINK: BankChoices = {"service_ids": {"6167": "LinkSameNameSubAccounts"}}
 REFUNDED = {"close_while_refundable": True}
 
 
@@ -86,7 +87,8 @@ async def kept(shop: Marketplace, member_id: str, reason: str = "MEMBER_STILL_NE
 def told(refusal: Refusal, need: str) -> tuple[str, str, str]:
     """How many, how much in fen, and the first few of one kind of need."""
     assert need in refusal.metadata["needed_by"].split(",")
-    return tuple(refusal.metadata.get(f"{need}_{what}", "") for what in ("count", "fen", "first"))  # type: ignore[return-value]
+    count, fen, first = (refusal.metadata.get(f"{need}_{what}", "") for what in ("count", "fen", "first"))
+    return count, fen, first
 
 
 async def test_the_payee_of_a_prepaid_order_is_not_closed_until_the_order_is_ended(market: Marketplace) -> None:
@@ -305,7 +307,7 @@ async def test_nothing_is_opened_with_a_member_whose_closing_is_in_doubt(market:
             for name in ("hats", "shoes")
         ],
     )
-    calls = [
+    calls: list[Awaitable[object]] = [
         market.top_up("shoes", 1_00),
         market.pay("buyer", "shoes", 1_00),
         prepay(market, "buyer", "shoes", 1_00),

@@ -109,7 +109,11 @@ async def test_killed_between_reservation_and_bank_the_hold_is_let_go_when_the_b
         await service.payments.Pay(
             # The access token must be there, or nothing is reserved.
             payment_pb2.PayRequest(
-                request_id="before", payer_member_id="buyer", payee_member_id="seller", amount_fen=1, settlement=1
+                request_id="before",
+                payer_member_id="buyer",
+                payee_member_id="seller",
+                amount_fen=1,
+                settlement=payment_pb2.SETTLEMENT_T1,
             ),
             timeout=TIMEOUT_S,
         )

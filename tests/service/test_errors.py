@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ from service.rpc.errors import TRAILER_MAX, status_of
 from tests.service.contract import PROTO, promises
 from tests.service.marketplace import TIMEOUT_S, Marketplace, open_marketplace, service_settings
 from tests.service.process import until
+from tests.service.requests import altered
 
 DONE, REFUSED = core_pb2.OPERATION_STATE_DONE, core_pb2.OPERATION_STATE_REFUSED
 
@@ -359,29 +360,40 @@ LONG = "x" * 121
 CHANNEL = topup_pb2.Channel(type="0001", merchant_no="m", transaction_no="t")
 
 
-def pay(**changed: Any) -> payment_pb2.PayRequest:
+def pay(**changed: object) -> payment_pb2.PayRequest:
     """A payment that is well formed but for what is changed; None leaves a field out."""
-    fields = {"request_id": "r", "payer_member_id": "a", "payee_member_id": "b", "amount_fen": 1, "settlement": 1}
-    return payment_pb2.PayRequest(**{name: value for name, value in (fields | changed).items() if value is not None})
+    request = payment_pb2.PayRequest(
+        request_id="r",
+        payer_member_id="a",
+        payee_member_id="b",
+        amount_fen=1,
+        settlement=payment_pb2.SETTLEMENT_T1,
+    )
+    return altered(request, **changed)
 
 
-def opening(**changed: Any) -> member_pb2.OpenMemberRequest:
-    return member_pb2.OpenMemberRequest(**({"request_id": "r", "member_id": "m", "property": 1} | changed))
+def opening(**changed: object) -> member_pb2.OpenMemberRequest:
+    ordinary = member_pb2.MEMBER_PROPERTY_ORDINARY
+    return altered(member_pb2.OpenMemberRequest(request_id="r", member_id="m", property=ordinary), **changed)
 
 
-def prepayment(**changed: Any) -> payment_pb2.PrepayOrderRequest:
-    fields = {"request_id": "r", "payer_member_id": "a", "payee_member_id": "b", "order_no": "O", "amount_fen": 1}
-    return payment_pb2.PrepayOrderRequest(**(fields | changed))
+def prepayment(**changed: object) -> payment_pb2.PrepayOrderRequest:
+    request = payment_pb2.PrepayOrderRequest(
+        request_id="r", payer_member_id="a", payee_member_id="b", order_no="O", amount_fen=1
+    )
+    return altered(request, **changed)
 
 
-def topping_up(**changed: Any) -> topup_pb2.TopUpRequest:
-    fields = {"request_id": "r", "member_id": "m", "amount_fen": 1, "order_no": "O", "channel": CHANNEL}
-    return topup_pb2.TopUpRequest(**(fields | changed))
+def topping_up(**changed: object) -> topup_pb2.TopUpRequest:
+    request = topup_pb2.TopUpRequest(request_id="r", member_id="m", amount_fen=1, order_no="O", channel=CHANNEL)
+    return altered(request, **changed)
 
 
-def withdrawal(**changed: Any) -> withdrawal_pb2.WithdrawRequest:
-    fields = {"request_id": "r", "member_id": "m", "amount_fen": 1, "card_number": "62260900", "card_holder_name": "n"}
-    return withdrawal_pb2.WithdrawRequest(**(fields | changed))
+def withdrawal(**changed: object) -> withdrawal_pb2.WithdrawRequest:
+    request = withdrawal_pb2.WithdrawRequest(
+        request_id="r", member_id="m", amount_fen=1, card_number="62260900", card_holder_name="n"
+    )
+    return altered(request, **changed)
 
 
 def frozen_payment(*payees: freeze_pb2.FrozenPayee) -> freeze_pb2.PayFrozenRequest:
@@ -393,7 +405,7 @@ def split(*shares: topup_pb2.TopUpShare) -> topup_pb2.SplitTopUpRequest:
 
 
 def keyed(**key: str) -> operation_pb2.GetOperationRequest:
-    return operation_pb2.GetOperationRequest(key=operation_pb2.OperationKey(**key) if key else None)  # type: ignore[arg-type]
+    return operation_pb2.GetOperationRequest(key=operation_pb2.OperationKey(**key) if key else None)
 
 
 CASES: list[tuple[str, str, Any, str]] = [
@@ -463,9 +475,11 @@ async def test_bytes_that_are_no_message_are_an_error_of_the_contract(
     shop: Marketplace, path: str, body: bytes
 ) -> None:
     if path.endswith("Bank"):
-        call: Any = shop.channel.unary_stream(f"/jzb.v1.{path}")(body, timeout=TIMEOUT_S).read()
+        call: Awaitable[object] = shop.channel.unary_stream(f"/jzb.v1.{path}", bytes, bytes)(
+            body, timeout=TIMEOUT_S
+        ).read()
     else:
-        call = shop.channel.unary_unary(f"/jzb.v1.{path}")(body, timeout=TIMEOUT_S)
+        call = shop.channel.unary_unary(f"/jzb.v1.{path}", bytes, bytes)(body, timeout=TIMEOUT_S)
     refusal = await shop.refusal(call)
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_INVALID")
     assert refusal.violations.keys() == {"request"}
@@ -480,7 +494,7 @@ async def test_a_thousand_broken_fields_are_still_told_in_one_error(shop: Market
 
 
 async def test_personal_fields_are_not_repeated_in_the_error(shop: Marketplace) -> None:
-    request = member_pb2.OpenMemberRequest(request_id="r", member_id="m", property=1, mobile="13800138abc")
+    request = opening(mobile="13800138abc")
     refusal = await shop.refusal(shop.members.OpenMember(request, timeout=TIMEOUT_S))
     assert "13800138abc" not in str(refusal)
 

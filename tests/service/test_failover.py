@@ -46,13 +46,17 @@ async def pair(folder: Path) -> AsyncIterator[tuple[EmbeddedPostgres, EmbeddedPo
         cluster = folder / "standby" / "cluster"
         where = urlsplit(primary.dsn)
         conninfo = f"host={where.hostname} port={where.port} user={where.username} application_name={STANDBY}"
-        await asyncio.to_thread(
-            subprocess.run,
-            [copy, "--pgdata", cluster, "--dbname", conninfo, "--checkpoint=fast", "--write-recovery-conf"],
-            env={**os.environ, "PGPASSWORD": str(where.password)},
-            check=True,
-            capture_output=True,
-        )
+        command = [
+            str(copy),
+            "--pgdata",
+            str(cluster),
+            "--dbname",
+            conninfo,
+            "--checkpoint=fast",
+            "--write-recovery-conf",
+        ]
+        environment = {**os.environ, "PGPASSWORD": str(where.password)}
+        await asyncio.to_thread(lambda: subprocess.run(command, env=environment, check=True, capture_output=True))
         (folder / "standby" / "password").write_text(str(where.password))
         async with EmbeddedPostgres(folder / "standby") as standby:
             # Only now: before there is a standby no commit would end. And not in the copy, which will have none.

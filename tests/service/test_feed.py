@@ -48,10 +48,10 @@ async def feed_of(mirror: Mirror, **settings: Any) -> AsyncIterator[tuple[Feed, 
         yield feed, events
 
 
-async def trade(mirror: Mirror, times: int = 1, **named: str) -> None:
+async def trade(mirror: Mirror, times: int = 1, *, payee: str = "") -> None:
     """Two events each time."""
     for _ in range(times):
-        step = opening(pay(ANN, BOB, 1), **named)  # type: ignore[arg-type]
+        step = opening(pay(ANN, BOB, 1), payee=payee)
         await mirror.do(step)
         await mirror.do(posting(step))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Awaitable
 
 import grpc
 import pytest
@@ -100,9 +100,7 @@ async def test_a_release_beyond_what_is_left_is_refused_with_both_amounts(market
 async def test_a_release_and_a_payment_of_the_same_money_at_once_move_it_once(market: Marketplace) -> None:
     order_no = await freeze(market, "buyer", 100_00)
     release = market.freezes.Release(release_request(market, order_no, 100_00), timeout=TIMEOUT_S)
-    results: list[Any] = await asyncio.gather(
-        release, pay_frozen(market, order_no, [("A", 100_00)]), return_exceptions=True
-    )
+    results = await asyncio.gather(release, pay_frozen(market, order_no, [("A", 100_00)]), return_exceptions=True)
     assert sum(isinstance(result, grpc.aio.AioRpcError) for result in results) == 1
     assert (await frozen_order(market, order_no)).remaining_fen == 0
     await market.assert_agrees()
@@ -111,6 +109,7 @@ async def test_a_release_and_a_payment_of_the_same_money_at_once_move_it_once(ma
 @pytest.mark.parametrize("step", ["freeze", "release", "pay"])
 async def test_a_lost_answer_is_unknown_then_done_and_equal(market: Marketplace, step: str) -> None:
     lose = "[[lose_after]]"
+    call: Awaitable[object]
     if step == "freeze":
         call = market.freezes.Freeze(freeze_request(market, "buyer", 100_00, remark=lose), timeout=TIMEOUT_S)
         after = (100_00, 100_00)

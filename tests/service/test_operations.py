@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import Awaitable
 
 import grpc
 import pytest
@@ -75,12 +76,12 @@ async def test_an_operation_is_found_by_its_id_its_request_id_and_any_of_its_ser
 
 async def test_an_operation_nobody_asked_for_is_not_found(market: Marketplace) -> None:
     for key in (Key(operation_id=str(uuid.uuid4())), Key(request_id="nobody"), Key(serial="X285500000000000000000")):
-        for method in (market.operations.GetOperation, market.operations.ResolveOperation):
-            request_type = {
-                market.operations.GetOperation: operation_pb2.GetOperationRequest,
-                market.operations.ResolveOperation: operation_pb2.ResolveOperationRequest,
-            }[method]
-            refusal = await market.refusal(method(request_type(key=key), timeout=TIMEOUT_S))
+        calls: tuple[Awaitable[object], ...] = (
+            market.operations.GetOperation(operation_pb2.GetOperationRequest(key=key), timeout=TIMEOUT_S),
+            market.operations.ResolveOperation(operation_pb2.ResolveOperationRequest(key=key), timeout=TIMEOUT_S),
+        )
+        for call in calls:
+            refusal = await market.refusal(call)
             assert (refusal.code, refusal.reason) == (grpc.StatusCode.NOT_FOUND, "OPERATION_NOT_FOUND")
 
 

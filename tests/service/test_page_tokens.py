@@ -15,7 +15,6 @@ async def test_the_token_of_one_list_or_of_other_days_is_no_token_of_another(sho
     await shop.merchant("seller")
     listed = await shop.members.ListMembers(member_pb2.ListMembersRequest(page_size=1), timeout=TIMEOUT_S)
     assert listed.next_page_token
-    days = {"first_bank_day": "2026-01-01", "last_bank_day": "2026-01-02"}
     others: list[Awaitable[Any]] = [
         shop.suspense.ListSuspense(
             suspense_pb2.ListSuspenseRequest(page_token=listed.next_page_token), timeout=TIMEOUT_S
@@ -23,7 +22,8 @@ async def test_the_token_of_one_list_or_of_other_days_is_no_token_of_another(sho
         shop.clearing.ListDays(clearing_pb2.ListDaysRequest(page_token=listed.next_page_token), timeout=TIMEOUT_S),
         shop.withdrawals.CollectReturns(
             withdrawal_pb2.CollectReturnsRequest(
-                **days,
+                first_bank_day="2026-01-01",
+                last_bank_day="2026-01-02",
                 page_token=page_token(
                     "2026-02-01 ",
                     withdrawal_pb2.CollectReturnsRequest(first_bank_day="2026-02-01", last_bank_day="2026-02-02"),

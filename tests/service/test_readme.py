@@ -44,5 +44,5 @@ async def test_the_python_example_of_the_contract_reads_an_error_of_the_service_
     assert (reason, metadata["member_id"], outcome) == ("INSUFFICIENT_FUNDS", "alice", "OUTCOME_NO_EFFECT")
     assert next_step.startswith("top the payer up")
     with pytest.raises(grpc.aio.AioRpcError) as unknown:
-        await shop.channel.unary_unary("/jzb.v1.PaymentService/Nothing")(b"", timeout=TIMEOUT_S)
+        await shop.channel.unary_unary("/jzb.v1.PaymentService/Nothing", bytes, bytes)(b"", timeout=TIMEOUT_S)
     assert names["read"](unknown.value) is None

@@ -74,7 +74,7 @@ async def final(shop: Marketplace, operation_id: str, timeout_s: float = 20.0) -
 
 async def query(dsn: str, statement: str, *values: Any) -> list[tuple[Any, ...]]:
     async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
-        return await (await connection.execute(statement, values)).fetchall()  # type: ignore[arg-type]
+        return await (await connection.execute(statement, values)).fetchall()
 
 
 async def not_found_counted(shop: Marketplace, operation: core_pb2.Operation) -> int:
@@ -155,7 +155,7 @@ async def test_asking_by_hand_neither_hurries_a_refusal_nor_puts_it_off(database
 
 async def query_none(dsn: str, statement: str, *values: Any) -> None:
     async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
-        await connection.execute(statement, values)  # type: ignore[arg-type]
+        await connection.execute(statement, values)
 
 
 async def test_no_record_often_enough_gives_the_money_back_for_good(database: str) -> None:

@@ -10,6 +10,7 @@ import grpc
 import pytest
 
 from jzb.v1 import core_pb2, member_pb2
+from tests.sandbox.choices import BankChoices
 from tests.service.binding import BOUND, OTHER_CARD, bound, check, listed, lost, sms_request, unbind
 from tests.service.marketplace import TIMEOUT_S, Marketplace, open_marketplace
 from tests.service.verifying import MODES, Mode, verification
@@ -23,7 +24,7 @@ DONE = core_pb2.OPERATION_STATE_DONE
 
 def twin_market(database: str, **settings: Any) -> AbstractAsyncContextManager[Marketplace]:
     """A marketplace whose bank links twins and verifies payments."""
-    bank = {"service_ids": SERVICE_IDS}
+    bank: BankChoices = {"service_ids": SERVICE_IDS}
     return open_marketplace(database, bank, bank=bank, rules={"verification": MODES}, **settings)
 
 

@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from hashlib import sha256
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import pytest
@@ -320,10 +320,11 @@ def test_members_are_recorded_with_a_success_alone() -> None:
 
 
 CARD_ID = UUID(int=9)
+CardCall = Literal["check", "confirm", "unbind", "correct"]
 
 
-def card_step(does: str, word: Word, code: str = "ERR138") -> Step:
-    ask = CardAsk(sub_account="993", card_id=str(CARD_ID), does=does, life_s=60.0)  # type: ignore[arg-type]
+def card_step(does: CardCall, word: Word, code: str = "ERR138") -> Step:
+    ask = CardAsk(sub_account="993", card_id=str(CARD_ID), does=does, life_s=60.0)
     words = [dataclasses.replace(told(word), code=code, card=CardSaid(pay_in_fen=12))]
     return settle(operation(State.UNKNOWN), Stored((), (), (), ask), [], words, TODAY, SETTINGS, asked=True)
 
@@ -376,8 +377,8 @@ def test_a_call_that_never_left_lets_all_of_its_holds_go() -> None:
 
 
 @pytest.mark.parametrize("does", ["check", "confirm", "unbind", "correct"])
-def test_a_check_of_a_card_that_never_left_was_not_sent(does: str) -> None:
-    ask = CardAsk(sub_account="993", card_id=str(CARD_ID), does=does)  # type: ignore[arg-type]
+def test_a_check_of_a_card_that_never_left_was_not_sent(does: CardCall) -> None:
+    ask = CardAsk(sub_account="993", card_id=str(CARD_ID), does=does)
     step = let_go(operation(State.RESERVED), Stored((), (), (), ask), [], told(SILENT), TODAY)
     unsent = (CardChange(card_id=CARD_ID, state=CardState.UNSENT),)
     assert step.cards == (unsent if does == "check" else ())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterable
 from datetime import date, timedelta
 
 import grpc
@@ -154,7 +155,7 @@ async def test_a_question_the_bank_refuses_or_does_not_answer_says_that_nothing_
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAVAILABLE, "BANK_UNAVAILABLE")
 
 
-async def _first(stream: grpc.aio.UnaryStreamCall) -> object:  # type: ignore[type-arg]
+async def _first(stream: AsyncIterable[object]) -> object:
     return await anext(aiter(stream))
 
 

@@ -16,7 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from jzb.v1 import core_pb2, operation_pb2, payment_pb2
 from sandbox.server import Sandbox
 from sandbox.settings import SandboxSettings
-from tests.service.marketplace import LENIENT, TIMEOUT_S, Marketplace, refusal_of
+from tests.service.marketplace import LENIENT, TIMEOUT_S, Marketplace, read_one, refusal_of
 from tests.service.process import ServiceProcess, service_process, shop_on, until, writer_held
 
 DONE = core_pb2.OPERATION_STATE_DONE
@@ -140,9 +140,9 @@ async def test_a_watch_ends_with_its_process_and_goes_on_at_the_next_by_its_curs
         assert refusal_of(ended.value).metadata["cursor"] == cursor
     async with shop_on(database, bank) as shop:
         watch = shop.operations.WatchOperations(operation_pb2.WatchOperationsRequest(cursor=cursor))
-        assert (await watch.read()).cursor == cursor
+        assert (await read_one(watch)).cursor == cursor
         paid = (await shop.payments.Pay(request, timeout=TIMEOUT_S)).operation
-        assert (await watch.read()).operation.operation_id == paid.operation_id
+        assert (await read_one(watch)).operation.operation_id == paid.operation_id
 
 
 async def test_a_ledger_that_stands_still_does_not_keep_the_process(database: str, bank: Sandbox) -> None:

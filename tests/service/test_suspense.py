@@ -17,6 +17,7 @@ from jzb.v1 import balance_pb2, core_pb2, suspense_pb2, withdrawal_pb2
 from ledger import Member
 from sandbox.clock import BankClock
 from service.inflows.transfers import Fault, Skip, fault_of, skip_of
+from tests.sandbox.choices import BankChoices
 from tests.service.marketplace import TIMEOUT_S, Marketplace, open_marketplace
 from tests.service.process import until
 from tests.service.test_returns import send_back, withdraw
@@ -341,7 +342,7 @@ async def test_a_row_that_changes_after_it_was_entered_is_told_and_moves_nothing
 
 
 async def test_transferred_money_is_withdrawable_at_once_where_the_bank_is_so(database: str) -> None:
-    chosen = {"transferred_money": "withdrawable"}
+    chosen: BankChoices = {"transferred_money": "withdrawable"}
     async with open_marketplace(database, chosen, rules=chosen) as shop:
         await shop.buyer("buyer")
         await come_in(shop, 30_00, "buyer")

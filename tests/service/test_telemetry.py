@@ -13,6 +13,8 @@ import re
 import statistics
 import time
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -58,7 +60,9 @@ async def collector() -> AsyncIterator[Collector]:
         yield found
 
 
-def observed(database: str, bank: Sandbox, collector: Collector, **settings: Any):  # type: ignore[no-untyped-def]
+def observed(
+    database: str, bank: Sandbox, collector: Collector, **settings: Any
+) -> AbstractAsyncContextManager[ServiceProcess]:
     """The service, which exports to the collector and logs all it can."""
     telemetry = {
         "otlp_endpoint": collector.url,
@@ -219,19 +223,17 @@ async def test_no_call_of_the_bank_is_unseen(database: str, bank: Sandbox, colle
     async with observed(database, bank, collector, telemetry={"sample_ratio": 1.0}) as service:
         clearing = clearing_pb2_grpc.ClearingServiceStub(service.channel)
         await clearing.GetDay(clearing_pb2.GetDayRequest(bank_day="2026-01-01"), timeout=TIMEOUT_S)
+
+        def is_measured(interface: str) -> bool:
+            return any(labels["interface"] == interface for labels, _ in collector.points("jzb.bank.duration"))
+
+        def is_traced(interface: str) -> bool:
+            spans = collector.named("bank call")
+            return any(labels_of(span.attributes)["jzb.interface"] == interface for span in spans)
+
         for interface in ("6010", "6108"):
-            await until(
-                lambda interface=interface: any(
-                    labels["interface"] == interface for labels, _ in collector.points("jzb.bank.duration")
-                ),
-                f"{interface} is measured",
-            )
-            await until(
-                lambda interface=interface: any(
-                    labels_of(span.attributes)["jzb.interface"] == interface for span in collector.named("bank call")
-                ),
-                f"{interface} is traced",
-            )
+            await until(partial(is_measured, interface), f"{interface} is measured")
+            await until(partial(is_traced, interface), f"{interface} is traced")
 
         def are_counted() -> bool:
             # The service goes on asking meanwhile.
@@ -295,9 +297,13 @@ async def test_metrics_tell_the_calls_under_way_the_refusals_by_reason_and_the_b
         await refused("lost", "[[lose_after]]")
         await refused("suspended")
         await until(lambda: (interface, 2.0) in collector.points("jzb.bank.breaker"), "the breaker is open")
-        for reason in ("OVERLOADED", "BANK_OUTCOME_UNKNOWN", "BANK_INTERFACE_SUSPENDED"):
+
+        def is_counted_once(reason: str) -> bool:
             labels = {"method": "/jzb.v1.PaymentService/Pay", "reason": reason}
-            await until(lambda labels=labels: (labels, 1.0) in collector.points("jzb.refusals"), f"{reason} is counted")
+            return (labels, 1.0) in collector.points("jzb.refusals")
+
+        for reason in ("OVERLOADED", "BANK_OUTCOME_UNKNOWN", "BANK_INTERFACE_SUSPENDED"):
+            await until(partial(is_counted_once, reason), f"{reason} is counted")
 
 
 CARD = "6222031415926535897"
@@ -317,25 +323,32 @@ async def test_no_personal_data_in_any_span_metric_log_line_or_row(
         members = member_pb2_grpc.MemberServiceStub(service.channel)
         withdrawals = withdrawal_pb2_grpc.WithdrawalServiceStub(service.channel)
 
-        async def open_member(number: int, fault: str = "", **more: Any) -> None:
+        async def open_member(number: int, fault: str = "", mobile: str = MOBILE) -> None:
             if fault:
                 bank.faults.add(fault, code="6000")
-            fields = {"nickname": NICKNAME, "mobile": MOBILE, "email": EMAIL, **more}
-            await members.OpenMember(
-                member_pb2.OpenMemberRequest(request_id=f"open-{number}", member_id=f"m{number}", property=1, **fields),
-                timeout=TIMEOUT_S,
-                metadata=SAMPLED,
+            request = member_pb2.OpenMemberRequest(
+                request_id=f"open-{number}",
+                member_id=f"m{number}",
+                property=member_pb2.MEMBER_PROPERTY_ORDINARY,
+                nickname=NICKNAME,
+                mobile=mobile,
+                email=EMAIL,
             )
+            await members.OpenMember(request, timeout=TIMEOUT_S, metadata=SAMPLED)
 
-        async def withdraw(number: int, fault: str = "", **more: Any) -> None:
+        async def withdraw(
+            number: int, fault: str = "", card: str = CARD, holder: str = HOLDER, fen: int = 5_00
+        ) -> None:
             if fault:
                 bank.faults.add(fault, code="6033")
-            fields = {"card_number": CARD, "card_holder_name": HOLDER, "amount_fen": 5_00, **more}
-            await withdrawals.Withdraw(
-                withdrawal_pb2.WithdrawRequest(request_id=f"out-{number}", member_id="seller", **fields),
-                timeout=TIMEOUT_S,
-                metadata=SAMPLED,
+            request = withdrawal_pb2.WithdrawRequest(
+                request_id=f"out-{number}",
+                member_id="seller",
+                card_number=card,
+                card_holder_name=holder,
+                amount_fen=fen,
             )
+            await withdrawals.Withdraw(request, timeout=TIMEOUT_S, metadata=SAMPLED)
 
         await open_member(1)
         await withdraw(1)
@@ -344,18 +357,18 @@ async def test_no_personal_data_in_any_span_metric_log_line_or_row(
             for call in (open_member, withdraw):
                 with pytest.raises(grpc.aio.AioRpcError) if fault != "token_expired" else _nothing():
                     await call(number, fault)
-        for number, wrong in enumerate(
+        for number, (card, holder, fen) in enumerate(
             (
-                {"card_number": CARD + "x" * 30},
-                {"card_holder_name": HOLDER + "\x07"},
-                {"amount_fen": 500_00},
-                {"amount_fen": -1},
-                {"card_holder_name": "null"},
+                (CARD + "x" * 30, HOLDER, 5_00),
+                (CARD, HOLDER + "\x07", 5_00),
+                (CARD, HOLDER, 500_00),
+                (CARD, HOLDER, -1),
+                (CARD, "null", 5_00),
             ),
             start=20,
         ):
             with pytest.raises(grpc.aio.AioRpcError) as refused:
-                await withdraw(number, **wrong)
+                await withdraw(number, card=card, holder=holder, fen=fen)
             assert not _shown(str(refused.value.details()))
         # The last one, a text that the bank's wire cannot carry.
         assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
@@ -364,7 +377,7 @@ async def test_no_personal_data_in_any_span_metric_log_line_or_row(
         assert not _shown(str(refused.value.details()))
         # The same request id with other personal data.
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await withdraw(1, card_number=CARD[:-1] + "0")
+            await withdraw(1, card=CARD[:-1] + "0")
         assert refused.value.code() == grpc.StatusCode.ALREADY_EXISTS
         assert not _shown(str(refused.value.details()))
 
@@ -411,7 +424,7 @@ async def everything_in(dsn: str) -> str:
         tables = await (
             await connection.execute("SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'")
         ).fetchall()
-        text = []
+        text: list[str] = []
         for (table,) in tables:
             rows = await connection.execute(sql.SQL("SELECT t::text FROM {} t").format(sql.Identifier(table)))
             text.extend(row[0] for row in await rows.fetchall())

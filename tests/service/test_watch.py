@@ -14,12 +14,13 @@ from jzb.v1 import core_pb2, operation_pb2
 from sandbox.server import Sandbox
 from sandbox.settings import SandboxSettings
 from service.settings import GrpcSettings
-from tests.service.marketplace import LENIENT, TIMEOUT_S, Marketplace, open_marketplace
+from tests.service.marketplace import LENIENT, TIMEOUT_S, Marketplace, open_marketplace, read_one
 from tests.service.process import shop_on, until
 from tests.service.steps import prepay
 
 Request = operation_pb2.WatchOperationsRequest
 Message = operation_pb2.WatchOperationsResponse
+Stream = grpc.aio.UnaryStreamCall[Request, Message]
 DONE, REFUSED = core_pb2.OPERATION_STATE_DONE, core_pb2.OPERATION_STATE_REFUSED
 RESERVED, UNKNOWN = core_pb2.OPERATION_STATE_RESERVED, core_pb2.OPERATION_STATE_UNKNOWN
 PAY = core_pb2.OPERATION_KIND_PAY_T1
@@ -37,15 +38,15 @@ async def market(shop: Marketplace) -> Marketplace:
     return await open_trade(shop)
 
 
-def watch(shop: Marketplace, **request: Any) -> Any:
+def watch(shop: Marketplace, **request: Any) -> Stream:
     return shop.operations.WatchOperations(Request(**request), timeout=TIMEOUT_S)
 
 
-async def events(stream: Any, count: int) -> list[Message]:
+async def events(stream: Stream, count: int) -> list[Message]:
     """The next ``count`` messages that are events, then the end of the watch."""
     found: list[Message] = []
     while len(found) < count:
-        message = await stream.read()
+        message = await read_one(stream)
         if message.HasField("operation"):
             found.append(message)
     stream.cancel()
@@ -59,7 +60,7 @@ async def test_headers_come_at_once_and_then_a_cursor_alone_while_nothing_happen
     stream = watch(market)
     async with asyncio.timeout(5.0):
         await stream.initial_metadata()
-        first = await stream.read()
+        first = await read_one(stream)
     assert first.cursor
     assert [field.name for field, _ in first.ListFields()] == ["cursor"]
     stream.cancel()
@@ -67,7 +68,7 @@ async def test_headers_come_at_once_and_then_a_cursor_alone_while_nothing_happen
 
 async def test_a_watch_from_now_that_breaks_before_its_first_event_misses_nothing(market: Marketplace) -> None:
     stream = watch(market, member_id="seller")
-    cursor = (await stream.read()).cursor
+    cursor = (await read_one(stream)).cursor
     stream.cancel()
     paid = await market.pay("buyer", "seller", 1_00)
     seen = await events(watch(market, member_id="seller", cursor=cursor), 2)
@@ -81,12 +82,12 @@ async def test_a_watch_that_sees_nothing_moves_its_cursor_on(database: str) -> N
     async with open_marketplace(database, watch={"heartbeat_s": 0.1}) as shop:
         await open_trade(shop)
         quiet = watch(shop, member_id="nobody")
-        first = (await quiet.read()).cursor
+        first = (await read_one(quiet)).cursor
         paid = await shop.pay("buyer", "seller", 1_00)
         ends = (await events(watch(shop, cursor=first), 2))[-1]
         assert ends.operation.operation_id == paid.operation_id
         async with asyncio.timeout(5.0):
-            while (message := await quiet.read()).cursor != ends.cursor:
+            while (message := await read_one(quiet)).cursor != ends.cursor:
                 assert not message.HasField("operation")
         quiet.cancel()
 
@@ -119,7 +120,7 @@ def assert_whole(operation: core_pb2.Operation) -> None:
 
 async def test_an_event_shows_its_operation_as_a_whole_while_payments_run_and_afterwards(market: Marketplace) -> None:
     count = 24
-    start = (await watch(market).read()).cursor
+    start = (await read_one(watch(market))).cursor
     live = asyncio.ensure_future(events(watch(market, cursor=start, kinds=[PAY]), 2 * count))
     requests = [
         market.pay_request("buyer", "seller", 1, remark="" if n % 4 else "[[refuse:ERR044]]") for n in range(count)
@@ -154,12 +155,12 @@ async def test_an_event_has_its_own_time_and_the_state_it_brought(market: Market
 
 async def test_a_watch_is_told_what_its_filters_want_and_nothing_else(market: Marketplace) -> None:
     await market.merchant("other")
-    first = (await watch(market).read()).cursor
+    first = (await read_one(watch(market))).cursor
     order_no = await prepay(market, "buyer", "seller", 10_00)
     paid = await market.pay("buyer", "other", 1_00)
     refused = market.pay_request("buyer", "seller", 2_00, remark="[[refuse:ERR044]]")
     refusal = (await market.refusal(market.payments.Pay(refused, timeout=TIMEOUT_S))).operation
-    end = (await watch(market).read()).cursor
+    end = (await read_one(watch(market))).cursor
 
     async def seen(**filters: Any) -> list[tuple[str, int]]:
         """Up to the end, from the pages that are read."""
@@ -197,7 +198,7 @@ async def test_a_client_that_does_not_read_is_told_and_goes_on_from_its_cursor(d
         async with grpc.aio.insecure_channel(f"127.0.0.1:{shop.service.port}", options=narrow) as channel:
             stub = type(shop.operations)(channel)
             stream = stub.WatchOperations(Request(kinds=[PAY]), timeout=TIMEOUT_S)
-            start = (await stream.read()).cursor
+            start = (await read_one(stream)).cursor
             # Until its window is full, and what is kept for it too.
             for _ in range(4):
                 await asyncio.gather(*(shop.pay("buyer", "seller", 1) for _ in range(10)))
@@ -205,7 +206,7 @@ async def test_a_client_that_does_not_read_is_told_and_goes_on_from_its_cursor(d
 
             async def read_all() -> None:
                 while True:
-                    read.append(await stream.read())
+                    read.append(await read_one(stream))
 
             told = await shop.refusal(read_all())
             cursor = read[-1].cursor
@@ -225,7 +226,7 @@ async def test_a_watch_and_a_wait_at_one_process_see_what_another_does(database:
     ):
         await open_trade(here)
         stream = watch(here)
-        await stream.read()
+        await read_one(stream)
         request = there.pay_request("buyer", "seller", 1_00, remark="[[delay:0.5]]")
         paying = asyncio.ensure_future(there.payments.Pay(request, timeout=TIMEOUT_S))
         seen = await events(stream, 1)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import grpc
 
 from jzb.v1 import balance_pb2, core_pb2
+from tests.sandbox.choices import BankChoices
 from tests.service.marketplace import TIMEOUT_S, Marketplace, open_marketplace
 from tests.service.steps import CARD, withdraw, withdraw_request
 
-ON_ITS_WAY = {"withdrawal_delay_s": 3600.0}
+ON_ITS_WAY: BankChoices = {"withdrawal_delay_s": 3600.0}
 
 
 async def on_its_way_fen(shop: Marketplace) -> int:
