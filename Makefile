@@ -75,7 +75,12 @@ lint: setup  ## style, types, contract and direction of imports
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/buf lint protos
+	@$(BIN)/python scripts/contract.py check
 	@$(BIN)/lint-imports
+
+.PHONY: contract
+contract: setup  ## at a release: keep the contract that later changes are compared with
+	@$(BIN)/python scripts/contract.py keep
 
 .PHONY: wheel
 wheel:  ## a wheel in dist/, tried in an environment of its own (a minute or so: it takes packages from the registry)

@@ -97,13 +97,13 @@ class Call:
         """The same call, authorised by its payer."""
         request = type(self.request)()
         request.CopyFrom(self.request)
-        request.verification.CopyFrom(proof)  # type: ignore[attr-defined]
+        request.verification.CopyFrom(proof)  # type: ignore[attr-defined]  # as all that are played have
         return replace(self, request=request)
 
     @property
     def request_id(self) -> str:
         """Under which it is repeated."""
-        return str(self.request.request_id)  # type: ignore[attr-defined]
+        return str(self.request.request_id)  # type: ignore[attr-defined]  # as all that are played have
 
     def with_other(self, **fields: object) -> Message:
         """The same request but for some fields."""

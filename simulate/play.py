@@ -228,7 +228,7 @@ class _Game:
         if self._sent() != sent:
             self._played.wrong.append(f"repetitions in the end had {self._sent() - sent} requests sent again")
         books = books_view(self._on.sandbox.bank)
-        await self._callers.look_at_all(books["sub_accounts"])  # type: ignore[arg-type]
+        await self._callers.look_at_all(books["sub_accounts"])  # type: ignore[arg-type]  # the view is JSON
 
     def _sent(self) -> int:
         """Requests that the services have sent to change something; a late copy is none of theirs."""

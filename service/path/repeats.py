@@ -64,6 +64,6 @@ class Repeats:
             return problem.after(None)
 
     async def _find(self, request: Message) -> Operation | None:
-        request_id = str(request.request_id)  # type: ignore[attr-defined]
+        request_id = str(request.request_id)  # type: ignore[attr-defined]  # as every request of money has
         # What no call can have was never recorded.
         return await self._reads.operation_of_request(request_id) if REQUEST_ID.fullmatch(request_id) else None

@@ -222,7 +222,7 @@ class Runner:
         rows: int,
         check_only: bool,
     ) -> Settled:
-        request_id: str = request.request_id  # type: ignore[attr-defined]
+        request_id: str = request.request_id  # type: ignore[attr-defined]  # as every request of money has
         self._admit_mode(request)
         if check_only:
             plan, serial = await self._planned(make_plan, rows)

@@ -68,7 +68,7 @@ def verified(family: Family, verification: verification_pb2.Verification, **fiel
     mode = mode_of(verification)
     if mode == "none":
         return family.none(**fields)
-    return getattr(family, mode)(**fields, **proof(verification))  # type: ignore[no-any-return]
+    return getattr(family, mode)(**fields, **proof(verification))  # type: ignore[no-any-return]  # by name
 
 
 def proof(verification: verification_pb2.Verification) -> dict[str, str]:

@@ -111,7 +111,7 @@ class Acquiring:
         return [replace(one, detail=detail) for one in told]
 
     async def _order(self, channel: str, order_no: str) -> Answer[AcquiringOrderReply]:
-        question = AcquiringOrder(AcquiringChannelType=channel, OrderNo=order_no)  # type: ignore[arg-type]
+        question = AcquiringOrder(AcquiringChannelType=channel, OrderNo=order_no)  # type: ignore[arg-type]  # it judges
         answer: Answer[AcquiringOrderReply] = await self._bank.call(question)
         return answer
 
