@@ -56,7 +56,9 @@ from bankclient.money import fen as fen
 from bankclient.money import yuan as yuan
 from bankclient.outcome import CLEAN_REFUSALS as CLEAN_REFUSALS
 from bankclient.outcome import HISTORY_MESSAGE as HISTORY_MESSAGE
+from bankclient.outcome import NO_RECORD as NO_RECORD
 from bankclient.outcome import RETRY_AFTER_S as RETRY_AFTER_S
+from bankclient.outcome import SUCCESS_CODE as SUCCESS_CODE
 from bankclient.outcome import TOKEN_CODES as TOKEN_CODES
 from bankclient.outcome import UNKNOWN_CODES as UNKNOWN_CODES
 from bankclient.outcome import Answer as Answer

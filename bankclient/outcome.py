@@ -27,6 +27,9 @@ ANSWER_BYTES_MAX: Final = 2 * 1024 * 1024
 
 SUCCESS_CODE: Final = "000000"
 
+NO_RECORD: Final = "ERR020"
+"""How the bank says that it has no such record, or that a list is empty."""
+
 TOKEN_GIVEN: Final = "OPEN-E-000000"  # noqa: S105 - a return code
 
 UNKNOWN_CODES: Final[Mapping[str, str]] = {
@@ -63,7 +66,7 @@ CLEAN_REFUSALS: Final[Mapping[str, str]] = {
     # UNKNOWN_CODES: ERR148, ERR161, ERR277 and ERR282 ("cancelled", "done", "adjusted", "reported already"), which
     # the very call may have brought about, ERR189 (an error while it verified) and ERR289 (an opening under way).
     # Asked for wrongly, or not open to the platform.
-    "ERR020": "no matching record",
+    NO_RECORD: "no matching record",
     "ERR021": "wrong function code",
     "ERR026": "platform code wrong or service not opened",
     "ERR130": "no authority",
@@ -176,7 +179,7 @@ TOKEN_CODES: Final[Mapping[str, str]] = {
 
 RETRY_AFTER_S: Final[Mapping[str, float]] = {
     # Quick start, 6110: ask again every 3 to 5 minutes.
-    "ERR020": 240.0,
+    NO_RECORD: 240.0,
     # transport.md 3.5: not allowed at this time, market in clearing. The pause is our choice.
     "ERR143": 300.0,
     "ERR152": 300.0,
@@ -242,6 +245,11 @@ class Answer(Generic[R_co]):
     """How long to wait before the same question or call makes sense again."""
     send_again: bool = False
     """The bank has not acted and wants this very call again, with the same serial (6164, searching its history)."""
+
+    @property
+    def is_no_record(self) -> bool:
+        """Whether the bank has said, signed, that it has no such record."""
+        return self.outcome is Outcome.REFUSED and self.code == NO_RECORD
 
 
 @dataclass(frozen=True)

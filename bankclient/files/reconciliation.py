@@ -17,8 +17,6 @@ from bankclient.files.reading import SealedFile, opened
 from bankclient.messages.files import FileKind, ReconciliationFile, ReconciliationFileReply, ReconciliationFileRow
 from bankclient.outcome import Answer, Outcome
 
-NO_RECORD: Final = "ERR020"
-
 ENCRYPTED: Final = ".enc"
 COMPANION: Final = ".ok.enc"
 COMPANION_BYTES_MAX: Final = 1024 * 1024
@@ -86,7 +84,7 @@ async def fetch_sealed(bank: "FileBank", file_type: FileKind, day: date) -> Seal
     Raises FileError's family, and BankUnavailable when there is no token.
     """
     answer = await bank.call(ReconciliationFile(FileType=file_type, FileDate=day))
-    if answer.outcome is Outcome.REFUSED and answer.code == NO_RECORD:
+    if answer.is_no_record:
         return NoFile(file_type, day, answer.message)
     if answer.outcome is Outcome.REFUSED:
         raise FileQuestionRefused(answer.code, answer.message)

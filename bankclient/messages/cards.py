@@ -172,7 +172,7 @@ class BoundCardsRow(Row):
     EiconBankBranchId: Word | None = None
 
 
-class BoundCardsReply(Paged):
+class BoundCardsReply(Paged[BoundCardsRow]):
     """One page of bound cards."""
 
     TranItemArray: tuple[BoundCardsRow, ...] = ()

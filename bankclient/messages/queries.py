@@ -77,7 +77,7 @@ class SubAccountBalancesRow(Row):
     MaintenanceDate: Word
 
 
-class SubAccountBalancesReply(Paged):
+class SubAccountBalancesReply(Paged[SubAccountBalancesRow]):
     """One page of balances."""
 
     AcctArray: tuple[SubAccountBalancesRow, ...] = ()
@@ -171,7 +171,7 @@ class DayEndBalancesRow(Row):
     CashStatus: Word
 
 
-class DayEndBalancesReply(Paged):
+class DayEndBalancesReply(Paged[DayEndBalancesRow]):
     """One page of days."""
 
     AcctArray: tuple[DayEndBalancesRow, ...] = ()

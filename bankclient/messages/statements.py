@@ -39,7 +39,7 @@ class ClearingResultRow(Row):
     ClearingFinishDate: Word | None = None
 
 
-class ClearingResultReply(Paged):
+class ClearingResultReply(Paged[ClearingResultRow]):
     """One page of days."""
 
     TranItemArray: tuple[ClearingResultRow, ...] = ()
@@ -88,7 +88,7 @@ class TransfersInRow(Row):
     Remark: Prose | None = None
 
 
-class TransfersInReply(Paged):
+class TransfersInReply(Paged[TransfersInRow]):
     """One page of inflows."""
 
     TranItemArray: tuple[TransfersInRow, ...] = ()
@@ -130,7 +130,7 @@ class SubAccountTransactionsRow(Row):
     Remark: Prose | None = None
 
 
-class SubAccountTransactionsReply(Paged):
+class SubAccountTransactionsReply(Paged[SubAccountTransactionsRow]):
     """One page of successes."""
 
     TranItemArray: tuple[SubAccountTransactionsRow, ...] = ()
@@ -181,7 +181,7 @@ class CashMovementsRow(Row):
     Remark: Prose | None = None
 
 
-class CashMovementsReply(Paged):
+class CashMovementsReply(Paged[CashMovementsRow]):
     """One page of successes."""
 
     TranItemArray: tuple[CashMovementsRow, ...] = ()
@@ -230,7 +230,7 @@ class BankChargesRow(Row):
     TranStatus: Word
 
 
-class BankChargesReply(Paged):
+class BankChargesReply(Paged[BankChargesRow]):
     """One page of charges."""
 
     FeeArray: tuple[BankChargesRow, ...] = ()

@@ -251,8 +251,11 @@ class Booked(Reply):
     ReservedMsg: Prose | None = None
 
 
-class Paged(Reply):
-    """A reply of several pages. Page by `EndFlag` ("1" is the last) and the length of the array.
+RowT = TypeVar("RowT", bound=Row)
+
+
+class Paged(Reply, Generic[RowT]):
+    """A reply of several pages, with one array of rows. Page by `is_last`.
 
     The meanings of ResultNum and TotalNum look interchanged in the published documents
     (notes.md 9.21), so they are kept as text and nothing relies on them.
@@ -263,6 +266,17 @@ class Paged(Reply):
     StartRecordNo: Unread = None
     TotalNum: Unread = None
     ReservedMsg: Prose | None = None
+
+    @property
+    def rows(self) -> tuple[RowT, ...]:
+        """The rows of this page, whatever the interface calls their array."""
+        rows: tuple[RowT, ...] = next(value for _, value in self if isinstance(value, tuple))
+        return rows
+
+    @property
+    def is_last(self) -> bool:
+        """Whether no page comes behind this one."""
+        return self.EndFlag == "1" or not self.rows
 
 
 @cache

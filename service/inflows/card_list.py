@@ -82,9 +82,10 @@ class CardList:
             raise problems.of_ledger(error) from None
 
     async def _listed(self, member: Member) -> tuple[list[BoundCardsRow], bytes]:
-        rows, answer = await listed_cards(self._bank, member.sub_account)
-        if rows is not None:
-            return rows, answer.evidence
+        listed = await listed_cards(self._bank, member.sub_account)
+        answer = listed.answer
+        if listed.is_complete:
+            return listed.rows, answer.evidence
         if answer.outcome is Outcome.REFUSED:
             raise Problem(
                 grpc.StatusCode.FAILED_PRECONDITION,

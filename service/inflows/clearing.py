@@ -35,7 +35,6 @@ from bankclient import (
     SubAccountBalancesRow,
     yuan,
 )
-from bankclient import Outcome as AnswerOutcome
 from ledger import (
     Account,
     Change,
@@ -59,7 +58,8 @@ from service import problems, telemetry
 from service.bankday import bank_today
 from service.inflows.withdrawable import Withdrawable
 from service.plans.plan import Serials, Stored, SweepAsk
-from service.plans.settlement import together
+from service.questions.asking import told
+from service.questions.lists import read_list
 from service.settings import Settings
 
 log = structlog.get_logger("jzb.clearing")
@@ -67,7 +67,6 @@ log = structlog.get_logger("jzb.clearing")
 CLEARED = "0"
 CLEARING = "CLEARING"
 SWEEP_BATCH = 256
-PAGES_MAX = 100
 ASK_AHEAD_EVERY_S = 1.0
 """How often refused callers make us ask for past days, at most."""
 ASK_AHEAD_WAIT_S = 5.0
@@ -249,15 +248,10 @@ class Clearing:
         """What the bank says of one day; None when it has no record of it. Raises `Problem` when it tells nothing."""
         question = ClearingResult(FunctionFlag="2", StartDate=bank_day, EndDate=bank_day, PageNum=1)
         answer = await self._bank.call(question)
-        if answer.reply is None:
-            if answer.outcome is AnswerOutcome.REFUSED:
-                if answer.code == "ERR020":
-                    return None
-                raise problems.question_refused(question.code, answer.code, answer.message)
-            raise problems.bank_unavailable(answer.detail)
-        rows = answer.reply.TranItemArray
-        if not rows:
+        reply = told(answer, question.code)
+        if reply is None or not reply.rows:
             return None
+        rows = reply.rows
         # Of several the bank has signed the last alone, and a day has one.
         if len(rows) > 1 or _day_of(rows[0]) != bank_day:
             raise problems.bank_unavailable(f"6108 answers {len(rows)} rows, not one of {bank_day}")
@@ -363,20 +357,14 @@ class Clearing:
         return None if listed is None else listed[0]
 
     async def _functional(self) -> tuple[list[SubAccountBalancesRow], bytes] | None:
-        rows: list[SubAccountBalancesRow] = []
-        evidence: list[bytes] = []
-        for page in range(1, PAGES_MAX + 1):
-            answer = await self._bank.call(SubAccountBalances(QueryFlag="3", PageNum=page))
-            if answer.reply is None:
-                return None
-            evidence.append(answer.evidence)
-            rows.extend(answer.reply.AcctArray)
-            if len({row.SubAcctNo for row in rows}) != len(rows):
-                log.error("6010 lists a sub-account of the platform twice; it is not believed", page=page)
-                return None
-            if answer.reply.EndFlag == "1" or not answer.reply.AcctArray:
-                return rows, together(evidence)
-        return None
+        listed = await read_list(self._bank, SubAccountBalances(QueryFlag="3"))
+        rows, answer = listed.rows, listed.answer
+        if answer.reply is None:
+            return None
+        if len({row.SubAcctNo for row in rows}) != len(rows):
+            log.error("6010 lists a sub-account of the platform twice; it is not believed")
+            return None
+        return rows, answer.evidence
 
 
 def _takes_withdrawable(leg: Leg) -> bool:

@@ -24,7 +24,6 @@ import structlog
 import uuid_utils
 
 from bankclient import REQUEST_FEN_MAX, BankClient, ReturnedWithdrawals, ReturnedWithdrawalsRow, yuan
-from bankclient import Outcome as AnswerOutcome
 from ledger import (
     Change,
     Draft,
@@ -42,15 +41,15 @@ from ledger import (
     Writer,
 )
 from ledger.accounts import POOLED
-from service import problems, telemetry
+from service import telemetry
 from service.bankday import bank_today, days_now
 from service.plans.plan import ReturnAsk, Serials, Stored
+from service.questions.asking import told
 from service.questions.bookings import booked_on, is_serial
 from service.settings import Settings
 
 log = structlog.get_logger("jzb.returns")
 
-NO_RECORD = "ERR020"
 WITHDRAWALS: Final = "1"
 PAGE = 200
 
@@ -203,13 +202,9 @@ class Returns:
         """
         question = ReturnedWithdrawals(FunctionFlag=WITHDRAWALS, StartDate=day, EndDate=day)
         answer = await self._bank.call(question)
-        if answer.reply is not None:
-            return sorted(answer.reply.TranItemArray, key=lambda row: row.PayeeFrontSeqNo), answer.evidence
-        if answer.outcome is AnswerOutcome.REFUSED and (answer.code == NO_RECORD or is_refusal_empty):
-            return [], answer.evidence
-        if answer.outcome is AnswerOutcome.REFUSED:
-            raise problems.question_refused(question.code, answer.code, answer.message)
-        raise problems.bank_unavailable(f"6048 for {day}: {answer.detail}")
+        reply = told(answer, question.code, is_refusal_empty=is_refusal_empty)
+        rows = () if reply is None else reply.TranItemArray
+        return sorted(rows, key=lambda row: row.PayeeFrontSeqNo), answer.evidence
 
     async def _known(self, known: Operation, day: date, row: ReturnedWithdrawalsRow, evidence: bytes) -> Outcome:
         if known.state is State.ACCEPTED and row.OldMarketSeqNo:

@@ -26,7 +26,6 @@ import structlog
 import uuid_utils
 
 from bankclient import REQUEST_FEN_MAX, BankClient, TransfersIn, TransfersInRow, yuan
-from bankclient import Outcome as AnswerOutcome
 from ledger import (
     Account,
     Change,
@@ -45,24 +44,21 @@ from ledger import (
     Writer,
 )
 from ledger.accounts import POOLED, suspense, withdrawable
-from service import problems, telemetry
+from service import telemetry
 from service.bankday import bank_today, days_now
 from service.inflows.returns import Returns
 from service.plans.plan import Serials
-from service.plans.settlement import together
 from service.questions.bookings import booked_on, is_serial
+from service.questions.lists import read_list
 from service.settings import Settings
 
 log = structlog.get_logger("jzb.transfers")
 
-NO_RECORD: Final = "ERR020"
 TO_MEMBER: Final = "02"
 TO_SUSPENSE: Final = "03"
 CLEARING_PRINCIPAL: Final = "跨行支付本金清算"
 ACQUIRED: Final = "见证+收单充值"
 ACQUIRED_ORDER: Final = ",ORDER"
-LAST_PAGE: Final = "1"
-PAGES_MAX: Final = 5000
 PAGE: Final = 200
 
 
@@ -296,32 +292,11 @@ class Transfers:
     async def _asked(self, day: date) -> tuple[Sequence[TransfersInRow], bytes]:
         """The rows of a day, by bank serial, and their evidence: a day is either the bank's present one or history."""
         rows: list[TransfersInRow] = []
-        evidence = b""
         may_be_present = day >= days_now()[0]
         if may_be_present:
-            present, evidence = await self._listed(TransfersIn(FunctionFlag="1", StartDate=day, EndDate=day))
-            rows = [row for row in present if row.AccountingDate == f"{day:%Y%m%d}"]
+            listed = await read_list(self._bank, TransfersIn(FunctionFlag="1", StartDate=day, EndDate=day))
+            rows = [row for row in listed.required() if row.AccountingDate == f"{day:%Y%m%d}"]
         if not rows:
-            history = TransfersIn(FunctionFlag="0", StartDate=day, EndDate=day)
-            rows, evidence = await self._listed(history, is_refusal_empty=may_be_present)
-        return sorted(rows, key=lambda row: row.FrontSeqNo), evidence
-
-    async def _listed(
-        self, question: TransfersIn, *, is_refusal_empty: bool = False
-    ) -> tuple[list[TransfersInRow], bytes]:
-        rows: list[TransfersInRow] = []
-        evidence: list[bytes] = []
-        for number in range(1, PAGES_MAX + 1):
-            answer = await self._bank.call(question.model_copy(update={"PageNum": number}))
-            evidence.append(answer.evidence)
-            if answer.reply is None:
-                is_empty = answer.code == NO_RECORD or (is_refusal_empty and number == 1)
-                if answer.outcome is AnswerOutcome.REFUSED and is_empty:
-                    return rows, together(evidence)
-                if answer.outcome is AnswerOutcome.REFUSED:
-                    raise problems.question_refused(question.code, answer.code, answer.message)
-                raise problems.bank_unavailable(f"6050 for {question.StartDate}: {answer.detail}")
-            rows.extend(answer.reply.TranItemArray)
-            if answer.reply.EndFlag == LAST_PAGE or not answer.reply.TranItemArray:
-                return rows, together(evidence)
-        raise problems.bank_unavailable(f"6050 for {question.StartDate} did not end after {PAGES_MAX} pages")
+            listed = await read_list(self._bank, TransfersIn(FunctionFlag="0", StartDate=day, EndDate=day))
+            rows = listed.required(is_refusal_empty=may_be_present)
+        return sorted(rows, key=lambda row: row.FrontSeqNo), listed.answer.evidence

@@ -47,7 +47,7 @@ from service.plans.plan import (
 from service.plans.settlement import Told, settle
 from service.questions import statement
 from service.questions.acquiring import Acquiring
-from service.questions.bookings import NO_RECORD, booked_on, contradiction, status_of
+from service.questions.bookings import booked_on, contradiction, status_of
 from service.questions.member_questions import NO_MEMBER, MemberQuestions, clash_of
 from service.settings import Settings
 
@@ -253,7 +253,7 @@ def _status_told(answer: Answer[TransactionStatusReply], *, is_accepted: bool) -
     reply = answer.reply
     if reply is None:
         # Once accepted, a call cannot become unknown to the bank: the question went astray.
-        is_missing = answer.outcome is AnswerOutcome.REFUSED and answer.code == NO_RECORD and not is_accepted
+        is_missing = answer.is_no_record and not is_accepted
         word = Word.NOT_FOUND if is_missing else Word.SILENT
         return Told(word, code=answer.code, message=answer.message, detail=answer.detail, evidence=answer.evidence)
     return Told(

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from bankclient import (
+    SUCCESS_CODE,
     UNKNOWN_CODES,
     AcquiringOrder,
     AcquiringOrderReply,
@@ -28,8 +29,6 @@ from service.plans.plan import ORDER_DIFFERS, AcquiredAsk, AcquiredShare, Rebook
 from service.plans.settlement import Told
 from service.questions.bookings import booked_on
 
-NO_RECORD: Final = "ERR020"
-SUCCESS: Final = "000000"
 REPORTED_ALREADY: Final = "ERR282"
 """Of 6147: the bank has the order from the channel already (transport.md 3.5)."""
 BOOKED, FAILED, REVERSED = "0", "1", "3"
@@ -63,7 +62,7 @@ class Acquiring:
             return Driven(told, began=False)
         message = SupplyAcquiringOrder(AcquiringChannelType=ask.channel, OrderNo=ask.order_no, Amt=ask.amount_fen)
         supplied = await self._bank.call(message, operation.serial)
-        if not supplied.evidence or (supplied.reply is None and supplied.code in {SUCCESS, *UNKNOWN_CODES}):
+        if not supplied.evidence or (supplied.reply is None and supplied.code in {SUCCESS_CODE, *UNKNOWN_CODES}):
             return Driven([_told(Word.SILENT, supplied)], began=supplied.outcome is not Outcome.NOT_SENT)
         # Only what 6146 still misses is settled by the answer of 6147. Refused, the bank may have heard of the order
         # meanwhile; taken, it may book the order later; a code that proves nothing is one more "no such record".
@@ -93,7 +92,7 @@ class Acquiring:
         answers = []
         for share in ask.shares:
             answer = await self._order(ask.channel, share.order_no)
-            if answer.reply is None and not _is_missing(answer):
+            if answer.reply is None and not answer.is_no_record:
                 # A bank that does not answer is not asked for every other share as well.
                 return [_told(Word.SILENT, answer)]
             answers.append(answer)
@@ -122,10 +121,6 @@ def share_of(ask: AcquiredAsk, parts: Sequence[Part], order_no: str) -> tuple[Ac
         if share.order_no == order_no:
             return share, part
     return None
-
-
-def _is_missing(answer: Answer[AcquiringOrderReply]) -> bool:
-    return answer.outcome is Outcome.REFUSED and answer.code == NO_RECORD
 
 
 def _place(reply: AcquiringOrderReply) -> str:

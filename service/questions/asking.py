@@ -1,23 +1,18 @@
-"""Questions to the bank that change nothing: one answer, or all pages of it, or the error they are to a caller.
-
-Pages are counted by EndFlag and the length of the array; the counts in a reply look interchanged in the bank's
-documents (notes.md 9.21) and are not read. A bank that never ends a list is stopped.
-"""
+"""Questions to the bank that change nothing: its answer, or the error that it is to a caller."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import grpc
 
 from bankclient import (
+    SUCCESS_CODE,
     UNKNOWN_CODES,
     Answer,
     BankClient,
     MemberBalancesReply,
     Outcome,
-    Paged,
     Reply,
     Request,
     SubAccountBalancesReply,
@@ -26,13 +21,7 @@ from bankclient import (
 from service import problems
 from service.problems import Problem
 
-NO_RECORD = "ERR020"
-SUCCESS = "000000"
-LAST_PAGE = "1"
-PAGES_MAX = 5000
-
 R = TypeVar("R", bound=Reply)
-P = TypeVar("P", bound=Paged)
 
 
 async def ask(bank: BankClient, request: Request[R]) -> R | None:
@@ -40,14 +29,17 @@ async def ask(bank: BankClient, request: Request[R]) -> R | None:
     return told(await bank.call(request), request.code)
 
 
-def told(answer: Answer[R], code: str) -> R | None:
-    """The reply in an answer to a question of interface ``code``, None for "no such record". Raises `Problem`."""
+def told(answer: Answer[R], code: str, *, is_refusal_empty: bool = False) -> R | None:
+    """The reply in an answer to a question of interface ``code``, None for "no such record". Raises `Problem`.
+
+    ``is_refusal_empty`` is for a day that may not have begun at the bank, which then refuses to list it.
+    """
     if answer.reply is not None:
         reply: R = answer.reply
         return reply
     if answer.outcome is not Outcome.REFUSED:
-        raise problems.bank_unavailable(answer.detail)
-    if answer.code == NO_RECORD:
+        raise problems.bank_unavailable(f"{code}: {answer.detail}")
+    if answer.is_no_record or is_refusal_empty:
         return None
     raise problems.question_refused(code, answer.code, answer.message)
 
@@ -59,7 +51,7 @@ async def told_once(bank: BankClient, request: Request[R], serial: str) -> R:
         reply: R = answer.reply
         return reply
     # Nothing is held for such a call, so any code that is signed is its answer.
-    if answer.outcome is Outcome.REFUSED or (answer.evidence and answer.code not in {SUCCESS, *UNKNOWN_CODES}):
+    if answer.outcome is Outcome.REFUSED or (answer.evidence and answer.code not in {SUCCESS_CODE, *UNKNOWN_CODES}):
         raise Problem(
             grpc.StatusCode.FAILED_PRECONDITION,
             "BANK_REFUSED",
@@ -68,18 +60,6 @@ async def told_once(bank: BankClient, request: Request[R], serial: str) -> R:
             metadata={"interface": request.code, "bank_code": answer.code, "bank_message": answer.message},
         )
     raise problems.bank_unavailable(f"{request.code} has no answer ({answer.detail}); no money moves by it")
-
-
-async def rows(bank: BankClient, request: Request[P], array: str) -> AsyncIterator[Any]:
-    """Every row of every page, in the bank's order. Raises `Problem`."""
-    for number in range(1, PAGES_MAX + 1):
-        reply = await ask(bank, request.model_copy(update={"PageNum": number}))
-        found = () if reply is None else getattr(reply, array)
-        for row in found:
-            yield row
-        if reply is None or not found or reply.EndFlag == LAST_PAGE:
-            return
-    raise problems.bank_unavailable(f"{request.code} did not end after {PAGES_MAX} pages")
 
 
 def balances_of(

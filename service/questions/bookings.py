@@ -15,7 +15,6 @@ from bankclient import (
     Answer,
     BankClient,
     MessageInvalid,
-    Outcome,
     TransactionStatus,
     TransactionStatusReply,
     booking_date,
@@ -25,8 +24,6 @@ from bankclient import (
 from ledger import Leased, Operation, Part, Reads
 
 log = structlog.get_logger("jzb.bookings")
-
-NO_RECORD: Final = "ERR020"
 
 OLD: Final = timedelta(days=3)
 """From this age on 6110 wants a call's day."""
@@ -91,7 +88,7 @@ async def status_of(
     first, *others = asked_days(serial, leased.operation.created_at, leased.at)
     answer = await _asked(bank, flag, serial, first)
     for day in others:
-        if answer.outcome is not Outcome.REFUSED or answer.code != NO_RECORD:
+        if not answer.is_no_record:
             break
         answer = await _asked(bank, flag, serial, day)
     return answer

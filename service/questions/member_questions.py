@@ -8,13 +8,13 @@ when it comes several times, far enough apart.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 import structlog
 
 from bankclient import (
+    NO_RECORD,
     Answer,
     BankClient,
     BoundCards,
@@ -30,16 +30,13 @@ from service.plans.cards import NOTHING_SAID, CardSaid
 from service.plans.members import same_name
 from service.plans.plan import CardAsk, MobileAsk, SameNameAsk, Word
 from service.plans.settlement import Told, together
+from service.questions.lists import BankList, read_list
 from service.vault import Vault
 
 log = structlog.get_logger("jzb.members")
 
-NO_RECORD = "ERR020"
 NO_MEMBER = frozenset({NO_RECORD, "ERR031", "ERR254"})
 """How the bank says that a member code has no sub-account (transport.md 3.5)."""
-
-LAST_PAGE = "1"
-PAGES_MAX = 500
 
 ARRIVED, FAILED, UNDER_WAY = "0", "1", "2"
 """ReturnStatu of 6061 (catalogue)."""
@@ -50,30 +47,15 @@ async def transfer_of(bank: BankClient, serial: str) -> Answer[SmallTransferResu
     first, *others = days_of_serial(serial)
     answer = await bank.call(SmallTransferResult(OldTranSeqNo=serial, TranDate=first))
     for day in others:
-        if answer.outcome is not Outcome.REFUSED or answer.code != NO_RECORD:
+        if not answer.is_no_record:
             break
         answer = await bank.call(SmallTransferResult(OldTranSeqNo=serial, TranDate=day))
     return answer
 
 
-async def listed_cards(bank: BankClient, sub_account: str) -> tuple[list[BoundCardsRow] | None, Answer[Any]]:
-    """The cards that the bank has bound to a sub-account (6098), None when it does not say; and its last answer, with
-    the evidence of all.
-    """
-    rows: list[BoundCardsRow] = []
-    evidence: list[bytes] = []
-    for page in range(1, PAGES_MAX + 1):
-        question = BoundCards(QueryFlag="2", SubAcctNo=sub_account, PageNum=page)
-        answer = await bank.call(question)
-        evidence.append(answer.evidence)
-        answer = replace(answer, evidence=together(evidence))
-        if answer.reply is None:
-            nothing = answer.outcome is Outcome.REFUSED and answer.code == NO_RECORD
-            return (rows if nothing else None), answer
-        rows.extend(answer.reply.TranItemArray)
-        if answer.reply.EndFlag == LAST_PAGE or not answer.reply.TranItemArray:
-            return rows, answer
-    return None, answer
+async def listed_cards(bank: BankClient, sub_account: str) -> BankList[BoundCardsRow]:
+    """The cards that the bank has bound to a sub-account (6098)."""
+    return await read_list(bank, BoundCards(QueryFlag="2", SubAcctNo=sub_account))
 
 
 class MemberQuestions:
@@ -105,29 +87,28 @@ class MemberQuestions:
             told = await self._transfer(operation)
             if told.word is not Word.NOT_FOUND:
                 return told
-        rows, answer = await listed_cards(self._bank, ask.sub_account)
-        if rows is None:
-            return _told(Word.SILENT, answer)
-        row = next((row for row in rows if is_of(row, card, self._vault)), None)
+        listed = await listed_cards(self._bank, ask.sub_account)
+        if not listed.is_complete:
+            return _told(Word.SILENT, listed.answer)
+        row = next((row for row in listed.rows if is_of(row, card, self._vault)), None)
         word = Word.DONE if _is_done(ask, row) else Word.NOT_FOUND
-        return _told(word, answer, said=CardSaid(is_bound=row is not None))
+        return _told(word, listed.answer, said=CardSaid(is_bound=row is not None))
 
     async def _transfer(self, operation: Operation) -> Told:
         answer = await transfer_of(self._bank, operation.serial)
         if answer.reply is None:
-            missing = answer.outcome is Outcome.REFUSED and answer.code == NO_RECORD
-            return _told(Word.NOT_FOUND if missing else Word.SILENT, answer)
+            return _told(Word.NOT_FOUND if answer.is_no_record else Word.SILENT, answer)
         # Under way or arrived: either way the check has begun, and its amount can be handed in.
         words = {ARRIVED: Word.DONE, UNDER_WAY: Word.DONE, FAILED: Word.REFUSED}
         return _told(words.get(answer.reply.ReturnStatu, Word.SILENT), answer)
 
     async def _mobile(self, ask: MobileAsk) -> Told:
-        rows, answer = await listed_cards(self._bank, ask.sub_account)
-        if rows is None:
-            return _told(Word.SILENT, answer)
+        listed = await listed_cards(self._bank, ask.sub_account)
+        if not listed.is_complete:
+            return _told(Word.SILENT, listed.answer)
         wanted = bytes.fromhex(ask.digest)
-        changed = any(wanted in self._vault.digests(row.Mobile) for row in rows)
-        return _told(Word.DONE if changed else Word.NOT_FOUND, answer)
+        changed = any(wanted in self._vault.digests(row.Mobile) for row in listed.rows)
+        return _told(Word.DONE if changed else Word.NOT_FOUND, listed.answer)
 
     async def _same_name(self, ask: SameNameAsk) -> Told:
         numbers: list[str] = []

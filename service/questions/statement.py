@@ -17,18 +17,13 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final
 
-from bankclient import (
-    BankClient,
-    Outcome,
-    SubAccountTransactions,
-    SubAccountTransactionsReply,
-    SubAccountTransactionsRow,
-)
+from bankclient import NO_RECORD, SUCCESS_CODE, BankClient, SubAccountTransactions, SubAccountTransactionsRow
 from ledger import Leased, Part, Reads
 from service.bankday import days_around, days_now
 from service.plans.plan import BookedAsk, Word
 from service.plans.settlement import Told, together
-from service.questions.bookings import NO_RECORD, booked_on, contradiction, status_of
+from service.questions.bookings import booked_on, contradiction, status_of
+from service.questions.lists import read_list
 
 BOOKING_TYPES: Final = {
     "SETTLE_CONFIRM": "7",
@@ -41,9 +36,6 @@ BOOKING_TYPES: Final = {
 
 BESIDE: Final = {"PREPAY_ORDER": "6", "CONFIRM_ORDER": "7", "CANCEL_ORDER": "8", "PAY_T1": "1", "PAY_T0": "1"}
 """The same of what 6110 knows: never looked for here, but listed with the others."""
-
-PAGES_MAX: Final = 1000
-"""Of 20 rows each; a list without an end proves nothing."""
 
 Likeness = tuple[str, str, int]
 """What rows that look alike share: booking type, order number, amount in fen."""
@@ -114,11 +106,14 @@ async def ask(bank: BankClient, reads: Reads, leased: Leased, booked: BookedAsk,
     rows: list[SubAccountTransactionsRow] = []
     evidence: list[bytes] = []
     for question in questions:
-        listed = await _rows(bank, question, evidence)
-        if isinstance(listed, Told):
-            return [listed]
+        listed = await read_list(bank, question)
+        if not listed.is_complete:
+            answer, detail = listed.answer, f"6072: {listed.answer.detail}"
+            told = Told(Word.SILENT, answer.code, answer.message, detail, evidence=answer.evidence)
+            return [told]
         # A day that ended between the two questions is in both lists.
-        rows += (Counter(listed) - Counter(rows)).elements()
+        rows += (Counter(listed.rows) - Counter(rows)).elements()
+        evidence += [page.evidence for page in listed.answers]
     booking_type = BOOKING_TYPES[operation.kind]
     sought = [
         Sought(part.serial, (booking_type, part.order_no or operation.order_no, part.amount_fen)) for part in parts
@@ -188,37 +183,12 @@ async def _status(bank: BankClient, reads: Reads, leased: Leased, parts: Sequenc
     )
 
 
-async def _rows(
-    bank: BankClient, question: SubAccountTransactions, evidence: list[bytes]
-) -> list[SubAccountTransactionsRow] | Told:
-    """Every row of a list, or what went wrong; ``evidence`` gets that of each answer."""
-    rows: list[SubAccountTransactionsRow] = []
-    for page in range(1, PAGES_MAX + 1):
-        answer = await bank.call(question.model_copy(update={"PageNum": page}))
-        evidence.append(answer.evidence)
-        reply: SubAccountTransactionsReply | None = answer.reply
-        if reply is None:
-            if answer.outcome is Outcome.REFUSED and answer.code == NO_RECORD:
-                return rows
-            return Told(
-                Word.SILENT,
-                code=answer.code,
-                message=answer.message,
-                detail=answer.detail,
-                evidence=answer.evidence,
-            )
-        rows.extend(reply.TranItemArray)
-        if reply.EndFlag == "1" or not reply.TranItemArray:
-            return rows
-    return Told(Word.SILENT, detail=f"the list of 6072 has more than {PAGES_MAX} pages")
-
-
 def _told(row: SubAccountTransactionsRow | None, evidence: bytes) -> Told:
     if row is None:
         return Told(Word.NOT_FOUND, code=NO_RECORD, detail="6072 does not list it", evidence=evidence)
     return Told(
         Word.DONE,
-        code="000000",
+        code=SUCCESS_CODE,
         detail="6072 lists it",
         bank_serial=row.FrontSeqNo,
         bank_day=_day(row),

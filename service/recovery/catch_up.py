@@ -319,8 +319,9 @@ class CatchUp:
 
     async def _compare_cards(self, member: Member) -> None:
         known = await self._desk.cards.of_member(member.member_id, (CardState.CHECKING, CardState.BOUND))
-        rows, _ = await listed_cards(self._desk.bank, member.sub_account)
-        if rows is None or not (rows or known):
+        listed = await listed_cards(self._desk.bank, member.sub_account)
+        rows = listed.rows
+        if not listed.is_complete or not (rows or known):
             return
         vault = self._desk.vault
         if not vault.is_open or not all(vault.knows(card.key_id) for card in known):

@@ -18,7 +18,7 @@ from bankclient import (
     wall_clock,
 )
 from service.bankday import bank_day_of, days_now
-from service.questions.asking import rows
+from service.questions.lists import rows
 
 TOP_UP, REVOCATION, WITHDRAWAL, REFUND = "top-up", "top-up taken back", "withdrawal", "refund"
 REVOKED: Final = "撤销"
@@ -117,12 +117,12 @@ async def _listed(
     question = SubAccountTransactions(
         FunctionFlag=flag, SubAcctNo=sub_account, QueryFlag="1", StartDate=begin, EndDate=end
     )
-    async for row in rows(bank, question, "TranItemArray"):
+    async for row in rows(bank, question):
         found.append(_transaction(row))
     ways: tuple[Literal["2", "3"], ...] = ("2", "3")
     for way in ways:
         movements = CashMovements(FunctionFlag=flag, SubAcctNo=sub_account, QueryFlag=way, BeginDate=begin, EndDate=end)
-        async for movement in rows(bank, movements, "TranItemArray"):
+        async for movement in rows(bank, movements):
             found.append(_movement(movement))
     return found
 

@@ -14,7 +14,8 @@ from jzb.v1 import balance_pb2, balance_pb2_grpc
 from ledger import Amounts, Comparison, Finding, Kind, Member, Result, Summary, judge
 from service import problems, view
 from service.bankday import bank_today
-from service.questions.asking import ask, balances_of, rows
+from service.questions.asking import ask, balances_of
+from service.questions.lists import rows
 from service.rpc.dates import days, iso_day
 from service.rpc.desk import PAGE_SIZE_MAX, Context, Desk
 
@@ -178,7 +179,7 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
                     available_fen=row.AcctAvailBal,
                     withdrawable_fen=row.CashAmt,
                 )
-                async for row in rows(self._desk.bank, question, "AcctArray")
+                async for row in rows(self._desk.bank, question)
             ]
         return balance_pb2.GetBankBalancesResponse(balances=found, ask_time=view.timestamp(wall_clock()))
 
@@ -215,7 +216,7 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
                     waiting_fen=row.DayWaitCashBal,
                     state=WAITING_STATES.get(row.CashStatus, balance_pb2.WAITING_STATE_UNSPECIFIED),
                 )
-                async for row in rows(self._desk.bank, question, "AcctArray")
+                async for row in rows(self._desk.bank, question)
             ]
         )
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from datetime import date
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from bankclient import BankCharges, CashMovements, SubAccountTransactions
 from jzb.v1 import statement_pb2, statement_pb2_grpc
 from service import problems
 from service.bankday import days_now
-from service.questions.asking import rows
+from service.questions.lists import rows
 from service.rpc.dates import booked_at, booked_on, days, iso_day
 from service.rpc.desk import Context, Desk
-
-ARRAY: Final = "TranItemArray"
 
 QueryWay = Literal["1", "2", "3"]
 
@@ -138,7 +136,7 @@ class Statements(statement_pb2_grpc.StatementServiceServicer):
                 )
             first, last = days(request.first_bank_day, request.last_bank_day)
             question = BankCharges(FunctionFlag="2", StartDate=first, EndDate=last)
-        async for row in rows(self._desk.bank, question, "FeeArray"):
+        async for row in rows(self._desk.bank, question):
             yield statement_pb2.ListBankChargesResponse(
                 charge=statement_pb2.BankCharge(
                     kind=CHARGE_KINDS.get(row.FeeType, statement_pb2.BANK_CHARGE_KIND_UNSPECIFIED),
@@ -157,11 +155,11 @@ class Statements(statement_pb2_grpc.StatementServiceServicer):
         is the question up to a day.
         """
         begun, _ = days_now()
-        listed = [row async for row in rows(self._desk.bank, present, ARRAY)] if last >= begun else []
+        listed = [row async for row in rows(self._desk.bank, present)] if last >= begun else []
         seen: set[tuple[str, str]] = set()
         # The bank refuses a day that has not begun there, and later ones have not ended.
         if first <= (until := min(last, begun)):
-            async for row in rows(self._desk.bank, history(until), ARRAY):
+            async for row in rows(self._desk.bank, history(until)):
                 if listed:
                     seen.add((row.FrontSeqNo, row.BookingFlag))
                 yield row
