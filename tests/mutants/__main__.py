@@ -8,23 +8,16 @@ later, and by whoever knows where to look. Ends with 1 when a module's score is 
 from __future__ import annotations
 
 import argparse
-import ast
 import importlib
-import importlib.abc
-import importlib.machinery
 import os
-import signal
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from types import CodeType, ModuleType
 
 from tests.mutants.mutating import Mutant, mutants
 from tests.mutants.suites import JUDGED, LIBRARIES, LOADED, SCORE_MIN, SUITES
-
-ROOT = Path(__file__).parents[2]
+from tests.mutants.trying import ROOT, afresh, in_place, prepare
 
 
 @dataclass(slots=True)
@@ -43,87 +36,15 @@ class Score:
         return 100.0 * self.killed / of if of else 100.0
 
 
-class _Mutated(importlib.abc.Loader):
-    def __init__(self, code: CodeType) -> None:
-        self._code = code
-
-    def exec_module(self, module: ModuleType) -> None:
-        exec(self._code, module.__dict__)  # noqa: S102 - it is the project's own module, with one mistake
-
-
-class _Finder(importlib.abc.MetaPathFinder):
-    """Gives the mutant where its module is imported."""
-
-    def __init__(self, name: str, path: Path, tree: ast.Module) -> None:
-        self._name = name
-        self._path = path
-        self._code = compile(tree, str(path), "exec")
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        if fullname != self._name:
-            return None
-        spec = importlib.machinery.ModuleSpec(fullname, _Mutated(self._code), origin=str(self._path))
-        spec.has_location = True
-        return spec
-
-
-def _forked(path: str, tree: ast.Module | None, tests: Sequence[str]) -> int:
-    """Start the tests of a module, with a mutant in its place or without; returns the process id."""
-    pid = os.fork()
-    if pid:
-        return pid
-    os.setsid()
-    quiet = os.open(os.devnull, os.O_RDWR)
-    for number in (0, 1, 2) if tree is not None else (0, 1):
-        os.dup2(quiet, number)
-    if tree is not None:
-        name = path.removesuffix(".py").replace("/", ".")
-        sys.meta_path.insert(0, _Finder(name, ROOT / path, tree))
-    import pytest
-
-    status = pytest.main(
-        ["-x", "-q", "-n0", "--no-header", "--tb=no", "-p", "no:cacheprovider", "-W", "ignore", *tests]
-    )
-    os._exit(int(status))
-
-
-def _passes(path: str, tests: Sequence[str]) -> float:
-    """How long the tests take without a mutant, in seconds. Raises SystemExit when they do not pass then."""
-    began_s = time.monotonic()
-    _, status = os.waitpid(_forked(path, None, tests), 0)
-    if status != 0:
-        raise SystemExit(f"the tests of {path} do not pass without a mutant: {' '.join(tests)}")
-    return time.monotonic() - began_s
-
-
 def score(path: str, tests: Sequence[str], jobs: int) -> Score:
     """Run the tests of a module against each of its mutants, ``jobs`` at once."""
-    bound_s = 5.0 + 5 * _passes(path, tests)
     # By what they say, without their lines, which move.
     judged = {text for text, _ in JUDGED.get(path, ())}
-    waiting = list(mutants((ROOT / path).read_text()))
-    found = Score(path, 0, [], sum(one.what in judged for one in waiting))
-    waiting = [one for one in waiting if one.what not in judged]
-    running: dict[int, tuple[Mutant, float]] = {}
-    while waiting or running:
-        while waiting and len(running) < jobs:
-            mutant = waiting.pop(0)
-            running[_forked(path, mutant.tree, tests)] = mutant, time.monotonic() + bound_s
-        pid, status = os.waitpid(-1, os.WNOHANG)
-        if not pid:
-            for late, (_, until_s) in running.items():
-                if time.monotonic() > until_s:
-                    os.killpg(late, signal.SIGKILL)
-            time.sleep(0.01)
-            continue
-        mutant, _ = running.pop(pid)
-        if status == 0:
-            found.survivors.append(mutant)
-        else:
-            found.killed += 1
-    return found
+    everything = mutants((ROOT / path).read_text())
+    tried = [one for one in everything if one.what not in judged]
+    left, cost_s = in_place(path, tests, tried, jobs)
+    survivors = [mutant for mutant, is_seen in afresh(path, tests, left, cost_s, jobs) if not is_seen]
+    return Score(path, len(tried) - len(survivors), survivors, len(everything) - len(tried))
 
 
 def main() -> None:
@@ -135,6 +56,7 @@ def main() -> None:
     sys.path[:0] = [str(ROOT), str(ROOT / "stubs")]
     for library in LIBRARIES:
         importlib.import_module(library)
+    prepare()
     ends = [_apart(path, given.jobs) for path in given.modules or SUITES]
     raise SystemExit(max(ends))
 

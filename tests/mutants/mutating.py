@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ast
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
@@ -34,43 +34,62 @@ ARITHMETIC: dict[type[ast.operator], type[ast.operator]] = {
 FUNCTIONS = {"min": "max", "max": "min", "any": "all", "all": "any"}
 
 
+Place = tuple[str, int]
+"""A function of a module or of a class in it, by its qualified name and its first line; a module's name has line 0."""
+
+
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """One mistake: where it is, what it is, and the module with it."""
+    """One mistake: where it is, what it is, and the function or the module's name that it changes.
+
+    ``within`` is None when it is elsewhere: in a class, in a function's defaults.
+    """
 
     line: int
     what: str
+    within: Place | None
     tree: ast.Module
+    edit: Callable[[], None]
+
+    def made(self) -> ast.Module:
+        """The module with the mistake. All mutants share a tree, so a process makes one, and once."""
+        self.edit()
+        return ast.fix_missing_locations(self.tree)
 
 
-def mutants(source: str) -> Iterator[Mutant]:
+def mutants(source: str) -> list[Mutant]:
     """Every mutant of a module, in the order of its lines."""
-    count = len(_edits(ast.parse(source)))
-    for number in range(count):
-        tree = ast.parse(source)
-        line, what, edit = _edits(tree)[number]
-        edit()
-        yield Mutant(line, what, ast.fix_missing_locations(tree))
-
-
-def _edits(tree: ast.Module) -> list[tuple[int, str, Callable[[], None]]]:
-    finder = _Finder()
-    finder.visit(tree)
-    return sorted(finder.found, key=lambda one: one[0])
+    finder = _Finder(ast.parse(source))
+    return sorted(finder.found, key=lambda one: one.line)
 
 
 class _Finder(ast.NodeVisitor):
-    def __init__(self) -> None:
-        self.found: list[tuple[int, str, Callable[[], None]]] = []
+    def __init__(self, tree: ast.Module) -> None:
+        self.found: list[Mutant] = []
+        self._tree = tree
+        self._classes: list[str] = []
+        self._within: Place | None = None
+        self.visit(tree)
 
     def _add(self, node: ast.AST, what: str, edit: Callable[[], None]) -> None:
-        self.found.append((getattr(node, "lineno", 0), what, edit))
+        self.found.append(Mutant(getattr(node, "lineno", 0), what, self._within, self._tree, edit))
 
     # What is left alone.
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
         if node.value is not None:
-            self.visit(node.value)
+            self._assigned(node.target, node.value)
+
+    def visit_Assign(self, node: ast.Assign) -> None:
+        self._assigned(node.targets[0], node.value)
+
+    def _assigned(self, target: ast.expr, value: ast.expr) -> None:
+        outer = self._within
+        if isinstance(target, ast.Name) and not self._classes and outer is None:
+            self._within = target.id, 0
+        self.visit(target)
+        self.visit(value)
+        self._within = outer
 
     def visit_Assert(self, node: ast.Assert) -> None:
         pass
@@ -88,16 +107,26 @@ class _Finder(ast.NodeVisitor):
         pass
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
+        self._classes.append(node.name)
         self._body(node)
+        self._classes.pop()
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
         if node.name != "__repr__":
             for default in (*node.args.defaults, *filter(None, node.args.kw_defaults)):
                 self.visit(default)
-            self._body(node)
+            self._function(node)
 
     def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> None:
+        self._function(node)
+
+    def _function(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
+        outer = self._within
+        # As the compiler counts lines: from the first decorator on.
+        line = min(one.lineno for one in (node, *node.decorator_list))
+        self._within = outer or (".".join((*self._classes, node.name)), line)
         self._body(node)
+        self._within = outer
 
     def visit_Module(self, node: ast.Module) -> None:
         self._body(node)

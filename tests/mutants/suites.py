@@ -33,7 +33,11 @@ SUITES: dict[str, tuple[str, ...]] = {
 
 LIBRARIES = (
     "pytest",
-    "_pytest.assertion.rewrite",
+    "pytest_asyncio.plugin",
+    "pytest_timeout",
+    "xdist.plugin",
+    "anyio.pytest_plugin",
+    "_hypothesis_pytestplugin",
     "hypothesis",
     "hypothesis.stateful",
     "pydantic",
