@@ -3,26 +3,39 @@
 from __future__ import annotations
 
 import dataclasses
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
 from ledger import (
     REASON_FLOOR,
+    Available,
+    Card,
+    CardChange,
+    CardState,
     Change,
+    CheckedBy,
     Draft,
     FloorBroken,
+    Kind,
     Leg,
     Member,
     NewOperation,
+    OfDay,
+    Operation,
     OperationUnknown,
+    Outcome,
+    Part,
     PartState,
     RequestIdReused,
     State,
     Step,
+    accounts,
 )
 from ledger.accounts import FEE, LIMITS, POOLED, escrow, order, refundable, refundable_fee, waiting, withdrawable
 from ledger.batch import Rows, accounts_of
-from ledger.errors import LedgerCorrupt
+from ledger.errors import Breach, LedgerCorrupt
+from ledger.rules import Hold, Posting
 from tests.ledger.bookkeeping import (
     ANN,
     BOB,
@@ -35,6 +48,7 @@ from tests.ledger.bookkeeping import (
     assert_whole,
     book_of,
     clearing,
+    closing,
     doubting,
     money,
     new_id,
@@ -404,3 +418,401 @@ def test_a_step_that_posts_loads_where_the_money_may_land_too() -> None:
 def test_accounts_without_a_floor_are_never_loaded() -> None:
     accounts, drawn = accounts_of(opening(enter=[Draft((Leg(POOLED, FEE, 1),))], bank_day=DAY_AFTER))
     assert (accounts, drawn) == (set(), set())
+
+
+# What is written, to the last column.
+
+BEGAN = datetime(2026, 11, 23, 4, 0, tzinfo=UTC)
+LATER = datetime(2026, 11, 23, 5, 0, tzinfo=UTC)
+
+
+def later(bench: OneByOne) -> Rows:
+    """The next batch, an hour later; returns its rows."""
+    bench.known.now = LATER
+    bench.rows = Rows()
+    return bench.rows
+
+
+def whole_payment() -> Draft:
+    """A payment of a batch, with an order of its own."""
+    return dataclasses.replace(pay("1001", "1002", 60, 6, serial="P1"), corrects=3, order_no="O7")
+
+
+def test_an_opening_is_kept_as_it_was_asked_for_and_as_it_stands() -> None:
+    bench = rich(100)
+    new = NewOperation(
+        id=new_id(),
+        request_id="r",
+        fingerprint=b"f",
+        kind="PAY_T1",
+        serial="S",
+        plan={"who": "买家"},
+        payer="ann",
+        payee="bob",
+        order_no="O1",
+        amount_fen=60,
+        fee_fen=6,
+        trace_id="t",
+    )
+    change = Change(
+        state=State.UNKNOWN,
+        reason="stopped",
+        message="m",
+        bank_code="ERR1",
+        bank_message="忙",
+        bank_serial="B1",
+        next_ask_in_s=60.0,
+        asks=2,
+        not_found=1,
+    )
+    outcome = bench.judge(Step(operation=new, change=change, bank_day=DAY, pend=(pay(ANN, BOB, 60),)))
+    assert outcome.operation == Operation(
+        id=new.id,
+        request_id="r",
+        fingerprint=b"f",
+        kind="PAY_T1",
+        serial="S",
+        state=State.UNKNOWN,
+        payer="ann",
+        payee="bob",
+        order_no="O1",
+        amount_fen=60,
+        fee_fen=6,
+        reason="stopped",
+        message="m",
+        breach=None,
+        bank_code="ERR1",
+        bank_message="忙",
+        bank_serial="B1",
+        bank_day=None,
+        trace_id="t",
+        plan_text='{"who": "买家"}',
+        asks=2,
+        not_found=1,
+        next_ask_at=BEGAN + timedelta(seconds=60),
+        created_at=BEGAN,
+        updated_at=BEGAN,
+    )
+    assert bench.rows.next_ask_in_s == {new.id: 60.0}
+    assert bench.rows.events == [(new.id, change, outcome.operation.plan_digest)]
+
+
+@pytest.mark.parametrize(
+    ("state", "bank_day"), [(State.DONE, DAY), (State.ACCEPTED, DAY), (State.UNKNOWN, None), (State.RESERVED, None)]
+)
+def test_an_operation_has_a_bank_day_from_its_opening_where_the_bank_has_acted(
+    state: State, bank_day: date | None
+) -> None:
+    assert OneByOne().judge(opening(state=state)).operation.bank_day == bank_day
+
+
+def test_a_reservation_writes_its_transactions_and_what_they_hold() -> None:
+    bench = rich(100)
+    draft = whole_payment()
+    step = opening(draft)
+    outcome = bench.judge(step)
+    part = Part(1, "P1", ANN, BOB, 60, 6, PartState.RESERVED, None, 3, "O7")
+    assert outcome.parts == (part,)
+    rows = bench.rows
+    assert rows.transactions == [(step.operation_id, 1, draft)]
+    assert rows.holds == [(step.operation_id, 1, Hold(withdrawable(ANN), 60))]
+    assert (rows.resolutions, rows.legs) == ([], [])
+
+
+def test_a_posting_writes_its_resolution_and_its_legs_in_order() -> None:
+    bench = rich(100)
+    step = opening(whole_payment())
+    bench.judge(step)
+    rows = later(bench)
+    outcome = bench.judge(posting(step, bank_day=DAY_AFTER))
+    assert outcome.parts == (Part(1, "P1", ANN, BOB, 60, 6, PartState.POSTED, DAY_AFTER, 3, "O7"),)
+    assert rows.resolutions == [(step.operation_id, 1, PartState.POSTED, DAY_AFTER)]
+    assert rows.legs == [
+        (step.operation_id, 1, 1, Posting(withdrawable(ANN), waiting(BOB, DAY_AFTER), 54)),
+        (step.operation_id, 1, 2, Posting(withdrawable(ANN), FEE, 6)),
+        (step.operation_id, 1, 3, Posting(LIMITS, refundable("P1"), 60)),
+        (step.operation_id, 1, 4, Posting(LIMITS, refundable_fee("P1"), 6)),
+    ]
+    assert (rows.transactions, rows.holds) == ([], [])
+    assert rows.operations_changed == {step.operation_id: outcome.operation}
+    assert rows.operations_new == {}
+
+
+def test_a_void_writes_its_resolution_and_no_legs() -> None:
+    bench = rich(100)
+    step = opening(whole_payment())
+    bench.judge(step)
+    rows = later(bench)
+    outcome = bench.judge(voiding(step, bank_day=DAY_AFTER))
+    assert outcome.parts == (Part(1, "P1", ANN, BOB, 60, 6, PartState.VOIDED, DAY_AFTER, 3, "O7"),)
+    assert rows.resolutions == [(step.operation_id, 1, PartState.VOIDED, DAY_AFTER)]
+    assert rows.legs == []
+
+
+def test_what_the_bank_has_done_already_is_written_with_what_it_took() -> None:
+    bench = rich(100)
+    draft = whole_payment()
+    step = opening(enter=[draft, top_up(CAT, 5)])
+    outcome = bench.judge(step)
+    assert outcome.parts[0] == Part(1, "P1", ANN, BOB, 60, 6, PartState.POSTED, DAY, 3, "O7")
+    rows = bench.rows
+    assert rows.transactions == [(step.operation_id, 1, draft), (step.operation_id, 2, top_up(CAT, 5))]
+    assert rows.holds == [(step.operation_id, 1, Hold(withdrawable(ANN), 60))]
+    assert rows.resolutions == [(step.operation_id, number, PartState.POSTED, DAY) for number in (1, 2)]
+    assert [row[1:3] for row in rows.legs] == [(1, 1), (1, 2), (1, 3), (1, 4), (2, 1)]
+
+
+def test_an_operation_that_is_new_in_a_batch_stays_new_in_it_and_is_changed_in_the_next() -> None:
+    bench = rich(100)
+    step = opening(pay(ANN, BOB, 60))
+    bench.judge(step)
+    bench.judge(doubting(step))
+    assert (list(bench.rows.operations_new), bench.rows.operations_changed) == ([step.operation_id], {})
+    rows = later(bench)
+    bench.judge(posting(step))
+    assert (rows.operations_new, list(rows.operations_changed)) == ({}, [step.operation_id])
+
+
+def test_what_the_bank_said_stays_with_the_operation_until_it_says_more() -> None:
+    bench = rich(100)
+    step = opening(pay(ANN, BOB, 60), kind="WITHDRAW", payer="ann", order_no="O1", amount_fen=60)
+    opened = bench.judge(step).operation
+    accepted = Change(
+        state=State.ACCEPTED,
+        reason="in-process",
+        message="m",
+        bank_code="000000",
+        bank_message="受理",
+        bank_serial="B1",
+        next_ask_in_s=30.0,
+        asks=3,
+        not_found=2,
+        evidence=b"signed",
+    )
+    rows = later(bench)
+    outcome = bench.judge(dataclasses.replace(posting(step, bank_day=DAY_AFTER), change=accepted))
+    known = opened._replace(
+        state=State.ACCEPTED,
+        reason="in-process",
+        message="m",
+        bank_code="000000",
+        bank_message="受理",
+        bank_serial="B1",
+        bank_day=DAY_AFTER,
+        asks=3,
+        not_found=2,
+        next_ask_at=LATER + timedelta(seconds=30),
+        updated_at=LATER,
+    )
+    assert outcome.operation == known
+    assert rows.next_ask_in_s == {step.operation_id: 30.0}
+    # Its plan was sealed with its opening.
+    assert rows.events == [(step.operation_id, accepted, b"signed")]
+    silent = Change(state=State.UNKNOWN, next_ask_in_s=30.0)
+    outcome = bench.judge(Step(operation=step.operation_id, change=silent, bank_day=DAY))
+    assert outcome.operation == known._replace(state=State.UNKNOWN, reason="", message="", asks=0, not_found=0)
+    more = Change(state=State.DONE, bank_code="000001", bank_message="成功", bank_serial="B2")
+    outcome = bench.judge(Step(operation=step.operation_id, change=more, bank_day=DAY_BEFORE))
+    assert outcome.operation == known._replace(
+        state=State.DONE,
+        reason="",
+        message="",
+        bank_code="000001",
+        bank_message="成功",
+        bank_serial="B2",
+        bank_day=DAY_BEFORE,
+        asks=0,
+        not_found=0,
+        next_ask_at=None,
+    )
+
+
+def test_a_refused_operation_says_what_it_asked_for_and_which_floor_was_in_the_way() -> None:
+    bench = rich(100)
+    step = opening(whole_payment(), pay(ANN, BOB, 60), payer="ann", payee="bob", order_no="O1", amount_fen=120)
+    with pytest.raises(FloorBroken) as refusal:
+        bench.judge(step)
+    refused = refusal.value.operation
+    assert refused is not None
+    assert (refused.state, refused.reason, refused.bank_day) == (State.REFUSED, "floor", None)
+    assert refused.breach == {
+        "pocket": "available",
+        "owner": ANN,
+        "ref": "",
+        "needed_fen": 120,
+        "left_fen": 100,
+    }
+    assert bench.rows.next_ask_in_s == {step.operation_id: None}
+    ((_, change, evidence),) = bench.rows.events
+    assert (change, evidence) == (Change(state=State.REFUSED, reason="floor"), refused.plan_digest)
+
+
+def test_a_released_operation_keeps_its_beginning_when_it_is_tried_again() -> None:
+    bench = rich(100)
+    step = released(bench)
+    rows = later(bench)
+    retry = again(step)
+    operation = bench.judge(retry).operation
+    assert (operation.created_at, operation.updated_at) == (BEGAN, LATER)
+    assert rows.reopened == {step.operation_id}
+    assert (rows.operations_new, rows.operations_changed) == ({}, {step.operation_id: operation})
+    # Under another serial, so the plan is sealed again.
+    assert rows.events == [(step.operation_id, retry.change, operation.plan_digest)]
+
+
+def test_a_released_operation_that_is_refused_is_changed_and_not_new() -> None:
+    bench = rich(100)
+    step = released(bench)
+    bench.judge(opening(pay(ANN, CAT, 50)))
+    rows = later(bench)
+    with pytest.raises(FloorBroken) as refusal:
+        bench.judge(again(step))
+    assert rows.operations_changed == {step.operation_id: refusal.value.operation}
+    assert rows.operations_new == {}
+
+
+def test_cards_are_recorded_with_the_step_that_finds_them() -> None:
+    card = Card(
+        card_id=new_id(),
+        member_id="ann",
+        key_id="k",
+        digest=b"d",
+        sealed=b"s",
+        masked="0000",
+        bank_type="1",
+        checked_by=CheckedBy.SMS,
+    )
+    bound = CardChange(card_id=card.card_id, state=CardState.BOUND)
+    bench = OneByOne()
+    bench.judge(opening(state=State.DONE, cards_new=(card,), cards=(bound,)))
+    assert (bench.rows.cards_new, bench.rows.cards) == ([card], [bound])
+
+
+def test_no_day_is_cleared_by_a_step_that_clears_none() -> None:
+    bench = rich(100)
+    bench.judge(opening(pay(ANN, BOB, 60)))
+    assert (bench.rows.cleared_through, bench.book.cleared_through) == (None, None)
+
+
+# What an operation is found by.
+
+
+def row(payer: str, payee: str, order_no: str) -> Draft:
+    return dataclasses.replace(top_up(BOB, 5), payer=payer, payee=payee, order_no=order_no)
+
+
+def opened_through(channel_no: str, *drafts: Draft) -> Step:
+    step = opening(*drafts, payer="ann", payee="bob", order_no="O1")
+    assert isinstance(step.operation, NewOperation)
+    return dataclasses.replace(step, operation=dataclasses.replace(step.operation, channel_no=channel_no))
+
+
+def test_an_operation_is_found_by_its_channels_number_and_by_the_members_and_orders_of_its_parts() -> None:
+    bench = OneByOne()
+    step = opened_through("T1", row("ann", "bob", "O1"), row("ann", "cat", "O2"), row("dan", "bob", ""))
+    bench.judge(step)
+    # What stands in its own columns is found there.
+    assert bench.rows.references == [
+        (step.operation_id, "channel", "T1"),
+        (step.operation_id, "member", "cat"),
+        (step.operation_id, "order", "O2"),
+        (step.operation_id, "member", "dan"),
+    ]
+    bench.rows.references.clear()
+    bench.judge(dataclasses.replace(posting(step), post={1: row("ann", "eve", "O1"), 2: step.pend[1]}))
+    assert (step.operation_id, "member", "eve") in bench.rows.references
+
+
+def test_an_operation_without_a_channel_is_found_by_none() -> None:
+    bench = OneByOne()
+    bench.judge(opened_through("", row("ann", "bob", "O1")))
+    assert bench.rows.references == []
+
+
+def test_what_was_entered_is_found_as_what_is_pending() -> None:
+    bench = OneByOne()
+    step = opening(enter=[row("", "cat", "O2")], payer="ann", payee="bob", order_no="O1")
+    bench.judge(step)
+    assert bench.rows.references == [(step.operation_id, "member", "cat"), (step.operation_id, "order", "O2")]
+
+
+def test_a_refused_operation_is_found_by_its_parts_too() -> None:
+    bench = OneByOne()
+    lacking = dataclasses.replace(pay(CAT, BOB, 1), payer="cat", payee="bob")
+    step = opened_through("T1", lacking)
+    with pytest.raises(FloorBroken):
+        bench.judge(step)
+    assert bench.rows.references == [(step.operation_id, "channel", "T1"), (step.operation_id, "member", "cat")]
+
+
+def test_a_booking_is_found_by_its_day_and_by_each_serial_of_the_bank() -> None:
+    bench = rich(100)
+    step = opening(pay(ANN, BOB, 60))
+    bench.judge(step)
+    assert bench.rows.bookings == []
+    # Doubted under a serial: the bank has booked it, though nobody knows what.
+    doubt = Change(state=State.UNKNOWN, bank_serial="B1", next_ask_in_s=60.0)
+    bench.judge(Step(operation=step.operation_id, change=doubt, bank_day=DAY))
+    assert bench.rows.bookings == [(step.operation_id, DAY, "B1")]
+    bench.rows.bookings.clear()
+    done = Change(state=State.DONE, bank_serial="B1", bank_serials=("B2", "B3"))
+    bench.judge(dataclasses.replace(posting(step, bank_day=DAY_AFTER), change=done))
+    assert bench.rows.bookings == [(step.operation_id, DAY_AFTER, serial) for serial in ("B2", "B3")]
+
+
+def test_a_booking_without_a_serial_is_found_by_its_day() -> None:
+    bench = OneByOne()
+    step = opening(enter=[top_up(ANN, 5)])
+    bench.judge(step)
+    assert bench.rows.bookings == [(step.operation_id, DAY, "")]
+
+
+# What must be there.
+
+
+def test_an_opening_is_refused_where_a_member_it_needs_is_closed_and_takes_nothing_of_one_that_is_open() -> None:
+    bench = rich(100)
+    needing = opening(pay(ANN, BOB, 60), needs=(accounts.standing(BOB),))
+    assert bench.judge(needing).did
+    assert accounts.standing(BOB).name not in standing(bench.book)
+    bench.judge(opening(enter=[closing(BOB)]))
+    for check_only in (True, False):
+        with pytest.raises(FloorBroken) as refusal:
+            bench.judge(opening(pay(ANN, BOB, 1), needs=(accounts.standing(BOB),), check_only=check_only))
+        assert refusal.value.breach == Breach("standing", BOB, "", needed_fen=1, left_fen=0)
+
+
+def test_a_part_that_is_over_cannot_be_settled_again() -> None:
+    bench = rich(100)
+    opened = opening(pay(ANN, BOB, 60))
+    bench.judge(opened)
+    bench.judge(dataclasses.replace(posting(opened), change=Change(state=State.ACCEPTED, next_ask_in_s=60.0)))
+    before = standing(bench.book)
+    for late in (posting(opened), voiding(opened)):
+        with pytest.raises(LedgerCorrupt, match="part 1"):
+            bench.judge(late)
+    assert standing(bench.book) == before
+
+
+def test_an_operation_that_is_dropped_is_not_known_any_more() -> None:
+    bench = rich(100)
+    step = opening(pay(ANN, BOB, 60))
+    operation = bench.judge(step).operation
+    bench.known.drop(operation)
+    assert (bench.known.by_id, bench.known.by_request, bench.known.parts) == ({}, {}, {})
+    bench.known.add(operation)
+    bench.known.drop(operation)
+    assert bench.known.outcome(operation, did=True) == Outcome(operation, True)
+
+
+def test_a_step_that_enters_loads_what_it_debits_where_the_money_may_land_and_what_it_needs() -> None:
+    draft = Draft((Leg(withdrawable(ANN), waiting(BOB, DAY), 5), Leg(Available(CAT), OfDay(Kind.WAITING, ANN), 1)))
+    accounts_, drawn = accounts_of(opening(enter=[draft], needs=(accounts.standing(BOB),), bank_day=DAY_AFTER))
+    assert accounts_ == {
+        accounts.standing(BOB),
+        withdrawable(ANN),
+        waiting(BOB, DAY),
+        withdrawable(BOB),
+        waiting(ANN, DAY_AFTER),
+    }
+    assert drawn == {CAT}

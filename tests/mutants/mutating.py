@@ -253,14 +253,17 @@ class _Finder(ast.NodeVisitor):
 
             self._add(node, f"{name.id} -> {FUNCTIONS[name.id]}", edit)
         for index, keyword in enumerate(node.keywords):
-            if keyword.arg is None or _is_prose(keyword.value):
+            # zip(strict=True) is an assertion.
+            if keyword.arg in (None, "strict") or _is_prose(keyword.value):
                 continue
 
             def drop(index: int = index) -> None:
                 del node.keywords[index]
 
             self._add(keyword.value, f"{keyword.arg}= dropped", drop)
-        self.generic_visit(node)
+        self.visit(node.func)
+        for value in (*node.args, *(keyword.value for keyword in node.keywords if keyword.arg != "strict")):
+            self.visit(value)
 
     def visit_Raise(self, node: ast.Raise) -> None:
         self._drop(node)
