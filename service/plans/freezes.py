@@ -98,7 +98,6 @@ def release(
         order_no=request.order_no,
         amount_fen=request.amount_fen,
         fee_fen=fee_fen,
-        with_members=(member.sub_account,),
     )
 
 

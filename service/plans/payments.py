@@ -185,7 +185,7 @@ def settle_order(
         order_no=request.order_no,
         amount_fen=request.amount_fen,
         fee_fen=request.fee_fen,
-        with_members=(payer.sub_account, payee.sub_account),
+        with_members=(payee.sub_account,),
     )
 
 
@@ -242,5 +242,5 @@ def _plan(
         order_no=request.order_no,
         amount_fen=request.amount_fen,
         fee_fen=fee_fen,
-        with_members=(payer.sub_account, payee.sub_account),
+        with_members=(payee.sub_account,),
     )

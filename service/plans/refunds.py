@@ -98,5 +98,5 @@ def refund(
         amount_fen=request.amount_fen,
         fee_fen=request.fee_fen,
         keep={ORIGINAL: payment.serial},
-        with_members=(payer.sub_account, *((payee.sub_account,) if payee else ())),
+        with_members=(payee.sub_account,) if payee else (),
     )

@@ -47,15 +47,6 @@ PAY_FROZEN = Family(PayFrozen, PayFrozenBySms, PayFrozenByPassword)
 BATCH = Family(BatchPayment, BatchPaymentBySms, BatchPaymentByPassword)
 WITHDRAWAL = Family(Withdraw, WithdrawBySms, WithdrawByPassword)
 
-FAMILIES = (PAYMENT, FREEZE, PAY_FROZEN, BATCH, WITHDRAWAL)
-
-MODES: dict[str, Mode] = {
-    **{family.none.code: "none" for family in FAMILIES},
-    **{family.sms.code: "sms" for family in FAMILIES},
-    **{family.password.code: "password" for family in FAMILIES},
-}
-"""The mode of each interface that has flavours, by its code."""
-
 
 def mode_of(verification: verification_pb2.Verification) -> Mode:
     """The mode that a request asks for; none when it says nothing."""

@@ -39,7 +39,7 @@ from ledger.accounts import (
     withdrawable,
 )
 from ledger.errors import Breach
-from ledger.rules import AMOUNT_MAX_FEN, Book, Hold, Source, Target
+from ledger.rules import AMOUNT_MAX_FEN, Balance, Book, Hold, Posting, Source, Target
 from tests.ledger.bookkeeping import (
     ANN,
     BOB,
@@ -249,6 +249,96 @@ def test_a_debit_that_has_a_floor_must_be_known_when_it_is_reserved() -> None:
         Leg(OfDay(Kind.WAITING, ANN), FEE, 1)
 
 
+def test_a_need_is_met_by_a_single_unit_that_is_left_and_takes_nothing() -> None:
+    book = book_of({withdrawable(ANN): 1})
+    rules.require(book, [withdrawable(ANN), order("O1")])
+    assert standing(book) == {withdrawable(ANN).name: (1, 0)}
+    rules.reserve(book, [pay(ANN, BOB, 1)])
+    for account, breach in (
+        (withdrawable(ANN), Breach("withdrawable", ANN, "", needed_fen=1, left_fen=0)),
+        (refundable("S1"), Breach("refundable", "", "S1", needed_fen=1, left_fen=0)),
+    ):
+        with pytest.raises(FloorBroken) as refusal:
+            rules.require(book, [order("O1"), account])
+        assert refusal.value.breach == breach
+
+
+def test_an_empty_pocket_holds_nothing() -> None:
+    book = book_of({waiting(ANN, DAY_BEFORE): 0, waiting(ANN, DAY): 1, withdrawable(ANN): 50})
+    ((*holds,),) = rules.reserve(book, [pay(ANN, BOB, 51)])
+    assert holds == [Hold(waiting(ANN, DAY), 1), Hold(withdrawable(ANN), 50)]
+
+
+def test_what_several_legs_of_a_draft_take_of_an_account_is_one_hold() -> None:
+    book = book_of({withdrawable(ANN): 100})
+    draft = Draft((Leg(Available(ANN), FEE, 5), Leg(withdrawable(ANN), FEE, 6), Leg(withdrawable(ANN), POOLED, 7)))
+    assert rules.reserve(book, [draft]) == [[Hold(withdrawable(ANN), 18)]]
+
+
+def test_a_leg_is_posted_from_each_pocket_that_it_took_from() -> None:
+    book = book_of({withdrawable(ANN): 50, waiting(ANN, DAY): 20})
+    holds, postings = rules.enter(book, pay(ANN, BOB, 60, 6), DAY_AFTER)
+    assert holds == [Hold(waiting(ANN, DAY), 20), Hold(withdrawable(ANN), 40)]
+    assert postings == [
+        Posting(waiting(ANN, DAY), waiting(BOB, DAY_AFTER), 20),
+        Posting(withdrawable(ANN), waiting(BOB, DAY_AFTER), 34),
+        Posting(withdrawable(ANN), FEE, 6),
+    ]
+
+
+def test_named_accounts_take_their_own_before_any_pocket_gives() -> None:
+    book = book_of({waiting(ANN, DAY): 20, withdrawable(ANN): 50}, spend_order="withdrawable_first")
+    draft = Draft((Leg(Available(ANN), FEE, 30), Leg(withdrawable(ANN), POOLED, 40)))
+    holds, postings = rules.enter(book, draft, DAY)
+    assert holds == [Hold(withdrawable(ANN), 50), Hold(waiting(ANN, DAY), 20)]
+    assert postings == [
+        Posting(withdrawable(ANN), FEE, 10),
+        Posting(waiting(ANN, DAY), FEE, 20),
+        Posting(withdrawable(ANN), POOLED, 40),
+    ]
+
+
+def test_money_that_stays_where_it_is_has_no_posting() -> None:
+    book = book_of({waiting(ANN, DAY): 20})
+    draft = Draft((Leg(Available(ANN), OfDay(Kind.WAITING, ANN), 15), Leg(Available(ANN), FEE, 5)))
+    assert rules.enter(book, draft, DAY)[1] == [Posting(waiting(ANN, DAY), FEE, 5)]
+    assert standing(book) == {waiting(ANN, DAY).name: (15, 0), FEE.name: (5, 0)}
+
+
+def test_the_accounts_that_a_batch_has_changed_are_known() -> None:
+    book = book_of({withdrawable(ANN): 100, withdrawable(CAT): 1})
+    rules.reserve(book, [pay(ANN, BOB, 10)])
+    assert book.touched == {withdrawable(ANN)}
+    carry_out(book, pay_today(ANN, BOB, 10))
+    assert book.touched == {withdrawable(ANN), withdrawable(BOB)}
+
+
+def test_an_account_that_nobody_has_loaded_is_empty_and_unknown() -> None:
+    new = Book().of(withdrawable(ANN))
+    assert (new.account, new.balance_fen, new.held_fen, new.left_fen) == (withdrawable(ANN), 0, 0, 0)
+    assert (new.is_known, new.is_stored, new.written_fen, new.written_held_fen) == (False, False, 0, 0)
+
+
+def test_waiting_money_is_spent_first_where_nothing_else_is_chosen() -> None:
+    book = Book()
+    for account in (withdrawable(ANN), waiting(ANN, DAY)):
+        book.add(Balance(account, 5))
+    assert rules.reserve(book, [pay(ANN, BOB, 5)]) == [[Hold(waiting(ANN, DAY), 5)]]
+
+
+def test_an_account_that_is_loaded_again_stays_as_the_batch_has_left_it() -> None:
+    book = book_of({withdrawable(ANN): 100})
+    carry_out(book, pay(ANN, BOB, 30))
+    book.add(Balance(withdrawable(ANN), 100))
+    assert standing(book)[withdrawable(ANN).name] == (70, 0)
+    assert book.available_fen(ANN) == 70
+
+
+def test_a_single_fen_that_was_never_held_is_corruption() -> None:
+    with pytest.raises(LedgerCorrupt, match="1 fen of withdrawable"):
+        rules.post(book_of({withdrawable(ANN): 100}), pay_today(ANN, BOB, 1), [], DAY)
+
+
 def test_posting_what_was_never_held_is_corruption() -> None:
     book = book_of({withdrawable(ANN): 100})
     for draft in (pay(ANN, BOB, 10), pay_today(ANN, BOB, 10)):
@@ -276,9 +366,23 @@ def test_reversing_a_posted_draft_puts_everything_back() -> None:
     assert standing(book) == before
 
 
-def test_a_draft_whose_accounts_are_not_known_cannot_be_reversed() -> None:
+@pytest.mark.parametrize(
+    "leg",
+    [
+        Leg(Available(ANN), OfDay(Kind.WAITING, BOB), 10),
+        Leg(Available(ANN), withdrawable(BOB), 10),
+        Leg(withdrawable(ANN), OfDay(Kind.WAITING, BOB), 10),
+    ],
+)
+def test_a_draft_whose_accounts_are_not_known_cannot_be_reversed(leg: Leg) -> None:
     with pytest.raises(ValueError, match="not concrete"):
-        reverse(pay(ANN, BOB, 10), part=1)
+        reverse(Draft((leg,)), part=1)
+
+
+def test_what_is_reversed_goes_from_its_payee_to_its_payer_and_names_the_part_it_takes_back() -> None:
+    draft = Draft((Leg(withdrawable(ANN), withdrawable(BOB), 9),), "S1", "ann", "bob", 9, 2, None, "O1")
+    back = Draft((Leg(withdrawable(BOB), withdrawable(ANN), 9),), payer="bob", payee="ann", amount_fen=9, corrects=4)
+    assert reverse(draft, part=4) == back
 
 
 members = st.sampled_from([ANN, BOB])
@@ -311,6 +415,48 @@ drafts = st.builds(
 @given(drafts)
 def test_a_draft_survives_being_stored(draft: Draft) -> None:
     assert draft_from_json(draft_to_json(draft)) == draft
+
+
+def test_a_draft_is_stored_as_every_process_reads_it() -> None:
+    draft = Draft(
+        (
+            Leg(Available(ANN), OfDay(Kind.WAITING, BOB), 9),
+            Leg(escrow(ANN, "O1"), FEE, 1),
+        ),
+        "S1",
+        "ann",
+        "bob",
+        10,
+        1,
+        2,
+        "O7",
+    )
+    stored = {
+        "legs": [
+            [["available", ANN], ["of-day", "waiting", BOB], 9],
+            [["account", "escrow", ANN, "O1"], ["account", "fee", "", ""], 1],
+        ],
+        "serial": "S1",
+        "payer": "ann",
+        "payee": "bob",
+        "amount_fen": 10,
+        "fee_fen": 1,
+        "corrects": 2,
+        "order_no": "O7",
+    }
+    assert draft_to_json(draft) == stored
+    assert draft_from_json(stored) == draft
+
+
+def test_a_draft_of_nothing_but_legs_is_stored_without_an_order() -> None:
+    stored = {"serial": "", "payer": "", "payee": "", "amount_fen": 0, "fee_fen": 0, "corrects": None}
+    assert draft_to_json(Draft(())) == {"legs": [], **stored}
+    assert draft_from_json({"legs": [], **stored}) == Draft(())
+
+
+def test_a_stored_leg_that_credits_whichever_pocket_is_corruption() -> None:
+    with pytest.raises(LedgerCorrupt, match="credits an Available"):
+        draft_from_json({"legs": [[["account", "fee", "", ""], ["available", ANN], 1]]})
 
 
 @pytest.mark.parametrize("side", [["nowhere", "1001"], ["account", "fee"], []])

@@ -10,7 +10,7 @@ SUITES: dict[str, tuple[str, ...]] = {
     "ledger/batch.py": ("tests/ledger/test_batch.py",),
     "service/plans/settlement.py": ("tests/service/test_settlement.py",),
     **{
-        f"service/plans/{name}.py": ("tests/service/test_plans.py",)
+        f"service/plans/{name}.py": ("tests/service/test_plans.py", "tests/service/test_plan_parts.py")
         for name in (
             "acquiring",
             "batches",

@@ -295,6 +295,21 @@ def acquiring_plans() -> Cases:
                 moved = acquiring.rebook_order(rebook, "X1", plan.ask.channel, share, part, payer, PAYEE, "乙", SERIALS)
                 where = "from the wrong member" if payer else "from parking"
                 yield f"rebook an order of {name} {where}, {how}", moved
+    for fee_fen, credit in ((30_00, acquiring_pb2.ORDER_CREDIT_AVAILABLE), (1, acquiring_pb2.ORDER_CREDIT_FROZEN)):
+        share_of_fee = acquiring_pb2.OrderShare(member_id="payee", amount_fen=30_00, fee_fen=fee_fen, credit=credit)
+        request = acquiring_pb2.RecordOrderRequest(
+            channel=acquiring_pb2.ACQUIRING_CHANNEL_CLOUD, order_no="O1", amount_fen=30_00, shares=[share_of_fee]
+        )
+        plan = acquiring.record_order(request, FACTS, SERIALS, fee_at_release=True)
+        yield f"record an order with a fee of {fee_fen}", plan
+        assert isinstance(plan.ask, AcquiredAsk)
+        share = plan.ask.shares[0]
+        for payer in (None, THIRD):
+            rebook = acquiring_pb2.RebookOrderRequest(order_no="O1", member_id="payee")
+            part = Part(1, "P1", "", "payee", 30_00, fee_fen, PartState.POSTED, BOOKED, None)
+            moved = acquiring.rebook_order(rebook, "X1", plan.ask.channel, share, part, payer, PAYEE, "乙", SERIALS)
+            where = "from the wrong member" if payer else "from parking"
+            yield f"rebook an order with a fee of {fee_fen} {where}", moved
 
 
 def member_plans() -> Cases:

@@ -108,6 +108,7 @@ def after(
     not_found: int = 0,
     asked: bool = True,
     due_in_s: float = 0.0,
+    took_s: float = 0.0,
 ) -> Step:
     """The step after these words, one for each part; with ``parts`` one word for all of them."""
     count = len(words) if parts is None else parts
@@ -124,6 +125,7 @@ def after(
         SETTINGS,
         asked=asked,
         due_in_s=due_in_s,
+        took_s=took_s,
     )
 
 
@@ -284,6 +286,9 @@ def test_a_question_ahead_of_its_time_does_not_put_off_the_one_on_schedule() -> 
         assert after(State.UNKNOWN, [SILENT], due_in_s=early_s).change.next_ask_in_s == early_s
     assert after(State.UNKNOWN, [SILENT], due_in_s=99.0).change.next_ask_in_s == 15.0
     assert after(State.UNKNOWN, [SILENT], due_in_s=-3.0).change.next_ask_in_s == 15.0
+    # Nor does the time that it took.
+    assert after(State.UNKNOWN, [SILENT], due_in_s=9.0, took_s=5.0).change.next_ask_in_s == 4.0
+    assert after(State.UNKNOWN, [SILENT], due_in_s=9.0, took_s=10.0).change.next_ask_in_s == 0.0
 
 
 def test_the_answer_to_the_call_itself_is_no_question() -> None:
@@ -295,13 +300,14 @@ def test_a_step_has_the_banks_day_serial_and_the_evidence_of_all_answers() -> No
     words = [
         told(DONE, 1),
         dataclasses.replace(told(DONE, 2), bank_day=BOOKED, bank_serial="B2"),
-        dataclasses.replace(told(DONE, 3), bank_day=TODAY, bank_serial="B3"),
+        dataclasses.replace(told(DONE, 3), bank_day=TODAY, bank_serial="B3", bank_serials=("B4", "", "B5")),
     ]
     step = settle(operation(State.UNKNOWN), stored(3), [1, 2, 3], words, TODAY, SETTINGS, asked=True)
     assert (step.bank_day, step.change.bank_serial) == (BOOKED, "B2")
+    assert step.change.bank_serials == ("B2", "B3", "B4", "B5")
     assert step.change.evidence == sha256(b"evidence 1evidence 2evidence 3").digest()
     step = settle(operation(State.UNKNOWN), stored(1), [1], words[:1], TODAY, SETTINGS, asked=True)
-    assert (step.bank_day, step.change.bank_serial) == (TODAY, "")
+    assert (step.bank_day, step.change.bank_serial, step.change.bank_serials) == (TODAY, "", ())
     assert step.change.evidence == b"evidence 1"
 
 
