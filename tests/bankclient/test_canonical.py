@@ -150,3 +150,10 @@ def test_a_field_inside_another_that_signs_like_a_top_field_is_named() -> None:
     assert canonical_string(forged) == b"TxnReturnCode=ERR044&"
     assert shadowed_fields(forged) == {"TxnReturnCode"}
     assert shadowed_fields({"TxnReturnCode": "000000", "Rows": [{"Code": "1"}]}) == set()
+
+
+def test_what_stands_where_it_is_read_is_not_named_and_what_is_read_elsewhere_is() -> None:
+    body = {"Code": "1", "Rows": [{"Code": "2"}]}
+    assert shadowed_fields(body, {"Code": ("Code",), "RowsCode": ("Rows", "Code")}) == set()
+    assert shadowed_fields(body, {"RowsCode": ("RowsCode",)}) == {"RowsCode"}
+    assert shadowed_fields(body, {"Code": ("Co", "de")}) == {"Code"}

@@ -59,9 +59,14 @@ LOADED: dict[str, tuple[str, ...]] = {
 """By room of the mutant: what its tests need of the project and knows nothing of it. Loaded before the fork, too."""
 
 JUDGED: dict[str, tuple[tuple[str, str], ...]] = {
+    "ledger/rules.py": (("Gt -> GtE in len(pockets) > 1", "a single pocket is sorted already"),),
     "bankclient/money.py": (("'0' -> '0x'", "what it strips are digits"),),
     "bankclient/canonical.py": (
         ("row dropped: element", "the names that lead to an array and what it is signed as tell the element"),
+    ),
+    "bankclient/outcome.py": (
+        ("include_input= dropped", "of an error only its place is read"),
+        (r"'\udfff' -> '\udfffx'", "no character lies between the two"),
     ),
     "service/plans/settlement.py": (("cards= dropped", "no word that leaves an operation open changes a card"),),
 }
