@@ -149,5 +149,5 @@ def _plan(
         payer=payer.member_id,
         amount_fen=sum(row.amount_fen for row in rows),
         fee_fen=sum(row.fee_fen for row in rows),
-        with_members=(payer.sub_account, *(row.payee.sub_account for row in rows)),
+        with_members=tuple(row.payee.sub_account for row in rows),
     )

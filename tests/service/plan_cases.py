@@ -147,12 +147,17 @@ def top_up_plans() -> Cases:
             )
             plan = topups.top_up(request, FACTS, SERIALS, reading)
             yield f"top up with a fee of {fee_fen}, told {reading}", plan
+    plan = topups.top_up(request, FACTS, SERIALS, "net", {"T-O2": 7})
+    yield "top up that takes of another order's number", plan
     shares = [
         topup_pb2.TopUpShare(member_id="payer", amount_fen=30_00, fee_fen=1_00, order_no="S1", remark="r"),
         topup_pb2.TopUpShare(member_id="payee", amount_fen=20_00, order_no="S2"),
     ]
     split = topup_pb2.SplitTopUpRequest(channel=channel, order_no="T-O1", shares=shares)
     yield "split a top-up", topups.split_top_up(split, FACTS, SERIALS)
+    shares[0].fee_fen = shares[0].amount_fen
+    split = topup_pb2.SplitTopUpRequest(channel=channel, order_no="T-O1", shares=shares)
+    yield "split a top-up, one share all fee", topups.split_top_up(split, FACTS, SERIALS)
     kept = operation("TOP_UP", bank_serial="B1", order_no="T-O1", keep={"channel": "0001", "channel_serial": "T1"})
     for fee_fen in (0, 1_00, 30_00):
         revoke = topup_pb2.RevokeTopUpRequest(
@@ -166,6 +171,9 @@ def top_up_plans() -> Cases:
     for order in ("original", "new"):
         plan = revocations.revoke_split_top_up(kept, taken, SERIALS, order)
         yield f"revoke a split top-up, order numbers {order}", plan
+    all_fee = [revocations.Taken("P1", "S1", PAYER, 30_00, 30_00), taken[1]]
+    plan = revocations.revoke_split_top_up(kept, all_fee, SERIALS, "original")
+    yield "revoke a split top-up, one share all fee", plan
 
 
 def refund_plans() -> Cases:
