@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
+from functools import cache
 from pathlib import Path
 from types import NoneType
 from typing import Any, get_args
@@ -21,11 +23,13 @@ from service.catalogue.interfaces import INTERFACES
 from service.settings import Settings
 
 PATH = Path("docs/bank.md")
+TESTS = Path("tests")
 
 HEAD = """\
 # The bank's interfaces
 
-Made by `jzb docs bank` from the modules of `service/catalogue/` and from the settings; do not edit it by hand.
+Made by `jzb docs bank` from what each RPC declares in `protos/`, from `service/catalogue/` and from the settings. Do
+not edit it by hand.
 
 "The quick start" is the bank's own public guide to the product (电商见证宝); numbers such as 2.4
 are its chapters. "The catalogue" is our list of what public sources say of each interface, its fields and codes
@@ -67,9 +71,25 @@ def _interface_rows() -> list[tuple[str, ...]]:
         interface, message = INTERFACES[code], REQUESTS[code]
         service_id = f"`{message.service_id}`" if message.service_id else "from `bank.service_ids`"
         rpcs = ", ".join(f"`{rpc}`" for rpc in interface.rpcs) or interface.reach
-        tests = ", ".join(f"[{Path(name).stem}](../tests/{name})" for name in interface.tests)
+        tests = ", ".join(f"[{path.stem}](../{path.as_posix()})" for path in shown_by(code))
         rows.append((code, _chinese_name(code), service_id, rpcs, interface.effect, interface.settled_by, tests))
     return rows
+
+
+def shown_by(code: str) -> list[Path]:
+    """The test modules that name an interface in their first paragraph: the service's, else the sandbox's."""
+    found = [path for path, codes in _tested().items() if code in codes]
+    return [path for path in found if path.parent.name == "service"] or found
+
+
+@cache
+def _tested() -> dict[Path, set[str]]:
+    texts = {
+        path: ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
+        for room in ("service", "sandbox")
+        for path in sorted((TESTS / room).glob("test_*.py"))
+    }
+    return {path: set(re.findall(r"\b6\d{3}\b", text.partition("\n\n")[0])) for path, text in texts.items()}
 
 
 def _chinese_name(code: str) -> str:

@@ -7,22 +7,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import cache
-from importlib import import_module
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 import yaml
-from google.protobuf.descriptor import Descriptor, MethodDescriptor
+from google.protobuf.descriptor import Descriptor
 from pydantic import BaseModel
 
 from bankclient import REQUESTS
 from sandbox.handlers import ROUTES
-from service.catalogue.interfaces import INTERFACES
+from service.catalogue.bank_document import shown_by
+from service.catalogue.interfaces import INTERFACES, facts, methods
 from tests.catalogue.carried import CLIENT_WRITES, FROM_REQUEST, SERVICE_WRITES
 
 HERE = Path(__file__).parent
-PROTOS = HERE.parents[1] / "protos" / "jzb" / "v1"
 
 
 @cache
@@ -30,18 +29,6 @@ def catalogue() -> dict[str, dict[str, Any]]:
     """The interfaces by code."""
     loaded = yaml.safe_load((HERE / "catalogue.yaml").read_text("utf-8"))
     return {str(entry["code"]): entry for entry in loaded["interfaces"]}
-
-
-@cache
-def methods() -> dict[str, MethodDescriptor]:
-    """Every RPC of the contract as Service.Method."""
-    found = {}
-    for path in sorted(PROTOS.glob("*.proto")):
-        module = import_module(f"jzb.v1.{path.stem}_pb2")
-        for service in module.DESCRIPTOR.services_by_name.values():
-            for method in service.methods:
-                found[f"{service.name}.{method.name}"] = method
-    return found
 
 
 def required(entry: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -108,22 +95,25 @@ def test_every_interface_has_an_rpc_or_says_how_else_it_is_reached() -> None:
     )
 
 
-def test_every_rpc_that_is_named_exists() -> None:
+def test_every_interface_that_an_rpc_declares_has_a_message() -> None:
     unknown = [
-        f"{code}: {rpc}" for code, interface in INTERFACES.items() for rpc in interface.rpcs if rpc not in methods()
+        f"{name}: {code}"
+        for name, method in methods().items()
+        for code in facts(method).bank_interfaces
+        if code not in REQUESTS
     ]
-    assert not unknown, "service/catalogue/interfaces.py names RPCs that the contract does not have:\n" + "\n".join(
-        unknown
-    )
+    assert not unknown, "RPCs declare interfaces that have no message:\n" + "\n".join(unknown)
 
 
-def test_every_interface_names_test_modules_that_exist() -> None:
-    missing = [
-        f"{code} {catalogue()[code]['name_en']}: {', '.join(interface.tests) or 'none named'}"
-        for code, interface in INTERFACES.items()
-        if not (interface.tests and all((HERE.parent / name).is_file() for name in interface.tests))
-    ]
-    assert not missing, "no test module for:\n" + "\n".join(missing)
+def test_every_rpc_that_changes_something_at_the_bank_declares_what_settles_it() -> None:
+    for name, method in methods().items():
+        changes = any(REQUESTS[code].changes for code in facts(method).bank_interfaces)
+        assert bool(facts(method).settled_by) == changes, name
+
+
+def test_every_interface_is_named_by_a_test_module() -> None:
+    missing = [f"{code} {catalogue()[code]['name_en']}" for code in INTERFACES if not shown_by(code)]
+    assert not missing, "no test module names in its docstring:\n" + "\n".join(missing)
 
 
 def test_every_rpc_of_the_contract_belongs_to_an_interface_or_to_the_mirror() -> None:

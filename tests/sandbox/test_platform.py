@@ -1,3 +1,5 @@
+"""What the platform asks of itself, and play money (6211)."""
+
 from __future__ import annotations
 
 from datetime import timedelta

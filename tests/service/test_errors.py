@@ -32,6 +32,7 @@ from jzb.v1 import (
 )
 from sandbox.codes import MESSAGES
 from sandbox.server import Sandbox
+from service.catalogue.interfaces import facts, methods
 from service.problems import FLOOR_REASONS, Problem
 from service.process.server import SERVICES, running
 from service.rpc.errors import TRAILER_MAX, status_of
@@ -514,12 +515,25 @@ def test_every_broken_floor_comes_with_the_documented_status_code() -> None:
         assert promises()[told.reason].status == told.code.name
 
 
+def test_no_rpc_declares_what_any_call_may_end_with() -> None:
+    general = {
+        value.number: value.GetOptions().Extensions[error_reason_pb2.scope]
+        for value in error_reason_pb2.ErrorReason.DESCRIPTOR.values
+    }
+    assert sorted(general.values())[-1] == error_reason_pb2.REASON_SCOPE_ANY_CHANGE
+    for name, method in methods().items():
+        declared = list(facts(method).reasons)
+        assert len(declared) == len(set(declared)), name
+        assert error_reason_pb2.ERROR_REASON_UNSPECIFIED not in declared, name
+        scopes = {general[number] for number in declared}
+        assert error_reason_pb2.REASON_SCOPE_ANY_CALL not in scopes, name
+        if "request_id" in method.input_type.fields_by_name:
+            assert error_reason_pb2.REASON_SCOPE_ANY_CHANGE not in scopes, name
+
+
 @pytest.mark.parametrize("path", sorted(PROTO.parent.glob("*.proto")), ids=lambda path: path.stem)
-def test_the_errors_listed_at_each_rpc_are_reasons(path: Path) -> None:
-    comments = re.sub(r"\n\s*// ?", " ", path.read_text("utf-8"))
-    for errors in re.findall(r"Errors: ([^\n]*?)\.\s", comments):
-        listed = re.findall(r"\b[A-Z]{2,}(?:_[A-Z]+)+\b", errors)
-        assert set(listed) <= promises().keys(), errors
+def test_reasons_are_declared_and_in_no_comment_beside(path: Path) -> None:
+    assert "Errors:" not in path.read_text("utf-8")
 
 
 @pytest.mark.parametrize("letter", ["x", "农", "𠮷"])

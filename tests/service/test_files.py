@@ -1,4 +1,4 @@
-"""The bank's files through the gRPC API and the command line."""
+"""The bank's files (6103) through the gRPC API and the command line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What the bank itself says, through the gRPC API: balances, statements, charges. Nothing of it moves money."""
+"""What the bank itself says, through the gRPC API: balances, statements, charges (6010, 6011,
+6037, 6072, 6073, 6093, 6109, 6114). Nothing of it moves money.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Money calls in their three verification modes: the same legs, another interface of the bank (quick start 2.5)."""
+"""Money calls in their three verification modes: the same legs, another interface of the bank (quick start 2.5):
+by SMS code (6082, 6085, 6101, 6120, 6135, 6166) and by payment password (6006, 6111, 6133, 6134, 6165).
+"""
 
 from __future__ import annotations
 
