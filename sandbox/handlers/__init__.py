@@ -1,51 +1,11 @@
 """The interfaces, grouped as in the quick start; importing this package registers all of them."""
 
-from sandbox.handlers import (
-    acquiring,
-    batches,
-    cards,
-    clearing,
-    files,
-    freezes,
-    members,
-    mobiles,
-    payments,
-    platform,
-    queries,
-    refunds,
-    returns,
-    revocations,
-    statements,
-    suspense,
-    topups,
-    transfers,
-    verification,
-    withdrawals,
-)
-from sandbox.handlers.registry import ROUTES, Route, routes_by_service_id
+import pkgutil
+from importlib import import_module
 
-__all__ = [
-    "ROUTES",
-    "Route",
-    "acquiring",
-    "batches",
-    "cards",
-    "clearing",
-    "files",
-    "freezes",
-    "members",
-    "mobiles",
-    "payments",
-    "platform",
-    "queries",
-    "refunds",
-    "returns",
-    "revocations",
-    "routes_by_service_id",
-    "statements",
-    "suspense",
-    "topups",
-    "transfers",
-    "verification",
-    "withdrawals",
-]
+from sandbox.handlers.registry import ROUTES as ROUTES
+from sandbox.handlers.registry import Route as Route
+from sandbox.handlers.registry import routes_by_service_id as routes_by_service_id
+
+for _module in pkgutil.iter_modules(__path__, f"{__name__}."):
+    import_module(_module.name)

@@ -64,10 +64,9 @@ ROW = SplitTopUpRow(
 
 
 def test_every_interface_has_one_class_found_by_code_and_service_id() -> None:
-    assert len(REQUESTS) == 54
     unpublished = {code for code, request in REQUESTS.items() if request.service_id is None}
     assert unpublished == {"6133", "6134", "6165", "6167"}
-    assert len(REQUESTS_BY_SERVICE_ID) == 50
+    assert len(REQUESTS_BY_SERVICE_ID) == len(REQUESTS) - len(unpublished) >= 50
     assert REQUESTS_BY_SERVICE_ID["MemberTransaction"] is MemberPayment
 
 

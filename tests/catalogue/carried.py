@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 CLIENT_WRITES = frozenset({"FundSummaryAcctNo"})
 """Written into every request by bankclient, from the settings."""
 
@@ -123,3 +125,17 @@ FROM_REQUEST: dict[str, tuple[str, ...]] = {
     "WebSign": ("signature", "verification"),
 }
 """Wire field to the fields of a request of which one must be there; the mirror knows the rest by it."""
+
+
+def snake_case(name: str) -> str:
+    """A wire field's name as the contract would write it: IpAddress is ip_address."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+
+
+def carries(name: str, fields: set[str]) -> bool:
+    """Whether one of a request's fields fills a wire field: those of the table, else one of the same name, which may
+    leave the first words off (OpClickTime is click_time).
+    """
+    if name in FROM_REQUEST:
+        return bool(fields & set(FROM_REQUEST[name]))
+    return any(f"_{snake_case(name)}".endswith(f"_{field}") for field in fields)
