@@ -1,10 +1,12 @@
-"""Members of the platform and their sub-accounts: 6000, 6167, 6092, 6037.
+"""Members of the platform and their sub-accounts: 6000, 6167, 6092, 6037, 6244.
 
 A member is known by the platform's own code (TranNetMemberCode) and, once opened, by the bank's
 sub-account number. Property 00 pays only, SH collects only (quick start: 会员子账户开立).
 """
 
-from typing import Literal
+from typing import Literal, Self
+
+from pydantic import model_validator
 
 from bankclient.messages.wire import (
     Prose,
@@ -14,6 +16,8 @@ from bankclient.messages.wire import (
     SubAccount,
     Text11,
     Text12,
+    Text14,
+    Text20,
     Text32,
     Text64,
     Text120,
@@ -133,3 +137,44 @@ class MemberBalances(Request[MemberBalancesReply]):
 
     TranNetMemberCode: Text32
     ReservedMsg: Text120 | None = None
+
+
+class RegisterBehaviorReply(Reply):
+    """With flag 2 ReinSuccessFlag is S once the record is complete, F before. It is empty with flag 1.
+
+    What else flag 2 tells of a company and its representative is not read: the platform has it.
+    """
+
+    ReinSuccessFlag: Word | None = None
+    ReservedMsg: Prose | None = None
+
+
+class RegisterBehavior(Request[RegisterBehaviorReply]):
+    """6244 登记行为记录信息: hand in how a member signed, or ask whether a merchant's record is complete.
+
+    Flags: 1 hands in the click with which the member agreed, and wants all four facts about it; 2 asks
+    whether the record of a SH sub-account was completed afterwards (补录). Not in the quick start: two
+    public clients (catalogue). SignChannel: 1 app, 2 page, 3 official account, 4 mini program.
+    """
+
+    code = "6244"
+    service_id = "RegisterBehaviorRecordInfo"
+    reply = RegisterBehaviorReply
+
+    FunctionFlag: Literal["1", "2"]
+    SubAcctNo: Text32
+    TranNetMemberCode: Text32
+    OpClickTime: Text14 | None = None
+    IpAddress: Text20 | None = None
+    MacAddress: Text20 | None = None
+    SignChannel: Literal["1", "2", "3", "4"] | None = None
+    ReservedMsgOne: Text120 | None = None
+    ReservedMsgTwo: Text120 | None = None
+
+    @model_validator(mode="after")
+    def _the_click_is_whole(self) -> Self:
+        if self.FunctionFlag == "1" and not (
+            self.OpClickTime and self.IpAddress and self.MacAddress and self.SignChannel
+        ):
+            raise ValueError("FunctionFlag 1 needs OpClickTime, IpAddress, MacAddress and SignChannel")
+        return self

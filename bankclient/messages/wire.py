@@ -44,6 +44,8 @@ PERSONAL_FIELDS: Final = frozenset(
         "InAcctName",
         "InAcctNo",
         "InSubAcctName",
+        "IpAddress",
+        "MacAddress",
         "MemberAcctNo",
         "MemberBindAcctNo",
         "MemberGlobalId",

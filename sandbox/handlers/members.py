@@ -1,4 +1,5 @@
-"""Members: open and close a sub-account (6000), both of one customer (6167), find it (6092, 6037).
+"""Members: open and close a sub-account (6000), both of one customer (6167), find it (6092, 6037), what it
+agreed to (6244).
 
 Quick start: 会员注册与绑定.
 """
@@ -17,6 +18,8 @@ from bankclient.messages import (
     MemberBalancesReply,
     OpenMember,
     OpenMemberReply,
+    RegisterBehavior,
+    RegisterBehaviorReply,
 )
 from sandbox import codes
 from sandbox.desk import MERCHANT, ORDINARY, Desk
@@ -110,3 +113,17 @@ def member_balances(desk: Desk, request: MemberBalances) -> MemberBalancesReply:
         SubAcctAvailBal=sub_account.available_fen,
         SubAcctFreezeAmt=sub_account.frozen_fen,
     )
+
+
+@handles(RegisterBehavior)
+def register_behavior(desk: Desk, request: RegisterBehavior) -> RegisterBehaviorReply:
+    """6244. No click is in the future. A merchant's record is complete once a card was checked and bound."""
+    member = desk.member(request.SubAcctNo, request.TranNetMemberCode)
+    if request.FunctionFlag == "1":
+        if (request.OpClickTime or "") > f"{desk.now:%Y%m%d%H%M%S}":
+            raise Refused(codes.FIELD_INVALID)
+        return RegisterBehaviorReply()
+    if member.kind != MERCHANT:
+        raise Refused(codes.WRONG_FLAG)
+    bound = any(one.sub_acct_no == member.sub_acct_no and not one.unbound for one in desk.store.all(BoundCard))
+    return RegisterBehaviorReply(ReinSuccessFlag="S" if bound else "F")

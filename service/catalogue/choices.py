@@ -46,6 +46,15 @@ CHOICES: tuple[Choice, ...] = (
         "As above.",
     ),
     Choice(
+        "6244 MacAddress and repeats",
+        "",
+        "asks the caller for a MAC address, sends a click again after a lost answer, reads of flag 2 only whether the"
+        " record is complete",
+        "two clients; the quick start does not have 6244",
+        "Is 6244 open to the platform, what goes into MacAddress where a page or a mini program cannot read it, and may"
+        " the same click be handed in twice?",
+    ),
+    Choice(
         "6034 FunctionFlag values",
         "",
         "sends 1, 2, 3, 6, 9",

@@ -1,8 +1,14 @@
-"""MemberService: sub-accounts of the platform's members (6000, 6092, 6167) and their mobiles (6083, 6084)."""
+"""MemberService: sub-accounts of the platform's members (6000, 6092, 6167), their mobiles (6083, 6084) and
+their agreement to the bank's terms (6244).
+"""
 
 from __future__ import annotations
 
-from bankclient import ChangeMobile, consumer_serial
+from datetime import UTC
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from bankclient import BANK_ZONE, ChangeMobile, RegisterBehavior, RegisterBehaviorReply, consumer_serial
 from jzb.v1 import member_pb2, member_pb2_grpc
 from ledger import Member
 from service import problems, view
@@ -92,9 +98,7 @@ class Members(member_pb2_grpc.MemberServiceServicer):
             NewMobile=request.mobile,
             BankCardNo=number,
         )
-        uid = self._desk.settings.bank.uid
-        serial = consumer_serial(uid, bank_today(), await self._desk.numbers.take() % 10**10)
-        reply = await told_once(self._desk.bank, message, serial)
+        reply = await told_once(self._desk.bank, message, await self._serial())
         return member_pb2.RequestMobileChangeResponse(message_order_no=reply.MessageOrderNo, mobile=reply.ReceiveMobile)
 
     async def ConfirmMobileChange(
@@ -110,6 +114,38 @@ class Members(member_pb2_grpc.MemberServiceServicer):
 
         settled = await self._desk.runner.run(request, plan)
         return member_pb2.ConfirmMobileChangeResponse(operation=view.operation(settled.operation, settled.parts))
+
+    async def RecordAgreement(
+        self, request: member_pb2.RecordAgreementRequest, context: Context
+    ) -> member_pb2.RecordAgreementResponse:
+        """6244 flag 1. Nothing is reserved: the bank keeps what it is told, and once more does no harm."""
+        await self._registered(
+            request.member_id,
+            FunctionFlag="1",
+            OpClickTime=clicked(request.click_time),
+            IpAddress=request.ip_address,
+            MacAddress=request.mac_address,
+            SignChannel=str(request.channel),
+        )
+        return member_pb2.RecordAgreementResponse()
+
+    async def GetRecordState(
+        self, request: member_pb2.GetRecordStateRequest, context: Context
+    ) -> member_pb2.GetRecordStateResponse:
+        """6244 flag 2."""
+        reply = await self._registered(request.member_id, FunctionFlag="2")
+        return member_pb2.GetRecordStateResponse(is_complete=reply.ReinSuccessFlag == "S")
+
+    async def _registered(self, member_id: str, **fields: str) -> RegisterBehaviorReply:
+        member = (await self._desk.facts(others=[member_id])).members[member_id]
+        message = RegisterBehavior.model_validate(
+            {"SubAcctNo": member.sub_account, "TranNetMemberCode": member.member_id, **fields}
+        )
+        return await told_once(self._desk.bank, message, await self._serial())
+
+    async def _serial(self) -> str:
+        """A serial for a call that is no operation."""
+        return consumer_serial(self._desk.settings.bank.uid, bank_today(), await self._desk.numbers.take() % 10**10)
 
     async def GetMember(self, request: member_pb2.GetMemberRequest, context: Context) -> member_pb2.GetMemberResponse:
         """From the mirror."""
@@ -153,3 +189,14 @@ class Members(member_pb2_grpc.MemberServiceServicer):
             if member.property != member_property or (ordinary and merchant):
                 raise member_exists(member.member_id, member.sub_account)
         return ordinary, merchant
+
+
+def clicked(moment: Timestamp) -> str:
+    """A moment as 6244 writes it: yyyyMMddHHmmss in Asia/Shanghai. Raises `Problem`."""
+    try:
+        local = moment.ToDatetime(UTC).astimezone(BANK_ZONE)
+    except (ValueError, OverflowError):
+        local = None
+    if local is None or not 2000 <= local.year < 2100:
+        raise problems.invalid("click_time", "is not within 2000 and 2099", rule="timestamp.within")
+    return local.strftime("%Y%m%d%H%M%S")
