@@ -18,6 +18,7 @@ from uuid import UUID
 
 import uuid_utils
 
+from jzb.v1.names import OperationKind
 from ledger import Account, Change, Draft, Kind, Leg, NewOperation, OfDay, State, Step, Writer
 from ledger.accounts import FEE, POOLED, withdrawable
 from ledger.rules import draft_to_json
@@ -73,7 +74,7 @@ class Load:
             id=UUID(bytes=uuid_utils.uuid7().bytes),
             request_id=serial,
             fingerprint=hashlib.sha256(serial.encode()).digest(),
-            kind="PAY_T1",
+            kind=OperationKind.PAY_T1,
             serial=serial,
             plan={"drafts": [draft_to_json(draft)]},
             payer=member(payer),
@@ -134,7 +135,7 @@ def _money(accounts: list[Account]) -> Step:
         id=UUID(bytes=uuid_utils.uuid7().bytes),
         request_id=serial,
         fingerprint=bytes(32),
-        kind="ADOPTION",
+        kind=OperationKind.ADOPTION,
         serial=serial,
         plan={},
     )

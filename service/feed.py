@@ -20,6 +20,7 @@ from functools import partial
 
 import structlog
 
+from jzb.v1.names import ErrorReason
 from ledger import Event, Events, LedgerError, LedgerUnavailable, Wanted
 from ledger.events import LAST
 from service import problems
@@ -197,7 +198,7 @@ class Feed:
     async def _require_known(self, cursor: int) -> None:
         """Behind a cursor that the books have not come to, events would be missed until they do."""
         if cursor > self.position and cursor > await self._end():
-            raise problems.invalid("cursor", "is ahead of the books", "PAGE_TOKEN_INVALID")
+            raise problems.invalid("cursor", "is ahead of the books", ErrorReason.PAGE_TOKEN_INVALID)
 
     def _require_open(self) -> None:
         if self._is_closed:

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from bankclient import yuan
 from jzb.v1 import core_pb2
-from jzb.v1.error_reason_pb2 import ErrorReason
+from jzb.v1.names import ErrorReason
 from ledger import (
     MONEY,
     Account,
@@ -77,7 +77,7 @@ class Problem(Exception):
     """
 
     code: grpc.StatusCode
-    reason: str
+    reason: ErrorReason
     message: str
     next_step: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -91,7 +91,7 @@ class Problem(Exception):
     looked: Looked | None = None
 
     def __post_init__(self) -> None:
-        ErrorReason.Value(f"ERROR_REASON_{self.reason}")
+        ErrorReason(self.reason)
 
     @property
     def outcome(self) -> core_pb2.Outcome.ValueType:
@@ -130,7 +130,9 @@ class Problem(Exception):
         return f"{self.reason}: {self.message}"
 
 
-def invalid(field_name: str, message: str, reason: str = "REQUEST_INVALID", *, rule: str = "") -> Problem:
+def invalid(
+    field_name: str, message: str, reason: ErrorReason = ErrorReason.REQUEST_INVALID, *, rule: str = ""
+) -> Problem:
     """A field that cannot be right whatever the state of the books. REQUEST_INVALID names the rule that it breaks."""
     return Problem(
         grpc.StatusCode.INVALID_ARGUMENT,
@@ -159,7 +161,7 @@ def not_enabled(interface: str, message: str, setting: str, next_step: str = "")
     """An interface or verification mode that this platform does not have, or has not been told how to reach."""
     mended = next_step or f"have the bank open it and set {setting}"
     return precondition(
-        "INTERFACE_NOT_ENABLED",
+        ErrorReason.INTERFACE_NOT_ENABLED,
         message,
         f"{mended}; nothing was reserved or sent, the request id is not used up",
         interface=interface,
@@ -177,7 +179,7 @@ def key_missing(message: str, interface: str = "cards") -> Problem:
     )
 
 
-def not_found(reason: str, what: str, value: str) -> Problem:
+def not_found(reason: ErrorReason, what: str, value: str) -> Problem:
     """A member, order, payment or operation that this platform does not have."""
     return Problem(
         grpc.StatusCode.NOT_FOUND,
@@ -192,7 +194,7 @@ def operation_not_found(named: str, *, is_request_id: bool) -> Problem:
     """No operation has this name yet. That says nothing about the money: the call may still be on its way."""
     return Problem(
         grpc.StatusCode.NOT_FOUND,
-        "OPERATION_NOT_FOUND",
+        ErrorReason.OPERATION_NOT_FOUND,
         f"there is no operation {named} on this platform",
         next_step="the call may still be on its way: ask again once its own deadline is over, or send the same request"
         " again, it is acted on at most once"
@@ -218,14 +220,14 @@ _FOUND_BY = {
 """The metadata key of what was not found."""
 
 
-def precondition(reason: str, message: str, next_step: str, **metadata: str) -> Problem:
+def precondition(reason: ErrorReason, message: str, next_step: str, **metadata: str) -> Problem:
     """The books or the rules do not allow it; nothing was sent."""
     return Problem(grpc.StatusCode.FAILED_PRECONDITION, reason, message, next_step=next_step, metadata=metadata)
 
 
 @dataclass(frozen=True, slots=True)
 class _FloorReason:
-    reason: str
+    reason: ErrorReason
     what: str
     next_step: str
     code: grpc.StatusCode = grpc.StatusCode.FAILED_PRECONDITION
@@ -233,70 +235,90 @@ class _FloorReason:
 
 FLOOR_REASONS: dict[str, _FloorReason] = {
     "available": _FloorReason(
-        "INSUFFICIENT_FUNDS", "available money of the payer", "top the payer up, or wait until what is held is released"
+        ErrorReason.INSUFFICIENT_FUNDS,
+        "available money of the payer",
+        "top the payer up, or wait until what is held is released",
     ),
     "withdrawable": _FloorReason(
-        "WITHDRAWABLE_INSUFFICIENT",
+        ErrorReason.WITHDRAWABLE_INSUFFICIENT,
         "withdrawable money",
         "wait for the clearing of the day, or pay T+1 from available money",
     ),
-    "frozen": _FloorReason("ORDER_INSUFFICIENT", "frozen money of the order", "ask GetFreeze for what is left"),
-    "escrow": _FloorReason("ORDER_INSUFFICIENT", "money in escrow for the order", "ask GetOrder for what is left"),
+    "frozen": _FloorReason(
+        ErrorReason.ORDER_INSUFFICIENT, "frozen money of the order", "ask GetFreeze for what is left"
+    ),
+    "escrow": _FloorReason(
+        ErrorReason.ORDER_INSUFFICIENT, "money in escrow for the order", "ask GetOrder for what is left"
+    ),
     "refundable": _FloorReason(
-        "REFUND_EXCEEDS_PAYMENT", "refundable amount of the payment", "ask GetRefundable; pending refunds count"
+        ErrorReason.REFUND_EXCEEDS_PAYMENT,
+        "refundable amount of the payment",
+        "ask GetRefundable; pending refunds count",
     ),
     "refundable-fee": _FloorReason(
-        "FEE_REFUND_EXCEEDS_FEE", "refundable fee of the payment", "ask GetRefundable; pending refunds count"
+        ErrorReason.FEE_REFUND_EXCEEDS_FEE, "refundable fee of the payment", "ask GetRefundable; pending refunds count"
     ),
     "revocable": _FloorReason(
-        "REVOCATION_EXCEEDS_TOP_UP",
+        ErrorReason.REVOCATION_EXCEEDS_TOP_UP,
         "revocable amount of the top-up, its fee apart",
         "ask GetRevocable; pending revocations count",
     ),
     "revocable-fee": _FloorReason(
-        "FEE_REVOCATION_EXCEEDS_FEE", "revocable fee of the top-up", "ask GetRevocable; pending revocations count"
+        ErrorReason.FEE_REVOCATION_EXCEEDS_FEE,
+        "revocable fee of the top-up",
+        "ask GetRevocable; pending revocations count",
     ),
     "suspense": _FloorReason(
-        "SUSPENSE_INSUFFICIENT",
+        ErrorReason.SUSPENSE_INSUFFICIENT,
         "money of the transfer in suspense",
         "ask ListSuspense for what is left; pending clearings count",
     ),
     "undoable": _FloorReason(
-        "UNDOING_EXCEEDS_CLEARING",
+        ErrorReason.UNDOING_EXCEEDS_CLEARING,
         "amount of the clearing that was not put back",
         "ask GetSuspenseClearing; pending undoings count",
     ),
     "undoable-fee": _FloorReason(
-        "FEE_UNDOING_EXCEEDS_FEE",
+        ErrorReason.FEE_UNDOING_EXCEEDS_FEE,
         "fee of the clearing that was not put back",
         "ask GetSuspenseClearing; pending undoings count",
     ),
     "own-funds": _FloorReason(
-        "ADVANCE_INSUFFICIENT", "money in the refund advance account", "pay into the platform's own funds at the bank"
+        ErrorReason.ADVANCE_INSUFFICIENT,
+        "money in the refund advance account",
+        "pay into the platform's own funds at the bank",
     ),
     "order": _FloorReason(
-        "ORDER_EXISTS",
+        ErrorReason.ORDER_EXISTS,
         "use of the order number",
         "choose another order number, or look at the operation that has it",
         grpc.StatusCode.ALREADY_EXISTS,
     ),
     "top-up-order": _FloorReason(
-        "ORDER_EXISTS",
+        ErrorReason.ORDER_EXISTS,
         "use of the order number",
         "choose another order number, or look at the operation that has it",
         grpc.StatusCode.ALREADY_EXISTS,
     ),
     "acquired": _FloorReason(
-        "ACQUIRED_ORDER_RECORDED", "entry of the acquired order", "look at the operation that has it", ALREADY_EXISTS
+        ErrorReason.ACQUIRED_ORDER_RECORDED,
+        "entry of the acquired order",
+        "look at the operation that has it",
+        ALREADY_EXISTS,
     ),
     "rebooked": _FloorReason(
-        "ACQUIRED_ORDER_REBOOKED", "move of the acquired order", "look at the operation that has it", ALREADY_EXISTS
+        ErrorReason.ACQUIRED_ORDER_REBOOKED,
+        "move of the acquired order",
+        "look at the operation that has it",
+        ALREADY_EXISTS,
     ),
     "standing": _FloorReason(
-        "MEMBER_CLOSING", "member that is not being closed", "wait until the closing has ended, and look at the member"
+        ErrorReason.MEMBER_CLOSING,
+        "member that is not being closed",
+        "wait until the closing has ended, and look at the member",
     ),
     "parking": _FloorReason(
-        "PARKED_INSUFFICIENT", "parked money of the order", "compare with the bank by GetBankOrder"
+        ErrorReason.PARKED_INSUFFICIENT, "parked money of the order", "compare with the bank by GetBankOrder"
     ),
 }
 """What a caller is told when a floor holds, by the pocket of the breach."""
@@ -333,7 +355,7 @@ ONCE = {
 def member_closed(member_id: str) -> Problem:
     """The member's sub-account is closed; nothing was sent."""
     return precondition(
-        "MEMBER_CLOSED",
+        ErrorReason.MEMBER_CLOSED,
         f"member {member_id} is closed",
         "use an open member; the request id is not used up",
         member_id=member_id,
@@ -368,7 +390,7 @@ def member_needed(member_id: str, ties: Sequence[Tie], operation: Operation | No
             metadata[f"{tie.need}_first"] = ",".join(tie.first)
     return Problem(
         grpc.StatusCode.FAILED_PRECONDITION,
-        "MEMBER_NOT_EMPTY" if money_fen else "MEMBER_STILL_NEEDED",
+        ErrorReason.MEMBER_NOT_EMPTY if money_fen else ErrorReason.MEMBER_STILL_NEEDED,
         f"member {member_id} is still needed: " + "; ".join(_need(tie) for tie in ties),
         next_step="end what is named first, or wait until its time is over; the request id is not used up",
         metadata=metadata,
@@ -390,7 +412,7 @@ def still_needed(member_id: str, why: str, found: Sequence[Operation]) -> Proble
     more = f" and {len(found) - len(first)} more" if len(found) > len(first) else ""
     named = ", ".join(f"{one.kind} {one.id} ({one.state.name})" for one in first)
     return precondition(
-        "MEMBER_STILL_NEEDED",
+        ErrorReason.MEMBER_STILL_NEEDED,
         f"{why}: {named}{more}",
         "wait until they are final, or have them resolved; the request id is not used up",
         member_id=member_id,
@@ -479,7 +501,7 @@ def of_operation(operation: Operation, parts: Sequence[Part]) -> Problem | None:
     if operation.state is State.REFUSED and operation.reason == ORDER_DIFFERS:
         return Problem(
             grpc.StatusCode.FAILED_PRECONDITION,
-            "ACQUIRED_ORDER_DIFFERS",
+            ErrorReason.ACQUIRED_ORDER_DIFFERS,
             operation.message,
             next_step="nothing was entered; record the order as the bank has it, under a new request id",
             metadata=metadata,
@@ -488,7 +510,7 @@ def of_operation(operation: Operation, parts: Sequence[Part]) -> Problem | None:
     if operation.state is State.REFUSED:
         return Problem(
             grpc.StatusCode.FAILED_PRECONDITION,
-            "BANK_REFUSED",
+            ErrorReason.BANK_REFUSED,
             f"the bank refused: {operation.bank_code} {operation.bank_message}".rstrip(),
             next_step="nothing moved and nothing is held; correct the cause and use a new request id",
             metadata={**metadata, "bank_code": operation.bank_code, "bank_message": operation.bank_message},
@@ -497,7 +519,7 @@ def of_operation(operation: Operation, parts: Sequence[Part]) -> Problem | None:
     if operation.state is State.RELEASED and operation.reason == STILL_NEEDED:
         return Problem(
             grpc.StatusCode.FAILED_PRECONDITION,
-            "MEMBER_STILL_NEEDED",
+            ErrorReason.MEMBER_STILL_NEEDED,
             operation.message,
             next_step="nothing was sent, nothing is held; end what is named, then send the same request again",
             metadata={**metadata, "member_id": operation.payer},
@@ -506,7 +528,7 @@ def of_operation(operation: Operation, parts: Sequence[Part]) -> Problem | None:
     if operation.state is State.RELEASED:
         return Problem(
             grpc.StatusCode.UNAVAILABLE,
-            "BANK_UNAVAILABLE",
+            ErrorReason.BANK_UNAVAILABLE,
             "the bank could not be reached; nothing was sent, nothing is held",
             next_step="send the same request again, with the same request id",
             metadata=metadata,
@@ -519,7 +541,7 @@ def of_operation(operation: Operation, parts: Sequence[Part]) -> Problem | None:
         return Problem(
             # Never UNAVAILABLE: that is retried by clients on their own (AIP-194).
             grpc.StatusCode.DEADLINE_EXCEEDED,
-            "BANK_OUTCOME_UNKNOWN",
+            ErrorReason.BANK_OUTCOME_UNKNOWN,
             "the bank searches its history for the payment and wants the same request again; the money stays held"
             if operation.reason == SEND_AGAIN
             else "the bank may have acted; the money stays held until the bank says",
@@ -534,7 +556,7 @@ def bank_unavailable(detail: str) -> Problem:
     """Found before anything was reserved."""
     return Problem(
         grpc.StatusCode.UNAVAILABLE,
-        "BANK_UNAVAILABLE",
+        ErrorReason.BANK_UNAVAILABLE,
         f"the bank cannot be reached: {detail}",
         next_step="nothing was reserved or sent; send the same request again later",
         retry_after_s=5.0,
@@ -545,7 +567,7 @@ def question_refused(interface: str, bank_code: str, bank_message: str) -> Probl
     """The bank does not take a question as it is put."""
     return Problem(
         grpc.StatusCode.FAILED_PRECONDITION,
-        "BANK_REFUSED",
+        ErrorReason.BANK_REFUSED,
         f"the bank refused the question: {bank_code} {bank_message}".rstrip(),
         next_step="a question moves nothing; correct the cause and ask again",
         metadata={"interface": interface, "bank_code": bank_code, "bank_message": bank_message},
@@ -556,7 +578,7 @@ def overloaded(detail: str, **metadata: str) -> Problem:
     """Refused before anything was reserved, because too much is under way."""
     return Problem(
         grpc.StatusCode.RESOURCE_EXHAUSTED,
-        "OVERLOADED",
+        ErrorReason.OVERLOADED,
         detail,
         next_step="this call reserved and sent nothing; send the same request again later, with the same request id",
         metadata=metadata,
@@ -568,7 +590,7 @@ def interface_suspended(interface: str, retry_after_s: float) -> Problem:
     """Refused before anything was reserved, because the bank has left too many calls of the interface unanswered."""
     return Problem(
         grpc.StatusCode.UNAVAILABLE,
-        "BANK_INTERFACE_SUSPENDED",
+        ErrorReason.BANK_INTERFACE_SUSPENDED,
         f"the bank did not answer the latest calls of {interface}; no more are sent until one on trial is answered",
         next_step="this call reserved and sent nothing; send the same request again later, with the same request id",
         metadata={"interface": interface},
@@ -580,7 +602,7 @@ def stopping() -> Problem:
     """Refused before anything was reserved, because this process ends."""
     return Problem(
         grpc.StatusCode.UNAVAILABLE,
-        "SERVICE_STOPPING",
+        ErrorReason.SERVICE_STOPPING,
         "this process of the service is stopping",
         next_step="this call reserved and sent nothing; send the same request again, another process takes it",
         retry_after_s=1.0,
@@ -591,7 +613,7 @@ def watch_too_slow(lag_max: int) -> Problem:
     """The reader of a watch is behind by more than is kept for it."""
     return Problem(
         grpc.StatusCode.ABORTED,
-        "WATCH_TOO_SLOW",
+        ErrorReason.WATCH_TOO_SLOW,
         f"more than {lag_max} events wait to be read",
         next_step="watch again from the cursor of the last event that was handled; nothing is lost",
         metadata={"lag_max": str(lag_max)},
@@ -607,7 +629,7 @@ def deadline_passed() -> Problem:
     """The caller was gone before anything was reserved."""
     return Problem(
         grpc.StatusCode.DEADLINE_EXCEEDED,
-        "DEADLINE_PASSED",
+        ErrorReason.DEADLINE_PASSED,
         "the deadline of the call passed before it was its turn",
         next_step="this call reserved and sent nothing; send the same request again, with the same request id",
     )
@@ -617,7 +639,7 @@ def replay_too_long(limit_s: float) -> Problem:
     """A replay of the books was ended; it changed nothing."""
     return Problem(
         grpc.StatusCode.DEADLINE_EXCEEDED,
-        "DEADLINE_PASSED",
+        ErrorReason.DEADLINE_PASSED,
         f"the replay took longer than {limit_s:g} s, which is as long as it may (JZB_VERIFY_S)",
         next_step="run `jzb verify`, which has no limit, best against a standby",
     )
@@ -630,7 +652,7 @@ def deadline_too_short(remaining_s: float, required_s: float) -> Problem:
         # As DEADLINE_PASSED: the same lack of time, seen a little earlier. Neither the books are in the way
         # (FAILED_PRECONDITION) nor the request (INVALID_ARGUMENT), and no client retries it on its own (AIP-194).
         grpc.StatusCode.DEADLINE_EXCEEDED,
-        "DEADLINE_TOO_SHORT",
+        ErrorReason.DEADLINE_TOO_SHORT,
         f"{remaining_ms} ms are left of the deadline, a call that changes something needs {required_ms}",
         next_step="send the same request again with a longer deadline; the request id is not used up",
         metadata={"remaining_ms": remaining_ms, "required_ms": required_ms},
@@ -641,7 +663,7 @@ def member_exists(member_id: str, sub_account: str) -> Problem:
     """Opened before, by another request id."""
     return Problem(
         grpc.StatusCode.ALREADY_EXISTS,
-        "MEMBER_EXISTS",
+        ErrorReason.MEMBER_EXISTS,
         f"member {member_id} has sub-account {sub_account} already",
         next_step="use another member code; the request id is not used up",
         metadata={"member_id": member_id, "sub_account": sub_account},
@@ -652,7 +674,7 @@ def ledger_unavailable() -> Problem:
     """PostgreSQL is away. What was under way is found again by its request id."""
     return Problem(
         grpc.StatusCode.UNAVAILABLE,
-        "LEDGER_UNAVAILABLE",
+        ErrorReason.LEDGER_UNAVAILABLE,
         "the ledger's database cannot be reached",
         next_step="send the same request again with the same request id: it is acted on at most once",
         retry_after_s=2.0,
@@ -665,7 +687,7 @@ def service_fault() -> Problem:
     return Problem(
         # Never UNAVAILABLE, which clients retry on their own: it does not mend itself.
         grpc.StatusCode.UNKNOWN,
-        "SERVICE_FAULT",
+        ErrorReason.SERVICE_FAULT,
         "the service met an error that nobody foresaw",
         next_step="ask GetOperation, or send the same request again with the same request id: it is acted on at most"
         " once; have whoever runs the service look into its log",
@@ -677,7 +699,7 @@ def ledger_behind() -> Problem:
     """The database has books that are older than the bank: what this call's request id has done may be missing."""
     return Problem(
         grpc.StatusCode.UNAVAILABLE,
-        "LEDGER_BEHIND",
+        ErrorReason.LEDGER_BEHIND,
         "the ledger's books are older than the bank",
         next_step="this call reserved and sent nothing, and what its request id did before may be missing in the"
         " books; send the same request again when they have caught up",
@@ -708,7 +730,7 @@ def request_id_reused(operation: Operation, fingerprint: bytes) -> Problem:
     """The same request id with other content: this content has done nothing, the first one's operation stands."""
     return Problem(
         grpc.StatusCode.ALREADY_EXISTS,
-        "REQUEST_ID_REUSED",
+        ErrorReason.REQUEST_ID_REUSED,
         f"request id {operation.request_id} was used before with other content",
         next_step="use a new request id for a new request",
         metadata={

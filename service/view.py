@@ -10,6 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from jzb.v1 import card_pb2, core_pb2, member_pb2
 from jzb.v1.error_reason_pb2 import ErrorReason
+from jzb.v1.names import OperationKind
 from ledger import Breach, Card, CardState, CheckedBy, Member, Operation, Part, PartState, State
 from service.plans.plan import FAULT, ORDER_DIFFERS, ORIGINAL, STILL_NEEDED
 from service.problems import FLOOR_REASONS
@@ -20,7 +21,14 @@ NOT_RECORDED = UUID(int=0)
 """The id of an operation that a dry run has judged: it has no id, no state and no outcome."""
 
 GIVING_BACK = frozenset(
-    {"REFUND", "REVOKE_TOP_UP", "REVOKE_SPLIT_TOP_UP", "CLEAR_SUSPENSE", "UNDO_CLEAR_SUSPENSE", "REBOOK_ORDER"}
+    {
+        OperationKind.REFUND,
+        OperationKind.REVOKE_TOP_UP,
+        OperationKind.REVOKE_SPLIT_TOP_UP,
+        OperationKind.CLEAR_SUSPENSE,
+        OperationKind.UNDO_CLEAR_SUSPENSE,
+        OperationKind.REBOOK_ORDER,
+    }
 )
 """The kinds whose plan keeps the serial of what they take, give back, or move."""
 
@@ -104,7 +112,7 @@ def sendable(text: str) -> str:
 
 
 def _original(found: Operation, parts: Sequence[Part]) -> str:
-    if found.kind == "WITHDRAWAL_RETURN":
+    if found.kind == OperationKind.WITHDRAWAL_RETURN:
         # Named by the bank with the return, or in a part of its own a day later.
         return next((part.serial for part in reversed(parts) if part.serial), "")
     kept: str = found.plan.get("keep", {}).get(ORIGINAL, "") if found.kind in GIVING_BACK else ""

@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 from unittest.mock import patch
 from uuid import UUID
 
+from jzb.v1.names import OperationKind
 from sandbox.bank import Bank
 from sandbox.books import (
     FEE,
@@ -46,11 +47,11 @@ PLATFORM_ACCOUNTS: Final = {
 
 OK: Final = "000000"
 INSUFFICIENT: Final = "ERR044"
-OUT_OF_WITHDRAWABLE: Final = ("PAY_T0", "WITHDRAW")
-WITHOUT_MONEY: Final = ("OPEN_MEMBER", "CLOSE_MEMBER")
+OUT_OF_WITHDRAWABLE: Final = (OperationKind.PAY_T0, OperationKind.WITHDRAW)
+WITHOUT_MONEY: Final = (OperationKind.OPEN_MEMBER, OperationKind.CLOSE_MEMBER)
 WITHOUT_OPERATION: Final = ("6082",)
 """What the bank does and no operation stands for: it texts a code."""
-FROM_A_LIST: Final = ("RECORD_ORDER",)
+FROM_A_LIST: Final = (OperationKind.RECORD_ORDER,)
 """Entered as 6146 shows it; the bank had moved the money before anybody asked."""
 
 NOBODY: Final[Mapping[str, int]] = {}
@@ -185,7 +186,7 @@ def _moved_otherwise(journal: Journal, log: BankLog) -> Iterator[str]:
     available money; only what must be withdrawable is told apart.
     """
     cleared: dict[date, datetime] = {}
-    clearings = {one.id for one in journal.operations.values() if one.kind == "CLEARING"}
+    clearings = {one.id for one in journal.operations.values() if one.kind == OperationKind.CLEARING}
     legs: dict[UUID, list[Posted]] = {}
     for leg in journal.legs:
         legs.setdefault(leg.operation, []).append(leg)
@@ -221,7 +222,7 @@ def _place(account: str, operation: Op) -> Place:
         return Place("in_transit", IN_TRANSIT, rest)
     if kind == "pooled":
         # The bank lets a withdrawal go by itself, after the call.
-        is_withdrawal = operation.kind == "WITHDRAW"
+        is_withdrawal = operation.kind == OperationKind.WITHDRAW
         return Place("functional", WITHDRAWAL_IN_TRANSIT, "") if is_withdrawal else Place("outside", "", "")
     return Place("functional", PLATFORM_ACCOUNTS[kind], "") if kind in PLATFORM_ACCOUNTS else _NOWHERE
 
@@ -281,7 +282,7 @@ def not_entered(journal: Journal, bank: Bank) -> Iterator[str]:
     """Each transfer into the pooled account and each returned withdrawal is here once."""
     inflows = [one for one in bank.store.all(Inflow) if one.remark != CLEARING_PRINCIPAL]
     returned = [one for one in bank.store.all(Withdrawal) if one.returned_day]
-    for kind, at_the_bank in (("TRANSFER_IN", inflows), ("WITHDRAWAL_RETURN", returned)):
+    for kind, at_the_bank in ((OperationKind.TRANSFER_IN, inflows), (OperationKind.WITHDRAWAL_RETURN, returned)):
         here = [one for one in journal.operations.values() if one.kind == kind and one.state == "done"]
         if Counter(one.amount_fen for one in here) != Counter(one.amount_fen for one in at_the_bank):
             yield f"{len(here)} {kind} are here and {len(at_the_bank)} at the bank, or their amounts differ"

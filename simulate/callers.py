@@ -29,6 +29,7 @@ from jzb.v1 import (
     verification_pb2,
     verification_pb2_grpc,
 )
+from jzb.v1.names import ErrorReason
 from sandbox.records import SmsCode
 from simulate.market import BUYERS, MERCHANTS, Call, Cast, Effect, Market
 from simulate.schedule import IN_PART, PROOFS, Action, Kind, Manner
@@ -235,7 +236,7 @@ class Callers:
         for order_no, call in list(self.market.unrecorded.items()):
             self.asked[call.request_id] = Asked("record order", call.effect, call=call)
             answer = await self._until_told(call, "record order")
-            if answer.verdict is Verdict.NO_EFFECT and answer.reason != "ACQUIRED_ORDER_RECORDED":
+            if answer.verdict is Verdict.NO_EFFECT and answer.reason != ErrorReason.ACQUIRED_ORDER_RECORDED:
                 again = f"{call.request_id}-again"
                 other = Call(call.stub, call.method, call.with_other(request_id=again), call.effect, call.learn)
                 await self._insist(other, "record order")
@@ -249,7 +250,7 @@ class Callers:
                 continue
             answer = await self._until_told(asked.call, asked.what)
             is_same = answer.verdict is (Verdict.DONE if state == "done" else Verdict.NO_EFFECT)
-            if not is_same and not (asked.clashes and answer.reason == "REQUEST_ID_REUSED"):
+            if not is_same and not (asked.clashes and answer.reason == ErrorReason.REQUEST_ID_REUSED):
                 self.wrong.append(f"{asked.what} {request_id} is {state}, and a repetition was told {answer}")
 
     async def look_at_all(self, sub_accounts: Mapping[str, Any]) -> None:

@@ -16,6 +16,7 @@ from uuid import UUID
 
 import psycopg
 
+from jzb.v1.names import ErrorReason, OperationKind
 from simulate.callers import Answer, Asked, Verdict
 from simulate.market import AVAILABLE, ESCROW, FEE, FROZEN, OUTSIDE, OWN_FUNDS, PARKING, SUSPENSE, Effect
 
@@ -44,18 +45,33 @@ MEANS: Final = {
 }
 """What callers call the accounts of a kind."""
 
-BROUGHT_IN: Final = {
-    **dict.fromkeys(("TOP_UP", "SPLIT_TOP_UP", "TRANSFER_IN", "WITHDRAWAL_RETURN", "ADOPTION", "RECORD_ORDER"), 1),
-    **dict.fromkeys(("REVOKE_TOP_UP", "REVOKE_SPLIT_TOP_UP", "WITHDRAW"), -1),
+BROUGHT_IN: Final[dict[str, int]] = {
+    **dict.fromkeys(
+        (
+            OperationKind.TOP_UP,
+            OperationKind.SPLIT_TOP_UP,
+            OperationKind.TRANSFER_IN,
+            OperationKind.WITHDRAWAL_RETURN,
+            OperationKind.ADOPTION,
+            OperationKind.RECORD_ORDER,
+        ),
+        1,
+    ),
+    **dict.fromkeys((OperationKind.REVOKE_TOP_UP, OperationKind.REVOKE_SPLIT_TOP_UP, OperationKind.WITHDRAW), -1),
 }
 """Which operations bring money in or take it out."""
 
-BY_THE_BANK: Final = ("ADOPTION", "CLEARING", "TRANSFER_IN", "WITHDRAWAL_RETURN")
+BY_THE_BANK: Final = (
+    OperationKind.ADOPTION,
+    OperationKind.CLEARING,
+    OperationKind.TRANSFER_IN,
+    OperationKind.WITHDRAWAL_RETURN,
+)
 """What enters without a request of a caller."""
 
 FINAL: Final = ("done", "refused", "released")
-CLOSE_MEMBER: Final = "CLOSE_MEMBER"
-NEEDED_AFTER_ALL: Final = ("MEMBER_NOT_EMPTY", "MEMBER_STILL_NEEDED")
+CLOSE_MEMBER: Final = OperationKind.CLOSE_MEMBER
+NEEDED_AFTER_ALL: Final = (ErrorReason.MEMBER_NOT_EMPTY, ErrorReason.MEMBER_STILL_NEEDED)
 """What a closing is told whose member turned out to be needed; nothing was sent."""
 BROKEN_CODES: Final = ("INTERNAL", "UNKNOWN", "DATA_LOSS", "UNIMPLEMENTED")
 
@@ -356,7 +372,7 @@ def _unexplained(journal: Journal, requests: Mapping[str, Asked], answers: Seque
     for request_id, told in by_request.items():
         operation = journal.operations.get(request_id)
         for answer in told:
-            if answer.reason == "REQUEST_ID_REUSED":
+            if answer.reason == ErrorReason.REQUEST_ID_REUSED:
                 is_explained = request_id in requests and requests[request_id].clashes
             else:
                 is_explained = _explains(operation, answer, told)

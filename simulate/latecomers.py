@@ -15,9 +15,10 @@ from collections.abc import Mapping
 from typing import Final
 from uuid import UUID
 
+from jzb.v1.names import OperationKind
 from simulate.checker import Held, Journal, Op, Posted
 
-BY_POCKET: Final = ("CLEARING", "PAY_T0", "WITHDRAW")
+BY_POCKET: Final = (OperationKind.CLEARING, OperationKind.PAY_T0, OperationKind.WITHDRAW)
 """What names the pocket that it takes of."""
 
 

@@ -12,6 +12,7 @@ import grpc
 import uuid_utils
 
 from bankclient import BankClient, BoundCardsRow, Outcome
+from jzb.v1.names import ErrorReason, OperationKind
 from ledger import (
     Card,
     CardChange,
@@ -63,7 +64,7 @@ class CardList:
             id=UUID(bytes=uuid_utils.uuid7().bytes),
             request_id=request_id,
             fingerprint=digest,
-            kind="REFRESH_CARDS",
+            kind=OperationKind.REFRESH_CARDS,
             serial=Serials.make(self._settings.bank.uid, bank_today(), [await self._numbers.take()]).own,
             plan={},
             payer=member.member_id,
@@ -89,7 +90,7 @@ class CardList:
         if answer.outcome is Outcome.REFUSED:
             raise Problem(
                 grpc.StatusCode.FAILED_PRECONDITION,
-                "BANK_REFUSED",
+                ErrorReason.BANK_REFUSED,
                 f"the bank refused the question: {answer.code} {answer.message}".rstrip(),
                 next_step="correct the cause and ask again; the request id is not used up",
                 metadata={"interface": "6098", "bank_code": answer.code, "bank_message": answer.message},

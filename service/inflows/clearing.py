@@ -35,6 +35,7 @@ from bankclient import (
     SubAccountBalancesRow,
     yuan,
 )
+from jzb.v1.names import OperationKind
 from ledger import (
     Account,
     Change,
@@ -65,7 +66,7 @@ from service.settings import Settings
 log = structlog.get_logger("jzb.clearing")
 
 CLEARED = "0"
-CLEARING = "CLEARING"
+CLEARING = OperationKind.CLEARING
 SWEEP_BATCH = 256
 ASK_AHEAD_EVERY_S = 1.0
 """How often refused callers make us ask for past days, at most."""
@@ -312,7 +313,7 @@ class Clearing:
         away.
         """
         before = await self._reads.operation(request_id=ADOPTION_BEFORE)
-        if before is not None and before.kind == "ADOPTION":
+        if before is not None and before.kind == OperationKind.ADOPTION:
             return True
         if await self._reads.operation(request_id=ADOPTION) is not None:
             return True
@@ -330,7 +331,7 @@ class Clearing:
             id=UUID(bytes=uuid_utils.uuid7().bytes),
             request_id=ADOPTION,
             fingerprint=hashlib.sha256(ADOPTION.encode()).digest(),
-            kind="ADOPTION",
+            kind=OperationKind.ADOPTION,
             serial=Serials.make(self._settings.bank.uid, bank_today(), [await self._numbers.take()]).own,
             plan={},
             amount_fen=amount_fen,

@@ -24,6 +24,7 @@ import structlog
 import uuid_utils
 
 from bankclient import REQUEST_FEN_MAX, BankClient, ReturnedWithdrawals, ReturnedWithdrawalsRow, yuan
+from jzb.v1.names import OperationKind
 from ledger import (
     Change,
     Draft,
@@ -219,7 +220,7 @@ class Returns:
             id=UUID(bytes=uuid_utils.uuid7().bytes),
             request_id=request_id,
             fingerprint=hashlib.sha256(request_id.encode()).digest(),
-            kind="WITHDRAWAL_RETURN",
+            kind=OperationKind.WITHDRAWAL_RETURN,
             serial=Serials.make(self._settings.bank.uid, bank_today(), [await self._numbers.take()]).own,
             plan=Stored((), (), (), ReturnAsk(day, row.PayeeFrontSeqNo)).to_json(),
             payee=member.member_id,

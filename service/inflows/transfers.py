@@ -26,6 +26,7 @@ import structlog
 import uuid_utils
 
 from bankclient import REQUEST_FEN_MAX, BankClient, TransfersIn, TransfersInRow, yuan
+from jzb.v1.names import OperationKind
 from ledger import (
     Account,
     Change,
@@ -259,7 +260,7 @@ class Transfers:
             id=UUID(bytes=uuid_utils.uuid7().bytes),
             request_id=name,
             fingerprint=hashlib.sha256(name.encode()).digest(),
-            kind="TRANSFER_IN",
+            kind=OperationKind.TRANSFER_IN,
             serial=Serials.make(self._settings.bank.uid, bank_today(), [await self._numbers.take()]).own,
             plan={},
             payee=draft.payee,

@@ -11,6 +11,7 @@ from __future__ import annotations
 from datetime import timedelta
 from uuid import UUID
 
+from jzb.v1.names import OperationKind
 from ledger import GIVEN_BACK, Member, Operation, Reads
 from service import problems
 from service.bankday import bank_today
@@ -51,7 +52,8 @@ class Parties:
         found = [
             one
             for one in await self._reads.under_way(member_id)
-            if one.plan.get("keep", {}).get(KEPT_CARD, card_id if one.kind == "WITHDRAW" else None) == card_id
+            if one.plan.get("keep", {}).get(KEPT_CARD, card_id if one.kind == OperationKind.WITHDRAW else None)
+            == card_id
         ]
         if found:
             raise problems.still_needed(member_id, f"card {card_id} of member {member_id} is still needed", found)

@@ -11,6 +11,7 @@ import re
 import structlog
 from google.protobuf.message import Message
 
+from jzb.v1.names import ErrorReason
 from ledger import LedgerBehind, LedgerUnavailable, Operation, Reads
 from service import problems
 from service.path.fingerprint import Fingerprint
@@ -47,7 +48,7 @@ class Repeats:
 
     async def decide(self, problem: Problem, request: Message) -> Problem:
         """The same problem, with what happened to the money if that can be looked up."""
-        if problem.is_decided or problem.reason == "LEDGER_UNAVAILABLE":
+        if problem.is_decided or problem.reason == ErrorReason.LEDGER_UNAVAILABLE:
             # A database that is away cannot be asked, either.
             return problem
         try:

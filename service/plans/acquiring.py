@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from bankclient import AcquiringChannel, RebookAcquiringOrder, SupplyAcquiringOrder
 from jzb.v1 import acquiring_pb2
+from jzb.v1.names import OperationKind
 from ledger import Account, Available, Draft, Kind, Leg, Member, OfDay, Part
 from ledger.accounts import FEE, LIMITS, acquired, frozen, frozen_fee, order, parking, rebooked
 from ledger.rules import Source
@@ -59,7 +60,7 @@ def record_order(
         for number, (asked, share) in enumerate(zip(request.shares, ask.shares, strict=True))
     ]
     return Plan(
-        kind="RECORD_ORDER",
+        kind=OperationKind.RECORD_ORDER,
         message=SupplyAcquiringOrder(
             AcquiringChannelType=ask.channel, OrderNo=request.order_no, Amt=request.amount_fen
         ),
@@ -126,7 +127,7 @@ def rebook_order(
         legs.append(Leg(source, _pocket(right.sub_account, share), net_fen))
     moved_fen = net_fen if payer is not None and not share.holds_fee else share.amount_fen
     return Plan(
-        kind="REBOOK_ORDER",
+        kind=OperationKind.REBOOK_ORDER,
         message=RebookAcquiringOrder(
             AcquiringChannelType=channel,
             OrderNo=share.order_no,

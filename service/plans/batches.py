@@ -12,6 +12,7 @@ from typing import Literal
 
 from bankclient import BatchPaymentRow
 from jzb.v1 import batch_pb2
+from jzb.v1.names import OperationKind
 from jzb.v1.verification_pb2 import Verification
 from ledger import Available, Draft, Kind, Leg, Member, OfDay
 from ledger.accounts import LIMITS, escrow, order
@@ -51,7 +52,7 @@ def prepay(request: batch_pb2.BatchPrepayRequest, facts: Facts, serials: Serials
         )
         for row, serial in zip(request.orders, serials.rows, strict=True)
     ]
-    return _plan("BATCH_PREPAY", "1", request.verification, payer, rows)
+    return _plan(OperationKind.BATCH_PREPAY, "1", request.verification, payer, rows)
 
 
 def confirm(
@@ -78,7 +79,7 @@ def confirm(
         )
         for row, serial in zip(request.orders, serials.rows, strict=True)
     ]
-    return _plan("BATCH_CONFIRM", "2", request.verification, payer, rows)
+    return _plan(OperationKind.BATCH_CONFIRM, "2", request.verification, payer, rows)
 
 
 def pay(request: batch_pb2.BatchPayRequest, facts: Facts, serials: Serials) -> Plan:
@@ -105,11 +106,11 @@ def pay(request: batch_pb2.BatchPayRequest, facts: Facts, serials: Serials) -> P
         )
         for row, serial in zip(request.payments, serials.rows, strict=True)
     ]
-    return _plan("BATCH_PAY", "3", request.verification, payer, rows)
+    return _plan(OperationKind.BATCH_PAY, "3", request.verification, payer, rows)
 
 
 def _plan(
-    kind: str, flag: Literal["1", "2", "3"], verification: Verification, payer: Member, rows: Sequence[_Row]
+    kind: OperationKind, flag: Literal["1", "2", "3"], verification: Verification, payer: Member, rows: Sequence[_Row]
 ) -> Plan:
     return Plan(
         kind=kind,

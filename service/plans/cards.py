@@ -22,6 +22,7 @@ from bankclient import (
     fen,
 )
 from jzb.v1 import card_pb2
+from jzb.v1.names import OperationKind
 from ledger import Card, CardChange, CardState, CheckedBy, Member
 from service.plans.plan import CardAsk, Plan, Serials, Word
 from service.vault import Personal
@@ -105,7 +106,7 @@ def check_by_sms(
     """6066: the bank compares card, name, document and mobile, and texts a code."""
     message = BindCardByUnionPay(**_to_bind(request, member))
     ask = CardAsk(sub_account=member.sub_account, card_id=str(card.card_id), does="check", life_s=life_s)
-    return _plan("CHECK_CARD_BY_SMS", message, member, ask, card=replace(card, serial=serials.own))
+    return _plan(OperationKind.CHECK_CARD_BY_SMS, message, member, ask, card=replace(card, serial=serials.own))
 
 
 def check_by_transfer(
@@ -121,7 +122,7 @@ def check_by_transfer(
         life_s=life_s,
         pays_out=pays_out,
     )
-    return _plan("CHECK_CARD_BY_TRANSFER", message, member, ask, card=replace(card, serial=serials.own))
+    return _plan(OperationKind.CHECK_CARD_BY_TRANSFER, message, member, ask, card=replace(card, serial=serials.own))
 
 
 def confirm_by_sms(member: Member, card: Card, number: str, code: str) -> Plan:
@@ -132,7 +133,7 @@ def confirm_by_sms(member: Member, card: Card, number: str, code: str) -> Plan:
         MemberAcctNo=number,
         MessageCheckCode=code,
     )
-    return _plan("CONFIRM_CARD_BY_SMS", message, member, _about(member, card, "confirm"))
+    return _plan(OperationKind.CONFIRM_CARD_BY_SMS, message, member, _about(member, card, "confirm"))
 
 
 def confirm_by_transfer(member: Member, card: Card, number: str, received_fen: int) -> Plan:
@@ -143,7 +144,7 @@ def confirm_by_transfer(member: Member, card: Card, number: str, received_fen: i
         TakeCashAcctNo=number,
         AuthAmt=received_fen,
     )
-    return _plan("CONFIRM_CARD_BY_TRANSFER", message, member, _about(member, card, "confirm"))
+    return _plan(OperationKind.CONFIRM_CARD_BY_TRANSFER, message, member, _about(member, card, "confirm"))
 
 
 def unbind(member: Member, card: Card, number: str) -> Plan:
@@ -151,7 +152,7 @@ def unbind(member: Member, card: Card, number: str) -> Plan:
     message = UnbindCard(
         FunctionFlag="1", TranNetMemberCode=member.member_id, SubAcctNo=member.sub_account, MemberAcctNo=number
     )
-    return _plan("UNBIND_CARD", message, member, _about(member, card, "unbind"))
+    return _plan(OperationKind.UNBIND_CARD, message, member, _about(member, card, "unbind"))
 
 
 def correct_branch(request: card_pb2.CorrectCardBranchRequest, member: Member, card: Card, number: str) -> Plan:
@@ -169,7 +170,7 @@ def correct_branch(request: card_pb2.CorrectCardBranchRequest, member: Member, c
         cnaps_no=request.cnaps_no,
         super_bank_no=request.super_bank_no,
     )
-    return _plan("CORRECT_CARD_BRANCH", message, member, ask)
+    return _plan(OperationKind.CORRECT_CARD_BRANCH, message, member, ask)
 
 
 def _to_bind(
@@ -194,7 +195,7 @@ def _about(member: Member, card: Card, does: Literal["confirm", "unbind"] | Lite
     return CardAsk(sub_account=member.sub_account, card_id=str(card.card_id), does=does)
 
 
-def _plan(kind: str, message: Request[Any], member: Member, ask: CardAsk, card: Card | None = None) -> Plan:
+def _plan(kind: OperationKind, message: Request[Any], member: Member, ask: CardAsk, card: Card | None = None) -> Plan:
     return Plan(
         kind=kind,
         message=message,

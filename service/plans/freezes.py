@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from bankclient import PayFrozenRow
 from jzb.v1 import freeze_pb2
+from jzb.v1.names import OperationKind
 from ledger import Available, Draft, Kind, Leg, Member, OfDay
 from ledger.accounts import FEE, LIMITS, frozen, frozen_fee, order
 from service.plans.payments import limits, paid
@@ -18,7 +19,7 @@ def freeze(request: freeze_pb2.FreezeRequest, facts: Facts, serials: Serials) ->
     """6007 flag 1: available money goes to the order's frozen pocket. No fee, whatever is sent."""
     member = facts.members[request.member_id]
     return Plan(
-        kind="FREEZE",
+        kind=OperationKind.FREEZE,
         message=verified(
             FREEZE,
             request.verification,
@@ -72,7 +73,7 @@ def release(
     else:
         legs = paid(pocket, back, request.amount_fen, fee_fen)
     return Plan(
-        kind="RELEASE",
+        kind=OperationKind.RELEASE,
         message=verified(
             FREEZE,
             request.verification,
@@ -137,7 +138,7 @@ def pay_frozen(
             )
         )
     return Plan(
-        kind="PAY_FROZEN",
+        kind=OperationKind.PAY_FROZEN,
         message=verified(
             PAY_FROZEN,
             request.verification,

@@ -8,6 +8,7 @@ from typing import Literal
 
 from bankclient import ConfirmMobileChange, LinkSameName, OpenMember
 from jzb.v1 import member_pb2
+from jzb.v1.names import OperationKind
 from ledger import Draft, Leg, Member
 from ledger.accounts import LIMITS, standing
 from service.plans.plan import MemberAsk, MobileAsk, Plan, SameNameAsk
@@ -23,7 +24,7 @@ def open_member(request: member_pb2.OpenMemberRequest) -> Plan:
     """6000 flag 1. A lost answer is settled by 6092."""
     member_property = PROPERTY_CODES[request.property]
     return Plan(
-        kind="OPEN_MEMBER",
+        kind=OperationKind.OPEN_MEMBER,
         message=OpenMember(
             FunctionFlag="1",
             TranNetMemberCode=request.member_id,
@@ -42,7 +43,7 @@ def close_member(member: Member) -> Plan:
     """6000 flag 3. From its reservation on nothing new is opened with the member, unless it is not closed after all."""
     member_property: Literal["00", "SH"] = "00" if member.property == "00" else "SH"
     return Plan(
-        kind="CLOSE_MEMBER",
+        kind=OperationKind.CLOSE_MEMBER,
         message=OpenMember(FunctionFlag="3", TranNetMemberCode=member.member_id, MemberProperty=member_property),
         drafts=(Draft((Leg(standing(member.sub_account), LIMITS, 1),), payer=member.member_id),),
         ask=MemberAsk(member.member_id, member_property, opening=False),
@@ -56,7 +57,7 @@ def link_same_name(request: member_pb2.LinkSameNameRequest, ordinary: Member | N
     if ordinary is not None:
         flag = "3"
     return Plan(
-        kind="LINK_SAME_NAME",
+        kind=OperationKind.LINK_SAME_NAME,
         message=LinkSameName(
             FunctionFlag=flag,
             MerSubAcctMemberCode=request.merchant_member_id,
@@ -92,7 +93,7 @@ MODIFY_TYPES: dict[int, Literal["1", "2"]] = {
 def change_mobile(request: member_pb2.ConfirmMobileChangeRequest, member: Member, digest: bytes) -> Plan:
     """6084. ``digest`` recognises the new mobile in 6098 should the answer be lost."""
     return Plan(
-        kind="CHANGE_MOBILE",
+        kind=OperationKind.CHANGE_MOBILE,
         message=ConfirmMobileChange(
             TranNetMemberCode=member.member_id,
             SubAcctNo=member.sub_account,

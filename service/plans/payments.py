@@ -13,6 +13,7 @@ from typing import Literal
 
 from bankclient import SettleOrder
 from jzb.v1 import payment_pb2
+from jzb.v1.names import OperationKind
 from ledger import Available, Draft, Kind, Leg, Member, OfDay
 from ledger.accounts import FEE, LIMITS, escrow, order, refundable, refundable_fee, withdrawable
 from ledger.rules import Source, Target
@@ -52,7 +53,7 @@ def pay(request: payment_pb2.PayRequest, facts: Facts, serials: Serials, names: 
     source: Source = withdrawable(payer.sub_account) if same_day else Available(payer.sub_account)
     target: Target = withdrawable(payee.sub_account) if same_day else OfDay(Kind.WAITING, payee.sub_account)
     return _plan(
-        "PAY_T0" if same_day else "PAY_T1",
+        OperationKind.PAY_T0 if same_day else OperationKind.PAY_T1,
         "9" if same_day else "6",
         payer,
         payee,
@@ -73,7 +74,7 @@ def prepay_order(
     """6034 flag 1: the payer's available money goes to the order's escrow pocket; the order number is used up."""
     payer, payee = facts.members[request.payer_member_id], facts.members[request.payee_member_id]
     return _plan(
-        "PREPAY_ORDER",
+        OperationKind.PREPAY_ORDER,
         "1",
         payer,
         payee,
@@ -98,7 +99,7 @@ def confirm_order(
 ) -> Plan:
     """6034 flag 2: out of escrow to the payee, who may withdraw as ``settled`` says; refundable from then on."""
     return _plan(
-        "CONFIRM_ORDER",
+        OperationKind.CONFIRM_ORDER,
         "2",
         payer,
         payee,
@@ -123,7 +124,7 @@ def cancel_order(
 ) -> Plan:
     """6034 flag 3: out of escrow back to the payer, before confirmation; payer and payee keep their places."""
     return _plan(
-        "CANCEL_ORDER",
+        OperationKind.CANCEL_ORDER,
         "3",
         payer,
         payee,
@@ -155,7 +156,7 @@ def settle_order(
     else:
         legs = (Leg(pocket, OfDay(Kind.WAITING, payer.sub_account), request.amount_fen),)
     return Plan(
-        kind="SETTLE_CONFIRM" if confirms else "SETTLE_CANCEL",
+        kind=OperationKind.SETTLE_CONFIRM if confirms else OperationKind.SETTLE_CANCEL,
         message=SettleOrder(
             FunctionFlag="2" if confirms else "3",
             OutSubAcctNo=payer.sub_account,
@@ -198,7 +199,7 @@ _Order = (
 
 
 def _plan(
-    kind: str,
+    kind: OperationKind,
     flag: Literal["1", "2", "3", "6", "9"],
     payer: Member,
     payee: Member,

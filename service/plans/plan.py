@@ -14,6 +14,7 @@ from enum import Enum
 from typing import Any, Literal
 
 from bankclient import REQUESTS, AcquiringChannel, Request, consumer_serial, row_serial, to_wire
+from jzb.v1.names import OperationKind
 from ledger import Account, Available, Card, Draft, Member, draft_from_json, draft_to_json
 from ledger.accounts import POCKETS, standing
 from ledger.rules import Source
@@ -193,7 +194,7 @@ class Plan:
     sub-accounts that it is about though it moves nothing of theirs yet.
     """
 
-    kind: str
+    kind: OperationKind
     message: Request[Any]
     drafts: tuple[Draft, ...]
     ask: Ask

@@ -16,19 +16,20 @@ from typing import Literal
 
 from bankclient import RefundPayment
 from jzb.v1 import refund_pb2
+from jzb.v1.names import OperationKind
 from ledger import Available, Draft, Kind, Leg, Member, OfDay, Payment
 from ledger.accounts import FEE, LIMITS, OWN_FUNDS, refundable, refundable_fee
 from ledger.rules import Source
 from service.plans.plan import ORIGINAL, Plan, ResendAsk, Serials
 
 SOURCES: dict[str, Literal["1", "2", "3", "4", "5", "6"]] = {
-    "CONFIRM_ORDER": "1",
-    "PAY_T1": "2",
-    "PAY_T0": "2",
-    "SETTLE_CONFIRM": "3",
-    "BATCH_CONFIRM": "4",
-    "BATCH_PAY": "5",
-    "PAY_FROZEN": "6",
+    OperationKind.CONFIRM_ORDER: "1",
+    OperationKind.PAY_T1: "2",
+    OperationKind.PAY_T0: "2",
+    OperationKind.SETTLE_CONFIRM: "3",
+    OperationKind.BATCH_CONFIRM: "4",
+    OperationKind.BATCH_PAY: "5",
+    OperationKind.PAY_FROZEN: "6",
 }
 """FunctionFlag of 6164 by the kind of operation that made the payment. OldTranSeqNo is the call's serial for 1, 2, 3, a
 row's for 4, 5, 6 (there the quick start uses the older names OldThirdLogNo and MarketLogNo for the same).
@@ -79,7 +80,7 @@ def refund(
         ReservedMsg=f"{booked_on:%Y%m%d}" if today - booked_on >= HISTORY_AFTER else None,
     )
     return Plan(
-        kind="REFUND",
+        kind=OperationKind.REFUND,
         message=message,
         drafts=(
             Draft(

@@ -15,6 +15,7 @@ from typing import Literal
 
 from bankclient import RevokeSplitTopUp, RevokeSplitTopUpRow, RevokeTopUp
 from jzb.v1 import topup_pb2
+from jzb.v1.names import OperationKind
 from ledger import Available, Draft, Kind, Leg, Member, OfDay, Operation
 from ledger.accounts import FEE, LIMITS, revocable, revocable_fee
 from service.plans.plan import ORIGINAL, Plan, Serials, StatusAsk
@@ -45,7 +46,7 @@ def revoke_top_up(request: topup_pb2.RevokeTopUpRequest, top_up: Operation, memb
     taken = Taken(top_up.serial, top_up.order_no, member, request.amount_fen, request.fee_fen)
     kept = top_up.plan["keep"]
     return Plan(
-        kind="REVOKE_TOP_UP",
+        kind=OperationKind.REVOKE_TOP_UP,
         message=RevokeTopUp(
             OldFillFrontSeqNo=top_up.bank_serial,
             OldFillPayChannelType=kept[CHANNEL],
@@ -72,7 +73,7 @@ def revoke_split_top_up(top_up: Operation, taken: Sequence[Taken], serials: Seri
     rows = list(zip(taken, serials.rows, strict=True))
     total_fen = sum(one.amount_fen for one in taken)
     return Plan(
-        kind="REVOKE_SPLIT_TOP_UP",
+        kind=OperationKind.REVOKE_SPLIT_TOP_UP,
         message=RevokeSplitTopUp(
             OldPayChannelType=top_up.plan["keep"][CHANNEL],
             OldTotalOrderNo=top_up.order_no,

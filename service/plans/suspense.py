@@ -12,6 +12,7 @@ from typing import Final
 
 from bankclient import ClearSuspense, RevokeSuspenseClearing
 from jzb.v1 import suspense_pb2
+from jzb.v1.names import OperationKind
 from ledger import Draft, Leg, Member, Operation
 from ledger.accounts import FEE, LIMITS, order, suspense, undoable, undoable_fee, withdrawable
 from service.plans.plan import ORIGINAL, Plan, Serials, StatusAsk
@@ -32,7 +33,7 @@ def clear_suspense(
         legs.append(Leg(held, FEE, request.fee_fen))
         legs.append(Leg(LIMITS, undoable_fee(serials.own), request.fee_fen))
     return Plan(
-        kind="CLEAR_SUSPENSE",
+        kind=OperationKind.CLEAR_SUSPENSE,
         message=ClearSuspense(
             SubAcctNo=member.sub_account,
             TranNetMemberCode=member.member_id,
@@ -72,7 +73,7 @@ def undo_clear_suspense(
     if net_fen:
         legs.append(Leg(withdrawable(member.sub_account), home, net_fen))
     return Plan(
-        kind="UNDO_CLEAR_SUSPENSE",
+        kind=OperationKind.UNDO_CLEAR_SUSPENSE,
         message=RevokeSuspenseClearing(
             SubAcctNo=member.sub_account,
             TranNetMemberCode=member.member_id,

@@ -13,6 +13,7 @@ from typing import Literal
 
 from bankclient import SplitTopUp, SplitTopUpRow, TopUp
 from jzb.v1 import topup_pb2
+from jzb.v1.names import OperationKind
 from ledger import Draft, Kind, Leg, OfDay
 from ledger.accounts import FEE, LIMITS, TOP_UP_ORDER_UNITS, revocable, revocable_fee, top_up_order
 from service.plans.plan import Facts, Plan, Serials, StatusAsk
@@ -59,7 +60,7 @@ def top_up(
     sub_account = facts.sub_account(request.member_id)
     net_fen = request.amount_fen - request.fee_fen
     return Plan(
-        kind="TOP_UP",
+        kind=OperationKind.TOP_UP,
         message=TopUp(
             MemberSubAcctNo=sub_account,
             TranWebMemberId=request.member_id,
@@ -97,7 +98,7 @@ def split_top_up(request: topup_pb2.SplitTopUpRequest, facts: Facts, serials: Se
     rows = list(zip(request.shares, serials.rows, strict=True))
     total_fen = sum(share.amount_fen for share in request.shares)
     return Plan(
-        kind="SPLIT_TOP_UP",
+        kind=OperationKind.SPLIT_TOP_UP,
         message=SplitTopUp(
             PayChannelType=request.channel.type,
             PayChannelAssignMerNo=request.channel.merchant_no,

@@ -10,6 +10,7 @@ from typing import Any
 
 from bankclient import Request, Withdraw, WithdrawByPassword, WithdrawBySms, yuan
 from jzb.v1 import withdrawal_pb2
+from jzb.v1.names import OperationKind
 from ledger import Draft, Leg, Member, reverse
 from ledger.accounts import POOLED, WITHDRAWING, withdrawable
 from service.plans.cards import KEPT_CARD
@@ -39,7 +40,7 @@ def withdraw(
         fee_fen=request.fee_fen,
     )
     return Plan(
-        kind="WITHDRAW",
+        kind=OperationKind.WITHDRAW,
         message=_message(request, member, platform_name, card),
         drafts=(taken,),
         then=(

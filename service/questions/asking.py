@@ -18,6 +18,7 @@ from bankclient import (
     SubAccountBalancesReply,
     SubAccountBalancesRow,
 )
+from jzb.v1.names import ErrorReason
 from service import problems
 from service.problems import Problem
 
@@ -54,7 +55,7 @@ async def told_once(bank: BankClient, request: Request[R], serial: str) -> R:
     if answer.outcome is Outcome.REFUSED or (answer.evidence and answer.code not in {SUCCESS_CODE, *UNKNOWN_CODES}):
         raise Problem(
             grpc.StatusCode.FAILED_PRECONDITION,
-            "BANK_REFUSED",
+            ErrorReason.BANK_REFUSED,
             f"the bank refused: {answer.code} {answer.message}".rstrip(),
             next_step="correct the cause and ask again",
             metadata={"interface": request.code, "bank_code": answer.code, "bank_message": answer.message},

@@ -18,6 +18,7 @@ from datetime import date, datetime
 from typing import Final
 
 from bankclient import NO_RECORD, SUCCESS_CODE, BankClient, SubAccountTransactions, SubAccountTransactionsRow
+from jzb.v1.names import OperationKind
 from ledger import Leased, Part, Reads
 from service.bankday import days_around, days_now
 from service.plans.plan import BookedAsk, Word
@@ -25,16 +26,22 @@ from service.plans.settlement import Told, together
 from service.questions.bookings import booked_on, contradiction, status_of
 from service.questions.lists import read_list
 
-BOOKING_TYPES: Final = {
-    "SETTLE_CONFIRM": "7",
-    "SETTLE_CANCEL": "8",
-    "BATCH_PREPAY": "6",
-    "BATCH_CONFIRM": "7",
-    "BATCH_PAY": "1",
+BOOKING_TYPES: Final[dict[str, str]] = {
+    OperationKind.SETTLE_CONFIRM: "7",
+    OperationKind.SETTLE_CANCEL: "8",
+    OperationKind.BATCH_PREPAY: "6",
+    OperationKind.BATCH_CONFIRM: "7",
+    OperationKind.BATCH_PAY: "1",
 }
 """BookingType of 6072 by the kind of operation (catalogue, booking_type_6072)."""
 
-BESIDE: Final = {"PREPAY_ORDER": "6", "CONFIRM_ORDER": "7", "CANCEL_ORDER": "8", "PAY_T1": "1", "PAY_T0": "1"}
+BESIDE: Final[dict[str, str]] = {
+    OperationKind.PREPAY_ORDER: "6",
+    OperationKind.CONFIRM_ORDER: "7",
+    OperationKind.CANCEL_ORDER: "8",
+    OperationKind.PAY_T1: "1",
+    OperationKind.PAY_T0: "1",
+}
 """The same of what 6110 knows: never looked for here, but listed with the others."""
 
 Likeness = tuple[str, str, int]

@@ -10,6 +10,7 @@ has agreed is remembered by each process, which costs two questions after a star
 from __future__ import annotations
 
 from bankclient import BankClient, MemberBalances, SubAccountBalances, yuan
+from jzb.v1.names import ErrorReason, OperationKind
 from ledger import Operation, Reads, State
 from ledger.accounts import TOP_UP_ORDER_UNITS, top_up_order
 from service import problems
@@ -48,7 +49,7 @@ class TopUpReading:
             raise self.not_final()
         if not balance:
             return TAKES_FIRST
-        first = await self._reads.first_with_fee("TOP_UP")
+        first = await self._reads.first_with_fee(OperationKind.TOP_UP)
         if first is None or first.state is not State.DONE:
             raise self.not_final()
         await self._compare(first)
@@ -93,7 +94,7 @@ class TopUpReading:
 
 def _unconfirmed(message: str, next_step: str, first: Operation | None = None) -> Problem:
     return problems.precondition(
-        "TOP_UP_READING_UNCONFIRMED",
+        ErrorReason.TOP_UP_READING_UNCONFIRMED,
         f"no second top-up with a fee is sent before the first has been compared with the bank: {message}",
         f"{next_step}; nothing was reserved or sent, the request id is not used up",
         setting="JZB_RULES__TOP_UP_AMOUNT_CONFIRMED",

@@ -32,6 +32,7 @@ from bankclient import (
     SubAccountBalancesRow,
     yuan,
 )
+from jzb.v1.names import ErrorReason
 from ledger import Account, CardState, Change, Draft, Kind, Leg, Member, NewOperation, State, Step
 from ledger.accounts import (
     FEE,
@@ -294,7 +295,7 @@ class CatchUp:
                 ask(bank, EscrowBalance(SubAcctNo=sub_account)),
             )
         except Problem as refused:
-            if refused.reason != "BANK_REFUSED" or await self._sub_account_of(member.member_id) is not None:
+            if refused.reason != ErrorReason.BANK_REFUSED or await self._sub_account_of(member.member_id) is not None:
                 raise
             return _Asked(member, None)
         told = balances_of(sub_account, listed, frozen_now)

@@ -6,6 +6,7 @@ import grpc
 
 from bankclient import AcquiringOrder, yuan
 from jzb.v1 import acquiring_pb2, acquiring_pb2_grpc, core_pb2
+from jzb.v1.names import ErrorReason, OperationKind
 from ledger import Account, Kind, Operation, PartState, State
 from service import problems, view
 from service.path.runner import Settled
@@ -21,7 +22,7 @@ from service.rpc.dates import booked_at
 from service.rpc.desk import Context, Desk, fee_within
 from service.rpc.order_remarks import invalid, plain_amount, remark_of
 
-RECORD = ("RECORD_ORDER",)
+RECORD = (OperationKind.RECORD_ORDER,)
 
 LENGTHS = {
     acquiring_pb2.REMARK_CARRIER_PAY_API: order_remark.PAY_API_MAX,
@@ -143,7 +144,7 @@ class AcquiringRpc(acquiring_pb2_grpc.AcquiringServiceServicer):
         question = AcquiringOrder(AcquiringChannelType=CHANNELS[request.channel], OrderNo=request.order_no)
         reply = await ask(self._desk.bank, question)
         if reply is None:
-            raise problems.not_found("ACQUIRED_ORDER_NOT_FOUND", "acquired order", request.order_no)
+            raise problems.not_found(ErrorReason.ACQUIRED_ORDER_NOT_FOUND, "acquired order", request.order_no)
         named, booked = reply.OrderInSubAcctNo or "", reply.OrderActInSubAcctNo or ""
         members = await self._desk.reads.members_by_sub_account({named, booked})
         day = booked_on(reply.FrontSeqNo, reply.TranDate)
@@ -170,7 +171,7 @@ class AcquiringRpc(acquiring_pb2_grpc.AcquiringServiceServicer):
             parts = (await self._desk.reads.parts([entered.id])).get(entered.id, [])
             found = share_of(_asked(entered), parts, request.order_no)
         if entered is None or found is None or found[1].state is not PartState.POSTED:
-            raise problems.not_found("ACQUIRED_ORDER_NOT_FOUND", "acquired order", request.order_no)
+            raise problems.not_found(ErrorReason.ACQUIRED_ORDER_NOT_FOUND, "acquired order", request.order_no)
         share, part = found
         facts = await self._desk.facts(others=[request.member_id])
         right = facts.members[request.member_id]
@@ -223,7 +224,7 @@ def _sums(request: acquiring_pb2.RecordOrderRequest) -> None:
         text = f"is {yuan(request.amount_fen)}, the shares add up to {yuan(total_fen)}"
         raise Problem(
             grpc.StatusCode.INVALID_ARGUMENT,
-            "ORDER_AMOUNTS_DIFFER",
+            ErrorReason.ORDER_AMOUNTS_DIFFER,
             f"amount_fen: {text}",
             next_step="correct the request; the request id is not used up",
             metadata={"field": "amount_fen"},
@@ -234,7 +235,7 @@ def _sums(request: acquiring_pb2.RecordOrderRequest) -> None:
 
 def _in_place(request: acquiring_pb2.RebookOrderRequest) -> Problem:
     return problems.precondition(
-        "ACQUIRED_ORDER_IN_PLACE",
+        ErrorReason.ACQUIRED_ORDER_IN_PLACE,
         f"nothing of order {request.order_no} is with anybody else than member {request.member_id}",
         "nothing has to be moved; the request id is not used up",
         order_no=request.order_no,

@@ -11,6 +11,7 @@ from datetime import timedelta
 
 from bankclient import DayEndBalances, EscrowBalance, MemberBalances, PooledBalance, SubAccountBalances, wall_clock
 from jzb.v1 import balance_pb2, balance_pb2_grpc
+from jzb.v1.names import ErrorReason
 from ledger import Amounts, Comparison, Finding, Kind, Member, Result, Summary, judge
 from service import problems, view
 from service.bankday import bank_today
@@ -202,7 +203,9 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
         """6114, which looks back ten days."""
         first, last = days(request.first_bank_day, request.last_bank_day)
         if last - first > DAY_ENDS_MAX:
-            raise problems.invalid("last_bank_day", f"{last} is more than ten days after {first}", "BANK_DAY_INVALID")
+            raise problems.invalid(
+                "last_bank_day", f"{last} is more than ten days after {first}", ErrorReason.BANK_DAY_INVALID
+            )
         member = await self._desk.member(request.member_id)
         question = DayEndBalances(SubAcctNo=member.sub_account, StartDate=first, EndDate=last)
         return balance_pb2.ListDayEndBalancesResponse(
@@ -256,7 +259,7 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
         for member_id in member_ids:
             balance = found.get(member_id)
             if balance is None:
-                raise problems.not_found("MEMBER_NOT_FOUND", "member", member_id)
+                raise problems.not_found(ErrorReason.MEMBER_NOT_FOUND, "member", member_id)
             messages.append(
                 balance_pb2.Balance(
                     member_id=member_id,

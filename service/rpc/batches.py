@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from jzb.v1 import batch_pb2, batch_pb2_grpc
+from jzb.v1.names import ErrorReason
 from ledger import Kind
 from ledger.accounts import escrow
 from service import problems, view
@@ -68,12 +69,12 @@ class Batches(batch_pb2_grpc.BatchServiceServicer):
         sides = await self._desk.reads.order_sides(wanted, PREPAYMENT)
         for order_no in wanted:
             if order_no not in sides:
-                raise problems.not_found("ORDER_NOT_FOUND", "order", order_no)
+                raise problems.not_found(ErrorReason.ORDER_NOT_FOUND, "order", order_no)
         payer_id = sides[wanted[0]][0]
         for order_no in wanted:
             if sides[order_no][0] != payer_id:
                 raise problems.precondition(
-                    "ORDERS_OF_SEVERAL_PAYERS",
+                    ErrorReason.ORDERS_OF_SEVERAL_PAYERS,
                     f"order {order_no} was prepaid by {sides[order_no][0]}, order {wanted[0]} by {payer_id}",
                     "confirm the orders of each payer in a batch of their own; the request id is not used up",
                     order_no=order_no,

@@ -18,6 +18,7 @@ from google.protobuf.message import Message
 
 from bankclient import BANK_ZONE, SmallTransferResult
 from jzb.v1 import card_pb2, card_pb2_grpc
+from jzb.v1.names import ErrorReason
 from ledger import Card, CardState, CheckedBy, Member
 from service import problems, view
 from service.path.parties import Parties
@@ -195,14 +196,14 @@ class CardsRpc(card_pb2_grpc.CardServiceServicer):
             if other.member_id == member.member_id:
                 raise Problem(
                     grpc.StatusCode.ALREADY_EXISTS,
-                    "CARD_ALREADY_BOUND",
+                    ErrorReason.CARD_ALREADY_BOUND,
                     f"member {member.member_id} has bound this card already, as {other.card_id}",
                     next_step="use the card that is bound; the request id is not used up",
                     metadata={"card_id": str(other.card_id)},
                 )
             if not self._limits.shared and other.member_id != member.same_name:
                 raise problems.precondition(
-                    "CARD_BOUND_ELSEWHERE",
+                    ErrorReason.CARD_BOUND_ELSEWHERE,
                     f"the card is bound to member {other.member_id}",
                     "unbind it there, or have the bank allow shared cards and set JZB_CARDS__SHARED;"
                     " the request id is not used up",
@@ -215,7 +216,7 @@ class CardsRpc(card_pb2_grpc.CardServiceServicer):
         limit = self._limits.sms_checks_a_day
         if await self._desk.cards.checks_today(digests, CheckedBy.SMS, BANK_ZONE.key) >= limit:
             raise problems.precondition(
-                "CARD_CHECKS_USED_UP",
+                ErrorReason.CARD_CHECKS_USED_UP,
                 f"the card {masked(number)} was checked {limit} times today, which is what the bank allows",
                 "try again tomorrow, or check it by a transfer; the request id is not used up",
                 limit=str(limit),
@@ -228,7 +229,7 @@ class CardsRpc(card_pb2_grpc.CardServiceServicer):
         left_s = self._limits.pay_out_interval_s - last.age_s
         if left_s > 0:
             problem = problems.precondition(
-                "CARD_TRANSFER_TOO_SOON",
+                ErrorReason.CARD_TRANSFER_TOO_SOON,
                 f"the bank pays out once in {timedelta(seconds=self._limits.pay_out_interval_s)} to check a card,"
                 f" and did so for {last.card_id}",
                 "hand in the amount of that card, or try again later; the request id is not used up",
@@ -277,7 +278,7 @@ class CardsRpc(card_pb2_grpc.CardServiceServicer):
 
 def _ended(card: Card, why: str) -> Problem:
     return problems.precondition(
-        "CARD_CHECK_ENDED",
+        ErrorReason.CARD_CHECK_ENDED,
         f"card {card.card_id} waits for no such answer: {why}",
         "begin a new check of the card; the request id is not used up",
         card_id=str(card.card_id),

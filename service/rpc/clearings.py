@@ -6,6 +6,7 @@ from datetime import date
 
 from bankclient import wall_clock
 from jzb.v1 import clearing_pb2, clearing_pb2_grpc
+from jzb.v1.names import ErrorReason
 from ledger import WaitingDay
 from service import problems, view
 from service.bankday import days_now
@@ -44,13 +45,13 @@ class Clearings(clearing_pb2_grpc.ClearingServiceServicer):
         days = await self._desk.reads.waiting_days()
         # The bank books under its own clock, which may be ahead of ours.
         if day > max((days_now()[1], *(waiting.bank_day for waiting in days))):
-            raise problems.invalid("bank_day", f"{day} is not over", "BANK_DAY_INVALID")
+            raise problems.invalid("bank_day", f"{day} is not over", ErrorReason.BANK_DAY_INVALID)
         for waiting in days:
             if cleared is not None and waiting.bank_day <= cleared:
                 continue
             if waiting.bank_day < day and waiting.in_transit_fen:
                 raise problems.precondition(
-                    "CLEARING_OUT_OF_ORDER",
+                    ErrorReason.CLEARING_OUT_OF_ORDER,
                     f"{waiting.bank_day} is to be cleared before {day} (不支持跳日期清算)",
                     "clear the earlier day first; the request id is not used up",
                     bank_day=str(day),

@@ -7,6 +7,7 @@ from datetime import date, datetime, time
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from bankclient import BANK_ZONE, booking_date
+from jzb.v1.names import ErrorReason
 from service import problems, view
 from service.bankday import days_now
 from service.rpc.desk import bank_day
@@ -16,9 +17,11 @@ def days(first: str, last: str) -> tuple[date, date]:
     """A range of bank days of a request, not reversed and not in the future. Raises `Problem`."""
     began, ended = bank_day("first_bank_day", first), bank_day("last_bank_day", last)
     if began > ended:
-        raise problems.invalid("last_bank_day", f"{ended} is before first_bank_day {began}", "BANK_DAY_INVALID")
+        raise problems.invalid(
+            "last_bank_day", f"{ended} is before first_bank_day {began}", ErrorReason.BANK_DAY_INVALID
+        )
     if ended > days_now()[1]:
-        raise problems.invalid("last_bank_day", f"{ended} is in the future", "BANK_DAY_INVALID")
+        raise problems.invalid("last_bank_day", f"{ended} is in the future", ErrorReason.BANK_DAY_INVALID)
     return began, ended
 
 

@@ -15,6 +15,7 @@ import grpc
 from google.protobuf.message import Message
 
 from bankclient import BankClient, SubAccountBalances, yuan
+from jzb.v1.names import ErrorReason
 from jzb.v1.verification_pb2 import Verification
 from ledger import Card, Cards, CardState, Lists, Member, Numbers, Reads, Writer
 from service import problems
@@ -69,7 +70,7 @@ class Desk:
         """A member, open or closed. Raises `Problem`."""
         found = await self.reads.member(member_id)
         if found is None:
-            raise problems.not_found("MEMBER_NOT_FOUND", "member", member_id)
+            raise problems.not_found(ErrorReason.MEMBER_NOT_FOUND, "member", member_id)
         return found
 
     async def facts(
@@ -88,17 +89,17 @@ class Desk:
         found = await self.reads.members(wanted)
         for member_id in wanted:
             if member_id not in found:
-                raise problems.not_found("MEMBER_NOT_FOUND", "member", member_id)
+                raise problems.not_found(ErrorReason.MEMBER_NOT_FOUND, "member", member_id)
             if not found[member_id].is_open:
                 raise problems.member_closed(member_id)
         for member_id in payers:
             if member_id in payees:
-                raise problems.invalid("payee_member_id", f"{member_id} cannot pay itself", "SAME_MEMBER")
+                raise problems.invalid("payee_member_id", f"{member_id} cannot pay itself", ErrorReason.SAME_MEMBER)
             if between_same_name and found[member_id].same_name in payees:
                 continue
             if found[member_id].property != "00":
                 raise problems.precondition(
-                    "MEMBER_CANNOT_PAY",
+                    ErrorReason.MEMBER_CANNOT_PAY,
                     f"member {member_id} is a merchant (SH), which collects and does not pay (只收款不付款)",
                     "pay from an ordinary member (00); the request id is not used up",
                     member_id=member_id,
@@ -109,7 +110,7 @@ class Desk:
                 continue
             if found[member_id].property != "SH":
                 raise problems.precondition(
-                    "MEMBER_CANNOT_COLLECT",
+                    ErrorReason.MEMBER_CANNOT_COLLECT,
                     f"member {member_id} is ordinary (00), which pays and does not collect (只付款不收款)",
                     "pay to a merchant (SH); the request id is not used up",
                     member_id=member_id,
@@ -121,7 +122,7 @@ class Desk:
         """A card, whatever its state. Raises `Problem`."""
         found = await self.cards.card(UUID(card_id))
         if found is None:
-            raise problems.not_found("CARD_NOT_FOUND", "card", card_id)
+            raise problems.not_found(ErrorReason.CARD_NOT_FOUND, "card", card_id)
         return found
 
     async def bound_card(self, card_id: str, member_id: str = "") -> tuple[Card, Personal]:
@@ -130,7 +131,7 @@ class Desk:
         if card.state is not CardState.BOUND or member_id not in ("", card.member_id):
             belongs = "is not bound" if member_id in ("", card.member_id) else f"is not a card of member {member_id}"
             raise problems.precondition(
-                "CARD_NOT_BOUND",
+                ErrorReason.CARD_NOT_BOUND,
                 f"card {card_id} {belongs}",
                 "bind the card to the member first; the request id is not used up",
                 card_id=card_id,
@@ -168,7 +169,7 @@ class Desk:
         rows = [row for row in answer.reply.AcctArray if row.SubAcctNo == member.sub_account]
         if not rows or not rows[0].SubAcctName:
             raise problems.precondition(
-                "MEMBER_NAME_MISSING",
+                ErrorReason.MEMBER_NAME_MISSING,
                 f"the bank has no name for the sub-account of member {member.member_id}, which this interface wants",
                 "bind a card of the member first; the request id is not used up",
                 member_id=member.member_id,
@@ -195,7 +196,7 @@ def fee_within(amount_fen: int, fee_fen: int) -> None:
     if fee_fen > amount_fen:
         raise Problem(
             code=problems.invalid("fee_fen", "").code,
-            reason="FEE_EXCEEDS_AMOUNT",
+            reason=ErrorReason.FEE_EXCEEDS_AMOUNT,
             message=f"fee_fen: {fee_fen} is more than amount_fen {amount_fen}",
             next_step="correct the request; the request id is not used up",
             metadata={"field": "fee_fen", "amount_fen": str(amount_fen), "fee_fen": str(fee_fen)},
@@ -224,13 +225,13 @@ def page_start(token: str, request: Message | None = None, field: str = "page_to
     try:
         found = base64.b64decode(token.encode("ascii") + b"=" * (-len(token) % 4), altchars=b"-_", validate=True)
         if not found.startswith(filters):
-            raise problems.invalid(field, "belongs to other filters", "PAGE_TOKEN_INVALID")
+            raise problems.invalid(field, "belongs to other filters", ErrorReason.PAGE_TOKEN_INVALID)
         start = found.removeprefix(filters).decode("utf-8")
     except (UnicodeError, binascii.Error, ValueError):
-        raise problems.invalid(field, "is not a token of this service", "PAGE_TOKEN_INVALID") from None
+        raise problems.invalid(field, "is not a token of this service", ErrorReason.PAGE_TOKEN_INVALID) from None
     # PostgreSQL takes no NUL, and nothing that a page begins behind has a control character.
     if not start.isprintable():
-        raise problems.invalid(field, "is not a token of this service", "PAGE_TOKEN_INVALID")
+        raise problems.invalid(field, "is not a token of this service", ErrorReason.PAGE_TOKEN_INVALID)
     return start
 
 
@@ -245,7 +246,7 @@ def _filters(request: Message | None) -> bytes:
     return hashlib.sha256(listed).digest()[:6]
 
 
-def bank_day(field: str, text: str, reason: str = "BANK_DAY_INVALID") -> date:
+def bank_day(field: str, text: str, reason: ErrorReason = ErrorReason.BANK_DAY_INVALID) -> date:
     """A day as the contract writes it. Raises `Problem`.
 
     Only of this century: the bank's serials write a year in two digits.

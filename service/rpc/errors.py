@@ -31,6 +31,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 from pydantic import ValidationError
 
 from jzb.v1 import core_pb2, operation_pb2
+from jzb.v1.names import ErrorReason
 from ledger import LedgerError, State
 from service import problems, telemetry, view
 from service.path import deadline
@@ -49,7 +50,7 @@ TRAILER_MAX = 7 * 1024
 PARTS_MAX = 20
 """Of an operation in an error; GetOperation has all."""
 
-MOVES_NOTHING = ("MEMBER_NOT_FOUND", "CARD_NOT_FOUND")
+MOVES_NOTHING = (ErrorReason.MEMBER_NOT_FOUND, ErrorReason.CARD_NOT_FOUND)
 """What makes these moves no money, so that it may be on its way."""
 
 Handler = Callable[[Message, Context], Awaitable[Message]]
@@ -210,7 +211,7 @@ class Doors(_Interceptor):
         found = [(_path(violation), _broken(violation)) for violation in violations]
         raise Problem(
             grpc.StatusCode.INVALID_ARGUMENT,
-            "REQUEST_INVALID",
+            ErrorReason.REQUEST_INVALID,
             problems.told_first(found),
             next_step="correct the request; the request id is not used up",
             metadata={"field": found[0][0], "rule": violations[0].proto.rule_id},

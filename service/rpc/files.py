@@ -31,6 +31,7 @@ from bankclient import (
     opened,
 )
 from jzb.v1 import file_pb2, file_pb2_grpc
+from jzb.v1.names import ErrorReason
 from service import problems, telemetry
 from service.bankday import days_now
 from service.problems import Problem
@@ -73,7 +74,7 @@ class Files(file_pb2_grpc.FileServiceServicer):
         """The whole file is gone through first, then its rows come as the caller takes them."""
         day = bank_day("bank_day", request.bank_day)
         if day > days_now()[1]:
-            raise problems.invalid("bank_day", f"{day} is in the future", "BANK_DAY_INVALID")
+            raise problems.invalid("bank_day", f"{day} is in the future", ErrorReason.BANK_DAY_INVALID)
         file_type = FILE_TYPES[request.type]
         try:
             async with self._room:
@@ -103,7 +104,7 @@ def file_problem(error: FileError, metadata: Mapping[str, str]) -> Problem:
     if isinstance(error, (FileQuestionRefused, FileServerRefused)):
         return Problem(
             grpc.StatusCode.FAILED_PRECONDITION,
-            "FILE_REFUSED",
+            ErrorReason.FILE_REFUSED,
             str(error),
             next_step="ask again, which gives a new draw code; if it stays, ask the bank",
             metadata={**metadata, "bank_code": error.code},
@@ -111,7 +112,7 @@ def file_problem(error: FileError, metadata: Mapping[str, str]) -> Problem:
     if isinstance(error, FileUnavailable):
         return Problem(
             grpc.StatusCode.UNAVAILABLE,
-            "FILE_UNAVAILABLE",
+            ErrorReason.FILE_UNAVAILABLE,
             str(error),
             next_step="nothing has changed anywhere; ask again later",
             metadata=metadata,
@@ -119,7 +120,7 @@ def file_problem(error: FileError, metadata: Mapping[str, str]) -> Problem:
         )
     return Problem(
         grpc.StatusCode.DATA_LOSS,
-        "FILE_DAMAGED",
+        ErrorReason.FILE_DAMAGED,
         str(error),
         next_step="ask again, which fetches the file anew; if it stays, ask the bank",
         metadata={**metadata, "fault": FAULTS.get(type(error), "ANSWER_UNCLEAR")},

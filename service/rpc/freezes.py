@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bankclient import yuan
 from jzb.v1 import freeze_pb2, freeze_pb2_grpc
+from jzb.v1.names import ErrorReason, OperationKind
 from ledger import Account, Kind, Member, Order
 from ledger.accounts import frozen, frozen_fee
 from service import problems, view
@@ -12,7 +13,7 @@ from service.plans.plan import Plan, Serials
 from service.problems import Problem
 from service.rpc.desk import Context, Desk, fee_within
 
-FREEZE = ("FREEZE", "RECORD_ORDER", "REBOOK_ORDER")
+FREEZE = (OperationKind.FREEZE, OperationKind.RECORD_ORDER, OperationKind.REBOOK_ORDER)
 """What freezes money under an order number: 6007, and acquired orders with PayModel 0."""
 
 
@@ -37,7 +38,7 @@ class Freezes(freeze_pb2_grpc.FreezeServiceServicer):
 
         async def plan(serials: Serials) -> Plan:
             order, member = await self._order(request.order_no)
-            is_acquired = order.operation.kind != "FREEZE"
+            is_acquired = order.operation.kind != OperationKind.FREEZE
             order_fee_fen = await self._order_fee(order, member, request)
             if is_acquired and not order_fee_fen and request.fee_fen and self._fee_at_release:
                 raise _no_other_fee("the release of money that an acquired order froze has no fee of its own")
@@ -65,16 +66,17 @@ class Freezes(freeze_pb2_grpc.FreezeServiceServicer):
         """From the mirror."""
         order, member = await self._order(request.order_no)
         balance_fen, held_fen = await self._desk.reads.pocket(frozen(member.sub_account, request.order_no))
-        if order.operation.kind != "FREEZE":
+        if order.operation.kind != OperationKind.FREEZE:
             fee_fen, held_fee_fen = await self._desk.reads.pocket(frozen_fee(member.sub_account, request.order_no))
             balance_fen, held_fen = balance_fen + fee_fen, held_fen + held_fee_fen
         return freeze_pb2.GetFreezeResponse(
             order=freeze_pb2.FrozenOrder(
                 order_no=request.order_no,
                 member_id=member.member_id,
-                frozen_fen=order.done_fen.get("FREEZE", 0) or await self._acquired_fen(order, request.order_no),
-                released_fen=order.done_fen.get("RELEASE", 0),
-                paid_fen=order.done_fen.get("PAY_FROZEN", 0),
+                frozen_fen=order.done_fen.get(OperationKind.FREEZE, 0)
+                or await self._acquired_fen(order, request.order_no),
+                released_fen=order.done_fen.get(OperationKind.RELEASE, 0),
+                paid_fen=order.done_fen.get(OperationKind.PAY_FROZEN, 0),
                 remaining_fen=balance_fen - held_fen,
                 held_fen=held_fen,
             )
@@ -83,13 +85,13 @@ class Freezes(freeze_pb2_grpc.FreezeServiceServicer):
     async def _order(self, order_no: str) -> tuple[Order, Member]:
         order = await self._desk.reads.order(order_no, FREEZE)
         if order is None:
-            raise problems.not_found("ORDER_NOT_FOUND", "frozen order", order_no)
-        if order.operation.kind == "FREEZE":
+            raise problems.not_found(ErrorReason.ORDER_NOT_FOUND, "frozen order", order_no)
+        if order.operation.kind == OperationKind.FREEZE:
             return order, await self._desk.member(order.operation.payer)
         for credit, _ in await self._frozen(order, order_no):
             found = await self._desk.reads.members_by_sub_account([credit.owner])
             return order, found[credit.owner]
-        raise problems.not_found("ORDER_NOT_FOUND", "frozen order", order_no)
+        raise problems.not_found(ErrorReason.ORDER_NOT_FOUND, "frozen order", order_no)
 
     async def _acquired_fen(self, order: Order, order_no: str) -> int:
         return sum(amount_fen for _, amount_fen in await self._frozen(order, order_no))
@@ -114,7 +116,7 @@ class Freezes(freeze_pb2_grpc.FreezeServiceServicer):
         """The fee of an acquired order that is frozen with its money and goes with this call. What another call holds
         of it counts as there: the floor refuses this one until that has ended. Raises `Problem`.
         """
-        if order.operation.kind == "FREEZE":
+        if order.operation.kind == OperationKind.FREEZE:
             return 0
         fee_fen, _ = await self._desk.reads.pocket(frozen_fee(member.sub_account, request.order_no))
         if fee_fen and request.fee_fen not in (0, fee_fen):

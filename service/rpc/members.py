@@ -10,6 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from bankclient import BANK_ZONE, ChangeMobile, RegisterBehavior, RegisterBehaviorReply, consumer_serial
 from jzb.v1 import member_pb2, member_pb2_grpc
+from jzb.v1.names import ErrorReason, OperationKind
 from ledger import Member
 from service import problems, view
 from service.bankday import bank_today
@@ -72,7 +73,7 @@ class Members(member_pb2_grpc.MemberServiceServicer):
             await self._parties.require_settled(
                 request.ordinary_member_id,
                 request.merchant_member_id,
-                kinds=("OPEN_MEMBER", "CLOSE_MEMBER", "LINK_SAME_NAME"),
+                kinds=(OperationKind.OPEN_MEMBER, OperationKind.CLOSE_MEMBER, OperationKind.LINK_SAME_NAME),
             )
             return members.link_same_name(request, ordinary, merchant)
 
@@ -109,7 +110,7 @@ class Members(member_pb2_grpc.MemberServiceServicer):
         async def plan(_: Serials) -> Plan:
             member = (await self._desk.facts(others=[request.member_id])).members[request.member_id]
             digest = self._desk.require_vault().digest(request.mobile)
-            await self._parties.require_settled(member.member_id, kinds=("CHANGE_MOBILE",))
+            await self._parties.require_settled(member.member_id, kinds=(OperationKind.CHANGE_MOBILE,))
             return members.change_mobile(request, member, digest)
 
         settled = await self._desk.runner.run(request, plan)
@@ -165,7 +166,9 @@ class Members(member_pb2_grpc.MemberServiceServicer):
 
     async def _unlinked(self, ordinary_id: str, merchant_id: str) -> tuple[Member | None, Member | None]:
         if ordinary_id == merchant_id:
-            raise problems.invalid("merchant_member_id", f"{merchant_id} cannot be both members", "SAME_MEMBER")
+            raise problems.invalid(
+                "merchant_member_id", f"{merchant_id} cannot be both members", ErrorReason.SAME_MEMBER
+            )
         found = await self._desk.reads.members([ordinary_id, merchant_id])
         ordinary, merchant = found.get(ordinary_id), found.get(merchant_id)
         for member, member_property in ((ordinary, "00"), (merchant, "SH")):
@@ -173,7 +176,7 @@ class Members(member_pb2_grpc.MemberServiceServicer):
                 continue
             if member.same_name:
                 raise precondition(
-                    "SAME_NAME_LINKED",
+                    ErrorReason.SAME_NAME_LINKED,
                     f"member {member.member_id} is linked with {member.same_name} already",
                     "use another member code; the request id is not used up",
                     member_id=member.member_id,
@@ -181,7 +184,7 @@ class Members(member_pb2_grpc.MemberServiceServicer):
                 )
             if not member.is_open:
                 raise precondition(
-                    "MEMBER_CLOSED",
+                    ErrorReason.MEMBER_CLOSED,
                     f"member {member.member_id} is closed",
                     "use an open member, or a new code; the request id is not used up",
                     member_id=member.member_id,

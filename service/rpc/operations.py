@@ -9,6 +9,7 @@ from functools import lru_cache
 from uuid import UUID
 
 from jzb.v1 import core_pb2, operation_pb2, operation_pb2_grpc
+from jzb.v1.names import ErrorReason
 from ledger import OPEN_STATES, Event, Filter, LedgerUnavailable, Operation, Wanted
 from service import problems, view
 from service.problems import Problem
@@ -48,7 +49,9 @@ class Operations(operation_pb2_grpc.OperationServiceServicer):
         try:
             before = UUID(last_id) if last_id else None
         except ValueError:
-            raise problems.invalid("page_token", "is not a token of this list", "PAGE_TOKEN_INVALID") from None
+            raise problems.invalid(
+                "page_token", "is not a token of this list", ErrorReason.PAGE_TOKEN_INVALID
+            ) from None
         first = _position(first_cursor, "page_token") if before else None
         kind = core_pb2.OperationKind.Name(request.kind).removeprefix("OPERATION_KIND_")
         wanted = Filter(
@@ -145,7 +148,7 @@ class Operations(operation_pb2_grpc.OperationServiceServicer):
 def _position(text: str, field: str) -> int:
     """The number of an event, as a cursor or a page token has it. Raises `Problem`."""
     if not (text.isascii() and text.isdigit()) or len(text) > 18:
-        raise problems.invalid(field, "is not a cursor of this stream", "PAGE_TOKEN_INVALID")
+        raise problems.invalid(field, "is not a cursor of this stream", ErrorReason.PAGE_TOKEN_INVALID)
     return int(text)
 
 

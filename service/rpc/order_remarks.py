@@ -8,6 +8,7 @@ import grpc
 
 from bankclient import yuan
 from jzb.v1 import acquiring_pb2
+from jzb.v1.names import ErrorReason
 from service import problems
 from service.plans import order_remark
 from service.plans.order_remark import Fault, Remark, Row
@@ -74,7 +75,7 @@ def invalid(faults: list[Fault]) -> Problem:
     violations = [(fault.path, fault.description) for fault in faults]
     return Problem(
         grpc.StatusCode.INVALID_ARGUMENT,
-        "ORDER_REMARK_INVALID",
+        ErrorReason.ORDER_REMARK_INVALID,
         problems.told_first(violations),
         next_step="correct the order before it is paid; nothing was recorded or sent",
         metadata={"field": first.path},

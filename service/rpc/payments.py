@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from jzb.v1 import payment_pb2, payment_pb2_grpc
+from jzb.v1.names import ErrorReason, OperationKind
 from ledger import Kind, Member, Order
 from ledger.accounts import escrow
 from service import problems, view
@@ -11,9 +12,9 @@ from service.plans.plan import Plan, Serials
 from service.plans.verification import mode_of
 from service.rpc.desk import Context, Desk, fee_within, whole_or_in_parts
 
-PREPAYMENT = ("PREPAY_ORDER", "BATCH_PREPAY")
-CONFIRMATION = ("CONFIRM_ORDER", "SETTLE_CONFIRM", "BATCH_CONFIRM")
-CANCELLATION = ("CANCEL_ORDER", "SETTLE_CANCEL")
+PREPAYMENT = (OperationKind.PREPAY_ORDER, OperationKind.BATCH_PREPAY)
+CONFIRMATION = (OperationKind.CONFIRM_ORDER, OperationKind.SETTLE_CONFIRM, OperationKind.BATCH_CONFIRM)
+CANCELLATION = (OperationKind.CANCEL_ORDER, OperationKind.SETTLE_CANCEL)
 
 
 class Payments(payment_pb2_grpc.PaymentServiceServicer):
@@ -31,7 +32,7 @@ class Payments(payment_pb2_grpc.PaymentServiceServicer):
             payer, payee = facts.members[request.payer_member_id], facts.members[request.payee_member_id]
             if payer.property == "SH" and mode_of(request.verification) == "none":
                 raise problems.precondition(
-                    "VERIFICATION_REQUIRED",
+                    ErrorReason.VERIFICATION_REQUIRED,
                     f"{payer.member_id} is a merchant (SH): it pays {payee.member_id}, its own customer, only verified",
                     "give a verification by SMS or password; the request id is not used up",
                     payer_member_id=payer.member_id,
@@ -127,6 +128,6 @@ class Payments(payment_pb2_grpc.PaymentServiceServicer):
     async def _order(self, order_no: str) -> tuple[Order, Member, Member]:
         order = await self._desk.reads.order(order_no, PREPAYMENT)
         if order is None:
-            raise problems.not_found("ORDER_NOT_FOUND", "order", order_no)
+            raise problems.not_found(ErrorReason.ORDER_NOT_FOUND, "order", order_no)
         members = await self._desk.reads.members([order.payer, order.payee])
         return order, members[order.payer], members[order.payee]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from jzb.v1 import refund_pb2, refund_pb2_grpc
+from jzb.v1.names import ErrorReason
 from ledger import Breach, Kind, PartState, Payment
 from service import problems, view
 from service.bankday import days_now
@@ -63,7 +64,7 @@ class Refunds(refund_pb2_grpc.RefundServiceServicer):
         day = payment.part.bank_day
         if day is not None and earliest - day > timedelta(days=rules.refund_window_days):
             raise problems.precondition(
-                "REFUND_WINDOW_CLOSED",
+                ErrorReason.REFUND_WINDOW_CLOSED,
                 f"the payment was booked on {day}; it could be refunded for {rules.refund_window_days} days",
                 "ask the bank for a longer window and set JZB_RULES__REFUND_WINDOW_DAYS; the request id is not used up",
                 payment_id=payment.serial,
@@ -90,7 +91,7 @@ class Refunds(refund_pb2_grpc.RefundServiceServicer):
     async def _payment(self, payment_id: str) -> Payment:
         payment = await self._desk.reads.payment(payment_id)
         if payment is None or payment.operation.kind not in refunds.SOURCES:
-            raise problems.not_found("PAYMENT_NOT_FOUND", "payment", payment_id)
+            raise problems.not_found(ErrorReason.PAYMENT_NOT_FOUND, "payment", payment_id)
         if payment.part.state is PartState.VOIDED:
-            raise problems.not_found("PAYMENT_NOT_FOUND", "payment", payment_id)
+            raise problems.not_found(ErrorReason.PAYMENT_NOT_FOUND, "payment", payment_id)
         return payment

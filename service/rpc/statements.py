@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from bankclient import BankCharges, CashMovements, SubAccountTransactions
 from jzb.v1 import statement_pb2, statement_pb2_grpc
+from jzb.v1.names import ErrorReason
 from service import problems
 from service.bankday import days_now
 from service.questions.lists import rows
@@ -132,7 +133,7 @@ class Statements(statement_pb2_grpc.StatementServiceServicer):
         if request.first_bank_day or request.last_bank_day:
             if not (request.first_bank_day and request.last_bank_day):
                 raise problems.invalid(
-                    "last_bank_day", "first_bank_day and last_bank_day are given together", "BANK_DAY_INVALID"
+                    "last_bank_day", "first_bank_day and last_bank_day are given together", ErrorReason.BANK_DAY_INVALID
                 )
             first, last = days(request.first_bank_day, request.last_bank_day)
             question = BankCharges(FunctionFlag="2", StartDate=first, EndDate=last)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from jzb.v1 import suspense_pb2, suspense_pb2_grpc
+from jzb.v1.names import ErrorReason, OperationKind
 from ledger import Operation, State
 from ledger.accounts import undoable, undoable_fee
 from service import problems, view
@@ -28,11 +29,11 @@ class Suspense(suspense_pb2_grpc.SuspenseServiceServicer):
         last = bank_day("last_bank_day", request.last_bank_day)
         if not 0 <= (last - first).days < TRANSFER_DAYS_MAX:
             raise problems.invalid(
-                "last_bank_day", f"is not within {TRANSFER_DAYS_MAX} days from {first} on", "BANK_DAY_INVALID"
+                "last_bank_day", f"is not within {TRANSFER_DAYS_MAX} days from {first} on", ErrorReason.BANK_DAY_INVALID
             )
         after = page_start(request.page_token, request)
         if after:
-            bank_day("page_token", after.partition(" ")[0], "PAGE_TOKEN_INVALID")
+            bank_day("page_token", after.partition(" ")[0], ErrorReason.PAGE_TOKEN_INVALID)
         page = await self._desk.transfers.collect(first, last, after, page_size(request.page_size))
         return _collected(request, page)
 
@@ -85,7 +86,7 @@ class Suspense(suspense_pb2_grpc.SuspenseServiceServicer):
             clearing = await self._clearing(request.clearing_id)
             if not clearing.state.is_final:
                 raise problems.precondition(
-                    "SUSPENSE_CLEARING_IN_DOUBT",
+                    ErrorReason.SUSPENSE_CLEARING_IN_DOUBT,
                     f"the outcome of clearing {request.clearing_id} is not known yet",
                     "wait until the clearing is final; the request id is not used up",
                     operation_id=str(clearing.id),
@@ -114,13 +115,17 @@ class Suspense(suspense_pb2_grpc.SuspenseServiceServicer):
     async def _transfer(self, transfer_id: str) -> Operation:
         found = await self._desk.reads.operation(request_id=request_id(transfer_id))
         if found is None or found.payee:
-            raise problems.not_found("TRANSFER_NOT_FOUND", "transfer in suspense", transfer_id)
+            raise problems.not_found(ErrorReason.TRANSFER_NOT_FOUND, "transfer in suspense", transfer_id)
         return found
 
     async def _clearing(self, clearing_id: str) -> Operation:
         found = await self._desk.reads.operation(serial=clearing_id)
-        if found is None or found.kind != "CLEAR_SUSPENSE" or found.state in (State.REFUSED, State.RELEASED):
-            raise problems.not_found("SUSPENSE_CLEARING_NOT_FOUND", "clearing of suspense", clearing_id)
+        if (
+            found is None
+            or found.kind != OperationKind.CLEAR_SUSPENSE
+            or found.state in (State.REFUSED, State.RELEASED)
+        ):
+            raise problems.not_found(ErrorReason.SUSPENSE_CLEARING_NOT_FOUND, "clearing of suspense", clearing_id)
         return found
 
 

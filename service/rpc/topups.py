@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from jzb.v1 import topup_pb2, topup_pb2_grpc
+from jzb.v1.names import ErrorReason, OperationKind
 from ledger import Operation, Part, PartState, State
 from ledger.accounts import revocable, revocable_fee
 from service import problems, view
@@ -59,7 +60,7 @@ class TopUps(topup_pb2_grpc.TopUpServiceServicer):
         fee_within(request.amount_fen, request.fee_fen)
 
         async def plan(serials: Serials) -> Plan:
-            top_up, parts = await self._booked(request.top_up_id, "TOP_UP")
+            top_up, parts = await self._booked(request.top_up_id, OperationKind.TOP_UP)
             facts = await self._desk.facts(others=[parts[0].payee])
             return revocations.revoke_top_up(request, top_up, facts.members[parts[0].payee], serials)
 
@@ -74,11 +75,11 @@ class TopUps(topup_pb2_grpc.TopUpServiceServicer):
             fee_within(share.amount_fen, share.fee_fen)
 
         async def plan(serials: Serials) -> Plan:
-            top_up, parts = await self._booked(request.top_up_id, "SPLIT_TOP_UP")
+            top_up, parts = await self._booked(request.top_up_id, OperationKind.SPLIT_TOP_UP)
             by_member = {part.payee: part for part in parts}
             for share in request.shares:
                 if share.member_id not in by_member:
-                    raise problems.not_found("MEMBER_NOT_FOUND", "member of the top-up", share.member_id)
+                    raise problems.not_found(ErrorReason.MEMBER_NOT_FOUND, "member of the top-up", share.member_id)
             facts = await self._desk.facts(others=[share.member_id for share in request.shares])
             taken = [
                 revocations.Taken(
@@ -99,7 +100,7 @@ class TopUps(topup_pb2_grpc.TopUpServiceServicer):
         self, request: topup_pb2.GetRevocableRequest, context: Context
     ) -> topup_pb2.GetRevocableResponse:
         """From the mirror."""
-        _, parts = await self._top_up(request.top_up_id, ("TOP_UP", "SPLIT_TOP_UP"))
+        _, parts = await self._top_up(request.top_up_id, (OperationKind.TOP_UP, OperationKind.SPLIT_TOP_UP))
         limits = [account(part.serial) for part in parts for account in (revocable, revocable_fee)]
         left = await self._desk.reads.left(limits)
         return topup_pb2.GetRevocableResponse(
@@ -119,16 +120,16 @@ class TopUps(topup_pb2_grpc.TopUpServiceServicer):
     async def _top_up(self, top_up_id: str, kinds: Sequence[str]) -> tuple[Operation, list[Part]]:
         found = await self._desk.reads.operation(serial=top_up_id)
         if found is None or found.kind not in kinds or found.state in (State.REFUSED, State.RELEASED):
-            raise problems.not_found("TOP_UP_NOT_FOUND", "top up", top_up_id)
+            raise problems.not_found(ErrorReason.TOP_UP_NOT_FOUND, "top up", top_up_id)
         parts = (await self._desk.reads.parts([found.id]))[found.id]
         return found, [part for part in parts if part.state is not PartState.VOIDED]
 
     async def _booked(self, top_up_id: str, kind: str) -> tuple[Operation, list[Part]]:
         found, parts = await self._top_up(top_up_id, (kind,))
         # 6130 names a top-up by the bank's serial, which 6110 need not tell after a lost answer.
-        if not found.state.is_final or (kind == "TOP_UP" and not found.bank_serial):
+        if not found.state.is_final or (kind == OperationKind.TOP_UP and not found.bank_serial):
             raise problems.precondition(
-                "TOP_UP_IN_DOUBT",
+                ErrorReason.TOP_UP_IN_DOUBT,
                 f"the outcome of top-up {top_up_id}, or the bank's serial of it, is not known yet",
                 "wait until the top-up is final; the request id is not used up",
                 operation_id=str(found.id),

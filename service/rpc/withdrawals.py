@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from jzb.v1 import withdrawal_pb2, withdrawal_pb2_grpc
+from jzb.v1.names import ErrorReason, OperationKind
 from service import problems, view
 from service.plans import withdrawals
 from service.plans.plan import Plan, Serials
@@ -37,9 +38,9 @@ class Withdrawals(withdrawal_pb2_grpc.WithdrawalServiceServicer):
     ) -> withdrawal_pb2.GetWithdrawalResponse:
         """From the mirror."""
         found = await self._desk.reads.operation(serial=request.withdrawal_id)
-        if found is None or found.kind != "WITHDRAW":
-            raise problems.not_found("WITHDRAWAL_NOT_FOUND", "withdrawal", request.withdrawal_id)
-        returns = await self._desk.reads.operations_naming(found.serial, "WITHDRAWAL_RETURN")
+        if found is None or found.kind != OperationKind.WITHDRAW:
+            raise problems.not_found(ErrorReason.WITHDRAWAL_NOT_FOUND, "withdrawal", request.withdrawal_id)
+        returns = await self._desk.reads.operations_naming(found.serial, OperationKind.WITHDRAWAL_RETURN)
         wholes = await self._desk.reads.wholes([found.id, *(one.id for one in returns)])
         return withdrawal_pb2.GetWithdrawalResponse(
             operation=view.operation(*wholes[found.id]),
@@ -55,11 +56,11 @@ class Withdrawals(withdrawal_pb2_grpc.WithdrawalServiceServicer):
         last = bank_day("last_bank_day", request.last_bank_day)
         if not 0 <= (last - first).days < RETURN_DAYS_MAX:
             raise problems.invalid(
-                "last_bank_day", f"is not within {RETURN_DAYS_MAX} days from {first} on", "BANK_DAY_INVALID"
+                "last_bank_day", f"is not within {RETURN_DAYS_MAX} days from {first} on", ErrorReason.BANK_DAY_INVALID
             )
         after = page_start(request.page_token, request)
         if after:
-            bank_day("page_token", after.partition(" ")[0], "PAGE_TOKEN_INVALID")
+            bank_day("page_token", after.partition(" ")[0], ErrorReason.PAGE_TOKEN_INVALID)
         page = await self._desk.returns.collect(first, last, after, page_size(request.page_size))
         return withdrawal_pb2.CollectReturnsResponse(
             returns=[view.operation(one.operation, one.parts) for one in page.outcomes],

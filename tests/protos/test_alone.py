@@ -13,6 +13,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from grpc_tools import protoc
 
 from jzb.v1 import core_pb2
+from jzb.v1.names import ErrorReason
 from service.problems import Problem
 from service.rpc.errors import status_of
 
@@ -41,7 +42,7 @@ def test_nothing_is_imported_that_neither_this_folder_nor_protoc_has() -> None:
 def test_every_detail_of_an_error_is_read_with_what_this_folder_has(tmp_path: Path) -> None:
     problem = Problem(
         grpc.StatusCode.INVALID_ARGUMENT,
-        "REQUEST_INVALID",
+        ErrorReason.REQUEST_INVALID,
         "amount_fen: is 0",
         metadata={"field": "amount_fen"},
         amounts={"needed": 5},

@@ -30,6 +30,7 @@ from jzb.v1 import (
     topup_pb2,
     withdrawal_pb2,
 )
+from jzb.v1.names import ErrorReason
 from sandbox.codes import MESSAGES
 from sandbox.server import Sandbox
 from service.catalogue.interfaces import facts, methods
@@ -541,7 +542,7 @@ def test_an_error_fits_into_a_trailer_however_much_is_wrong(letter: str) -> None
     text = letter * 1000
     problem = Problem(
         grpc.StatusCode.FAILED_PRECONDITION,
-        "BANK_REFUSED",
+        ErrorReason.BANK_REFUSED,
         f"the bank refused: ERR044 {text}",
         metadata={"bank_code": "ERR044", "bank_message": text},
         violations=[(f"rows[{number}].remark", text) for number in range(200)],

@@ -26,6 +26,7 @@ from jzb.v1 import (
     operation_pb2,
     payment_pb2,
 )
+from jzb.v1.names import ErrorReason
 from ledger import Step
 from service import problems
 from service.path import runner
@@ -83,13 +84,13 @@ def changing_methods() -> list[tuple[str, Any]]:
 def test_no_problem_says_no_effect_before_somebody_has_looked() -> None:
     made = [
         problems.invalid("amount_fen", "is too much"),
-        problems.precondition("MEMBER_CLOSED", "is closed", "use another"),
+        problems.precondition(ErrorReason.MEMBER_CLOSED, "is closed", "use another"),
         problems.overloaded("too many"),
         problems.stopping(),
         problems.deadline_passed(),
         problems.deadline_too_short(0.1, 0.25),
         problems.bank_unavailable("no line"),
-        problems.not_found("MEMBER_NOT_FOUND", "member", "m"),
+        problems.not_found(ErrorReason.MEMBER_NOT_FOUND, "member", "m"),
     ]
     assert {problem.outcome for problem in made} == {UNKNOWN}
     assert {problem.after(None).outcome for problem in made} == {UNKNOWN}
