@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 from uuid import UUID
 
 import pytest
@@ -150,12 +151,16 @@ WRONG = ("ERR138", "ERR126")
     ],
 )
 def test_what_the_banks_final_word_does_to_a_card(
-    does: str, word: Word, code: str, said: CardSaid, change: CardChange | None
+    does: Literal["check", "confirm", "unbind", "correct"],
+    word: Word,
+    code: str,
+    said: CardSaid,
+    change: CardChange | None,
 ) -> None:
     ask = CardAsk(
         sub_account="993",
         card_id=str(CARD_ID),
-        does=does,  # type: ignore[arg-type]
+        does=does,
         life_s=60.0,
         branch_name="支行",
         cnaps_no="C1",
