@@ -365,6 +365,7 @@ def withdrawal_plans() -> Cases:
             yield f"withdraw with a fee of {fee_fen}, {mode}", withdraw(request, FACTS, SERIALS, "platform")
     request.ClearField("card_number")
     request.ClearField("card_holder_name")
+    request.card_id = str(CARD.card_id)
     known = Personal(number=NUMBER, holder="丙", identity_type="1", identity_number="1", mobile="13900000000")
     yield "withdraw to a bound card", withdraw(request, FACTS, SERIALS, "platform", known)
 
