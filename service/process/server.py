@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -22,40 +23,6 @@ from grpc_health.v1._async import HealthServicer
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from bankclient import BankClient, consumer_serial
-from jzb.v1 import (
-    acquiring_pb2,
-    acquiring_pb2_grpc,
-    balance_pb2,
-    balance_pb2_grpc,
-    batch_pb2,
-    batch_pb2_grpc,
-    card_pb2,
-    card_pb2_grpc,
-    clearing_pb2,
-    clearing_pb2_grpc,
-    file_pb2,
-    file_pb2_grpc,
-    freeze_pb2,
-    freeze_pb2_grpc,
-    member_pb2,
-    member_pb2_grpc,
-    operation_pb2,
-    operation_pb2_grpc,
-    payment_pb2,
-    payment_pb2_grpc,
-    refund_pb2,
-    refund_pb2_grpc,
-    statement_pb2,
-    statement_pb2_grpc,
-    suspense_pb2,
-    suspense_pb2_grpc,
-    topup_pb2,
-    topup_pb2_grpc,
-    verification_pb2,
-    verification_pb2_grpc,
-    withdrawal_pb2,
-    withdrawal_pb2_grpc,
-)
 from ledger import (
     Cards,
     Events,
@@ -109,27 +76,34 @@ from service.vault import Vault
 
 log = structlog.get_logger("jzb.server")
 
-SERVICES = tuple(
-    file.DESCRIPTOR.services_by_name[name].full_name
-    for file, name in (
-        (member_pb2, "MemberService"),
-        (card_pb2, "CardService"),
-        (topup_pb2, "TopUpService"),
-        (acquiring_pb2, "AcquiringService"),
-        (verification_pb2, "VerificationService"),
-        (payment_pb2, "PaymentService"),
-        (batch_pb2, "BatchService"),
-        (freeze_pb2, "FreezeService"),
-        (refund_pb2, "RefundService"),
-        (withdrawal_pb2, "WithdrawalService"),
-        (suspense_pb2, "SuspenseService"),
-        (clearing_pb2, "ClearingService"),
-        (balance_pb2, "BalanceService"),
-        (statement_pb2, "StatementService"),
-        (file_pb2, "FileService"),
-        (operation_pb2, "OperationService"),
-    )
+SERVICERS: tuple[type[Any], ...] = (
+    Members,
+    CardsRpc,
+    TopUps,
+    AcquiringRpc,
+    Verifications,
+    Payments,
+    Batches,
+    Freezes,
+    Refunds,
+    Withdrawals,
+    Suspense,
+    Clearings,
+    Balances,
+    Statements,
+    Files,
+    Operations,
 )
+"""A servicer a service of the contract. Each derives from the class that gRPC made of it."""
+
+
+def _generated(servicer: type[Any]) -> type[Any]:
+    base: type[Any] = servicer.__mro__[1]
+    return base
+
+
+SERVICES = tuple(f"jzb.v1.{_generated(servicer).__name__.removesuffix('Servicer')}" for servicer in SERVICERS)
+"""The services' full names."""
 
 WAIT_MAX_S = 5.0
 """Between two tries to reach a database that is away when the service starts."""
@@ -319,22 +293,10 @@ def calm_collector() -> None:
 
 
 def _register(server: grpc.aio.Server, desk: Desk, status: HealthServicer) -> None:
-    member_pb2_grpc.add_MemberServiceServicer_to_server(Members(desk), server)
-    card_pb2_grpc.add_CardServiceServicer_to_server(CardsRpc(desk), server)
-    topup_pb2_grpc.add_TopUpServiceServicer_to_server(TopUps(desk), server)
-    acquiring_pb2_grpc.add_AcquiringServiceServicer_to_server(AcquiringRpc(desk), server)
-    verification_pb2_grpc.add_VerificationServiceServicer_to_server(Verifications(desk), server)
-    payment_pb2_grpc.add_PaymentServiceServicer_to_server(Payments(desk), server)
-    batch_pb2_grpc.add_BatchServiceServicer_to_server(Batches(desk), server)
-    freeze_pb2_grpc.add_FreezeServiceServicer_to_server(Freezes(desk), server)
-    refund_pb2_grpc.add_RefundServiceServicer_to_server(Refunds(desk), server)
-    withdrawal_pb2_grpc.add_WithdrawalServiceServicer_to_server(Withdrawals(desk), server)
-    suspense_pb2_grpc.add_SuspenseServiceServicer_to_server(Suspense(desk), server)
-    clearing_pb2_grpc.add_ClearingServiceServicer_to_server(Clearings(desk), server)
-    balance_pb2_grpc.add_BalanceServiceServicer_to_server(Balances(desk), server)
-    statement_pb2_grpc.add_StatementServiceServicer_to_server(Statements(desk), server)
-    file_pb2_grpc.add_FileServiceServicer_to_server(Files(desk), server)
-    operation_pb2_grpc.add_OperationServiceServicer_to_server(Operations(desk), server)
+    for servicer in SERVICERS:
+        generated = _generated(servicer)
+        add = getattr(sys.modules[generated.__module__], f"add_{generated.__name__}_to_server")
+        add(servicer(desk), server)
     health_pb2_grpc.add_HealthServicer_to_server(status, server)
     add_reflection((*SERVICES, health.SERVICE_NAME), server)
 
