@@ -439,7 +439,8 @@ class Reads:
         return {a.name: found.get(a.name, 0) for a in wanted}
 
     async def order(self, order_no: str, kinds: Collection[str]) -> Order | None:
-        """The operation that took this order number: the last one of these kinds that the bank did not refuse.
+        """The operation that took this order number: the last one of these kinds that the bank did not refuse, neither
+        whole nor the part that it was for.
 
         An operation has its own order number, or one for each of its parts (batches).
         """
@@ -452,16 +453,20 @@ class Reads:
                 operation.c.state.not_in([State.REFUSED.value, State.RELEASED.value]),
             )
             .order_by(operation.c.id.desc())
-            .limit(1)
         )
-        if not rows:
+        taken = None
+        for opened in map(_operation, rows):
+            if opened.order_no == order_no:
+                taken = opened, opened.payer, opened.payee
+                break
+            parts = (await self.parts([opened.id])).get(opened.id, [])
+            stands = (part for part in parts if part.order_no == order_no and part.state is not PartState.VOIDED)
+            if (part := next(stands, None)) is not None:
+                taken = opened, part.payer, part.payee
+                break
+        if taken is None:
             return None
-        opened = _operation(rows[0])
-        payer, payee = opened.payer, opened.payee
-        if opened.order_no != order_no:
-            found = await self.parts([opened.id])
-            part = next(part for part in found[opened.id] if part.order_no == order_no)
-            payer, payee = part.payer, part.payee
+        opened, payer, payee = taken
         own_order_no = func.coalesce(func.nullif(transaction.c.order_no, literal_column("''")), operation.c.order_no)
         sums = await self._rows(
             select(operation.c.kind, func.sum(transaction.c.amount_fen).label("fen"))
@@ -582,7 +587,16 @@ class Reads:
                 operation,
                 and_(operation.c.platform == transaction.c.platform, operation.c.id == transaction.c.operation_id),
             )
+            .outerjoin(
+                resolution,
+                and_(
+                    resolution.c.platform == transaction.c.platform,
+                    resolution.c.operation_id == transaction.c.operation_id,
+                    resolution.c.part == transaction.c.part,
+                ),
+            )
             .where(
+                resolution.c.verdict.is_distinct_from(PartState.VOIDED.value),
                 transaction.c.platform == self._platform,
                 operation.c.id.in_(self._under(*order_nos)),
                 operation.c.kind.in_(list(kinds)),

@@ -13,8 +13,11 @@ from service.plans.plan import Plan, Serials
 from service.problems import Problem
 from service.rpc.desk import Context, Desk, fee_within
 
-FREEZE = (OperationKind.FREEZE, OperationKind.RECORD_ORDER, OperationKind.REBOOK_ORDER)
-"""What freezes money under an order number: 6007, and acquired orders with PayModel 0."""
+FREEZE = (OperationKind.FREEZE,)
+ACQUIRED = (OperationKind.REBOOK_ORDER, OperationKind.RECORD_ORDER)
+"""What freezes money under an order number, besides 6007: acquired orders with PayModel 0, and the move of one, which
+says where the money is since. An acquired order that froze nothing may have the number of a freeze.
+"""
 
 
 class Freezes(freeze_pb2_grpc.FreezeServiceServicer):
@@ -83,14 +86,16 @@ class Freezes(freeze_pb2_grpc.FreezeServiceServicer):
         )
 
     async def _order(self, order_no: str) -> tuple[Order, Member]:
-        order = await self._desk.reads.order(order_no, FREEZE)
-        if order is None:
-            raise problems.not_found(ErrorReason.ORDER_NOT_FOUND, "frozen order", order_no)
-        if order.operation.kind == OperationKind.FREEZE:
-            return order, await self._desk.member(order.operation.payer)
-        for credit, _ in await self._frozen(order, order_no):
-            found = await self._desk.reads.members_by_sub_account([credit.owner])
-            return order, found[credit.owner]
+        freeze = await self._desk.reads.order(order_no, FREEZE)
+        if freeze is not None:
+            return freeze, await self._desk.member(freeze.operation.payer)
+        for kind in ACQUIRED:
+            order = await self._desk.reads.order(order_no, [kind])
+            if order is None:
+                continue
+            for credit, _ in await self._frozen(order, order_no):
+                found = await self._desk.reads.members_by_sub_account([credit.owner])
+                return order, found[credit.owner]
         raise problems.not_found(ErrorReason.ORDER_NOT_FOUND, "frozen order", order_no)
 
     async def _acquired_fen(self, order: Order, order_no: str) -> int:

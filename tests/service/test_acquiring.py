@@ -16,7 +16,7 @@ from sandbox.server import Sandbox
 from sandbox.settings import SandboxSettings
 from tests.service.marketplace import LENIENT, TIMEOUT_S, Marketplace, open_marketplace
 from tests.service.process import orphans_are_due, service_process, shop_on, until
-from tests.service.steps import release_request
+from tests.service.steps import freeze_request, frozen_order, pay_frozen, release_request
 from tests.service.test_order_remark import build_request, share
 from tests.service.verifying import named, sub_account
 
@@ -472,6 +472,36 @@ async def test_what_was_moved_while_frozen_is_released_to_the_right_member(shop:
     release = freeze_pb2.ReleaseRequest(request_id=shop.request_id(), order_no="S1", amount_fen=60_00)
     await shop.freezes.Release(release, timeout=TIMEOUT_S)
     assert [(await shop.balance(one)).available_fen for one in "AB"] == [60_00, 0]
+    await shop.assert_agrees()
+
+
+async def test_frozen_money_that_is_being_moved_is_held_and_not_unknown(shop: Marketplace) -> None:
+    await named(shop, "A", collects=True)
+    await shop.buyer("B")
+    wrong = await sub_account(shop, "B")
+    await record(shop, await acquire(shop, share("A", 60_00, 0, "S1", credit=FROZEN), booked_to=wrong))
+    shop.sandbox.faults.add("lose_after", service_id=REBOOK)
+    lost = await shop.refusal(
+        shop.acquiring.RebookOrder(rebook_request(shop, "S1", "A"), timeout=TIMEOUT_S),
+    )
+    found = await frozen_order(shop, "S1")
+    assert (found.member_id, found.remaining_fen, found.held_fen) == ("B", 0, 60_00)
+    await shop.until_final(lost.operation.operation_id)
+    found = await frozen_order(shop, "S1")
+    assert (found.member_id, found.remaining_fen, found.held_fen) == ("A", 60_00, 0)
+
+
+async def test_a_freeze_is_released_and_paid_though_an_order_acquired_later_has_its_number(shop: Marketplace) -> None:
+    await shop.buyer("B", 100_00)
+    await shop.merchant("A")
+    request = await acquire(shop, share("A", 60_00, 1_00))
+    await shop.freezes.Freeze(freeze_request(shop, "B", 40_00, request.order_no), timeout=TIMEOUT_S)
+    await record(shop, request)
+    found = await frozen_order(shop, request.order_no)
+    assert (found.member_id, found.frozen_fen, found.remaining_fen) == ("B", 40_00, 40_00)
+    await shop.freezes.Release(release_request(shop, request.order_no, 30_00), timeout=TIMEOUT_S)
+    await pay_frozen(shop, request.order_no, [("A", 10_00)])
+    assert [(await shop.balance(one)).available_fen for one in "AB"] == [69_00, 90_00]
     await shop.assert_agrees()
 
 

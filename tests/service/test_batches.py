@@ -214,7 +214,10 @@ async def test_a_batch_of_which_the_bank_did_the_first_row_ends_row_by_row(shop:
     assert [part.state for part in operation.parts] == [core_pb2.PART_STATE_POSTED, core_pb2.PART_STATE_VOIDED]
     assert (await shop.balance("buyer")).available_fen == 400_00
     assert (await order(shop, request.orders[0].order_no)).remaining_fen == 100_00
-    # The number of the row that was not done is free.
+    # The number of the row that was not done is free, and nobody's order.
+    shoes, hats = (one.order_no for one in request.orders)
+    for call in (order(shop, hats), batches(shop).BatchConfirm(confirm_request(shop, shoes, hats), timeout=TIMEOUT_S)):
+        assert (await shop.refusal(call)).reason == "ORDER_NOT_FOUND"
     again = prepay_request(shop)
     again.orders[1].order_no = request.orders[1].order_no
     await batches(shop).BatchPrepay(again, timeout=TIMEOUT_S)
