@@ -49,7 +49,8 @@ class ResolverSettings(BaseModel):
     send_again_interval_s: Seconds = 300.0
     """Between two tries of a refund whose payment the bank searches in its history (the quick start: 5 minutes)."""
     send_again_times: Annotated[int, Field(ge=1, le=10_000)] = 24
-    """After so many tries the bank's signed "not found" is taken for the refusal it is."""
+    """After so many tries, those that came when they were due, the bank's signed "not found" is taken for the refusal
+    it is."""
     silent_interval_s: Seconds = 60.0
     """After a question that failed."""
     poll_s: Seconds = 1.0

@@ -246,7 +246,7 @@ class Resolver:
         return replace(told, members=(closed,))
 
     def _is_last_try(self, leased: Leased) -> bool:
-        return leased.due_in_s <= 0 and leased.operation.asks + 1 >= self._settings.resolver.send_again_times
+        return leased.due_in_s <= 0 and leased.operation.not_found + 1 >= self._settings.resolver.send_again_times
 
 
 def _status_told(answer: Answer[TransactionStatusReply], *, is_accepted: bool) -> Told:

@@ -83,14 +83,16 @@ def settle(
 
     ``pending`` are the operation's open parts in order; ``told`` has one entry a part, or one for all of them.
     ``asked`` is False for the answer to the call itself. ``due_in_s`` says how much too early the question was asked,
-    by the clock that wrote when it was due: above 0 a "no such record" does not count, and the next question comes when
-    it was to come. ``took_s`` of that time has gone by since.
+    by the clock that wrote when it was due: above 0 neither a "no such record" nor a try counts, and the next question
+    comes when it was to come. ``took_s`` of that time has gone by since.
     """
     each = list(told) * len(pending) if len(told) == 1 else list(told)
     drafts = stored.then if operation.state is State.ACCEPTED else stored.drafts
     asks = operation.asks + (1 if asked else 0)
     words = {one.word for one in told}
-    not_found = operation.not_found
+    # Tries of a call that is sent again are counted until 6110 is asked instead.
+    is_other_question = operation.reason == SEND_AGAIN and Word.AGAIN not in words
+    not_found = 0 if is_other_question else operation.not_found
 
     if Word.ACCEPTED in words:
         not_found = 0
@@ -101,6 +103,8 @@ def settle(
             each = [_as_refused(one) for one in each]
             told = [_as_refused(one) for one in told]
             words = {one.word for one in told}
+    elif Word.AGAIN in words:
+        not_found += 1 if asked and due_in_s <= 0 else 0
 
     last = told[-1]
     bank_day = next((one.bank_day for one in told if one.bank_day), today)

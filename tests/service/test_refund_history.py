@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import psycopg
+
 from bankclient import Answer, Outcome
 from jzb.v1 import core_pb2
 from service.path.resolver import again_told
@@ -131,6 +133,26 @@ async def test_asking_by_hand_does_not_use_the_tries_up(database: str) -> None:
         for _ in range(3):
             assert (await shop.resolve(told.operation.operation_id)).state == core_pb2.OPERATION_STATE_UNKNOWN
         assert (await shop.resolve(told.operation.operation_id)).state == core_pb2.OPERATION_STATE_DONE
+
+
+async def test_a_try_that_is_due_is_not_the_last_because_of_those_by_hand_before_it(database: str) -> None:
+    async with open_marketplace(database, resolver={"send_again_times": 3}) as shop:
+        payment_id = await paid(shop)
+        told = await waiting(shop, payment_id, 100)
+        operation_id = told.operation.operation_id
+        for _ in range(5):
+            assert (await shop.resolve(operation_id)).state == core_pb2.OPERATION_STATE_UNKNOWN
+        for _ in range(2):
+            await due_now(database, operation_id)
+            assert (await shop.resolve(operation_id)).state == core_pb2.OPERATION_STATE_UNKNOWN
+        await due_now(database, operation_id)
+        assert (await shop.resolve(operation_id)).state == core_pb2.OPERATION_STATE_REFUSED
+
+
+async def due_now(database: str, operation_id: str) -> None:
+    """As if the minutes until the next try had gone by."""
+    async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
+        await connection.execute("UPDATE due SET ask_at = now() WHERE operation_id = %s", [operation_id])
 
 
 async def test_another_process_carries_it_on_from_what_the_first_has_stored(database: str) -> None:

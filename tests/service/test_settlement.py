@@ -20,7 +20,7 @@ from bankclient import Outcome as AnswerOutcome
 from ledger import CardChange, CardState, Change, Draft, Leg, Member, Operation, State, Step
 from ledger.accounts import FEE, withdrawable
 from service.plans.cards import CardSaid
-from service.plans.plan import CardAsk, StatusAsk, Stored, Word
+from service.plans.plan import SEND_AGAIN, CardAsk, StatusAsk, Stored, Word
 from service.plans.settlement import Told, first_word, leave_open, let_go, settle, together
 from service.settings import ResolverSettings
 
@@ -58,7 +58,7 @@ def stored(parts: int, *, then: bool = False) -> Stored:
     return Stored(drafts, (THEN,) if then else (), (UNDO,) if then else (), StatusAsk("2"))
 
 
-def operation(state: State, *, asks: int = 4, not_found: int = 0) -> Operation:
+def operation(state: State, *, asks: int = 4, not_found: int = 0, reason: str = "") -> Operation:
     return Operation(
         id=OPERATION_ID,
         request_id="r",
@@ -71,7 +71,7 @@ def operation(state: State, *, asks: int = 4, not_found: int = 0) -> Operation:
         order_no="",
         amount_fen=1,
         fee_fen=0,
-        reason="",
+        reason=reason,
         message="",
         breach=None,
         bank_code="",
@@ -134,7 +134,8 @@ def meant(words: Sequence[Word], state: State, not_found: int, *, counts: bool) 
     if ACCEPTED in words:
         return list(words), 0
     if NOT_FOUND not in words or state is State.ACCEPTED:
-        return list(words), not_found
+        # A try of a call that is sent again counts as a round, too.
+        return list(words), not_found + (counts and AGAIN in words)
     if counts and SILENT not in words:
         not_found += 1
     if not_found < SETTINGS.not_found_times:
@@ -279,6 +280,16 @@ def test_no_such_record_counts_by_rounds_on_schedule_and_ends_at_the_last() -> N
     assert (mixed.change.state, mixed.change.not_found) == (State.UNKNOWN, 2)
     # An answer that the bank has it on its way begins anew.
     assert after(State.UNKNOWN, [ACCEPTED], not_found=2).change.not_found == 0
+
+
+def test_a_try_of_a_call_that_is_sent_again_counts_when_it_was_due_and_not_for_6110() -> None:
+    assert after(State.UNKNOWN, [AGAIN], not_found=2).change.not_found == 3
+    assert after(State.UNKNOWN, [AGAIN], not_found=2, due_in_s=0.001).change.not_found == 2
+    assert after(State.RESERVED, [AGAIN], asked=False).change.not_found == 0
+    for word, counted in ((SILENT, 0), (NOT_FOUND, 1)):
+        sent_again = operation(State.UNKNOWN, not_found=7, reason=SEND_AGAIN)
+        step = settle(sent_again, stored(1), [1], [told(word)], TODAY, SETTINGS, asked=True)
+        assert (step.change.state, step.change.not_found) == (State.UNKNOWN, counted)
 
 
 def test_a_question_ahead_of_its_time_does_not_put_off_the_one_on_schedule() -> None:
