@@ -28,6 +28,7 @@ from jzb.v1.names import OperationKind
 from ledger import (
     Change,
     Draft,
+    FloorBroken,
     Kind,
     Leg,
     Member,
@@ -46,7 +47,7 @@ from service import telemetry
 from service.bankday import bank_today, days_now
 from service.plans.plan import ReturnAsk, Serials, Stored
 from service.questions.asking import told
-from service.questions.bookings import booked_on, is_serial
+from service.questions.bookings import booked_on, is_serial, once
 from service.settings import Settings
 
 log = structlog.get_logger("jzb.returns")
@@ -62,6 +63,7 @@ class Fault(Enum):
     AMOUNT_INVALID = "the amount is not above 0, or longer than any that can be sent"
     SERIAL_MISSING = "there is no serial by which it could be entered once only"
     CHANGED = "it was entered with another amount or for another member"
+    ENTERED_AS_TRANSFER = "6050 had it before 6048 did, so it was entered as a transfer; the money is there once"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,11 @@ def fault_of(row: ReturnedWithdrawalsRow, member: Member | None, known: Operatio
     if known is not None and (known.amount_fen, known.payee) != (row.RejectInAcctTranAmt, member.member_id):
         return Fault.CHANGED
     return None
+
+
+def request_id(bank_serial: str) -> str:
+    """The request id of what was entered under a bank serial: with a space, which no request id of a caller has."""
+    return f"return {bank_serial}"
 
 
 class Returns:
@@ -162,17 +169,22 @@ class Returns:
     async def _take(
         self, page: Collected, day: date, row: ReturnedWithdrawalsRow, member: Member | None, evidence: bytes
     ) -> None:
-        known = await self._reads.operation(request_id=_request_id(row))
+        known = await self._reads.operation(request_id=request_id(row.PayeeFrontSeqNo))
         fault = fault_of(row, member, known)
+        outcome = None
+        if fault is None and known is not None:
+            outcome = await self._known(known, day, row, evidence)
+        elif fault is None and member is not None:
+            try:
+                outcome = await self._enter(day, row, member, evidence)
+            except FloorBroken:
+                fault = Fault.ENTERED_AS_TRANSFER
         if fault is not None:
             bank_serial = row.PayeeFrontSeqNo
             log.error("a return cannot be entered", fault=fault.name, bank_serial=bank_serial, bank_day=str(day))
             page.problems.append(NotEntered(day, row, fault))
-        elif known is not None:
-            page.outcomes.append(await self._known(known, day, row, evidence))
-        elif member is not None:
-            outcome = await self._enter(day, row, member, evidence)
-            page.entered += outcome.did
+        elif outcome is not None:
+            page.entered += outcome.did and known is None
             page.outcomes.append(outcome)
 
     async def name(self, operation_id: UUID, ask: ReturnAsk, asks: int) -> Outcome:
@@ -214,12 +226,13 @@ class Returns:
         return Outcome(operation, did=False, parts=parts)
 
     async def _enter(self, day: date, row: ReturnedWithdrawalsRow, member: Member, evidence: bytes) -> Outcome:
-        request_id, amount_fen = _request_id(row), row.RejectInAcctTranAmt
+        """Raises `FloorBroken` when it was entered as a transfer."""
+        name, amount_fen = request_id(row.PayeeFrontSeqNo), row.RejectInAcctTranAmt
         original = row.OldMarketSeqNo or ""
         new = NewOperation(
             id=UUID(bytes=uuid_utils.uuid7().bytes),
-            request_id=request_id,
-            fingerprint=hashlib.sha256(request_id.encode()).digest(),
+            request_id=name,
+            fingerprint=hashlib.sha256(name.encode()).digest(),
             kind=OperationKind.WITHDRAWAL_RETURN,
             serial=Serials.make(self._settings.bank.uid, bank_today(), [await self._numbers.take()]).own,
             plan=Stored((), (), (), ReturnAsk(day, row.PayeeFrontSeqNo)).to_json(),
@@ -228,7 +241,7 @@ class Returns:
             trace_id=telemetry.trace_id(),
         )
         draft = Draft(
-            (Leg(POOLED, OfDay(Kind.WAITING, member.sub_account), amount_fen),),
+            (once(row.PayeeFrontSeqNo), Leg(POOLED, OfDay(Kind.WAITING, member.sub_account), amount_fen)),
             serial=original,
             payee=new.payee,
             amount_fen=amount_fen,
@@ -246,6 +259,7 @@ class Returns:
                 ),
                 bank_day=booked_on(row.PayeeFrontSeqNo) or day,
                 enter=(draft,),
+                keeps_refusal=False,
             )
         )
         if outcome.did:
@@ -269,8 +283,3 @@ class Returns:
                 expects=frozenset({State.ACCEPTED}),
             )
         )
-
-
-def _request_id(row: ReturnedWithdrawalsRow) -> str:
-    # With a space, which no request id of a caller has.
-    return f"return {row.PayeeFrontSeqNo}"

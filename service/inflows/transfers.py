@@ -31,6 +31,7 @@ from ledger import (
     Account,
     Change,
     Draft,
+    FloorBroken,
     Kind,
     Leg,
     Member,
@@ -47,9 +48,10 @@ from ledger import (
 from ledger.accounts import POOLED, suspense, withdrawable
 from service import telemetry
 from service.bankday import bank_today, days_now
+from service.inflows import returns
 from service.inflows.returns import Returns
 from service.plans.plan import Serials
-from service.questions.bookings import booked_on, is_serial
+from service.questions.bookings import booked_on, is_serial, once
 from service.questions.lists import read_list
 from service.settings import Settings
 
@@ -109,9 +111,16 @@ class Collected:
     skipped_fen: Counter[Skip] = field(default_factory=Counter)
     next: str = ""
 
+    def skip(self, why: Skip, row: TransfersInRow) -> None:
+        """Count a row that enters by another door."""
+        self.skipped[why] += 1
+        self.skipped_fen[why] += row.TranAmt
+
 
 def skip_of(row: TransfersInRow, returned: Collection[str]) -> Skip | None:
-    """Whether a row enters by another door; ``returned`` are the bank serials of the day's returns (6048)."""
+    """Whether a row enters by another door; ``returned`` are the bank serials of returns: the day's (6048), and those
+    that were entered.
+    """
     remark = (row.Remark or "").strip()
     if row.InAcctType == TO_SUSPENSE and CLEARING_PRINCIPAL in remark:
         return Skip.CLEARING_PRINCIPAL
@@ -144,7 +153,7 @@ def draft_of(row: TransfersInRow, member: Member | None, money: Literal["waiting
         payee = member.member_id
         is_waiting = money == "waiting"
         target = OfDay(Kind.WAITING, member.sub_account) if is_waiting else withdrawable(member.sub_account)
-    return Draft((Leg(POOLED, target, row.TranAmt),), payee=payee, amount_fen=row.TranAmt)
+    return Draft((once(row.FrontSeqNo), Leg(POOLED, target, row.TranAmt)), payee=payee, amount_fen=row.TranAmt)
 
 
 def request_id(bank_serial: str) -> str:
@@ -213,7 +222,9 @@ class Transfers:
             rows = [row for row in listed if (str(day), row.FrontSeqNo) > (behind_day, behind_serial)]
             returned = {row.PayeeFrontSeqNo for row in (await self._returns.asked(day))[0]} if rows else set()
             members = await self._reads.members_by_sub_account({row.SubAcctNo for row in rows})
-            known = await self._reads.operations_by_request({request_id(row.FrontSeqNo) for row in rows})
+            names = {name(row.FrontSeqNo) for row in rows for name in (request_id, returns.request_id)}
+            known = await self._reads.operations_by_request(names)
+            returned |= {row.FrontSeqNo for row in rows if returns.request_id(row.FrontSeqNo) in known}
             for row in rows:
                 is_same = (str(day), row.FrontSeqNo) == (behind_day, behind_serial)
                 if len(page.transfers) + len(page.problems) >= limit and not is_same:
@@ -236,8 +247,7 @@ class Transfers:
     ) -> None:
         skip = skip_of(row, returned)
         if skip is not None:
-            page.skipped[skip] += 1
-            page.skipped_fen[skip] += row.TranAmt
+            page.skip(skip, row)
             return
         earlier = known.get(request_id(row.FrontSeqNo))
         fault = fault_of(row, member, earlier)
@@ -248,12 +258,18 @@ class Transfers:
             operation, parts = (await self._reads.wholes([earlier.id]))[earlier.id]
             page.transfers.append(Entered(Outcome(operation, did=False, parts=parts), row))
         else:
-            outcome = await self._enter(day, row, member, evidence)
+            try:
+                outcome = await self._enter(day, row, member, evidence)
+            except FloorBroken:
+                # The collection of returns was there first.
+                page.skip(Skip.WITHDRAWAL_RETURN, row)
+                return
             known[outcome.operation.request_id] = outcome.operation
             page.entered += outcome.did
             page.transfers.append(Entered(outcome, row))
 
     async def _enter(self, day: date, row: TransfersInRow, member: Member | None, evidence: bytes) -> Outcome:
+        """Raises `FloorBroken` when it was entered as a return."""
         draft = draft_of(row, member, self._settings.rules.transferred_money)
         name = request_id(row.FrontSeqNo)
         new = NewOperation(
@@ -278,6 +294,7 @@ class Transfers:
                 ),
                 bank_day=booked_on(row.FrontSeqNo) or day,
                 enter=(draft,),
+                keeps_refusal=False,
             )
         )
         if outcome.did:

@@ -21,7 +21,8 @@ from bankclient import (
     days_of_serial,
     yuan,
 )
-from ledger import Leased, Operation, Part, Reads
+from ledger import Leased, Leg, Operation, Part, Reads
+from ledger.accounts import LIMITS, order
 
 log = structlog.get_logger("jzb.bookings")
 
@@ -48,6 +49,14 @@ def booked_on(bank_serial: str | None, day_text: str | None = None) -> date | No
         except MessageInvalid:
             continue
     return None
+
+
+def once(bank_serial: str) -> Leg:
+    """The one entry of what came in under this serial, whichever list shows it: 6050 has what came back (6048), too,
+    and may have it first.
+    """
+    # With a space, which no order number of a caller has.
+    return Leg(order(f"inflow {bank_serial}"), LIMITS, 1)
 
 
 async def contradiction(

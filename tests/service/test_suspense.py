@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
+from unittest.mock import AsyncMock
 
 import grpc
 import psycopg
@@ -18,8 +19,10 @@ from ledger import Member
 from sandbox.clock import BankClock
 from service.inflows.transfers import Fault, Skip, fault_of, skip_of
 from tests.sandbox.choices import BankChoices
-from tests.service.marketplace import TIMEOUT_S, Marketplace, open_marketplace
+from tests.service.marketplace import TIMEOUT_S, Marketplace, bank_says, open_marketplace
 from tests.service.process import until
+from tests.service.test_returns import LIST as RETURNS
+from tests.service.test_returns import collect as collect_returns
 from tests.service.test_returns import send_back, withdraw
 
 PAYER = ("6200000000000000000", "虚构付款人", "虚构银行")
@@ -636,4 +639,45 @@ async def test_a_request_acts_once_and_a_dry_run_never(shop: Marketplace) -> Non
     told = await shop.refusal(shop.suspense.UndoClearSuspense(back, timeout=TIMEOUT_S))
     assert (told.reason, told.amounts) == ("UNDOING_EXCEEDS_CLEARING", {"needed": 60_01, "left": 60_00})
     assert shop.calls_received("RegisterBillSupportWithdraw") == 1
+    await shop.assert_agrees()
+
+
+# What comes back is in both lists of the bank, and is entered by one of them.
+
+
+def unlisted(answer: dict[str, Any]) -> None:
+    answer.update(TranItemArray=[], ResultNum="0")
+
+
+async def test_what_6050_lists_before_6048_does_is_entered_once(shop: Marketplace) -> None:
+    await shop.merchant("seller", 100_00, withdrawable=True)
+    send_back(shop, await withdraw(shop, "seller", 40_00))
+    with bank_says(shop.sandbox, RETURNS, unlisted):
+        assert (await collect(shop)).entered == 1
+    for _ in range(2):
+        late = await collect_returns(shop)
+        assert (late.entered, list(late.returns)) == (0, [])
+        assert [one.fault for one in late.problems] == [withdrawal_pb2.RETURN_FAULT_ENTERED_AS_TRANSFER]
+    assert (await collect(shop)).entered == 0
+    assert (await shop.balance("seller")).available_fen == 100_00
+    await shop.assert_agrees()
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_what_was_entered_as_a_return_is_no_transfer_whatever_6048_lists_now(
+    shop: Marketplace, monkeypatch: pytest.MonkeyPatch, at_once: bool
+) -> None:
+    await shop.merchant("seller", 100_00, withdrawable=True)
+    send_back(shop, await withdraw(shop, "seller", 40_00))
+    assert (await collect_returns(shop)).entered == 1
+    if at_once:
+        # Both were about to enter it: what is known was read before.
+        monkeypatch.setattr(shop.service.desk.reads, "operations_by_request", AsyncMock(return_value={}))
+    with bank_says(shop.sandbox, RETURNS, unlisted):
+        page = await collect(shop)
+    assert (page.entered, list(page.problems)) == (0, [])
+    assert [(one.reason, one.amount_fen) for one in page.skipped] == [
+        (suspense_pb2.TRANSFER_SKIP_WITHDRAWAL_RETURN, 40_00)
+    ]
+    assert (await shop.balance("seller")).available_fen == 100_00
     await shop.assert_agrees()
