@@ -27,6 +27,8 @@ class Need(StrEnum):
     """An operation that is not final names it, as payer, payee or one of several."""
     TO_COLLECT = "to_collect"
     """Others have prepaid orders of which it is the payee."""
+    PARKED = "parked"
+    """The bank has parked what an acquired order was to bring it."""
     REFUNDABLE = "refundable"
     """A payment by it or to it can still be refunded."""
     REVOCABLE = "revocable"
@@ -97,6 +99,11 @@ TIES = text("""
       JOIN account a
         ON a.platform = :platform AND a.name = 'escrow:' || m.sub_account || ':' || p.order_no AND a.balance_fen > 0
       WHERE p.kind IN ('PREPAY_ORDER', 'BATCH_PREPAY') AND p.payee = :member_id
+      UNION ALL
+      SELECT 'parked', p.order_no, a.balance_fen
+      FROM parts p
+      JOIN account a ON a.platform = :platform AND a.name = 'parking:' || p.order_no AND a.balance_fen > 0
+      WHERE p.kind = 'RECORD_ORDER' AND p.payee = :member_id
       UNION ALL
       SELECT a.kind, p.serial, a.balance_fen
       FROM parts p

@@ -368,6 +368,7 @@ _NEEDS = {
     Need.ESCROW: "in escrow for orders that it has prepaid",
     Need.UNDER_WAY: "in operations that are not final",
     Need.TO_COLLECT: "in escrow for orders that it is to collect",
+    Need.PARKED: "parked at the bank, of orders that were acquired for it",
     Need.REFUNDABLE: "of payments that can still be refunded",
     Need.REVOCABLE: "of top-ups that can still be taken back",
     Need.UNDOABLE: "of suspense that can still be put back",

@@ -14,7 +14,7 @@ from uuid import UUID
 from jzb.v1.names import OperationKind
 from ledger import GIVEN_BACK, Member, Operation, Reads
 from service import problems
-from service.bankday import bank_today
+from service.bankday import days_now
 from service.plans.cards import KEPT_CARD
 from service.plans.plan import MemberAsk, Plan
 from service.problems import Problem
@@ -30,7 +30,8 @@ class Parties:
 
     async def needed(self, member: Member, but: UUID | None = None) -> Problem | None:
         """Why a member cannot be closed, one operation apart; None when nothing needs it."""
-        rules, today = self._settings.rules, bank_today()
+        # Around midnight a payment is refunded, and a return entered, for as long as the bank may be on the day before.
+        rules, today = self._settings.rules, days_now()[0]
         ties = await self._reads.ties(
             member,
             limited_since=today - timedelta(days=rules.refund_window_days),

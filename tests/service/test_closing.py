@@ -37,6 +37,8 @@ from tests.service.steps import (
     withdraw,
     withdraw_request,
 )
+from tests.service.test_acquiring import acquire, record
+from tests.service.test_order_remark import share
 from tests.service.test_suspense import clear, in_suspense
 from tests.service.test_topups import split_request
 
@@ -69,7 +71,8 @@ async def close(shop: Marketplace, member_id: str) -> member_pb2.MemberState.Val
 @contextmanager
 def days_later(days: int, than: date | None = None) -> Iterator[None]:
     """Members are closed so many days later than today, or than another day."""
-    with patch("service.path.parties.bank_today", lambda: (than or bank_today()) + timedelta(days=days)):
+    day = (than or bank_today()) + timedelta(days=days)
+    with patch("service.path.parties.days_now", lambda: (day, day)):
         yield
 
 
@@ -222,8 +225,18 @@ async def test_what_can_no_longer_be_refunded_keeps_nobody(database: str) -> Non
         await shop.pay("buyer", "shoes", 100_00)
         with days_later(30):
             assert "refundable" in (await kept(shop, "buyer")).metadata["needed_by"]
+        # The bank may be on the day before, on which it still gives the payment back.
+        last = bank_today() + timedelta(days=30)
+        with patch("service.path.parties.days_now", lambda: (last, last + timedelta(days=1))):
+            assert "refundable" in (await kept(shop, "buyer")).metadata["needed_by"]
         with days_later(31):
             assert await close(shop, "buyer") == CLOSED
+
+
+async def test_money_that_the_bank_has_parked_keeps_the_member_that_it_is_for(market: Marketplace) -> None:
+    request = await acquire(market, share("shoes", 60_00, 1_00), paid_for="9930000000009999")
+    await record(market, request)
+    assert told(await kept(market, "shoes"), "parked") == ("1", "6000", request.order_no)
 
 
 async def test_money_of_suspense_that_can_be_put_back_keeps_its_member(database: str) -> None:
