@@ -117,6 +117,9 @@ class Problem(Exception):
             )
         if looked.earlier is None:
             return replace(self, looked=looked)
+        if looked.earlier.state is State.RELEASED:
+            # Sent again, the request is tried again, so what is to be done next is what this error says.
+            return replace(self, looked=looked, operation=looked.earlier, parts=looked.parts)
         return replace(
             self,
             looked=looked,

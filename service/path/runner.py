@@ -198,9 +198,11 @@ class Runner:
         if problem.in_doubt:
             raise problem
         problem = await self._repeats.decide(problem, request)
-        if problem.looked is not None and problem.operation is not None:
-            # What stands in the way today is no matter to a request that was acted on before.
-            return await self._again(problem.operation, content)
+        earlier = problem.operation
+        if problem.looked is not None and earlier is not None and earlier.state is not State.RELEASED:
+            # What stands in the way today is no matter to a request that was acted on before. One whose call never
+            # left would be tried again, and that is what stands in the way of.
+            return await self._again(earlier, content)
         raise problem
 
     async def _named(self, problem: Problem) -> Problem:

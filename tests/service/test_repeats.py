@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 from collections.abc import Awaitable
 from typing import Any
+from unittest.mock import AsyncMock, patch
 from uuid import UUID
 
 import grpc
@@ -15,6 +16,7 @@ from google.protobuf import descriptor_pool, message_factory
 from structlog.testing import capture_logs
 
 from bankclient import MemberPayment
+from bankclient.outcome import not_sent
 from jzb.v1 import (
     balance_pb2,
     card_pb2,
@@ -23,6 +25,7 @@ from jzb.v1 import (
     core_pb2,
     error_reason_pb2,
     freeze_pb2,
+    member_pb2,
     operation_pb2,
     payment_pb2,
 )
@@ -218,6 +221,25 @@ async def test_a_repeat_whose_words_the_bank_would_not_take_today_has_its_answer
     assert (await shop.payments.Pay(request, timeout=TIMEOUT_S)).operation == operation
     new = await shop.refusal(shop.payments.Pay(shop.pay_request("buyer", "seller", 1_00), timeout=TIMEOUT_S))
     assert (new.reason, new.outcome) == ("REQUEST_INVALID", NO_EFFECT)
+
+
+async def test_what_never_left_and_cannot_be_tried_again_is_told_why(shop: Marketplace) -> None:
+    await shop.buyer("buyer", 100_00)
+    await shop.merchant("seller")
+    request = shop.pay_request("buyer", "seller", 30_00)
+    with patch.object(shop.service.desk.bank, "_call", AsyncMock(return_value=not_sent("no line", 1))):
+        away = await shop.refusal(shop.payments.Pay(request, timeout=TIMEOUT_S))
+    assert (away.reason, away.operation.state) == ("BANK_UNAVAILABLE", core_pb2.OPERATION_STATE_RELEASED)
+    close = member_pb2.CloseMemberRequest(request_id=shop.request_id(), member_id="seller")
+    await shop.members.CloseMember(close, timeout=TIMEOUT_S)
+    # To be told for ever that the bank is away, and to send the same again, would have no end.
+    for _ in range(2):
+        told = await shop.refusal(shop.payments.Pay(request, timeout=TIMEOUT_S))
+        assert (told.reason, told.outcome, told.operation) == ("MEMBER_CLOSED", NO_EFFECT, away.operation)
+    released = await shop.service.desk.reads.operation(request_id=request.request_id)
+    closed = problems.member_closed("seller")
+    assert closed.after(Looked(released)).next_step == closed.next_step
+    assert shop.calls_received("MemberTransaction") == 0
 
 
 async def test_a_card_request_is_repeated_where_the_key_is_gone(database: str) -> None:
