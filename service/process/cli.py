@@ -396,9 +396,10 @@ def _print_caught_up(found: CaughtUp) -> None:
 
 
 async def _rotate(dsn: str, sealed: Vault) -> int:
-    migrate(dsn)
     engine = connect(dsn, 1)
     try:
+        # Services run meanwhile: under their schema, and not one that this makes.
+        await require_current(engine)
         return await rotate(sealed, Cards(engine, sealed.platform))
     finally:
         await engine.dispose()

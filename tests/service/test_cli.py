@@ -465,10 +465,11 @@ def test_a_schema_of_another_revision_stops_the_start_and_both_are_named(
         with psycopg.connect(empty_database) as connection:
             connection.execute("UPDATE alembic_version SET version_num = %s", [revision])
     environment = as_environment({"bank": bank_settings, "listen": "127.0.0.1:0", "database_url": empty_database})
-    commands: list[tuple[str, ...]] = [("serve",), ("verify", "--data", str(tmp_path))]
+    data = ("--data", str(tmp_path))
+    commands: list[tuple[str, ...]] = [("serve",), ("verify", *data), ("vault", "rotate", *data)]
     if revision == "9999":
         # These bring an older one up to date, and no newer one down.
-        commands += [("migrate",), ("run", "--data", str(tmp_path)), ("catch-up", "--data", str(tmp_path))]
+        commands += [("migrate",), ("run", *data), ("catch-up", *data)]
     environment["DATABASE_URL"] = environment.pop("JZB_DATABASE_URL")
     for command in commands:
         ended = in_this_process(command, environment, monkeypatch)
