@@ -123,10 +123,20 @@ class Sweeper:
             change = Change(state=State.ACCEPTED, message=COMPARED_LATER, next_ask_in_s=self._look_again_s)
         return await self._writer.submit(Step(operation=operation_id, change=change, bank_day=bank_day))
 
-    async def _move(self, operation_id: UUID, bank_day: date, pockets: Sequence[tuple[Account, int]]) -> None:
+    async def sweep_one(self, operation_id: UUID, bank_day: date, sub_account: str) -> None:
+        """Move what one member has waiting up to ``bank_day``, ahead of whoever moves that of all members."""
+        waiting = await self._reads.pockets(sub_account, (Kind.WAITING,))
+        pockets = [(pocket, left_fen) for pocket, left_fen in waiting.items() if pocket.day <= bank_day and left_fen]
+        if pockets:
+            # The resolver goes on with the others soon: whoever moved them may be gone.
+            await self._move(operation_id, bank_day, pockets, next_ask_in_s=1.0)
+
+    async def _move(
+        self, operation_id: UUID, bank_day: date, pockets: Sequence[tuple[Account, int]], next_ask_in_s: float = 60.0
+    ) -> None:
         step = Step(
             operation=operation_id,
-            change=Change(state=State.ACCEPTED, next_ask_in_s=60.0),
+            change=Change(state=State.ACCEPTED, next_ask_in_s=next_ask_in_s),
             bank_day=bank_day,
             enter=tuple(
                 Draft((Leg(pocket, withdrawable(pocket.owner), left_fen),), amount_fen=left_fen)
@@ -139,8 +149,8 @@ class Sweeper:
             # A payment took of a pocket since it was read: the others go on, that one is read again.
             if len(pockets) > 1:
                 half = len(pockets) // 2
-                await self._move(operation_id, bank_day, pockets[:half])
-                await self._move(operation_id, bank_day, pockets[half:])
+                await self._move(operation_id, bank_day, pockets[:half], next_ask_in_s)
+                await self._move(operation_id, bank_day, pockets[half:], next_ask_in_s)
 
 
 class Clearing:
@@ -199,7 +209,8 @@ class Clearing:
 
     async def submit(self, step: Step) -> Outcome:
         """Submit a step that opens an operation. Where it lacks withdrawable money the bank is asked for the days that
-        are over, and the step is judged once more. Raises `LedgerError` as the writer does.
+        are over, what its member has waiting of cleared ones is moved, and the step is judged once more. Raises
+        `LedgerError` as the writer does.
         """
         if not any(_takes_withdrawable(leg) for draft in step.pend for leg in draft.legs):
             return await self._writer.submit(step)
@@ -208,6 +219,9 @@ class Clearing:
         except FloorBroken as broken:
             if broken.breach.pocket == Kind.WITHDRAWABLE.value:
                 await self._ask_ahead()
+                day = await self._reads.cleared_through()
+                if day is not None and (entered := await self.entered(day)) is not None:
+                    await self._sweeper.sweep_one(entered.operation.id, day, broken.breach.owner)
         return await self._writer.submit(step)
 
     async def _ask_ahead(self) -> None:

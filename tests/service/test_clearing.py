@@ -16,6 +16,7 @@ from sandbox.clock import BankClock
 from sandbox.server import Sandbox
 from sandbox.settings import SandboxSettings
 from service.process.server import running
+from tests.service import process, steps
 from tests.service.marketplace import LENIENT, TIMEOUT_S, Marketplace, bank_says, open_marketplace, service_settings
 from tests.service.steps import freeze_request
 
@@ -149,6 +150,36 @@ async def test_payments_go_on_while_a_day_is_cleared_and_both_sides_agree_on_wha
     assert (await shop.balance("buyer")).available_fen == 80_00
     assert (await shop.balance("seller")).available_fen == 18_00
     await shop.assert_agrees()
+
+
+async def test_a_withdrawal_does_not_wait_until_the_money_of_all_others_was_moved(
+    shop: Marketplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await shop.merchant("seller", 100_00)
+    await shop.merchant("other", 50_00)
+    (day,) = await days(shop)
+    reads = shop.service.desk.reads
+    waiting_pockets, may_go_on = reads.waiting_pockets, asyncio.Event()
+
+    async def long_in_coming(*asked: Any) -> Any:
+        await may_go_on.wait()
+        return await waiting_pockets(*asked)
+
+    monkeypatch.setattr(reads, "waiting_pockets", long_in_coming)
+    clearing = asyncio.create_task(clear_day(shop, day.bank_day))
+    await process.until(lambda: _is_entered(shop), "the day is entered")
+    withdrawal = await steps.withdraw(shop, "seller", 90_00)
+    seller, other = await shop.balance("seller"), await shop.balance("other")
+    assert (seller.withdrawable_fen, seller.waiting_fen) == (10_00, 0)
+    assert (other.withdrawable_fen, other.waiting_fen) == (0, 50_00)
+    may_go_on.set()
+    assert (await clearing).operation.state == core_pb2.OPERATION_STATE_DONE
+    assert (await shop.until_final(withdrawal.operation_id)).state == core_pb2.OPERATION_STATE_DONE
+    await shop.assert_agrees()
+
+
+async def _is_entered(shop: Marketplace) -> bool:
+    return await shop.service.desk.reads.cleared_through() is not None
 
 
 async def test_money_held_over_a_clearing_is_withdrawable_when_it_comes_back(shop: Marketplace) -> None:
