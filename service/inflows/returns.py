@@ -29,12 +29,9 @@ from ledger import (
     Change,
     Draft,
     FloorBroken,
-    Kind,
-    Leg,
     Member,
     NewOperation,
     Numbers,
-    OfDay,
     Operation,
     Outcome,
     Reads,
@@ -42,10 +39,11 @@ from ledger import (
     Step,
     Writer,
 )
-from ledger.accounts import POOLED
 from service import telemetry
 from service.bankday import bank_today, days_now
+from service.inflows.withdrawable import credit
 from service.plans.plan import ReturnAsk, Serials, Stored
+from service.plans.settlement import together
 from service.questions.asking import told
 from service.questions.bookings import booked_on, is_serial, once
 from service.settings import Settings
@@ -229,6 +227,8 @@ class Returns:
         """Raises `FloorBroken` when it was entered as a transfer."""
         name, amount_fen = request_id(row.PayeeFrontSeqNo), row.RejectInAcctTranAmt
         original = row.OldMarketSeqNo or ""
+        booked_day = booked_on(row.PayeeFrontSeqNo) or day
+        legs, said = await credit(self._bank, self._reads, member.sub_account, amount_fen, booked_day)
         new = NewOperation(
             id=UUID(bytes=uuid_utils.uuid7().bytes),
             request_id=name,
@@ -241,7 +241,7 @@ class Returns:
             trace_id=telemetry.trace_id(),
         )
         draft = Draft(
-            (once(row.PayeeFrontSeqNo), Leg(POOLED, OfDay(Kind.WAITING, member.sub_account), amount_fen)),
+            (once(row.PayeeFrontSeqNo), *legs),
             serial=original,
             payee=new.payee,
             amount_fen=amount_fen,
@@ -254,10 +254,10 @@ class Returns:
                     message="the receiving bank sent a withdrawal back",
                     bank_message=row.RejectBillReason or "",
                     bank_serial=row.PayeeFrontSeqNo,
-                    evidence=evidence,
+                    evidence=together((evidence, said)),
                     next_ask_in_s=None if original else self._settings.returns.name_after_s,
                 ),
-                bank_day=booked_on(row.PayeeFrontSeqNo) or day,
+                bank_day=booked_day,
                 enter=(draft,),
                 keeps_refusal=False,
             )

@@ -19,7 +19,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from enum import Enum
-from typing import Final, Literal
+from typing import Final
 from uuid import UUID
 
 import structlog
@@ -28,16 +28,13 @@ import uuid_utils
 from bankclient import REQUEST_FEN_MAX, BankClient, TransfersIn, TransfersInRow, yuan
 from jzb.v1.names import OperationKind
 from ledger import (
-    Account,
     Change,
     Draft,
     FloorBroken,
-    Kind,
     Leg,
     Member,
     NewOperation,
     Numbers,
-    OfDay,
     Operation,
     Outcome,
     Reads,
@@ -50,7 +47,9 @@ from service import telemetry
 from service.bankday import bank_today, days_now
 from service.inflows import returns
 from service.inflows.returns import Returns
+from service.inflows.withdrawable import credit
 from service.plans.plan import Serials
+from service.plans.settlement import together
 from service.questions.bookings import booked_on, is_serial, once
 from service.questions.lists import read_list
 from service.settings import Settings
@@ -143,17 +142,6 @@ def fault_of(row: TransfersInRow, member: Member | None, known: Operation | None
     if known is not None and (known.amount_fen, known.payee) != (row.TranAmt, payee):
         return Fault.CHANGED
     return None
-
-
-def draft_of(row: TransfersInRow, member: Member | None, money: Literal["waiting", "withdrawable"]) -> Draft:
-    """What a row without a fault does: real money has come to its member, or to suspense."""
-    target: Account | OfDay = suspense(row.FrontSeqNo)
-    payee = ""
-    if row.InAcctType == TO_MEMBER and member is not None:
-        payee = member.member_id
-        is_waiting = money == "waiting"
-        target = OfDay(Kind.WAITING, member.sub_account) if is_waiting else withdrawable(member.sub_account)
-    return Draft((once(row.FrontSeqNo), Leg(POOLED, target, row.TranAmt)), payee=payee, amount_fen=row.TranAmt)
 
 
 def request_id(bank_serial: str) -> str:
@@ -270,7 +258,16 @@ class Transfers:
 
     async def _enter(self, day: date, row: TransfersInRow, member: Member | None, evidence: bytes) -> Outcome:
         """Raises `FloorBroken` when it was entered as a return."""
-        draft = draft_of(row, member, self._settings.rules.transferred_money)
+        payee, said = "", b""
+        booked_day = booked_on(row.FrontSeqNo) or day
+        legs: tuple[Leg, ...] = (Leg(POOLED, suspense(row.FrontSeqNo), row.TranAmt),)
+        if row.InAcctType == TO_MEMBER and member is not None:
+            payee = member.member_id
+            if self._settings.rules.transferred_money == "withdrawable":
+                legs = (Leg(POOLED, withdrawable(member.sub_account), row.TranAmt),)
+            else:
+                legs, said = await credit(self._bank, self._reads, member.sub_account, row.TranAmt, booked_day)
+        draft = Draft((once(row.FrontSeqNo), *legs), payee=payee, amount_fen=row.TranAmt)
         name = request_id(row.FrontSeqNo)
         new = NewOperation(
             id=UUID(bytes=uuid_utils.uuid7().bytes),
@@ -279,7 +276,7 @@ class Transfers:
             kind=OperationKind.TRANSFER_IN,
             serial=Serials.make(self._settings.bank.uid, bank_today(), [await self._numbers.take()]).own,
             plan={},
-            payee=draft.payee,
+            payee=payee,
             amount_fen=row.TranAmt,
             trace_id=telemetry.trace_id(),
         )
@@ -288,11 +285,11 @@ class Transfers:
                 operation=new,
                 change=Change(
                     state=State.DONE,
-                    message="a transfer came in" if draft.payee else "a transfer came in and lies in suspense",
+                    message="a transfer came in" if payee else "a transfer came in and lies in suspense",
                     bank_serial=row.FrontSeqNo,
-                    evidence=evidence,
+                    evidence=together((evidence, said)),
                 ),
-                bank_day=booked_on(row.FrontSeqNo) or day,
+                bank_day=booked_day,
                 enter=(draft,),
                 keeps_refusal=False,
             )
@@ -303,7 +300,7 @@ class Transfers:
                 operation_id=str(new.id),
                 amount=yuan(row.TranAmt),
                 bank_serial=row.FrontSeqNo,
-                is_in_suspense=not draft.payee,
+                is_in_suspense=not payee,
             )
         return outcome
 

@@ -7,6 +7,9 @@ is how much of it is withdrawable. At which moment the bank cleared is said by n
 so the bank is asked (6010) what each such member may withdraw, and the mirror moves that much, never more than what the
 member has spent of the earlier day's money on a later one.
 
+The same is asked of what comes in by itself and is found later (6048, 6050): a payment that the bank booked behind it
+took of that money there, and of withdrawable money here. How much of the credit may leave by now is the bank's to say.
+
 Promises: the sum of a member's money never changes here, nothing is moved on an answer that could be of another moment
 than the mirror's, and one clearing moves a member's money once, whichever processes look.
 """
@@ -22,8 +25,8 @@ from uuid import UUID
 import structlog
 
 from bankclient import BankClient, SubAccountBalances, SubAccountBalancesRow, yuan
-from ledger import Change, Draft, FloorBroken, Kind, LateSpender, Leg, MemberBalance, Reads, State, Step, Writer
-from ledger.accounts import LIMITS, Account, order, withdrawable
+from ledger import Change, Draft, FloorBroken, Kind, LateSpender, Leg, MemberBalance, OfDay, Reads, State, Step, Writer
+from ledger.accounts import LIMITS, POOLED, Account, order, withdrawable
 
 log = structlog.get_logger("jzb.withdrawable")
 
@@ -74,13 +77,13 @@ class Withdrawable:
 
     async def _follow_one(self, operation_id: UUID, bank_day: date, spender: LateSpender, next_ask_in_s: float) -> bool:
         sub_account = spender.member.sub_account
-        before = await self._balance(sub_account)
+        before = await _balance(self._reads, sub_account)
         if spender.held_fen or before.held_spendable_fen:
             return False
         answer = await self._bank.call(SubAccountBalances(QueryFlag="2", SubAcctNo=sub_account))
         row = _only_row(sub_account, () if answer.reply is None else answer.reply.AcctArray)
         pockets = await self._reads.pockets(sub_account, (Kind.WAITING,))
-        is_of_one_moment = await self._balance(sub_account) == before
+        is_of_one_moment = await _balance(self._reads, sub_account) == before
         if row is None or not is_of_one_moment or row.AcctAvailBal != before.available_fen:
             return False
         # What goes beyond has another reason, such as a later day that the bank has cleared as well.
@@ -102,8 +105,42 @@ class Withdrawable:
         log.info("withdrawable as at the bank", bank_day=str(bank_day), sub_account=sub_account, moved=yuan(more_fen))
         return True
 
-    async def _balance(self, sub_account: str) -> MemberBalance:
-        return (await self._reads.balances([sub_account])).get(sub_account, MemberBalance(sub_account))
+
+async def credit(
+    bank: BankClient, reads: Reads, sub_account: str, amount_fen: int, bank_day: date
+) -> tuple[tuple[Leg, ...], bytes]:
+    """A credit of real money that the bank has booked on ``bank_day`` and the books have not: what of it may leave is
+    withdrawable, the rest waits for its day; and the evidence of the bank's word, where it decides.
+
+    All of it waits where that word could be of another moment, or be explained by a clearing that is not entered yet.
+    """
+    withdrawable_fen, evidence = await _withdrawable_of(bank, reads, sub_account, amount_fen, bank_day)
+    legs = []
+    if amount_fen > withdrawable_fen:
+        legs.append(Leg(POOLED, OfDay(Kind.WAITING, sub_account), amount_fen - withdrawable_fen))
+    if withdrawable_fen:
+        legs.append(Leg(POOLED, withdrawable(sub_account), withdrawable_fen))
+    return tuple(legs), evidence
+
+
+async def _withdrawable_of(
+    bank: BankClient, reads: Reads, sub_account: str, amount_fen: int, bank_day: date
+) -> tuple[int, bytes]:
+    before = await _balance(reads, sub_account)
+    waiting = await reads.pockets(sub_account, (Kind.WAITING,))
+    if before.held_spendable_fen or any(pocket.day < bank_day for pocket in waiting):
+        return 0, b""
+    answer = await bank.call(SubAccountBalances(QueryFlag="2", SubAcctNo=sub_account))
+    row = _only_row(sub_account, () if answer.reply is None else answer.reply.AcctArray)
+    is_of_one_moment = await _balance(reads, sub_account) == before
+    if row is None or not is_of_one_moment or row.AcctAvailBal != before.available_fen + amount_fen:
+        return 0, b""
+    more_fen = min(row.CashAmt - before.withdrawable_fen, amount_fen)
+    return (more_fen, answer.evidence) if more_fen > 0 else (0, b"")
+
+
+async def _balance(reads: Reads, sub_account: str) -> MemberBalance:
+    return (await reads.balances([sub_account])).get(sub_account, MemberBalance(sub_account))
 
 
 def _only_row(sub_account: str, rows: Sequence[SubAccountBalancesRow]) -> SubAccountBalancesRow | None:

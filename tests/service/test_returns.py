@@ -224,3 +224,28 @@ async def test_a_return_that_the_bank_tells_otherwise_later_is_not_entered_again
         page = await collect(shop)
     assert (page.entered, [one.fault for one in page.problems]) == (0, [withdrawal_pb2.RETURN_FAULT_CHANGED])
     await shop.assert_agrees()
+
+
+async def test_what_was_paid_before_a_return_was_found_took_of_it_as_at_the_bank(shop: Marketplace) -> None:
+    await shop.buyer("buyer", 200_00, withdrawable=True)
+    await shop.merchant("seller")
+    for paid_fen, (waiting_fen, withdrawable_fen) in ((30_00, (20_00, 150_00)), (120_00, (0, 50_00))):
+        send_back(shop, await withdraw(shop, "buyer", 50_00))
+        await shop.pay("buyer", "seller", paid_fen)
+        assert (await collect(shop)).entered == 1
+        buyer = await shop.balance("buyer")
+        assert (buyer.waiting_fen, buyer.withdrawable_fen) == (waiting_fen, withdrawable_fen)
+        await shop.assert_agrees()
+
+
+async def test_a_return_waits_where_the_bank_does_not_say_what_of_it_may_leave(shop: Marketplace) -> None:
+    await shop.buyer("buyer", 200_00, withdrawable=True)
+    await shop.merchant("seller")
+    send_back(shop, await withdraw(shop, "buyer", 50_00))
+    await shop.pay("buyer", "seller", 30_00)
+    shop.sandbox.faults.add("http500", code="6010")
+    assert (await collect(shop)).entered == 1
+    buyer = await shop.balance("buyer")
+    assert (buyer.waiting_fen, buyer.withdrawable_fen) == (50_00, 120_00)
+    await shop.clear()
+    await shop.assert_agrees()

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from bankclient import OpenMember, PlayTransfer, TransfersInRow
-from jzb.v1 import balance_pb2, core_pb2, suspense_pb2, withdrawal_pb2
+from jzb.v1 import balance_pb2, clearing_pb2, core_pb2, suspense_pb2, withdrawal_pb2
 from ledger import Member
 from sandbox.clock import BankClock
 from service.inflows.transfers import Fault, Skip, fault_of, skip_of
@@ -681,3 +681,30 @@ async def test_what_was_entered_as_a_return_is_no_transfer_whatever_6048_lists_n
     ]
     assert (await shop.balance("seller")).available_fen == 100_00
     await shop.assert_agrees()
+
+
+# Payments that crossed with what came in.
+
+
+async def test_what_was_paid_before_a_transfer_was_found_took_of_it_as_at_the_bank(shop: Marketplace) -> None:
+    await shop.buyer("buyer", 100_00, withdrawable=True)
+    await shop.merchant("seller")
+    await come_in(shop, 50_00, "buyer")
+    await shop.pay("buyer", "seller", 30_00)
+    assert (await collect(shop)).entered == 1
+    buyer = await shop.balance("buyer")
+    assert (buyer.waiting_fen, buyer.withdrawable_fen) == (20_00, 100_00)
+    await shop.assert_agrees()
+
+
+async def test_a_transfer_after_a_night_that_is_not_heard_of_is_not_taken_for_what_was_cleared(database: str) -> None:
+    async with open_marketplace(database, {"clear_same_day": False}) as shop:
+        first = (await shop.top_up(await shop.buyer("buyer"), 100_00)).bank_day
+        shop.sandbox.bank.move_clock(1)
+        await come_in(shop, 50_00, "buyer")
+        assert (await collect(shop)).entered == 1
+        request = clearing_pb2.ClearDayRequest(request_id=shop.request_id(), bank_day=first)
+        await shop.clearing.ClearDay(request, timeout=TIMEOUT_S)
+        buyer = await shop.balance("buyer")
+        assert (buyer.waiting_fen, buyer.withdrawable_fen) == (50_00, 100_00)
+        await shop.assert_agrees()
