@@ -35,6 +35,11 @@ BOOKING_TYPES: Final[dict[str, str]] = {
 }
 """BookingType of 6072 by the kind of operation (catalogue, booking_type_6072)."""
 
+OF_ONE: Final = frozenset({OperationKind.SETTLE_CONFIRM, OperationKind.SETTLE_CANCEL})
+"""The kinds that 6110 is asked for as well. Of a batch it would have one word for all rows, should it know one, and the
+bank may have done a part of them.
+"""
+
 BESIDE: Final[dict[str, str]] = {
     OperationKind.PREPAY_ORDER: "6",
     OperationKind.CONFIRM_ORDER: "7",
@@ -102,9 +107,10 @@ def _carries(row: SubAccountTransactionsRow, part: Sought) -> bool:
 async def ask(bank: BankClient, reads: Reads, leased: Leased, booked: BookedAsk, parts: Sequence[Part]) -> list[Told]:
     """What the bank says of each of an operation's open parts."""
     operation = leased.operation
-    told = await _status(bank, reads, leased, parts)
-    if told is not None:
-        return [told]
+    if operation.kind in OF_ONE:
+        told = await _status(bank, reads, leased, parts)
+        if told is not None:
+            return [told]
     present = SubAccountTransactions(FunctionFlag="1", SubAcctNo=booked.sub_account, QueryFlag="1")
     questions = [present]
     if (ended := ended_days(operation.created_at, leased.at, days_now())) is not None:

@@ -224,6 +224,29 @@ async def test_a_batch_of_which_the_bank_did_the_first_row_ends_row_by_row(shop:
     await shop.assert_agrees()
 
 
+@pytest.mark.parametrize("status", ["0", "1"])
+async def test_one_word_of_6110_for_a_batch_is_not_taken_for_all_its_rows(
+    shop: Marketplace, monkeypatch: pytest.MonkeyPatch, status: str
+) -> None:
+    handle = shop.sandbox.bank.handle
+
+    def knows_batches(service_id: str, *asked: Any) -> dict[str, object]:
+        answer = handle(service_id, *asked)
+        if service_id == "SingleTransactionStatusQuery":
+            said = {"BookingFlag": "5", "TranStatus": status, "TranAmt": "150.00"}
+            answer |= {"TxnReturnCode": "000000", "TxnReturnMsg": "交易成功", **said}
+        return answer
+
+    monkeypatch.setattr(shop.sandbox.bank, "handle", knows_batches)
+    for fault in ("part_of_batch", "lose_after"):
+        shop.sandbox.faults.add(fault, service_id=SERVICES["none"])
+    refusal = await shop.refusal(batches(shop).BatchPrepay(prepay_request(shop), timeout=TIMEOUT_S))
+    operation = await shop.until_final(refusal.operation.operation_id)
+    assert [part.state for part in operation.parts] == [core_pb2.PART_STATE_POSTED, core_pb2.PART_STATE_VOIDED]
+    assert (await shop.balance("buyer")).available_fen == 400_00
+    await shop.assert_agrees()
+
+
 async def test_a_batch_that_never_arrived_is_refused_once_the_list_has_missed_it_often_enough(
     shop: Marketplace,
 ) -> None:
