@@ -20,39 +20,28 @@ from ledger import (
     CardState,
     Change,
     CheckedBy,
-    LedgerError,
     Member,
-    NewOperation,
-    Numbers,
     State,
-    Step,
-    Writer,
 )
 from ledger import Outcome as StepOutcome
-from service import problems, telemetry
-from service.bankday import bank_today
-from service.plans.plan import Serials
+from service import problems
+from service.inflows.recorder import Key, Recorder
 from service.problems import Problem
 from service.questions.member_questions import is_of, listed_cards
-from service.settings import Settings
 from service.vault import Personal, Vault, masked, place_of
 
 
 class CardList:
     """One instance a process."""
 
-    def __init__(
-        self, writer: Writer, bank: BankClient, cards: Cards, vault: Vault, numbers: Numbers, settings: Settings
-    ) -> None:
-        self._writer = writer
+    def __init__(self, recorder: Recorder, bank: BankClient, cards: Cards, vault: Vault) -> None:
+        self._recorder = recorder
         self._bank = bank
         self._cards = cards
         self._vault = vault
-        self._numbers = numbers
-        self._settings = settings
 
-    async def refresh(self, request_id: str, digest: bytes, member: Member) -> StepOutcome:
-        """Make the mirror's bound cards those of the bank. Raises `Problem`."""
+    async def refresh(self, key: Key, member: Member) -> StepOutcome:
+        """Make the mirror's bound cards those of the bank. Raises `Problem` and `LedgerError`."""
         known = await self._cards.of_member(member.member_id, (CardState.CHECKING, CardState.BOUND))
         for card in known:
             # It would be taken for one that the bank does not list.
@@ -60,27 +49,10 @@ class CardList:
                 raise problems.key_missing(f"the key {card.key_id} is not among JZB_VAULT__KEYS")
         rows, evidence = await self._listed(member)
         new, changes = differences(rows, known, member, self._vault)
-        operation = NewOperation(
-            id=UUID(bytes=uuid_utils.uuid7().bytes),
-            request_id=request_id,
-            fingerprint=digest,
-            kind=OperationKind.REFRESH_CARDS,
-            serial=Serials.make(self._settings.bank.uid, bank_today(), [await self._numbers.take()]).own,
-            plan={},
-            payer=member.member_id,
-            trace_id=telemetry.trace_id(),
+        change = Change(state=State.DONE, message=f"6098 lists {len(rows)} cards", evidence=evidence)
+        return await self._recorder.record(
+            OperationKind.REFRESH_CARDS, key, change, payer=member.member_id, cards_new=tuple(new), cards=tuple(changes)
         )
-        step = Step(
-            operation=operation,
-            change=Change(state=State.DONE, message=f"6098 lists {len(rows)} cards", evidence=evidence),
-            bank_day=bank_today(),
-            cards_new=tuple(new),
-            cards=tuple(changes),
-        )
-        try:
-            return await self._writer.submit(step)
-        except LedgerError as error:
-            raise problems.of_ledger(error) from None
 
     async def _listed(self, member: Member) -> tuple[list[BoundCardsRow], bytes]:
         listed = await listed_cards(self._bank, member.sub_account)

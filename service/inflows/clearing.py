@@ -14,7 +14,6 @@ cleared and we have not heard of.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import math
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -24,7 +23,6 @@ from datetime import date
 from uuid import UUID
 
 import structlog
-import uuid_utils
 
 from bankclient import (
     STATED_FEN_MAX,
@@ -43,11 +41,8 @@ from ledger import (
     Filter,
     FloorBroken,
     Kind,
-    LedgerError,
     Leg,
     Lists,
-    NewOperation,
-    Numbers,
     Outcome,
     Reads,
     State,
@@ -55,10 +50,12 @@ from ledger import (
     Writer,
 )
 from ledger.accounts import LIMITS, OWN_FUNDS, POOLED, in_transit, order, withdrawable
-from service import problems, telemetry
+from service import problems
 from service.bankday import bank_today
+from service.inflows.collector import collecting
+from service.inflows.recorder import Key, Recorder
 from service.inflows.withdrawable import Withdrawable
-from service.plans.plan import Serials, Stored, SweepAsk
+from service.plans.plan import Stored, SweepAsk
 from service.questions.asking import told
 from service.questions.lists import read_list
 from service.settings import Settings
@@ -76,6 +73,7 @@ ADOPTION = "adoption own-funds"
 """With a space, as all that the bank or this service does by itself: no request id of a caller has one."""
 ADOPTION_BEFORE = "adoption:own-funds"
 """The same in books from before it had one."""
+ADOPT_AGAIN_S = 5.0
 COMPARED_LATER = "members who spent since the bank cleared are compared when nothing of theirs is in doubt"
 
 
@@ -162,7 +160,7 @@ class Clearing:
         reads: Reads,
         lists: Lists,
         bank: BankClient,
-        numbers: Numbers,
+        recorder: Recorder,
         sweeper: Sweeper,
         settings: Settings,
     ) -> None:
@@ -170,7 +168,7 @@ class Clearing:
         self._reads = reads
         self._lists = lists
         self._bank = bank
-        self._numbers = numbers
+        self._recorder = recorder
         self._sweeper = sweeper
         self._settings = settings
         self._tasks: asyncio.TaskGroup | None = None
@@ -180,32 +178,18 @@ class Clearing:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Clearing]:
         """Ask for past days in the background, when the settings say so."""
-        poll_s = self._settings.clearing.poll_s
-        async with asyncio.TaskGroup() as tasks:
-            loop = tasks.create_task(self._run(poll_s), name="clearing")
+        async with (
+            collecting("own funds", self.adopt, ADOPT_AGAIN_S),
+            collecting("clearing", self.clear_past_days, self._settings.clearing.poll_s),
+            asyncio.TaskGroup() as tasks,
+        ):
             self._tasks = tasks
             try:
                 yield self
             finally:
                 self._tasks = None
-                loop.cancel()
                 if self._ahead is not None:
                     self._ahead.cancel()
-
-    async def _run(self, poll_s: float | None) -> None:
-        while True:
-            pause_s = poll_s
-            try:
-                if not await self.adopt():
-                    pause_s = 5.0
-                elif poll_s is not None:
-                    await self.clear_past_days()
-            except Exception:
-                log.exception("the clearing could not be asked for; it will be asked again")
-                pause_s = pause_s or 5.0
-            if pause_s is None:
-                return
-            await asyncio.sleep(pause_s)
 
     async def submit(self, step: Step) -> Outcome:
         """Submit a step that opens an operation. Where it lacks withdrawable money the bank is asked for the days that
@@ -255,9 +239,7 @@ class Clearing:
             status = await self.status(day.bank_day)
             if status is None or not status.is_cleared:
                 break
-            # With a space, which no request id of a caller has.
-            request_id = f"clearing {day.bank_day}"
-            await self.enter(request_id, hashlib.sha256(request_id.encode()).digest(), status)
+            await self.enter(Key.of_bank(f"clearing {day.bank_day}"), status)
 
     async def status(self, bank_day: date) -> BankDayStatus | None:
         """What the bank says of one day; None when it has no record of it. Raises `Problem` when it tells nothing."""
@@ -274,9 +256,9 @@ class Clearing:
         message = row.ClearingReturnMsg or ""
         return BankDayStatus(bank_day, row.TotalAmt, row.ClearingStatus, message, answer.evidence)
 
-    async def enter(self, request_id: str, digest: bytes, status: BankDayStatus) -> Outcome:
+    async def enter(self, key: Key, status: BankDayStatus) -> Outcome:
         """Enter a cleared day once, then move what waits; a day that is entered already, under whatever request id,
-        has the operation that did it. Raises `Problem`.
+        has the operation that did it. Raises `LedgerError`.
         """
         day = status.bank_day
         # With a space, which no order number of a caller has.
@@ -286,31 +268,21 @@ class Clearing:
         elif status.total_fen < 0:
             # More was revoked on that day than topped up: the channels get the difference.
             legs.append(Leg(in_transit(day), POOLED, -status.total_fen))
-        numbers = [await self._numbers.take()]
-        new = NewOperation(
-            id=UUID(bytes=uuid_utils.uuid7().bytes),
-            request_id=request_id,
-            fingerprint=digest,
-            kind=CLEARING,
-            serial=Serials.make(self._settings.bank.uid, bank_today(), numbers).own,
-            plan=Stored((), (), (), SweepAsk(day)).to_json(),
-            amount_fen=abs(status.total_fen),
-            trace_id=telemetry.trace_id(),
-        )
-        step = Step(
-            operation=new,
-            change=Change(state=State.ACCEPTED, evidence=status.evidence, next_ask_in_s=60.0),
-            bank_day=day,
-            enter=(Draft(tuple(legs), amount_fen=abs(status.total_fen)),),
-            cleared_through=day,
-            keeps_refusal=False,
-        )
         try:
-            outcome = await self._writer.submit(step)
-        except LedgerError as error:
-            if isinstance(error, FloorBroken) and (entered := await self.entered(day)) is not None:
-                return entered
-            raise problems.of_ledger(error) from None
+            outcome = await self._recorder.record(
+                CLEARING,
+                key,
+                Change(state=State.ACCEPTED, evidence=status.evidence, next_ask_in_s=60.0),
+                [Draft(tuple(legs), amount_fen=abs(status.total_fen))],
+                plan=Stored((), (), (), SweepAsk(day)).to_json(),
+                bank_day=day,
+                cleared_through=day,
+            )
+        except FloorBroken:
+            entered = await self.entered(day)
+            if entered is None:
+                raise
+            return entered
         if not outcome.did:
             return outcome
         log.info("bank day cleared", bank_day=str(day), total=yuan(status.total_fen))
@@ -341,28 +313,10 @@ class Clearing:
         if amount_fen > STATED_FEN_MAX:
             log.error("6010 lists more of the platform's own funds than there can be", amount=yuan(amount_fen))
             return False
-        new = NewOperation(
-            id=UUID(bytes=uuid_utils.uuid7().bytes),
-            request_id=ADOPTION,
-            fingerprint=hashlib.sha256(ADOPTION.encode()).digest(),
-            kind=OperationKind.ADOPTION,
-            serial=Serials.make(self._settings.bank.uid, bank_today(), [await self._numbers.take()]).own,
-            plan={},
-            amount_fen=amount_fen,
-        )
-        draft = Draft((Leg(POOLED, OWN_FUNDS, amount_fen),), amount_fen=amount_fen) if amount_fen > 0 else None
-        await self._writer.submit(
-            Step(
-                operation=new,
-                change=Change(
-                    state=State.DONE,
-                    message="the platform's own funds are taken over, as the bank had them at the first start",
-                    evidence=evidence,
-                ),
-                bank_day=bank_today(),
-                enter=(draft,) if draft else (),
-            )
-        )
+        drafts = [Draft((Leg(POOLED, OWN_FUNDS, amount_fen),), amount_fen=amount_fen)] if amount_fen > 0 else []
+        message = "the platform's own funds are taken over, as the bank had them at the first start"
+        change = Change(state=State.DONE, message=message, evidence=evidence)
+        await self._recorder.record(OperationKind.ADOPTION, Key.of_bank(ADOPTION), change, drafts)
         log.info("opening balance of the platform's own funds taken over", amount=yuan(amount_fen))
         return True
 

@@ -10,10 +10,6 @@ same; the operation stays ACCEPTED until the bank has named it, and the name is 
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from enum import Enum
@@ -21,7 +17,6 @@ from typing import Final
 from uuid import UUID
 
 import structlog
-import uuid_utils
 
 from bankclient import REQUEST_FEN_MAX, BankClient, ReturnedWithdrawals, ReturnedWithdrawalsRow, yuan
 from jzb.v1.names import OperationKind
@@ -30,8 +25,6 @@ from ledger import (
     Draft,
     FloorBroken,
     Member,
-    NewOperation,
-    Numbers,
     Operation,
     Outcome,
     Reads,
@@ -39,19 +32,19 @@ from ledger import (
     Step,
     Writer,
 )
-from service import telemetry
-from service.bankday import bank_today, days_now
+from service.bankday import days_now
+from service.inflows.collector import collect_all, last_days
+from service.inflows.recorder import Key, Recorder
 from service.inflows.withdrawable import credit
-from service.plans.plan import ReturnAsk, Serials, Stored
+from service.plans.plan import ReturnAsk, Stored
 from service.plans.settlement import together
 from service.questions.asking import told
 from service.questions.bookings import booked_on, is_serial, once
-from service.settings import Settings
+from service.settings import ReturnsSettings
 
 log = structlog.get_logger("jzb.returns")
 
 WITHDRAWALS: Final = "1"
-PAGE = 200
 
 
 class Fault(Enum):
@@ -104,41 +97,18 @@ def request_id(bank_serial: str) -> str:
 class Returns:
     """Asks for returned withdrawals and enters them. One instance a process; any process may ask for any day."""
 
-    def __init__(self, writer: Writer, reads: Reads, bank: BankClient, numbers: Numbers, settings: Settings) -> None:
+    def __init__(
+        self, writer: Writer, reads: Reads, bank: BankClient, recorder: Recorder, settings: ReturnsSettings
+    ) -> None:
         self._writer = writer
         self._reads = reads
         self._bank = bank
-        self._numbers = numbers
+        self._recorder = recorder
         self._settings = settings
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[Returns]:
-        """Ask for the last days in the background, when the settings say so."""
-        poll_s = self._settings.returns.poll_s
-        async with asyncio.TaskGroup() as tasks:
-            loop = tasks.create_task(self._run(poll_s), name="returns") if poll_s is not None else None
-            try:
-                yield self
-            finally:
-                if loop is not None:
-                    loop.cancel()
-
-    async def _run(self, poll_s: float) -> None:
-        while True:
-            try:
-                await self.collect_last_days()
-            except Exception:
-                log.exception("returned withdrawals could not be asked for; they will be asked for again")
-            await asyncio.sleep(poll_s)
 
     async def collect_last_days(self) -> None:
         """Enter what came back on the last days, today included."""
-        (earliest, latest), after = days_now(), ""
-        while True:
-            page = await self.collect(earliest - timedelta(days=self._settings.returns.days), latest, after, PAGE)
-            if not page.next:
-                return
-            after = page.next
+        await collect_all(self.collect, *last_days(self._settings.days))
 
     async def collect(self, first: date, last: date, after: str, limit: int) -> Collected:
         """Enter up to ``limit`` returns of these days, oldest first, behind ``after``; problems count as well.
@@ -198,7 +168,7 @@ class Returns:
                     state=State.ACCEPTED,
                     message="the bank has not named the withdrawal yet",
                     evidence=evidence,
-                    next_ask_in_s=self._settings.returns.name_after_s,
+                    next_ask_in_s=self._settings.name_after_s,
                     asks=asks,
                 ),
                 bank_day=ask.bank_day,
@@ -225,47 +195,35 @@ class Returns:
 
     async def _enter(self, day: date, row: ReturnedWithdrawalsRow, member: Member, evidence: bytes) -> Outcome:
         """Raises `FloorBroken` when it was entered as a transfer."""
-        name, amount_fen = request_id(row.PayeeFrontSeqNo), row.RejectInAcctTranAmt
-        original = row.OldMarketSeqNo or ""
+        amount_fen, original = row.RejectInAcctTranAmt, row.OldMarketSeqNo or ""
         booked_day = booked_on(row.PayeeFrontSeqNo) or day
         legs, said = await credit(self._bank, self._reads, member.sub_account, amount_fen, booked_day)
-        new = NewOperation(
-            id=UUID(bytes=uuid_utils.uuid7().bytes),
-            request_id=name,
-            fingerprint=hashlib.sha256(name.encode()).digest(),
-            kind=OperationKind.WITHDRAWAL_RETURN,
-            serial=Serials.make(self._settings.bank.uid, bank_today(), [await self._numbers.take()]).own,
-            plan=Stored((), (), (), ReturnAsk(day, row.PayeeFrontSeqNo)).to_json(),
-            payee=member.member_id,
-            amount_fen=amount_fen,
-            trace_id=telemetry.trace_id(),
-        )
         draft = Draft(
             (once(row.PayeeFrontSeqNo), *legs),
             serial=original,
-            payee=new.payee,
+            payee=member.member_id,
             amount_fen=amount_fen,
         )
-        outcome = await self._writer.submit(
-            Step(
-                operation=new,
-                change=Change(
-                    state=State.DONE if original else State.ACCEPTED,
-                    message="the receiving bank sent a withdrawal back",
-                    bank_message=row.RejectBillReason or "",
-                    bank_serial=row.PayeeFrontSeqNo,
-                    evidence=together((evidence, said)),
-                    next_ask_in_s=None if original else self._settings.returns.name_after_s,
-                ),
-                bank_day=booked_day,
-                enter=(draft,),
-                keeps_refusal=False,
-            )
+        outcome = await self._recorder.record(
+            OperationKind.WITHDRAWAL_RETURN,
+            Key.of_bank(request_id(row.PayeeFrontSeqNo)),
+            Change(
+                state=State.DONE if original else State.ACCEPTED,
+                message="the receiving bank sent a withdrawal back",
+                bank_message=row.RejectBillReason or "",
+                bank_serial=row.PayeeFrontSeqNo,
+                evidence=together((evidence, said)),
+                next_ask_in_s=None if original else self._settings.name_after_s,
+            ),
+            [draft],
+            plan=Stored((), (), (), ReturnAsk(day, row.PayeeFrontSeqNo)).to_json(),
+            payee=member.member_id,
+            bank_day=booked_day,
         )
         if outcome.did:
             log.warning(
                 "a withdrawal came back",
-                operation_id=str(new.id),
+                operation_id=str(outcome.operation.id),
                 withdrawal=original,
                 amount=yuan(amount_fen),
                 bank_serial=row.PayeeFrontSeqNo,

@@ -11,19 +11,14 @@ cannot be entered is told each time it is found. Names and accounts of payers ar
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from enum import Enum
 from typing import Final
-from uuid import UUID
 
 import structlog
-import uuid_utils
 
 from bankclient import REQUEST_FEN_MAX, BankClient, TransfersIn, TransfersInRow, yuan
 from jzb.v1.names import OperationKind
@@ -33,22 +28,18 @@ from ledger import (
     FloorBroken,
     Leg,
     Member,
-    NewOperation,
-    Numbers,
     Operation,
     Outcome,
     Reads,
     State,
-    Step,
-    Writer,
 )
 from ledger.accounts import POOLED, suspense, withdrawable
-from service import telemetry
-from service.bankday import bank_today, days_now
+from service.bankday import days_now
 from service.inflows import returns
+from service.inflows.collector import collect_all, last_days
+from service.inflows.recorder import Key, Recorder
 from service.inflows.returns import Returns
 from service.inflows.withdrawable import credit
-from service.plans.plan import Serials
 from service.plans.settlement import together
 from service.questions.bookings import booked_on, is_serial, once
 from service.questions.lists import read_list
@@ -61,7 +52,6 @@ TO_SUSPENSE: Final = "03"
 CLEARING_PRINCIPAL: Final = "跨行支付本金清算"
 ACQUIRED: Final = "见证+收单充值"
 ACQUIRED_ORDER: Final = ",ORDER"
-PAGE: Final = 200
 
 
 class Skip(Enum):
@@ -145,7 +135,7 @@ def fault_of(row: TransfersInRow, member: Member | None, known: Operation | None
 
 
 def request_id(bank_serial: str) -> str:
-    """The request id of what was entered under a bank serial: with a space, which no request id of a caller has."""
+    """The request id of what was entered under a bank serial."""
     return f"transfer {bank_serial}"
 
 
@@ -153,49 +143,17 @@ class Transfers:
     """Asks for transfers and enters them. One instance a process; any process may ask for any day."""
 
     def __init__(
-        self,
-        writer: Writer,
-        reads: Reads,
-        bank: BankClient,
-        numbers: Numbers,
-        returns: Returns,
-        settings: Settings,
+        self, reads: Reads, bank: BankClient, recorder: Recorder, returns: Returns, settings: Settings
     ) -> None:
-        self._writer = writer
         self._reads = reads
         self._bank = bank
-        self._numbers = numbers
+        self._recorder = recorder
         self._returns = returns
         self._settings = settings
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[Transfers]:
-        """Ask for the last days in the background, when the settings say so."""
-        poll_s = self._settings.transfers.poll_s
-        async with asyncio.TaskGroup() as tasks:
-            loop = tasks.create_task(self._run(poll_s), name="transfers") if poll_s is not None else None
-            try:
-                yield self
-            finally:
-                if loop is not None:
-                    loop.cancel()
-
-    async def _run(self, poll_s: float) -> None:
-        while True:
-            try:
-                await self.collect_last_days()
-            except Exception:
-                log.exception("transfers could not be asked for; they will be asked for again")
-            await asyncio.sleep(poll_s)
-
     async def collect_last_days(self) -> None:
         """Enter what came in on the last days, today included."""
-        (earliest, latest), after = days_now(), ""
-        while True:
-            page = await self.collect(earliest - timedelta(days=self._settings.transfers.days), latest, after, PAGE)
-            if not page.next:
-                return
-            after = page.next
+        await collect_all(self.collect, *last_days(self._settings.transfers.days))
 
     async def collect(self, first: date, last: date, after: str, limit: int) -> Collected:
         """Enter up to ``limit`` transfers of these days, oldest first, behind ``after``; problems count as well.
@@ -267,37 +225,23 @@ class Transfers:
                 legs = (Leg(POOLED, withdrawable(member.sub_account), row.TranAmt),)
             else:
                 legs, said = await credit(self._bank, self._reads, member.sub_account, row.TranAmt, booked_day)
-        draft = Draft((once(row.FrontSeqNo), *legs), payee=payee, amount_fen=row.TranAmt)
-        name = request_id(row.FrontSeqNo)
-        new = NewOperation(
-            id=UUID(bytes=uuid_utils.uuid7().bytes),
-            request_id=name,
-            fingerprint=hashlib.sha256(name.encode()).digest(),
-            kind=OperationKind.TRANSFER_IN,
-            serial=Serials.make(self._settings.bank.uid, bank_today(), [await self._numbers.take()]).own,
-            plan={},
+        outcome = await self._recorder.record(
+            OperationKind.TRANSFER_IN,
+            Key.of_bank(request_id(row.FrontSeqNo)),
+            Change(
+                state=State.DONE,
+                message="a transfer came in" if payee else "a transfer came in and lies in suspense",
+                bank_serial=row.FrontSeqNo,
+                evidence=together((evidence, said)),
+            ),
+            [Draft((once(row.FrontSeqNo), *legs), payee=payee, amount_fen=row.TranAmt)],
             payee=payee,
-            amount_fen=row.TranAmt,
-            trace_id=telemetry.trace_id(),
-        )
-        outcome = await self._writer.submit(
-            Step(
-                operation=new,
-                change=Change(
-                    state=State.DONE,
-                    message="a transfer came in" if payee else "a transfer came in and lies in suspense",
-                    bank_serial=row.FrontSeqNo,
-                    evidence=together((evidence, said)),
-                ),
-                bank_day=booked_day,
-                enter=(draft,),
-                keeps_refusal=False,
-            )
+            bank_day=booked_day,
         )
         if outcome.did:
             log.info(
                 "a transfer came in",
-                operation_id=str(new.id),
+                operation_id=str(outcome.operation.id),
                 amount=yuan(row.TranAmt),
                 bank_serial=row.FrontSeqNo,
                 is_in_suspense=not payee,

@@ -363,7 +363,20 @@ async def _verify(dsn: str, platform: str, noted: bytes, unsealed: int) -> Summa
 async def _catch_up(settings: Settings, since: datetime, patience_s: float, opened: Mapping[str, str]) -> CaughtUp:
     telemetry.set_up(settings.telemetry, settings.platform)
     async with furnished(settings, catches_up=True) as desk:
-        return await CatchUp(desk, since).run(patience_s, opened)
+        catch_up = CatchUp(
+            since=since,
+            reads=desk.reads,
+            bank=desk.bank,
+            recorder=desk.recorder,
+            resolver=desk.resolver,
+            clearing=desk.clearing,
+            returns=desk.returns,
+            transfers=desk.transfers,
+            cards=desk.cards,
+            vault=desk.vault,
+            rules=settings.rules,
+        )
+        return await catch_up.run(patience_s, opened)
 
 
 def _table(*names: str) -> Table:

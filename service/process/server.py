@@ -44,6 +44,8 @@ from service.bankday import bank_today
 from service.feed import CONNECTIONS, Feed
 from service.inflows.card_list import CardList
 from service.inflows.clearing import Clearing, Sweeper
+from service.inflows.collector import collecting
+from service.inflows.recorder import Recorder
 from service.inflows.returns import Returns
 from service.inflows.transfers import Transfers
 from service.path.admission import Admission
@@ -165,13 +167,14 @@ async def furnished(settings: Settings, *, catches_up: bool = False) -> AsyncIte
             ).running()
         )
         sweeper = Sweeper(writer, reads, bank, settings)
+        recorder = Recorder(writer, numbers, settings.bank.uid)
         clearing = await stack.enter_async_context(
-            Clearing(writer, reads, lists, bank, numbers, sweeper, settings).running()
+            Clearing(writer, reads, lists, bank, recorder, sweeper, settings).running()
         )
-        returns = await stack.enter_async_context(Returns(writer, reads, bank, numbers, settings).running())
-        transfers = await stack.enter_async_context(
-            Transfers(writer, reads, bank, numbers, returns, settings).running()
-        )
+        returns = Returns(writer, reads, bank, recorder, settings.returns)
+        await stack.enter_async_context(collecting("returns", returns.collect_last_days, settings.returns.poll_s))
+        transfers = Transfers(reads, bank, recorder, returns, settings)
+        await stack.enter_async_context(collecting("transfers", transfers.collect_last_days, settings.transfers.poll_s))
         cards = Cards(engine, settings.platform)
         vault = Vault([key.get_secret_value() for key in settings.vault.keys], settings.platform)
         questions = MemberQuestions(bank, cards, vault)
@@ -185,7 +188,7 @@ async def furnished(settings: Settings, *, catches_up: bool = False) -> AsyncIte
         runner = await stack.enter_async_context(
             Runner(writer, reads, bank, numbers, admission, clearing, repeats, settings).running()
         )
-        card_list = CardList(writer, bank, cards, vault, numbers, settings)
+        card_list = CardList(recorder, bank, cards, vault)
         yield Desk(
             writer=writer,
             runner=runner,
@@ -199,6 +202,7 @@ async def furnished(settings: Settings, *, catches_up: bool = False) -> AsyncIte
             clearing=clearing,
             settings=settings,
             numbers=numbers,
+            recorder=recorder,
             returns=returns,
             transfers=transfers,
             cards=cards,

@@ -11,12 +11,9 @@ from bankclient import (
     UNKNOWN_CODES,
     Answer,
     BankClient,
-    MemberBalancesReply,
     Outcome,
     Reply,
     Request,
-    SubAccountBalancesReply,
-    SubAccountBalancesRow,
 )
 from jzb.v1.names import ErrorReason
 from service import problems
@@ -61,13 +58,3 @@ async def told_once(bank: BankClient, request: Request[R], serial: str) -> R:
             metadata={"interface": request.code, "bank_code": answer.code, "bank_message": answer.message},
         )
     raise problems.bank_unavailable(f"{request.code} has no answer ({answer.detail}); no money moves by it")
-
-
-def balances_of(
-    sub_account: str, listed: SubAccountBalancesReply | None, frozen: MemberBalancesReply | None
-) -> tuple[SubAccountBalancesRow, MemberBalancesReply] | None:
-    """What 6010 (QueryFlag 2) and 6037 tell of a sub-account; None unless both tell of this one alone."""
-    rows = () if listed is None else listed.AcctArray
-    if frozen is None or len(rows) != 1 or {rows[0].SubAcctNo, frozen.SubAcctNo} != {sub_account}:
-        return None
-    return rows[0], frozen

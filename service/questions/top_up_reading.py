@@ -15,7 +15,8 @@ from ledger import Operation, Reads, State
 from ledger.accounts import TOP_UP_ORDER_UNITS, top_up_order
 from service import problems
 from service.problems import Problem
-from service.questions.asking import ask, balances_of
+from service.questions.asking import ask
+from service.questions.balances import balances_of
 from service.settings import RulesSettings
 
 FIRST = top_up_order("first 6129 with a fee")

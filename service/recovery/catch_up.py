@@ -12,18 +12,17 @@ tells of both. The run ends with a look at everything in which nothing differs.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final, TypeVar
-from uuid import UUID
 
 import uuid_utils
 
 from bankclient import (
+    BankClient,
     EscrowBalance,
     FindSubAccount,
     MemberBalances,
@@ -33,7 +32,7 @@ from bankclient import (
     yuan,
 )
 from jzb.v1.names import ErrorReason
-from ledger import Account, CardState, Change, Draft, Kind, Leg, Member, NewOperation, State, Step
+from ledger import Account, Cards, CardState, Change, Draft, Kind, Leg, Member, Reads, State
 from ledger.accounts import (
     FEE,
     OWN_FUNDS,
@@ -50,20 +49,28 @@ from ledger.accounts import (
 from ledger.reads import CATCH_UP
 from service.bankday import bank_day_of, bank_today, days_now
 from service.inflows.card_list import differences as card_differences
-from service.plans.plan import Serials
+from service.inflows.clearing import Clearing
+from service.inflows.collector import collect_all
+from service.inflows.recorder import Key, Recorder
+from service.inflows.returns import Returns
+from service.inflows.transfers import Transfers
+from service.path.resolver import Resolver
 from service.problems import Problem
-from service.questions.asking import ask, balances_of
+from service.questions.asking import ask
+from service.questions.balances import COMPARED_PROPERTIES, balances_of
 from service.questions.member_questions import NO_MEMBER, clash_of, listed_cards
 from service.questions.statement import BOOKING_TYPES
 from service.recovery.lost import REFUND, REVOCATION, SKEW, TOP_UP, Known, Lost, booked_on
-from service.rpc.balances import COMPARED_PROPERTIES
-from service.rpc.desk import PAGE_SIZE_MAX, Desk
+from service.settings import RulesSettings
+from service.vault import Vault
 
 PASSES_MAX: Final = 10
 """How often everything is looked at while the bank does not stand still: returns, transfers, the night's clearing."""
 
 MEMBERS_AT_ONCE: Final = 8
 """Members whose questions are under way at the bank at once."""
+
+MEMBERS_A_PAGE: Final = 200
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -131,17 +138,28 @@ class _Asked:
     booked: Sequence[tuple[Lost, int]] = ()
 
 
+@dataclass(eq=False, kw_only=True)
 class CatchUp:
     """One run over all open members and the platform's own accounts. Nothing else may write to the books meanwhile."""
 
-    def __init__(self, desk: Desk, since: datetime) -> None:
-        self._desk = desk
-        self._since = since
+    since: datetime
+    reads: Reads
+    bank: BankClient
+    recorder: Recorder
+    resolver: Resolver
+    clearing: Clearing
+    returns: Returns
+    transfers: Transfers
+    cards: Cards
+    vault: Vault
+    rules: RulesSettings
+
+    def __post_init__(self) -> None:
         self._lost: dict[tuple[str, str], Lost] = {}
         self._standing: list[str] = []
         self._entries: list[_Entry] = []
         self._told: dict[str, set[str]] = {}
-        self._known = Known(set(), (), since)
+        self._known = Known(set(), (), self.since)
         self._platforms_own: set[str] = set()
         self._fee_accounts: set[str] = set()
 
@@ -151,9 +169,9 @@ class CatchUp:
         Raises `CatchUpStopped` when operations of the copy are still in doubt after ``patience_s``, or the bank does
         not stand still; `Problem` when it does not answer.
         """
-        if not await self._desk.clearing.adopt():
+        if not await self.clearing.adopt():
             raise CatchUpStopped("the bank does not answer (6010); try again later")
-        for row in await self._desk.reads.caught_up(self._since_text):
+        for row in await self.reads.caught_up(self._since_text):
             self._remember(_entry_of(*row))
         await self._rest(patience_s)
         not_found = [await self._find(*one) for one in opened.items()]
@@ -166,7 +184,7 @@ class CatchUp:
     def _caught_up(self) -> CaughtUp:
         said = [line for entry in self._entries for line in entry.unexplained]
         return CaughtUp(
-            self._since,
+            self.since,
             self._lost,
             [change for entry in self._entries for change in entry.taken_over],
             list(dict.fromkeys([*said, *self._standing])),
@@ -175,14 +193,14 @@ class CatchUp:
     async def _pass(self) -> bool:
         """Look at everything once and take over what differs; whether anything did."""
         before = len(self._entries)
-        reads = self._desk.reads
+        reads = self.reads
         self._lost = {}
         accepted = await reads.open_operations()
-        await _each(list(accepted), self._desk.resolver.resolve_now)
+        await _each(list(accepted), self.resolver.resolve_now)
         is_moving = await self._enter_what_has_a_door() or accepted != await reads.open_operations()
         await self._learn_what_is_known()
         after = ""
-        while members := await reads.members_page(after, PAGE_SIZE_MAX):
+        while members := await reads.members_page(after, MEMBERS_A_PAGE):
             is_moving |= await self._members([member for member in members if member.is_open])
             after = members[-1].member_id
         await self._functional()
@@ -191,7 +209,7 @@ class CatchUp:
 
     async def _rest(self, patience_s: float) -> None:
         """The resolver ends what was open when the copy was made, by 6110 and its other questions."""
-        reads, resolver, ends_s = self._desk.reads, self._desk.resolver, time.monotonic() + patience_s
+        reads, resolver, ends_s = self.reads, self.resolver, time.monotonic() + patience_s
         while doubted := [one for one, state in (await reads.open_operations()).items() if state is not State.ACCEPTED]:
             if time.monotonic() > ends_s:
                 raise CatchUpStopped(
@@ -206,25 +224,19 @@ class CatchUp:
         """What has come in by itself since, entered once each as always: transfers (6050), returns (6048), clearings
         (6108). Whether there was anything.
         """
-        reads = self._desk.reads
-        first, last = bank_day_of(self._since - SKEW), days_now()[1]
+        reads = self.reads
+        first, last = bank_day_of(self.since - SKEW), days_now()[1]
         cleared = await reads.cleared_through()
-        entered = 0
-        for collect in (self._desk.transfers.collect, self._desk.returns.collect):
-            after = ""
-            while True:
-                page = await collect(first, last, after, PAGE_SIZE_MAX)
-                entered += page.entered
-                after = page.next
-                if not after:
-                    break
-        await self._desk.clearing.clear_past_days()
+        entered = sum(
+            [await collect_all(collect, first, last) for collect in (self.transfers.collect, self.returns.collect)]
+        )
+        await self.clearing.clear_past_days()
         return bool(entered) or cleared != await reads.cleared_through()
 
     async def _learn_what_is_known(self) -> None:
-        serials, parts = await self._desk.reads.booked_since(self._since - 2 * SKEW)
+        serials, parts = await self.reads.booked_since(self.since - 2 * SKEW)
         codes = {side for _, part in parts for side in (part.payer, part.payee) if side}
-        members = await self._desk.reads.members(codes) if codes else {}
+        members = await self.reads.members(codes) if codes else {}
 
         def sub_account(member_id: str) -> str:
             return members[member_id].sub_account if member_id in members else ""
@@ -236,26 +248,26 @@ class CatchUp:
             )
             for kind, part in parts
         ]
-        self._known = Known(serials, moved, self._since + SKEW)
+        self._known = Known(serials, moved, self.since + SKEW)
         rows = await self._platforms_rows()
         self._platforms_own = {row.SubAcctNo for row in rows}
         self._fee_accounts = {row.SubAcctNo for row in rows if COMPARED_PROPERTIES.get(row.SubAcctProperty) is Kind.FEE}
 
     async def _find(self, member_id: str, member_property: str) -> str:
         """Record a member that was opened since (6092); a line when there is none."""
-        if await self._desk.reads.member(member_id) is None:
+        if await self.reads.member(member_id) is None:
             sub_account = await self._sub_account_of(member_id)
             if sub_account is None:
                 return f"member {member_id}: the bank has no sub-account of that code"
             member = Member(member_id=member_id, sub_account=sub_account, property=member_property)
-            if clash := await clash_of(self._desk.reads, (member,)):
+            if clash := await clash_of(self.reads, (member,)):
                 return clash
             await self._enter(_Entry(member_id, members=(member,)))
         return ""
 
     async def _sub_account_of(self, member_id: str) -> str | None:
         """The sub-account behind a code (6092), None when the bank has none."""
-        answer = await self._desk.bank.call(FindSubAccount(TranNetMemberCode=member_id))
+        answer = await self.bank.call(FindSubAccount(TranNetMemberCode=member_id))
         if answer.reply is not None:
             return str(answer.reply.SubAcctNo)
         if answer.outcome is Outcome.REFUSED and answer.code in NO_MEMBER:
@@ -265,7 +277,7 @@ class CatchUp:
     async def _strangers(self) -> None:
         """Sub-accounts that took part in what was lost, and are nobody's here: their members were opened since."""
         named = {side for one in self._lost.values() for side in (one.payer, one.payee) if side}
-        known = await self._desk.reads.members_by_sub_account(named)
+        known = await self.reads.members_by_sub_account(named)
         for sub_account in sorted(named - known.keys() - self._platforms_own):
             self._standing.append(
                 f"sub-account {sub_account} is of no member here: name the member that was opened since with --member"
@@ -287,7 +299,7 @@ class CatchUp:
         return is_moving
 
     async def _ask(self, member: Member) -> _Asked:
-        bank, sub_account = self._desk.bank, member.sub_account
+        bank, sub_account = self.bank, member.sub_account
         try:
             listed, frozen_now, assured = await asyncio.gather(
                 ask(bank, SubAccountBalances(QueryFlag="2", SubAcctNo=sub_account)),
@@ -305,9 +317,9 @@ class CatchUp:
             return _Asked(member, None)
         row, _ = told
         frozen_fen, escrow_fen = frozen_now.SubAcctFreezeAmt, assured.SubAcctAssureAmt - frozen_now.SubAcctFreezeAmt
-        if self._desk.settings.rules.frozen_amount_includes_escrow:
+        if self.rules.frozen_amount_includes_escrow:
             # The bank tells only the sum of both.
-            mirror = (await self._desk.reads.balances([sub_account]))[sub_account]
+            mirror = (await self.reads.balances([sub_account]))[sub_account]
             frozen_fen, escrow_fen = frozen_now.SubAcctFreezeAmt - mirror.escrow_fen, mirror.escrow_fen
         has = {
             Kind.WITHDRAWABLE: row.CashAmt,
@@ -316,15 +328,15 @@ class CatchUp:
             Kind.ESCROW: escrow_fen,
         }
         await self._compare_cards(member)
-        return _Asked(member, has, await booked_on(bank, sub_account, self._since))
+        return _Asked(member, has, await booked_on(bank, sub_account, self.since))
 
     async def _compare_cards(self, member: Member) -> None:
-        known = await self._desk.cards.of_member(member.member_id, (CardState.CHECKING, CardState.BOUND))
-        listed = await listed_cards(self._desk.bank, member.sub_account)
+        known = await self.cards.of_member(member.member_id, (CardState.CHECKING, CardState.BOUND))
+        listed = await listed_cards(self.bank, member.sub_account)
         rows = listed.rows
         if not listed.is_complete or not (rows or known):
             return
-        vault = self._desk.vault
+        vault = self.vault
         if not vault.is_open or not all(vault.knows(card.key_id) for card in known):
             self._standing.append(f"member {member.member_id}: its cards cannot be compared without JZB_VAULT__KEYS")
             return
@@ -337,8 +349,8 @@ class CatchUp:
 
     async def _take_over(self, asked: _Asked) -> None:
         member = asked.member
-        pockets = await self._desk.reads.pockets(member.sub_account)
-        mirror = (await self._desk.reads.balances([member.sub_account]))[member.sub_account]
+        pockets = await self.reads.pockets(member.sub_account)
+        mirror = (await self.reads.balances([member.sub_account]))[member.sub_account]
         has = asked.has or dict.fromkeys((Kind.WITHDRAWABLE, Kind.WAITING, Kind.FROZEN, Kind.ESCROW), 0)
         differences = {
             Kind.WITHDRAWABLE: has[Kind.WITHDRAWABLE] - mirror.withdrawable_fen,
@@ -359,7 +371,7 @@ class CatchUp:
             )
         else:
             self._explain(entry, member, differences[Kind.WITHDRAWABLE] + differences[Kind.WAITING], new)
-        day = _uncleared(await self._desk.reads.cleared_through(), [one for one, _ in lost])
+        day = _uncleared(await self.reads.cleared_through(), [one for one, _ in lost])
         self._move(entry, member, differences, pockets, day)
         await self._enter(entry)
 
@@ -430,14 +442,14 @@ class CatchUp:
             )
 
     async def _platforms_rows(self) -> list[SubAccountBalancesRow]:
-        listed = await self._desk.clearing.functional_accounts()
+        listed = await self.clearing.functional_accounts()
         if listed is None:
             raise CatchUpStopped("6010 did not answer for the platform's own accounts; run this again later")
         return listed
 
     async def _functional(self) -> None:
         """The platform's own accounts."""
-        reads, rules = self._desk.reads, self._desk.settings.rules
+        reads, rules = self.reads, self.rules
         properties = COMPARED_PROPERTIES | {
             rules.own_funds_property: Kind.OWN_FUNDS,
             rules.parking_property: Kind.PARKING,
@@ -511,17 +523,12 @@ class CatchUp:
     async def _enter(self, entry: _Entry) -> None:
         if not entry.says_anything:
             return
-        settings = self._desk.settings
-        serial = Serials.make(settings.bank.uid, bank_today(), [await self._desk.numbers.take()]).own
-        # With a space, which no request id of a caller has.
-        request_id = f"catch-up {serial}"
         amount_fen = sum(leg.amount_fen for leg in entry.legs)
-        new = NewOperation(
-            id=UUID(bytes=uuid_utils.uuid7().bytes),
-            request_id=request_id,
-            fingerprint=hashlib.sha256(request_id.encode()).digest(),
-            kind=CATCH_UP,
-            serial=serial,
+        await self.recorder.record(
+            CATCH_UP,
+            Key.of_bank(f"catch-up {uuid_utils.uuid7()}"),
+            Change(state=State.DONE),
+            [Draft(tuple(entry.legs), payee=entry.member_id, amount_fen=amount_fen)] if entry.legs else [],
             plan={
                 "since": self._since_text,
                 "lost": entry.lost,
@@ -530,17 +537,7 @@ class CatchUp:
                 "unexplained": entry.unexplained,
             },
             payee=entry.member_id,
-            amount_fen=amount_fen,
-        )
-        drafts = (Draft(tuple(entry.legs), payee=entry.member_id, amount_fen=amount_fen),) if entry.legs else ()
-        await self._desk.writer.submit(
-            Step(
-                operation=new,
-                change=Change(state=State.DONE),
-                bank_day=bank_today(),
-                enter=drafts,
-                members=entry.members,
-            )
+            members=entry.members,
         )
         self._remember(entry)
 
@@ -550,7 +547,7 @@ class CatchUp:
 
     @property
     def _since_text(self) -> str:
-        return self._since.astimezone(UTC).isoformat()
+        return self.since.astimezone(UTC).isoformat()
 
     @property
     def _order(self) -> str:

@@ -15,7 +15,8 @@ from jzb.v1.names import ErrorReason
 from ledger import Amounts, Comparison, Finding, Kind, Member, Result, Summary, judge
 from service import problems, view
 from service.bankday import bank_today
-from service.questions.asking import ask, balances_of
+from service.questions.asking import ask
+from service.questions.balances import COMPARED_PROPERTIES, MIRRORED_PROPERTIES, balances_of
 from service.questions.lists import rows
 from service.rpc.dates import days, iso_day
 from service.rpc.desk import PAGE_SIZE_MAX, Context, Desk
@@ -47,17 +48,6 @@ ACCOUNT_KINDS: dict[Kind, balance_pb2.AccountKind.ValueType] = {
     Kind.STANDING: balance_pb2.ACCOUNT_KIND_CONTROL,
     Kind.LIMITS: balance_pb2.ACCOUNT_KIND_CONTROL,
 }
-
-COMPARED_PROPERTIES = {"2": Kind.SUSPENSE, "3": Kind.FEE, "7": Kind.IN_TRANSIT, "12": Kind.WITHDRAWING}
-"""SubAcctProperty of 6010 flag 3 and the mirror's account behind it; own funds come from the settings."""
-
-
-MIRRORED_PROPERTIES = {
-    **COMPARED_PROPERTIES,
-    "4": Kind.INTEREST,
-    "13": Kind.MARKETING,
-}
-"""SubAcctProperty of 6010 flag 3 and the mirror's account that stands for it (catalogue, sub_acct_property)."""
 
 RESULTS: dict[Result, balance_pb2.ComparisonResult.ValueType] = {
     Result.EQUAL: balance_pb2.COMPARISON_RESULT_EQUAL,

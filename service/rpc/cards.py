@@ -21,6 +21,7 @@ from jzb.v1 import card_pb2, card_pb2_grpc
 from jzb.v1.names import ErrorReason
 from ledger import Card, CardState, CheckedBy, Member
 from service import problems, view
+from service.inflows.recorder import Key
 from service.path.parties import Parties
 from service.path.runner import Settled
 from service.plans import cards
@@ -159,8 +160,8 @@ class CardsRpc(card_pb2_grpc.CardServiceServicer):
         if operation is None:
             self._desk.require_vault()
             member = (await self._desk.facts(others=[request.member_id])).members[request.member_id]
-            digest = self._desk.repeats.fingerprint(request).digest
-            operation = (await self._desk.card_list.refresh(request.request_id, digest, member)).operation
+            key = Key(request.request_id, self._desk.repeats.fingerprint(request).digest)
+            operation = (await self._desk.card_list.refresh(key, member)).operation
         found = await self._desk.cards.of_member(request.member_id, (CardState.BOUND,))
         # Its change of the cards is all that it is: it has no parts.
         return card_pb2.RefreshCardsResponse(

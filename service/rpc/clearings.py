@@ -11,6 +11,7 @@ from ledger import WaitingDay
 from service import problems, view
 from service.bankday import days_now
 from service.inflows.clearing import BankDayStatus
+from service.inflows.recorder import Key
 from service.rpc.desk import Context, Desk, bank_day, page_size, page_start, page_token
 
 STATUSES = {
@@ -60,8 +61,8 @@ class Clearings(clearing_pb2_grpc.ClearingServiceServicer):
         status = await self._desk.clearing.status(day)
         if status is None or not status.is_cleared or request.validate_only:
             return clearing_pb2.ClearDayResponse(day=await self._day(day, status))
-        digest = self._desk.repeats.fingerprint(request).digest
-        outcome = await self._desk.clearing.enter(request.request_id, digest, status)
+        key = Key(request.request_id, self._desk.repeats.fingerprint(request).digest)
+        outcome = await self._desk.clearing.enter(key, status)
         return clearing_pb2.ClearDayResponse(
             operation=view.operation(outcome.operation, outcome.parts), day=await self._day(day, status)
         )

@@ -22,6 +22,7 @@ from service import problems
 from service.feed import Feed
 from service.inflows.card_list import CardList
 from service.inflows.clearing import Clearing
+from service.inflows.recorder import Recorder
 from service.inflows.returns import Returns
 from service.inflows.transfers import Transfers
 from service.path.admission import Admission
@@ -60,6 +61,7 @@ class Desk:
     clearing: Clearing
     settings: Settings
     numbers: Numbers
+    recorder: Recorder
     returns: Returns
     transfers: Transfers
     cards: Cards

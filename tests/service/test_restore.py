@@ -444,7 +444,7 @@ async def older_server(folder: Path) -> AsyncIterator[str]:
     if not (programs / "initdb").exists():
         pytest.skip(f"PostgreSQL 15 is not here: {programs} has no initdb")
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("embedded.server.find_programs", lambda: Programs(programs, 15))
+        patched.setattr("ledger.embedded.server.find_programs", lambda: Programs(programs, 15))
         async with EmbeddedPostgres(folder) as server:
             yield server.dsn
 

@@ -1,0 +1,70 @@
+"""The one loop that asks the bank for what it did by itself, and the one way through the pages of what is entered."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import date, timedelta
+from typing import Final, Protocol
+
+import structlog
+
+from service.bankday import days_now
+
+log = structlog.get_logger("jzb.collector")
+
+PAGE: Final = 200
+
+Work = Callable[[], Awaitable[bool | None]]
+
+
+class Page(Protocol):
+    """What was collected at once: how much of it is new, and what to go on behind, empty on the last page."""
+
+    entered: int
+    next: str
+
+
+@asynccontextmanager
+async def collecting(name: str, work: Work, every_s: float | None) -> AsyncIterator[None]:
+    """Do ``work`` for the life of the block, ``every_s`` after it has ended, until it says True; never without a time.
+
+    An error is logged, and the work goes on.
+    """
+    if every_s is None:
+        yield
+        return
+    async with asyncio.TaskGroup() as tasks:
+        loop = tasks.create_task(_collect(name, work, every_s), name=name)
+        try:
+            yield
+        finally:
+            loop.cancel()
+
+
+async def _collect(name: str, work: Work, every_s: float) -> None:
+    while True:
+        try:
+            if await work():
+                return
+        except Exception:
+            log.exception("the bank could not be asked; it will be asked again", what=name)
+        await asyncio.sleep(every_s)
+
+
+async def collect_all(collect: Callable[[date, date, str, int], Awaitable[Page]], first: date, last: date) -> int:
+    """Enter everything of these days, page by page; how much of it was new. Raises `Problem`."""
+    entered, after = 0, ""
+    while True:
+        page = await collect(first, last, after, PAGE)
+        entered += page.entered
+        after = page.next
+        if not after:
+            return entered
+
+
+def last_days(days: int) -> tuple[date, date]:
+    """The first and the last of as many days before today, today included, by whichever clock."""
+    earliest, latest = days_now()
+    return earliest - timedelta(days=days), latest

@@ -1,0 +1,90 @@
+"""The one door for what no call of ours brings about: what the bank does by itself (clearings, returns, transfers), and
+what is taken over from it (own funds, cards, the balances of restored books).
+
+Each is an operation of one step. Its key makes it act once, however often and by however many processes it is found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from hashlib import sha256
+from typing import Any
+from uuid import UUID
+
+import uuid_utils
+
+from ledger import Card, CardChange, Change, Draft, Member, NewOperation, Numbers, Outcome, Step, Writer
+from service import telemetry
+from service.bankday import bank_today
+from service.plans.plan import Serials
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What is entered once: the request id, and the digest of what it stands for."""
+
+    request_id: str
+    fingerprint: bytes
+
+    @classmethod
+    def of_bank(cls, name: str) -> Key:
+        """Of what no caller has asked for. The name has a space, which no request id of a caller has."""
+        assert " " in name, name
+        return cls(name, sha256(name.encode()).digest())
+
+
+class Recorder:
+    """One instance a process."""
+
+    def __init__(self, writer: Writer, numbers: Numbers, uid: str) -> None:
+        self._writer = writer
+        self._numbers = numbers
+        self._uid = uid
+
+    async def record(
+        self,
+        kind: str,
+        key: Key,
+        change: Change,
+        drafts: Sequence[Draft] = (),
+        *,
+        plan: Mapping[str, Any] | None = None,
+        payer: str = "",
+        payee: str = "",
+        bank_day: date | None = None,
+        members: tuple[Member, ...] = (),
+        cards_new: tuple[Card, ...] = (),
+        cards: tuple[CardChange, ...] = (),
+        cleared_through: date | None = None,
+    ) -> Outcome:
+        """Open an operation and enter its drafts in one commit; ``change`` has the bank's serial and the evidence.
+
+        ``did`` is False when the key was entered before: then it is that operation. ``bank_day`` is today's unless the
+        bank says it. Raises `LedgerError`; a floor that refuses it leaves nothing behind.
+        """
+        operation = NewOperation(
+            id=UUID(bytes=uuid_utils.uuid7().bytes),
+            request_id=key.request_id,
+            fingerprint=key.fingerprint,
+            kind=kind,
+            serial=Serials.make(self._uid, bank_today(), [await self._numbers.take()]).own,
+            plan=dict(plan or {}),
+            payer=payer,
+            payee=payee,
+            amount_fen=sum(draft.amount_fen for draft in drafts),
+            trace_id=telemetry.trace_id(),
+        )
+        step = Step(
+            operation=operation,
+            change=change,
+            bank_day=bank_day or bank_today(),
+            enter=tuple(drafts),
+            members=members,
+            cards_new=cards_new,
+            cards=cards,
+            cleared_through=cleared_through,
+            keeps_refusal=False,
+        )
+        return await self._writer.submit(step)
