@@ -29,7 +29,7 @@ from bankclient.connection import (
     open_transport,
     trusted_authorities,
 )
-from bankclient.errors import BankUnavailable, MessageInvalid, ServiceIdMissing
+from bankclient.errors import BankError, BankUnavailable, MessageInvalid, ServiceIdMissing
 from bankclient.files.download import Download
 from bankclient.messages.wire import R_co, Request, to_wire
 from bankclient.outcome import CLEAN_REFUSALS, Answer, Outcome, Verdict, judge, not_sent, read_token, unknown
@@ -44,12 +44,16 @@ _SDK_TYPE: Final = "api"
 
 _tracer = trace.get_tracer("jzb.bankclient")
 
-Around: TypeAlias = Callable[[Request[Any], str | None], AbstractContextManager[Callable[[Answer[Any]], None]]]
-"""What is entered around every call, with its request and the serial it was given; what it yields gets the answer."""
+Around: TypeAlias = Callable[[str, str | None], AbstractContextManager[Callable[[Answer[Any]], None]]]
+"""What is entered around every call, with its interface, or `FILE`, and the serial it was given; what it yields gets
+the answer."""
+
+FILE: Final = "file"
+"""The download of a file, which has no interface code."""
 
 
 @contextmanager
-def _unobserved(_: Request[Any], __: str | None) -> Iterator[Callable[[Answer[Any]], None]]:
+def _unobserved(_: str, __: str | None) -> Iterator[Callable[[Answer[Any]], None]]:
     yield lambda _: None
 
 
@@ -149,7 +153,7 @@ class BankClient:
         may go without. Raises MessageInvalid or ServiceIdMissing for what can never be sent; bank
         and network trouble is an outcome. When the task is cancelled, the outcome is unknown.
         """
-        with self._around(request, serial) as answered:
+        with self._around(request.code, serial) as answered:
             answer = await self._call(request, serial)
             answered(answer)
         return answer
@@ -204,7 +208,16 @@ class BankClient:
     async def download(self, path: str, draw_code: str) -> bytes:
         """Fetch one encrypted file from the file server. Raises FileError's family or BankUnavailable."""
         opened = self._opened()
-        return await Download(self._settings, opened.tokens, opened.connection.post_frame, path, draw_code).run()
+        with self._around(FILE, None) as answered:
+            try:
+                content = await Download(
+                    self._settings, opened.tokens, opened.connection.post_frame, path, draw_code
+                ).run()
+            except BankError as error:
+                answered(unknown(f"the file did not come: {type(error).__name__}", 1))
+                raise
+            answered(Answer(Outcome.DONE, "", "", f"a file of {len(content)} bytes", 1))
+        return content
 
     async def _send(self, opened: _Open, request: Request[R_co], path: str, fields: dict[str, object]) -> Verdict[R_co]:
         try:

@@ -26,7 +26,7 @@ from service.problems import Problem
 from service.settings import TelemetrySettings
 
 if TYPE_CHECKING:
-    from bankclient import Answer, Request
+    from bankclient import Answer
     from ledger import InDoubt, Writer
     from service.path.admission import Admission
 
@@ -227,13 +227,13 @@ def watch_load(admission: Admission, writer: Writer) -> None:
 
 
 @contextmanager
-def bank_call(request: Request[Any], serial: str | None) -> Iterator[Callable[[Answer[Any]], None]]:
+def bank_call(interface: str, serial: str | None) -> Iterator[Callable[[Answer[Any]], None]]:
     """Around every call of the bank (`bankclient.Around`): a span with the interface, the serial, the bank's code and
     the tries, and how long it took.
     """
     began_s = time.perf_counter()
     with below("bank call", SpanKind.CLIENT) as span:
-        span.set_attribute("jzb.interface", request.code)
+        span.set_attribute("jzb.interface", interface)
         if serial is not None:
             span.set_attribute("jzb.serial", serial)
 
@@ -241,7 +241,7 @@ def bank_call(request: Request[Any], serial: str | None) -> Iterator[Callable[[A
             span.set_attribute("jzb.bank_code", answer.code)
             span.set_attribute("jzb.attempts", answer.attempts)
             span.set_attribute("jzb.outcome", answer.outcome.value)
-            labels = {"interface": request.code, "outcome": answer.outcome.value}
+            labels = {"interface": interface, "outcome": answer.outcome.value}
             bank_seconds.record(time.perf_counter() - began_s, labels)
             bank_answers.add(1, {**labels, "code": answer.code})
 

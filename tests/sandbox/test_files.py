@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import date
 from typing import Any
 from uuid import uuid4
@@ -11,6 +11,8 @@ from uuid import uuid4
 import pytest
 
 from bankclient import (
+    Answer,
+    Around,
     BankClient,
     BankSettings,
     DayFile,
@@ -24,6 +26,7 @@ from bankclient import (
     FileTruncated,
     FileUnavailable,
     NoFile,
+    Outcome,
     ReconciliationFile,
     consumer_serial,
     fetch_file,
@@ -34,14 +37,15 @@ from tests.sandbox.wire import Member, Merchant
 
 
 @asynccontextmanager
-async def client_of(bank: Merchant, **changed: Any) -> AsyncIterator[BankClient]:
+async def client_of(bank: Merchant, *, around: Around | None = None, **changed: Any) -> AsyncIterator[BankClient]:
     numbers = iter(range(10**9, 10**9 + 1000))
 
     async def serial() -> str:
         return consumer_serial(str(bank.fields["uid"]), date(2026, 1, 5), next(numbers))
 
     settings = BankSettings(**{**bank.fields, **changed})
-    async with BankClient(settings, query_serial=serial) as client:
+    observed: dict[str, Any] = {} if around is None else {"around": around}
+    async with BankClient(settings, query_serial=serial, **observed) as client:
         yield client
 
 
@@ -133,6 +137,26 @@ async def test_a_file_that_is_not_right_says_which(bank: Merchant, fault: str, e
             await fetch_file(client, "CZ", day)
         assert type(raised.value) is error
         assert isinstance(await fetch_file(client, "CZ", day), DayFile)
+
+
+async def test_the_download_of_a_file_is_observed_like_any_call(bank: Merchant) -> None:
+    day, *_ = await a_day(bank)
+    seen: list[tuple[str, Outcome]] = []
+
+    @contextmanager
+    def around(interface: str, _: str | None) -> Iterator[Callable[[Answer[Any]], None]]:
+        yield lambda answer: seen.append((interface, answer.outcome))
+
+    assert bank.sandbox is not None
+    bank.sandbox.faults.add("file_refused:EFS0020", code="6103")
+    async with client_of(bank, around=around) as client:
+        with pytest.raises(FileServerRefused):
+            await fetch_file(client, "CZ", day)
+        # The file that states the count comes first.
+        assert seen == [("6103", Outcome.DONE), ("file", Outcome.DONE), ("file", Outcome.UNKNOWN)]
+        seen.clear()
+        assert isinstance(await fetch_file(client, "CZ", day), DayFile)
+    assert seen == [("6103", Outcome.DONE), ("file", Outcome.DONE), ("file", Outcome.DONE)]
 
 
 async def test_an_encrypted_file_over_the_limit_is_not_fetched(bank: Merchant) -> None:
