@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import string
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from uuid import UUID
 from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
 from google.protobuf.message import DecodeError, Message
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from jzb.v1 import core_pb2
 from service.bankday import bank_today
@@ -169,6 +171,8 @@ class Maker:
         return self._seen.setdefault(name, deque(maxlen=REMEMBERED))
 
     def _message(self, descriptor: Descriptor, spoiled: float, depth: int) -> Message:
+        if descriptor is Timestamp.DESCRIPTOR and self.dice.random() >= spoiled:
+            return Timestamp(seconds=int(time.time()) - self.dice.randrange(3600))
         message = message_factory.GetMessageClass(descriptor)()
         left_out = {field.name for oneof in descriptor.oneofs for field in self._not_chosen(list(oneof.fields))}
         for field in descriptor.fields:
@@ -325,6 +329,10 @@ class Maker:
                 return digits[:6]
             case "email":
                 return "nobody@example.invalid"
+            case "ip_address":
+                return f"192.0.2.{self.dice.randrange(256)}"
+            case "mac_address":
+                return ":".join(digits[at : at + 2] for at in range(0, 12, 2))
             case "cnaps_no" | "super_bank_no":
                 return digits
             case "noted_digest" | "cursor" | "page_token":
