@@ -37,7 +37,7 @@ from ledger import (
     State,
     Tie,
 )
-from service.plans.plan import FAULT, ORDER_DIFFERS, SEND_AGAIN, STILL_NEEDED
+from service.recorded import FAULT, ORDER_DIFFERS, SEND_AGAIN, STILL_NEEDED
 
 OUTCOMES: dict[State, core_pb2.Outcome.ValueType] = {
     State.RESERVED: core_pb2.OUTCOME_UNKNOWN,

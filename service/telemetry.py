@@ -28,7 +28,6 @@ from service.settings import TelemetrySettings
 if TYPE_CHECKING:
     from bankclient import Answer
     from ledger import InDoubt, Writer
-    from service.path.admission import Admission
 
 tracer = trace.get_tracer("jzb")
 meter = metrics.get_meter("jzb")
@@ -207,17 +206,17 @@ def refused(span: trace.Span, problem: Problem) -> None:
         span.add_event("refused", {"jzb.reason": problem.reason})
 
 
-def watch_load(admission: Admission, writer: Writer) -> None:
+def watch_load(under_way: Callable[[], int], breaker_states: Callable[[], Mapping[str, int]], writer: Writer) -> None:
     """Export the money calls under way, the steps that wait for the ledger, and the breaker of each interface."""
 
     def calls(_: CallbackOptions) -> Iterable[Observation]:
-        return [Observation(admission.calls.inside)]
+        return [Observation(under_way())]
 
     def steps(_: CallbackOptions) -> Iterable[Observation]:
         return [Observation(writer.waiting)]
 
     def breakers(_: CallbackOptions) -> Iterable[Observation]:
-        return [Observation(state, {"interface": interface}) for interface, state in admission.states().items()]
+        return [Observation(state, {"interface": interface}) for interface, state in breaker_states().items()]
 
     meter.create_observable_gauge("jzb.calls.under_way", [calls], description="Money calls under way")
     meter.create_observable_gauge("jzb.ledger.queue", [steps], description="Steps that wait for their batch")

@@ -12,9 +12,9 @@ from jzb.v1 import card_pb2, core_pb2, member_pb2
 from jzb.v1.error_reason_pb2 import ErrorReason
 from jzb.v1.names import OperationKind
 from ledger import Breach, Card, CardState, CheckedBy, Member, Operation, Part, PartState, State
-from service.plans.plan import FAULT, ORDER_DIFFERS, ORIGINAL, STILL_NEEDED
 from service.problems import FLOOR_REASONS
 from service.problems import OUTCOMES as OUTCOMES
+from service.recorded import FAULT, ORDER_DIFFERS, ORIGINAL, STILL_NEEDED
 from service.sentence import sentence
 
 NOT_RECORDED = UUID(int=0)

@@ -15,19 +15,23 @@ from ledger.batch import Known, Rows, judge
 from ledger.rules import Book, Leg
 from service.inflows import withdrawable
 from service.path import resolver, runner
+from service.path.admission import Place
 from service.plans import payments
-from service.plans.plan import Plan, Stored, Word
-from service.plans.settlement import Told, first_word, settle
+from service.plans.plan import Plan, Stored
+from service.plans.settlement import settle
+from service.questions import query
+from service.questions.query import first_verdict
+from service.questions.results import Verdict
 
 
 def drop_hold_on_unknown() -> None:
     """An answer that was lost lets go what was held, and what the bank says later is posted all the same."""
-    step_after = runner.Runner._step_after
+    step_called = runner.Runner._step_called
 
-    def let_go(
-        self: runner.Runner, operation: Operation, plan: Plan, pended: Sequence[int], answer: Answer[Any], told: Told
+    async def released(
+        self: runner.Runner, operation: Operation, plan: Plan, pended: Sequence[int], place: Place
     ) -> Step:
-        step = step_after(self, operation, plan, pended, answer, told)
+        step = await step_called(self, operation, plan, pended, place)
         return dataclasses.replace(step, void=tuple(pended)) if step.change.state is State.UNKNOWN else step
 
     def settled(operation: Operation, stored: Stored, pending: Sequence[int], *given: Any, **named: Any) -> Step:
@@ -36,7 +40,7 @@ def drop_hold_on_unknown() -> None:
         step = settle(operation, stored, range(1, 1 + len(stored.drafts)), *given, **named)
         return dataclasses.replace(step, enter=(*step.enter, *step.post.values()), post={}, void=())
 
-    patch.object(runner.Runner, "_step_after", let_go).start()
+    patch.object(runner.Runner, "_step_called", released).start()
     patch.object(resolver, "settle", settled).start()
 
 
@@ -64,10 +68,10 @@ def forget_fee_leg() -> None:
 def settle_before_the_end() -> None:
     """A withdrawal counts as done as soon as the bank has accepted it (6033)."""
 
-    def mutated(answer: Answer[Any], *, is_final: bool, may_send_again: bool = False) -> Word | None:
-        return first_word(answer, is_final=True, may_send_again=may_send_again)
+    def mutated(answer: Answer[Any], *, is_final: bool, may_send_again: bool = False) -> Verdict:
+        return first_verdict(answer, is_final=True, may_send_again=may_send_again)
 
-    patch.object(runner, "first_word", mutated).start()
+    patch.object(query, "first_verdict", mutated).start()
 
 
 def settle_without_terminal_check() -> None:

@@ -27,7 +27,7 @@ from ledger import Outcome as StepOutcome
 from service import problems
 from service.inflows.recorder import Key, Recorder
 from service.problems import Problem
-from service.questions.member_questions import is_of, listed_cards
+from service.questions.cards import is_of, listed_cards
 from service.vault import Personal, Vault, masked, place_of
 
 

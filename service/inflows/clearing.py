@@ -20,6 +20,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import date
+from typing import ClassVar
 from uuid import UUID
 
 import structlog
@@ -43,6 +44,7 @@ from ledger import (
     Kind,
     Leg,
     Lists,
+    Operation,
     Outcome,
     Reads,
     State,
@@ -55,9 +57,10 @@ from service.bankday import bank_today
 from service.inflows.collector import collecting
 from service.inflows.recorder import Key, Recorder
 from service.inflows.withdrawable import Withdrawable
-from service.plans.plan import Stored, SweepAsk
+from service.plans.plan import Stored
 from service.questions.asking import told
 from service.questions.lists import read_list
+from service.questions.query import Query
 from service.settings import Settings
 
 log = structlog.get_logger("jzb.clearing")
@@ -93,6 +96,15 @@ class BankDayStatus:
         return self.status == CLEARED
 
 
+@dataclass(frozen=True, slots=True)
+class SweepQuery(Query):
+    """Nothing to ask: the bank has cleared ``bank_day``, and waiting money up to it is yet to be moved over."""
+
+    by: ClassVar[str] = "sweep"
+
+    bank_day: date
+
+
 class Sweeper:
     """Moves waiting money of cleared days to withdrawable."""
 
@@ -103,6 +115,10 @@ class Sweeper:
         # Where withdrawable money is spent first, a payment takes the same whether the days before are cleared or not.
         self._follows = settings.rules.spend_order == "waiting_first"
         self._look_again_s = settings.resolver.in_process_interval_s
+
+    async def carry_on(self, query: SweepQuery, operation: Operation) -> Outcome:
+        """Go on with a clearing that was entered."""
+        return await self.sweep(operation.id, query.bank_day)
 
     async def sweep(self, operation_id: UUID, bank_day: date) -> Outcome:
         """Move every waiting pocket up to ``bank_day``, follow the bank where members have spent since, then finish the
@@ -274,7 +290,7 @@ class Clearing:
                 key,
                 Change(state=State.ACCEPTED, evidence=status.evidence, next_ask_in_s=60.0),
                 [Draft(tuple(legs), amount_fen=abs(status.total_fen))],
-                plan=Stored((), (), (), SweepAsk(day)).to_json(),
+                plan=Stored((), (), (), SweepQuery(day)).to_json(),
                 bank_day=day,
                 cleared_through=day,
             )

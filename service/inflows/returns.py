@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from enum import Enum
-from typing import Final
+from typing import ClassVar, Final
 from uuid import UUID
 
 import structlog
@@ -36,10 +36,11 @@ from service.bankday import days_now
 from service.inflows.collector import collect_all, last_days
 from service.inflows.recorder import Key, Recorder
 from service.inflows.withdrawable import credit
-from service.plans.plan import ReturnAsk, Stored
-from service.plans.settlement import together
+from service.plans.plan import Stored
 from service.questions.asking import told
 from service.questions.bookings import booked_on, is_serial, once
+from service.questions.query import Query
+from service.questions.results import combined_digest
 from service.settings import ReturnsSettings
 
 log = structlog.get_logger("jzb.returns")
@@ -92,6 +93,16 @@ def fault_of(row: ReturnedWithdrawalsRow, member: Member | None, known: Operatio
 def request_id(bank_serial: str) -> str:
     """The request id of what was entered under a bank serial: with a space, which no request id of a caller has."""
     return f"return {bank_serial}"
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnQuery(Query):
+    """Asks 6048 which withdrawal came back on ``bank_day`` with this bank serial: on the day itself it does not say."""
+
+    by: ClassVar[str] = "return"
+
+    bank_day: date
+    bank_serial: str
 
 
 class Returns:
@@ -155,15 +166,16 @@ class Returns:
             page.entered += outcome.did and known is None
             page.outcomes.append(outcome)
 
-    async def name(self, operation_id: UUID, ask: ReturnAsk, asks: int) -> Outcome:
+    async def carry_on(self, query: ReturnQuery, operation: Operation) -> Outcome:
         """Ask once more which withdrawal an entered return was. Raises `Problem` when the bank does not answer."""
-        rows, evidence = await self.asked(ask.bank_day)
+        rows, evidence = await self.asked(query.bank_day)
+        asks = operation.asks + 1
         for row in rows:
-            if row.PayeeFrontSeqNo == ask.bank_serial and row.OldMarketSeqNo:
-                return await self._name(operation_id, ask.bank_day, row.OldMarketSeqNo, asks, evidence)
+            if row.PayeeFrontSeqNo == query.bank_serial and row.OldMarketSeqNo:
+                return await self._name(operation.id, query.bank_day, row.OldMarketSeqNo, asks, evidence)
         return await self._writer.submit(
             Step(
-                operation=operation_id,
+                operation=operation.id,
                 change=Change(
                     state=State.ACCEPTED,
                     message="the bank has not named the withdrawal yet",
@@ -171,7 +183,7 @@ class Returns:
                     next_ask_in_s=self._settings.name_after_s,
                     asks=asks,
                 ),
-                bank_day=ask.bank_day,
+                bank_day=query.bank_day,
                 expects=frozenset({State.ACCEPTED}),
             )
         )
@@ -212,11 +224,11 @@ class Returns:
                 message="the receiving bank sent a withdrawal back",
                 bank_message=row.RejectBillReason or "",
                 bank_serial=row.PayeeFrontSeqNo,
-                evidence=together((evidence, said)),
+                evidence=combined_digest((evidence, said)),
                 next_ask_in_s=None if original else self._settings.name_after_s,
             ),
             [draft],
-            plan=Stored((), (), (), ReturnAsk(day, row.PayeeFrontSeqNo)).to_json(),
+            plan=Stored((), (), (), ReturnQuery(day, row.PayeeFrontSeqNo)).to_json(),
             payee=member.member_id,
             bank_day=booked_day,
         )

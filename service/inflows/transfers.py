@@ -40,9 +40,9 @@ from service.inflows.collector import collect_all, last_days
 from service.inflows.recorder import Key, Recorder
 from service.inflows.returns import Returns
 from service.inflows.withdrawable import credit
-from service.plans.settlement import together
 from service.questions.bookings import booked_on, is_serial, once
 from service.questions.lists import read_list
+from service.questions.results import combined_digest
 from service.settings import Settings
 
 log = structlog.get_logger("jzb.transfers")
@@ -232,7 +232,7 @@ class Transfers:
                 state=State.DONE,
                 message="a transfer came in" if payee else "a transfer came in and lies in suspense",
                 bank_serial=row.FrontSeqNo,
-                evidence=together((evidence, said)),
+                evidence=combined_digest((evidence, said)),
             ),
             [Draft((once(row.FrontSeqNo), *legs), payee=payee, amount_fen=row.TranAmt)],
             payee=payee,

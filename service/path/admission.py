@@ -15,7 +15,6 @@ from enum import IntEnum
 from types import TracebackType
 from typing import Any, Self
 
-from bankclient import Answer
 from service import problems
 from service.settings import BreakerSettings
 
@@ -77,16 +76,6 @@ class Breaker:
             self._open_until_s = now_s + self._settings.open_s
 
 
-def has_answered(answer: Answer[Any]) -> bool | None:
-    """What an answer says about its interface: a signed one, be it a refusal or a doubt, comes from a bank that works.
-
-    A call that was not even tried, because no connection became free, says nothing.
-    """
-    if answer.evidence:
-        return True
-    return None if answer.attempts == 0 else False
-
-
 class Crowd:
     """A bounded number of those inside, who can be waited for."""
 
@@ -133,7 +122,7 @@ class Place:
         self._on_trial = False
         self._is_handed_over = False
         self.answered: bool | None = None
-        """What the call has shown of its interface; see `has_answered`."""
+        """What the call has shown of its interface; see `service.questions.query.has_answered`."""
 
     def __enter__(self) -> Self:
         return self

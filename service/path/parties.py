@@ -16,7 +16,7 @@ from ledger import GIVEN_BACK, Member, Operation, Reads
 from service import problems
 from service.bankday import days_now
 from service.plans.cards import KEPT_CARD
-from service.plans.plan import MemberAsk, Plan
+from service.plans.plan import Plan
 from service.problems import Problem
 from service.settings import Settings
 
@@ -43,9 +43,9 @@ class Parties:
 
     async def needed_after_all(self, operation: Operation, plan: Plan) -> Problem | None:
         """The second look at a closing that is reserved; None for any other plan."""
-        if not isinstance(plan.ask, MemberAsk) or plan.ask.opening:
+        if not (member_id := plan.query.closed_member()):
             return None
-        member = await self._reads.member(plan.ask.member_id)
+        member = await self._reads.member(member_id)
         return None if member is None else await self.needed(member, operation.id)
 
     async def require_card_unneeded(self, member_id: str, card_id: str) -> None:

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import TypeAlias
 from uuid import UUID
 
 import structlog
@@ -19,17 +19,7 @@ import uuid_utils
 from google.protobuf.message import Message
 from pydantic import ValidationError
 
-from bankclient import (
-    Answer,
-    BankClient,
-    BankUnavailable,
-    LinkSameNameReply,
-    OpenMemberReply,
-    RevokeSplitTopUpReply,
-    ServiceIdMissing,
-    SplitTopUpReply,
-)
-from bankclient import Outcome as AnswerOutcome
+from bankclient import BankClient, BankUnavailable, ServiceIdMissing
 from jzb.v1.verification_pb2 import Verification
 from ledger import (
     Account,
@@ -39,7 +29,6 @@ from ledger import (
     LedgerBehind,
     LedgerError,
     LedgerUnavailable,
-    Member,
     NewOperation,
     Numbers,
     Operation,
@@ -55,30 +44,16 @@ from service import problems, telemetry, view
 from service.bankday import bank_today
 from service.inflows.clearing import Clearing
 from service.path import deadline
-from service.path.admission import Admission, Place, has_answered
+from service.path.admission import Admission, Place
 from service.path.fingerprint import Fingerprint
 from service.path.parties import Parties
 from service.path.repeats import Repeats
-from service.plans.cards import NOTHING_SAID, card_said
-from service.plans.members import same_name
-from service.plans.plan import (
-    FAULT,
-    STILL_NEEDED,
-    STOPPED,
-    AcquiredAsk,
-    MemberAsk,
-    Plan,
-    ResendAsk,
-    SameNameAsk,
-    Serials,
-    Word,
-)
-from service.plans.settlement import Told, first_word, leave_open, let_go, settle
+from service.plans.plan import Plan, Serials
+from service.plans.settlement import mark_unknown, release, settle
 from service.plans.verification import mode_of
 from service.problems import Problem
-from service.questions.acquiring import Acquiring
-from service.questions.bookings import booked_on
-from service.questions.member_questions import clash_of
+from service.questions.results import BankResult, Verdict
+from service.recorded import FAULT, STILL_NEEDED, STOPPED
 from service.settings import Settings
 
 log = structlog.get_logger("jzb.runner")
@@ -86,9 +61,9 @@ log = structlog.get_logger("jzb.runner")
 MARK_S = 2.0
 """How long a process that stops takes to mark the calls that it leaves."""
 
-BROKEN = Told(Word.SILENT, reason=FAULT, detail="the service met an error that nobody foresaw")
+BROKEN = BankResult(Verdict.INCONCLUSIVE, reason=FAULT, detail="the service met an error that nobody foresaw")
 
-LEFT = Told(Word.SILENT, reason=STOPPED, detail="the service stopped before the bank had answered")
+LEFT = BankResult(Verdict.INCONCLUSIVE, reason=STOPPED, detail="the service stopped before the bank had answered")
 
 
 class Settled:
@@ -125,7 +100,6 @@ class Runner:
         self._numbers = numbers
         self._admission = admission
         self._settings = settings
-        self._acquiring = Acquiring(bank, reads)
         self._parties = Parties(reads, settings)
         self._calls: set[asyncio.Task[_Ended]] = set()
         self._under_way: dict[UUID, asyncio.Task[_Ended]] = {}
@@ -174,7 +148,7 @@ class Runner:
         except Problem as problem:
             raise await self._named(problem) from problem
 
-    async def _told_whose(self, problem: Problem, taken: Account) -> Problem:
+    async def _naming_owner(self, problem: Problem, taken: Account) -> Problem:
         """The same error with the operation that has what the request wanted: an order number, or the member."""
         if taken.kind is not Kind.STANDING:
             return problems.used_by(problem, await self._reads.used_by(taken))
@@ -208,7 +182,7 @@ class Runner:
     async def _named(self, problem: Problem) -> Problem:
         """The same error, with the names that its caller knows things by."""
         if problem.taken is not None:
-            return await self._told_whose(problem, problem.taken)
+            return await self._naming_owner(problem, problem.taken)
         sub_account = problem.metadata.get("sub_account", "")
         if sub_account and "member_id" not in problem.metadata:
             owners = await self._reads.members_by_sub_account([sub_account])
@@ -363,11 +337,11 @@ class Runner:
                 if needed is None:
                     step = await self._step_called(operation, plan, pended, place)
                 else:
-                    told = Told(Word.SILENT, reason=STILL_NEEDED, detail=needed.message)
-                    step = let_go(operation, plan.stored, pended, told, bank_today())
+                    still_needed = BankResult(Verdict.INCONCLUSIVE, reason=STILL_NEEDED, detail=needed.message)
+                    step = release(operation, plan.stored, pended, still_needed, bank_today())
             except asyncio.CancelledError:
                 # By `drain` alone. Only what it marks is asked about soon, and not as late as an orphan.
-                step = leave_open(operation, LEFT, bank_today(), self._settings.resolver)
+                step = mark_unknown(operation, LEFT, bank_today(), self._settings.resolver)
             with telemetry.below("settle") as span:
                 outcome = await self._writer.submit(step)
                 span.set_attribute("jzb.state", outcome.operation.state.value)
@@ -390,45 +364,23 @@ class Runner:
             operation = await self._reads.operation(operation_id=operation_id)
             if operation is None:
                 return problems.service_fault()
-            marked = await self._writer.submit(leave_open(operation, BROKEN, bank_today(), self._settings.resolver))
+            marked = await self._writer.submit(mark_unknown(operation, BROKEN, bank_today(), self._settings.resolver))
         except Exception as error:
             log.error("not marked as in doubt", operation_id=str(operation_id), why=type(error).__name__)
             return problems.service_fault()
         return problems.of_operation(marked.operation, marked.parts) or problems.service_fault()
 
     async def _step_called(self, operation: Operation, plan: Plan, pended: Sequence[int], place: Place) -> Step:
-        if isinstance(plan.ask, AcquiredAsk):
-            return await self._step_driven(operation, plan, plan.ask, pended, place)
-        answer = await self._bank.call(plan.message, operation.serial)
-        place.answered = has_answered(answer)
-        told = told_by(answer, plan)
-        if clash := await clash_of(self._reads, told.members):
-            return leave_open(operation, replace(told, detail=clash), bank_today(), self._settings.resolver)
-        return self._step_after(operation, plan, pended, answer, told)
-
-    def _step_after(
-        self, operation: Operation, plan: Plan, pended: Sequence[int], answer: Answer[Any], told: Told
-    ) -> Step:
+        first = await plan.query.call(
+            self._bank, self._reads, operation.serial, plan.message, plan.drafts, is_final=not plan.then
+        )
+        place.answered = first.answered
         today, resolver = bank_today(), self._settings.resolver
-        word = first_word(answer, is_final=not plan.then, may_send_again=isinstance(plan.ask, ResendAsk))
-        if word is not None:
-            stored = plan.stored
-            return settle(operation, stored, pended, [replace(told, word=word)], today, resolver, asked=False)
-        if answer.outcome is AnswerOutcome.NOT_SENT:
-            return let_go(operation, plan.stored, pended, told, today)
-        return leave_open(operation, told, today, resolver)
-
-    async def _step_driven(
-        self, operation: Operation, plan: Plan, ask: AcquiredAsk, pended: Sequence[int], place: Place
-    ) -> Step:
-        today, resolver = bank_today(), self._settings.resolver
-        driven = await self._acquiring.drive(operation, ask, plan.drafts)
-        place.answered = any(one.evidence for one in driven.told)
-        if any(one.word is Word.SILENT for one in driven.told):
-            if driven.began:
-                return leave_open(operation, driven.told[0], today, resolver)
-            return let_go(operation, plan.stored, pended, driven.told[0], today)
-        return settle(operation, plan.stored, pended, driven.told, today, resolver, asked=False)
+        if (inconclusive := first.inconclusive) is None:
+            return settle(operation, plan.stored, pended, first.results, today, resolver, asked=False)
+        if first.may_have_acted:
+            return mark_unknown(operation, inconclusive, today, resolver)
+        return release(operation, plan.stored, pended, inconclusive, today)
 
     async def _again(self, earlier: Operation, content: Fingerprint) -> Settled:
         """The answer that this request id has had, or will have when its first call has come back."""
@@ -453,38 +405,3 @@ def _or_problem(ended: Settled | Problem) -> Settled:
     if problem is not None:
         raise problem
     return ended
-
-
-def told_by(answer: Answer[Any], plan: Plan) -> Told:
-    """What the answer to the call itself tells, its word apart."""
-    bank_serial, bank_day = answer.front_seq_no or "", answer.booking_date
-    bank_serials: tuple[str, ...] = ()
-    reply = answer.reply
-    if isinstance(reply, SplitTopUpReply | RevokeSplitTopUpReply) and not bank_serial:
-        # The rows carry the bank's serials; they were booked together.
-        bank_serials = tuple(row.FrontSeqNo for row in reply.TranItemArray if row.FrontSeqNo)
-        bank_serial = next(iter(bank_serials), "")
-        bank_day = booked_on(bank_serial)
-    members: tuple[Member, ...] = ()
-    if isinstance(reply, OpenMemberReply) and isinstance(plan.ask, MemberAsk):
-        member = Member(
-            member_id=plan.ask.member_id,
-            sub_account=reply.SubAcctNo,
-            property=plan.ask.property,
-            is_open=plan.ask.opening,
-        )
-        members = (member,)
-    if isinstance(reply, LinkSameNameReply) and isinstance(plan.ask, SameNameAsk):
-        members = same_name(plan.ask, reply.CommonSubAcctNo, reply.MerSubAcctNo)
-    return Told(
-        Word.SILENT,
-        code=answer.code,
-        message=answer.message,
-        detail=answer.detail,
-        bank_serial=bank_serial,
-        bank_serials=bank_serials,
-        bank_day=bank_day,
-        evidence=answer.evidence,
-        members=members,
-        card=NOTHING_SAID if reply is None else card_said(reply),
-    )

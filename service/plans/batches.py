@@ -17,8 +17,9 @@ from jzb.v1.verification_pb2 import Verification
 from ledger import Available, Draft, Kind, Leg, Member, OfDay
 from ledger.accounts import LIMITS, escrow, order
 from service.plans.payments import confirmed, limits, paid
-from service.plans.plan import BookedAsk, Facts, Plan, Serials, noted
+from service.plans.plan import Facts, Plan, Serials
 from service.plans.verification import BATCH, verified
+from service.questions.booked import BookedQuery, noted
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +147,7 @@ def _plan(
             )
             for row in rows
         ),
-        ask=BookedAsk(payer.sub_account),
+        query=BookedQuery(payer.sub_account),
         payer=payer.member_id,
         amount_fen=sum(row.amount_fen for row in rows),
         fee_fen=sum(row.fee_fen for row in rows),

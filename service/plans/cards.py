@@ -1,14 +1,13 @@
 """Plans that bind, mend and unbind members' cards: 6066, 6067, 6055, 6064, 6065, 6138. They move no money.
 
 A binding takes two calls: one has the bank check card and holder and send something only the holder can know (a code,
-or a small amount), the other hands that in. What the bank's words do to the card is `change_of`, whoever heard them.
+or a small amount), the other hands that in. What the bank's answer does to the card is `CardQuery.card_changes`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
-from uuid import UUID
 
 from bankclient import (
     BindCardBySmallTransfer,
@@ -16,77 +15,22 @@ from bankclient import (
     ConfirmSmallTransfer,
     ConfirmUnionPayCode,
     CorrectCardBranch,
-    Reply,
     Request,
     UnbindCard,
-    fen,
 )
 from jzb.v1 import card_pb2
 from jzb.v1.names import OperationKind
-from ledger import Card, CardChange, CardState, CheckedBy, Member
-from service.plans.plan import CardAsk, Plan, Serials, Word
+from ledger import Card, CheckedBy, Member
+from service.plans.plan import Plan, Serials
+from service.questions.cards import CardQuery
 from service.vault import Personal
-
-VERIFIED = "VERIFIED"
-"""ReservedMsg of 6066 and 6055: the same customer's other sub-account was checked before, the card is bound at once."""
 
 PAYS_OUT: Literal["1"] = "1"
 PAYS_IN: Literal["2"] = "2"
 """ReservedMsg of 6055: which way the small transfer goes."""
 
-WRONG_ANSWER = frozenset({"ERR138", "ERR126"})
-"""A wrong code, or a wrong amount (transport.md 3.5)."""
-
-CHECK_ENDED = frozenset({"ERR137", "ERR147", "ERR157", "ERR163", "ERR258", "ERR264"})
-"""The check is past its time, had too many wrong answers, or is not there (transport.md 3.5)."""
-
 KEPT_CARD = "card_id"
 """In `Plan.keep`: the card that the operation is about."""
-
-
-@dataclass(frozen=True, slots=True)
-class CardSaid:
-    """What the bank says of a card beside its word: whether it is bound, and what the holder has to pay in."""
-
-    is_bound: bool = False
-    pay_in_fen: int | None = None
-
-
-NOTHING_SAID = CardSaid()
-
-
-def card_said(reply: Reply) -> CardSaid:
-    """What the reply to a call says of its card; nothing for calls that are not about one."""
-    reserved: str = getattr(reply, "ReservedMsg", None) or ""
-    if reserved == VERIFIED:
-        return CardSaid(is_bound=True)
-    try:
-        return CardSaid(pay_in_fen=fen(reserved))
-    except ValueError:
-        return NOTHING_SAID
-
-
-def change_of(ask: CardAsk, word: Word, code: str, said: CardSaid) -> CardChange | None:
-    """What the bank's final word does to the card; None when it leaves the card as it is."""
-    same = CardChange(card_id=UUID(ask.card_id))
-    match ask.does, word:
-        case "check", Word.DONE if said.is_bound:
-            return replace(same, state=CardState.BOUND)
-        case "check", Word.DONE:
-            return replace(same, life_s=ask.life_s, pay_in_fen=said.pay_in_fen)
-        case "check", Word.REFUSED:
-            return replace(same, state=CardState.FAILED)
-        case "confirm", Word.DONE:
-            return replace(same, state=CardState.BOUND)
-        case "confirm", Word.REFUSED if code in CHECK_ENDED:
-            return replace(same, state=CardState.FAILED)
-        case "confirm", Word.REFUSED if code in WRONG_ANSWER:
-            return replace(same, wrong=1)
-        case "unbind", Word.DONE:
-            return replace(same, state=CardState.UNBOUND)
-        case "correct", Word.DONE:
-            return replace(same, branch_name=ask.branch_name, cnaps_no=ask.cnaps_no, super_bank_no=ask.super_bank_no)
-    return None
 
 
 def personal(request: card_pb2.CheckCardBySmsRequest | card_pb2.CheckCardByTransferRequest) -> Personal:
@@ -105,8 +49,8 @@ def check_by_sms(
 ) -> Plan:
     """6066: the bank compares card, name, document and mobile, and texts a code."""
     message = BindCardByUnionPay(**_to_bind(request, member))
-    ask = CardAsk(sub_account=member.sub_account, card_id=str(card.card_id), does="check", life_s=life_s)
-    return _plan(OperationKind.CHECK_CARD_BY_SMS, message, member, ask, card=replace(card, serial=serials.own))
+    query = CardQuery(sub_account=member.sub_account, card_id=str(card.card_id), does="check", life_s=life_s)
+    return _plan(OperationKind.CHECK_CARD_BY_SMS, message, member, query, card=replace(card, serial=serials.own))
 
 
 def check_by_transfer(
@@ -115,14 +59,14 @@ def check_by_transfer(
     """6055: the bank pays a few fen out to the card, or tells the holder what to pay in from it."""
     pays_out = card.checked_by is CheckedBy.PAY_OUT
     message = BindCardBySmallTransfer(**_to_bind(request, member), ReservedMsg=PAYS_OUT if pays_out else PAYS_IN)
-    ask = CardAsk(
+    query = CardQuery(
         sub_account=member.sub_account,
         card_id=str(card.card_id),
         does="check",
         life_s=life_s,
         pays_out=pays_out,
     )
-    return _plan(OperationKind.CHECK_CARD_BY_TRANSFER, message, member, ask, card=replace(card, serial=serials.own))
+    return _plan(OperationKind.CHECK_CARD_BY_TRANSFER, message, member, query, card=replace(card, serial=serials.own))
 
 
 def confirm_by_sms(member: Member, card: Card, number: str, code: str) -> Plan:
@@ -164,13 +108,13 @@ def correct_branch(request: card_pb2.CorrectCardBranchRequest, member: Member, c
         CnapsBranchId=request.cnaps_no or None,
         EiconBankBranchId=request.super_bank_no or None,
     )
-    ask = replace(
+    query = replace(
         _about(member, card, "correct"),
         branch_name=request.branch_name,
         cnaps_no=request.cnaps_no,
         super_bank_no=request.super_bank_no,
     )
-    return _plan(OperationKind.CORRECT_CARD_BRANCH, message, member, ask)
+    return _plan(OperationKind.CORRECT_CARD_BRANCH, message, member, query)
 
 
 def _to_bind(
@@ -191,19 +135,21 @@ def _to_bind(
     }
 
 
-def _about(member: Member, card: Card, does: Literal["confirm", "unbind"] | Literal["correct"]) -> CardAsk:
-    return CardAsk(sub_account=member.sub_account, card_id=str(card.card_id), does=does)
+def _about(member: Member, card: Card, does: Literal["confirm", "unbind", "correct"]) -> CardQuery:
+    return CardQuery(sub_account=member.sub_account, card_id=str(card.card_id), does=does)
 
 
-def _plan(kind: OperationKind, message: Request[Any], member: Member, ask: CardAsk, card: Card | None = None) -> Plan:
+def _plan(
+    kind: OperationKind, message: Request[Any], member: Member, query: CardQuery, card: Card | None = None
+) -> Plan:
     return Plan(
         kind=kind,
         message=message,
         drafts=(),
-        ask=ask,
+        query=query,
         payer=member.member_id,
-        keep={KEPT_CARD: ask.card_id},
+        keep={KEPT_CARD: query.card_id},
         card=card,
         # A card can be unbound from a member that is being closed: it may be what stands in the way.
-        with_members=() if ask.does == "unbind" else (member.sub_account,),
+        with_members=() if query.does == "unbind" else (member.sub_account,),
     )

@@ -11,8 +11,9 @@ from jzb.v1.names import OperationKind
 from ledger import Available, Draft, Kind, Leg, Member, OfDay
 from ledger.accounts import FEE, LIMITS, frozen, frozen_fee, order
 from service.plans.payments import limits, paid
-from service.plans.plan import Facts, Plan, Serials, StatusAsk
+from service.plans.plan import Facts, Plan, Serials
 from service.plans.verification import FREEZE, PAY_FROZEN, verified
+from service.questions.status import StatusQuery
 
 
 def freeze(request: freeze_pb2.FreezeRequest, facts: Facts, serials: Serials) -> Plan:
@@ -44,7 +45,7 @@ def freeze(request: freeze_pb2.FreezeRequest, facts: Facts, serials: Serials) ->
                 amount_fen=request.amount_fen,
             ),
         ),
-        ask=StatusAsk("2"),
+        query=StatusQuery("2"),
         payer=member.member_id,
         order_no=request.order_no,
         amount_fen=request.amount_fen,
@@ -94,7 +95,7 @@ def release(
                 fee_fen=fee_fen,
             ),
         ),
-        ask=StatusAsk("2"),
+        query=StatusQuery("2"),
         payer=member.member_id,
         order_no=request.order_no,
         amount_fen=request.amount_fen,
@@ -159,7 +160,7 @@ def pay_frozen(
             ),
         ),
         drafts=tuple(drafts),
-        ask=StatusAsk("2"),
+        query=StatusQuery("2"),
         payer=member.member_id,
         order_no=request.order_no,
         amount_fen=sum(payee.amount_fen for payee in request.payees) + fee_fen,

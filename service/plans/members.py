@@ -11,7 +11,9 @@ from jzb.v1 import member_pb2
 from jzb.v1.names import OperationKind
 from ledger import Draft, Leg, Member
 from ledger.accounts import LIMITS, standing
-from service.plans.plan import MemberAsk, MobileAsk, Plan, SameNameAsk
+from service.plans.plan import Plan
+from service.questions.cards import MobileQuery
+from service.questions.members import MemberQuery, SameNameQuery
 
 PROPERTY_CODES: dict[int, Literal["00", "SH"]] = {
     member_pb2.MEMBER_PROPERTY_ORDINARY: "00",
@@ -34,7 +36,7 @@ def open_member(request: member_pb2.OpenMemberRequest) -> Plan:
             Email=request.email or None,
         ),
         drafts=(),
-        ask=MemberAsk(request.member_id, member_property, opening=True),
+        query=MemberQuery(request.member_id, member_property, opening=True),
         payer=request.member_id,
     )
 
@@ -46,7 +48,7 @@ def close_member(member: Member) -> Plan:
         kind=OperationKind.CLOSE_MEMBER,
         message=OpenMember(FunctionFlag="3", TranNetMemberCode=member.member_id, MemberProperty=member_property),
         drafts=(Draft((Leg(standing(member.sub_account), LIMITS, 1),), payer=member.member_id),),
-        ask=MemberAsk(member.member_id, member_property, opening=False),
+        query=MemberQuery(member.member_id, member_property, opening=False),
         payer=member.member_id,
     )
 
@@ -68,18 +70,10 @@ def link_same_name(request: member_pb2.LinkSameNameRequest, ordinary: Member | N
             Email=request.email or None,
         ),
         drafts=(),
-        ask=SameNameAsk(request.ordinary_member_id, request.merchant_member_id),
+        query=SameNameQuery(request.ordinary_member_id, request.merchant_member_id),
         payer=request.ordinary_member_id,
         payee=request.merchant_member_id,
         with_members=tuple(member.sub_account for member in (ordinary, merchant) if member),
-    )
-
-
-def same_name(ask: SameNameAsk, ordinary: str, merchant: str) -> tuple[Member, Member]:
-    """The two members of one customer, by the sub-account numbers that the bank gives."""
-    return (
-        Member(member_id=ask.ordinary, sub_account=ordinary, property="00", same_name=ask.merchant),
-        Member(member_id=ask.merchant, sub_account=merchant, property="SH", same_name=ask.ordinary),
     )
 
 
@@ -102,7 +96,7 @@ def change_mobile(request: member_pb2.ConfirmMobileChangeRequest, member: Member
             MessageCheckCode=request.code,
         ),
         drafts=(),
-        ask=MobileAsk(member.sub_account, digest.hex()),
+        query=MobileQuery(member.sub_account, digest.hex()),
         payer=member.member_id,
         with_members=(member.sub_account,),
     )

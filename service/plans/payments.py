@@ -17,8 +17,10 @@ from jzb.v1.names import OperationKind
 from ledger import Available, Draft, Kind, Leg, Member, OfDay
 from ledger.accounts import FEE, LIMITS, escrow, order, refundable, refundable_fee, withdrawable
 from ledger.rules import Source, Target
-from service.plans.plan import NAMELESS, BookedAsk, Facts, Names, Plan, Serials, StatusAsk, noted
+from service.plans.plan import NAMELESS, Facts, Names, Plan, Serials
 from service.plans.verification import PAYMENT, verified
+from service.questions.booked import BookedQuery, noted
+from service.questions.status import StatusQuery
 
 
 def paid(source: Source, target: Target, amount_fen: int, fee_fen: int) -> tuple[Leg, ...]:
@@ -180,7 +182,7 @@ def settle_order(
                 fee_fen=request.fee_fen,
             ),
         ),
-        ask=BookedAsk(payer.sub_account),
+        query=BookedQuery(payer.sub_account),
         payer=payer.member_id,
         payee=payee.member_id,
         order_no=request.order_no,
@@ -237,7 +239,7 @@ def _plan(
                 fee_fen=fee_fen,
             ),
         ),
-        ask=StatusAsk("2"),
+        query=StatusQuery("2"),
         payer=payer.member_id,
         payee=payee.member_id,
         order_no=request.order_no,

@@ -20,7 +20,9 @@ from jzb.v1.names import OperationKind
 from ledger import Available, Draft, Kind, Leg, Member, OfDay, Payment
 from ledger.accounts import FEE, LIMITS, OWN_FUNDS, refundable, refundable_fee
 from ledger.rules import Source
-from service.plans.plan import ORIGINAL, Plan, ResendAsk, Serials
+from service.plans.plan import Plan, Serials
+from service.questions.resend import ResendQuery
+from service.recorded import ORIGINAL
 
 SOURCES: dict[str, Literal["1", "2", "3", "4", "5", "6"]] = {
     OperationKind.CONFIRM_ORDER: "1",
@@ -92,7 +94,7 @@ def refund(
                 fee_fen=request.fee_fen,
             ),
         ),
-        ask=ResendAsk.of("2", message),
+        query=ResendQuery.of("2", message),
         payer=payee.member_id if payee else "",
         payee=payer.member_id,
         order_no=order_no,

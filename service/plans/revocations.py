@@ -18,8 +18,10 @@ from jzb.v1 import topup_pb2
 from jzb.v1.names import OperationKind
 from ledger import Available, Draft, Kind, Leg, Member, OfDay, Operation
 from ledger.accounts import FEE, LIMITS, revocable, revocable_fee
-from service.plans.plan import ORIGINAL, Plan, Serials, StatusAsk
+from service.plans.plan import Plan, Serials
 from service.plans.topups import CHANNEL, CHANNEL_SERIAL
+from service.questions.status import StatusQuery
+from service.recorded import ORIGINAL
 
 RevokedOrder = Literal["original", "new"]
 """What SubOrderRefundOrderNo of 6217 says: the row's SubOrderNo again, or a number of its own (not published)."""
@@ -57,7 +59,7 @@ def revoke_top_up(request: topup_pb2.RevokeTopUpRequest, top_up: Operation, memb
             Remark=request.remark or None,
         ),
         drafts=(_draft(taken, serials.own),),
-        ask=StatusAsk("4"),
+        query=StatusQuery("4"),
         payer=member.member_id,
         order_no=top_up.order_no,
         amount_fen=request.amount_fen,
@@ -92,7 +94,7 @@ def revoke_split_top_up(top_up: Operation, taken: Sequence[Taken], serials: Seri
             ),
         ),
         drafts=tuple(_draft(one, serial, one.order_no) for one, serial in rows),
-        ask=StatusAsk("4", by_part=True),
+        query=StatusQuery("4", by_part=True),
         order_no=top_up.order_no,
         amount_fen=total_fen,
         fee_fen=sum(one.fee_fen for one in taken),

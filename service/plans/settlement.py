@@ -1,4 +1,4 @@
-"""What an answer of the bank does to an operation: pure functions from words to steps.
+"""What an answer of the bank does to an operation: pure functions from results to steps.
 
 The first answer to a call and every later answer to a question end here, so that a payment is settled in the same way
 whether its process lived, died or timed out.
@@ -7,71 +7,21 @@ whether its process lived, died or timed out.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import date
-from hashlib import sha256
-from typing import Any
-from uuid import UUID
 
-from bankclient import Answer
-from bankclient import Outcome as AnswerOutcome
-from ledger import CardChange, CardState, Change, Draft, Member, Operation, State, Step
-from service.plans.cards import NOTHING_SAID, CardSaid, change_of
-from service.plans.plan import SEND_AGAIN, CardAsk, Stored, Word
+from ledger import Change, Draft, Operation, State, Step
+from service.plans.plan import Stored
+from service.questions.results import BankResult, Verdict, combined_digest
+from service.recorded import SEND_AGAIN
 from service.settings import ResolverSettings
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """What the bank said about one part, or about the whole call.
-
-    ``bank_serials`` are those of the rows where one answer has several. ``bank_day`` is the bank's booking day where it
-    gave one; ``members`` are the sub-accounts it told of, ``card`` is what it told of the card that the plan is about.
-    ``booked`` is posted in the place of the planned draft where the bank chooses the accounts; ``reason`` says why when
-    it is not the bank's refusal.
-    """
-
-    word: Word
-    code: str = ""
-    message: str = ""
-    detail: str = ""
-    bank_serial: str = ""
-    bank_serials: tuple[str, ...] = ()
-    bank_day: date | None = None
-    evidence: bytes = b""
-    members: tuple[Member, ...] = ()
-    card: CardSaid = NOTHING_SAID
-    booked: Draft | None = None
-    reason: str = ""
-
-
-def together(evidence: Iterable[bytes]) -> bytes:
-    """The digest of all the signed answers that something rests on: SHA-256 over theirs one behind the other, or its
-    own when there is only one.
-    """
-    found = list(dict.fromkeys(filter(None, evidence)))
-    return sha256(b"".join(found)).digest() if len(found) > 1 else b"".join(found)
-
-
-def first_word(answer: Answer[Any], *, is_final: bool, may_send_again: bool = False) -> Word | None:
-    """What the answer to the call itself says; None when it leaves the outcome open.
-
-    A success is only an acceptance when the plan says that the final word comes later (6033). ``may_send_again`` is
-    for plans that can be sent again by any process (`ResendAsk`).
-    """
-    if answer.send_again and may_send_again:
-        return Word.AGAIN
-    if answer.outcome is AnswerOutcome.DONE:
-        return Word.DONE if is_final else Word.ACCEPTED
-    return Word.REFUSED if answer.outcome is AnswerOutcome.REFUSED else None
 
 
 def settle(
     operation: Operation,
     stored: Stored,
     pending: Sequence[int],
-    told: Sequence[Told],
+    results: Sequence[BankResult],
     today: date,
     settings: ResolverSettings,
     *,
@@ -79,51 +29,51 @@ def settle(
     due_in_s: float = 0.0,
     took_s: float = 0.0,
 ) -> Step:
-    """The step that the bank's words ask for.
+    """The step that the bank's results ask for.
 
-    ``pending`` are the operation's open parts in order; ``told`` has one entry a part, or one for all of them.
+    ``pending`` are the operation's open parts in order; ``results`` has one entry a part, or one for all of them.
     ``asked`` is False for the answer to the call itself. ``due_in_s`` says how much too early the question was asked,
     by the clock that wrote when it was due: above 0 neither a "no such record" nor a try counts, and the next question
     comes when it was to come. ``took_s`` of that time has gone by since.
     """
-    each = list(told) * len(pending) if len(told) == 1 else list(told)
+    each = list(results) * len(pending) if len(results) == 1 else list(results)
     drafts = stored.then if operation.state is State.ACCEPTED else stored.drafts
     asks = operation.asks + (1 if asked else 0)
-    words = {one.word for one in told}
+    verdicts = {one.verdict for one in results}
     # Tries of a call that is sent again are counted until 6110 is asked instead.
-    is_other_question = operation.reason == SEND_AGAIN and Word.AGAIN not in words
+    is_other_question = operation.reason == SEND_AGAIN and Verdict.AGAIN not in verdicts
     not_found = 0 if is_other_question else operation.not_found
 
-    if Word.ACCEPTED in words:
+    if Verdict.ACCEPTED in verdicts:
         not_found = 0
-    elif Word.NOT_FOUND in words and operation.state is not State.ACCEPTED:
+    elif Verdict.NOT_FOUND in verdicts and operation.state is not State.ACCEPTED:
         # A round with a question that failed proves nothing about that part.
-        not_found += 1 if due_in_s <= 0 and Word.SILENT not in words else 0
+        not_found += 1 if due_in_s <= 0 and Verdict.INCONCLUSIVE not in verdicts else 0
         if not_found >= settings.not_found_times:
             each = [_as_refused(one) for one in each]
-            told = [_as_refused(one) for one in told]
-            words = {one.word for one in told}
-    elif Word.AGAIN in words:
+            results = [_as_refused(one) for one in results]
+            verdicts = {one.verdict for one in results}
+    elif Verdict.AGAIN in verdicts:
         not_found += 1 if asked and due_in_s <= 0 else 0
 
-    last = told[-1]
-    bank_day = next((one.bank_day for one in told if one.bank_day), today)
-    by_word: dict[Word, dict[int, Draft]] = {}
+    last = results[-1]
+    bank_day = next((one.bank_day for one in results if one.bank_day), today)
+    by_verdict: dict[Verdict, dict[int, Draft]] = {}
     for number, draft, one in zip(pending, drafts, each, strict=True):
-        by_word.setdefault(one.word, {})[number] = one.booked or draft
+        by_verdict.setdefault(one.verdict, {})[number] = one.booked or draft
 
     def change(state: State, next_ask_in_s: float | None = None) -> Change:
         return Change(
             state=state,
-            reason=SEND_AGAIN if Word.AGAIN in words else last.reason,
+            reason=SEND_AGAIN if Verdict.AGAIN in verdicts else last.reason,
             message=last.detail,
             bank_code=last.code,
             bank_message=last.message,
-            bank_serial=next((one.bank_serial for one in told if one.bank_serial), ""),
+            bank_serial=next((one.bank_serial for one in results if one.bank_serial), ""),
             bank_serials=tuple(
-                filter(None, (serial for one in told for serial in (one.bank_serial, *one.bank_serials)))
+                filter(None, (serial for one in results for serial in (one.bank_serial, *one.bank_serials)))
             ),
-            evidence=together(one.evidence for one in told),
+            evidence=combined_digest(one.evidence for one in results),
             next_ask_in_s=next_ask_in_s,
             asks=asks,
             not_found=not_found,
@@ -138,41 +88,41 @@ def settle(
         if operation.state is State.ACCEPTED
         else frozenset({State.RESERVED, State.UNKNOWN}),
         members=last.members,
-        cards=_card_changes(stored, last),
+        cards=stored.query.card_changes(last),
     )
-    if words <= {Word.DONE, Word.REFUSED}:
-        done, refused = by_word.get(Word.DONE, {}), by_word.get(Word.REFUSED, {})
-        if Word.DONE in words:
+    if verdicts <= {Verdict.DONE, Verdict.REFUSED}:
+        done, refused = by_verdict.get(Verdict.DONE, {}), by_verdict.get(Verdict.REFUSED, {})
+        if Verdict.DONE in verdicts:
             # A call that ended before it was known to be accepted goes through both movements at once.
             enter = stored.then if operation.state is not State.ACCEPTED else ()
             return dataclasses.replace(step, post=done, void=tuple(refused), enter=enter)
         undo = stored.undo if operation.state is State.ACCEPTED else ()
         return dataclasses.replace(step, change=change(State.REFUSED), void=tuple(refused), enter=undo, members=())
-    if words == {Word.ACCEPTED} and stored.then and operation.state is not State.ACCEPTED:
+    if verdicts == {Verdict.ACCEPTED} and stored.then and operation.state is not State.ACCEPTED:
         return dataclasses.replace(
             step,
             change=change(State.ACCEPTED, settings.ask_after_s),
-            post=by_word.get(Word.ACCEPTED, {}),
+            post=by_verdict.get(Verdict.ACCEPTED, {}),
             pend=stored.then,
         )
     state = State.ACCEPTED if operation.state is State.ACCEPTED else State.UNKNOWN
-    pause_s = _pause_s(words, settings)
+    pause_s = _pause_s(verdicts, settings)
     if due_in_s > 0:
         pause_s = min(pause_s, max(due_in_s - took_s, 0.0))
     return dataclasses.replace(step, change=change(state, pause_s), members=(), cards=())
 
 
-def leave_open(operation: Operation, told: Told, today: date, settings: ResolverSettings) -> Step:
+def mark_unknown(operation: Operation, result: BankResult, today: date, settings: ResolverSettings) -> Step:
     """The answer was lost or proves nothing: keep the holds and ask later."""
     return Step(
         operation=operation.id,
         change=Change(
             state=State.UNKNOWN,
-            reason=told.reason,
-            message=told.detail,
-            bank_code=told.code,
-            bank_message=told.message,
-            evidence=told.evidence,
+            reason=result.reason,
+            message=result.detail,
+            bank_code=result.code,
+            bank_message=result.message,
+            evidence=result.evidence,
             next_ask_in_s=settings.ask_after_s,
         ),
         bank_day=today,
@@ -180,34 +130,25 @@ def leave_open(operation: Operation, told: Told, today: date, settings: Resolver
     )
 
 
-def let_go(operation: Operation, stored: Stored, pending: Sequence[int], told: Told, today: date) -> Step:
+def release(operation: Operation, stored: Stored, pending: Sequence[int], result: BankResult, today: date) -> Step:
     """The call never left this machine: nothing is held, and the same request id may try again."""
     return Step(
         operation=operation.id,
-        change=Change(state=State.RELEASED, reason=told.reason, message=told.detail),
+        change=Change(state=State.RELEASED, reason=result.reason, message=result.detail),
         bank_day=today,
         void=tuple(pending),
         expects=frozenset({State.RESERVED}),
-        cards=(CardChange(card_id=UUID(stored.ask.card_id), state=CardState.UNSENT),)
-        if isinstance(stored.ask, CardAsk) and stored.ask.does == "check"
-        else (),
+        cards=stored.query.unsent_cards(),
     )
 
 
-def _card_changes(stored: Stored, told: Told) -> tuple[CardChange, ...]:
-    if not isinstance(stored.ask, CardAsk):
-        return ()
-    change = change_of(stored.ask, told.word, told.code, told.card)
-    return () if change is None else (change,)
+def _as_refused(one: BankResult) -> BankResult:
+    return dataclasses.replace(one, verdict=Verdict.REFUSED) if one.verdict is Verdict.NOT_FOUND else one
 
 
-def _as_refused(one: Told) -> Told:
-    return dataclasses.replace(one, word=Word.REFUSED) if one.word is Word.NOT_FOUND else one
-
-
-def _pause_s(words: set[Word], settings: ResolverSettings) -> float:
-    if Word.AGAIN in words:
+def _pause_s(verdicts: set[Verdict], settings: ResolverSettings) -> float:
+    if Verdict.AGAIN in verdicts:
         return settings.send_again_interval_s
-    if Word.SILENT in words:
+    if Verdict.INCONCLUSIVE in verdicts:
         return settings.silent_interval_s
-    return settings.not_found_interval_s if Word.NOT_FOUND in words else settings.in_process_interval_s
+    return settings.not_found_interval_s if Verdict.NOT_FOUND in verdicts else settings.in_process_interval_s

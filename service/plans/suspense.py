@@ -15,7 +15,9 @@ from jzb.v1 import suspense_pb2
 from jzb.v1.names import OperationKind
 from ledger import Draft, Leg, Member, Operation
 from ledger.accounts import FEE, LIMITS, order, suspense, undoable, undoable_fee, withdrawable
-from service.plans.plan import ORIGINAL, Plan, Serials, StatusAsk
+from service.plans.plan import Plan, Serials
+from service.questions.status import StatusQuery
+from service.recorded import ORIGINAL
 
 TRANSFER: Final = "transfer"
 """In `Plan.keep`: the bank serial of the transfer whose money a clearing has moved."""
@@ -51,7 +53,7 @@ def clear_suspense(
                 fee_fen=request.fee_fen,
             ),
         ),
-        ask=StatusAsk("2"),
+        query=StatusQuery("2"),
         payee=member.member_id,
         order_no=request.order_no,
         amount_fen=request.amount_fen,
@@ -91,7 +93,7 @@ def undo_clear_suspense(
                 fee_fen=request.fee_fen,
             ),
         ),
-        ask=StatusAsk("2"),
+        query=StatusQuery("2"),
         payer=member.member_id,
         order_no=clearing.order_no,
         amount_fen=request.amount_fen,

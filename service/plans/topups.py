@@ -16,7 +16,8 @@ from jzb.v1 import topup_pb2
 from jzb.v1.names import OperationKind
 from ledger import Draft, Kind, Leg, OfDay
 from ledger.accounts import FEE, LIMITS, TOP_UP_ORDER_UNITS, revocable, revocable_fee, top_up_order
-from service.plans.plan import Facts, Plan, Serials, StatusAsk
+from service.plans.plan import Facts, Plan, Serials
+from service.questions.status import StatusQuery
 
 CHANNEL = "channel"
 CHANNEL_SERIAL = "channel_serial"
@@ -82,7 +83,7 @@ def top_up(
                 {request.order_no: TOP_UP_ORDER_UNITS, **also_uses},
             ),
         ),
-        ask=StatusAsk("4"),
+        query=StatusQuery("4"),
         payee=request.member_id,
         order_no=request.order_no,
         amount_fen=request.amount_fen,
@@ -134,7 +135,7 @@ def split_top_up(request: topup_pb2.SplitTopUpRequest, facts: Facts, serials: Se
             )
             for number, (share, serial) in enumerate(rows)
         ),
-        ask=StatusAsk("4", by_part=True),
+        query=StatusQuery("4", by_part=True),
         order_no=request.order_no,
         amount_fen=total_fen,
         fee_fen=sum(share.fee_fen for share in request.shares),

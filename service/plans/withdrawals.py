@@ -15,8 +15,9 @@ from ledger import Draft, Leg, Member, reverse
 from ledger.accounts import POOLED, WITHDRAWING, withdrawable
 from service.plans.cards import KEPT_CARD
 from service.plans.payments import paid
-from service.plans.plan import Facts, Plan, Serials, StatusAsk
+from service.plans.plan import Facts, Plan, Serials
 from service.plans.verification import mode_of, proof
+from service.questions.status import StatusQuery
 from service.vault import Personal
 
 
@@ -49,7 +50,7 @@ def withdraw(
             ),
         ),
         undo=(reverse(taken, part=1),),
-        ask=StatusAsk("3"),
+        query=StatusQuery("3"),
         payer=member.member_id,
         amount_fen=request.amount_fen,
         fee_fen=request.fee_fen,

@@ -43,17 +43,17 @@ from service import telemetry
 from service.bankday import bank_today
 from service.feed import CONNECTIONS, Feed
 from service.inflows.card_list import CardList
-from service.inflows.clearing import Clearing, Sweeper
+from service.inflows.clearing import Clearing, Sweeper, SweepQuery
 from service.inflows.collector import collecting
 from service.inflows.recorder import Recorder
-from service.inflows.returns import Returns
+from service.inflows.returns import ReturnQuery, Returns
 from service.inflows.transfers import Transfers
 from service.path.admission import Admission
 from service.path.repeats import Repeats
-from service.path.resolver import Resolver
+from service.path.resolver import Carrier, Resolver
 from service.path.runner import MARK_S, Runner
 from service.process.anchor import anchored
-from service.questions.member_questions import MemberQuestions
+from service.questions.query import Query
 from service.rpc.acquiring import AcquiringRpc
 from service.rpc.balances import Balances
 from service.rpc.batches import Batches
@@ -177,13 +177,13 @@ async def furnished(settings: Settings, *, catches_up: bool = False) -> AsyncIte
         await stack.enter_async_context(collecting("transfers", transfers.collect_last_days, settings.transfers.poll_s))
         cards = Cards(engine, settings.platform)
         vault = Vault([key.get_secret_value() for key in settings.vault.keys], settings.platform)
-        questions = MemberQuestions(bank, cards, vault)
+        carriers: dict[type[Query], Carrier[Any]] = {SweepQuery: sweeper, ReturnQuery: returns}
         resolver = await stack.enter_async_context(
-            Resolver(writer, reads, bank, sweeper, returns, questions, settings).running()
+            Resolver(writer, reads, bank, cards, vault, carriers, settings).running()
         )
         telemetry.watch_doubt(lambda: resolver.in_doubt)
         admission = Admission(settings.call_concurrency, settings.interface_concurrency, settings.breaker)
-        telemetry.watch_load(admission, writer)
+        telemetry.watch_load(lambda: admission.calls.inside, admission.states, writer)
         repeats = Repeats(reads, vault)
         runner = await stack.enter_async_context(
             Runner(writer, reads, bank, numbers, admission, clearing, repeats, settings).running()

@@ -3,31 +3,34 @@
 Order of calls: 6146; when it does not know a share, 6147 with the operation's serial; 6146 again. The same code carries
 an entry out the first time, after a lost answer and after a crash: 6147 keeps its serial, so it acts once, and what is
 entered is always what 6146 says. Promises never to raise for trouble at the bank: a question that fails is
-`Word.SILENT`.
+`Verdict.INCONCLUSIVE`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from bankclient import (
     SUCCESS_CODE,
     UNKNOWN_CODES,
+    AcquiringChannel,
     AcquiringOrder,
     AcquiringOrderReply,
     Answer,
     BankClient,
     Outcome,
+    Request,
     SupplyAcquiringOrder,
     yuan,
 )
-from ledger import Draft, Member, Operation, Part, Reads
-from service.plans.acquiring import booked
-from service.plans.plan import ORDER_DIFFERS, AcquiredAsk, AcquiredShare, RebookAsk, Word
-from service.plans.settlement import Told
+from ledger import Draft, Member, Part, Reads
 from service.questions.bookings import booked_on
+from service.questions.query import Asking, FirstAnswer, OutcomeQuery
+from service.questions.results import BankResult, Verdict
+from service.questions.shares import AcquiredShare
+from service.recorded import ORDER_DIFFERS
 
 REPORTED_ALREADY: Final = "ERR282"
 """Of 6147: the bank has the order from the channel already (transport.md 3.5)."""
@@ -38,108 +41,139 @@ FREEZES, CREDITS = "0", "1"
 
 
 @dataclass(frozen=True, slots=True)
-class Driven:
-    """What the bank says of each share. ``began`` is False when only questions went out, so that nothing can have
-    happened by this operation.
+class AcquiredQuery(OutcomeQuery):
+    """Asks 6146 for every share; when the bank misses one, sends 6147 with the operation's serial and asks again.
+
+    It is how such an operation is carried out, the first time and every later time.
     """
 
-    told: Sequence[Told]
-    began: bool
+    by: ClassVar[str] = "acquired"
 
+    channel: AcquiringChannel
+    order_no: str
+    amount_fen: int
+    shares: tuple[AcquiredShare, ...]
 
-class Acquiring:
-    """Asks for the runner and the resolver. One instance a process."""
+    async def ask(self, asking: Asking) -> Sequence[BankResult]:
+        """See `OutcomeQuery`."""
+        return (await self._carry_out(asking.bank, asking.reads, asking.operation.serial, asking.drafts)).results
 
-    def __init__(self, bank: BankClient, reads: Reads) -> None:
-        self._bank = bank
-        self._reads = reads
+    async def call(
+        self,
+        bank: BankClient,
+        reads: Reads,
+        serial: str,
+        message: Request[Any],
+        drafts: Sequence[Draft],
+        *,
+        is_final: bool,
+    ) -> FirstAnswer:
+        """6147 goes out only when 6146 misses a share."""
+        return await self._carry_out(bank, reads, serial, drafts)
 
-    async def drive(self, operation: Operation, ask: AcquiredAsk, drafts: Sequence[Draft]) -> Driven:
+    def share(self, parts: Sequence[Part], order_no: str) -> tuple[AcquiredShare, Part] | None:
+        """The share of an entered order that the bank knows by this number, with its part."""
+        for share, part in zip(self.shares, parts, strict=False):
+            if share.order_no == order_no:
+                return share, part
+        return None
+
+    async def _carry_out(self, bank: BankClient, reads: Reads, serial: str, drafts: Sequence[Draft]) -> FirstAnswer:
         """Carry an entry on as far as the bank answers."""
-        told = await self._asked(ask, drafts)
-        words = {one.word for one in told}
-        if Word.SILENT in words or Word.NOT_FOUND not in words:
-            return Driven(told, began=False)
-        message = SupplyAcquiringOrder(AcquiringChannelType=ask.channel, OrderNo=ask.order_no, Amt=ask.amount_fen)
-        supplied = await self._bank.call(message, operation.serial)
+        results = await self._listed(bank, reads, drafts)
+        verdicts = {one.verdict for one in results}
+        if Verdict.INCONCLUSIVE in verdicts or Verdict.NOT_FOUND not in verdicts:
+            # Only questions went out.
+            return _came(results, may_have_acted=False)
+        message = SupplyAcquiringOrder(AcquiringChannelType=self.channel, OrderNo=self.order_no, Amt=self.amount_fen)
+        supplied = await bank.call(message, serial)
         if not supplied.evidence or (supplied.reply is None and supplied.code in {SUCCESS_CODE, *UNKNOWN_CODES}):
-            return Driven([_told(Word.SILENT, supplied)], began=supplied.outcome is not Outcome.NOT_SENT)
+            lost = BankResult.of_call(Verdict.INCONCLUSIVE, supplied)
+            return _came([lost], may_have_acted=supplied.outcome is not Outcome.NOT_SENT)
         # Only what 6146 still misses is settled by the answer of 6147. Refused, the bank may have heard of the order
         # meanwhile; taken, it may book the order later; a code that proves nothing is one more "no such record".
         if supplied.outcome is Outcome.REFUSED:
-            missed = _told(Word.REFUSED, supplied)
+            missed = BankResult.of_call(Verdict.REFUSED, supplied)
         elif supplied.reply is not None or supplied.code == REPORTED_ALREADY:
             missed = replace(
-                _told(Word.ACCEPTED, supplied), detail="the bank has taken 6147 and not booked the order yet"
+                BankResult.of_call(Verdict.ACCEPTED, supplied),
+                detail="the bank has taken 6147 and not booked the order yet",
             )
         else:
-            missed = _told(Word.NOT_FOUND, supplied)
-        told = await self._asked(ask, drafts)
-        return Driven([missed if one.word is Word.NOT_FOUND else one for one in told], began=True)
+            missed = BankResult.of_call(Verdict.NOT_FOUND, supplied)
+        results = await self._listed(bank, reads, drafts)
+        return _came([missed if one.verdict is Verdict.NOT_FOUND else one for one in results], may_have_acted=True)
 
-    async def rebooked(self, ask: RebookAsk) -> Told:
-        """Whether 6145 has moved an order."""
-        answer = await self._order(ask.channel, ask.order_no)
-        reply = answer.reply
-        if reply is None:
-            return _told(Word.SILENT, answer)
-        if reply.OrderActInSubAcctNo == ask.sub_account and reply.TranStatus == BOOKED:
-            return replace(_told(Word.DONE, answer), detail="6146 has the order with the right sub-account")
-        # The order is there and has not moved: the bank's way to say that it knows nothing of the call.
-        return replace(_told(Word.NOT_FOUND, answer), detail="6146 has the order where it was")
-
-    async def _asked(self, ask: AcquiredAsk, drafts: Sequence[Draft]) -> list[Told]:
+    async def _listed(self, bank: BankClient, reads: Reads, drafts: Sequence[Draft]) -> list[BankResult]:
         answers = []
-        for share in ask.shares:
-            answer = await self._order(ask.channel, share.order_no)
+        for share in self.shares:
+            answer = await _order(bank, self.channel, share.order_no)
             if answer.reply is None and not answer.is_no_record:
                 # A bank that does not answer is not asked for every other share as well.
-                return [_told(Word.SILENT, answer)]
+                return [BankResult.of_call(Verdict.INCONCLUSIVE, answer)]
             answers.append(answer)
         places = {place for answer in answers if answer.reply for place in [_place(answer.reply)] if place}
-        members = await self._reads.members_by_sub_account(places)
-        told = [
-            _share_told(share, draft, answer, members)
-            for share, draft, answer in zip(ask.shares, drafts, answers, strict=True)
+        members = await reads.members_by_sub_account(places)
+        results = [
+            _share_result(share, draft, answer, members)
+            for share, draft, answer in zip(self.shares, drafts, answers, strict=True)
         ]
-        differing = next((one for one in told if one.reason == ORDER_DIFFERS), None)
+        differing = next((one for one in results if one.reason == ORDER_DIFFERS), None)
         if differing is not None:
             # An order is entered whole or not at all.
-            return [differing for _ in told]
-        detail = "; ".join(dict.fromkeys(one.detail for one in told))
-        return [replace(one, detail=detail) for one in told]
-
-    async def _order(self, channel: str, order_no: str) -> Answer[AcquiringOrderReply]:
-        question = AcquiringOrder(AcquiringChannelType=channel, OrderNo=order_no)  # type: ignore[arg-type]  # it judges
-        answer: Answer[AcquiringOrderReply] = await self._bank.call(question)
-        return answer
+            return [differing for _ in results]
+        detail = "; ".join(dict.fromkeys(one.detail for one in results))
+        return [replace(one, detail=detail) for one in results]
 
 
-def share_of(ask: AcquiredAsk, parts: Sequence[Part], order_no: str) -> tuple[AcquiredShare, Part] | None:
-    """The share of an entered order that the bank knows by this number, with its part."""
-    for share, part in zip(ask.shares, parts, strict=False):
-        if share.order_no == order_no:
-            return share, part
-    return None
+@dataclass(frozen=True, slots=True)
+class RebookQuery(OutcomeQuery):
+    """Asks 6146 whether the order is with ``sub_account`` now: what settles 6145."""
+
+    by: ClassVar[str] = "rebook"
+
+    channel: AcquiringChannel
+    order_no: str
+    sub_account: str
+
+    async def ask(self, asking: Asking) -> Sequence[BankResult]:
+        """See `OutcomeQuery`."""
+        answer = await _order(asking.bank, self.channel, self.order_no)
+        reply = answer.reply
+        if reply is None:
+            return [BankResult.of_call(Verdict.INCONCLUSIVE, answer)]
+        if reply.OrderActInSubAcctNo == self.sub_account and reply.TranStatus == BOOKED:
+            done = BankResult.of_call(Verdict.DONE, answer)
+            return [replace(done, detail="6146 has the order with the right sub-account")]
+        # The order is there and has not moved: the bank's way to say that it knows nothing of the call.
+        return [replace(BankResult.of_call(Verdict.NOT_FOUND, answer), detail="6146 has the order where it was")]
+
+
+def _came(results: Sequence[BankResult], *, may_have_acted: bool) -> FirstAnswer:
+    return FirstAnswer(results, may_have_acted, answered=any(one.evidence for one in results))
+
+
+async def _order(bank: BankClient, channel: AcquiringChannel, order_no: str) -> Answer[AcquiringOrderReply]:
+    return await bank.call(AcquiringOrder(AcquiringChannelType=channel, OrderNo=order_no))
 
 
 def _place(reply: AcquiringOrderReply) -> str:
     return reply.OrderActInSubAcctNo or reply.OrderInSubAcctNo or ""
 
 
-def _share_told(
+def _share_result(
     share: AcquiredShare, draft: Draft, answer: Answer[AcquiringOrderReply], members: dict[str, Member]
-) -> Told:
+) -> BankResult:
     reply = answer.reply
     if reply is None:
-        return _told(Word.NOT_FOUND, answer)
+        return BankResult.of_call(Verdict.NOT_FOUND, answer)
     if reply.TranStatus != BOOKED:
-        word = Word.REFUSED if reply.TranStatus in (FAILED, REVERSED) else Word.ACCEPTED
+        verdict = Verdict.REFUSED if reply.TranStatus in (FAILED, REVERSED) else Verdict.ACCEPTED
         detail = f"6146 has {share.order_no} with TranStatus {reply.TranStatus}"
-        return replace(_told(word, answer), message=reply.TranDesc or "", detail=detail)
+        return replace(BankResult.of_call(verdict, answer), message=reply.TranDesc or "", detail=detail)
     difference = _difference(share, reply)
     if difference:
-        return replace(_told(Word.REFUSED, answer), detail=difference, reason=ORDER_DIFFERS)
+        return replace(BankResult.of_call(Verdict.REFUSED, answer), detail=difference, reason=ORDER_DIFFERS)
     place = _place(reply) or share.sub_account
     sub_account = place if place == share.sub_account or place in members else None
     if sub_account is None:
@@ -149,11 +183,11 @@ def _share_told(
     else:
         detail = "the bank has booked the order"
     return replace(
-        _told(Word.DONE, answer),
+        BankResult.of_call(Verdict.DONE, answer),
         detail=detail,
         bank_serial=reply.FrontSeqNo or "",
         bank_day=booked_on(reply.FrontSeqNo, reply.TranDate),
-        booked=booked(draft, share, sub_account, members[sub_account].member_id if sub_account in members else ""),
+        booked=share.booked(draft, sub_account, members[sub_account].member_id if sub_account in members else ""),
     )
 
 
@@ -165,16 +199,4 @@ def _difference(share: AcquiredShare, reply: AcquiringOrderReply) -> str:
     return (
         f"{share.order_no}: the bank has {yuan(said[0])} with fee {yuan(said[1])} and PayMode"
         f" {reply.PayMode or 'unsaid'}, the request {yuan(share.amount_fen)} with fee {yuan(share.fee_fen)} and {mode}"
-    )
-
-
-def _told(word: Word, answer: Answer[Any]) -> Told:
-    return Told(
-        word,
-        code=answer.code,
-        message=answer.message,
-        detail=answer.detail,
-        bank_serial=answer.front_seq_no or "",
-        bank_day=answer.booking_date,
-        evidence=answer.evidence,
     )

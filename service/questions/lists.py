@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Generic, TypeVar
 
 from bankclient import Answer, BankClient, Outcome, Paged, Request, Row
-from service.plans.settlement import together
 from service.questions.asking import told
+from service.questions.results import combined_digest
 
 PAGES_MAX: Final = 5000
 """Of 20 rows each."""
@@ -43,7 +43,7 @@ class BankList(Generic[T]):
     @property
     def answer(self) -> Answer[Any]:
         """The last answer, which says why an incomplete list is, with the evidence of all."""
-        return replace(self.answers[-1], evidence=together(answer.evidence for answer in self.answers))
+        return replace(self.answers[-1], evidence=combined_digest(answer.evidence for answer in self.answers))
 
     def required(self, *, is_refusal_empty: bool = False) -> list[T]:
         """Every row. Raises `Problem` when the list is incomplete.

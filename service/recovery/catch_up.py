@@ -58,8 +58,10 @@ from service.path.resolver import Resolver
 from service.problems import Problem
 from service.questions.asking import ask
 from service.questions.balances import COMPARED_PROPERTIES, balances_of
-from service.questions.member_questions import NO_MEMBER, clash_of, listed_cards
-from service.questions.statement import BOOKING_TYPES
+from service.questions.booked import BOOKING_TYPES
+from service.questions.cards import listed_cards
+from service.questions.conflicts import sub_account_conflict
+from service.questions.members import NO_MEMBER
 from service.recovery.lost import REFUND, REVOCATION, SKEW, TOP_UP, Known, Lost, booked_on
 from service.settings import RulesSettings
 from service.vault import Vault
@@ -260,8 +262,8 @@ class CatchUp:
             if sub_account is None:
                 return f"member {member_id}: the bank has no sub-account of that code"
             member = Member(member_id=member_id, sub_account=sub_account, property=member_property)
-            if clash := await clash_of(self.reads, (member,)):
-                return clash
+            if conflict := await sub_account_conflict(self.reads, (member,)):
+                return conflict
             await self._enter(_Entry(member_id, members=(member,)))
         return ""
 

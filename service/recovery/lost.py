@@ -67,7 +67,7 @@ class Lost:
 
 Moved = tuple[str, str, int, str]
 """What rows of a batch are recognised by: the sub-accounts of payer and payee, empty for the platform's own; fen; and
-the order number with which the bank lists them, if it does (`service.plans.plan.noted`).
+the order number with which the bank lists them, if it does (`service.questions.booked.noted`).
 """
 
 

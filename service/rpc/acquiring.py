@@ -13,9 +13,9 @@ from service.path.runner import Settled
 from service.plans import acquiring, order_remark
 from service.plans.acquiring import CHANNELS
 from service.plans.order_remark import Fault
-from service.plans.plan import AcquiredAsk, Plan, Serials, Stored
+from service.plans.plan import Plan, Serials, Stored
 from service.problems import Problem
-from service.questions.acquiring import share_of
+from service.questions.acquiring import AcquiredQuery
 from service.questions.asking import ask
 from service.questions.bookings import booked_on
 from service.rpc.dates import booked_at
@@ -169,7 +169,7 @@ class AcquiringRpc(acquiring_pb2_grpc.AcquiringServiceServicer):
         found = None
         if entered is not None and entered.state is State.DONE:
             parts = (await self._desk.reads.parts([entered.id])).get(entered.id, [])
-            found = share_of(_asked(entered), parts, request.order_no)
+            found = _asked(entered).share(parts, request.order_no)
         if entered is None or found is None or found[1].state is not PartState.POSTED:
             raise problems.not_found(ErrorReason.ACQUIRED_ORDER_NOT_FOUND, "acquired order", request.order_no)
         share, part = found
@@ -211,11 +211,11 @@ class AcquiringRpc(acquiring_pb2_grpc.AcquiringServiceServicer):
         return bookings
 
 
-def _asked(entered: Operation) -> AcquiredAsk:
-    ask_of = Stored.from_json(entered.plan).ask
-    if not isinstance(ask_of, AcquiredAsk):
+def _asked(entered: Operation) -> AcquiredQuery:
+    query = Stored.from_json(entered.plan).query
+    if not isinstance(query, AcquiredQuery):
         raise TypeError(f"operation {entered.id} is not the entry of an acquired order")
-    return ask_of
+    return query
 
 
 def _sums(request: acquiring_pb2.RecordOrderRequest) -> None:

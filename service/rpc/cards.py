@@ -29,7 +29,7 @@ from service.plans.cards import KEPT_CARD
 from service.plans.plan import Plan, Serials
 from service.problems import Problem
 from service.questions.asking import told
-from service.questions.member_questions import ARRIVED, FAILED, UNDER_WAY, transfer_of
+from service.questions.cards import ARRIVED, FAILED, UNDER_WAY, transfer_of
 from service.rpc.desk import Context, Desk
 from service.vault import masked, place_of
 

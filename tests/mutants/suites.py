@@ -26,6 +26,7 @@ SUITES: dict[str, tuple[str, ...]] = {
             "withdrawals",
         )
     },
+    "service/questions/shares.py": ("tests/service/test_plans.py", "tests/service/test_plan_parts.py"),
     "bankclient/canonical.py": ("tests/bankclient/test_canonical.py",),
     "bankclient/outcome.py": ("tests/bankclient/test_outcome.py",),
     "bankclient/money.py": ("tests/bankclient/test_money.py",),

@@ -29,8 +29,9 @@ from jzb.v1 import (
 from ledger import Account, Available, Card, CheckedBy, Draft, Kind, OfDay, Part, PartState, Payment
 from ledger.rules import Source
 from service.plans import acquiring, batches, cards, freezes, members, payments, refunds, revocations, suspense, topups
-from service.plans.plan import AcquiredAsk, Names, Plan
+from service.plans.plan import Names, Plan
 from service.plans.withdrawals import withdraw
+from service.questions.acquiring import AcquiredQuery
 from service.vault import Personal
 from tests.service.test_plans_property import FACTS, PAYEE, PAYER, SERIALS, THIRD, operation
 
@@ -295,12 +296,13 @@ def acquiring_plans() -> Cases:
             )
             plan = acquiring.record_order(request, FACTS, SERIALS, fee_at_release=at_release)
             yield f"record an order of {name} for one member, {how}", plan
-            assert isinstance(plan.ask, AcquiredAsk)
-            share = plan.ask.shares[0]
+            query = plan.query
+            assert isinstance(query, AcquiredQuery)
+            share = query.shares[0]
             for payer in (None, THIRD):
                 rebook = acquiring_pb2.RebookOrderRequest(order_no="O1", member_id="payee", remark="r" if payer else "")
                 part = Part(1, "P1", "", "payee", 30_00, 3_00, PartState.POSTED, BOOKED, None)
-                moved = acquiring.rebook_order(rebook, "X1", plan.ask.channel, share, part, payer, PAYEE, "乙", SERIALS)
+                moved = acquiring.rebook_order(rebook, "X1", query.channel, share, part, payer, PAYEE, "乙", SERIALS)
                 where = "from the wrong member" if payer else "from parking"
                 yield f"rebook an order of {name} {where}, {how}", moved
     for fee_fen, credit in ((30_00, acquiring_pb2.ORDER_CREDIT_AVAILABLE), (1, acquiring_pb2.ORDER_CREDIT_FROZEN)):
@@ -310,12 +312,13 @@ def acquiring_plans() -> Cases:
         )
         plan = acquiring.record_order(request, FACTS, SERIALS, fee_at_release=True)
         yield f"record an order with a fee of {fee_fen}", plan
-        assert isinstance(plan.ask, AcquiredAsk)
-        share = plan.ask.shares[0]
+        query = plan.query
+        assert isinstance(query, AcquiredQuery)
+        share = query.shares[0]
         for payer in (None, THIRD):
             rebook = acquiring_pb2.RebookOrderRequest(order_no="O1", member_id="payee")
             part = Part(1, "P1", "", "payee", 30_00, fee_fen, PartState.POSTED, BOOKED, None)
-            moved = acquiring.rebook_order(rebook, "X1", plan.ask.channel, share, part, payer, PAYEE, "乙", SERIALS)
+            moved = acquiring.rebook_order(rebook, "X1", query.channel, share, part, payer, PAYEE, "乙", SERIALS)
             where = "from the wrong member" if payer else "from parking"
             yield f"rebook an order with a fee of {fee_fen} {where}", moved
 

@@ -13,8 +13,9 @@ import pytest
 from bankclient import Answer
 from bankclient import Outcome as AnswerOutcome
 from jzb.v1 import balance_pb2, core_pb2, operation_pb2, payment_pb2
-from service.path.admission import Admission, Breaker, BreakerState, has_answered
+from service.path.admission import Admission, Breaker, BreakerState
 from service.problems import Problem
+from service.questions.query import has_answered
 from service.settings import BreakerSettings
 from tests.service.marketplace import TIMEOUT_S, Marketplace, Refusal, open_marketplace, refusal_of
 from tests.service.process import until

@@ -24,7 +24,7 @@ from sandbox.records import Trade
 from service.bankday import bank_day_of, bank_today, days_around, days_now
 from service.plans.plan import Serials
 from service.problems import Problem
-from service.questions.statement import ended_days
+from service.questions.booked import ended_days
 from service.recovery.lost import _booked_at as booked_then
 from service.rpc.dates import booked_at, days
 from simulate.skew import clock_ahead

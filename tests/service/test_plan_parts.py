@@ -12,16 +12,18 @@ from bankclient import Booked
 from jzb.v1 import acquiring_pb2, card_pb2, verification_pb2
 from ledger import CardChange, CardState, Draft, Kind, Leg, Member, OfDay
 from ledger.accounts import FEE, LIMITS, acquired, parking
-from service.plans import acquiring, cards, members, refunds, verification
-from service.plans.cards import CardSaid
-from service.plans.plan import AcquiredAsk, CardAsk, SameNameAsk, Word
+from service.plans import acquiring, cards, refunds, verification
+from service.questions.acquiring import AcquiredQuery
+from service.questions.cards import CardQuery, card_result
+from service.questions.members import SameNameQuery
+from service.questions.results import BankResult, CardResult, Verdict
 from service.vault import Personal
 from tests.service.test_plans_property import FACTS, SERIALS, THIRD
 
 CARD_ID = UUID(int=5)
 
 
-def recorded() -> tuple[Draft, AcquiredAsk]:
+def recorded() -> tuple[Draft, AcquiredQuery]:
     """An acquired order of 30 yuan for one member, 3 yuan of it the fee."""
     share = acquiring_pb2.OrderShare(
         member_id="payee", amount_fen=30_00, fee_fen=3_00, credit=acquiring_pb2.ORDER_CREDIT_AVAILABLE
@@ -30,29 +32,29 @@ def recorded() -> tuple[Draft, AcquiredAsk]:
         channel=acquiring_pb2.ACQUIRING_CHANNEL_CLOUD, order_no="O1", amount_fen=30_00, shares=[share]
     )
     plan = acquiring.record_order(request, FACTS, SERIALS, fee_at_release=False)
-    assert isinstance(plan.ask, AcquiredAsk)
-    return plan.drafts[0], plan.ask
+    assert isinstance(plan.query, AcquiredQuery)
+    return plan.drafts[0], plan.query
 
 
 def test_an_order_that_the_bank_parked_lies_whole_in_parking_and_keeps_its_number_used() -> None:
-    planned, ask = recorded()
+    planned, query = recorded()
     used, owed = Leg(acquired("O1"), LIMITS, 1), OfDay(Kind.IN_TRANSIT)
-    parked = acquiring.booked(planned, ask.shares[0], None)
+    parked = query.shares[0].booked(planned, None)
     assert parked == replace(planned, legs=(used, Leg(owed, parking("O1"), 30_00)))
     assert parked.payee == "payee"
 
 
 def test_an_order_that_the_bank_gave_to_another_member_is_booked_there() -> None:
-    planned, ask = recorded()
+    planned, query = recorded()
     used, owed = Leg(acquired("O1"), LIMITS, 1), OfDay(Kind.IN_TRANSIT)
     there = OfDay(Kind.WAITING, THIRD.sub_account)
-    moved = acquiring.booked(planned, ask.shares[0], THIRD.sub_account, "third")
+    moved = query.shares[0].booked(planned, THIRD.sub_account, "third")
     legs = (used, Leg(owed, there, 27_00), Leg(owed, FEE, 3_00))
     assert moved == replace(planned, legs=legs, payee="third")
 
 
 def test_a_customers_two_members_are_recorded_with_the_property_of_each_and_name_one_another() -> None:
-    assert members.same_name(SameNameAsk("ann", "annshop"), "993001", "993002") == (
+    assert SameNameQuery("ann", "annshop").members("993001", "993002") == (
         Member(member_id="ann", sub_account="993001", property="00", same_name="annshop"),
         Member(member_id="annshop", sub_account="993002", property="SH", same_name="ann"),
     )
@@ -104,60 +106,60 @@ def reply(reserved: str | None) -> Booked:
 @pytest.mark.parametrize(
     ("reserved", "said"),
     [
-        ("VERIFIED", CardSaid(is_bound=True, pay_in_fen=None)),
-        ("0.12", CardSaid(is_bound=False, pay_in_fen=12)),
-        ("", CardSaid(is_bound=False, pay_in_fen=None)),
-        (None, CardSaid(is_bound=False, pay_in_fen=None)),
-        ("verified", CardSaid(is_bound=False, pay_in_fen=None)),
+        ("VERIFIED", CardResult(is_bound=True, pay_in_fen=None)),
+        ("0.12", CardResult(is_bound=False, pay_in_fen=12)),
+        ("", CardResult(is_bound=False, pay_in_fen=None)),
+        (None, CardResult(is_bound=False, pay_in_fen=None)),
+        ("verified", CardResult(is_bound=False, pay_in_fen=None)),
     ],
 )
-def test_what_the_bank_says_of_a_card_stands_in_reserved_msg(reserved: str | None, said: CardSaid) -> None:
-    assert cards.card_said(reply(reserved)) == said
-    assert CardSaid() == CardSaid(is_bound=False, pay_in_fen=None)
+def test_what_the_bank_says_of_a_card_stands_in_reserved_msg(reserved: str | None, said: CardResult) -> None:
+    assert card_result(reply(reserved)) == said
+    assert CardResult() == CardResult(is_bound=False, pay_in_fen=None)
 
 
-BOUND = CardSaid(is_bound=True)
-SILENT = CardSaid()
-PAY_IN = CardSaid(pay_in_fen=12)
+BOUND = CardResult(is_bound=True)
+NOTHING = CardResult()
+PAY_IN = CardResult(pay_in_fen=12)
 ENDED = ("ERR137", "ERR147", "ERR157", "ERR163", "ERR258", "ERR264")
 WRONG = ("ERR138", "ERR126")
 
 
 @pytest.mark.parametrize(
-    ("does", "word", "code", "said", "change"),
+    ("does", "verdict", "code", "said", "change"),
     [
-        ("check", Word.DONE, "000000", BOUND, CardChange(card_id=CARD_ID, state=CardState.BOUND)),
-        ("check", Word.DONE, "000000", SILENT, CardChange(card_id=CARD_ID, life_s=60.0)),
-        ("check", Word.DONE, "000000", PAY_IN, CardChange(card_id=CARD_ID, life_s=60.0, pay_in_fen=12)),
-        ("check", Word.REFUSED, "ERR138", SILENT, CardChange(card_id=CARD_ID, state=CardState.FAILED)),
-        ("confirm", Word.DONE, "000000", SILENT, CardChange(card_id=CARD_ID, state=CardState.BOUND)),
+        ("check", Verdict.DONE, "000000", BOUND, CardChange(card_id=CARD_ID, state=CardState.BOUND)),
+        ("check", Verdict.DONE, "000000", NOTHING, CardChange(card_id=CARD_ID, life_s=60.0)),
+        ("check", Verdict.DONE, "000000", PAY_IN, CardChange(card_id=CARD_ID, life_s=60.0, pay_in_fen=12)),
+        ("check", Verdict.REFUSED, "ERR138", NOTHING, CardChange(card_id=CARD_ID, state=CardState.FAILED)),
+        ("confirm", Verdict.DONE, "000000", NOTHING, CardChange(card_id=CARD_ID, state=CardState.BOUND)),
         *(
-            ("confirm", Word.REFUSED, code, SILENT, CardChange(card_id=CARD_ID, state=CardState.FAILED))
+            ("confirm", Verdict.REFUSED, code, NOTHING, CardChange(card_id=CARD_ID, state=CardState.FAILED))
             for code in ENDED
         ),
-        *(("confirm", Word.REFUSED, code, SILENT, CardChange(card_id=CARD_ID, wrong=1)) for code in WRONG),
-        ("confirm", Word.REFUSED, "ERR257", SILENT, None),
-        ("unbind", Word.DONE, "000000", SILENT, CardChange(card_id=CARD_ID, state=CardState.UNBOUND)),
-        ("unbind", Word.REFUSED, "ERR263", SILENT, None),
+        *(("confirm", Verdict.REFUSED, code, NOTHING, CardChange(card_id=CARD_ID, wrong=1)) for code in WRONG),
+        ("confirm", Verdict.REFUSED, "ERR257", NOTHING, None),
+        ("unbind", Verdict.DONE, "000000", NOTHING, CardChange(card_id=CARD_ID, state=CardState.UNBOUND)),
+        ("unbind", Verdict.REFUSED, "ERR263", NOTHING, None),
         (
             "correct",
-            Word.DONE,
+            Verdict.DONE,
             "000000",
-            SILENT,
+            NOTHING,
             CardChange(card_id=CARD_ID, branch_name="支行", cnaps_no="C1", super_bank_no="E1"),
         ),
-        ("correct", Word.REFUSED, "ERR033", SILENT, None),
-        *((does, Word.SILENT, "", SILENT, None) for does in ("check", "confirm", "unbind", "correct")),
+        ("correct", Verdict.REFUSED, "ERR033", NOTHING, None),
+        *((does, Verdict.INCONCLUSIVE, "", NOTHING, None) for does in ("check", "confirm", "unbind", "correct")),
     ],
 )
 def test_what_the_banks_final_word_does_to_a_card(
     does: Literal["check", "confirm", "unbind", "correct"],
-    word: Word,
+    verdict: Verdict,
     code: str,
-    said: CardSaid,
+    said: CardResult,
     change: CardChange | None,
 ) -> None:
-    ask = CardAsk(
+    query = CardQuery(
         sub_account="993",
         card_id=str(CARD_ID),
         does=does,
@@ -166,7 +168,8 @@ def test_what_the_banks_final_word_does_to_a_card(
         cnaps_no="C1",
         super_bank_no="E1",
     )
-    assert cards.change_of(ask, word, code, said) == change
+    result = BankResult(verdict, code=code, card=said)
+    assert query.card_changes(result) == (() if change is None else (change,))
 
 
 def test_what_is_personal_in_a_check_is_all_that_is_sealed() -> None:

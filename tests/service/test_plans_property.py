@@ -33,10 +33,12 @@ from ledger.accounts import CONTROLS
 from service.plans import acquiring, batches, refunds, suspense
 from service.plans.freezes import freeze, pay_frozen, release
 from service.plans.payments import cancel_order, confirm_order, pay, prepay_order, settle_order
-from service.plans.plan import AcquiredAsk, AcquiredShare, Facts, Names, Plan, Serials
+from service.plans.plan import Facts, Names, Plan, Serials
 from service.plans.revocations import Taken, revoke_split_top_up, revoke_top_up
 from service.plans.topups import split_top_up, top_up
 from service.plans.withdrawals import withdraw
+from service.questions.acquiring import AcquiredQuery
+from service.questions.shares import AcquiredShare
 
 PAYER = Member(member_id="payer", sub_account="9930000000001000", property="00")
 PAYEE = Member(member_id="payee", sub_account="9930000000001001", property="SH")
@@ -466,9 +468,9 @@ def test_an_acquired_order_is_owed_by_its_channel_and_moved_from_where_it_lies(
     pocket = "frozen" if is_frozen else "waiting"
     assert pockets(plan) <= {"in-transit", (pocket, PAYEE), (pocket, THIRD), "fee"}
     assert said(plan)["Amt"] == yuan(whole_fen)
-    assert isinstance(plan.ask, AcquiredAsk)
-    share = plan.ask.shares[0]
-    parked = acquiring.booked(plan.drafts[0], share, None)
+    assert isinstance(plan.query, AcquiredQuery)
+    share = plan.query.shares[0]
+    parked = share.booked(plan.drafts[0], None)
     assert moved([parked]) == {"in-transit": -first[0], "parking": first[0]}
     # The fee of what was parked is taken with the move; from a wrong member only the net comes back. A fee that is
     # frozen with the rest stays so.

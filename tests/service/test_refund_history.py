@@ -9,8 +9,9 @@ import psycopg
 
 from bankclient import Answer, Outcome
 from jzb.v1 import core_pb2
-from service.path.resolver import again_told
-from service.plans.plan import ResendAsk, Stored, Word
+from service.plans.plan import Stored
+from service.questions.resend import ResendQuery, resent_result
+from service.questions.results import Verdict
 from tests.service.marketplace import TIMEOUT_S, Marketplace, Refusal, open_marketplace
 from tests.service.steps import refund, refund_request, refundable
 
@@ -161,9 +162,9 @@ async def test_another_process_carries_it_on_from_what_the_first_has_stored(data
         told = await waiting(shop, payment_id, 1, more="含备注")
         stored = await shop.service.desk.reads.operation(serial=told.operation.serial)
         assert stored is not None
-        ask = Stored.from_json(stored.plan).ask
-        assert isinstance(ask, ResendAsk)
-        again = ask.message()
+        query = Stored.from_json(stored.plan).query
+        assert isinstance(query, ResendQuery)
+        again = query.message()
         assert (again.code, again.model_dump()["ReturnAmt"], again.model_dump()["Remark"]) == (
             "6164",
             50_00,
@@ -178,11 +179,14 @@ def answer(outcome: Outcome, **fields: Any) -> Answer[Any]:
 
 def test_what_an_answer_to_a_repeated_call_means() -> None:
     searching = answer(Outcome.REFUSED, code="ERR270", evidence=b"e", send_again=True)
-    assert again_told(searching, is_last=False).word is Word.AGAIN
-    assert again_told(searching, is_last=True).word is Word.REFUSED
-    assert again_told(answer(Outcome.DONE, evidence=b"e"), is_last=True).word is Word.DONE
-    assert again_told(answer(Outcome.REFUSED, evidence=b"e"), is_last=False).word is Word.REFUSED
-    assert again_told(answer(Outcome.UNKNOWN), is_last=True).word is Word.AGAIN
-    assert again_told(answer(Outcome.NOT_SENT), is_last=True).word is Word.AGAIN
+    assert resent_result(searching, is_last=False).verdict is Verdict.AGAIN
+    assert resent_result(searching, is_last=True).verdict is Verdict.REFUSED
+    assert resent_result(answer(Outcome.DONE, evidence=b"e"), is_last=True).verdict is Verdict.DONE
+    assert resent_result(answer(Outcome.REFUSED, evidence=b"e"), is_last=False).verdict is Verdict.REFUSED
+    assert resent_result(answer(Outcome.UNKNOWN), is_last=True).verdict is Verdict.AGAIN
+    assert resent_result(answer(Outcome.NOT_SENT), is_last=True).verdict is Verdict.AGAIN
     # A serial that the bank calls repeated has acted, perhaps: that is 6110's to say.
-    assert again_told(answer(Outcome.UNKNOWN, code="ERR160", evidence=b"e"), is_last=False).word is Word.SILENT
+    assert (
+        resent_result(answer(Outcome.UNKNOWN, code="ERR160", evidence=b"e"), is_last=False).verdict
+        is Verdict.INCONCLUSIVE
+    )

@@ -21,7 +21,7 @@ from ledger import Leased, State
 from sandbox.records import Trade
 from sandbox.server import Sandbox
 from sandbox.settings import SandboxSettings
-from service.questions.bookings import asked_days
+from service.questions.status import asked_days
 from tests.databases import PostgresServer
 from tests.service.marketplace import LENIENT, TIMEOUT_S, Marketplace, Refusal, bank_says, open_marketplace
 from tests.service.process import shop_on, until

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from ledger import Operation, Part, PartState, State
-from service.plans.plan import ORDER_DIFFERS, SEND_AGAIN
+from service.recorded import ORDER_DIFFERS, SEND_AGAIN
 from service.sentence import sentence
 
 AT = datetime(2026, 11, 30, tzinfo=UTC)

@@ -10,8 +10,7 @@ import pytest
 
 from bankclient import SubAccountTransactionsRow
 from jzb.v1 import core_pb2, payment_pb2
-from service.plans.plan import noted
-from service.questions.statement import Sought, find
+from service.questions.booked import Sought, find, noted
 from tests.service.marketplace import TIMEOUT_S, Marketplace, bank_says
 from tests.service.verifying import named
 

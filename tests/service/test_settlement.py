@@ -1,4 +1,4 @@
-"""What the bank's words do to an operation: every combination of words, states and parts, against a table of its own.
+"""What the bank's verdicts do to an operation: every combination of verdicts, states and parts, against a table.
 
 Pure: the steps are compared, nothing is written.
 """
@@ -19,13 +19,17 @@ from bankclient import Answer
 from bankclient import Outcome as AnswerOutcome
 from ledger import CardChange, CardState, Change, Draft, Leg, Member, Operation, State, Step
 from ledger.accounts import FEE, withdrawable
-from service.plans.cards import CardSaid
-from service.plans.plan import SEND_AGAIN, CardAsk, StatusAsk, Stored, Word
-from service.plans.settlement import Told, first_word, leave_open, let_go, settle, together
+from service.plans.plan import Stored
+from service.plans.settlement import mark_unknown, release, settle
+from service.questions.cards import CardQuery
+from service.questions.query import first_verdict
+from service.questions.results import BankResult, CardResult, Verdict, combined_digest
+from service.questions.status import StatusQuery
+from service.recorded import SEND_AGAIN
 from service.settings import ResolverSettings
 
-DONE, REFUSED, ACCEPTED = Word.DONE, Word.REFUSED, Word.ACCEPTED
-NOT_FOUND, AGAIN, SILENT = Word.NOT_FOUND, Word.AGAIN, Word.SILENT
+DONE, REFUSED, ACCEPTED = Verdict.DONE, Verdict.REFUSED, Verdict.ACCEPTED
+NOT_FOUND, AGAIN, INCONCLUSIVE = Verdict.NOT_FOUND, Verdict.AGAIN, Verdict.INCONCLUSIVE
 
 TODAY = date(2026, 11, 30)
 BOOKED = date(2026, 11, 29)
@@ -41,8 +45,8 @@ SETTINGS = ResolverSettings(
     send_again_interval_s=14.0,
     silent_interval_s=15.0,
 )
-PAUSES = {AGAIN: 14.0, SILENT: 15.0, NOT_FOUND: 12.0, ACCEPTED: 13.0, DONE: 13.0, REFUSED: 13.0}
-"""The pause that a word asks for; of several words the first in this order decides, and a final one by itself none."""
+PAUSES = {AGAIN: 14.0, INCONCLUSIVE: 15.0, NOT_FOUND: 12.0, ACCEPTED: 13.0, DONE: 13.0, REFUSED: 13.0}
+"""The pause that a verdict asks for; of several the first in this order decides, and a final one by itself none."""
 
 
 def draft(number: int) -> Draft:
@@ -55,7 +59,7 @@ THEN, UNDO, ELSEWHERE = draft(1001), draft(2002), draft(3003)
 
 def stored(parts: int, *, then: bool = False) -> Stored:
     drafts = tuple(draft(number) for number in range(1, parts + 1))
-    return Stored(drafts, (THEN,) if then else (), (UNDO,) if then else (), StatusAsk("2"))
+    return Stored(drafts, (THEN,) if then else (), (UNDO,) if then else (), StatusQuery("2"))
 
 
 def operation(state: State, *, asks: int = 4, not_found: int = 0, reason: str = "") -> Operation:
@@ -88,9 +92,9 @@ def operation(state: State, *, asks: int = 4, not_found: int = 0, reason: str = 
     )
 
 
-def told(word: Word, number: int = 1) -> Told:
-    return Told(
-        word,
+def result(verdict: Verdict, number: int = 1) -> BankResult:
+    return BankResult(
+        verdict,
         code=f"C{number}",
         message=f"银行{number}",
         detail=f"detail {number}",
@@ -101,7 +105,7 @@ def told(word: Word, number: int = 1) -> Told:
 
 def after(
     state: State,
-    words: Sequence[Word],
+    verdicts: Sequence[Verdict],
     *,
     parts: int | None = None,
     then: bool = False,
@@ -110,17 +114,17 @@ def after(
     due_in_s: float = 0.0,
     took_s: float = 0.0,
 ) -> Step:
-    """The step after these words, one for each part; with ``parts`` one word for all of them."""
-    count = len(words) if parts is None else parts
+    """The step after these verdicts, one for each part; with ``parts`` one verdict for all of them."""
+    count = len(verdicts) if parts is None else parts
     plan = stored(count, then=then)
     if state is State.ACCEPTED:
         # The first movement is over, and these are the parts of the second.
-        plan = Stored((ELSEWHERE,), plan.drafts, (UNDO,), plan.ask)
+        plan = Stored((ELSEWHERE,), plan.drafts, (UNDO,), plan.query)
     return settle(
         operation(state, not_found=not_found),
         plan,
         range(1, count + 1),
-        [told(word, number) for number, word in enumerate(words, start=1)],
+        [result(verdict, number) for number, verdict in enumerate(verdicts, start=1)],
         TODAY,
         SETTINGS,
         asked=asked,
@@ -129,18 +133,18 @@ def after(
     )
 
 
-def meant(words: Sequence[Word], state: State, not_found: int, *, counts: bool) -> tuple[list[Word], int]:
-    """The words as they count: after so many rounds of "no such record" it means that the bank did nothing."""
-    if ACCEPTED in words:
-        return list(words), 0
-    if NOT_FOUND not in words or state is State.ACCEPTED:
+def meant(verdicts: Sequence[Verdict], state: State, not_found: int, *, counts: bool) -> tuple[list[Verdict], int]:
+    """The verdicts as they count: after so many rounds of "no such record" it means that the bank did nothing."""
+    if ACCEPTED in verdicts:
+        return list(verdicts), 0
+    if NOT_FOUND not in verdicts or state is State.ACCEPTED:
         # A try of a call that is sent again counts as a round, too.
-        return list(words), not_found + (counts and AGAIN in words)
-    if counts and SILENT not in words:
+        return list(verdicts), not_found + (counts and AGAIN in verdicts)
+    if counts and INCONCLUSIVE not in verdicts:
         not_found += 1
     if not_found < SETTINGS.not_found_times:
-        return list(words), not_found
-    return [REFUSED if word is NOT_FOUND else word for word in words], not_found
+        return list(verdicts), not_found
+    return [REFUSED if verdict is NOT_FOUND else verdict for verdict in verdicts], not_found
 
 
 OPEN = (State.RESERVED, State.UNKNOWN, State.ACCEPTED)
@@ -152,13 +156,13 @@ OPEN = (State.RESERVED, State.UNKNOWN, State.ACCEPTED)
 def test_every_combination_of_words_states_and_parts_ends_as_the_table_says(
     state: State, not_found: int, parts: int
 ) -> None:
-    for words in itertools.product(Word, repeat=parts):
+    for verdicts in itertools.product(Verdict, repeat=parts):
         for due_in_s in (0.0, 9.5):
-            step = after(state, words, not_found=not_found, due_in_s=due_in_s)
-            count, counted = meant(words, state, not_found, counts=due_in_s <= 0)
-            where = f"{[word.name for word in words]} in {state} after {not_found}, {due_in_s} s early: {step}"
-            done = {number: draft(number) for number, word in enumerate(count, 1) if word is DONE}
-            refused = tuple(number for number, word in enumerate(count, 1) if word is REFUSED)
+            step = after(state, verdicts, not_found=not_found, due_in_s=due_in_s)
+            count, counted = meant(verdicts, state, not_found, counts=due_in_s <= 0)
+            where = f"{[verdict.name for verdict in verdicts]} in {state} after {not_found}, {due_in_s} s early: {step}"
+            done = {number: draft(number) for number, verdict in enumerate(count, 1) if verdict is DONE}
+            refused = tuple(number for number, verdict in enumerate(count, 1) if verdict is REFUSED)
             is_final = len(done) + len(refused) == parts
             if is_final:
                 expected = State.DONE if done else State.REFUSED
@@ -172,7 +176,7 @@ def test_every_combination_of_words_states_and_parts_ends_as_the_table_says(
             takes_back = is_final and not done and state is State.ACCEPTED
             assert (step.pend, step.enter) == ((), (UNDO,) if takes_back else ()), where
             assert change.not_found == counted, where
-            pause_s = next(s for word, s in PAUSES.items() if word in count)
+            pause_s = next(s for verdict, s in PAUSES.items() if verdict in count)
             assert change.next_ask_in_s == (None if is_final else min(pause_s, due_in_s) if due_in_s else pause_s), (
                 where
             )
@@ -187,19 +191,21 @@ def test_every_combination_of_words_states_and_parts_ends_as_the_table_says(
 
 
 @pytest.mark.parametrize("state", OPEN)
-@pytest.mark.parametrize("word", list(Word))
+@pytest.mark.parametrize("verdict", list(Verdict))
 @pytest.mark.parametrize("parts", [1, 2, 3])
-def test_one_word_for_a_call_counts_for_all_its_parts(state: State, word: Word, parts: int) -> None:
-    one = after(state, [word], parts=parts)
-    each = after(state, [word] * parts)
+def test_one_word_for_a_call_counts_for_all_its_parts(state: State, verdict: Verdict, parts: int) -> None:
+    one = after(state, [verdict], parts=parts)
+    each = after(state, [verdict] * parts)
     assert (one.post, one.void, one.change.state) == (each.post, each.void, each.change.state)
     assert one.change.next_ask_in_s == each.change.next_ask_in_s
-    assert set(one.post) | set(one.void) == (set(range(1, parts + 1)) if word in (DONE, REFUSED) else set())
+    assert set(one.post) | set(one.void) == (set(range(1, parts + 1)) if verdict in (DONE, REFUSED) else set())
 
 
 def test_as_many_words_as_parts_or_one() -> None:
     with pytest.raises(ValueError, match="argument"):
-        settle(operation(State.UNKNOWN), stored(3), [1, 2, 3], [told(DONE), told(DONE)], TODAY, SETTINGS, asked=True)
+        settle(
+            operation(State.UNKNOWN), stored(3), [1, 2, 3], [result(DONE), result(DONE)], TODAY, SETTINGS, asked=True
+        )
 
 
 @pytest.mark.parametrize("state", [State.RESERVED, State.UNKNOWN])
@@ -236,9 +242,9 @@ def test_a_first_movement_some_parts_of_which_are_refused_is_not_accepted(state:
     assert (step.post, step.void, step.pend) == ({}, (), ())
 
 
-def accepted(word: Word) -> Step:
+def accepted(verdict: Verdict) -> Step:
     """The second movement is part 2 by now."""
-    return settle(operation(State.ACCEPTED), stored(1, then=True), [2], [told(word)], TODAY, SETTINGS, asked=True)
+    return settle(operation(State.ACCEPTED), stored(1, then=True), [2], [result(verdict)], TODAY, SETTINGS, asked=True)
 
 
 def test_what_was_accepted_ends_with_its_second_movement_posted_or_with_the_first_taken_back() -> None:
@@ -250,14 +256,14 @@ def test_what_was_accepted_ends_with_its_second_movement_posted_or_with_the_firs
     assert step.change.state is State.REFUSED
 
 
-@pytest.mark.parametrize("word", [ACCEPTED, NOT_FOUND, AGAIN, SILENT])
-def test_what_was_accepted_stays_so_and_never_becomes_unknown_to_the_bank(word: Word) -> None:
+@pytest.mark.parametrize("verdict", [ACCEPTED, NOT_FOUND, AGAIN, INCONCLUSIVE])
+def test_what_was_accepted_stays_so_and_never_becomes_unknown_to_the_bank(verdict: Verdict) -> None:
     for not_found in range(10):
         step = settle(
             operation(State.ACCEPTED, not_found=not_found),
             stored(1, then=True),
             [2],
-            [told(word)],
+            [result(verdict)],
             TODAY,
             SETTINGS,
             asked=True,
@@ -276,7 +282,7 @@ def test_no_such_record_counts_by_rounds_on_schedule_and_ends_at_the_last() -> N
     late = after(State.UNKNOWN, [NOT_FOUND], not_found=2, due_in_s=-0.001)
     assert late.change.state is State.REFUSED
     # Nor does a round in which the question about another part failed.
-    mixed = after(State.UNKNOWN, [NOT_FOUND, SILENT], not_found=2)
+    mixed = after(State.UNKNOWN, [NOT_FOUND, INCONCLUSIVE], not_found=2)
     assert (mixed.change.state, mixed.change.not_found) == (State.UNKNOWN, 2)
     # An answer that the bank has it on its way begins anew.
     assert after(State.UNKNOWN, [ACCEPTED], not_found=2).change.not_found == 0
@@ -286,20 +292,20 @@ def test_a_try_of_a_call_that_is_sent_again_counts_when_it_was_due_and_not_for_6
     assert after(State.UNKNOWN, [AGAIN], not_found=2).change.not_found == 3
     assert after(State.UNKNOWN, [AGAIN], not_found=2, due_in_s=0.001).change.not_found == 2
     assert after(State.RESERVED, [AGAIN], asked=False).change.not_found == 0
-    for word, counted in ((SILENT, 0), (NOT_FOUND, 1)):
+    for verdict, counted in ((INCONCLUSIVE, 0), (NOT_FOUND, 1)):
         sent_again = operation(State.UNKNOWN, not_found=7, reason=SEND_AGAIN)
-        step = settle(sent_again, stored(1), [1], [told(word)], TODAY, SETTINGS, asked=True)
+        step = settle(sent_again, stored(1), [1], [result(verdict)], TODAY, SETTINGS, asked=True)
         assert (step.change.state, step.change.not_found) == (State.UNKNOWN, counted)
 
 
 def test_a_question_ahead_of_its_time_does_not_put_off_the_one_on_schedule() -> None:
     for early_s in (0.5, 3.0):
-        assert after(State.UNKNOWN, [SILENT], due_in_s=early_s).change.next_ask_in_s == early_s
-    assert after(State.UNKNOWN, [SILENT], due_in_s=99.0).change.next_ask_in_s == 15.0
-    assert after(State.UNKNOWN, [SILENT], due_in_s=-3.0).change.next_ask_in_s == 15.0
+        assert after(State.UNKNOWN, [INCONCLUSIVE], due_in_s=early_s).change.next_ask_in_s == early_s
+    assert after(State.UNKNOWN, [INCONCLUSIVE], due_in_s=99.0).change.next_ask_in_s == 15.0
+    assert after(State.UNKNOWN, [INCONCLUSIVE], due_in_s=-3.0).change.next_ask_in_s == 15.0
     # Nor does the time that it took.
-    assert after(State.UNKNOWN, [SILENT], due_in_s=9.0, took_s=5.0).change.next_ask_in_s == 4.0
-    assert after(State.UNKNOWN, [SILENT], due_in_s=9.0, took_s=10.0).change.next_ask_in_s == 0.0
+    assert after(State.UNKNOWN, [INCONCLUSIVE], due_in_s=9.0, took_s=5.0).change.next_ask_in_s == 4.0
+    assert after(State.UNKNOWN, [INCONCLUSIVE], due_in_s=9.0, took_s=10.0).change.next_ask_in_s == 0.0
 
 
 def test_the_answer_to_the_call_itself_is_no_question() -> None:
@@ -308,42 +314,42 @@ def test_the_answer_to_the_call_itself_is_no_question() -> None:
 
 
 def test_a_step_has_the_banks_day_serial_and_the_evidence_of_all_answers() -> None:
-    words = [
-        told(DONE, 1),
-        dataclasses.replace(told(DONE, 2), bank_day=BOOKED, bank_serial="B2"),
-        dataclasses.replace(told(DONE, 3), bank_day=TODAY, bank_serial="B3", bank_serials=("B4", "", "B5")),
+    verdicts = [
+        result(DONE, 1),
+        dataclasses.replace(result(DONE, 2), bank_day=BOOKED, bank_serial="B2"),
+        dataclasses.replace(result(DONE, 3), bank_day=TODAY, bank_serial="B3", bank_serials=("B4", "", "B5")),
     ]
-    step = settle(operation(State.UNKNOWN), stored(3), [1, 2, 3], words, TODAY, SETTINGS, asked=True)
+    step = settle(operation(State.UNKNOWN), stored(3), [1, 2, 3], verdicts, TODAY, SETTINGS, asked=True)
     assert (step.bank_day, step.change.bank_serial) == (BOOKED, "B2")
     assert step.change.bank_serials == ("B2", "B3", "B4", "B5")
     assert step.change.evidence == sha256(b"evidence 1evidence 2evidence 3").digest()
-    step = settle(operation(State.UNKNOWN), stored(1), [1], words[:1], TODAY, SETTINGS, asked=True)
+    step = settle(operation(State.UNKNOWN), stored(1), [1], verdicts[:1], TODAY, SETTINGS, asked=True)
     assert (step.bank_day, step.change.bank_serial, step.change.bank_serials) == (TODAY, "", ())
     assert step.change.evidence == b"evidence 1"
 
 
 def test_the_bank_may_have_booked_another_draft_than_the_planned_one() -> None:
-    words = [dataclasses.replace(told(DONE), booked=ELSEWHERE), told(DONE)]
-    step = settle(operation(State.UNKNOWN), stored(2), [1, 2], words, TODAY, SETTINGS, asked=True)
+    verdicts = [dataclasses.replace(result(DONE), booked=ELSEWHERE), result(DONE)]
+    step = settle(operation(State.UNKNOWN), stored(2), [1, 2], verdicts, TODAY, SETTINGS, asked=True)
     assert step.post == {1: ELSEWHERE, 2: draft(2)}
 
 
 def test_members_are_recorded_with_a_success_alone() -> None:
     member = Member(member_id="m", sub_account="993", property="00")
-    for word in Word:
-        words = [dataclasses.replace(told(word), members=(member,))]
-        step = settle(operation(State.UNKNOWN), stored(1), [1], words, TODAY, SETTINGS, asked=True)
-        assert step.members == ((member,) if word is DONE else ()), word
+    for verdict in Verdict:
+        verdicts = [dataclasses.replace(result(verdict), members=(member,))]
+        step = settle(operation(State.UNKNOWN), stored(1), [1], verdicts, TODAY, SETTINGS, asked=True)
+        assert step.members == ((member,) if verdict is DONE else ()), verdict
 
 
 CARD_ID = UUID(int=9)
 CardCall = Literal["check", "confirm", "unbind", "correct"]
 
 
-def card_step(does: CardCall, word: Word, code: str = "ERR138") -> Step:
-    ask = CardAsk(sub_account="993", card_id=str(CARD_ID), does=does, life_s=60.0)
-    words = [dataclasses.replace(told(word), code=code, card=CardSaid(pay_in_fen=12))]
-    return settle(operation(State.UNKNOWN), Stored((), (), (), ask), [], words, TODAY, SETTINGS, asked=True)
+def card_step(does: CardCall, verdict: Verdict, code: str = "ERR138") -> Step:
+    query = CardQuery(sub_account="993", card_id=str(CARD_ID), does=does, life_s=60.0)
+    verdicts = [dataclasses.replace(result(verdict), code=code, card=CardResult(pay_in_fen=12))]
+    return settle(operation(State.UNKNOWN), Stored((), (), (), query), [], verdicts, TODAY, SETTINGS, asked=True)
 
 
 def test_a_card_changes_with_the_final_word_and_never_before() -> None:
@@ -352,19 +358,19 @@ def test_a_card_changes_with_the_final_word_and_never_before() -> None:
     assert card_step("confirm", DONE).cards == (CardChange(card_id=CARD_ID, state=CardState.BOUND),)
     assert card_step("unbind", DONE).cards == (CardChange(card_id=CARD_ID, state=CardState.UNBOUND),)
     assert card_step("unbind", REFUSED).cards == ()
-    for word in (ACCEPTED, NOT_FOUND, AGAIN, SILENT):
+    for verdict in (ACCEPTED, NOT_FOUND, AGAIN, INCONCLUSIVE):
         for does in ("check", "confirm", "unbind", "correct"):
-            assert card_step(does, word).cards == (), (does, word)
+            assert card_step(does, verdict).cards == (), (does, verdict)
 
 
 def test_an_operation_without_money_ends_by_its_word() -> None:
-    for word, state in ((DONE, State.DONE), (REFUSED, State.REFUSED), (SILENT, State.UNKNOWN)):
-        step = settle(operation(State.UNKNOWN), stored(0), [], [told(word)], TODAY, SETTINGS, asked=True)
+    for verdict, state in ((DONE, State.DONE), (REFUSED, State.REFUSED), (INCONCLUSIVE, State.UNKNOWN)):
+        step = settle(operation(State.UNKNOWN), stored(0), [], [result(verdict)], TODAY, SETTINGS, asked=True)
         assert (step.change.state, step.post, step.void) == (state, {}, ())
 
 
 def test_a_lost_answer_keeps_every_hold_and_is_asked_about_soon() -> None:
-    step = leave_open(operation(State.RESERVED), told(SILENT), TODAY, SETTINGS)
+    step = mark_unknown(operation(State.RESERVED), result(INCONCLUSIVE), TODAY, SETTINGS)
     assert step == Step(
         operation=OPERATION_ID,
         change=Change(
@@ -383,7 +389,7 @@ def test_a_lost_answer_keeps_every_hold_and_is_asked_about_soon() -> None:
 
 
 def test_a_call_that_never_left_lets_all_of_its_holds_go() -> None:
-    step = let_go(operation(State.RESERVED), stored(3), [1, 2, 3], told(SILENT), TODAY)
+    step = release(operation(State.RESERVED), stored(3), [1, 2, 3], result(INCONCLUSIVE), TODAY)
     assert step == Step(
         operation=OPERATION_ID,
         change=Change(state=State.RELEASED, reason="reason-1", message="detail 1"),
@@ -395,8 +401,8 @@ def test_a_call_that_never_left_lets_all_of_its_holds_go() -> None:
 
 @pytest.mark.parametrize("does", ["check", "confirm", "unbind", "correct"])
 def test_a_check_of_a_card_that_never_left_was_not_sent(does: CardCall) -> None:
-    ask = CardAsk(sub_account="993", card_id=str(CARD_ID), does=does)
-    step = let_go(operation(State.RESERVED), Stored((), (), (), ask), [], told(SILENT), TODAY)
+    query = CardQuery(sub_account="993", card_id=str(CARD_ID), does=does)
+    step = release(operation(State.RESERVED), Stored((), (), (), query), [], result(INCONCLUSIVE), TODAY)
     unsent = (CardChange(card_id=CARD_ID, state=CardState.UNSENT),)
     assert step.cards == (unsent if does == "check" else ())
 
@@ -413,24 +419,24 @@ def test_the_answer_to_a_call_says_done_refused_or_nothing(
     outcome: AnswerOutcome, *, send_again: bool, is_final: bool, may_send_again: bool
 ) -> None:
     answer = answered(outcome, send_again=send_again)
-    word = first_word(answer, is_final=is_final, may_send_again=may_send_again)
+    verdict = first_verdict(answer, is_final=is_final, may_send_again=may_send_again)
     if send_again and may_send_again:
-        assert word is AGAIN
+        assert verdict is AGAIN
     elif outcome is AnswerOutcome.DONE:
-        assert word is (DONE if is_final else ACCEPTED)
+        assert verdict is (DONE if is_final else ACCEPTED)
     elif outcome is AnswerOutcome.REFUSED:
-        assert word is REFUSED
+        assert verdict is REFUSED
     else:
-        assert word is None
+        assert verdict is INCONCLUSIVE
 
 
 def test_a_call_is_sent_again_only_where_its_plan_says_how() -> None:
     answer = answered(AnswerOutcome.REFUSED, send_again=True)
-    assert first_word(answer, is_final=True) is REFUSED
+    assert first_verdict(answer, is_final=True) is REFUSED
 
 
 def test_evidence_of_several_answers_is_one_digest_and_of_one_its_own() -> None:
-    assert together([]) == b""
-    assert together([b"", b""]) == b""
-    assert together([b"one", b"", b"one"]) == b"one"
-    assert together([b"one", b"two", b"one"]) == sha256(b"onetwo").digest()
+    assert combined_digest([]) == b""
+    assert combined_digest([b"", b""]) == b""
+    assert combined_digest([b"one", b"", b"one"]) == b"one"
+    assert combined_digest([b"one", b"two", b"one"]) == sha256(b"onetwo").digest()

@@ -1,0 +1,87 @@
+"""What the bank has said of a call, as values: a verdict, and what came with it.
+
+The first answer to a call and the answer to every later question become the same `BankResult`, which
+`service.plans.settlement` turns into a step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date
+from enum import Enum
+from hashlib import sha256
+from typing import Any
+
+from bankclient import Answer
+from ledger import Draft, Member
+
+
+class Verdict(Enum):
+    """What the bank says of a call."""
+
+    DONE = "done"
+    REFUSED = "refused"
+    ACCEPTED = "accepted"
+    """Taken, not final."""
+    NOT_FOUND = "not found"
+    """No such record: several times, far enough apart, it means that nothing happened."""
+    AGAIN = "again"
+    """Nothing has happened yet: the same call is to be sent again, with the same serial."""
+    INCONCLUSIVE = "inconclusive"
+    """The answer, or the question itself, failed: nothing is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class CardResult:
+    """What the bank says of a card beside its verdict: whether it is bound, and what the holder has to pay in."""
+
+    is_bound: bool = False
+    pay_in_fen: int | None = None
+
+
+NO_CARD_RESULT = CardResult()
+
+
+@dataclass(frozen=True, slots=True)
+class BankResult:
+    """What the bank said about one part, or about the whole call.
+
+    ``bank_serials`` are those of the rows where one answer has several. ``bank_day`` is the bank's booking day where it
+    gave one; ``members`` are the sub-accounts that it named, ``card`` is what it said of the card that the plan is
+    about. ``booked`` is posted in the place of the planned draft where the bank chooses the accounts; ``reason`` says
+    why when it is not the bank's refusal.
+    """
+
+    verdict: Verdict
+    code: str = ""
+    message: str = ""
+    detail: str = ""
+    bank_serial: str = ""
+    bank_serials: tuple[str, ...] = ()
+    bank_day: date | None = None
+    evidence: bytes = b""
+    members: tuple[Member, ...] = ()
+    card: CardResult = NO_CARD_RESULT
+    booked: Draft | None = None
+    reason: str = ""
+
+    @classmethod
+    def of_question(cls, verdict: Verdict, answer: Answer[Any], **more: Any) -> BankResult:
+        """What an answer proves that is about the call, and is not the call's own: its serial is the question's."""
+        return cls(
+            verdict, code=answer.code, message=answer.message, detail=answer.detail, evidence=answer.evidence, **more
+        )
+
+    @classmethod
+    def of_call(cls, verdict: Verdict, answer: Answer[Any]) -> BankResult:
+        """The same of the answer to the call itself, with the bank's serial and day."""
+        return cls.of_question(verdict, answer, bank_serial=answer.front_seq_no or "", bank_day=answer.booking_date)
+
+
+def combined_digest(evidence: Iterable[bytes]) -> bytes:
+    """The digest of all the signed answers that something rests on: SHA-256 over theirs one behind the other, or its
+    own when there is only one.
+    """
+    found = list(dict.fromkeys(filter(None, evidence)))
+    return sha256(b"".join(found)).digest() if len(found) > 1 else b"".join(found)

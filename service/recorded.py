@@ -1,0 +1,26 @@
+"""Names that operations are recorded with: why one is in its state, and what a plan keeps for later calls.
+
+Callers read them as error reasons (`service.problems`, `service.view`); here nothing is imported.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+SEND_AGAIN: Final = "send-again"
+"""The reason of an UNKNOWN operation that the bank wants again (`Verdict.AGAIN`)."""
+
+STILL_NEEDED: Final = "still-needed"
+"""The reason of a RELEASED closing whose member was found to be needed when it was reserved."""
+
+STOPPED: Final = "stopped"
+"""The reason of an UNKNOWN operation whose process stopped before the bank had answered."""
+
+FAULT: Final = "fault"
+"""The reason of an UNKNOWN operation whose process met an error that nobody foresaw, between reserving and settling."""
+
+ORDER_DIFFERS: Final = "order-differs"
+"""The reason of a REFUSED entry of an acquired order that the bank has booked otherwise than the request says."""
+
+ORIGINAL: Final = "original"
+"""In `Plan.keep`: the serial of what the call takes or gives back."""
