@@ -44,10 +44,11 @@ _IN_DOUBT: Final = "SELECT count(*) FROM due JOIN operation o ON o.id = due.oper
 
 FORESEEN: Final = re.compile(
     r"^(psycopg\.|psycopg_pool\.|sqlalchemy\.|ledger\.errors\.LedgerUnavailable|bankclient\.errors\.BankUnavailable"
-    r"|service\.problems\.Problem|TimeoutError|ConnectionError|ConnectionResetError|OSError)"
+    r"|service\.problems\.Problem|TimeoutError|ConnectionError|ConnectionResetError|OSError"
+    r"|grpc\._cython\.cygrpc\.ExecuteBatchError)"
 )
-"""What a service may log with its traceback: PostgreSQL or the bank was away."""
-_RAISED: Final = re.compile(r"\\n(?:\s*\| )*([A-Za-z_][\w.]*)(?=:|'|\"|\\n)")
+"""What a service may log with its traceback: PostgreSQL or the bank was away, or gRPC met a caller who had left."""
+_RAISED: Final = re.compile(r"(?:\\n|\n)(?:\s*\| )*([A-Za-z_][\w.]*)(?=:|'|\"|\\n)")
 """The last such name of a traceback, as it stands in one line of the log, is what was raised in the end; in a group of
 errors, behind bars, what was raised last.
 """

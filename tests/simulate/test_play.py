@@ -28,6 +28,16 @@ def test_any_other_error_is_one_by_its_name(error: Exception) -> None:
     assert "KeyError" in told or "ValueError" in told
 
 
+def test_that_a_caller_had_left_is_no_surprise_and_is_logged_by_grpc_in_lines_of_its_own() -> None:
+    told = (
+        "event='before' level='warning'\nUnexpected error raised\nTraceback (most recent call last):\n"
+        '  File "server.pyx.pxi", line 710, in _handle_exceptions\n'
+        'grpc._cython.cygrpc.ExecuteBatchError: Failed "execute_batch"\n'
+    )
+    assert surprises(told) == []
+    assert surprises(told.replace("grpc._cython.cygrpc.ExecuteBatchError", "KeyError")) != []
+
+
 def test_a_traceback_that_cannot_be_read_is_told_with_its_end() -> None:
     (told,) = surprises("event='it happened' exception='Traceback (most recent call last):\\n  File x")
     assert "cannot be read" in told
