@@ -17,6 +17,7 @@ from typing import Any
 import grpc
 import psycopg
 
+from embedded import EmbeddedPostgres
 from jzb.v1 import (
     balance_pb2,
     balance_pb2_grpc,
@@ -28,7 +29,6 @@ from jzb.v1 import (
     topup_pb2_grpc,
 )
 from ledger import migrate
-from ledger.embedded import EmbeddedPostgres
 from service.vault import new_key
 
 ROOT = Path(__file__).parent.parent

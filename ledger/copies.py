@@ -26,7 +26,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ledger import session
 from ledger.database import migrate, reading
-from ledger.embedded import find_clients
 from ledger.errors import LedgerBehind, LedgerError, LedgerUnavailable, LedgerUnfit
 
 SAID_MAX: Final = 2_000
@@ -35,6 +34,17 @@ SAID_MAX: Final = 2_000
 HEADER_LINES: Final = 60
 SINCE_17: Final = b"SET transaction_timeout = 0;\n"
 """pg_restore writes this into the head of its script for any server; those before PostgreSQL 17 refuse it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Programs:
+    """A folder with programs of PostgreSQL, and their major version.
+
+    Copies need `pg_dump`, `pg_restore` and `psql` that are as new as the server, or newer.
+    """
+
+    folder: Path
+    major: int
 
 
 class CopyFailed(LedgerError):
@@ -93,12 +103,11 @@ comes now. Time has passed, so the bank is asked about everything that was open.
 """
 
 
-def back_up(dsn: str, path: Path) -> list[Copied]:
-    """Copy the database of ``dsn`` into the file ``path``, as of one moment, while it is in use.
+def back_up(dsn: str, path: Path, programs: Programs) -> list[Copied]:
+    """Copy the database of ``dsn`` into the file ``path``, as of one moment, while it is in use; ``programs`` do it.
 
     Raises `CopyFailed`, also when the file is there already; `LedgerUnavailable`.
     """
-    programs = find_clients()
     with _appearing(path) as partial:
         with _connected(dsn) as connection:
             major = connection.info.server_version // 10_000
@@ -130,10 +139,10 @@ def require_file(path: Path) -> None:
         raise CopyFailed(f"there is no file {path}")
 
 
-def restore(dsn: str, path: Path) -> list[Copied]:
+def restore(dsn: str, path: Path, programs: Programs) -> list[Copied]:
     """Fill the empty database of ``dsn`` from the file ``path`` and bring it up to date, marked as behind the bank.
 
-    All or nothing: one transaction restores and marks. Raises `CopyFailed`, `LedgerUnavailable`.
+    All or nothing: one transaction of ``programs`` restores and marks. Raises `CopyFailed`, `LedgerUnavailable`.
     """
     require_file(path)
     session.require_writable(dsn)
@@ -142,15 +151,14 @@ def restore(dsn: str, path: Path) -> list[Copied]:
         major = connection.info.server_version // 10_000
     if found is not None:
         raise CopyFailed(f"the database is not empty, it holds {found[0]}; a copy is restored into an empty one only")
-    _fill(dsn, path, major)
+    _fill(dsn, path, programs.folder, major)
     migrate(dsn)
     with _connected(dsn) as connection:
         return [_copied(*row) for row in connection.execute(_HEADS).fetchall()]
 
 
-def _fill(dsn: str, path: Path, server_major: int) -> None:
+def _fill(dsn: str, path: Path, folder: Path, server_major: int) -> None:
     """Have psql run what pg_restore makes of the copy. COMMIT comes last: whatever ends early leaves nothing."""
-    folder = find_clients().folder
     reading = [str(folder / "pg_restore"), "--file=-", "--no-owner", "--no-privileges", str(path)]
     writing = _command(folder / "psql", dsn, "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--file=-")
     with (

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Final, Self
 
-from ledger.embedded import PostgresNotStarted
+from embedded import PostgresNotStarted
 from simulate.schedule import Blow
 
 _INSERT: Final = re.compile(rb"(\w+)\x00[^\x00]*INSERT INTO", re.DOTALL)

@@ -17,9 +17,9 @@ from unittest.mock import patch
 import grpc
 import psycopg
 
+from embedded import PostgresNotStarted
 from jzb.v1 import suspense_pb2, suspense_pb2_grpc, withdrawal_pb2, withdrawal_pb2_grpc
 from ledger import connect, verify
-from ledger.embedded import PostgresNotStarted
 from sandbox.control import books_view
 from sandbox.faults import Told
 from sandbox.records import SUCCEEDED, Trade, Withdrawal

@@ -28,8 +28,8 @@ import psycopg
 from psycopg import sql
 
 from bankclient.settings import DEFAULT_PUBLIC_FIELDS
+from embedded import EmbeddedPostgres
 from ledger import migrate
-from ledger.embedded import EmbeddedPostgres
 from sandbox.records import SUCCEEDED, Withdrawal
 from sandbox.server import Sandbox
 from sandbox.settings import SandboxSettings

@@ -16,7 +16,7 @@ from unittest.mock import patch
 
 import uuid_utils
 
-OURS: Final = ("service", "ledger", "bankclient")
+OURS: Final = ("service", "embedded", "ledger", "bankclient")
 
 
 @contextmanager

@@ -21,11 +21,11 @@ from tests.databases import Databases, PostgresServer, new_name
 if TYPE_CHECKING:
     from xdist.workermanage import WorkerController
 
-    from ledger.embedded import EmbeddedPostgres
+    from embedded import EmbeddedPostgres
 
 SOAK = (
+    "embedded/test_embedded.py",
     "fuzz",
-    "ledger/test_embedded.py",
     "ledger/test_scaling.py",
     "ledger/test_writer.py",
     "sandbox/test_process.py",
@@ -86,7 +86,7 @@ def _start(config: pytest.Config) -> None:
     folder = Path(tempfile.mkdtemp(prefix="jzb-test-"))
     try:
         # Not at the top: tests that need no database run even where the ledger is broken.
-        from ledger.embedded import EmbeddedPostgres
+        from embedded import EmbeddedPostgres
 
         server = EmbeddedPostgres(folder, settings=QUICK)
         server.start()

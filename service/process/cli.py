@@ -25,6 +25,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from bankclient import BankError, FileKind, yuan
+from embedded import find_clients
 from ledger import (
     Cards,
     LedgerError,
@@ -187,7 +188,7 @@ def backup(
 ) -> None:
     """Copy the whole database into one file, as of one moment, while the service runs (pg_dump)."""
     with _complaints(), kept(data) as dsn:
-        for copied in copies.back_up(dsn, file):
+        for copied in copies.back_up(dsn, file, find_clients()):
             console.print(_head(copied))
         console.print(f"copied to {file}; keys for personal values (JZB_VAULT__KEYS) are not in it")
 
@@ -206,7 +207,7 @@ def restore(
         copies.require_file(file)
     with _complaints(), database(data) as (dsn, _):
         contradictions = 0
-        for copied in copies.restore(dsn, file):
+        for copied in copies.restore(dsn, file, find_clients()):
             console.print(_head(copied))
             contradictions += asyncio.run(_verify(dsn, copied.platform, b"", unsealed)).findings
         if contradictions:

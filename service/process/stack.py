@@ -19,8 +19,8 @@ from typing import Any
 
 import httpx
 
+from embedded import EmbeddedPostgres
 from ledger import migrate, sessions_beside
-from ledger.embedded import EmbeddedPostgres
 from service.settings import Settings, from_environment
 from service.vault import KeyFile
 

@@ -11,8 +11,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from embedded import EmbeddedPostgres
 from ledger import migrate
-from ledger.embedded import EmbeddedPostgres
 from service import telemetry
 from service.settings import TelemetrySettings
 from tests.fuzz.driving import Report, fuzz, market

@@ -149,7 +149,7 @@ def test_the_time_of_day_is_read_in_one_module_and_not_at_all_by_the_ledger() ->
     assert reads_of_the_clock("import time\nwatch(time.time)") == ["time.time"]
     found = {
         str(path.relative_to(ROOT)): reads
-        for room in ("service", "ledger", "bankclient")
+        for room in ("service", "embedded", "ledger", "bankclient")
         for path in (ROOT / room).rglob("*.py")
         if (reads := reads_of_the_clock(path.read_text()))
     }

@@ -18,9 +18,9 @@ import grpc
 import psycopg
 import pytest
 
+from embedded import EmbeddedPostgres, PostgresNotStarted, find_programs
 from jzb.v1 import core_pb2, payment_pb2
 from ledger import LedgerUnfit, connect, migrate, require_current
-from ledger.embedded import EmbeddedPostgres, PostgresNotStarted, find_programs
 from sandbox.server import Sandbox
 from sandbox.settings import SandboxSettings
 from tests.fuzz.driving import rested

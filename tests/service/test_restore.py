@@ -18,11 +18,10 @@ import psycopg
 import pytest
 
 from bankclient import BANK_ZONE
+from embedded import EmbeddedPostgres, find_clients
 from jzb.v1 import core_pb2, member_pb2, payment_pb2
 from ledger import LedgerBehind, Numbers, connect, copies, migrate
-from ledger.copies import CopyFailed
-from ledger.embedded import EmbeddedPostgres
-from ledger.embedded.programs import Programs
+from ledger.copies import CopyFailed, Programs
 from sandbox.clock import BankClock
 from sandbox.records import SUCCEEDED, Trade
 from sandbox.server import Sandbox
@@ -229,11 +228,11 @@ async def test_what_no_transaction_explains_is_taken_over_and_listed_and_the_boo
     async with Sandbox(SandboxSettings(**LENIENT)) as bank:
         async with shop_on(database, bank) as shop:
             await market(shop)
-            copies.back_up(database, tmp_path / "copy")
+            copies.back_up(database, tmp_path / "copy", find_clients())
             # The bank lists a freeze, but neither its order nor that of escrow.
             await freeze(shop, "buyer", 7_00)
             await prepay(shop, "payer", "seller", 9_00)
-        copies.restore(empty_database, tmp_path / "copy")
+        copies.restore(empty_database, tmp_path / "copy", find_clients())
         closed = await caught_up(empty_database, bank, tmp_path)
         assert closed.status == 1
         assert "not explained: 2" in closed.out
@@ -264,10 +263,10 @@ async def test_a_member_that_was_opened_since_is_asked_for_and_taken_over_when_i
     async with Sandbox(SandboxSettings(**LENIENT)) as bank:
         async with shop_on(database, bank) as shop:
             await market(shop)
-            copies.back_up(database, tmp_path / "copy")
+            copies.back_up(database, tmp_path / "copy", find_clients())
             await shop.merchant("newcomer")
             await shop.pay("buyer", "newcomer", 12_00, 2_00)
-        copies.restore(empty_database, tmp_path / "copy")
+        copies.restore(empty_database, tmp_path / "copy", find_clients())
         closed = await caught_up(empty_database, bank, tmp_path)
         assert closed.status == 1
         (stranger,) = re.findall(r"sub-account (\d+) is of no member here", closed.out)
@@ -288,8 +287,8 @@ async def test_an_operation_of_the_copy_whose_answer_was_lost_is_ended_by_the_ba
             request = shop.pay_request("buyer", "seller", 11_00, 1_00, remark="[[lose_after]]")
             with pytest.raises(grpc.aio.AioRpcError):
                 await shop.payments.Pay(request, timeout=TIMEOUT_S)
-            copies.back_up(database, tmp_path / "copy")
-        copies.restore(empty_database, tmp_path / "copy")
+            copies.back_up(database, tmp_path / "copy", find_clients())
+        copies.restore(empty_database, tmp_path / "copy", find_clients())
         ended = await caught_up(empty_database, bank, tmp_path)
         assert ended.status == 0, ended.out + ended.error
         assert "\n0 transactions of the bank are lost here" in ended.out
@@ -305,21 +304,21 @@ async def test_a_copy_is_restored_into_an_empty_database_only_and_replaces_no_ot
 ) -> None:
     copy = tmp_path / "copy"
     with pytest.raises(CopyFailed, match="there are no books yet"):
-        copies.back_up(database, copy)
+        copies.back_up(database, copy, find_clients())
     await some_books(database)
-    copies.back_up(database, copy)
+    copies.back_up(database, copy, find_clients())
     assert stat.S_IMODE(os.stat(copy).st_mode) == 0o600
     with pytest.raises(CopyFailed, match="is there already"):
-        copies.back_up(database, copy)
+        copies.back_up(database, copy, find_clients())
     with pytest.raises(CopyFailed, match=r"there is no folder .*/none to put the copy into"):
-        copies.back_up(database, tmp_path / "none" / "copy")
+        copies.back_up(database, tmp_path / "none" / "copy", find_clients())
     with pytest.raises(CopyFailed, match="not empty, it holds"):
-        copies.restore(database, copy)
+        copies.restore(database, copy, find_clients())
     with pytest.raises(CopyFailed, match="there is no"):
-        copies.restore(empty_database, tmp_path / "none")
+        copies.restore(empty_database, tmp_path / "none", find_clients())
     copy.write_bytes(copy.read_bytes()[: copy.stat().st_size * 8 // 10])
     with pytest.raises(CopyFailed, match="pg_restore ended with"):
-        copies.restore(empty_database, copy)
+        copies.restore(empty_database, copy, find_clients())
     # All or nothing: it is empty as before.
     assert tables(empty_database) == 0
     assert os.listdir(tmp_path) == ["copy"]
@@ -329,14 +328,14 @@ async def test_books_are_marked_from_the_moment_that_they_are_there(
     database: str, empty_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await some_books(database)
-    copies.back_up(database, tmp_path / "copy")
+    copies.back_up(database, tmp_path / "copy", find_clients())
 
     def crash(_: str) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(copies, "migrate", crash)
     with pytest.raises(KeyboardInterrupt):
-        copies.restore(empty_database, tmp_path / "copy")
+        copies.restore(empty_database, tmp_path / "copy", find_clients())
     assert await behind_since(empty_database) is not None
 
 
@@ -347,7 +346,7 @@ async def test_books_that_were_wrong_when_they_were_copied_are_said_to_be(
     with psycopg.connect(database) as connection:
         connection.execute("UPDATE account SET balance_fen = balance_fen + 1 WHERE kind = 'fee'")
         connection.execute("UPDATE account SET balance_fen = balance_fen - 1 WHERE kind = 'pooled'")
-    copies.back_up(database, tmp_path / "copy")
+    copies.back_up(database, tmp_path / "copy", find_clients())
     async with Sandbox(SandboxSettings(**LENIENT)) as bank:
         restored = await jzb("restore", str(tmp_path / "copy"), environment=environment(empty_database, bank))
     assert (restored.status, "the books stay closed" in restored.out) == (1, True)
@@ -393,12 +392,12 @@ async def test_the_same_copy_restored_twice_hands_out_no_serial_twice(
     postgres: PostgresServer, database: str, tmp_path: Path
 ) -> None:
     await some_books(database)
-    copies.back_up(database, tmp_path / "copy")
+    copies.back_up(database, tmp_path / "copy", find_clients())
     first: list[int] = []
     for _ in range(2):
         name = f"{database.rsplit('/', 1)[1]}_restored"
         dsn = postgres.create(name)
-        copies.restore(dsn, tmp_path / "copy")
+        copies.restore(dsn, tmp_path / "copy", find_clients())
         engine = connect(dsn, 1)
         try:
             first.append(await Numbers(engine).take() % 10**10)
@@ -414,7 +413,7 @@ async def test_a_database_with_more_than_the_books_is_not_copied(database: str, 
     with psycopg.connect(database) as connection:
         connection.execute("CREATE SCHEMA platform_9931 CREATE TABLE platform (platform text)")
     with pytest.raises(CopyFailed, match=r"holds platform_9931\.platform beside the books in public"):
-        copies.back_up(database, tmp_path / "copy")
+        copies.back_up(database, tmp_path / "copy", find_clients())
 
 
 async def test_a_member_that_was_closed_since_is_closed_here_and_named(
@@ -424,11 +423,11 @@ async def test_a_member_that_was_closed_since_is_closed_here_and_named(
         async with shop_on(database, bank, rules={"close_while_refundable": True}) as shop:
             await market(shop)
             await shop.buyer("leaver", 6_00)
-            copies.back_up(database, tmp_path / "copy")
+            copies.back_up(database, tmp_path / "copy", find_clients())
             await shop.pay("leaver", "seller", 6_00)
             request = member_pb2.CloseMemberRequest(request_id=shop.request_id(), member_id="leaver")
             await shop.members.CloseMember(request, timeout=TIMEOUT_S)
-        copies.restore(empty_database, tmp_path / "copy")
+        copies.restore(empty_database, tmp_path / "copy", find_clients())
         closed = await caught_up(empty_database, bank, tmp_path)
         assert (closed.status, "member leaver: its sub-account" in closed.out) == (1, True), closed.out + closed.error
         opened = await caught_up(empty_database, bank, tmp_path, "--even-so")
@@ -444,7 +443,7 @@ async def older_server(folder: Path) -> AsyncIterator[str]:
     if not (programs / "initdb").exists():
         pytest.skip(f"PostgreSQL 15 is not here: {programs} has no initdb")
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("ledger.embedded.server.find_programs", lambda: Programs(programs, 15))
+        patched.setattr("embedded.server.find_programs", lambda: Programs(programs, 15))
         async with EmbeddedPostgres(folder) as server:
             yield server.dsn
 
@@ -453,18 +452,15 @@ async def test_books_on_an_older_server_are_copied_and_restored(tmp_path: Path) 
     async with older_server(tmp_path / "postgres") as dsn:
         migrate(dsn)
         await some_books(dsn)
-        heads = copies.back_up(dsn, tmp_path / "copy")
+        heads = copies.back_up(dsn, tmp_path / "copy", find_clients())
         with psycopg.connect(dsn, autocommit=True) as connection:
             connection.execute("CREATE DATABASE restored")
         restored = dsn.rsplit("/", 1)[0] + "/restored"
-        assert copies.restore(restored, tmp_path / "copy") == heads
+        assert copies.restore(restored, tmp_path / "copy", find_clients()) == heads
         assert await behind_since(restored) is not None
 
 
-async def test_programs_that_are_older_than_the_server_are_named(
-    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(copies, "find_clients", lambda: Programs(Path("/nowhere"), 14))
+async def test_programs_that_are_older_than_the_server_are_named(database: str, tmp_path: Path) -> None:
     with pytest.raises(CopyFailed, match=r"the server is PostgreSQL \d+, the newest pg_dump here is 14: install"):
-        copies.back_up(database, tmp_path / "copy")
+        copies.back_up(database, tmp_path / "copy", Programs(Path("/nowhere"), 14))
     assert os.listdir(tmp_path) == []

@@ -9,7 +9,7 @@ from pathlib import Path
 from ledger import newest_revision
 from tests.service.process import ROOT, clean_environment
 
-PACKAGES = ("service", "ledger", "bankclient", "sandbox")
+PACKAGES = ("service", "embedded", "ledger", "bankclient", "sandbox")
 
 LOADED = """
 import sys

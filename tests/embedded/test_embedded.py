@@ -21,13 +21,13 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from ledger.embedded import EmbeddedPostgres, PostgresNotStarted, find_programs, programs
-from ledger.embedded.programs import command, environment, find_credentials, postmaster_of
+from embedded import EmbeddedPostgres, PostgresNotStarted, find_programs, programs
+from embedded.programs import command, environment, find_credentials, postmaster_of
 
 OWNER = """
 import sys
 from pathlib import Path
-from ledger.embedded import EmbeddedPostgres
+from embedded import EmbeddedPostgres
 with EmbeddedPostgres(Path(sys.argv[1])) as server:
     print(server.dsn, flush=True)
     sys.stdin.read()

@@ -22,7 +22,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from ledger.embedded.errors import PostgresNotStarted
+from embedded.errors import PostgresNotStarted
+from ledger.copies import Programs
 from ledger.session import MAJOR_MIN
 
 OLDEST_MAJOR = MAJOR_MIN
@@ -49,14 +50,6 @@ if sys.platform == "linux":
 signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 os.execv(sys.argv[4], sys.argv[4:])
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Programs:
-    """A folder with `initdb` and `postgres`, and the major version they are of."""
-
-    folder: Path
-    major: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,11 +39,9 @@ from urllib.parse import quote
 import psycopg
 from psycopg import sql
 
-from ledger import session
-from ledger.embedded.errors import PostgresNotStarted
-from ledger.embedded.programs import (
+from embedded.errors import PostgresNotStarted
+from embedded.programs import (
     Credentials,
-    Programs,
     check_reach,
     command,
     environment,
@@ -52,6 +50,8 @@ from ledger.embedded.programs import (
     postmaster_lines,
     postmaster_of,
 )
+from ledger import session
+from ledger.copies import Programs
 
 HOST = "127.0.0.1"
 ROLE = "jzb"

@@ -6,7 +6,7 @@ LedgerError
 
 from __future__ import annotations
 
-from ledger.errors import LedgerError
+from ledger import LedgerError
 
 
 class PostgresNotStarted(LedgerError):
