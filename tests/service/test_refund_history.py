@@ -137,7 +137,8 @@ async def test_asking_by_hand_does_not_use_the_tries_up(database: str) -> None:
 
 
 async def test_a_try_that_is_due_is_not_the_last_because_of_those_by_hand_before_it(database: str) -> None:
-    async with open_marketplace(database, resolver={"send_again_times": 3}) as shop:
+    # Asked by hand alone: the poll would take what is due as well.
+    async with open_marketplace(database, resolver={"send_again_times": 3, "poll_s": 600.0}) as shop:
         payment_id = await paid(shop)
         told = await waiting(shop, payment_id, 100)
         operation_id = told.operation.operation_id
