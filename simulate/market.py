@@ -495,7 +495,8 @@ def _batch_prepay(market: Market, asked: _Asked) -> Call:
         _add(effect, _prepaid(order))
 
     def learn(done: Operation) -> None:
-        rows = zip(orders, done.parts, strict=True)
+        # Parts of a try that never left come before.
+        rows = zip(orders, done.parts[-len(orders) :], strict=True)
         market.orders.extend(order for order, part in rows if part.state == core_pb2.PART_STATE_POSTED)
 
     stub = batch_pb2_grpc.BatchServiceStub

@@ -71,9 +71,13 @@ class AcquiredQuery(OutcomeQuery):
         """6147 goes out only when 6146 misses a share."""
         return await self._carry_out(bank, reads, serial, drafts)
 
+    def with_parts(self, parts: Sequence[Part]) -> list[tuple[AcquiredShare, Part]]:
+        """Each share of an entered order with its part. Parts of an earlier try, which never left, come before."""
+        return list(zip(self.shares, parts[-len(self.shares) :], strict=True))
+
     def share(self, parts: Sequence[Part], order_no: str) -> tuple[AcquiredShare, Part] | None:
         """The share of an entered order that the bank knows by this number, with its part."""
-        for share, part in zip(self.shares, parts, strict=False):
+        for share, part in self.with_parts(parts):
             if share.order_no == order_no:
                 return share, part
         return None

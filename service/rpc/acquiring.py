@@ -194,7 +194,7 @@ class AcquiringRpc(acquiring_pb2_grpc.AcquiringServiceServicer):
         owners = {credit.owner for credits in credited.values() for credit, _ in credits if credit.owner}
         members = await self._desk.reads.members_by_sub_account(owners)
         bookings = []
-        for share, part in zip(_asked(settled.operation).shares, settled.parts, strict=False):
+        for share, part in _asked(settled.operation).with_parts(settled.parts):
             if part.state is not PartState.POSTED:
                 continue
             accounts: list[Account] = [credit for credit, _ in credited.get(part.part, [])]

@@ -189,7 +189,14 @@ async def test_a_bank_that_does_not_answer_the_first_question_leaves_nothing_beh
     told = await shop.refusal(record(shop, request))
     assert (told.reason, told.outcome) == ("BANK_UNAVAILABLE", core_pb2.OUTCOME_NO_EFFECT)
     assert shop.calls_received(SUPPLY) == 0
-    assert (await record(shop, request)).operation.state == core_pb2.OPERATION_STATE_DONE
+    entered = await record(shop, request)
+    assert entered.operation.state == core_pb2.OPERATION_STATE_DONE
+    # The parts of the try that never left are there, too.
+    assert [part.state for part in entered.operation.parts] == [
+        core_pb2.PART_STATE_VOIDED,
+        core_pb2.PART_STATE_POSTED,
+    ]
+    assert [one.booked_member_id for one in entered.bookings] == ["A"]
     await shop.assert_agrees()
 
 
