@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ledger.accounts import Account, Kind
 from ledger.batch import REASON_FLOOR
-from ledger.cards import Card, CardChange, Cards, CardState, CheckedBy
+from ledger.cards import Card, CardChange, CardState, CheckedBy
 from ledger.comparison import Amounts, Comparison, Motion, Position, Result, judge
 from ledger.database import (
     connect,
@@ -36,24 +36,13 @@ from ledger.events import EVERYTHING, Event, Events, Wanted
 from ledger.findings import Finding, Summary
 from ledger.lists import Filter, Lists
 from ledger.lookups import Lookups, MemberBalance
-from ledger.operations import (
-    OPEN_STATES,
-    Change,
-    Member,
-    NewOperation,
-    Operation,
-    Outcome,
-    Part,
-    PartState,
-    State,
-    Step,
-    Whole,
-)
+from ledger.numbers import Numbers
+from ledger.operations import OPEN_STATES, Member, Operation, Part, PartState, State, Whole
 from ledger.reads import (
+    Cards,
     InDoubt,
     LateSpender,
     Leased,
-    Numbers,
     Order,
     Payment,
     Reads,
@@ -71,6 +60,7 @@ from ledger.rules import (
     draft_to_json,
     reverse,
 )
+from ledger.steps import Change, NewOperation, Outcome, Step
 from ledger.ties import GIVEN_BACK, MONEY, Need, Tie
 from ledger.verify import audit, verify
 from ledger.writer import Writer

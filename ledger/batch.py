@@ -17,18 +17,9 @@ from ledger import rules
 from ledger.accounts import FLOORS, Account
 from ledger.cards import Card, CardChange
 from ledger.errors import Breach, FloorBroken, LedgerCorrupt, OperationUnknown, RequestIdReused
-from ledger.operations import (
-    Change,
-    Member,
-    NewOperation,
-    Operation,
-    Outcome,
-    Part,
-    PartState,
-    State,
-    Step,
-)
+from ledger.operations import Member, Operation, Part, PartState, State
 from ledger.rules import Book, Draft, Hold, OfDay, Posting
+from ledger.steps import Change, NewOperation, Outcome, Step
 
 _to_json = json.JSONEncoder(ensure_ascii=False).encode
 

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg
 from alembic import command
@@ -26,9 +26,7 @@ from sqlalchemy.pool import NullPool
 
 from ledger import session
 from ledger.errors import LedgerUnavailable, LedgerUnfit
-
-if TYPE_CHECKING:
-    from ledger.lookups import Pool
+from ledger.session import Pool
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 MIGRATION_LOCK = 0x6A7A62

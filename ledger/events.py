@@ -14,8 +14,9 @@ from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 from ledger.journal import whole_from_row
-from ledger.lookups import Pool, fetched
+from ledger.lookups import fetched
 from ledger.operations import State, Whole
+from ledger.session import Pool
 from ledger.statements import EVENTS, EVENTS_OF_ONE
 
 Name: TypeAlias = tuple[str, str]

@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from ledger.journal import whole_from_row
-from ledger.lookups import Pool, fetched
+from ledger.lookups import fetched
 from ledger.operations import OPEN_STATES, State, Whole
+from ledger.session import Pool
 from ledger.statements import OPERATION_ROW, PARTS_OF
 
 EXAMINED_MAX = 250

@@ -10,16 +10,14 @@ from dataclasses import dataclass
 from typing import Any, LiteralString
 
 import tenacity
-from psycopg import AsyncConnection, OperationalError
-from psycopg_pool import AsyncConnectionPool
+from psycopg import OperationalError
 
 from ledger import arrays
 from ledger.coalesce import Coalesced
 from ledger.comparison import Amounts, Comparison, Result
 from ledger.errors import LedgerUnavailable
 from ledger.operations import Member
-
-Pool = AsyncConnectionPool[AsyncConnection[Any]]
+from ledger.session import Pool
 
 # Lateral, so that the plan is one index look-up a key whatever the planner believes about the table.
 

@@ -16,9 +16,10 @@ from uuid import UUID
 from ledger.accounts import Account
 from ledger.batch import Known, KnownPart, Rows, accounts_of
 from ledger.errors import LedgerCorrupt
-from ledger.operations import NewOperation, Part, State, Step
+from ledger.operations import Part, State
 from ledger.rules import Balance, Book, Hold, SpendOrder, landing
 from ledger.seals import BEGINNING, MICROSECOND, Seal
+from ledger.steps import NewOperation, Step
 
 BEFORE_ANYTHING = datetime.min.replace(tzinfo=UTC)
 

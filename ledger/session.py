@@ -20,8 +20,11 @@ from typing import Any, Final
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg_pool import AsyncConnectionPool
 
 from ledger.errors import LedgerUnavailable, LedgerUnfit
+
+Pool = AsyncConnectionPool[psycopg.AsyncConnection[Any]]
 
 ALIVE: Final[Mapping[str, Any]] = {
     "connect_timeout": 5,

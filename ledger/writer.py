@@ -25,9 +25,10 @@ from ledger.batch import Rows, judge
 from ledger.coalesce import gathering
 from ledger.errors import DeadlinePassed, LedgerBusy, LedgerCorrupt, LedgerError, LedgerUnavailable
 from ledger.memory import Memory
-from ledger.operations import NewOperation, Outcome, State, Step
+from ledger.operations import State
 from ledger.rules import SpendOrder
 from ledger.seals import Seal
+from ledger.steps import NewOperation, Outcome, Step
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

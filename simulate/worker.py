@@ -28,7 +28,7 @@ import uvloop
 
 from bankclient import BankClient, wall_clock
 from ledger import NewOperation, State, Writer, journal
-from ledger.operations import Outcome, Step
+from ledger.steps import Outcome, Step
 from service import bankday
 from service.path.resolver import Resolver
 from service.process.server import calm_collector, running

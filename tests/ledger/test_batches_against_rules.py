@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from ledger import FloorBroken, LedgerError, Outcome, PartState, State, Step, Writer, connect, verify
 from ledger.accounts import FEE, waiting, withdrawable
 from ledger.batch import KnownPart
-from ledger.operations import NewOperation
 from ledger.rules import Draft, Leg
+from ledger.steps import NewOperation
 from tests.ledger.bookkeeping import (
     ANN,
     BOB,

@@ -13,7 +13,8 @@ import pytest
 
 from ledger import Change, Draft, Filter, FloorBroken, Member, NewOperation, State, Step, lists
 from ledger.accounts import withdrawable
-from ledger.lookups import Pool, fetched
+from ledger.lookups import fetched
+from ledger.session import Pool
 from tests.ledger.bookkeeping import ANN, BOB, DAY, DAY_AFTER, DAY_BEFORE, money, opening, pay, posting, top_up, voiding
 from tests.ledger.conftest import Mirror
 

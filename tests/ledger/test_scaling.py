@@ -13,8 +13,8 @@ import pytest
 
 from ledger import migrate, verify
 from ledger.accounts import withdrawable
-from ledger.operations import NewOperation
 from ledger.schema import JOURNAL, metadata
+from ledger.steps import NewOperation
 from tests.ledger.bookkeeping import ANN, BOB, PLATFORM, ask, execute, opening, pay_today, posting
 from tests.ledger.conftest import Mirror, open_mirror
 

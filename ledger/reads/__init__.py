@@ -1,0 +1,34 @@
+"""What can be asked of the mirror. Reads never lock and never cache: an answer is the last commit's.
+
+Amounts are fen. ``available`` is withdrawable plus waiting, holds taken off; frozen and escrow are sums over order
+pockets. There is a module for each reader; what they share is in `queries`. `Reads` has them all.
+"""
+
+from __future__ import annotations
+
+from ledger.reads.balances import Suspended
+from ledger.reads.books import Books, TrialRow
+from ledger.reads.cards import Cards
+from ledger.reads.clearing import Clearing, LateSpender, WaitingDay
+from ledger.reads.members import Members
+from ledger.reads.payments import Order, Payment, Payments
+from ledger.reads.queue import InDoubt, Leased, Queue
+from ledger.reads.recovery import CATCH_UP, Recovery
+
+__all__ = [
+    "CATCH_UP",
+    "Cards",
+    "InDoubt",
+    "LateSpender",
+    "Leased",
+    "Order",
+    "Payment",
+    "Reads",
+    "Suspended",
+    "TrialRow",
+    "WaitingDay",
+]
+
+
+class Reads(Members, Payments, Clearing, Queue, Recovery, Books):
+    """One platform's reads: those of operations and balances come with those of payments."""

@@ -1,0 +1,62 @@
+"""Members, and what still needs one."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import date
+from uuid import UUID
+
+from sqlalchemy import select
+
+from ledger.operations import Member
+from ledger.reads.queries import Queries, member_of
+from ledger.schema import member
+from ledger.ties import NAMED, TIES, Tie, ties_of
+
+
+class Members(Queries):
+    """Who the members are."""
+
+    async def member(self, member_id: str) -> Member | None:
+        """The member with this code, or None."""
+        found = await self.members([member_id])
+        return found.get(member_id)
+
+    async def members(self, member_ids: Collection[str]) -> dict[str, Member]:
+        """The members among these codes, by code."""
+        return await self._lookups.members.get(member_ids)
+
+    async def members_by_sub_account(self, sub_accounts: Collection[str]) -> dict[str, Member]:
+        """The members behind these sub-account numbers, by number."""
+        rows = await self._rows(
+            select(member).where(member.c.platform == self._platform, member.c.sub_account.in_(list(sub_accounts)))
+        )
+        return {row["sub_account"]: member_of(row) for row in rows}
+
+    async def members_page(self, after: str, limit: int) -> list[Member]:
+        """Up to ``limit`` members whose code sorts after ``after``."""
+        rows = await self._rows(
+            select(member)
+            .where(member.c.platform == self._platform, member.c.member_id > after)
+            .order_by(member.c.member_id)
+            .limit(limit)
+        )
+        return [member_of(row) for row in rows]
+
+    async def ties(
+        self, member_: Member, *, limited_since: date, returned_since: date, but: UUID | None = None
+    ) -> list[Tie]:
+        """What still needs a member, one operation apart. What could be given back counts when the bank has booked it
+        since ``limited_since``, a withdrawal that could return since ``returned_since``.
+        """
+        rows = await self._rows(
+            TIES,
+            platform=self._platform,
+            member_id=member_.member_id,
+            sub_account=member_.sub_account,
+            limited_since=limited_since,
+            returned_since=returned_since,
+            but=but,
+            first=NAMED,
+        )
+        return ties_of(rows)

@@ -1,0 +1,154 @@
+"""Operations and their parts, by the names that callers know them by."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import literal_column, or_, select, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from ledger import copies
+from ledger.coalesce import Coalesced
+from ledger.errors import LedgerBehind, LedgerCorrupt
+from ledger.journal import whole_from_row
+from ledger.lookups import Lookups
+from ledger.operations import Operation, Part, State, Whole
+from ledger.reads.queries import DUE, OPERATION, Queries, operation_of, part_of, select_operations, select_parts
+from ledger.schema import due, operation, transaction
+from ledger.statements import WHOLES
+
+_OPENED = text("""
+    SELECT substring(evidence FOR 32) AS digest
+    FROM (
+      SELECT seq, evidence, lag(state) OVER (ORDER BY seq) AS before
+      FROM event
+      WHERE platform = :platform AND operation_id = :operation_id
+    ) told
+    WHERE before IS NULL OR before = 'released'
+    ORDER BY seq DESC
+    LIMIT 1
+""")
+"""What an operation was last opened with: one that was released is opened anew."""
+
+
+class Operations(Queries):
+    """Operations and their parts."""
+
+    def __init__(self, engine: AsyncEngine, lookups: Lookups) -> None:
+        super().__init__(engine, lookups)
+        self._by_request: Coalesced[str, Operation] = Coalesced(self._certainly_by_request)
+
+    async def under_way(self, *member_ids: str) -> list[Operation]:
+        """The operations that are not final and name one of these members themselves, oldest first."""
+        rows = await self._rows(
+            select(*OPERATION)
+            .select_from(due.join(operation, DUE))
+            .where(
+                due.c.platform == self._platform,
+                or_(operation.c.payer.in_(member_ids), operation.c.payee.in_(member_ids)),
+            )
+            .order_by(operation.c.id)
+        )
+        return [operation_of(row) for row in rows]
+
+    async def operation(
+        self, *, operation_id: UUID | None = None, request_id: str | None = None, serial: str | None = None
+    ) -> Operation | None:
+        """The operation named by exactly one of the three, or None."""
+        named = {operation.c.id: operation_id, operation.c.request_id: request_id, operation.c.serial: serial}
+        conditions = [column == value for column, value in named.items() if value is not None]
+        if len(conditions) != 1:
+            raise ValueError("name an operation by its id, its request id or its serial")
+        rows = await self._rows(select_operations().where(operation.c.platform == self._platform, *conditions))
+        return operation_of(rows[0]) if rows else None
+
+    async def first_with_fee(self, kind: str) -> Operation | None:
+        """The oldest operation of a kind that has a fee and has moved money, or may yet."""
+        rows = await self._rows(
+            select_operations()
+            .where(
+                operation.c.platform == self._platform,
+                operation.c.kind == kind,
+                operation.c.fee_fen > 0,
+                operation.c.state.not_in([State.REFUSED.value, State.RELEASED.value]),
+            )
+            .order_by(operation.c.id)
+            .limit(1)
+        )
+        return operation_of(rows[0]) if rows else None
+
+    async def operation_of_request(self, request_id: str) -> Operation | None:
+        """The operation of this request id, for many callers in one query; None when there certainly is none.
+
+        Raises `LedgerBehind` where books that are older than the bank do not have it: that proves nothing.
+        """
+        return (await self._by_request.get([request_id])).get(request_id)
+
+    async def _certainly_by_request(self, request_ids: Collection[str]) -> dict[str, Operation]:
+        found = await self.operations_by_request(request_ids)
+        if len(found) < len(request_ids):
+            behind_since = await copies.behind_since(self._engine, self._platform)
+            if behind_since is not None:
+                raise LedgerBehind.restored(behind_since)
+        return found
+
+    async def operations_by_request(self, request_ids: Collection[str]) -> dict[str, Operation]:
+        """The operations under these request ids, by request id."""
+        rows = await self._rows(
+            select_operations().where(
+                operation.c.platform == self._platform, operation.c.request_id.in_(list(request_ids))
+            )
+        )
+        return {row["request_id"]: operation_of(row) for row in rows}
+
+    async def operations_naming(self, serial: str, kind: str) -> list[Operation]:
+        """The operations of this kind with a part under this serial, oldest first."""
+        naming = select(transaction.c.operation_id).where(
+            transaction.c.platform == self._platform,
+            transaction.c.serial == serial,
+            transaction.c.serial != literal_column("''"),
+        )
+        rows = await self._rows(
+            select_operations()
+            .where(operation.c.platform == self._platform, operation.c.id.in_(naming), operation.c.kind == kind)
+            .order_by(operation.c.id)
+        )
+        return [operation_of(row) for row in rows]
+
+    async def plan(self, found: Operation) -> dict[str, Any]:
+        """The plan of an operation, to be carried on. Raises `LedgerCorrupt` when it is not the one that was sealed."""
+        rows = await self._rows(_OPENED, platform=self._platform, operation_id=found.id)
+        sealed = rows[0]["digest"] if rows else b""
+        # What was opened before plans were sealed has none.
+        if rows and sealed in (b"", found.plan_digest):
+            return found.plan
+        raise LedgerCorrupt(f"the plan or the serial of {found.id} is not the one it was opened with")
+
+    async def parts(self, operation_ids: Collection[UUID]) -> dict[UUID, list[Part]]:
+        """The transactions of these operations, in order."""
+        rows = await self._rows(
+            select_parts().where(
+                transaction.c.platform == self._platform, transaction.c.operation_id.in_(list(operation_ids))
+            )
+        )
+        found: dict[UUID, list[Part]] = {}
+        for row in rows:
+            found.setdefault(row["operation_id"], []).append(part_of(row))
+        return found
+
+    async def wholes(self, operation_ids: Collection[UUID]) -> dict[UUID, Whole]:
+        """These operations with their parts, by id; what one answer shows must be read by one statement."""
+        rows = await self._rows(text(WHOLES), platform=self._platform, ids=list(operation_ids))
+        wholes = (whole_from_row(list(row.values())) for row in rows)
+        return {whole.operation.id: whole for whole in wholes}
+
+    async def open_operations(self) -> dict[UUID, State]:
+        """All operations that are not final."""
+        rows = await self._rows(
+            select(operation.c.id, operation.c.state)
+            .select_from(due.join(operation, DUE))
+            .where(due.c.platform == self._platform)
+        )
+        return {row["id"]: State(row["state"]) for row in rows}

@@ -1,0 +1,99 @@
+"""The resolver's queue: which operations are to be asked about, and how much is in doubt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import Interval, and_, func, literal, or_, select
+
+from ledger.database import seconds
+from ledger.operations import Operation, State
+from ledger.reads.queries import BUT_ASKED, DUE, Queries, operation_of
+from ledger.schema import due, operation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InDoubt:
+    """Money whose fate only the bank knows. ``oldest_s`` is how long ago the oldest operation began, in seconds by the
+    database's clock; 0 without any.
+    """
+
+    operations: int
+    amount_fen: int
+    oldest_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leased:
+    """An operation that is to be asked about, as the database leased it.
+
+    The database wrote the time of the next question, so it alone says how far off that is: ``due_in_s`` is how many
+    seconds too early the operation was leased, 0 or less when its time had come. ``at`` is the time of the lease, by
+    the clock that wrote the operation's own times.
+    """
+
+    operation: Operation
+    due_in_s: float
+    at: datetime
+
+
+class Queue(Queries):
+    """What is not final."""
+
+    async def in_doubt(self, *, reserved_for_s: float, accepted_for_s: float) -> InDoubt:
+        """How much money waits for the bank's word: after an unknown outcome; reserved longer than ``reserved_for_s``
+        ago, by a process that has died since; or of an order that the bank took longer than ``accepted_for_s`` ago
+        without having said how it ended.
+        """
+        age = func.extract("epoch", func.now() - operation.c.created_at)
+        rows = await self._rows(
+            select(
+                func.count().label("operations"),
+                func.coalesce(func.sum(operation.c.amount_fen), 0).label("amount_fen"),
+                func.coalesce(func.max(age), 0).label("oldest_s"),
+            )
+            .select_from(due.join(operation, DUE))
+            .where(
+                due.c.platform == self._platform,
+                or_(
+                    operation.c.state == State.UNKNOWN.value,
+                    and_(operation.c.state == State.RESERVED.value, age > reserved_for_s),
+                    and_(operation.c.state == State.ACCEPTED.value, age > accepted_for_s),
+                ),
+            )
+        )
+        row = rows[0]
+        return InDoubt(
+            operations=row["operations"], amount_fen=int(row["amount_fen"]), oldest_s=max(0.0, float(row["oldest_s"]))
+        )
+
+    async def lease_due(self, limit: int, lease_s: float, operation_id: UUID | None = None) -> list[Leased]:
+        """Take up to ``limit`` open operations whose time has come, for ``lease_s`` seconds.
+
+        Another process, or this one again, gets them only after that. With ``operation_id`` only that one is taken, its
+        time come or not, and after whoever has its row locked. ``next_ask_at`` is as it was before the lease.
+        """
+        free = select(due.c.platform, due.c.operation_id, due.c.ask_at).where(due.c.platform == self._platform)
+        if operation_id is None:
+            free = free.where(due.c.ask_at <= func.now()).order_by(due.c.ask_at).limit(limit)
+        else:
+            free = free.where(due.c.operation_id == operation_id)
+        was = free.with_for_update(skip_locked=operation_id is None).cte("was")
+        leased = (
+            due.update()
+            .where(due.c.platform == was.c.platform, due.c.operation_id == was.c.operation_id)
+            .values(ask_at=func.now() + literal(timedelta(seconds=lease_s), Interval()))
+            .returning(was.c.platform, was.c.operation_id, was.c.ask_at)
+            .cte("leased")
+        )
+        rows = await self._rows(
+            select(
+                *BUT_ASKED,
+                leased.c.ask_at.label("next_ask_at"),
+                seconds(leased.c.ask_at - func.now()).label("due_in_s"),
+                func.now().label("at"),
+            ).join(leased, and_(operation.c.platform == leased.c.platform, operation.c.id == leased.c.operation_id))
+        )
+        return [Leased(operation=operation_of(row), due_in_s=row["due_in_s"], at=row["at"]) for row in rows]
