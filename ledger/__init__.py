@@ -32,13 +32,14 @@ from ledger.errors import (
     OperationUnknown,
     RequestIdReused,
 )
-from ledger.events import EVERYTHING, Event, Events, Wanted
+from ledger.events import EVERYTHING, LAST, Event, Events, Wanted
 from ledger.findings import Finding, Summary
 from ledger.lists import Filter, Lists
 from ledger.lookups import Lookups, MemberBalance
 from ledger.numbers import Numbers
 from ledger.operations import OPEN_STATES, Member, Operation, Part, PartState, State, Whole
 from ledger.reads import (
+    CATCH_UP,
     Cards,
     InDoubt,
     LateSpender,
@@ -66,8 +67,10 @@ from ledger.verify import audit, verify
 from ledger.writer import Writer
 
 __all__ = [
+    "CATCH_UP",
     "EVERYTHING",
     "GIVEN_BACK",
+    "LAST",
     "MONEY",
     "OPEN_STATES",
     "REASON_FLOOR",

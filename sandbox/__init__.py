@@ -5,7 +5,8 @@
 """
 
 from sandbox.control import books_view
-from sandbox.server import Received, Sandbox
+from sandbox.gateway import Received
+from sandbox.server import Sandbox
 from sandbox.settings import SandboxSettings
 
 __all__ = ["Received", "Sandbox", "SandboxSettings", "books_view"]

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
 
 from sandbox.errors import InsufficientFunds
+from sandbox.places import Place
 
 SpendOrder = Literal["waiting_first", "withdrawable_first"]
 
@@ -46,14 +47,6 @@ FUNCTIONAL: Final = (
     PARKING,
 )
 """Suffixes of the functional sub-accounts; ESCROW and POOLED_SHADOW only mirror other places."""
-
-
-class Place(NamedTuple):
-    """Where money can lie. `owner` is a sub-account or a suffix, `key` a bank day or an order."""
-
-    kind: str
-    owner: str
-    key: str
 
 
 class Move(NamedTuple):

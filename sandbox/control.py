@@ -28,7 +28,7 @@ import datetime
 from collections.abc import Iterable
 from dataclasses import asdict
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Final, Literal, TypeVar
+from typing import Final, Literal, TypeVar
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -38,12 +38,9 @@ from sandbox.books import FUNCTIONAL
 from sandbox.clock import day_text
 from sandbox.errors import Refused
 from sandbox.faults import Faults
-from sandbox.gateway import Gateway
+from sandbox.gateway import Gateway, Received
 from sandbox.handlers.cards import PAY_OUT
 from sandbox.records import CardCheck, Member, SmsCode
-
-if TYPE_CHECKING:
-    from sandbox.server import Received
 
 OWN_FUNDS_MAX_FEN: Final = 10**15
 

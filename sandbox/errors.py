@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from sandbox.codes import FAILED_MESSAGE, GATEWAY_MESSAGES, MESSAGES
 
 if TYPE_CHECKING:
-    from sandbox.books import Place
+    from sandbox.places import Place
     from sandbox.records import Record
 
 

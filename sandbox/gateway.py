@@ -12,6 +12,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from bankclient.canonical import canonical_string
@@ -26,6 +27,15 @@ APPROVE_SIGNED: Final = ("ApplicationID", "RandomNumber", "SDKType")
 TOKENS_KEPT: Final = 10_000
 
 _RANDOM: Final = re.compile(r"[0-9]{6}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """One request as it arrived, acted on or not. `at` is the bank's local time, ISO 8601."""
+
+    service_id: str
+    serial: str
+    at: str
 
 
 class Gateway:

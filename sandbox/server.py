@@ -13,7 +13,6 @@ import tempfile
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -28,7 +27,7 @@ from sandbox.control import control_routes
 from sandbox.errors import GatewayRefusal
 from sandbox.faults import Faults, Told
 from sandbox.fileserver import FileServer
-from sandbox.gateway import Gateway
+from sandbox.gateway import Gateway, Received
 from sandbox.keys import Keyring, client_settings, open_keyring, write_client_settings
 from sandbox.settings import SandboxSettings
 from sandbox.signer import Signer
@@ -40,15 +39,6 @@ SHUTDOWN_S: Final = 5.0
 
 APPROVE: Final = "approveDev"
 BOOKS: Final = "books.jsonl"
-
-
-@dataclass(frozen=True, slots=True)
-class Received:
-    """One request as it arrived, acted on or not. `at` is the bank's local time, ISO 8601."""
-
-    service_id: str
-    serial: str
-    at: str
 
 
 class Sandbox:

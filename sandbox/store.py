@@ -21,8 +21,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from sandbox.books import Books, Change, Move, Place, SpendOrder
+from sandbox.books import Books, Change, Move, SpendOrder
 from sandbox.errors import LogDamaged, LogInUse
+from sandbox.places import Place
 from sandbox.records import RECORDS, Counter, Record
 
 R = TypeVar("R", bound=Record)

@@ -21,8 +21,7 @@ from functools import partial
 import structlog
 
 from jzb.v1.names import ErrorReason
-from ledger import Event, Events, LedgerError, LedgerUnavailable, Wanted
-from ledger.events import LAST
+from ledger import LAST, Event, Events, LedgerError, LedgerUnavailable, Wanted
 from service import problems
 from service.settings import WatchSettings
 

@@ -17,20 +17,11 @@ from uuid import UUID
 
 from jzb.v1.names import OperationKind
 from sandbox.bank import Bank
-from sandbox.books import (
-    FEE,
-    IN_TRANSIT,
-    OWN_FUNDS,
-    PARKING,
-    POOLED_SHADOW,
-    SUSPENSE,
-    WITHDRAWAL_IN_TRANSIT,
-    Move,
-    Place,
-)
+from sandbox.books import FEE, IN_TRANSIT, OWN_FUNDS, PARKING, POOLED_SHADOW, SUSPENSE, WITHDRAWAL_IN_TRANSIT, Move
 from sandbox.control import books_view
 from sandbox.faults import NOTHING, Told
 from sandbox.handlers.transfers import CLEARING_PRINCIPAL
+from sandbox.places import Place
 from sandbox.records import FAILED, Call, Credit, Inflow, Member, Payment, SuspenseClearing, Trade, Withdrawal
 from simulate.checker import BY_THE_BANK, POCKETS, Journal, Op, Posted, kind_of
 from simulate.latecomers import may_differ

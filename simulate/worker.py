@@ -27,8 +27,7 @@ import structlog
 import uvloop
 
 from bankclient import BankClient, wall_clock
-from ledger import NewOperation, State, Writer, journal
-from ledger.steps import Outcome, Step
+from ledger import NewOperation, Outcome, State, Step, Writer, journal
 from service import bankday
 from service.path.resolver import Resolver
 from service.process.server import calm_collector, running

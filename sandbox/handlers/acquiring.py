@@ -24,11 +24,12 @@ from bankclient.messages import (
 )
 from bankclient.money import fen
 from sandbox import codes
-from sandbox.books import FEE, PARKING, Move, Place, available, frozen, functional, in_transit, waiting
+from sandbox.books import FEE, PARKING, Move, available, frozen, functional, in_transit, waiting
 from sandbox.clock import day_text
 from sandbox.desk import Desk, positive, within
 from sandbox.errors import Refused
 from sandbox.handlers.registry import handles
+from sandbox.places import Place
 from sandbox.records import AcquiredShare, Member, Order, order_key
 
 FREEZES: Final = "0"

@@ -21,10 +21,10 @@ from cryptography.hazmat.primitives.padding import PKCS7
 from bankclient.messages import ReconciliationFile, ReconciliationFileReply, ReconciliationFileRow
 from sandbox import codes
 from sandbox.clock import day_text
-from sandbox.daybook import lines_of
 from sandbox.desk import Desk
 from sandbox.errors import Refused
 from sandbox.faults import Told
+from sandbox.handlers.daybook import lines_of
 from sandbox.handlers.registry import handles
 from sandbox.shelf import Published
 

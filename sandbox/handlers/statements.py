@@ -3,7 +3,7 @@ top-ups). Catalogue: 6072, 6073; not in the quick start.
 
 Both list successes only, oldest first, with the bank's FrontSeqNo and without the CnsmrSeqNo. "Today"
 and "history" do not overlap: a day is history once it has ended. The same rules make the lists and,
-in `sandbox/daybook.py`, the files.
+in `daybook.py`, the files.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ from bankclient import (
     yuan,
 )
 from jzb.v1.names import ErrorReason
-from ledger import Account, Cards, CardState, Change, Draft, Kind, Leg, Member, Reads, State
+from ledger import CATCH_UP, Account, Cards, CardState, Change, Draft, Kind, Leg, Member, Reads, State
 from ledger.accounts import (
     FEE,
     OWN_FUNDS,
@@ -46,7 +46,6 @@ from ledger.accounts import (
     waiting,
     withdrawable,
 )
-from ledger.reads import CATCH_UP
 from service.bankday import bank_day_of, bank_today, days_now
 from service.inflows.card_list import differences as card_differences
 from service.inflows.clearing import Clearing

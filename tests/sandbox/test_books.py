@@ -9,7 +9,6 @@ from sandbox.books import (
     OUTSIDE,
     Books,
     Move,
-    Place,
     SpendOrder,
     available,
     escrow,
@@ -20,6 +19,7 @@ from sandbox.books import (
     withdrawable,
 )
 from sandbox.errors import InsufficientFunds
+from sandbox.places import Place
 
 A, B = "9930000000001000", "9930000000001001"
 DAY_1, DAY_2 = "20260105", "20260106"

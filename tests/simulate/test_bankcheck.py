@@ -11,8 +11,9 @@ from uuid import UUID
 
 import pytest
 
-from sandbox.books import FEE, Move, Place, functional, in_transit, waiting, withdrawable
+from sandbox.books import FEE, Move, functional, in_transit, waiting, withdrawable
 from sandbox.clock import BankClock
+from sandbox.places import Place
 from sandbox.records import Call, Credit, FrontSerial, Member, Trade
 from sandbox.server import Sandbox
 from simulate.bankcheck import BankLog, Sent, differences
