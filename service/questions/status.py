@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
@@ -26,6 +27,9 @@ VERDICTS: Final = {
 }
 """TranStatus of 6110: 0 and 1 are final, 2, 5 and 6 ask on (quick start: 6110)."""
 
+ROWS_AT_ONCE: Final = 5
+"""Rows of one call that are asked for at once. One after the other, a slow bank would answer too late for the last."""
+
 OLD: Final = timedelta(days=3)
 """From this age on 6110 wants a call's day."""
 
@@ -45,8 +49,15 @@ class StatusQuery(OutcomeQuery):
 
     async def ask(self, asking: Asking) -> Sequence[BankResult]:
         """See `OutcomeQuery`."""
-        each = asking.pending if self.by_part else [None]
-        return [await status_result(asking, self.flag, part) for part in each]
+        if not self.by_part:
+            return [await status_result(asking, self.flag)]
+        places = asyncio.Semaphore(ROWS_AT_ONCE)
+
+        async def result_of(part: Part) -> BankResult:
+            async with places:
+                return await status_result(asking, self.flag, part)
+
+        return await asyncio.gather(*map(result_of, asking.pending))
 
     def first_result(self, verdict: Verdict, answer: Answer[Any]) -> BankResult:
         """Where the rows carry the bank's serials, they were booked together."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import grpc
 
 from jzb.v1 import balance_pb2, core_pb2, topup_pb2
-from tests.service.marketplace import TIMEOUT_S, Marketplace
+from tests.service.marketplace import TIMEOUT_S, Marketplace, open_marketplace
 
 CHANNEL = topup_pb2.Channel(type="0001", merchant_no="1900000109")
 
@@ -28,6 +28,20 @@ async def totals(shop: Marketplace) -> dict[int, int]:
     """Balances by kind of account; those of the platform's own accounts are not members'."""
     answer = await shop.balances.GetTrialBalance(balance_pb2.GetTrialBalanceRequest(), timeout=TIMEOUT_S)
     return {row.account_kind: row.balance_fen for row in answer.rows}
+
+
+async def test_a_split_of_many_rows_is_settled_by_a_bank_that_takes_its_time(database: str) -> None:
+    # Its rows one after the other would take longer than an operation may be asked about at a stretch.
+    async with open_marketplace(database, bank={"timeout_s": 2.0, "connect_timeout_s": 0.3}) as shop:
+        members = [f"member{number}" for number in range(12)]
+        for member in members:
+            await shop.merchant(member)
+        request = split_request(shop, *((member, 10_00, 0) for member in members), remark="[[lose_after]]")
+        refusal = await shop.refusal(shop.top_ups.SplitTopUp(request, timeout=TIMEOUT_S))
+        shop.sandbox.faults.add("delay:0.8", code="6110", times=None)
+        settled = await shop.resolve(refusal.operation.operation_id)
+        assert settled.state == core_pb2.OPERATION_STATE_DONE
+        await shop.assert_agrees()
 
 
 async def test_of_100_paid_10_are_fee_and_90_reach_the_merchant(shop: Marketplace) -> None:
