@@ -172,7 +172,7 @@ async def test_no_record_often_enough_gives_the_money_back_for_good(database: st
 
 async def test_a_refusal_is_never_taken_back_and_the_comparison_shows_what_the_bank_did_too_late(database: str) -> None:
     async with open_marketplace(database, bank=IMPATIENT, resolver=ASK_AT_ONCE) as shop:
-        operation = await doubtful_payment(shop, "[[act_late:1.5]]")
+        operation = await doubtful_payment(shop, "[[act_late:5]]")
         assert (await final(shop, operation.operation_id)).state == REFUSED
         asked = shop.calls_received(STATUS_QUERY)
         await until(lambda: shop.sandbox.bank.store.get(Trade, operation.serial), "the bank acts after all")
