@@ -32,9 +32,10 @@ SELECT md5(concat_ws(' ',
     (SELECT string_agg(ROW(attrelid, attnum, attname, atttypid, attnotnull, attisdropped)::text, ' '
         ORDER BY attrelid, attnum) FROM pg_attribute JOIN pg_class c ON c.oid = attrelid
         WHERE {_OURS} AND relkind = 'r' AND relnamespace <> 'pg_toast'::regnamespace),
-    (SELECT string_agg(ROW(tgrelid, tgname, tgenabled)::text, ' ' ORDER BY oid) FROM pg_trigger),
-    (SELECT string_agg(ROW(conrelid, conname, convalidated)::text, ' ' ORDER BY oid) FROM pg_constraint),
-    (SELECT string_agg(ROW(oid, prosrc)::text, ' ' ORDER BY oid) FROM pg_proc
+    (SELECT string_agg(ROW(tgenabled, pg_get_triggerdef(oid))::text, ' ' ORDER BY oid) FROM pg_trigger),
+    (SELECT string_agg(ROW(conrelid, conname, pg_get_constraintdef(oid))::text, ' ' ORDER BY oid) FROM pg_constraint),
+    (SELECT string_agg(ROW(adrelid, adnum, pg_get_expr(adbin, adrelid))::text, ' ' ORDER BY oid) FROM pg_attrdef),
+    (SELECT string_agg(ROW(oid, prosrc, proconfig)::text, ' ' ORDER BY oid) FROM pg_proc
         WHERE pronamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)),
     (SELECT string_agg(ROW(oid, datacl, datallowconn, datconnlimit)::text, ' ') FROM pg_database
         WHERE datname = current_database()),

@@ -38,6 +38,9 @@ def test_a_database_has_no_row_and_no_number_of_another_test(database: str, turn
     [
         "ALTER TABLE booking ADD COLUMN more int",
         "ALTER TABLE transaction DISABLE TRIGGER USER",
+        "CREATE OR REPLACE TRIGGER leg_append_only BEFORE DELETE ON leg EXECUTE FUNCTION refuse_change()",
+        "CREATE OR REPLACE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
+        "ALTER TABLE operation ALTER COLUMN kind SET DEFAULT 'PAY_T1'",
         "ALTER TABLE operation ALTER COLUMN kind DROP NOT NULL",
         "DROP INDEX {index}",
         "UPDATE alembic_version SET version_num = '0001'",
