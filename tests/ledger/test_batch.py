@@ -562,6 +562,17 @@ def test_what_the_bank_has_done_already_is_written_with_what_it_took() -> None:
     assert [row[1:3] for row in rows.legs] == [(1, 1), (1, 2), (1, 3), (1, 4), (2, 1)]
 
 
+def test_parts_are_numbered_on_from_the_last_one() -> None:
+    bench = rich(100)
+    opened = opening(pay(ANN, BOB, 10), pay(ANN, CAT, 20), enter=[top_up(BOB, 1), top_up(CAT, 2), top_up(CAT, 3)])
+    assert [part.amount_fen for part in bench.judge(opened).parts] == [10, 20, 1, 2, 3]
+    accepted = dataclasses.replace(
+        posting(opened), change=Change(state=State.ACCEPTED, next_ask_in_s=60.0), pend=(pay(ANN, BOB, 30),)
+    )
+    outcome = bench.judge(accepted)
+    assert (outcome.pended, [part.amount_fen for part in outcome.parts]) == ((6,), [10, 20, 1, 2, 3, 30])
+
+
 def test_an_operation_that_is_new_in_a_batch_stays_new_in_it_and_is_changed_in_the_next() -> None:
     bench = rich(100)
     step = opening(pay(ANN, BOB, 60))

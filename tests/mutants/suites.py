@@ -61,6 +61,7 @@ LOADED: dict[str, tuple[str, ...]] = {
 
 JUDGED: dict[str, tuple[tuple[str, str], ...]] = {
     "ledger/rules.py": (("Gt -> GtE in len(pockets) > 1", "a single pocket is sorted already"),),
+    "ledger/batch.py": (("any -> all", "the serials of a change are none or all there"),),
     "bankclient/money.py": (("'0' -> '0x'", "what it strips are digits"),),
     "bankclient/canonical.py": (
         ("row dropped: element", "the names that lead to an array and what it is signed as tell the element"),
