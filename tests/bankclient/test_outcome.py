@@ -22,7 +22,7 @@ from bankclient import (
     canonical_string,
     sign,
 )
-from bankclient.outcome import Received, Verdict, judge, not_sent, read_json_object, read_token, unknown
+from bankclient.outcome import NO_RECORD, Received, Verdict, judge, not_sent, read_json_object, read_token, unknown
 from tests.bankclient.keys import Keys
 
 SERIAL = "X285502411050123456789"
@@ -367,6 +367,11 @@ def test_the_pause_the_bank_asks_for_is_told(desk: Desk, code: str, message: str
 def test_a_success_asks_for_no_pause_whatever_its_text_says(desk: Desk) -> None:
     answer = desk.answer(desk.signed(SUCCESS | {"TxnReturnMsg": "正在尝试查询历史数据"}))
     assert (answer.outcome, answer.retry_after_s, answer.send_again) == (Outcome.DONE, None, False)
+
+
+def test_no_such_record_is_err020() -> None:
+    # The quick start, 6110 and every list.
+    assert NO_RECORD == "ERR020"
 
 
 def test_an_outcome_is_named_in_logs_and_metrics_as_it_is_called() -> None:

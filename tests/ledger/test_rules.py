@@ -298,6 +298,16 @@ def test_named_accounts_take_their_own_before_any_pocket_gives() -> None:
     ]
 
 
+def test_no_member_pays_for_another_in_a_draft_of_several() -> None:
+    book = book_of({withdrawable(ANN): 50, withdrawable(BOB): 50})
+    draft = Draft((Leg(Available(ANN), FEE, 5), Leg(Available(BOB), POOLED, 7), Leg(Available(ANN), POOLED, 6)))
+    assert rules.enter(book, draft, DAY)[1] == [
+        Posting(withdrawable(ANN), FEE, 5),
+        Posting(withdrawable(BOB), POOLED, 7),
+        Posting(withdrawable(ANN), POOLED, 6),
+    ]
+
+
 def test_money_that_stays_where_it_is_has_no_posting() -> None:
     book = book_of({waiting(ANN, DAY): 20})
     draft = Draft((Leg(Available(ANN), OfDay(Kind.WAITING, ANN), 15), Leg(Available(ANN), FEE, 5)))
