@@ -372,6 +372,10 @@ def test_a_success_asks_for_no_pause_whatever_its_text_says(desk: Desk) -> None:
 def test_no_such_record_is_err020() -> None:
     # The quick start, 6110 and every list.
     assert NO_RECORD == "ERR020"
+    for outcome in Outcome:
+        for code in ("ERR020", "ERR044"):
+            answer: Answer[Booked] = Answer(outcome, code, "", "", 1)
+            assert answer.is_no_record == ((outcome, code) == (Outcome.REFUSED, "ERR020"))
 
 
 def test_an_outcome_is_named_in_logs_and_metrics_as_it_is_called() -> None:

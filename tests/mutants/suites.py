@@ -68,6 +68,8 @@ JUDGED: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "bankclient/outcome.py": (
         ("include_input= dropped", "of an error only its place is read"),
+        ("'if e['loc']' dropped", "no reply has a rule over several fields, so each error has a place"),
+        ("'R_co' -> 'R_cox'", "a cast does nothing"),
         (r"'\udfff' -> '\udfffx'", "no character lies between the two"),
     ),
     "service/plans/settlement.py": (("cards= dropped", "no word that leaves an operation open changes a card"),),
