@@ -104,7 +104,7 @@ def release(
 
 
 def pay_frozen(
-    request: freeze_pb2.PayFrozenRequest, member: Member, facts: Facts, serials: Serials, order_fee_fen: int = 0
+    request: freeze_pb2.PayFrozenRequest, member: Member, facts: Facts, serials: Serials, order_fee_fen: int
 ) -> Plan:
     """6163: frozen money to several members, the fee on top: ``order_fee_fen`` where that of an acquired order is
     frozen with the money.

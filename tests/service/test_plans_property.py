@@ -235,7 +235,7 @@ def test_what_is_paid_out_of_frozen_money_has_its_fee_on_top(first_fen: int, sec
             freeze_pb2.FrozenPayee(member_id="third", amount_fen=second_fen),
         ],
     )
-    plan = pay_frozen(request, PAYER, FACTS, SERIALS)
+    plan = pay_frozen(request, PAYER, FACTS, SERIALS, 0)
     whole_fen = first_fen + second_fen + fee_fen
     expected = {PAYER.sub_account: -whole_fen, PAYEE.sub_account: first_fen, THIRD.sub_account: second_fen}
     assert moved(plan.drafts) == without_zero({**expected, "fee": fee_fen})
