@@ -23,14 +23,13 @@ from bankclient import (
     FileKind,
     NoFile,
     SealedFile,
-    consumer_serial,
     examine,
     fetch_sealed,
     yuan,
 )
 from ledger import Numbers, connect
 from service import telemetry
-from service.bankday import bank_today
+from service.serials import new_serial
 from service.settings import Settings
 
 ENCODING = "gb18030"
@@ -67,7 +66,7 @@ async def fetch(settings: Settings, day: date, kinds: Sequence[FileKind], out: P
     numbers = Numbers(engine)
 
     async def serial() -> str:
-        return consumer_serial(settings.bank.uid, bank_today(), await numbers.take() % 10**10)
+        return await new_serial(settings.bank.uid, numbers)
 
     try:
         async with BankClient(settings.bank, query_serial=serial, around=telemetry.bank_call) as bank:

@@ -18,7 +18,7 @@ import uuid_utils
 from ledger import Card, CardChange, Change, Draft, Member, NewOperation, Numbers, Outcome, Step, Writer
 from service import telemetry
 from service.bankday import bank_today
-from service.plans.plan import Serials
+from service.serials import new_serial
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Recorder:
             request_id=key.request_id,
             fingerprint=key.fingerprint,
             kind=kind,
-            serial=Serials.make(self._uid, bank_today(), [await self._numbers.take()]).own,
+            serial=await new_serial(self._uid, self._numbers),
             plan=dict(plan or {}),
             payer=payer,
             payee=payee,

@@ -22,7 +22,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from bankclient import BankClient, consumer_serial
+from bankclient import BankClient
 from ledger import (
     Cards,
     Events,
@@ -40,7 +40,6 @@ from ledger import (
     require_ready,
 )
 from service import telemetry
-from service.bankday import bank_today
 from service.feed import CONNECTIONS, Feed
 from service.inflows.card_list import CardList
 from service.inflows.clearing import Clearing, Sweeper, SweepQuery
@@ -73,6 +72,7 @@ from service.rpc.suspense import Suspense
 from service.rpc.topups import TopUps
 from service.rpc.verifications import Verifications
 from service.rpc.withdrawals import Withdrawals
+from service.serials import new_serial
 from service.settings import GrpcSettings, Settings
 from service.vault import Vault
 
@@ -142,7 +142,7 @@ async def furnished(settings: Settings, *, catches_up: bool = False) -> AsyncIte
         lists = Lists(await stack.enter_async_context(open_pool(dsn)), settings.platform)
 
         async def query_serial() -> str:
-            return consumer_serial(settings.bank.uid, bank_today(), await numbers.take() % 10**10)
+            return await new_serial(settings.bank.uid, numbers)
 
         bank = await stack.enter_async_context(
             BankClient(settings.bank, query_serial=query_serial, around=telemetry.bank_call)

@@ -8,18 +8,18 @@ from datetime import UTC
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from bankclient import BANK_ZONE, ChangeMobile, RegisterBehavior, RegisterBehaviorReply, consumer_serial
+from bankclient import BANK_ZONE, ChangeMobile, RegisterBehavior, RegisterBehaviorReply
 from jzb.v1 import member_pb2, member_pb2_grpc
 from jzb.v1.names import ErrorReason, OperationKind
 from ledger import Member
 from service import problems, view
-from service.bankday import bank_today
 from service.path.parties import Parties
 from service.plans import members
 from service.plans.plan import Plan, Serials
 from service.problems import member_exists, precondition
 from service.questions.asking import told_once
 from service.rpc.desk import Context, Desk, page_size, page_start, page_token
+from service.serials import new_serial
 
 
 class Members(member_pb2_grpc.MemberServiceServicer):
@@ -146,7 +146,7 @@ class Members(member_pb2_grpc.MemberServiceServicer):
 
     async def _serial(self) -> str:
         """A serial for a call that is no operation."""
-        return consumer_serial(self._desk.settings.bank.uid, bank_today(), await self._desk.numbers.take() % 10**10)
+        return await new_serial(self._desk.settings.bank.uid, self._desk.numbers)
 
     async def GetMember(self, request: member_pb2.GetMemberRequest, context: Context) -> member_pb2.GetMemberResponse:
         """From the mirror."""

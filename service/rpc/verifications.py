@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from bankclient import RequestSmsCode, consumer_serial
+from bankclient import RequestSmsCode
 from jzb.v1 import verification_pb2, verification_pb2_grpc
 from service import problems
-from service.bankday import bank_today
 from service.questions.asking import told_once
 from service.rpc.desk import Context, Desk
+from service.serials import new_serial
 
 TRAN_TYPES = {verification_pb2.SMS_PURPOSE_WITHDRAWAL: "1", verification_pb2.SMS_PURPOSE_PAYMENT: "2"}
 
@@ -42,7 +42,7 @@ class Verifications(verification_pb2_grpc.VerificationServiceServicer):
                 **named,
             }
         )
-        serial = consumer_serial(bank.uid, bank_today(), await self._desk.numbers.take() % 10**10)
+        serial = await new_serial(bank.uid, self._desk.numbers)
         reply = await told_once(self._desk.bank, message, serial)
         return verification_pb2.RequestSmsCodeResponse(
             message_order_no=reply.MessageOrderNo, mobile=reply.ReceiveMobile

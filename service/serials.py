@@ -1,0 +1,12 @@
+"""Serials under which the bank is called (CnsmrSeqNo, transport.md 4). None is ever used twice."""
+
+from __future__ import annotations
+
+from bankclient import consumer_serial
+from ledger import Numbers
+from service.bankday import bank_today
+
+
+async def new_serial(uid: str, numbers: Numbers) -> str:
+    """A serial of today, from a number that nobody has had. Raises `LedgerUnavailable`."""
+    return consumer_serial(uid, bank_today(), await numbers.take() % 10**10)
