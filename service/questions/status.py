@@ -38,8 +38,8 @@ OLD: Final = timedelta(days=3)
 class StatusQuery(OutcomeQuery):
     """Asks 6110 for the state of a money call.
 
-    With ``by_part`` each part of the plan is asked for by its own serial (6216, whose rows end one by one); without it
-    the whole call has one state.
+    With ``by_part`` each part of the plan is asked for by its own serial (6216, whose rows end one by one), and the
+    results are in the order of the parts, whichever comes first; without it the whole call has one state.
     """
 
     by: ClassVar[str] = "status"
