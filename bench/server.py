@@ -22,7 +22,6 @@ from typing import Any
 import grpc
 import uvloop
 
-from bankclient import consumer_serial
 from bankclient.client import _signed
 from bench.profile import profiled
 from jzb.v1 import payment_pb2
@@ -30,8 +29,10 @@ from service import telemetry
 from service.bankday import bank_today
 from service.plans import payments
 from service.plans.plan import Serials
+from service.process.components import Components
 from service.process.server import calm_collector, running
-from service.rpc.desk import Context, Desk
+from service.rpc.context import Context
+from service.rpc.facts import MemberFacts
 from service.settings import from_environment
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -40,8 +41,8 @@ PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 class Comparisons:
     """What the service's own RPCs are compared with."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, components: Components) -> None:
+        self._components = components
         self._fields: dict[str, object] = {}
 
     async def empty(self, request: bytes, context: Context) -> bytes:
@@ -50,19 +51,20 @@ class Comparisons:
 
     async def sign_and_call(self, request: bytes, context: Context) -> bytes:
         """A signed payment, as the wire has it."""
-        bank = self._desk.bank
+        bank = self._components.bank
         opened = bank._opened()
         if not self._fields:
             payer, payee = request.decode().split()
             pay = payment_pb2.PayRequest(
                 payer_member_id=payer, payee_member_id=payee, amount_fen=1, settlement=payment_pb2.SETTLEMENT_T1
             )
-            facts = await self._desk.facts([payer], [payee])
-            message = payments.pay(pay, facts, Serials.make(self._desk.settings.bank.uid, bank_today(), [0])).message
+            facts = await MemberFacts(self._components.reads).facts([payer], [payee])
+            message = payments.pay(
+                pay, facts, Serials.make(self._components.settings.bank.uid, bank_today(), [0])
+            ).message
             self._path = f"/api/group/{bank.service_id(type(message))}"
             self._fields = bank._fields(message, "")
-        number = await self._desk.numbers.take()
-        serial = consumer_serial(self._desk.settings.bank.uid, bank_today(), number % 10**10)
+        serial = await self._components.new_serial()
         token = await opened.tokens.current()
         content = await _signed(opened, {**self._fields, "CnsmrSeqNo": serial, "AppAccessToken": token})
         received = await opened.connection.post(self._path, content)
@@ -81,9 +83,9 @@ class Comparisons:
         return json.dumps(await profiled(float(request))).encode()
 
 
-def handlers(desk: Desk) -> Sequence[grpc.GenericRpcHandler[Any, Any]]:
+def handlers(components: Components) -> Sequence[grpc.GenericRpcHandler[Any, Any]]:
     """The RPCs under ``/bench/``; requests and answers are bytes."""
-    comparisons = Comparisons(desk)
+    comparisons = Comparisons(components)
     methods: Any = {
         "Empty": grpc.unary_unary_rpc_method_handler(comparisons.empty),
         "SignAndCall": grpc.unary_unary_rpc_method_handler(comparisons.sign_and_call),

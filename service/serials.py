@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from bankclient import consumer_serial
 from ledger import Numbers
 from service.bankday import bank_today
+
+SerialSource = Callable[[], Awaitable[str]]
+"""`new_serial` of one platform."""
 
 
 async def new_serial(uid: str, numbers: Numbers) -> str:

@@ -59,6 +59,10 @@ def methods() -> dict[str, MethodDescriptor]:
     return found
 
 
+SERVICES = tuple(sorted({method.containing_service.full_name for method in methods().values()}))
+"""Full names of the contract's services."""
+
+
 def facts(method: MethodDescriptor) -> options_pb2.RpcFacts:
     """What the contract declares of an RPC."""
     return method.GetOptions().Extensions[options_pb2.facts]

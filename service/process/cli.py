@@ -42,7 +42,7 @@ from service.catalogue import bank_document
 from service.inflows.reconciliation_files import fetch, summary
 from service.problems import Problem
 from service.process import demo as day
-from service.process.server import calm_collector, furnished, running
+from service.process.server import assembled, calm_collector, running
 from service.process.stack import (
     VAULT_KEYS,
     StackNotStarted,
@@ -363,18 +363,18 @@ async def _verify(dsn: str, platform: str, noted: bytes, unsealed: int) -> Summa
 
 async def _catch_up(settings: Settings, since: datetime, patience_s: float, opened: Mapping[str, str]) -> CaughtUp:
     telemetry.set_up(settings.telemetry, settings.platform)
-    async with furnished(settings, catches_up=True) as desk:
+    async with assembled(settings, catches_up=True) as components:
         catch_up = CatchUp(
             since=since,
-            reads=desk.reads,
-            bank=desk.bank,
-            recorder=desk.recorder,
-            resolver=desk.resolver,
-            clearing=desk.clearing,
-            returns=desk.returns,
-            transfers=desk.transfers,
-            cards=desk.cards,
-            vault=desk.vault,
+            reads=components.reads,
+            bank=components.bank,
+            recorder=components.recorder,
+            resolver=components.resolver,
+            clearing=components.clearing,
+            returns=components.returns,
+            transfers=components.transfers,
+            cards=components.cards,
+            vault=components.vault,
             rules=settings.rules,
         )
         return await catch_up.run(patience_s, opened)

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,60 +52,16 @@ from service.path.repeats import Repeats
 from service.path.resolver import Carrier, Resolver
 from service.path.runner import MARK_S, Runner
 from service.process.anchor import anchored
+from service.process.components import Components
+from service.process.servicers import register
 from service.questions.query import Query
-from service.rpc.acquiring import AcquiringRpc
-from service.rpc.balances import Balances
-from service.rpc.batches import Batches
-from service.rpc.cards import CardsRpc
-from service.rpc.clearings import Clearings
-from service.rpc.desk import Desk
 from service.rpc.errors import Doors
-from service.rpc.files import Files
-from service.rpc.freezes import Freezes
-from service.rpc.members import Members
-from service.rpc.operations import Operations
-from service.rpc.payments import Payments
 from service.rpc.reflection import add_reflection
-from service.rpc.refunds import Refunds
-from service.rpc.statements import Statements
-from service.rpc.suspense import Suspense
-from service.rpc.topups import TopUps
-from service.rpc.verifications import Verifications
-from service.rpc.withdrawals import Withdrawals
 from service.serials import new_serial
 from service.settings import GrpcSettings, Settings
 from service.vault import Vault
 
 log = structlog.get_logger("jzb.server")
-
-SERVICERS: tuple[type[Any], ...] = (
-    Members,
-    CardsRpc,
-    TopUps,
-    AcquiringRpc,
-    Verifications,
-    Payments,
-    Batches,
-    Freezes,
-    Refunds,
-    Withdrawals,
-    Suspense,
-    Clearings,
-    Balances,
-    Statements,
-    Files,
-    Operations,
-)
-"""A servicer a service of the contract. Each derives from the class that gRPC made of it."""
-
-
-def _generated(servicer: type[Any]) -> type[Any]:
-    base: type[Any] = servicer.__mro__[1]
-    return base
-
-
-SERVICES = tuple(f"jzb.v1.{_generated(servicer).__name__.removesuffix('Servicer')}" for servicer in SERVICERS)
-"""The services' full names."""
 
 WAIT_MAX_S = 5.0
 """Between two tries to reach a database that is away when the service starts."""
@@ -117,14 +73,14 @@ SEND_S = 0.5
 class Service:
     """A running service. ``port`` is where it listens."""
 
-    def __init__(self, port: int, desk: Desk) -> None:
+    def __init__(self, port: int, components: Components) -> None:
         self.port = port
-        self.desk = desk
+        self.components = components
 
 
 @asynccontextmanager
-async def furnished(settings: Settings, *, catches_up: bool = False) -> AsyncIterator[Desk]:
-    """The parts of a service for the life of the block, without its doors; the resolver and the collectors run.
+async def assembled(settings: Settings, *, catches_up: bool = False) -> AsyncIterator[Components]:
+    """The parts of a service for the life of the block, before any server; the resolver and the collectors run.
 
     To catch up restored books is the one thing that may be done with them, and then nothing collects beside it. Raises
     BankConfigError for keys that cannot work, `LedgerUnfit` on a database or schema that does not fit, else
@@ -140,12 +96,9 @@ async def furnished(settings: Settings, *, catches_up: bool = False) -> AsyncIte
         reads, numbers = Reads(engine, Lookups(pool, settings.platform)), Numbers(engine)
         # Apart from the look-ups, which every payment waits for: a page of long ago may wait for the disk.
         lists = Lists(await stack.enter_async_context(open_pool(dsn)), settings.platform)
-
-        async def query_serial() -> str:
-            return await new_serial(settings.bank.uid, numbers)
-
+        serial_source = partial(new_serial, settings.bank.uid, numbers)
         bank = await stack.enter_async_context(
-            BankClient(settings.bank, query_serial=query_serial, around=telemetry.bank_call)
+            BankClient(settings.bank, query_serial=serial_source, around=telemetry.bank_call)
         )
         # Behind the address and the keys, whose errors do not mend themselves; before anything that writes.
         await _require_books(engine, dsn, settings.platform, catches_up=catches_up)
@@ -189,7 +142,7 @@ async def furnished(settings: Settings, *, catches_up: bool = False) -> AsyncIte
             Runner(writer, reads, bank, numbers, admission, clearing, repeats, settings).running()
         )
         card_list = CardList(recorder, bank, cards, vault)
-        yield Desk(
+        yield Components(
             writer=writer,
             runner=runner,
             admission=admission,
@@ -201,7 +154,7 @@ async def furnished(settings: Settings, *, catches_up: bool = False) -> AsyncIte
             resolver=resolver,
             clearing=clearing,
             settings=settings,
-            numbers=numbers,
+            new_serial=serial_source,
             recorder=recorder,
             returns=returns,
             transfers=transfers,
@@ -213,7 +166,7 @@ async def furnished(settings: Settings, *, catches_up: bool = False) -> AsyncIte
 
 @asynccontextmanager
 async def running(
-    settings: Settings, more: Callable[[Desk], Sequence[grpc.GenericRpcHandler[Any, Any]]] = lambda _: ()
+    settings: Settings, more: Callable[[Components], Sequence[grpc.GenericRpcHandler[Any, Any]]] = lambda _: ()
 ) -> AsyncIterator[Service]:
     """The service for the life of the block. Raises BankConfigError for keys that cannot work, before it listens;
     `LedgerUnfit` on a database or schema that does not fit, `LedgerBehind` on books that were restored and have not
@@ -222,20 +175,22 @@ async def running(
     ``more`` gives handlers of other RPCs that the same server is to answer.
     """
     async with AsyncExitStack() as stack:
-        desk = await stack.enter_async_context(furnished(settings))
-        await stack.enter_async_context(anchored(desk.reads))
+        components = await stack.enter_async_context(assembled(settings))
+        await stack.enter_async_context(anchored(components.reads))
         limits = (settings.grpc.rpcs_max, settings.watch.watches_max)
-        doors = Doors(desk.admission, desk.repeats, settings.deadline_min_s, *limits)
+        doors = Doors(components.admission, components.repeats, settings.deadline_min_s, *limits)
         server = grpc.aio.server(interceptors=[doors], options=_options(settings.grpc))
         status = HealthServicer()
-        _register(server, desk, status)
-        server.add_generic_rpc_handlers(more(desk))
+        health_pb2_grpc.add_HealthServicer_to_server(status, server)
+        services = register(server, components)
+        add_reflection((*services, health.SERVICE_NAME), server)
+        server.add_generic_rpc_handlers(more(components))
         port = _listen(server, settings)
         await server.start()
-        stack.push_async_callback(_drain, server, status, doors, desk, settings)
-        for name in ("", *SERVICES):
+        stack.push_async_callback(_drain, server, status, doors, components, settings)
+        for name in ("", *services):
             await status.set(name, health_pb2.HealthCheckResponse.SERVING)
-        yield Service(port, desk)
+        yield Service(port, components)
 
 
 @tenacity.retry(
@@ -266,19 +221,19 @@ async def _drain(
     server: grpc.aio.Server,
     status: HealthServicer,
     doors: Doors,
-    desk: Desk,
+    components: Components,
     settings: Settings,
 ) -> None:
     """End what is under way, within ``drain_s``, or else within the `MARK_S` that it takes to mark it."""
     leave_s = settings.grpc.leave_s
     left_s = max(0.0, settings.drain_s + MARK_S - leave_s)
     await status.enter_graceful_shutdown()
-    desk.resolver.rest()
-    desk.feed.close()
+    components.resolver.rest()
+    components.feed.close()
     async with asyncio.TaskGroup() as tasks:
         # What is new is refused with a reason from now on, and once callers had time to leave, by gRPC itself: a call
         # that crosses with its farewell ends CANCELLED.
-        tasks.create_task(desk.runner.drain(settings.drain_s))
+        tasks.create_task(components.runner.drain(settings.drain_s))
         await asyncio.sleep(leave_s)
         tasks.create_task(server.stop(left_s))
         await doors.emptied(left_s)
@@ -294,15 +249,6 @@ def calm_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 50, 50)
-
-
-def _register(server: grpc.aio.Server, desk: Desk, status: HealthServicer) -> None:
-    for servicer in SERVICERS:
-        generated = _generated(servicer)
-        add = getattr(sys.modules[generated.__module__], f"add_{generated.__name__}_to_server")
-        add(servicer(desk), server)
-    health_pb2_grpc.add_HealthServicer_to_server(status, server)
-    add_reflection((*SERVICES, health.SERVICE_NAME), server)
 
 
 def _options(settings: GrpcSettings) -> list[tuple[str, int]]:

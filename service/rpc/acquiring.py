@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import grpc
 
-from bankclient import AcquiringOrder, yuan
+from bankclient import AcquiringOrder, BankClient, yuan
 from jzb.v1 import acquiring_pb2, acquiring_pb2_grpc, core_pb2
 from jzb.v1.names import ErrorReason, OperationKind
-from ledger import Account, Kind, Operation, PartState, State
+from ledger import Account, Kind, Operation, PartState, Reads, State
 from service import problems, view
-from service.path.runner import Settled
+from service.path.runner import Runner, Settled
 from service.plans import acquiring, order_remark
 from service.plans.acquiring import CHANNELS
 from service.plans.order_remark import Fault
@@ -18,9 +20,12 @@ from service.problems import Problem
 from service.questions.acquiring import AcquiredQuery
 from service.questions.asking import ask
 from service.questions.bookings import booked_on
+from service.rpc.amounts import fee_within
+from service.rpc.context import Context
 from service.rpc.dates import booked_at
-from service.rpc.desk import Context, Desk, fee_within
+from service.rpc.facts import AccountNames, MemberFacts
 from service.rpc.order_remarks import invalid, plain_amount, remark_of
+from service.settings import RulesSettings
 
 RECORD = (OperationKind.RECORD_ORDER,)
 
@@ -40,19 +45,25 @@ CREDITS = {"0": acquiring_pb2.ORDER_CREDIT_FROZEN, "1": acquiring_pb2.ORDER_CRED
 """PayMode of 6146."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class AcquiringRpc(acquiring_pb2_grpc.AcquiringServiceServicer):
     """See protos/jzb/v1/acquiring.proto."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    runner: Runner
+    reads: Reads
+    bank: BankClient
+    members: MemberFacts
+    names: AccountNames
+    rules: RulesSettings
+    platform: str
 
     async def BuildOrderRemark(
         self, request: acquiring_pb2.BuildOrderRemarkRequest, context: Context
     ) -> acquiring_pb2.BuildOrderRemarkResponse:
         """From the mirror."""
         named = [one.member_id for one in request.shares] + [one.member_id for one in request.refunds]
-        facts = await self._desk.facts(others=named)
-        remark = remark_of(request, facts, self._desk.settings.platform)
+        facts = await self.members.facts(others=named)
+        remark = remark_of(request, facts, self.platform)
         text, length_max = order_remark.written(remark), LENGTHS[request.carrier]
         _, faults = order_remark.checked(
             text, platform=remark.platform, amount_fen=request.amount_fen, length_max=length_max
@@ -70,11 +81,11 @@ class AcquiringRpc(acquiring_pb2_grpc.AcquiringServiceServicer):
         length_max = LENGTHS[request.carrier]
         remark, faults = order_remark.checked(
             request.remark,
-            platform=self._desk.settings.platform,
+            platform=self.platform,
             amount_fen=request.amount_fen,
             length_max=length_max,
         )
-        members = await self._desk.reads.members_by_sub_account({row.sub_account for row in remark.rows})
+        members = await self.reads.members_by_sub_account({row.sub_account for row in remark.rows})
         for index, row in enumerate(remark.rows):
             member = members.get(row.sub_account)
             if row.sub_account and (member is None or not member.is_open):
@@ -117,11 +128,11 @@ class AcquiringRpc(acquiring_pb2_grpc.AcquiringServiceServicer):
         _sums(request)
 
         async def plan(serials: Serials) -> Plan:
-            facts = await self._desk.facts(others=[share.member_id for share in request.shares])
-            at_release = self._desk.settings.rules.acquired_fee == "at_release"
+            facts = await self.members.facts(others=[share.member_id for share in request.shares])
+            at_release = self.rules.acquired_fee == "at_release"
             return acquiring.record_order(request, facts, serials, fee_at_release=at_release)
 
-        settled = await self._desk.runner.run(request, plan, check_only=request.validate_only)
+        settled = await self.runner.run(request, plan, check_only=request.validate_only)
         return acquiring_pb2.RecordOrderResponse(
             operation=view.operation(settled.operation, settled.parts), bookings=await self._bookings(settled)
         )
@@ -134,7 +145,7 @@ class AcquiringRpc(acquiring_pb2_grpc.AcquiringServiceServicer):
         async def plan(serials: Serials) -> Plan:
             return await self._rebooking(request, serials)
 
-        settled = await self._desk.runner.run(request, plan, check_only=request.validate_only)
+        settled = await self.runner.run(request, plan, check_only=request.validate_only)
         return acquiring_pb2.RebookOrderResponse(operation=view.operation(settled.operation, settled.parts))
 
     async def GetBankOrder(
@@ -142,11 +153,11 @@ class AcquiringRpc(acquiring_pb2_grpc.AcquiringServiceServicer):
     ) -> acquiring_pb2.GetBankOrderResponse:
         """6146."""
         question = AcquiringOrder(AcquiringChannelType=CHANNELS[request.channel], OrderNo=request.order_no)
-        reply = await ask(self._desk.bank, question)
+        reply = await ask(self.bank, question)
         if reply is None:
             raise problems.not_found(ErrorReason.ACQUIRED_ORDER_NOT_FOUND, "acquired order", request.order_no)
         named, booked = reply.OrderInSubAcctNo or "", reply.OrderActInSubAcctNo or ""
-        members = await self._desk.reads.members_by_sub_account({named, booked})
+        members = await self.reads.members_by_sub_account({named, booked})
         day = booked_on(reply.FrontSeqNo, reply.TranDate)
         return acquiring_pb2.GetBankOrderResponse(
             state=STATES.get(reply.TranStatus, acquiring_pb2.BANK_ORDER_STATE_UNSPECIFIED),
@@ -164,25 +175,25 @@ class AcquiringRpc(acquiring_pb2_grpc.AcquiringServiceServicer):
         )
 
     async def _rebooking(self, request: acquiring_pb2.RebookOrderRequest, serials: Serials) -> Plan:
-        order = await self._desk.reads.order(request.order_no, RECORD)
+        order = await self.reads.order(request.order_no, RECORD)
         entered = order.operation if order else None
         found = None
         if entered is not None and entered.state is State.DONE:
-            parts = (await self._desk.reads.parts([entered.id])).get(entered.id, [])
+            parts = (await self.reads.parts([entered.id])).get(entered.id, [])
             found = _asked(entered).share(parts, request.order_no)
         if entered is None or found is None or found[1].state is not PartState.POSTED:
             raise problems.not_found(ErrorReason.ACQUIRED_ORDER_NOT_FOUND, "acquired order", request.order_no)
         share, part = found
-        facts = await self._desk.facts(others=[request.member_id])
+        facts = await self.members.facts(others=[request.member_id])
         right = facts.members[request.member_id]
-        credits = (await self._desk.reads.credited(entered.id)).get(part.part, [])
+        credits = (await self.reads.credited(entered.id)).get(part.part, [])
         holder = next((credit for credit, _ in credits if credit.owner or credit.kind is Kind.PARKING), None)
         if holder is None or holder.owner == right.sub_account:
             raise _in_place(request)
         payer = None
         if holder.kind is not Kind.PARKING:
-            payer = (await self._desk.reads.members_by_sub_account([holder.owner]))[holder.owner]
-        name = await self._desk.name(right)
+            payer = (await self.reads.members_by_sub_account([holder.owner]))[holder.owner]
+        name = await self.names.of(right)
         return acquiring.rebook_order(
             request, entered.serial, _asked(entered).channel, share, part, payer, right, name, serials
         )
@@ -190,9 +201,9 @@ class AcquiringRpc(acquiring_pb2_grpc.AcquiringServiceServicer):
     async def _bookings(self, settled: Settled) -> list[acquiring_pb2.OrderBooking]:
         if settled.operation.id == view.NOT_RECORDED:
             return []
-        credited = await self._desk.reads.credited(settled.operation.id)
+        credited = await self.reads.credited(settled.operation.id)
         owners = {credit.owner for credits in credited.values() for credit, _ in credits if credit.owner}
-        members = await self._desk.reads.members_by_sub_account(owners)
+        members = await self.reads.members_by_sub_account(owners)
         bookings = []
         for share, part in _asked(settled.operation).with_parts(settled.parts):
             if part.state is not PartState.POSTED:

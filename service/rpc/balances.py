@@ -7,19 +7,32 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import dataclass, field
 from datetime import timedelta
 
-from bankclient import DayEndBalances, EscrowBalance, MemberBalances, PooledBalance, SubAccountBalances, wall_clock
+from bankclient import (
+    BankClient,
+    DayEndBalances,
+    EscrowBalance,
+    MemberBalances,
+    PooledBalance,
+    SubAccountBalances,
+    wall_clock,
+)
 from jzb.v1 import balance_pb2, balance_pb2_grpc
 from jzb.v1.names import ErrorReason
-from ledger import Amounts, Comparison, Finding, Kind, Member, Result, Summary, judge
+from ledger import Amounts, Comparison, Finding, Kind, Member, Reads, Result, Summary, judge
 from service import problems, view
 from service.bankday import bank_today
+from service.inflows.clearing import Clearing
 from service.questions.asking import ask
 from service.questions.balances import COMPARED_PROPERTIES, MIRRORED_PROPERTIES, balances_of
 from service.questions.lists import rows
+from service.rpc.context import Context
 from service.rpc.dates import days, iso_day
-from service.rpc.desk import PAGE_SIZE_MAX, Context, Desk
+from service.rpc.facts import MemberFacts
+from service.rpc.pages import PAGE_SIZE_MAX
+from service.settings import RulesSettings
 
 ACCOUNT_KINDS: dict[Kind, balance_pb2.AccountKind.ValueType] = {
     Kind.WITHDRAWABLE: balance_pb2.ACCOUNT_KIND_WITHDRAWABLE,
@@ -67,12 +80,17 @@ WAITING_STATES = {
 """CashStatus of 6114."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class Balances(balance_pb2_grpc.BalanceServiceServicer):
     """See protos/jzb/v1/balance.proto."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
-        self._verifying = asyncio.Lock()
+    reads: Reads
+    bank: BankClient
+    clearing: Clearing
+    members: MemberFacts
+    rules: RulesSettings
+    verify_s: float
+    _verifying: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
 
     async def GetBalance(
         self, request: balance_pb2.GetBalanceRequest, context: Context
@@ -91,7 +109,7 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
         self, request: balance_pb2.GetTrialBalanceRequest, context: Context
     ) -> balance_pb2.GetTrialBalanceResponse:
         """From the whole journal."""
-        rows = await self._desk.reads.trial_balance()
+        rows = await self.reads.trial_balance()
         sums: dict[int, balance_pb2.TrialBalanceRow] = {}
         for row in rows:
             kind = ACCOUNT_KINDS[row.kind]
@@ -111,10 +129,11 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
     ) -> AsyncIterator[balance_pb2.CompareWithBankResponse]:
         """The mirror beside the bank's own answers, member by member, then the platform's own accounts."""
         if request.member_id:
-            yield await self._compare(await self._open(request.member_id))
+            # Of a member that is not open the bank answers nothing.
+            yield await self._compare(await self.members.get_open(request.member_id))
             return
         after = ""
-        while members := await self._desk.reads.members_page(after, PAGE_SIZE_MAX):
+        while members := await self.reads.members_page(after, PAGE_SIZE_MAX):
             for member in members:
                 if member.is_open:
                     yield await self._compare(member)
@@ -141,8 +160,8 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
         self, request: balance_pb2.VerifyBooksRequest, told: asyncio.Queue[Finding | Summary | None]
     ) -> None:
         """One at a time, so that reads keep their share. Raises `Problem` when it takes too long."""
-        limit_s = self._desk.settings.verify_s
-        audit = self._desk.reads.audit(bytes.fromhex(request.noted_digest), request.unsealed_batches)
+        limit_s = self.verify_s
+        audit = self.reads.audit(bytes.fromhex(request.noted_digest), request.unsealed_batches)
         try:
             async with self._verifying, asyncio.timeout(limit_s), aclosing(audit) as findings:
                 async for found in findings:
@@ -157,7 +176,7 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
     ) -> balance_pb2.GetBankBalancesResponse:
         """From the bank alone: a member, or the functional sub-accounts."""
         if request.member_id:
-            found = [await self._bank_balance(await self._open(request.member_id))]
+            found = [await self._bank_balance(await self.members.get_open(request.member_id))]
         else:
             question = SubAccountBalances(QueryFlag="3")
             properties = {**MIRRORED_PROPERTIES, **self._chosen_properties()}
@@ -170,7 +189,7 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
                     available_fen=row.AcctAvailBal,
                     withdrawable_fen=row.CashAmt,
                 )
-                async for row in rows(self._desk.bank, question)
+                async for row in rows(self.bank, question)
             ]
         return balance_pb2.GetBankBalancesResponse(balances=found, ask_time=view.timestamp(wall_clock()))
 
@@ -178,7 +197,7 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
         self, request: balance_pb2.GetPooledBalanceRequest, context: Context
     ) -> balance_pb2.GetPooledBalanceResponse:
         """6011."""
-        reply = await ask(self._desk.bank, PooledBalance())
+        reply = await ask(self.bank, PooledBalance())
         if reply is None:
             raise problems.bank_unavailable("6011 has no record of the pooled account")
         return balance_pb2.GetPooledBalanceResponse(
@@ -196,7 +215,7 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
             raise problems.invalid(
                 "last_bank_day", f"{last} is more than ten days after {first}", ErrorReason.BANK_DAY_INVALID
             )
-        member = await self._desk.member(request.member_id)
+        member = await self.members.get(request.member_id)
         question = DayEndBalances(SubAcctNo=member.sub_account, StartDate=first, EndDate=last)
         return balance_pb2.ListDayEndBalancesResponse(
             days=[
@@ -209,20 +228,16 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
                     waiting_fen=row.DayWaitCashBal,
                     state=WAITING_STATES.get(row.CashStatus, balance_pb2.WAITING_STATE_UNSPECIFIED),
                 )
-                async for row in rows(self._desk.bank, question)
+                async for row in rows(self.bank, question)
             ]
         )
 
-    async def _open(self, member_id: str) -> Member:
-        """A member that is open: of any other the bank answers nothing. Raises `Problem`."""
-        return (await self._desk.facts(others=[member_id])).members[member_id]
-
     def _chosen_properties(self) -> dict[str, Kind]:
-        rules = self._desk.settings.rules
+        rules = self.rules
         return {rules.own_funds_property: Kind.OWN_FUNDS, rules.parking_property: Kind.PARKING}
 
     async def _bank_balance(self, member: Member) -> balance_pb2.BankBalance:
-        bank = self._desk.bank
+        bank = self.bank
         listed, frozen, assured = await asyncio.gather(
             ask(bank, SubAccountBalances(QueryFlag="2", SubAcctNo=member.sub_account)),
             ask(bank, MemberBalances(TranNetMemberCode=member.member_id)),
@@ -243,7 +258,7 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
         )
 
     async def _balances(self, member_ids: list[str]) -> list[balance_pb2.Balance]:
-        found = await self._desk.reads.balances_of(member_ids)
+        found = await self.reads.balances_of(member_ids)
         now = view.timestamp(wall_clock())
         messages = []
         for member_id in member_ids:
@@ -267,7 +282,7 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
         return messages
 
     async def _compare(self, member: Member) -> balance_pb2.CompareWithBankResponse:
-        bank, reads = self._desk.bank, self._desk.reads
+        bank, reads = self.bank, self.reads
         position = await reads.position(member.sub_account, bank_today())
         listed, frozen = await asyncio.gather(
             ask(bank, SubAccountBalances(QueryFlag="2", SubAcctNo=member.sub_account)),
@@ -282,15 +297,15 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
             Amounts(row.AcctAvailBal, row.CashAmt, now.SubAcctFreezeAmt),
             position,
             await reads.motion(member.sub_account, member.member_id, position),
-            with_escrow=self._desk.settings.rules.frozen_amount_includes_escrow,
+            with_escrow=self.rules.frozen_amount_includes_escrow,
         )
         await reads.keep(compared)
         return balance_pb2.CompareWithBankResponse(comparison=_comparison(compared, member.member_id))
 
     async def _functional(self) -> list[balance_pb2.CompareWithBankResponse]:
-        reads = self._desk.reads
+        reads = self.reads
         position = await reads.position("", bank_today())
-        rows = await self._desk.clearing.functional_accounts()
+        rows = await self.clearing.functional_accounts()
         if rows is None:
             raise problems.bank_unavailable("6010 did not answer for the platform's own accounts")
         motion = await reads.motion("", "", position)

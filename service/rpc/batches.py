@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from jzb.v1 import batch_pb2, batch_pb2_grpc
 from jzb.v1.names import ErrorReason
-from ledger import Kind
+from ledger import Kind, Reads
 from ledger.accounts import escrow
 from service import problems, view
+from service.path.runner import Runner
 from service.plans import batches
 from service.plans.plan import Plan, Serials
-from service.rpc.desk import Context, Desk, fee_within, whole_or_in_parts
+from service.rpc.amounts import fee_within, whole_or_in_parts
+from service.rpc.context import Context
+from service.rpc.facts import MemberFacts
 from service.rpc.payments import PREPAYMENT
+from service.settings import RulesSettings
 
 
+@dataclass(frozen=True, kw_only=True)
 class Batches(batch_pb2_grpc.BatchServiceServicer):
     """See protos/jzb/v1/batch.proto."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    runner: Runner
+    reads: Reads
+    members: MemberFacts
+    rules: RulesSettings
 
     async def BatchPrepay(
         self, request: batch_pb2.BatchPrepayRequest, context: Context
@@ -26,9 +35,9 @@ class Batches(batch_pb2_grpc.BatchServiceServicer):
 
         async def plan(serials: Serials) -> Plan:
             payees = [order.payee_member_id for order in request.orders]
-            return batches.prepay(request, await self._desk.facts([request.payer_member_id], payees), serials)
+            return batches.prepay(request, await self.members.facts([request.payer_member_id], payees), serials)
 
-        settled = await self._desk.runner.run(request, plan, rows=len(request.orders), check_only=request.validate_only)
+        settled = await self.runner.run(request, plan, rows=len(request.orders), check_only=request.validate_only)
         return batch_pb2.BatchPrepayResponse(operation=view.operation(settled.operation, settled.parts))
 
     async def BatchConfirm(
@@ -41,7 +50,7 @@ class Batches(batch_pb2_grpc.BatchServiceServicer):
         async def plan(serials: Serials) -> Plan:
             return await self._confirmation(request, serials)
 
-        settled = await self._desk.runner.run(request, plan, rows=len(request.orders), check_only=request.validate_only)
+        settled = await self.runner.run(request, plan, rows=len(request.orders), check_only=request.validate_only)
         return batch_pb2.BatchConfirmResponse(operation=view.operation(settled.operation, settled.parts))
 
     async def BatchPay(self, request: batch_pb2.BatchPayRequest, context: Context) -> batch_pb2.BatchPayResponse:
@@ -50,23 +59,21 @@ class Batches(batch_pb2_grpc.BatchServiceServicer):
             fee_within(payment.amount_fen, payment.fee_fen)
 
         async def plan(serials: Serials) -> Plan:
-            if not self._desk.settings.rules.batch_direct_pay:
+            if not self.rules.batch_direct_pay:
                 raise problems.not_enabled(
                     "6052 FunctionFlag 3",
                     "direct batch payment is not switched on: the quick start says the bank does not offer it",
                     "JZB_RULES__BATCH_DIRECT_PAY",
                 )
             payees = [payment.payee_member_id for payment in request.payments]
-            return batches.pay(request, await self._desk.facts([request.payer_member_id], payees), serials)
+            return batches.pay(request, await self.members.facts([request.payer_member_id], payees), serials)
 
-        settled = await self._desk.runner.run(
-            request, plan, rows=len(request.payments), check_only=request.validate_only
-        )
+        settled = await self.runner.run(request, plan, rows=len(request.payments), check_only=request.validate_only)
         return batch_pb2.BatchPayResponse(operation=view.operation(settled.operation, settled.parts))
 
     async def _confirmation(self, request: batch_pb2.BatchConfirmRequest, serials: Serials) -> Plan:
         wanted = [order.order_no for order in request.orders]
-        sides = await self._desk.reads.order_sides(wanted, PREPAYMENT)
+        sides = await self.reads.order_sides(wanted, PREPAYMENT)
         for order_no in wanted:
             if order_no not in sides:
                 raise problems.not_found(ErrorReason.ORDER_NOT_FOUND, "order", order_no)
@@ -80,14 +87,14 @@ class Batches(batch_pb2_grpc.BatchServiceServicer):
                     order_no=order_no,
                     payer_member_id=sides[order_no][0],
                 )
-        members = await self._desk.reads.members({member_id for pair in sides.values() for member_id in pair})
+        members = await self.reads.members({member_id for pair in sides.values() for member_id in pair})
         payees = {order_no: members[sides[order_no][1]] for order_no in wanted}
-        rules = self._desk.settings.rules
+        rules = self.rules
         if not rules.order_in_parts:
             pockets = {
                 order.order_no: escrow(members[payer_id].sub_account, order.order_no) for order in request.orders
             }
-            left = await self._desk.reads.left(pockets.values())
+            left = await self.reads.left(pockets.values())
             for order in request.orders:
                 whole_or_in_parts(rules, order.amount_fen, left[pockets[order.order_no].name])
         settled_as = Kind(rules.confirmed_money)

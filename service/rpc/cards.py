@@ -7,7 +7,7 @@ the bank has the last word.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TypeVar
 from uuid import UUID
@@ -16,22 +16,26 @@ import grpc
 import uuid_utils
 from google.protobuf.message import Message
 
-from bankclient import BANK_ZONE, SmallTransferResult
+from bankclient import BANK_ZONE, BankClient, SmallTransferResult
 from jzb.v1 import card_pb2, card_pb2_grpc
 from jzb.v1.names import ErrorReason
-from ledger import Card, CardState, CheckedBy, Member
+from ledger import Card, Cards, CardState, CheckedBy, Member
 from service import problems, view
+from service.inflows.card_list import CardList
 from service.inflows.recorder import Key
 from service.path.parties import Parties
-from service.path.runner import Settled
+from service.path.repeats import Repeats
+from service.path.runner import Runner, Settled
 from service.plans import cards
 from service.plans.cards import KEPT_CARD
 from service.plans.plan import Plan, Serials
 from service.problems import Problem
 from service.questions.asking import told
 from service.questions.cards import ARRIVED, FAILED, UNDER_WAY, transfer_of
-from service.rpc.desk import Context, Desk
-from service.vault import masked, place_of
+from service.rpc.context import Context
+from service.rpc.facts import CardFacts, MemberFacts
+from service.settings import CardsSettings
+from service.vault import Vault, masked, place_of
 
 R = TypeVar(
     "R",
@@ -55,13 +59,20 @@ TRANSFER_STATES = {
 TRANSFERS = (CheckedBy.PAY_OUT, CheckedBy.PAY_IN)
 
 
+@dataclass(frozen=True, kw_only=True)
 class CardsRpc(card_pb2_grpc.CardServiceServicer):
     """See protos/jzb/v1/card.proto."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
-        self._limits = desk.settings.cards
-        self._parties = Parties(desk.reads, desk.settings)
+    runner: Runner
+    bank: BankClient
+    repeats: Repeats
+    card_list: CardList
+    cards: Cards
+    vault: Vault
+    members: MemberFacts
+    card_facts: CardFacts
+    parties: Parties
+    limits: CardsSettings
 
     async def CheckCardBySms(
         self, request: card_pb2.CheckCardBySmsRequest, context: Context
@@ -72,7 +83,7 @@ class CardsRpc(card_pb2_grpc.CardServiceServicer):
             member = await self._member(request)
             await self._require_check_left(request.card_number)
             card = self._new_card(request, CheckedBy.SMS)
-            return cards.check_by_sms(request, member, card, serials, self._limits.sms_life_s)
+            return cards.check_by_sms(request, member, card, serials, self.limits.sms_life_s)
 
         return await self._answer(card_pb2.CheckCardBySmsResponse, await self._run(request, plan))
 
@@ -83,7 +94,7 @@ class CardsRpc(card_pb2_grpc.CardServiceServicer):
 
         async def plan(_: Serials) -> Plan:
             card, member = await self._under_check(request.card_id, (CheckedBy.SMS,))
-            return cards.confirm_by_sms(member, card, self._desk.opened(card).number, request.code)
+            return cards.confirm_by_sms(member, card, self.card_facts.opened(card).number, request.code)
 
         return await self._answer(card_pb2.ConfirmCardBySmsResponse, await self._run(request, plan))
 
@@ -98,7 +109,7 @@ class CardsRpc(card_pb2_grpc.CardServiceServicer):
             if direction is CheckedBy.PAY_OUT:
                 await self._require_pay_out_left(member)
             card = self._new_card(request, direction)
-            return cards.check_by_transfer(request, member, card, serials, self._limits.transfer_life_s)
+            return cards.check_by_transfer(request, member, card, serials, self.limits.transfer_life_s)
 
         return await self._answer(card_pb2.CheckCardByTransferResponse, await self._run(request, plan))
 
@@ -112,7 +123,7 @@ class CardsRpc(card_pb2_grpc.CardServiceServicer):
             if (card.checked_by is CheckedBy.PAY_OUT) != (request.received_fen > 0):
                 message = "is the amount received of a PAY_OUT, and 0 of a PAY_IN"
                 raise problems.invalid("received_fen", message, rule="received_fen.direction")
-            return cards.confirm_by_transfer(member, card, self._desk.opened(card).number, request.received_fen)
+            return cards.confirm_by_transfer(member, card, self.card_facts.opened(card).number, request.received_fen)
 
         return await self._answer(card_pb2.ConfirmCardByTransferResponse, await self._run(request, plan))
 
@@ -120,10 +131,10 @@ class CardsRpc(card_pb2_grpc.CardServiceServicer):
         self, request: card_pb2.GetCardTransferRequest, context: Context
     ) -> card_pb2.GetCardTransferResponse:
         """6061."""
-        card = await self._desk.card(request.card_id)
+        card = await self.card_facts.get(request.card_id)
         if card.checked_by is not CheckedBy.PAY_OUT:
             raise _ended(card, "kind")
-        reply = told(await transfer_of(self._desk.bank, card.serial), SmallTransferResult.code)
+        reply = told(await transfer_of(self.bank, card.serial), SmallTransferResult.code)
         if reply is None:
             return card_pb2.GetCardTransferResponse()
         return card_pb2.GetCardTransferResponse(
@@ -135,9 +146,9 @@ class CardsRpc(card_pb2_grpc.CardServiceServicer):
         """6065."""
 
         async def plan(_: Serials) -> Plan:
-            card, personal = await self._desk.bound_card(request.card_id)
-            await self._parties.require_card_unneeded(card.member_id, request.card_id)
-            return cards.unbind(await self._desk.member(card.member_id), card, personal.number)
+            card, personal = await self.card_facts.get_bound(request.card_id)
+            await self.parties.require_card_unneeded(card.member_id, request.card_id)
+            return cards.unbind(await self.members.get(card.member_id), card, personal.number)
 
         return await self._answer(card_pb2.UnbindCardResponse, await self._run(request, plan))
 
@@ -147,8 +158,8 @@ class CardsRpc(card_pb2_grpc.CardServiceServicer):
         """6138."""
 
         async def plan(_: Serials) -> Plan:
-            card, personal = await self._desk.bound_card(request.card_id)
-            return cards.correct_branch(request, await self._desk.member(card.member_id), card, personal.number)
+            card, personal = await self.card_facts.get_bound(request.card_id)
+            return cards.correct_branch(request, await self.members.get(card.member_id), card, personal.number)
 
         return await self._answer(card_pb2.CorrectCardBranchResponse, await self._run(request, plan))
 
@@ -156,13 +167,13 @@ class CardsRpc(card_pb2_grpc.CardServiceServicer):
         self, request: card_pb2.RefreshCardsRequest, context: Context
     ) -> card_pb2.RefreshCardsResponse:
         """6098."""
-        operation = await self._desk.repeats.earlier(request)
+        operation = await self.repeats.earlier(request)
         if operation is None:
-            self._desk.require_vault()
-            member = (await self._desk.facts(others=[request.member_id])).members[request.member_id]
-            key = Key(request.request_id, self._desk.repeats.fingerprint(request).digest)
-            operation = (await self._desk.card_list.refresh(key, member)).operation
-        found = await self._desk.cards.of_member(request.member_id, (CardState.BOUND,))
+            self.card_facts.require_vault()
+            member = await self.members.get_open(request.member_id)
+            key = Key(request.request_id, self.repeats.fingerprint(request).digest)
+            operation = (await self.card_list.refresh(key, member)).operation
+        found = await self.cards.of_member(request.member_id, (CardState.BOUND,))
         # Its change of the cards is all that it is: it has no parts.
         return card_pb2.RefreshCardsResponse(
             operation=view.operation(operation, ()), cards=[view.card(card) for card in found]
@@ -170,30 +181,30 @@ class CardsRpc(card_pb2_grpc.CardServiceServicer):
 
     async def GetCard(self, request: card_pb2.GetCardRequest, context: Context) -> card_pb2.GetCardResponse:
         """From the mirror."""
-        return card_pb2.GetCardResponse(card=view.card(await self._desk.card(request.card_id)))
+        return card_pb2.GetCardResponse(card=view.card(await self.card_facts.get(request.card_id)))
 
     async def ListCards(self, request: card_pb2.ListCardsRequest, context: Context) -> card_pb2.ListCardsResponse:
         """From the mirror. Checks past their time are left out."""
-        member = await self._desk.member(request.member_id)
-        found = await self._desk.cards.of_member(member.member_id, (CardState.CHECKING, CardState.BOUND))
+        member = await self.members.get(request.member_id)
+        found = await self.cards.of_member(member.member_id, (CardState.CHECKING, CardState.BOUND))
         return card_pb2.ListCardsResponse(cards=[view.card(card) for card in found if not self._why_ended(card)])
 
     async def _run(self, request: Message, plan: Callable[[Serials], Awaitable[Plan]]) -> Settled:
         async def with_vault(serials: Serials) -> Plan:
             # In the plan: a repeat has its answer, key or no key.
-            self._desk.require_vault()
+            self.card_facts.require_vault()
             return await plan(serials)
 
-        return await self._desk.runner.run(request, with_vault)
+        return await self.runner.run(request, with_vault)
 
     async def _answer(self, response: type[R], settled: Settled) -> R:
-        card = await self._desk.card(settled.operation.plan["keep"][KEPT_CARD])
+        card = await self.card_facts.get(settled.operation.plan["keep"][KEPT_CARD])
         return response(operation=view.operation(settled.operation, settled.parts), card=view.card(card))
 
     async def _member(self, request: card_pb2.CheckCardBySmsRequest | card_pb2.CheckCardByTransferRequest) -> Member:
         """The open member, whose card is bound neither to it nor to another customer's sub-account."""
-        member = (await self._desk.facts(others=[request.member_id])).members[request.member_id]
-        for other in await self._desk.cards.bound(self._desk.vault.digests(request.card_number)):
+        member = await self.members.get_open(request.member_id)
+        for other in await self.cards.bound(self.vault.digests(request.card_number)):
             if other.member_id == member.member_id:
                 raise Problem(
                     grpc.StatusCode.ALREADY_EXISTS,
@@ -202,7 +213,7 @@ class CardsRpc(card_pb2_grpc.CardServiceServicer):
                     next_step="use the card that is bound; the request id is not used up",
                     metadata={"card_id": str(other.card_id)},
                 )
-            if not self._limits.shared and other.member_id != member.same_name:
+            if not self.limits.shared and other.member_id != member.same_name:
                 raise problems.precondition(
                     ErrorReason.CARD_BOUND_ELSEWHERE,
                     f"the card is bound to member {other.member_id}",
@@ -213,9 +224,9 @@ class CardsRpc(card_pb2_grpc.CardServiceServicer):
         return member
 
     async def _require_check_left(self, number: str) -> None:
-        digests = self._desk.vault.digests(number)
-        limit = self._limits.sms_checks_a_day
-        if await self._desk.cards.checks_today(digests, CheckedBy.SMS, BANK_ZONE.key) >= limit:
+        digests = self.vault.digests(number)
+        limit = self.limits.sms_checks_a_day
+        if await self.cards.checks_today(digests, CheckedBy.SMS, BANK_ZONE.key) >= limit:
             raise problems.precondition(
                 ErrorReason.CARD_CHECKS_USED_UP,
                 f"the card {masked(number)} was checked {limit} times today, which is what the bank allows",
@@ -224,14 +235,14 @@ class CardsRpc(card_pb2_grpc.CardServiceServicer):
             )
 
     async def _require_pay_out_left(self, member: Member) -> None:
-        last = await self._desk.cards.last_check(member.member_id, CheckedBy.PAY_OUT)
+        last = await self.cards.last_check(member.member_id, CheckedBy.PAY_OUT)
         if last is None:
             return
-        left_s = self._limits.pay_out_interval_s - last.age_s
+        left_s = self.limits.pay_out_interval_s - last.age_s
         if left_s > 0:
             problem = problems.precondition(
                 ErrorReason.CARD_TRANSFER_TOO_SOON,
-                f"the bank pays out once in {timedelta(seconds=self._limits.pay_out_interval_s)} to check a card,"
+                f"the bank pays out once in {timedelta(seconds=self.limits.pay_out_interval_s)} to check a card,"
                 f" and did so for {last.card_id}",
                 "hand in the amount of that card, or try again later; the request id is not used up",
                 card_id=str(last.card_id),
@@ -239,13 +250,13 @@ class CardsRpc(card_pb2_grpc.CardServiceServicer):
             raise replace(problem, retry_after_s=left_s)
 
     async def _under_check(self, card_id: str, kinds: tuple[CheckedBy, ...]) -> tuple[Card, Member]:
-        card = await self._desk.card(card_id)
+        card = await self.card_facts.get(card_id)
         why = "kind" if card.checked_by not in kinds else self._why_ended(card)
         if card.state is CardState.BOUND:
             why = "bound"
         if why:
             raise _ended(card, why)
-        return card, await self._desk.member(card.member_id)
+        return card, await self.members.get(card.member_id)
 
     def _why_ended(self, card: Card) -> str:
         """Why a check can no longer succeed; empty while it can, and for a bound card."""
@@ -253,7 +264,7 @@ class CardsRpc(card_pb2_grpc.CardServiceServicer):
             return ""
         if card.state is not CardState.CHECKING:
             return "bank"
-        if card.wrong >= self._limits.wrong_answers:
+        if card.wrong >= self.limits.wrong_answers:
             return "wrong answers"
         return "time" if card.left_s is not None and card.left_s < 0 else ""
 
@@ -261,7 +272,7 @@ class CardsRpc(card_pb2_grpc.CardServiceServicer):
         self, request: card_pb2.CheckCardBySmsRequest | card_pb2.CheckCardByTransferRequest, checked_by: CheckedBy
     ) -> Card:
         card_id = UUID(bytes=uuid_utils.uuid7().bytes)
-        sealed = self._desk.vault.seal(cards.personal(request), place_of(card_id, request.member_id))
+        sealed = self.vault.seal(cards.personal(request), place_of(card_id, request.member_id))
         return Card(
             card_id=card_id,
             member_id=request.member_id,

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date
 
 from bankclient import wall_clock
 from jzb.v1 import clearing_pb2, clearing_pb2_grpc
 from jzb.v1.names import ErrorReason
-from ledger import WaitingDay
+from ledger import Reads, WaitingDay
 from service import problems, view
 from service.bankday import days_now
-from service.inflows.clearing import BankDayStatus
+from service.inflows.clearing import BankDayStatus, Clearing
 from service.inflows.recorder import Key
-from service.rpc.desk import Context, Desk, bank_day, page_size, page_start, page_token
+from service.path.repeats import Repeats
+from service.rpc.context import Context
+from service.rpc.dates import bank_day
+from service.rpc.pages import page_size, page_start, page_token
 
 STATUSES = {
     "0": clearing_pb2.CLEARING_STATUS_DONE,
@@ -23,27 +27,29 @@ STATUSES = {
 """ClearingStatus of 6108."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class Clearings(clearing_pb2_grpc.ClearingServiceServicer):
     """See protos/jzb/v1/clearing.proto."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    reads: Reads
+    clearing: Clearing
+    repeats: Repeats
 
     async def ClearDay(self, request: clearing_pb2.ClearDayRequest, context: Context) -> clearing_pb2.ClearDayResponse:
         """6108, then the mirror's side of it."""
         day = bank_day("bank_day", request.bank_day)
-        earlier = await self._desk.repeats.earlier(request)
+        earlier = await self.repeats.earlier(request)
         if earlier is not None:
             if (known := problems.of_operation(earlier, ())) is not None:
                 raise known
-            whole = (await self._desk.reads.wholes([earlier.id]))[earlier.id]
+            whole = (await self.reads.wholes([earlier.id]))[earlier.id]
             return clearing_pb2.ClearDayResponse(operation=view.operation(*whole), day=await self._entered_day(day))
-        cleared = await self._desk.reads.cleared_through()
-        if cleared is not None and day <= cleared and (entered := await self._desk.clearing.entered(day)) is not None:
+        cleared = await self.reads.cleared_through()
+        if cleared is not None and day <= cleared and (entered := await self.clearing.entered(day)) is not None:
             return clearing_pb2.ClearDayResponse(
                 operation=view.operation(entered.operation, entered.parts), day=await self._entered_day(day)
             )
-        days = await self._desk.reads.waiting_days()
+        days = await self.reads.waiting_days()
         # The bank books under its own clock, which may be ahead of ours.
         if day > max((days_now()[1], *(waiting.bank_day for waiting in days))):
             raise problems.invalid("bank_day", f"{day} is not over", ErrorReason.BANK_DAY_INVALID)
@@ -58,11 +64,11 @@ class Clearings(clearing_pb2_grpc.ClearingServiceServicer):
                     bank_day=str(day),
                     first_open_day=str(waiting.bank_day),
                 )
-        status = await self._desk.clearing.status(day)
+        status = await self.clearing.status(day)
         if status is None or not status.is_cleared or request.validate_only:
             return clearing_pb2.ClearDayResponse(day=await self._day(day, status))
-        key = Key(request.request_id, self._desk.repeats.fingerprint(request).digest)
-        outcome = await self._desk.clearing.enter(key, status)
+        key = Key(request.request_id, self.repeats.fingerprint(request).digest)
+        outcome = await self.clearing.enter(key, status)
         return clearing_pb2.ClearDayResponse(
             operation=view.operation(outcome.operation, outcome.parts), day=await self._day(day, status)
         )
@@ -70,12 +76,12 @@ class Clearings(clearing_pb2_grpc.ClearingServiceServicer):
     async def GetDay(self, request: clearing_pb2.GetDayRequest, context: Context) -> clearing_pb2.GetDayResponse:
         """The mirror's amounts beside the bank's word."""
         day = bank_day("bank_day", request.bank_day)
-        return clearing_pb2.GetDayResponse(day=await self._day(day, await self._desk.clearing.status(day)))
+        return clearing_pb2.GetDayResponse(day=await self._day(day, await self.clearing.status(day)))
 
     async def ListDays(self, request: clearing_pb2.ListDaysRequest, context: Context) -> clearing_pb2.ListDaysResponse:
         """The days that wait, oldest first, from the mirror."""
         after, size = page_start(request.page_token, request), page_size(request.page_size)
-        waiting = [day for day in await self._desk.reads.waiting_days() if day.bank_day.isoformat() > after]
+        waiting = [day for day in await self.reads.waiting_days() if day.bank_day.isoformat() > after]
         page = waiting[:size]
         return clearing_pb2.ListDaysResponse(
             days=[_message(day.bank_day, day, None) for day in page],
@@ -88,7 +94,7 @@ class Clearings(clearing_pb2_grpc.ClearingServiceServicer):
         return message
 
     async def _day(self, day: date, status: BankDayStatus | None = None) -> clearing_pb2.ClearingDay:
-        waiting = {found.bank_day: found for found in await self._desk.reads.waiting_days()}
+        waiting = {found.bank_day: found for found in await self.reads.waiting_days()}
         return _message(day, waiting.get(day), status)
 
 

@@ -10,7 +10,6 @@ from bankclient import BANK_ZONE, booking_date
 from jzb.v1.names import ErrorReason
 from service import problems, view
 from service.bankday import days_now
-from service.rpc.desk import bank_day
 
 
 def days(first: str, last: str) -> tuple[date, date]:
@@ -50,3 +49,17 @@ def iso_day(text: str) -> str:
     if len(digits) != 8 or not digits.isdigit():
         return text
     return f"{digits[:4]}-{digits[4:6]}-{digits[6:]}"
+
+
+def bank_day(field: str, text: str, reason: ErrorReason = ErrorReason.BANK_DAY_INVALID) -> date:
+    """A day as the contract writes it. Raises `Problem`.
+
+    Only of this century: the bank's serials write a year in two digits.
+    """
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        raise problems.invalid(field, f"{text!r} is no day of the calendar", reason) from None
+    if not 2000 <= day.year < 2100:
+        raise problems.invalid(field, f"{text} is not within 2000 and 2099", reason)
+    return day

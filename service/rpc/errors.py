@@ -38,7 +38,7 @@ from service.path import deadline
 from service.path.admission import Admission, Crowd
 from service.path.repeats import Repeats
 from service.problems import NAMES_NOTHING, Problem
-from service.rpc.desk import Context
+from service.rpc.context import Context
 
 log = structlog.get_logger("jzb.rpc")
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
 
 import grpc
 
 from bankclient import (
     BadRow,
+    BankClient,
     BankUnavailable,
     Doubt,
     FileAnswerUnclear,
@@ -35,8 +37,8 @@ from jzb.v1.names import ErrorReason
 from service import problems, telemetry
 from service.bankday import days_now
 from service.problems import Problem
-from service.rpc.dates import booked_at
-from service.rpc.desk import Context, Desk, bank_day
+from service.rpc.context import Context
+from service.rpc.dates import bank_day, booked_at
 
 FILES_AT_ONCE = 2
 """So many files are read at once, in a process each when they are large; more callers wait."""
@@ -61,12 +63,12 @@ FAULTS: dict[type[FileError], str] = {
 """What is wrong with a file that came, as FILE_DAMAGED names it."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class Files(file_pb2_grpc.FileServiceServicer):
     """See protos/jzb/v1/file.proto."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
-        self._room = asyncio.Semaphore(FILES_AT_ONCE)
+    bank: BankClient
+    _room: asyncio.Semaphore = field(init=False, default_factory=lambda: asyncio.Semaphore(FILES_AT_ONCE))
 
     async def FetchFile(
         self, request: file_pb2.FetchFileRequest, context: Context
@@ -79,7 +81,7 @@ class Files(file_pb2_grpc.FileServiceServicer):
         try:
             async with self._room:
                 with telemetry.below("fetch file"):
-                    sealed = await fetch_sealed(self._desk.bank, file_type, day)
+                    sealed = await fetch_sealed(self.bank, file_type, day)
                 if isinstance(sealed, NoFile):
                     summary = file_pb2.FileSummary(state=file_pb2.FILE_STATE_NONE, is_whole=True)
                     yield file_pb2.FetchFileResponse(summary=summary)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from bankclient import yuan
 from jzb.v1 import freeze_pb2, freeze_pb2_grpc
 from jzb.v1.names import ErrorReason, OperationKind
-from ledger import Account, Kind, Member, Order
+from ledger import Account, Kind, Member, Order, Reads
 from ledger.accounts import frozen, frozen_fee
 from service import problems, view
+from service.path.runner import Runner
 from service.plans import freezes
 from service.plans.plan import Plan, Serials
 from service.problems import Problem
-from service.rpc.desk import Context, Desk, fee_within
+from service.rpc.amounts import fee_within
+from service.rpc.context import Context
+from service.rpc.facts import MemberFacts
+from service.settings import RulesSettings
 
 FREEZE = (OperationKind.FREEZE,)
 ACQUIRED = (OperationKind.REBOOK_ORDER, OperationKind.RECORD_ORDER)
@@ -20,19 +26,22 @@ says where the money is since. An acquired order that froze nothing may have the
 """
 
 
+@dataclass(frozen=True, kw_only=True)
 class Freezes(freeze_pb2_grpc.FreezeServiceServicer):
     """See protos/jzb/v1/freeze.proto."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    runner: Runner
+    reads: Reads
+    members: MemberFacts
+    rules: RulesSettings
 
     async def Freeze(self, request: freeze_pb2.FreezeRequest, context: Context) -> freeze_pb2.FreezeResponse:
         """6007 flag 1."""
 
         async def plan(serials: Serials) -> Plan:
-            return freezes.freeze(request, await self._desk.facts(others=[request.member_id]), serials)
+            return freezes.freeze(request, await self.members.facts(others=[request.member_id]), serials)
 
-        settled = await self._desk.runner.run(request, plan, check_only=request.validate_only)
+        settled = await self.runner.run(request, plan, check_only=request.validate_only)
         return freeze_pb2.FreezeResponse(operation=view.operation(settled.operation, settled.parts))
 
     async def Release(self, request: freeze_pb2.ReleaseRequest, context: Context) -> freeze_pb2.ReleaseResponse:
@@ -47,30 +56,30 @@ class Freezes(freeze_pb2_grpc.FreezeServiceServicer):
                 raise _no_other_fee("the release of money that an acquired order froze has no fee of its own")
             return freezes.release(request, member, serials, is_acquired=is_acquired, order_fee_fen=order_fee_fen)
 
-        settled = await self._desk.runner.run(request, plan, check_only=request.validate_only)
+        settled = await self.runner.run(request, plan, check_only=request.validate_only)
         return freeze_pb2.ReleaseResponse(operation=view.operation(settled.operation, settled.parts))
 
     async def PayFrozen(self, request: freeze_pb2.PayFrozenRequest, context: Context) -> freeze_pb2.PayFrozenResponse:
         """6163."""
-        most = self._desk.settings.rules.payees_max
+        most = self.rules.payees_max
         if len(request.payees) > most:
             text = f"{len(request.payees)} payees, and this platform's limit is {most}"
             raise problems.invalid("payees", text, rule="payees_max")
 
         async def plan(serials: Serials) -> Plan:
             order, member = await self._order(request.order_no)
-            facts = await self._desk.facts([member.member_id], [payee.member_id for payee in request.payees])
+            facts = await self.members.facts([member.member_id], [payee.member_id for payee in request.payees])
             return freezes.pay_frozen(request, member, facts, serials, await self._order_fee(order, member, request))
 
-        settled = await self._desk.runner.run(request, plan, rows=len(request.payees), check_only=request.validate_only)
+        settled = await self.runner.run(request, plan, rows=len(request.payees), check_only=request.validate_only)
         return freeze_pb2.PayFrozenResponse(operation=view.operation(settled.operation, settled.parts))
 
     async def GetFreeze(self, request: freeze_pb2.GetFreezeRequest, context: Context) -> freeze_pb2.GetFreezeResponse:
         """From the mirror."""
         order, member = await self._order(request.order_no)
-        balance_fen, held_fen = await self._desk.reads.pocket(frozen(member.sub_account, request.order_no))
+        balance_fen, held_fen = await self.reads.pocket(frozen(member.sub_account, request.order_no))
         if order.operation.kind != OperationKind.FREEZE:
-            fee_fen, held_fee_fen = await self._desk.reads.pocket(frozen_fee(member.sub_account, request.order_no))
+            fee_fen, held_fee_fen = await self.reads.pocket(frozen_fee(member.sub_account, request.order_no))
             balance_fen, held_fen = balance_fen + fee_fen, held_fen + held_fee_fen
         return freeze_pb2.GetFreezeResponse(
             order=freeze_pb2.FrozenOrder(
@@ -86,15 +95,15 @@ class Freezes(freeze_pb2_grpc.FreezeServiceServicer):
         )
 
     async def _order(self, order_no: str) -> tuple[Order, Member]:
-        freeze = await self._desk.reads.order(order_no, FREEZE)
+        freeze = await self.reads.order(order_no, FREEZE)
         if freeze is not None:
-            return freeze, await self._desk.member(freeze.operation.payer)
+            return freeze, await self.members.get(freeze.operation.payer)
         for kind in ACQUIRED:
-            order = await self._desk.reads.order(order_no, [kind])
+            order = await self.reads.order(order_no, [kind])
             if order is None:
                 continue
             for credit, _ in await self._frozen(order, order_no):
-                found = await self._desk.reads.members_by_sub_account([credit.owner])
+                found = await self.reads.members_by_sub_account([credit.owner])
                 return order, found[credit.owner]
         raise problems.not_found(ErrorReason.ORDER_NOT_FOUND, "frozen order", order_no)
 
@@ -103,7 +112,7 @@ class Freezes(freeze_pb2_grpc.FreezeServiceServicer):
 
     async def _frozen(self, order: Order, order_no: str) -> list[tuple[Account, int]]:
         """The pocket in which an acquired order has frozen its money, where it was moved last, and how much."""
-        credited = await self._desk.reads.credited(order.operation.id)
+        credited = await self.reads.credited(order.operation.id)
         return [
             (credit, amount_fen)
             for credits in credited.values()
@@ -113,7 +122,7 @@ class Freezes(freeze_pb2_grpc.FreezeServiceServicer):
 
     @property
     def _fee_at_release(self) -> bool:
-        return self._desk.settings.rules.acquired_fee == "at_release"
+        return self.rules.acquired_fee == "at_release"
 
     async def _order_fee(
         self, order: Order, member: Member, request: freeze_pb2.ReleaseRequest | freeze_pb2.PayFrozenRequest
@@ -123,7 +132,7 @@ class Freezes(freeze_pb2_grpc.FreezeServiceServicer):
         """
         if order.operation.kind == OperationKind.FREEZE:
             return 0
-        fee_fen, _ = await self._desk.reads.pocket(frozen_fee(member.sub_account, request.order_no))
+        fee_fen, _ = await self.reads.pocket(frozen_fee(member.sub_account, request.order_no))
         if fee_fen and request.fee_fen not in (0, fee_fen):
             raise _no_other_fee(f"the bank takes the order's own fee of {yuan(fee_fen)} with this call and no other")
         if isinstance(request, freeze_pb2.ReleaseRequest) and request.amount_fen < fee_fen:

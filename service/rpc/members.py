@@ -4,30 +4,39 @@ their agreement to the bank's terms (6244).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from bankclient import BANK_ZONE, ChangeMobile, RegisterBehavior, RegisterBehaviorReply
+from bankclient import BANK_ZONE, BankClient, ChangeMobile, RegisterBehavior, RegisterBehaviorReply
 from jzb.v1 import member_pb2, member_pb2_grpc
 from jzb.v1.names import ErrorReason, OperationKind
-from ledger import Member
+from ledger import Member, Reads
 from service import problems, view
 from service.path.parties import Parties
+from service.path.runner import Runner
 from service.plans import members
 from service.plans.plan import Plan, Serials
 from service.problems import member_exists, precondition
 from service.questions.asking import told_once
-from service.rpc.desk import Context, Desk, page_size, page_start, page_token
-from service.serials import new_serial
+from service.rpc.context import Context
+from service.rpc.facts import CardFacts, MemberFacts
+from service.rpc.pages import page_size, page_start, page_token
+from service.serials import SerialSource
 
 
+@dataclass(frozen=True, kw_only=True)
 class Members(member_pb2_grpc.MemberServiceServicer):
     """See protos/jzb/v1/member.proto."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
-        self._parties = Parties(desk.reads, desk.settings)
+    runner: Runner
+    reads: Reads
+    bank: BankClient
+    new_serial: SerialSource
+    members: MemberFacts
+    card_facts: CardFacts
+    parties: Parties
 
     async def OpenMember(
         self, request: member_pb2.OpenMemberRequest, context: Context
@@ -35,15 +44,15 @@ class Members(member_pb2_grpc.MemberServiceServicer):
         """6000 flag 1."""
 
         async def plan(_: Serials) -> Plan:
-            found = await self._desk.reads.member(request.member_id)
+            found = await self.reads.member(request.member_id)
             if found is not None and found.is_open:
                 raise member_exists(request.member_id, found.sub_account)
             return members.open_member(request)
 
-        settled = await self._desk.runner.run(request, plan)
+        settled = await self.runner.run(request, plan)
         return member_pb2.OpenMemberResponse(
             operation=view.operation(settled.operation, settled.parts),
-            member=view.member(await self._desk.member(request.member_id)),
+            member=view.member(await self.members.get(request.member_id)),
         )
 
     async def CloseMember(
@@ -52,15 +61,15 @@ class Members(member_pb2_grpc.MemberServiceServicer):
         """6000 flag 3."""
 
         async def plan(_: Serials) -> Plan:
-            member = (await self._desk.facts(others=[request.member_id])).members[request.member_id]
-            if needed := await self._parties.needed(member):
+            member = await self.members.get_open(request.member_id)
+            if needed := await self.parties.needed(member):
                 raise needed
             return members.close_member(member)
 
-        settled = await self._desk.runner.run(request, plan)
+        settled = await self.runner.run(request, plan)
         return member_pb2.CloseMemberResponse(
             operation=view.operation(settled.operation, settled.parts),
-            member=view.member(await self._desk.member(request.member_id)),
+            member=view.member(await self.members.get(request.member_id)),
         )
 
     async def LinkSameName(
@@ -70,28 +79,28 @@ class Members(member_pb2_grpc.MemberServiceServicer):
 
         async def plan(_: Serials) -> Plan:
             ordinary, merchant = await self._unlinked(request.ordinary_member_id, request.merchant_member_id)
-            await self._parties.require_settled(
+            await self.parties.require_settled(
                 request.ordinary_member_id,
                 request.merchant_member_id,
                 kinds=(OperationKind.OPEN_MEMBER, OperationKind.CLOSE_MEMBER, OperationKind.LINK_SAME_NAME),
             )
             return members.link_same_name(request, ordinary, merchant)
 
-        settled = await self._desk.runner.run(request, plan)
+        settled = await self.runner.run(request, plan)
         return member_pb2.LinkSameNameResponse(
             operation=view.operation(settled.operation, settled.parts),
-            ordinary=view.member(await self._desk.member(request.ordinary_member_id)),
-            merchant=view.member(await self._desk.member(request.merchant_member_id)),
+            ordinary=view.member(await self.members.get(request.ordinary_member_id)),
+            merchant=view.member(await self.members.get(request.merchant_member_id)),
         )
 
     async def RequestMobileChange(
         self, request: member_pb2.RequestMobileChangeRequest, context: Context
     ) -> member_pb2.RequestMobileChangeResponse:
         """6083. Nothing is reserved: a lost answer costs a text, and the next one brings a new code."""
-        member = (await self._desk.facts(others=[request.member_id])).members[request.member_id]
+        member = await self.members.get_open(request.member_id)
         number = None
         if request.card_id:
-            number = (await self._desk.bound_card(request.card_id, request.member_id))[1].number
+            number = (await self.card_facts.get_bound(request.card_id, request.member_id))[1].number
         message = ChangeMobile(
             TranNetMemberCode=member.member_id,
             SubAcctNo=member.sub_account,
@@ -99,7 +108,7 @@ class Members(member_pb2_grpc.MemberServiceServicer):
             NewMobile=request.mobile,
             BankCardNo=number,
         )
-        reply = await told_once(self._desk.bank, message, await self._serial())
+        reply = await told_once(self.bank, message, await self.new_serial())
         return member_pb2.RequestMobileChangeResponse(message_order_no=reply.MessageOrderNo, mobile=reply.ReceiveMobile)
 
     async def ConfirmMobileChange(
@@ -108,12 +117,12 @@ class Members(member_pb2_grpc.MemberServiceServicer):
         """6084."""
 
         async def plan(_: Serials) -> Plan:
-            member = (await self._desk.facts(others=[request.member_id])).members[request.member_id]
-            digest = self._desk.require_vault().digest(request.mobile)
-            await self._parties.require_settled(member.member_id, kinds=(OperationKind.CHANGE_MOBILE,))
+            member = await self.members.get_open(request.member_id)
+            digest = self.card_facts.require_vault().digest(request.mobile)
+            await self.parties.require_settled(member.member_id, kinds=(OperationKind.CHANGE_MOBILE,))
             return members.change_mobile(request, member, digest)
 
-        settled = await self._desk.runner.run(request, plan)
+        settled = await self.runner.run(request, plan)
         return member_pb2.ConfirmMobileChangeResponse(operation=view.operation(settled.operation, settled.parts))
 
     async def RecordAgreement(
@@ -138,26 +147,22 @@ class Members(member_pb2_grpc.MemberServiceServicer):
         return member_pb2.GetRecordStateResponse(is_complete=reply.ReinSuccessFlag == "S")
 
     async def _registered(self, member_id: str, **fields: str) -> RegisterBehaviorReply:
-        member = (await self._desk.facts(others=[member_id])).members[member_id]
+        member = await self.members.get_open(member_id)
         message = RegisterBehavior.model_validate(
             {"SubAcctNo": member.sub_account, "TranNetMemberCode": member.member_id, **fields}
         )
-        return await told_once(self._desk.bank, message, await self._serial())
-
-    async def _serial(self) -> str:
-        """A serial for a call that is no operation."""
-        return await new_serial(self._desk.settings.bank.uid, self._desk.numbers)
+        return await told_once(self.bank, message, await self.new_serial())
 
     async def GetMember(self, request: member_pb2.GetMemberRequest, context: Context) -> member_pb2.GetMemberResponse:
         """From the mirror."""
-        return member_pb2.GetMemberResponse(member=view.member(await self._desk.member(request.member_id)))
+        return member_pb2.GetMemberResponse(member=view.member(await self.members.get(request.member_id)))
 
     async def ListMembers(
         self, request: member_pb2.ListMembersRequest, context: Context
     ) -> member_pb2.ListMembersResponse:
         """From the mirror, in order of member code."""
         size = page_size(request.page_size)
-        found = await self._desk.reads.members_page(page_start(request.page_token, request), size + 1)
+        found = await self.reads.members_page(page_start(request.page_token, request), size + 1)
         page = found[:size]
         return member_pb2.ListMembersResponse(
             members=[view.member(member) for member in page],
@@ -169,7 +174,7 @@ class Members(member_pb2_grpc.MemberServiceServicer):
             raise problems.invalid(
                 "merchant_member_id", f"{merchant_id} cannot be both members", ErrorReason.SAME_MEMBER
             )
-        found = await self._desk.reads.members([ordinary_id, merchant_id])
+        found = await self.reads.members([ordinary_id, merchant_id])
         ordinary, merchant = found.get(ordinary_id), found.get(merchant_id)
         for member, member_property in ((ordinary, "00"), (merchant, "SH")):
             if member is None:

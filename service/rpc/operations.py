@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
+from dataclasses import dataclass, field
 from functools import lru_cache
 from uuid import UUID
 
 from jzb.v1 import core_pb2, operation_pb2, operation_pb2_grpc
 from jzb.v1.names import ErrorReason
-from ledger import OPEN_STATES, Event, Filter, LedgerUnavailable, Operation, Wanted
+from ledger import OPEN_STATES, Event, Filter, LedgerUnavailable, Lists, Operation, Reads, Wanted
 from service import problems, view
+from service.feed import Feed
+from service.path.resolver import Resolver
 from service.problems import Problem
-from service.rpc.desk import Context, Desk, bank_day, page_size, page_start, page_token
+from service.rpc.context import Context
+from service.rpc.dates import bank_day
+from service.rpc.pages import page_size, page_start, page_token
 from service.view import STATES
 
 WAIT_MAX_S = 60.0
@@ -25,13 +30,18 @@ ANSWER_S = 0.25
 STATE_OF = {value: state for state, value in STATES.items()}
 
 
+@dataclass(frozen=True, kw_only=True)
 class Operations(operation_pb2_grpc.OperationServiceServicer):
     """See protos/jzb/v1/operation.proto."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
-        # Many watches show the same event at the same time.
-        self._shown = lru_cache(maxsize=1024)(_shown)
+    reads: Reads
+    lists: Lists
+    feed: Feed
+    resolver: Resolver
+    # Many watches show the same event at the same time.
+    _shown: Callable[[Event], operation_pb2.WatchOperationsResponse] = field(
+        init=False, default_factory=lambda: lru_cache(maxsize=1024)(_shown)
+    )
 
     async def GetOperation(
         self, request: operation_pb2.GetOperationRequest, context: Context
@@ -64,7 +74,7 @@ class Operations(operation_pb2_grpc.OperationServiceServicer):
             bank_serial=request.bank_serial,
             channel_no=request.channel_transaction_no,
         )
-        page = await self._desk.lists.page(wanted, before=before, limit=size)
+        page = await self.lists.page(wanted, before=before, limit=size)
         # As of the first page, and told by all: what changes while pages are read is behind it.
         cursor = page.last_event if first is None else first
         return operation_pb2.ListOperationsResponse(
@@ -89,7 +99,7 @@ class Operations(operation_pb2_grpc.OperationServiceServicer):
             after = 0
         told = "" if after is None else page_token(str(after))
         try:
-            async with aclosing(self._desk.feed.follow(wanted, after)) as following:
+            async with aclosing(self.feed.follow(wanted, after)) as following:
                 async for cursor, event in following:
                     told = page_token(str(cursor))
                     yield operation_pb2.WatchOperationsResponse(cursor=told) if event is None else self._shown(event)
@@ -104,9 +114,9 @@ class Operations(operation_pb2_grpc.OperationServiceServicer):
         """From the mirror, when the bank has spoken, or when the caller's deadline is near."""
         ends_s = time.monotonic() + _patience_s(context.time_remaining())
         found = await self._find(request.key)
-        async with self._desk.feed.watching(Wanted(operation_id=found.id)) as watch:
+        async with self.feed.watching(Wanted(operation_id=found.id)) as watch:
             # Read when the place is taken: what comes later is seen by the watch.
-            whole = (await self._desk.reads.wholes([found.id]))[found.id]
+            whole = (await self.reads.wholes([found.id]))[found.id]
             while whole.operation.state in OPEN_STATES:
                 event = await watch.next(ends_s - time.monotonic())
                 if event is None:
@@ -120,29 +130,29 @@ class Operations(operation_pb2_grpc.OperationServiceServicer):
         """6110 or the operation's own question, now."""
         found = await self._find(request.key)
         if not found.state.is_final:
-            await self._desk.resolver.resolve_now(found.id)
-            found = await self._desk.reads.operation(operation_id=found.id) or found
+            await self.resolver.resolve_now(found.id)
+            found = await self.reads.operation(operation_id=found.id) or found
         return operation_pb2.ResolveOperationResponse(operation=await self._message(found))
 
     async def _find(self, key: operation_pb2.OperationKey) -> Operation:
         match key.WhichOneof("key"):
             case "operation_id":
-                named, found = key.operation_id, await self._desk.reads.operation(operation_id=UUID(key.operation_id))
+                named, found = key.operation_id, await self.reads.operation(operation_id=UUID(key.operation_id))
             case "request_id":
-                named, found = key.request_id, await self._desk.reads.operation(request_id=key.request_id)
+                named, found = key.request_id, await self.reads.operation(request_id=key.request_id)
             case "bank_serial":
-                named, whole = key.bank_serial, await self._desk.lists.newest(Filter(bank_serial=key.bank_serial))
+                named, whole = key.bank_serial, await self.lists.newest(Filter(bank_serial=key.bank_serial))
                 found = None if whole is None else whole.operation
             case _:
-                named, found = key.serial, await self._desk.reads.operation(serial=key.serial)
-                if found is None and (part := await self._desk.reads.payment(key.serial)) is not None:
+                named, found = key.serial, await self.reads.operation(serial=key.serial)
+                if found is None and (part := await self.reads.payment(key.serial)) is not None:
                     found = part.operation
         if found is None:
             raise problems.operation_not_found(named, is_request_id=key.WhichOneof("key") == "request_id")
         return found
 
     async def _message(self, found: Operation) -> core_pb2.Operation:
-        return view.operation(*(await self._desk.reads.wholes([found.id]))[found.id])
+        return view.operation(*(await self.reads.wholes([found.id]))[found.id])
 
 
 def _position(text: str, field: str) -> int:

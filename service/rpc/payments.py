@@ -2,33 +2,45 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from jzb.v1 import payment_pb2, payment_pb2_grpc
 from jzb.v1.names import ErrorReason, OperationKind
-from ledger import Kind, Member, Order
+from ledger import Kind, Member, Order, Reads
 from ledger.accounts import escrow
 from service import problems, view
+from service.path.runner import Runner
 from service.plans import payments
 from service.plans.plan import Plan, Serials
 from service.plans.verification import mode_of
-from service.rpc.desk import Context, Desk, fee_within, whole_or_in_parts
+from service.rpc.amounts import fee_within, whole_or_in_parts
+from service.rpc.context import Context
+from service.rpc.facts import AccountNames, MemberFacts
+from service.settings import RulesSettings
 
 PREPAYMENT = (OperationKind.PREPAY_ORDER, OperationKind.BATCH_PREPAY)
 CONFIRMATION = (OperationKind.CONFIRM_ORDER, OperationKind.SETTLE_CONFIRM, OperationKind.BATCH_CONFIRM)
 CANCELLATION = (OperationKind.CANCEL_ORDER, OperationKind.SETTLE_CANCEL)
 
 
+@dataclass(frozen=True, kw_only=True)
 class Payments(payment_pb2_grpc.PaymentServiceServicer):
     """See protos/jzb/v1/payment.proto."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    runner: Runner
+    reads: Reads
+    members: MemberFacts
+    names: AccountNames
+    rules: RulesSettings
 
     async def Pay(self, request: payment_pb2.PayRequest, context: Context) -> payment_pb2.PayResponse:
         """6034 flags 6 and 9."""
         fee_within(request.amount_fen, request.fee_fen)
 
         async def plan(serials: Serials) -> Plan:
-            facts = await self._desk.facts([request.payer_member_id], [request.payee_member_id], between_same_name=True)
+            facts = await self.members.facts(
+                [request.payer_member_id], [request.payee_member_id], between_same_name=True
+            )
             payer, payee = facts.members[request.payer_member_id], facts.members[request.payee_member_id]
             if payer.property == "SH" and mode_of(request.verification) == "none":
                 raise problems.precondition(
@@ -38,10 +50,10 @@ class Payments(payment_pb2_grpc.PaymentServiceServicer):
                     payer_member_id=payer.member_id,
                     payee_member_id=payee.member_id,
                 )
-            names = await self._desk.names_for(request.verification, payer, payee)
+            names = await self.names.for_verification(request.verification, payer, payee)
             return payments.pay(request, facts, serials, names)
 
-        settled = await self._desk.runner.run(request, plan, check_only=request.validate_only)
+        settled = await self.runner.run(request, plan, check_only=request.validate_only)
         return payment_pb2.PayResponse(operation=view.operation(settled.operation, settled.parts))
 
     async def PrepayOrder(
@@ -50,12 +62,12 @@ class Payments(payment_pb2_grpc.PaymentServiceServicer):
         """6034 flag 1."""
 
         async def plan(serials: Serials) -> Plan:
-            facts = await self._desk.facts([request.payer_member_id], [request.payee_member_id])
+            facts = await self.members.facts([request.payer_member_id], [request.payee_member_id])
             payer, payee = facts.members[request.payer_member_id], facts.members[request.payee_member_id]
-            names = await self._desk.names_for(request.verification, payer, payee)
+            names = await self.names.for_verification(request.verification, payer, payee)
             return payments.prepay_order(request, facts, serials, names)
 
-        settled = await self._desk.runner.run(request, plan, check_only=request.validate_only)
+        settled = await self.runner.run(request, plan, check_only=request.validate_only)
         return payment_pb2.PrepayOrderResponse(operation=view.operation(settled.operation, settled.parts))
 
     async def ConfirmOrder(
@@ -67,11 +79,11 @@ class Payments(payment_pb2_grpc.PaymentServiceServicer):
         async def plan(serials: Serials) -> Plan:
             _, payer, payee = await self._order(request.order_no)
             await self._whole_or_in_parts(payer, request.order_no, request.amount_fen)
-            settled_as = Kind(self._desk.settings.rules.confirmed_money)
-            names = await self._desk.names_for(request.verification, payer, payee)
+            settled_as = Kind(self.rules.confirmed_money)
+            names = await self.names.for_verification(request.verification, payer, payee)
             return payments.confirm_order(request, payer, payee, serials, settled_as, names)
 
-        settled = await self._desk.runner.run(request, plan, check_only=request.validate_only)
+        settled = await self.runner.run(request, plan, check_only=request.validate_only)
         return payment_pb2.ConfirmOrderResponse(operation=view.operation(settled.operation, settled.parts))
 
     async def CancelOrder(
@@ -82,10 +94,10 @@ class Payments(payment_pb2_grpc.PaymentServiceServicer):
         async def plan(serials: Serials) -> Plan:
             _, payer, payee = await self._order(request.order_no)
             await self._whole_or_in_parts(payer, request.order_no, request.amount_fen)
-            names = await self._desk.names_for(request.verification, payer, payee)
+            names = await self.names.for_verification(request.verification, payer, payee)
             return payments.cancel_order(request, payer, payee, serials, names)
 
-        settled = await self._desk.runner.run(request, plan, check_only=request.validate_only)
+        settled = await self.runner.run(request, plan, check_only=request.validate_only)
         return payment_pb2.CancelOrderResponse(operation=view.operation(settled.operation, settled.parts))
 
     async def SettleOrder(
@@ -97,17 +109,17 @@ class Payments(payment_pb2_grpc.PaymentServiceServicer):
         async def plan(serials: Serials) -> Plan:
             _, payer, payee = await self._order(request.order_no)
             await self._whole_or_in_parts(payer, request.order_no, request.amount_fen)
-            settled_as = Kind(self._desk.settings.rules.confirmed_money)
-            names = await self._desk.names(payer, payee)
+            settled_as = Kind(self.rules.confirmed_money)
+            names = await self.names.of_both(payer, payee)
             return payments.settle_order(request, payer, payee, serials, settled_as, names)
 
-        settled = await self._desk.runner.run(request, plan, check_only=request.validate_only)
+        settled = await self.runner.run(request, plan, check_only=request.validate_only)
         return payment_pb2.SettleOrderResponse(operation=view.operation(settled.operation, settled.parts))
 
     async def GetOrder(self, request: payment_pb2.GetOrderRequest, context: Context) -> payment_pb2.GetOrderResponse:
         """From the mirror."""
         order, payer, payee = await self._order(request.order_no)
-        balance_fen, held_fen = await self._desk.reads.pocket(escrow(payer.sub_account, request.order_no))
+        balance_fen, held_fen = await self.reads.pocket(escrow(payer.sub_account, request.order_no))
         return payment_pb2.GetOrderResponse(
             order=payment_pb2.Order(
                 order_no=request.order_no,
@@ -122,12 +134,12 @@ class Payments(payment_pb2_grpc.PaymentServiceServicer):
         )
 
     async def _whole_or_in_parts(self, payer: Member, order_no: str, amount_fen: int) -> None:
-        balance_fen, held_fen = await self._desk.reads.pocket(escrow(payer.sub_account, order_no))
-        whole_or_in_parts(self._desk.settings.rules, amount_fen, balance_fen - held_fen)
+        balance_fen, held_fen = await self.reads.pocket(escrow(payer.sub_account, order_no))
+        whole_or_in_parts(self.rules, amount_fen, balance_fen - held_fen)
 
     async def _order(self, order_no: str) -> tuple[Order, Member, Member]:
-        order = await self._desk.reads.order(order_no, PREPAYMENT)
+        order = await self.reads.order(order_no, PREPAYMENT)
         if order is None:
             raise problems.not_found(ErrorReason.ORDER_NOT_FOUND, "order", order_no)
-        members = await self._desk.reads.members([order.payer, order.payee])
+        members = await self.reads.members([order.payer, order.payee])
         return order, members[order.payer], members[order.payee]

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 
 from jzb.v1 import refund_pb2, refund_pb2_grpc
 from jzb.v1.names import ErrorReason
-from ledger import Breach, Kind, PartState, Payment
+from ledger import Breach, Kind, PartState, Payment, Reads
 from service import problems, view
 from service.bankday import days_now
+from service.path.runner import Runner
 from service.plans import refunds
 from service.plans.plan import Plan, Serials
-from service.rpc.desk import Context, Desk, fee_within
+from service.rpc.amounts import fee_within
+from service.rpc.context import Context
+from service.rpc.facts import MemberFacts
+from service.settings import RulesSettings
 
 
+@dataclass(frozen=True, kw_only=True)
 class Refunds(refund_pb2_grpc.RefundServiceServicer):
     """See protos/jzb/v1/refund.proto."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    runner: Runner
+    reads: Reads
+    members: MemberFacts
+    rules: RulesSettings
+    platform: str
 
     async def Refund(self, request: refund_pb2.RefundRequest, context: Context) -> refund_pb2.RefundResponse:
         """6164."""
@@ -27,7 +36,7 @@ class Refunds(refund_pb2_grpc.RefundServiceServicer):
         async def plan(serials: Serials) -> Plan:
             return await self._plan(request, serials)
 
-        settled = await self._desk.runner.run(request, plan, check_only=request.validate_only)
+        settled = await self.runner.run(request, plan, check_only=request.validate_only)
         return refund_pb2.RefundResponse(operation=view.operation(settled.operation, settled.parts))
 
     async def GetRefundable(
@@ -35,8 +44,8 @@ class Refunds(refund_pb2_grpc.RefundServiceServicer):
     ) -> refund_pb2.GetRefundableResponse:
         """From the mirror."""
         payment = await self._payment(request.payment_id)
-        window = timedelta(days=self._desk.settings.rules.refund_window_days)
-        pending = await self._desk.reads.pending_refunds(payment.serial)
+        window = timedelta(days=self.rules.refund_window_days)
+        pending = await self.reads.pending_refunds(payment.serial)
         day = payment.part.bank_day
         return refund_pb2.GetRefundableResponse(
             refundable=refund_pb2.Refundable(
@@ -57,7 +66,7 @@ class Refunds(refund_pb2_grpc.RefundServiceServicer):
 
     async def _plan(self, request: refund_pb2.RefundRequest, serials: Serials) -> Plan:
         payment = await self._payment(request.payment_id)
-        rules = self._desk.settings.rules
+        rules = self.rules
         # Around midnight the bank may be a day behind: then it has the last word on the window. The day of an old
         # payment is told it rather a day too early.
         earliest, latest = days_now()
@@ -77,7 +86,7 @@ class Refunds(refund_pb2_grpc.RefundServiceServicer):
                 Breach(Kind.REFUNDABLE_FEE.value, "", payment.serial, request.fee_fen, payment.refundable_fee_fen), None
             )
         sides = [side for side in (payment.part.payer, payment.part.payee) if side]
-        members = (await self._desk.facts(others=sides)).members
+        members = (await self.members.facts(others=sides)).members
         return refunds.refund(
             request,
             payment,
@@ -85,11 +94,11 @@ class Refunds(refund_pb2_grpc.RefundServiceServicer):
             members.get(payment.part.payee),
             serials,
             today=latest,
-            fee_sub_account=f"{self._desk.settings.platform}{rules.fee_suffix}",
+            fee_sub_account=f"{self.platform}{rules.fee_suffix}",
         )
 
     async def _payment(self, payment_id: str) -> Payment:
-        payment = await self._desk.reads.payment(payment_id)
+        payment = await self.reads.payment(payment_id)
         if payment is None or payment.operation.kind not in refunds.SOURCES:
             raise problems.not_found(ErrorReason.PAYMENT_NOT_FOUND, "payment", payment_id)
         if payment.part.state is PartState.VOIDED:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from datetime import date
 from typing import Any, Literal
 
-from bankclient import BankCharges, CashMovements, SubAccountTransactions
+from bankclient import BankCharges, BankClient, CashMovements, SubAccountTransactions
 from jzb.v1 import statement_pb2, statement_pb2_grpc
 from jzb.v1.names import ErrorReason
 from service import problems
 from service.bankday import days_now
 from service.questions.lists import rows
+from service.rpc.context import Context
 from service.rpc.dates import booked_at, booked_on, days, iso_day
-from service.rpc.desk import Context, Desk
+from service.rpc.facts import MemberFacts
 
 QueryWay = Literal["1", "2", "3"]
 
@@ -60,18 +62,19 @@ CHARGE_STATES = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
 class Statements(statement_pb2_grpc.StatementServiceServicer):
     """See protos/jzb/v1/statement.proto."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    bank: BankClient
+    members: MemberFacts
 
     async def ListTransactions(
         self, request: statement_pb2.ListTransactionsRequest, context: Context
     ) -> AsyncIterator[statement_pb2.ListTransactionsResponse]:
         """6072: history, then the bank's current day."""
         first, last = days(request.first_bank_day, request.last_bank_day)
-        member = await self._desk.member(request.member_id)
+        member = await self.members.get(request.member_id)
         way = DIRECTIONS[request.direction]
         present = SubAccountTransactions(FunctionFlag="1", SubAcctNo=member.sub_account, QueryFlag=way)
 
@@ -100,7 +103,7 @@ class Statements(statement_pb2_grpc.StatementServiceServicer):
     ) -> AsyncIterator[statement_pb2.ListCashMovementsResponse]:
         """6073: withdrawals, then top-ups; of each history, then the bank's current day."""
         first, last = days(request.first_bank_day, request.last_bank_day)
-        member = await self._desk.member(request.member_id)
+        member = await self.members.get(request.member_id)
         for flag in MOVEMENTS[request.kind]:
             present = CashMovements(FunctionFlag="1", SubAcctNo=member.sub_account, QueryFlag=flag)
 
@@ -137,7 +140,7 @@ class Statements(statement_pb2_grpc.StatementServiceServicer):
                 )
             first, last = days(request.first_bank_day, request.last_bank_day)
             question = BankCharges(FunctionFlag="2", StartDate=first, EndDate=last)
-        async for row in rows(self._desk.bank, question):
+        async for row in rows(self.bank, question):
             yield statement_pb2.ListBankChargesResponse(
                 charge=statement_pb2.BankCharge(
                     kind=CHARGE_KINDS.get(row.FeeType, statement_pb2.BANK_CHARGE_KIND_UNSPECIFIED),
@@ -156,11 +159,11 @@ class Statements(statement_pb2_grpc.StatementServiceServicer):
         is the question up to a day.
         """
         begun, _ = days_now()
-        listed = [row async for row in rows(self._desk.bank, present)] if last >= begun else []
+        listed = [row async for row in rows(self.bank, present)] if last >= begun else []
         seen: set[tuple[str, str]] = set()
         # The bank refuses a day that has not begun there, and later ones have not ended.
         if first <= (until := min(last, begun)):
-            async for row in rows(self._desk.bank, history(until)):
+            async for row in rows(self.bank, history(until)):
                 if listed:
                     seen.add((row.FrontSeqNo, row.BookingFlag))
                 yield row

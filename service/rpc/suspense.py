@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from jzb.v1 import suspense_pb2, suspense_pb2_grpc
 from jzb.v1.names import ErrorReason, OperationKind
-from ledger import Operation, State
+from ledger import Operation, Reads, State
 from ledger.accounts import undoable, undoable_fee
 from service import problems, view
-from service.inflows.transfers import Collected, request_id
+from service.inflows.transfers import Collected, Transfers, request_id
+from service.path.runner import Runner
 from service.plans import suspense
 from service.plans.plan import Plan, Serials
-from service.rpc.desk import Context, Desk, bank_day, fee_within, page_size, page_start, page_token
+from service.rpc.amounts import fee_within
+from service.rpc.context import Context
+from service.rpc.dates import bank_day
+from service.rpc.facts import MemberFacts
+from service.rpc.pages import page_size, page_start, page_token
 
 TRANSFER_DAYS_MAX = 31
 
 
+@dataclass(frozen=True, kw_only=True)
 class Suspense(suspense_pb2_grpc.SuspenseServiceServicer):
     """See protos/jzb/v1/suspense.proto."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    runner: Runner
+    reads: Reads
+    transfers: Transfers
+    members: MemberFacts
 
     async def CollectTransfers(
         self, request: suspense_pb2.CollectTransfersRequest, context: Context
@@ -34,7 +44,7 @@ class Suspense(suspense_pb2_grpc.SuspenseServiceServicer):
         after = page_start(request.page_token, request)
         if after:
             bank_day("page_token", after.partition(" ")[0], ErrorReason.PAGE_TOKEN_INVALID)
-        page = await self._desk.transfers.collect(first, last, after, page_size(request.page_size))
+        page = await self.transfers.collect(first, last, after, page_size(request.page_size))
         return _collected(request, page)
 
     async def ListSuspense(
@@ -42,9 +52,9 @@ class Suspense(suspense_pb2_grpc.SuspenseServiceServicer):
     ) -> suspense_pb2.ListSuspenseResponse:
         """From the mirror."""
         limit = page_size(request.page_size)
-        found = await self._desk.reads.suspended(page_start(request.page_token, request), limit + 1)
+        found = await self.reads.suspended(page_start(request.page_token, request), limit + 1)
         shown = found[:limit]
-        transfers = await self._desk.reads.operations_by_request({request_id(one.transfer) for one in shown})
+        transfers = await self.reads.operations_by_request({request_id(one.transfer) for one in shown})
         entries = []
         for one in shown:
             entered = transfers[request_id(one.transfer)]
@@ -70,10 +80,10 @@ class Suspense(suspense_pb2_grpc.SuspenseServiceServicer):
 
         async def plan(serials: Serials) -> Plan:
             transfer = await self._transfer(request.transfer_id)
-            facts = await self._desk.facts(others=[request.member_id])
+            facts = await self.members.facts(others=[request.member_id])
             return suspense.clear_suspense(request, transfer, facts.members[request.member_id], serials)
 
-        settled = await self._desk.runner.run(request, plan, check_only=request.validate_only)
+        settled = await self.runner.run(request, plan, check_only=request.validate_only)
         return suspense_pb2.ClearSuspenseResponse(operation=view.operation(settled.operation, settled.parts))
 
     async def UndoClearSuspense(
@@ -91,10 +101,10 @@ class Suspense(suspense_pb2_grpc.SuspenseServiceServicer):
                     "wait until the clearing is final; the request id is not used up",
                     operation_id=str(clearing.id),
                 )
-            facts = await self._desk.facts(others=[clearing.payee])
+            facts = await self.members.facts(others=[clearing.payee])
             return suspense.undo_clear_suspense(request, clearing, facts.members[clearing.payee], serials)
 
-        settled = await self._desk.runner.run(request, plan, check_only=request.validate_only)
+        settled = await self.runner.run(request, plan, check_only=request.validate_only)
         return suspense_pb2.UndoClearSuspenseResponse(operation=view.operation(settled.operation, settled.parts))
 
     async def GetSuspenseClearing(
@@ -102,9 +112,9 @@ class Suspense(suspense_pb2_grpc.SuspenseServiceServicer):
     ) -> suspense_pb2.GetSuspenseClearingResponse:
         """From the mirror."""
         clearing = await self._clearing(request.clearing_id)
-        clearing, parts = (await self._desk.reads.wholes([clearing.id]))[clearing.id]
+        clearing, parts = (await self.reads.wholes([clearing.id]))[clearing.id]
         left, left_fee = undoable(clearing.serial), undoable_fee(clearing.serial)
-        remaining = await self._desk.reads.left([left, left_fee])
+        remaining = await self.reads.left([left, left_fee])
         return suspense_pb2.GetSuspenseClearingResponse(
             operation=view.operation(clearing, parts),
             transfer_id=clearing.plan["keep"][suspense.TRANSFER],
@@ -113,13 +123,13 @@ class Suspense(suspense_pb2_grpc.SuspenseServiceServicer):
         )
 
     async def _transfer(self, transfer_id: str) -> Operation:
-        found = await self._desk.reads.operation(request_id=request_id(transfer_id))
+        found = await self.reads.operation(request_id=request_id(transfer_id))
         if found is None or found.payee:
             raise problems.not_found(ErrorReason.TRANSFER_NOT_FOUND, "transfer in suspense", transfer_id)
         return found
 
     async def _clearing(self, clearing_id: str) -> Operation:
-        found = await self._desk.reads.operation(serial=clearing_id)
+        found = await self.reads.operation(serial=clearing_id)
         if (
             found is None
             or found.kind != OperationKind.CLEAR_SUSPENSE

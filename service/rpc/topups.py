@@ -3,42 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from jzb.v1 import topup_pb2, topup_pb2_grpc
 from jzb.v1.names import ErrorReason, OperationKind
-from ledger import Operation, Part, PartState, State
+from ledger import Operation, Part, PartState, Reads, State
 from ledger.accounts import revocable, revocable_fee
 from service import problems, view
+from service.path.runner import Runner
 from service.plans import revocations, topups
 from service.plans.plan import Plan, Serials
 from service.problems import Problem
 from service.questions.top_up_reading import FIRST, TopUpReading
-from service.rpc.desk import Context, Desk, fee_within
+from service.rpc.amounts import fee_within
+from service.rpc.context import Context
+from service.rpc.facts import MemberFacts
+from service.settings import RulesSettings
 
 
+@dataclass(frozen=True, kw_only=True)
 class TopUps(topup_pb2_grpc.TopUpServiceServicer):
     """See protos/jzb/v1/topup.proto."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
-        self._reading = TopUpReading(desk.reads, desk.bank, desk.settings.rules)
+    runner: Runner
+    reads: Reads
+    members: MemberFacts
+    rules: RulesSettings
+    reading: TopUpReading
 
     async def TopUp(self, request: topup_pb2.TopUpRequest, context: Context) -> topup_pb2.TopUpResponse:
         """6129."""
         fee_within(request.amount_fen, request.fee_fen)
 
         async def plan(serials: Serials) -> Plan:
-            facts = await self._desk.facts(others=[request.member_id])
-            also_uses = await self._reading.uses(request.fee_fen)
-            return topups.top_up(request, facts, serials, self._desk.settings.rules.top_up_amount, also_uses)
+            facts = await self.members.facts(others=[request.member_id])
+            also_uses = await self.reading.uses(request.fee_fen)
+            return topups.top_up(request, facts, serials, self.rules.top_up_amount, also_uses)
 
         try:
-            settled = await self._desk.runner.run(request, plan, check_only=request.validate_only)
+            settled = await self.runner.run(request, plan, check_only=request.validate_only)
         except Problem as problem:
             if problem.taken != FIRST:
                 raise
             # Another process was first by a moment.
-            raise self._reading.not_final() from problem
+            raise self.reading.not_final() from problem
         return topup_pb2.TopUpResponse(operation=view.operation(settled.operation, settled.parts))
 
     async def SplitTopUp(self, request: topup_pb2.SplitTopUpRequest, context: Context) -> topup_pb2.SplitTopUpResponse:
@@ -47,10 +55,10 @@ class TopUps(topup_pb2_grpc.TopUpServiceServicer):
             fee_within(share.amount_fen, share.fee_fen)
 
         async def plan(serials: Serials) -> Plan:
-            facts = await self._desk.facts(others=[share.member_id for share in request.shares])
+            facts = await self.members.facts(others=[share.member_id for share in request.shares])
             return topups.split_top_up(request, facts, serials)
 
-        settled = await self._desk.runner.run(request, plan, rows=len(request.shares), check_only=request.validate_only)
+        settled = await self.runner.run(request, plan, rows=len(request.shares), check_only=request.validate_only)
         return topup_pb2.SplitTopUpResponse(operation=view.operation(settled.operation, settled.parts))
 
     async def RevokeTopUp(
@@ -61,10 +69,10 @@ class TopUps(topup_pb2_grpc.TopUpServiceServicer):
 
         async def plan(serials: Serials) -> Plan:
             top_up, parts = await self._booked(request.top_up_id, OperationKind.TOP_UP)
-            facts = await self._desk.facts(others=[parts[0].payee])
+            facts = await self.members.facts(others=[parts[0].payee])
             return revocations.revoke_top_up(request, top_up, facts.members[parts[0].payee], serials)
 
-        settled = await self._desk.runner.run(request, plan, check_only=request.validate_only)
+        settled = await self.runner.run(request, plan, check_only=request.validate_only)
         return topup_pb2.RevokeTopUpResponse(operation=view.operation(settled.operation, settled.parts))
 
     async def RevokeSplitTopUp(
@@ -80,7 +88,7 @@ class TopUps(topup_pb2_grpc.TopUpServiceServicer):
             for share in request.shares:
                 if share.member_id not in by_member:
                     raise problems.not_found(ErrorReason.MEMBER_NOT_FOUND, "member of the top-up", share.member_id)
-            facts = await self._desk.facts(others=[share.member_id for share in request.shares])
+            facts = await self.members.facts(others=[share.member_id for share in request.shares])
             taken = [
                 revocations.Taken(
                     by_member[share.member_id].serial,
@@ -91,9 +99,9 @@ class TopUps(topup_pb2_grpc.TopUpServiceServicer):
                 )
                 for share in request.shares
             ]
-            return revocations.revoke_split_top_up(top_up, taken, serials, self._desk.settings.rules.revoked_order)
+            return revocations.revoke_split_top_up(top_up, taken, serials, self.rules.revoked_order)
 
-        settled = await self._desk.runner.run(request, plan, rows=len(request.shares), check_only=request.validate_only)
+        settled = await self.runner.run(request, plan, rows=len(request.shares), check_only=request.validate_only)
         return topup_pb2.RevokeSplitTopUpResponse(operation=view.operation(settled.operation, settled.parts))
 
     async def GetRevocable(
@@ -102,7 +110,7 @@ class TopUps(topup_pb2_grpc.TopUpServiceServicer):
         """From the mirror."""
         _, parts = await self._top_up(request.top_up_id, (OperationKind.TOP_UP, OperationKind.SPLIT_TOP_UP))
         limits = [account(part.serial) for part in parts for account in (revocable, revocable_fee)]
-        left = await self._desk.reads.left(limits)
+        left = await self.reads.left(limits)
         return topup_pb2.GetRevocableResponse(
             shares=[
                 topup_pb2.RevocableShare(
@@ -118,10 +126,10 @@ class TopUps(topup_pb2_grpc.TopUpServiceServicer):
         )
 
     async def _top_up(self, top_up_id: str, kinds: Sequence[str]) -> tuple[Operation, list[Part]]:
-        found = await self._desk.reads.operation(serial=top_up_id)
+        found = await self.reads.operation(serial=top_up_id)
         if found is None or found.kind not in kinds or found.state in (State.REFUSED, State.RELEASED):
             raise problems.not_found(ErrorReason.TOP_UP_NOT_FOUND, "top up", top_up_id)
-        parts = (await self._desk.reads.parts([found.id]))[found.id]
+        parts = (await self.reads.parts([found.id]))[found.id]
         return found, [part for part in parts if part.state is not PartState.VOIDED]
 
     async def _booked(self, top_up_id: str, kind: str) -> tuple[Operation, list[Part]]:

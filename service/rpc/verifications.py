@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-from bankclient import RequestSmsCode
+from dataclasses import dataclass
+
+from bankclient import BankClient, RequestSmsCode
 from jzb.v1 import verification_pb2, verification_pb2_grpc
 from service import problems
 from service.questions.asking import told_once
-from service.rpc.desk import Context, Desk
-from service.serials import new_serial
+from service.rpc.context import Context
+from service.rpc.facts import MemberFacts
+from service.serials import SerialSource
+from service.settings import RulesSettings
 
 TRAN_TYPES = {verification_pb2.SMS_PURPOSE_WITHDRAWAL: "1", verification_pb2.SMS_PURPOSE_PAYMENT: "2"}
 
 
+@dataclass(frozen=True, kw_only=True)
 class Verifications(verification_pb2_grpc.VerificationServiceServicer):
     """See protos/jzb/v1/verification.proto."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    bank: BankClient
+    new_serial: SerialSource
+    members: MemberFacts
+    rules: RulesSettings
 
     async def RequestSmsCode(
         self, request: verification_pb2.RequestSmsCodeRequest, context: Context
     ) -> verification_pb2.RequestSmsCodeResponse:
         """6082. Nothing is reserved: a lost answer costs a text, and the next one brings a new code."""
-        rules, bank = self._desk.settings.rules, self._desk.settings.bank
+        rules = self.rules
         if "sms" not in rules.verification:
             raise problems.not_enabled(
                 RequestSmsCode.code,
@@ -30,7 +37,7 @@ class Verifications(verification_pb2_grpc.VerificationServiceServicer):
                 "JZB_RULES__VERIFICATION",
             )
         payees = [request.payee_member_id] if request.payee_member_id else []
-        facts = await self._desk.facts(others=[request.member_id, *payees])
+        facts = await self.members.facts(others=[request.member_id, *payees])
         named = {rules.sms_payee_field: facts.sub_account(payees[0])} if payees else {}
         message = RequestSmsCode.model_validate(
             {
@@ -42,8 +49,7 @@ class Verifications(verification_pb2_grpc.VerificationServiceServicer):
                 **named,
             }
         )
-        serial = await new_serial(bank.uid, self._desk.numbers)
-        reply = await told_once(self._desk.bank, message, serial)
+        reply = await told_once(self.bank, message, await self.new_serial())
         return verification_pb2.RequestSmsCodeResponse(
             message_order_no=reply.MessageOrderNo, mobile=reply.ReceiveMobile
         )

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from jzb.v1 import withdrawal_pb2, withdrawal_pb2_grpc
 from jzb.v1.names import ErrorReason, OperationKind
+from ledger import Reads
 from service import problems, view
+from service.inflows.returns import Returns
+from service.path.runner import Runner
 from service.plans import withdrawals
 from service.plans.plan import Plan, Serials
-from service.rpc.desk import Context, Desk, bank_day, page_size, page_start, page_token
+from service.rpc.context import Context
+from service.rpc.dates import bank_day
+from service.rpc.facts import CardFacts, MemberFacts
+from service.rpc.pages import page_size, page_start, page_token
 
 RETURN_DAYS_MAX = 31
 
 
+@dataclass(frozen=True, kw_only=True)
 class Withdrawals(withdrawal_pb2_grpc.WithdrawalServiceServicer):
     """See protos/jzb/v1/withdrawal.proto."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    runner: Runner
+    reads: Reads
+    returns: Returns
+    members: MemberFacts
+    card_facts: CardFacts
+    platform: str
 
     async def Withdraw(
         self, request: withdrawal_pb2.WithdrawRequest, context: Context
@@ -24,24 +37,24 @@ class Withdrawals(withdrawal_pb2_grpc.WithdrawalServiceServicer):
         """6033; the final word comes later."""
 
         async def plan(serials: Serials) -> Plan:
-            facts = await self._desk.facts(others=[request.member_id])
+            facts = await self.members.facts(others=[request.member_id])
             card = None
             if request.card_id:
-                _, card = await self._desk.bound_card(request.card_id, request.member_id)
-            return withdrawals.withdraw(request, facts, serials, self._desk.settings.platform, card)
+                _, card = await self.card_facts.get_bound(request.card_id, request.member_id)
+            return withdrawals.withdraw(request, facts, serials, self.platform, card)
 
-        settled = await self._desk.runner.run(request, plan, check_only=request.validate_only)
+        settled = await self.runner.run(request, plan, check_only=request.validate_only)
         return withdrawal_pb2.WithdrawResponse(operation=view.operation(settled.operation, settled.parts))
 
     async def GetWithdrawal(
         self, request: withdrawal_pb2.GetWithdrawalRequest, context: Context
     ) -> withdrawal_pb2.GetWithdrawalResponse:
         """From the mirror."""
-        found = await self._desk.reads.operation(serial=request.withdrawal_id)
+        found = await self.reads.operation(serial=request.withdrawal_id)
         if found is None or found.kind != OperationKind.WITHDRAW:
             raise problems.not_found(ErrorReason.WITHDRAWAL_NOT_FOUND, "withdrawal", request.withdrawal_id)
-        returns = await self._desk.reads.operations_naming(found.serial, OperationKind.WITHDRAWAL_RETURN)
-        wholes = await self._desk.reads.wholes([found.id, *(one.id for one in returns)])
+        returns = await self.reads.operations_naming(found.serial, OperationKind.WITHDRAWAL_RETURN)
+        wholes = await self.reads.wholes([found.id, *(one.id for one in returns)])
         return withdrawal_pb2.GetWithdrawalResponse(
             operation=view.operation(*wholes[found.id]),
             returns=[view.operation(*wholes[one.id]) for one in returns],
@@ -61,7 +74,7 @@ class Withdrawals(withdrawal_pb2_grpc.WithdrawalServiceServicer):
         after = page_start(request.page_token, request)
         if after:
             bank_day("page_token", after.partition(" ")[0], ErrorReason.PAGE_TOKEN_INVALID)
-        page = await self._desk.returns.collect(first, last, after, page_size(request.page_size))
+        page = await self.returns.collect(first, last, after, page_size(request.page_size))
         return withdrawal_pb2.CollectReturnsResponse(
             returns=[view.operation(one.operation, one.parts) for one in page.outcomes],
             entered=page.entered,

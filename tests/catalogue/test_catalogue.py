@@ -19,7 +19,6 @@ from bankclient import REQUESTS
 from sandbox.handlers import ROUTES
 from service.catalogue.bank_document import shown_by
 from service.catalogue.interfaces import INTERFACES, facts, methods
-from service.process.server import SERVICES
 from tests.catalogue.carried import CLIENT_WRITES, FROM_REQUEST, SERVICE_WRITES, carries, snake_case
 
 HERE = Path(__file__).parent
@@ -95,10 +94,6 @@ def test_every_interface_has_an_rpc_or_says_how_else_it_is_reached() -> None:
     assert not missing, "no RPC, and service/catalogue/interfaces.py does not say how it is reached:\n" + "\n".join(
         missing
     )
-
-
-def test_every_service_of_the_contract_is_served() -> None:
-    assert sorted(SERVICES) == sorted({method.containing_service.full_name for method in methods().values()})
 
 
 def test_every_interface_that_an_rpc_declares_has_a_message() -> None:

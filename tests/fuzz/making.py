@@ -26,7 +26,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from jzb.v1 import core_pb2
 from service.bankday import bank_today
-from service.rpc.desk import page_token
+from service.rpc.pages import page_token
 from tests.fuzz.limits import blamed, items_of, range_of
 from tests.fuzz.texts import AMOUNTS, DAYS, SMALL, TEXTS, bad_text, order_remark
 

@@ -216,7 +216,7 @@ async def test_a_bank_that_talks_nonsense_makes_the_mirror_post_nothing_wrong(da
 async def test_opening_funds_are_taken_over_as_they_are_or_not_at_all(database: str) -> None:
     believed = frozenset({"AcctArray", "AcctAvailBal", "SubAcctProperty"})
     async with Sandbox(SandboxSettings(**LENIENT)) as sandbox, running(service_settings(database, sandbox)) as service:
-        clearing, liar = service.desk.clearing, Liar(sandbox, 1, believed)
+        clearing, liar = service.components.clearing, Liar(sandbox, 1, believed)
         with nothing_unforeseen():
             assert await clearing.adopt()
             true = await clearing.functional_accounts()

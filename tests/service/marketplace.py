@@ -253,7 +253,7 @@ class Marketplace:
         assert not different, f"mirror and bank differ: {different}"
         engine = connect(self.dsn, 1)
         try:
-            assert await verify(engine, self.service.desk.settings.platform) == []
+            assert await verify(engine, self.service.components.settings.platform) == []
         finally:
             await engine.dispose()
 
@@ -358,5 +358,5 @@ async def open_marketplace(
         running(service_settings(dsn, sandbox, **settings)) as service,
         grpc.aio.insecure_channel(f"127.0.0.1:{service.port}") as channel,
     ):
-        assert await service.desk.clearing.adopt()
+        assert await service.components.clearing.adopt()
         yield Marketplace(dsn, sandbox, service, channel)

@@ -14,6 +14,7 @@ from jzb.v1 import balance_pb2, core_pb2, member_pb2
 from sandbox.clock import BankClock
 from service.process.anchor import anchored
 from service.rpc.balances import Balances
+from service.rpc.facts import MemberFacts
 from tests.ledger.bookkeeping import ask, execute
 from tests.service.marketplace import TIMEOUT_S, Marketplace, bank_says, open_marketplace
 from tests.service.process import until
@@ -269,7 +270,15 @@ async def test_seals_that_are_missing_from_the_first_on_are_a_finding_unless_it_
 async def test_a_reader_who_stops_reading_does_not_keep_the_replay_open(shop: Marketplace, database: str) -> None:
     await shop.buyer("buyer", 100_00)
     execute(database, "UPDATE account SET balance_fen = balance_fen + 1")
-    servicer: Any = Balances(shop.service.desk)
+    parts, members = shop.service.components, MemberFacts(shop.service.components.reads)
+    servicer: Any = Balances(
+        reads=parts.reads,
+        bank=parts.bank,
+        clearing=parts.clearing,
+        members=members,
+        rules=parts.settings.rules,
+        verify_s=parts.settings.verify_s,
+    )
     reading = servicer.VerifyBooks(balance_pb2.VerifyBooksRequest(), None)
     await anext(reading)
     open_for_long = "SELECT count(*) FROM pg_stat_activity WHERE backend_xmin IS NOT NULL AND pid <> pg_backend_pid()"
@@ -292,7 +301,7 @@ async def test_a_replay_that_takes_too_long_is_ended(database: str) -> None:
 async def test_the_end_of_the_chain_is_noted_in_the_log(shop: Marketplace, database: str) -> None:
     await shop.buyer("buyer", 100_00)
     with structlog.testing.capture_logs() as noted:
-        async with anchored(shop.service.desk.reads):
+        async with anchored(shop.service.components.reads):
 
             async def is_noted() -> bool:
                 return any(note["event"] == "sealed" for note in noted)

@@ -132,7 +132,7 @@ async def test_no_request_id_of_a_caller_keeps_the_service_from_clearing_a_day_b
     shop.sandbox.bank.hold_clearing(False)
     for request_id in ("adoption:own-funds", f"clearing:{first}"):
         await freeze_as(shop, "seller", request_id)
-    await shop.service.desk.clearing.clear_past_days()
+    await shop.service.components.clearing.clear_past_days()
     assert await days(shop) == []
     # Nor does what the service has done by itself take an id away from a caller.
     for day in (first, second):
@@ -158,7 +158,7 @@ async def test_a_withdrawal_does_not_wait_until_the_money_of_all_others_was_move
     await shop.merchant("seller", 100_00)
     await shop.merchant("other", 50_00)
     (day,) = await days(shop)
-    reads = shop.service.desk.reads
+    reads = shop.service.components.reads
     waiting_pockets, may_go_on = reads.waiting_pockets, asyncio.Event()
 
     async def long_in_coming(*asked: Any) -> Any:
@@ -179,7 +179,7 @@ async def test_a_withdrawal_does_not_wait_until_the_money_of_all_others_was_move
 
 
 async def _is_entered(shop: Marketplace) -> bool:
-    return await shop.service.desk.reads.cleared_through() is not None
+    return await shop.service.components.reads.cleared_through() is not None
 
 
 async def test_money_held_over_a_clearing_is_withdrawable_when_it_comes_back(shop: Marketplace) -> None:
@@ -257,10 +257,10 @@ async def test_opening_funds_that_are_listed_twice_or_cannot_be_are_not_taken_ov
     async with Sandbox(SandboxSettings(**LENIENT)) as sandbox:
         with bank_says(sandbox, "CustAcctIdBalanceQuery", said):
             async with running(service_settings(database, sandbox)) as service:
-                assert not await service.desk.clearing.adopt()
+                assert not await service.components.clearing.adopt()
         async with running(service_settings(database, sandbox)) as service:
-            assert await service.desk.clearing.adopt()
-            adopted = await service.desk.reads.operation(request_id="adoption own-funds")
+            assert await service.components.clearing.adopt()
+            adopted = await service.components.reads.operation(request_id="adoption own-funds")
     assert adopted is not None
     assert adopted.amount_fen == 100_000_000
 
@@ -271,7 +271,7 @@ async def test_opening_funds_are_taken_over_once_whatever_their_operation_was_ca
     # The books are those of a service that called it by its older name.
     monkeypatch.setattr("service.inflows.clearing.ADOPTION_BEFORE", "adoption own-funds")
     monkeypatch.setattr("service.inflows.clearing.ADOPTION", "adoption of another name")
-    assert await shop.service.desk.clearing.adopt()
+    assert await shop.service.components.clearing.adopt()
     request = operation_pb2.ListOperationsRequest(kind=core_pb2.OPERATION_KIND_ADOPTION)
     (adopted,) = (await shop.operations.ListOperations(request, timeout=TIMEOUT_S)).operations
     assert (adopted.request_id, adopted.amount_fen) == ("", 100_000_000)
@@ -282,7 +282,7 @@ async def test_opening_funds_are_taken_over_though_a_caller_has_used_their_older
 ) -> None:
     await shop.buyer("buyer", 10_00)
     await freeze_as(shop, "buyer", "adoption:own-funds")
-    assert await shop.service.desk.clearing.adopt()
+    assert await shop.service.components.clearing.adopt()
     monkeypatch.setattr("service.inflows.clearing.ADOPTION", "adoption of another name")
-    assert await shop.service.desk.clearing.adopt()
-    assert await shop.service.desk.reads.operation(request_id="adoption of another name") is not None
+    assert await shop.service.components.clearing.adopt()
+    assert await shop.service.components.reads.operation(request_id="adoption of another name") is not None

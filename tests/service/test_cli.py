@@ -31,7 +31,7 @@ from sandbox.server import Sandbox
 from sandbox.settings import SandboxSettings
 from service.process import server
 from service.process.cli import app
-from service.process.server import furnished
+from service.process.server import assembled
 from tests.bankclient.keys import PASSWORD, certificate, ec_key, make_keys, pfx, rsa_key
 from tests.databases import PostgresServer
 from tests.service.marketplace import LENIENT, TIMEOUT_S, service_settings
@@ -482,7 +482,7 @@ async def test_a_catch_up_of_an_older_schema_is_refused(database: str) -> None:
         connection.execute("UPDATE alembic_version SET version_num = '0009'")
     async with Sandbox(SandboxSettings()) as bank:
         with pytest.raises(LedgerUnfit, match="revision 0009, this program needs"):
-            async with furnished(service_settings(database, bank), catches_up=True):
+            async with assembled(service_settings(database, bank), catches_up=True):
                 pass
 
 

@@ -281,7 +281,7 @@ async def test_money_waits_for_the_day_that_the_bank_booked_it_on_and_is_cleared
             found = await shop.until_final(lost)
             assert (found.state, found.bank_day) == (DONE, str(first))
             clock.moment = shanghai(f"{second}T00:30:00")
-            await shop.service.desk.clearing.clear_past_days()
+            await shop.service.components.clearing.clear_past_days()
             assert (await shop.balance("shoes")).withdrawable_fen == 110_00
 
             clock.moment = shanghai(f"{second}T07:59:59")

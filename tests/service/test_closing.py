@@ -256,7 +256,7 @@ async def test_money_of_suspense_that_can_be_put_back_keeps_its_member(database:
 @contextmanager
 def before(shop: Marketplace, kind: str, act: Callable[[], Coroutine[Any, Any, None]]) -> Iterator[None]:
     """Between the moment an operation of this kind has read its facts and the one it is reserved, something happens."""
-    writer = shop.service.desk.writer
+    writer = shop.service.components.writer
     submit = writer.submit
     happened = False
 

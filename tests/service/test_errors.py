@@ -33,9 +33,9 @@ from jzb.v1 import (
 from jzb.v1.names import ErrorReason
 from sandbox.codes import MESSAGES
 from sandbox.server import Sandbox
-from service.catalogue.interfaces import facts, methods
+from service.catalogue.interfaces import SERVICES, facts, methods
 from service.problems import FLOOR_REASONS, Problem
-from service.process.server import SERVICES, running
+from service.process.server import running
 from service.rpc.errors import TRAILER_MAX, status_of
 from tests.service.contract import PROTO, promises
 from tests.service.marketplace import TIMEOUT_S, Marketplace, open_marketplace, service_settings
@@ -617,6 +617,6 @@ async def test_reflection_finds_every_service_method_message_and_oneof(shop: Mar
 
 async def test_an_error_whose_words_cannot_be_sent_is_told_by_its_status_all_the_same(shop: Marketplace) -> None:
     question = balance_pb2.GetPooledBalanceRequest()
-    with patch.object(shop.service.desk.bank, "call", AsyncMock(return_value=unknown("\ud83d", 1))):
+    with patch.object(shop.service.components.bank, "call", AsyncMock(return_value=unknown("\ud83d", 1))):
         refusal = await shop.refusal(shop.balances.GetPooledBalance(question, timeout=TIMEOUT_S))
     assert refusal.reason == "BANK_UNAVAILABLE"

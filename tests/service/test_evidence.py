@@ -20,7 +20,7 @@ from tests.service.test_topups import split_request
 @pytest.fixture
 def signed(shop: Marketplace, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[bytes]]:
     """The evidence of the bank's answers from now on, by interface, in the order in which they were asked for."""
-    bank, found = shop.service.desk.bank, dict[str, list[bytes]]()
+    bank, found = shop.service.components.bank, dict[str, list[bytes]]()
     call = bank.call
 
     async def watched(message: Any, *more: Any) -> Any:

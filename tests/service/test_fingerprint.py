@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jzb.v1 import batch_pb2, core_pb2, payment_pb2, topup_pb2, withdrawal_pb2, withdrawal_pb2_grpc
+from service.catalogue.interfaces import SERVICES
 from service.path.fingerprint import NOT_CONTENT, Fingerprint
 from service.problems import Problem
-from service.process.server import SERVICES, running
+from service.process.server import running
 from service.vault import Vault, new_key
 from tests.service.marketplace import TIMEOUT_S, VAULT_KEY, Marketplace, service_settings
 from tests.service.requests import altered

@@ -17,7 +17,7 @@ PLATFORMS_OWN = SubAccountBalances(QueryFlag="3")
 @pytest.fixture
 def bank(shop: Marketplace, monkeypatch: pytest.MonkeyPatch) -> BankClient:
     monkeypatch.setattr(paging, "ROWS_A_PAGE", 2)
-    return shop.service.desk.bank
+    return shop.service.components.bank
 
 
 async def test_all_pages_are_read_in_order_and_rest_on_the_evidence_of_each(bank: BankClient) -> None:
@@ -33,7 +33,7 @@ async def test_all_pages_are_read_in_order_and_rest_on_the_evidence_of_each(bank
 
 
 async def test_no_such_record_is_an_empty_list_or_the_end_of_one(shop: Marketplace, bank: BankClient) -> None:
-    (buyer,) = (await shop.service.desk.reads.members([await shop.buyer("buyer")])).values()
+    (buyer,) = (await shop.service.components.reads.members([await shop.buyer("buyer")])).values()
     cards = await read_list(bank, BoundCards(QueryFlag="2", SubAcctNo=buyer.sub_account))
     assert (cards.is_complete, cards.required(), cards.answer.is_no_record) == (True, [], True)
     shop.sandbox.faults.add("refuse:ERR020", code="6010", after=1)

@@ -8,7 +8,7 @@ import grpc
 import pytest
 
 from jzb.v1 import core_pb2, member_pb2
-from service.rpc.desk import page_token
+from service.rpc.pages import page_token
 from tests.service.marketplace import TIMEOUT_S, Marketplace, bank_says, open_marketplace
 from tests.service.steps import freeze, release_request
 

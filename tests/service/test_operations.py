@@ -10,7 +10,7 @@ import grpc
 import pytest
 
 from jzb.v1 import core_pb2, operation_pb2
-from service.rpc.desk import page_token
+from service.rpc.pages import page_token
 from tests.service.marketplace import TIMEOUT_S, Marketplace, open_marketplace
 from tests.service.process import until
 from tests.service.steps import confirm, freeze, pay_frozen, prepay

@@ -6,7 +6,7 @@ from collections.abc import Awaitable
 from typing import Any
 
 from jzb.v1 import clearing_pb2, member_pb2, suspense_pb2, withdrawal_pb2
-from service.rpc.desk import page_token
+from service.rpc.pages import page_token
 from tests.service.marketplace import TIMEOUT_S, Marketplace
 
 

@@ -161,7 +161,7 @@ async def test_another_process_carries_it_on_from_what_the_first_has_stored(data
     async with open_marketplace(database) as shop:
         payment_id = await paid(shop)
         told = await waiting(shop, payment_id, 1, more="含备注")
-        stored = await shop.service.desk.reads.operation(serial=told.operation.serial)
+        stored = await shop.service.components.reads.operation(serial=told.operation.serial)
         assert stored is not None
         query = Stored.from_json(stored.plan).query
         assert isinstance(query, ResendQuery)

@@ -32,11 +32,12 @@ from jzb.v1 import (
 from jzb.v1.names import ErrorReason
 from ledger import Step
 from service import problems
+from service.catalogue.interfaces import SERVICES
 from service.path import runner
 from service.plans import payments as payment_plans
 from service.plans.settlement import settle
 from service.problems import NAMES_NOTHING, Looked
-from service.process.server import SERVICES, running
+from service.process.server import running
 from service.rpc import payments as payment_rpcs
 from service.rpc.errors import _Method
 from tests.service.marketplace import TIMEOUT_S, Marketplace, open_marketplace, service_settings
@@ -136,7 +137,7 @@ async def test_while_the_service_stops_repeats_have_their_answers_and_new_calls_
     (day,) = (await shop.clearing.ListDays(clearing_pb2.ListDaysRequest(), timeout=TIMEOUT_S)).days
     clearing = clearing_pb2.ClearDayRequest(request_id="clear", bank_day=day.bank_day)
     cleared = (await shop.clearing.ClearDay(clearing, timeout=TIMEOUT_S)).operation
-    shop.service.desk.admission.close()
+    shop.service.components.admission.close()
     assert (await shop.payments.Pay(request, timeout=TIMEOUT_S)).operation == operation
     assert (await shop.clearing.ClearDay(clearing, timeout=TIMEOUT_S)).operation == cleared
     refused = await shop.refusal(shop.payments.Pay(too_much, timeout=TIMEOUT_S))
@@ -165,7 +166,7 @@ def test_every_rpc_that_changes_something_is_known_as_one(path: str, request_cla
 async def test_no_rpc_says_no_effect_for_a_request_id_that_is_done(shop: Marketplace) -> None:
     request, operation = await paid(shop)
     for is_closed in (False, True):
-        shop.service.desk.admission.is_closed = is_closed
+        shop.service.components.admission.is_closed = is_closed
         for path, request_class in changing_methods():
             same_id = request_class(request_id=request.request_id)
             refusal = await shop.refusal(raw(shop, path, same_id.SerializeToString()))
@@ -203,7 +204,7 @@ async def _answered(shop: Marketplace, request: payment_pb2.PayRequest, operatio
 
 async def test_a_repeat_that_finds_the_ledgers_queue_full_has_its_answer(shop: Marketplace) -> None:
     request, operation = await paid(shop)
-    shop.service.desk.writer._queue_max = 0
+    shop.service.components.writer._queue_max = 0
     assert (await shop.payments.Pay(request, timeout=TIMEOUT_S)).operation == operation
     new = await shop.refusal(shop.payments.Pay(shop.pay_request("buyer", "seller", 1_00), timeout=TIMEOUT_S))
     assert (new.reason, new.outcome) == ("OVERLOADED", NO_EFFECT)
@@ -227,7 +228,7 @@ async def test_what_never_left_and_cannot_be_tried_again_is_told_why(shop: Marke
     await shop.buyer("buyer", 100_00)
     await shop.merchant("seller")
     request = shop.pay_request("buyer", "seller", 30_00)
-    with patch.object(shop.service.desk.bank, "_call", AsyncMock(return_value=not_sent("no line", 1))):
+    with patch.object(shop.service.components.bank, "_call", AsyncMock(return_value=not_sent("no line", 1))):
         away = await shop.refusal(shop.payments.Pay(request, timeout=TIMEOUT_S))
     assert (away.reason, away.operation.state) == ("BANK_UNAVAILABLE", core_pb2.OPERATION_STATE_RELEASED)
     close = member_pb2.CloseMemberRequest(request_id=shop.request_id(), member_id="seller")
@@ -236,7 +237,7 @@ async def test_what_never_left_and_cannot_be_tried_again_is_told_why(shop: Marke
     for _ in range(2):
         told = await shop.refusal(shop.payments.Pay(request, timeout=TIMEOUT_S))
         assert (told.reason, told.outcome, told.operation) == ("MEMBER_CLOSED", NO_EFFECT, away.operation)
-    released = await shop.service.desk.reads.operation(request_id=request.request_id)
+    released = await shop.service.components.reads.operation(request_id=request.request_id)
     closed = problems.member_closed("seller")
     assert closed.after(Looked(released)).next_step == closed.next_step
     assert shop.calls_received("MemberTransaction") == 0

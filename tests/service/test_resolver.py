@@ -127,8 +127,10 @@ async def test_no_record_counts_only_when_it_is_asked_for_on_schedule(shop: Mark
         "UPDATE due SET ask_at = now() + interval '1 hour' WHERE operation_id = %s",
         operation.operation_id,
     )
-    shop.service.desk.resolver._settings = shop.service.desk.settings.model_copy(
-        update={"resolver": shop.service.desk.settings.resolver.model_copy(update={"not_found_interval_s": 3600.0})}
+    shop.service.components.resolver._settings = shop.service.components.settings.model_copy(
+        update={
+            "resolver": shop.service.components.settings.resolver.model_copy(update={"not_found_interval_s": 3600.0})
+        }
     )
     for _ in range(6):
         assert (await shop.resolve(operation.operation_id)).state == UNKNOWN
@@ -490,11 +492,11 @@ async def test_what_was_settled_since_it_was_leased_is_left_as_it_is(shop: Marke
         else split_top_up(shop, buyer=(30_00, 0), seller=(20_00, 0))
     )
     lost = await shop.refusal(call)
-    desk = shop.service.desk
-    leased = await desk.reads.operation(operation_id=UUID(lost.operation.operation_id))
+    parts = shop.service.components
+    leased = await parts.reads.operation(operation_id=UUID(lost.operation.operation_id))
     assert leased is not None
     await shop.until_final(lost.operation.operation_id)
     asked = len(shop.sandbox.requests)
-    settled = await desk.resolver.resolve(Leased(operation=leased, due_in_s=0.0, at=leased.created_at))
+    settled = await parts.resolver.resolve(Leased(operation=leased, due_in_s=0.0, at=leased.created_at))
     assert (settled.operation.state, len(shop.sandbox.requests)) == (State.DONE, asked)
     await shop.assert_agrees()

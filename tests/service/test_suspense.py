@@ -263,7 +263,7 @@ async def test_credits_of_acquired_orders_are_left_to_acquiring(shop: Marketplac
 
 async def test_a_credit_of_a_member_that_is_not_ours_is_told_until_it_is_known(shop: Marketplace) -> None:
     request = OpenMember(FunctionFlag="1", TranNetMemberCode="stranger", MemberProperty="00")
-    opened = await shop.service.desk.bank.call(request, "X28550" + "2" * 16)
+    opened = await shop.service.components.bank.call(request, "X28550" + "2" * 16)
     assert opened.reply is not None
     serial = shop.sandbox.bank.transfer_in(opened.reply.SubAcctNo, 30_00, PAYER, "").front_seq_no
     await come_in(shop, 50_00)
@@ -338,7 +338,7 @@ def test_only_what_is_marked_enters_by_another_door(changed: dict[str, Any], ski
 async def test_a_row_that_changes_after_it_was_entered_is_told_and_moves_nothing(shop: Marketplace) -> None:
     (transfer_id,) = await in_suspense(shop, 50_00)
     known = (await collect(shop)).transfers[0].operation
-    found = await shop.service.desk.reads.operation(serial=known.serial)
+    found = await shop.service.components.reads.operation(serial=known.serial)
     changed = row(InAcctType="03", FrontSeqNo=transfer_id, TranAmt=60_00)
     assert fault_of(changed, None, found) is Fault.CHANGED
     assert fault_of(row(InAcctType="03", FrontSeqNo=transfer_id, TranAmt=50_00), None, found) is None
@@ -367,11 +367,11 @@ async def test_the_last_days_are_collected_without_being_asked(database: str) ->
 
 async def test_play_money_of_the_test_environment_is_found_in_suspense(shop: Marketplace) -> None:
     play = PlayTransfer(
-        RecvAcctNo=shop.service.desk.settings.bank.fund_summary_acct_no,
+        RecvAcctNo=shop.service.components.settings.bank.fund_summary_acct_no,
         ApplyTakeCashAmt=80_00,
         MarketChargeCommission=0,
     )
-    assert (await shop.service.desk.bank.call(play, "X28550" + "3" * 16)).reply is not None
+    assert (await shop.service.components.bank.call(play, "X28550" + "3" * 16)).reply is not None
     assert (await collect(shop)).entered == 1
     assert list((await suspended(shop)).values()) == [(80_00, 0)]
     await shop.assert_agrees()
@@ -672,7 +672,7 @@ async def test_what_was_entered_as_a_return_is_no_transfer_whatever_6048_lists_n
     assert (await collect_returns(shop)).entered == 1
     if at_once:
         # Both were about to enter it: what is known was read before.
-        monkeypatch.setattr(shop.service.desk.reads, "operations_by_request", AsyncMock(return_value={}))
+        monkeypatch.setattr(shop.service.components.reads, "operations_by_request", AsyncMock(return_value={}))
     with bank_says(shop.sandbox, RETURNS, unlisted):
         page = await collect(shop)
     assert (page.entered, list(page.problems)) == (0, [])

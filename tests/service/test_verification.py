@@ -293,7 +293,7 @@ async def test_codes_and_signatures_stay_out_of_the_mirror(shop: Marketplace) ->
         request = shop.pay_request("buyer", "seller", 10_00)
         request.verification.CopyFrom(proof)
         operation = (await shop.payments.Pay(request, timeout=TIMEOUT_S)).operation
-        stored = await shop.service.desk.reads.operation(serial=operation.serial)
+        stored = await shop.service.components.reads.operation(serial=operation.serial)
         assert proof.sms.message_order_no not in repr(stored) or not proof.sms.message_order_no
         assert proof.password.signature not in repr(stored) or not proof.password.signature
         assert "buyer名" not in repr(stored)

@@ -298,7 +298,7 @@ async def test_a_wait_for_what_has_ended_is_answered_at_once(market: Marketplace
 async def test_a_wait_ends_as_soon_as_the_bank_has_spoken(market: Marketplace) -> None:
     lost = await lost_payment(market)
     waiting = asyncio.ensure_future(wait(market, operation_id=lost.operation_id))
-    await until(lambda: market.service.desk.feed._watches, "it waits")
+    await until(lambda: market.service.components.feed._watches, "it waits")
     assert not waiting.done()
     resolved = await market.until_final(lost.operation_id)
     async with asyncio.timeout(2.0):
