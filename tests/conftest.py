@@ -2,7 +2,7 @@
 
 The server is started by the process that lives longest: pytest itself, or with xdist the one that
 hands out the tests, which tells its workers where it is. It dies with that process. The template is
-migrated once, by whichever worker needs it first; the tests' databases are copies of it (tests/databases.py).
+migrated once, by whichever worker needs it first; the tests' databases are copies of it (tests/world/databases.py).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.databases import Databases, PostgresServer, new_name
+from tests.world.databases import Databases, PostgresServer, new_name
 
 if TYPE_CHECKING:
     from xdist.workermanage import WorkerController
@@ -25,40 +25,40 @@ if TYPE_CHECKING:
 
 SOAK = (
     "embedded/test_embedded.py",
+    "faults/test_clocks.py",
+    "faults/test_crash.py",
+    "faults/test_failover.py",
+    "faults/test_late_clearing.py",
+    "faults/test_repeats.py",
+    "faults/test_resolver.py",
+    "faults/test_stopping.py",
+    "faults/test_unproven_refusals.py",
+    "flows/test_acquiring.py",
+    "flows/test_bound_cards.py",
+    "flows/test_card_transfers.py",
+    "flows/test_cards.py",
+    "flows/test_mobiles.py",
+    "flows/test_order_numbers.py",
+    "flows/test_refund_history.py",
+    "flows/test_refund_sources.py",
+    "flows/test_returns.py",
+    "flows/test_revocations.py",
+    "flows/test_same_name.py",
+    "flows/test_settle_order.py",
+    "flows/test_statements.py",
+    "flows/test_suspense.py",
+    "flows/test_verification.py",
     "fuzz",
     "ledger/test_scaling.py",
     "ledger/test_writer.py",
+    "operation/test_card_secrecy.py",
+    "operation/test_cli.py",
+    "operation/test_files.py",
+    "operation/test_restore.py",
+    "operation/test_telemetry.py",
+    "operation/test_vault.py",
+    "operation/test_wheel.py",
     "sandbox/test_process.py",
-    "service/test_acquiring.py",
-    "service/test_bound_cards.py",
-    "service/test_card_secrecy.py",
-    "service/test_card_transfers.py",
-    "service/test_cards.py",
-    "service/test_cli.py",
-    "service/test_clocks.py",
-    "service/test_crash.py",
-    "service/test_failover.py",
-    "service/test_files.py",
-    "service/test_late_clearing.py",
-    "service/test_mobiles.py",
-    "service/test_order_numbers.py",
-    "service/test_refund_history.py",
-    "service/test_refund_sources.py",
-    "service/test_repeats.py",
-    "service/test_resolver.py",
-    "service/test_restore.py",
-    "service/test_returns.py",
-    "service/test_revocations.py",
-    "service/test_same_name.py",
-    "service/test_settle_order.py",
-    "service/test_statements.py",
-    "service/test_stopping.py",
-    "service/test_suspense.py",
-    "service/test_telemetry.py",
-    "service/test_unproven_refusals.py",
-    "service/test_vault.py",
-    "service/test_verification.py",
-    "service/test_wheel.py",
     "simulate/test_seeds.py",
 )
 """What is run by `make soak`: files and folders whose tests kill processes, wait for them, or play a marketplace

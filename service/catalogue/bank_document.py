@@ -24,6 +24,7 @@ from service.settings import Settings
 
 PATH = Path("docs/bank.md")
 TESTS = Path("tests")
+ROOMS = ("flows", "faults", "contract", "operation")
 
 HEAD = """\
 # The bank's interfaces
@@ -79,14 +80,14 @@ def _interface_rows() -> list[tuple[str, ...]]:
 def shown_by(code: str) -> list[Path]:
     """The test modules that name an interface in their first paragraph: the service's, else the sandbox's."""
     found = [path for path, codes in _tested().items() if code in codes]
-    return [path for path in found if path.parent.name == "service"] or found
+    return [path for path in found if path.parent.name in ROOMS] or found
 
 
 @cache
 def _tested() -> dict[Path, set[str]]:
     texts = {
         path: ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
-        for room in ("service", "sandbox")
+        for room in (*ROOMS, "sandbox")
         for path in sorted((TESTS / room).glob("test_*.py"))
     }
     return {path: set(re.findall(r"\b6\d{3}\b", text.partition("\n\n")[0])) for path, text in texts.items()}

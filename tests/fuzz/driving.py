@@ -19,10 +19,11 @@ from tests.fuzz.making import MEMBERS, Call, Maker
 from tests.fuzz.people import People
 from tests.fuzz.texts import HUGE
 from tests.sandbox.choices import BankChoices
-from tests.service.binding import MOBILE
-from tests.service.contract import promises
-from tests.service.marketplace import TIMEOUT_S, Marketplace, Refusal, open_marketplace, refusal_of
-from tests.service.verifying import SERVICE_IDS
+from tests.world.binding import MOBILE
+from tests.world.doubts import rested
+from tests.world.marketplace import TIMEOUT_S, Marketplace, Refusal, open_marketplace, refusal_of
+from tests.world.promises import promises
+from tests.world.verifying import SERVICE_IDS
 
 AT_ONCE: Final = 24
 PATIENCE_S: Final = 60.0
@@ -30,7 +31,6 @@ VERIFIED_S: Final = 600.0
 """A replay reads the whole journal, and waits for the one before it."""
 WATCHED_S: Final = 0.2
 WAITED_S: Final = 2.0
-REST_S: Final = 60.0
 COMPARED_S: Final = 300.0
 PEOPLE_ACT_EVERY: Final = 40
 LARGE: Final = 1_000_000
@@ -206,26 +206,6 @@ def _wrong(call: Call, refusal: Refusal) -> str:
     if promise is None or promise.status != refusal.code.name or not is_described:
         return "an error that its documentation does not describe"
     return ""
-
-
-# Which withdrawal came back the bank tells a day later; its money is not in doubt.
-_IN_DOUBT: Final = """
-    SELECT count(*), (SELECT sum(held_fen) FROM account)
-    FROM due JOIN operation o ON (o.platform, o.id) = (due.platform, due.operation_id)
-    WHERE o.kind != 'WITHDRAWAL_RETURN'
-"""
-
-
-async def rested(dsn: str) -> tuple[int, int]:
-    """Waits until nothing is in doubt: how many operations still are, and how many fen are held."""
-    ends_s = time.monotonic() + REST_S
-    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
-        while True:
-            found = await connection.execute(_IN_DOUBT)
-            (due, held_fen) = await found.fetchone() or (0, 0)
-            if due == 0 or time.monotonic() > ends_s:
-                return due, held_fen
-            await asyncio.sleep(0.1)
 
 
 async def _look(shop: Marketplace, report: Report) -> None:

@@ -32,15 +32,16 @@ from sandbox.faults import Told
 from sandbox.server import Sandbox
 from service.problems import Problem
 from tests.fuzz.spoiling import ABSURD, as_json, spoiled
-from tests.service import test_acquiring as acquired
-from tests.service import test_returns as returned
-from tests.service import test_suspense as transferred
-from tests.service.marketplace import TIMEOUT_S, Marketplace, refusal_of
-from tests.service.steps import prepay, refund_request, withdraw_request
-from tests.service.test_order_remark import share
-from tests.service.test_settle_order import settle_request
-from tests.service.test_topups import split_request
-from tests.service.verifying import named
+from tests.world import acquiring as acquired
+from tests.world import returns as returned
+from tests.world import suspense as transferred
+from tests.world.acquiring import share
+from tests.world.marketplace import TIMEOUT_S, Marketplace, refusal_of
+from tests.world.orders import prepay, settle_request
+from tests.world.refunds import refund_request
+from tests.world.topups import split_request
+from tests.world.verifying import named
+from tests.world.withdrawals import withdraw_request, withdraw_to_the_end
 
 
 class Liar:
@@ -219,7 +220,7 @@ async def collect_transfers(shop: Marketplace, liar: Liar, number: int) -> None:
 async def send_back_withdrawals(shop: Marketplace) -> None:
     await two_members(shop)
     for number in range(6):
-        returned.send_back(shop, await returned.withdraw(shop, "seller", 1000 + number))
+        returned.send_back(shop, await withdraw_to_the_end(shop, "seller", 1000 + number))
 
 
 async def collect_returns(shop: Marketplace, liar: Liar, number: int) -> None:

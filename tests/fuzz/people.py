@@ -18,25 +18,18 @@ from sandbox.errors import Refused
 from sandbox.records import CardCheck, SmsCode, Withdrawal
 from service.bankday import bank_today
 from tests.fuzz.making import MEMBERS, Maker
-from tests.service.binding import PAY_IN, PAY_OUT, sms_request, transfer_request
-from tests.service.marketplace import TIMEOUT_S, Marketplace
-from tests.service.steps import (
-    cancel_request,
-    confirm,
-    confirm_request,
-    freeze,
-    pay_frozen_request,
-    prepay,
-    refund_request,
-    release_request,
-)
-from tests.service.test_acquiring import acquire, rebook_request, record_request
-from tests.service.test_order_remark import share
-from tests.service.test_returns import collect as collect_returns
-from tests.service.test_revocations import split_revocation, split_top_up
-from tests.service.test_suspense import PAYER, clearing
-from tests.service.test_suspense import collect as collect_transfers
-from tests.service.verifying import ask_code
+from tests.world.acquiring import acquire, rebook_request, record_request, share
+from tests.world.binding import PAY_IN, PAY_OUT, sms_request, transfer_request
+from tests.world.freezes import freeze, pay_frozen_request, release_request
+from tests.world.marketplace import TIMEOUT_S, Marketplace
+from tests.world.orders import cancel_request, confirm, confirm_request, prepay
+from tests.world.refunds import refund_request
+from tests.world.returns import collect as collect_returns
+from tests.world.revocations import split_revocation
+from tests.world.suspense import PAYER, clearing
+from tests.world.suspense import collect as collect_transfers
+from tests.world.topups import split_top_up
+from tests.world.verifying import ask_code
 
 NEW_MOBILE: Final = "15400000002"
 UNVERIFIED: Final = verification_pb2.Verification(none=verification_pb2.NoVerification())

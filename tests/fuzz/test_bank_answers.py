@@ -20,10 +20,10 @@ from sandbox.server import Sandbox
 from sandbox.settings import SandboxSettings
 from service.process.server import running
 from tests.bankclient.keys import Keys, make_keys
-from tests.fuzz.driving import rested
 from tests.fuzz.lying import DAYS, Liar, nothing_unforeseen
 from tests.fuzz.spoiling import as_json, broken_json, spoiled, tampered
-from tests.service.marketplace import LENIENT, open_marketplace, service_settings
+from tests.world.doubts import rested
+from tests.world.marketplace import LENIENT, open_marketplace, service_settings
 
 SERIAL = "X285502411050123456789"
 

@@ -6,7 +6,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from tests.databases import Databases, PostgresServer
+from tests.world.databases import Databases, PostgresServer
 
 
 def tables(dsn: str) -> set[str]:

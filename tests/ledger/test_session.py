@@ -21,10 +21,10 @@ from embedded import find_clients
 from ledger import LedgerUnfit, Writer, connect, copies, migrate, open_pool, require_ready, session
 from ledger.accounts import withdrawable
 from ledger.database import reading
-from tests.databases import PostgresServer
 from tests.ledger.bookkeeping import ANN, BOB, PLATFORM, ask, execute, opening, pay
 from tests.ledger.conftest import open_mirror
 from tests.ledger.pooler import Mode, pooled
+from tests.world.databases import PostgresServer
 
 ROOT = Path(__file__).parents[2]
 

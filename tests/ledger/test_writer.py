@@ -44,7 +44,6 @@ from ledger import (
 )
 from ledger import writer as ledger_writer
 from ledger.accounts import refundable, waiting, withdrawable
-from tests.databases import PostgresServer
 from tests.ledger.bookkeeping import (
     ANN,
     BOB,
@@ -69,6 +68,7 @@ from tests.ledger.bookkeeping import (
     voiding,
 )
 from tests.ledger.conftest import Mirror, open_mirror
+from tests.world.databases import PostgresServer
 
 ROOT = Path(__file__).parents[2]
 

@@ -8,9 +8,9 @@ SCORE_MIN = 95.0
 SUITES: dict[str, tuple[str, ...]] = {
     "ledger/rules.py": ("tests/ledger/test_rules.py", "tests/ledger/test_rules_stateful.py"),
     "ledger/batch.py": ("tests/ledger/test_batch.py",),
-    "service/plans/settlement.py": ("tests/service/test_settlement.py",),
+    "service/plans/settlement.py": ("tests/plans/test_settlement.py",),
     **{
-        f"service/plans/{name}.py": ("tests/service/test_plans.py", "tests/service/test_plan_parts.py")
+        f"service/plans/{name}.py": ("tests/plans/test_plans.py", "tests/plans/test_plan_parts.py")
         for name in (
             "acquiring",
             "batches",
@@ -26,7 +26,7 @@ SUITES: dict[str, tuple[str, ...]] = {
             "withdrawals",
         )
     },
-    "service/questions/shares.py": ("tests/service/test_plans.py", "tests/service/test_plan_parts.py"),
+    "service/questions/shares.py": ("tests/plans/test_plans.py", "tests/plans/test_plan_parts.py"),
     "bankclient/canonical.py": ("tests/bankclient/test_canonical.py",),
     "bankclient/outcome.py": ("tests/bankclient/test_outcome.py",),
     "bankclient/money.py": ("tests/bankclient/test_money.py",),

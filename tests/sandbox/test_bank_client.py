@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bankclient import BankClient, BankSettings, Outcome
-from tests.sandbox.test_payments import shop_and_buyer
+from tests.sandbox.people import shop_and_buyer
 from tests.sandbox.wire import Merchant
 
 

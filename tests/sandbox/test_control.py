@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.sandbox.test_payments import shop_and_buyer
+from tests.sandbox.people import shop_and_buyer
 from tests.sandbox.wire import Merchant
 
 

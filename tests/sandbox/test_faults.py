@@ -12,7 +12,7 @@ from bankclient.canonical import canonical_string
 from bankclient.messages import SubAccountTransactions, TransactionStatus
 from sandbox.faults import Fault
 from tests.sandbox.conftest import Opened
-from tests.sandbox.test_payments import shop_and_buyer
+from tests.sandbox.people import shop_and_buyer
 from tests.sandbox.wire import Member, Merchant, Refusal
 
 

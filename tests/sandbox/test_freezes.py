@@ -1,41 +1,7 @@
 from __future__ import annotations
 
-from typing import Literal
-
-from bankclient.messages import Freeze, PayFrozen, PayFrozenRow
-from tests.sandbox.wire import Member, Merchant
-
-FreezeFlag = Literal["1", "2", "4", "5", "6", "7"]
-
-
-def freezing(flag: FreezeFlag, member: Member, amount_fen: int, fee_fen: int = 0, order: str = "F1") -> Freeze:
-    return Freeze(
-        FunctionFlag=flag,
-        SubAcctNo=member.no,
-        TranNetMemberCode=member.code,
-        TranAmt=amount_fen,
-        TranCommission=fee_fen,
-        OrderNo=order,
-    )
-
-
-def paying(payer: Member, commission_fen: int, *rows: tuple[str, Member, int], order: str = "F1") -> PayFrozen:
-    return PayFrozen(
-        OutSubAcctNo=payer.no,
-        OutTranNetMemberCode=payer.code,
-        Commission=commission_fen,
-        OrderNo=order,
-        InSubAcctNum=len(rows),
-        TranItemArray=tuple(
-            PayFrozenRow(
-                TranSeqNo=serial,
-                InSubAcctNo=payee.no,
-                InTranNetMemberCode=payee.code,
-                TranAmt=amount,
-            )
-            for serial, payee, amount in rows
-        ),
-    )
+from tests.sandbox.requests import freezing, paying
+from tests.sandbox.wire import Merchant
 
 
 async def test_a_freeze_takes_no_fee_and_a_release_does(bank: Merchant) -> None:

@@ -3,13 +3,8 @@ from __future__ import annotations
 import pytest
 
 from bankclient.messages import EscrowBalance
-from tests.sandbox.wire import Member, Merchant, PaymentFlag
-
-
-async def shop_and_buyer(bank: Merchant, money_fen: int = 10000) -> tuple[Member, Member]:
-    buyer, shop = await bank.member("buyer", "00"), await bank.member("shop", "SH")
-    await bank.top_up(buyer, money_fen)
-    return buyer, shop
+from tests.sandbox.people import shop_and_buyer
+from tests.sandbox.wire import Merchant, PaymentFlag
 
 
 async def test_a_confirmed_order_brings_the_payee_90_of_100_and_the_fee_account_10(

@@ -8,7 +8,7 @@ from pathlib import Path
 from bankclient.messages import BankCharges, DayEndBalances, PlayTransfer, PooledBalance
 from sandbox.clock import day_of
 from tests.sandbox.conftest import Opened
-from tests.sandbox.test_freezes import freezing
+from tests.sandbox.requests import freezing
 from tests.sandbox.wire import Merchant
 
 

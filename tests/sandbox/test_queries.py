@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Literal
 
 from bankclient.messages import EscrowBalance, SubAccountBalances, TransactionStatus
-from tests.sandbox.test_freezes import freezing
+from tests.sandbox.requests import freezing
 from tests.sandbox.wire import Merchant
 
 

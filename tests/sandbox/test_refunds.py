@@ -1,38 +1,9 @@
 from __future__ import annotations
 
-from typing import Literal
-
-from bankclient.messages import RefundPayment
 from tests.sandbox.conftest import Opened
-from tests.sandbox.test_freezes import freezing, paying
-from tests.sandbox.test_payments import shop_and_buyer
+from tests.sandbox.people import shop_and_buyer
+from tests.sandbox.requests import freezing, paying, refund
 from tests.sandbox.wire import FEE_ACCOUNT, Member, Merchant
-
-
-def refund(
-    flag: Literal["1", "2", "3", "4", "5", "6"],
-    serial: str,
-    payer: Member,
-    payee: Member,
-    amount_fen: int,
-    fee_fen: int = 0,
-    order_no: str | None = None,
-    reserved: str | None = None,
-    remark: str | None = None,
-) -> RefundPayment:
-    return RefundPayment(
-        FunctionFlag=flag,
-        OldTranSeqNo=serial,
-        OldOutSubAcctNo=payer.no,
-        OldOutMemberCode=payer.code,
-        OldInSubAcctNo=payee.no,
-        OldInMemberCode=payee.code,
-        ReturnAmt=amount_fen,
-        ReturnCommission=fee_fen,
-        OldOrderNo=order_no,
-        ReservedMsg=reserved,
-        Remark=remark,
-    )
 
 
 async def paid(bank: Merchant) -> tuple[Member, Member, str]:

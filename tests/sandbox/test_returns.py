@@ -5,7 +5,8 @@ from typing import Literal
 
 from bankclient.messages import ReturnedWithdrawals
 from tests.sandbox.conftest import Opened
-from tests.sandbox.test_withdrawals import rich_member, withdrawal
+from tests.sandbox.people import rich_member
+from tests.sandbox.requests import withdrawal
 from tests.sandbox.wire import Merchant
 
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from bankclient.messages import ClearingResult, RevokeSplitTopUp, RevokeSplitTopUpRow, RevokeTopUp
-from tests.sandbox.test_topups import row, split
+from tests.sandbox.requests import row, split
 from tests.sandbox.wire import Member, Merchant
 
 

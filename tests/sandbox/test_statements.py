@@ -6,8 +6,7 @@ from typing import Literal
 from bankclient.messages import CashMovements, RefundPayment, SubAccountTransactions, TransactionStatus
 from sandbox.clock import day_of
 from tests.sandbox.conftest import Opened
-from tests.sandbox.test_freezes import freezing, paying
-from tests.sandbox.test_withdrawals import withdrawal
+from tests.sandbox.requests import freezing, paying, withdrawal
 from tests.sandbox.wire import FEE_ACCOUNT, Merchant
 
 

@@ -10,10 +10,8 @@ import pytest
 from bankclient.messages import TransactionStatus
 from sandbox.errors import LogDamaged, LogInUse
 from tests.sandbox.conftest import Opened
-from tests.sandbox.test_freezes import freezing, paying
-from tests.sandbox.test_payments import shop_and_buyer
-from tests.sandbox.test_refunds import refund
-from tests.sandbox.test_withdrawals import withdrawal
+from tests.sandbox.people import shop_and_buyer
+from tests.sandbox.requests import freezing, paying, refund, withdrawal
 from tests.sandbox.wire import Merchant
 
 

@@ -20,7 +20,8 @@ from bankclient.messages import (
 )
 from sandbox.clock import day_of
 from tests.sandbox.conftest import Opened
-from tests.sandbox.test_withdrawals import rich_member, withdrawal
+from tests.sandbox.people import rich_member
+from tests.sandbox.requests import withdrawal
 from tests.sandbox.wire import FEE_ACCOUNT, Member, Merchant
 
 SUSPENSE = "9930000000000002"

@@ -2,31 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from bankclient.messages import SplitTopUp, SplitTopUpRow
 from tests.sandbox.conftest import Opened
+from tests.sandbox.requests import row, split
 from tests.sandbox.wire import Member, Merchant
-
-
-def row(member: Member, net_fen: int, fee_fen: int, order_no: str, serial: str) -> SplitTopUpRow:
-    return SplitTopUpRow(
-        RechargeSubAcctNo=member.no,
-        SubOrderFillMemberCd=member.code,
-        SubOrderTranAmt=net_fen,
-        SubOrderTranFee=fee_fen,
-        SubOrderNo=order_no,
-        SubOrderBussSeqNo=serial,
-    )
-
-
-def split(*rows: SplitTopUpRow, total_fen: int, order_no: str = "total-1") -> SplitTopUp:
-    return SplitTopUp(
-        PayChannelType="0001",
-        PayChannelAssignMerNo="M1",
-        TotalOrderNo=order_no,
-        TranTotalAmt=total_fen,
-        OrdersCount=len(rows),
-        TranItemArray=rows,
-    )
 
 
 async def test_the_quick_starts_top_up_of_100_with_fee_10_brings_the_member_90(

@@ -3,30 +3,11 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from bankclient.messages import TransactionStatus, Withdraw
+from bankclient.messages import TransactionStatus
 from tests.sandbox.conftest import Opened
-from tests.sandbox.wire import Member, Merchant
-
-
-def withdrawal(member: Member, amount_fen: int, remark: str | None = None) -> Withdraw:
-    return Withdraw(
-        TranWebName="9930",
-        SubAcctNo=member.no,
-        TranNetMemberCode=member.code,
-        MemberName="Test",
-        TakeCashAcctNo="6222000000000001",
-        OutAmtAcctName="Test",
-        CashAmt=amount_fen,
-        Remark=remark,
-    )
-
-
-async def rich_member(bank: Merchant) -> Member:
-    """A member with 100 yuan to withdraw."""
-    member = await bank.member("a", "SH")
-    await bank.top_up(member, 10000)
-    await bank.control("POST", "clock", {"advance_days": 1})
-    return member
+from tests.sandbox.people import rich_member
+from tests.sandbox.requests import withdrawal
+from tests.sandbox.wire import Merchant
 
 
 async def test_waiting_money_cannot_be_withdrawn(bank: Merchant) -> None:

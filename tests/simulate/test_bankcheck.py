@@ -18,7 +18,7 @@ from sandbox.records import Call, Credit, FrontSerial, Member, Trade
 from sandbox.server import Sandbox
 from simulate.bankcheck import BankLog, Sent, differences
 from simulate.checker import Held, Journal, Op
-from tests.simulate.test_checker import ADOPTED, ID, NOON, SUB, WAITING, journal, posted
+from tests.simulate.journals import ADOPTED, ID, NOON, SUB, WAITING, journal, posted
 
 DAY = "20261123"
 CREDITED = {Place("in_transit", "7", DAY): -500, Place("waiting", SUB, DAY): 450, Place("functional", FEE, ""): 50}

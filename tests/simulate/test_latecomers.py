@@ -12,7 +12,7 @@ import pytest
 from simulate.bankcheck import pockets
 from simulate.checker import Held, Op
 from simulate.latecomers import may_differ
-from tests.simulate.test_checker import DAY, ID, NOON, SUB, WAITING, journal
+from tests.simulate.journals import DAY, ID, NOON, SUB, WAITING, journal
 
 WITHDRAWABLE = f"withdrawable:{SUB}"
 PAYMENT = UUID(int=8)
