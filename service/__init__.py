@@ -1,1 +1,1 @@
-"""The gRPC service: plans, the runner that carries them out, the resolver, and the doors to both."""
+"""The gRPC service: plans, the runner that carries them out, the resolver, and the RPCs above both."""

@@ -15,7 +15,7 @@ from ledger.batch import Known, Rows, judge
 from ledger.rules import Book, Leg
 from service.inflows import withdrawable
 from service.path import resolver, runner
-from service.path.admission import Place
+from service.path.admission import Permit
 from service.plans import payments
 from service.plans.plan import Plan, Stored
 from service.plans.settlement import settle
@@ -29,9 +29,9 @@ def drop_hold_on_unknown() -> None:
     step_called = runner.Runner._step_called
 
     async def released(
-        self: runner.Runner, operation: Operation, plan: Plan, pended: Sequence[int], place: Place
+        self: runner.Runner, operation: Operation, plan: Plan, pended: Sequence[int], permit: Permit
     ) -> Step:
-        step = await step_called(self, operation, plan, pended, place)
+        step = await step_called(self, operation, plan, pended, permit)
         return dataclasses.replace(step, void=tuple(pended)) if step.change.state is State.UNKNOWN else step
 
     def settled(operation: Operation, stored: Stored, pending: Sequence[int], *given: Any, **named: Any) -> Step:

@@ -1,8 +1,8 @@
-"""The door of a money call: in before its plan is made, out when it is settled.
+"""Admission of money calls: each has a permit from before its plan is made until it is settled.
 
-What is refused here has reserved nothing. A place counts from the moment it is given, so no more calls get in than
-there are places; it goes with the call's task, not with its caller. Every decision is made at once: nobody queues at
-this door, and no lock is held over an await.
+What is refused here has reserved nothing. A permit counts from the moment it is given, so no more calls are admitted
+than the limit says; it belongs to the call's task, not to its caller. Every decision is made at once: nobody queues for
+a permit, and no lock is held over an await.
 """
 
 from __future__ import annotations
@@ -76,42 +76,42 @@ class Breaker:
             self._open_until_s = now_s + self._settings.open_s
 
 
-class Crowd:
-    """A bounded number of those inside, who can be waited for."""
+class ConcurrencyLimit:
+    """How many may be in use at once, and how many are."""
 
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.inside = 0
-        self._empty = asyncio.Event()
-        self._empty.set()
+    def __init__(self, maximum: int) -> None:
+        self.maximum = maximum
+        self.in_use = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     @property
-    def is_full(self) -> bool:
-        """Whether nobody more gets in."""
-        return self.inside >= self.limit
+    def is_reached(self) -> bool:
+        """Whether all are in use."""
+        return self.in_use >= self.maximum
 
-    def enter(self) -> None:
-        """Count one more; whoever calls has looked at `is_full`."""
-        self.inside += 1
-        self._empty.clear()
+    def acquire(self) -> None:
+        """Count one more; whoever calls has looked at `is_reached`."""
+        self.in_use += 1
+        self._idle.clear()
 
-    def leave(self) -> None:
+    def release(self) -> None:
         """Count one less."""
-        self.inside -= 1
-        if self.inside == 0:
-            self._empty.set()
+        self.in_use -= 1
+        if self.in_use == 0:
+            self._idle.set()
 
-    async def emptied(self, within_s: float) -> bool:
-        """Wait until nobody is inside; False when that takes longer."""
+    async def wait_idle(self, within_s: float) -> bool:
+        """Wait until none is in use; False when that takes longer."""
         try:
             async with asyncio.timeout(within_s):
-                await self._empty.wait()
+                await self._idle.wait()
         except TimeoutError:
             return False
         return True
 
 
-class Place:
+class Permit:
     """One call's, for the life of the block, or of the task that it is handed to."""
 
     __slots__ = ("_admission", "_interface", "_is_handed_over", "_on_trial", "answered")
@@ -131,20 +131,20 @@ class Place:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if not self._is_handed_over:
-            self._leave()
+            self._release()
 
-    def at(self, interface: str) -> None:
+    def use_for(self, interface: str) -> None:
         """The plan is made, and this is the interface it calls. Raises `Problem` when that takes no more calls."""
-        self._on_trial = self._admission._enter_interface(interface)
+        self._on_trial = self._admission._acquire_interface(interface)
         self._interface = interface
 
     def hand_over(self, task: asyncio.Task[Any]) -> None:
-        """The place is the task's from now on, however that ends."""
+        """The permit is the task's from now on, however that ends."""
         self._is_handed_over = True
-        task.add_done_callback(self._leave)
+        task.add_done_callback(self._release)
 
-    def _leave(self, _: asyncio.Task[Any] | None = None) -> None:
-        self._admission._left(self._interface, on_trial=self._on_trial, answered=self.answered)
+    def _release(self, _: asyncio.Task[Any] | None = None) -> None:
+        self._admission._release(self._interface, on_trial=self._on_trial, answered=self.answered)
 
 
 class Admission:
@@ -157,7 +157,7 @@ class Admission:
         breaker: BreakerSettings,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.calls = Crowd(limit)
+        self.calls = ConcurrencyLimit(limit)
         self.calling: Counter[str] = Counter()
         """Calls under way by interface."""
         self.is_closed = False
@@ -166,24 +166,24 @@ class Admission:
         self._breakers: dict[str, Breaker] = {}
         self._clock = clock
 
-    def enter(self) -> Place:
-        """A place for one call, to be entered as a context. Raises `Problem` when there is none."""
+    def admit(self) -> Permit:
+        """A permit for one call, to be entered as a context. Raises `Problem` when there is none."""
         if self.is_closed:
             raise problems.stopping()
-        if self.calls.is_full:
-            raise problems.overloaded(f"{self.calls.limit} calls are under way already")
-        self.calls.enter()
-        return Place(self)
+        if self.calls.is_reached:
+            raise problems.overloaded(f"{self.calls.maximum} calls are under way already")
+        self.calls.acquire()
+        return Permit(self)
 
     def close(self) -> None:
-        """Let nobody in any more; those inside go on."""
+        """Admit no more calls; those under way go on."""
         self.is_closed = True
 
     def states(self) -> dict[str, BreakerState]:
         """How the breaker of each interface stands that has been called."""
         return {interface: breaker.state for interface, breaker in self._breakers.items()}
 
-    def _enter_interface(self, interface: str) -> bool:
+    def _acquire_interface(self, interface: str) -> bool:
         limit = self._interface_limits.get(interface)
         if limit is not None and self.calling[interface] >= limit:
             raise problems.overloaded(f"{limit} calls of {interface} are under way already", interface=interface)
@@ -194,8 +194,8 @@ class Admission:
         self.calling[interface] += 1
         return breaker.begin()
 
-    def _left(self, interface: str, *, on_trial: bool, answered: bool | None) -> None:
-        self.calls.leave()
+    def _release(self, interface: str, *, on_trial: bool, answered: bool | None) -> None:
+        self.calls.release()
         if interface:
             self.calling[interface] -= 1
             self._breakers[interface].end(on_trial=on_trial, answered=answered, now_s=self._clock())

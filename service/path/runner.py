@@ -44,7 +44,7 @@ from service import problems, telemetry, view
 from service.bankday import bank_today
 from service.inflows.clearing import Clearing
 from service.path import deadline
-from service.path.admission import Admission, Place
+from service.path.admission import Admission, Permit
 from service.path.fingerprint import Fingerprint
 from service.path.parties import Parties
 from service.path.repeats import Repeats
@@ -121,13 +121,13 @@ class Runner:
         Takes ``within_s`` and `MARK_S` at most. What could not even be marked is an orphan, as after a crash.
         """
         self._admission.close()
-        if await self._admission.calls.emptied(within_s):
+        if await self._admission.calls.wait_idle(within_s):
             return
         self._tasks = None
         log.warning("stopped before they ended", calls=len(self._calls))
         for task in self._calls:
             task.cancel()
-        if not await self._admission.calls.emptied(MARK_S):
+        if not await self._admission.calls.wait_idle(MARK_S):
             for task in self._calls:
                 task.cancel()
 
@@ -203,12 +203,12 @@ class Runner:
         if check_only:
             plan, serial = await self._planned(make_plan, rows)
             return await self._checked(self._opening(request_id, content, plan, serial), content)
-        with self._admission.enter() as place:
+        with self._admission.admit() as permit:
             plan, serial = await self._planned(make_plan, rows)
-            place.at(plan.message.code)
+            permit.use_for(plan.message.code)
             await self._bank.ready()
             deadline.require()
-            task = self._begin(self._opening(request_id, content, plan, serial), content, plan, place)
+            task = self._begin(self._opening(request_id, content, plan, serial), content, plan, permit)
         ended = await asyncio.shield(task)
         return await self._again(ended, content) if isinstance(ended, Operation) else _or_problem(ended)
 
@@ -297,17 +297,17 @@ class Runner:
         assert isinstance(step.operation, NewOperation)
         return await self._clearing.submit(replace(step, operation=replace(step.operation, fingerprint=recorded)))
 
-    def _begin(self, step: Step, content: Fingerprint, plan: Plan, place: Place) -> asyncio.Task[_Ended]:
+    def _begin(self, step: Step, content: Fingerprint, plan: Plan, permit: Permit) -> asyncio.Task[_Ended]:
         if self._tasks is None:
             raise problems.stopping()
         # A task of its own: a caller who gives up must not stop a payment between reserve and settle.
-        task = self._tasks.create_task(self._reserve_and_carry(step, content, plan, place), name=plan.kind)
+        task = self._tasks.create_task(self._reserve_and_carry(step, content, plan, permit), name=plan.kind)
         self._calls.add(task)
         task.add_done_callback(self._calls.discard)
-        place.hand_over(task)
+        permit.hand_over(task)
         return task
 
-    async def _reserve_and_carry(self, step: Step, content: Fingerprint, plan: Plan, place: Place) -> _Ended:
+    async def _reserve_and_carry(self, step: Step, content: Fingerprint, plan: Plan, permit: Permit) -> _Ended:
         """The whole call, but for its plan. Raises nothing: an error would end all other calls with this one."""
         try:
             reserved = await self._reserve(step, content)
@@ -324,18 +324,20 @@ class Runner:
         assert task is not None
         self._under_way[operation.id] = task
         try:
-            return await self._carry(operation, plan, reserved.pended, place)
+            return await self._carry(operation, plan, reserved.pended, permit)
         finally:
             del self._under_way[operation.id]
 
-    async def _carry(self, operation: Operation, plan: Plan, pended: Sequence[int], place: Place) -> Settled | Problem:
+    async def _carry(
+        self, operation: Operation, plan: Plan, pended: Sequence[int], permit: Permit
+    ) -> Settled | Problem:
         """Call the bank and settle; what it cannot finish stays for the resolver."""
         needed: Problem | None = None
         try:
             try:
                 needed = await self._parties.needed_after_all(operation, plan)
                 if needed is None:
-                    step = await self._step_called(operation, plan, pended, place)
+                    step = await self._step_called(operation, plan, pended, permit)
                 else:
                     still_needed = BankResult(Verdict.INCONCLUSIVE, reason=STILL_NEEDED, detail=needed.message)
                     step = release(operation, plan.stored, pended, still_needed, bank_today())
@@ -370,11 +372,11 @@ class Runner:
             return problems.service_fault()
         return problems.of_operation(marked.operation, marked.parts) or problems.service_fault()
 
-    async def _step_called(self, operation: Operation, plan: Plan, pended: Sequence[int], place: Place) -> Step:
+    async def _step_called(self, operation: Operation, plan: Plan, pended: Sequence[int], permit: Permit) -> Step:
         first = await plan.query.call(
             self._bank, self._reads, operation.serial, plan.message, plan.drafts, is_final=not plan.then
         )
-        place.answered = first.answered
+        permit.answered = first.answered
         today, resolver = bank_today(), self._settings.resolver
         if (inconclusive := first.inconclusive) is None:
             return settle(operation, plan.stored, pended, first.results, today, resolver, asked=False)

@@ -55,7 +55,7 @@ from service.process.anchor import anchored
 from service.process.components import Components
 from service.process.servicers import register
 from service.questions.query import Query
-from service.rpc.errors import Doors
+from service.rpc.errors import CallInterceptor
 from service.rpc.reflection import add_reflection
 from service.serials import new_serial
 from service.settings import GrpcSettings, Settings
@@ -136,7 +136,7 @@ async def assembled(settings: Settings, *, catches_up: bool = False) -> AsyncIte
         )
         telemetry.watch_doubt(lambda: resolver.in_doubt)
         admission = Admission(settings.call_concurrency, settings.interface_concurrency, settings.breaker)
-        telemetry.watch_load(lambda: admission.calls.inside, admission.states, writer)
+        telemetry.watch_load(lambda: admission.calls.in_use, admission.states, writer)
         repeats = Repeats(reads, vault)
         runner = await stack.enter_async_context(
             Runner(writer, reads, bank, numbers, admission, clearing, repeats, settings).running()
@@ -178,8 +178,8 @@ async def running(
         components = await stack.enter_async_context(assembled(settings))
         await stack.enter_async_context(anchored(components.reads))
         limits = (settings.grpc.rpcs_max, settings.watch.watches_max)
-        doors = Doors(components.admission, components.repeats, settings.deadline_min_s, *limits)
-        server = grpc.aio.server(interceptors=[doors], options=_options(settings.grpc))
+        interceptor = CallInterceptor(components.admission, components.repeats, settings.deadline_min_s, *limits)
+        server = grpc.aio.server(interceptors=[interceptor], options=_options(settings.grpc))
         status = HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(status, server)
         services = register(server, components)
@@ -187,7 +187,7 @@ async def running(
         server.add_generic_rpc_handlers(more(components))
         port = _listen(server, settings)
         await server.start()
-        stack.push_async_callback(_drain, server, status, doors, components, settings)
+        stack.push_async_callback(_drain, server, status, interceptor, components, settings)
         for name in ("", *services):
             await status.set(name, health_pb2.HealthCheckResponse.SERVING)
         yield Service(port, components)
@@ -220,7 +220,7 @@ async def _require_books(engine: AsyncEngine, dsn: str, platform: str, *, catche
 async def _drain(
     server: grpc.aio.Server,
     status: HealthServicer,
-    doors: Doors,
+    interceptor: CallInterceptor,
     components: Components,
     settings: Settings,
 ) -> None:
@@ -236,7 +236,7 @@ async def _drain(
         tasks.create_task(components.runner.drain(settings.drain_s))
         await asyncio.sleep(leave_s)
         tasks.create_task(server.stop(left_s))
-        await doors.emptied(left_s)
+        await interceptor.wait_idle(left_s)
         # What never ends by itself is cut off, such as a balancer that watches the health.
         await server.stop(SEND_S)
 

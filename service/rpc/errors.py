@@ -35,7 +35,7 @@ from jzb.v1.names import ErrorReason
 from ledger import LedgerError, State
 from service import problems, telemetry, view
 from service.path import deadline
-from service.path.admission import Admission, Crowd
+from service.path.admission import Admission, ConcurrencyLimit
 from service.path.repeats import Repeats
 from service.problems import NAMES_NOTHING, Problem
 from service.rpc.context import Context
@@ -66,7 +66,7 @@ WATCHES = frozenset(f"/jzb.v1.OperationService/{name}" for name in ("WatchOperat
 """The RPCs that last as long as their callers like, and mean no work meanwhile."""
 
 
-class Doors(_Interceptor):
+class CallInterceptor(_Interceptor):
     """Wraps every RPC of jzb.v1; health and reflection pass through.
 
     Those under way are counted here and not by gRPC's own limit, which tells no reason. Watches are counted apart:
@@ -76,8 +76,8 @@ class Doors(_Interceptor):
     def __init__(
         self, admission: Admission, repeats: Repeats, deadline_min_s: float, rpcs_max: int, watches_max: int
     ) -> None:
-        self.rpcs = Crowd(rpcs_max)
-        self.watches = Crowd(watches_max)
+        self.rpcs = ConcurrencyLimit(rpcs_max)
+        self.watches = ConcurrencyLimit(watches_max)
         self._admission = admission
         self._repeats = repeats
         self._validator = protovalidate.Validator()
@@ -109,57 +109,57 @@ class Doors(_Interceptor):
         self._wrapped[method] = wrapped
         return wrapped
 
-    async def emptied(self, within_s: float) -> bool:
+    async def wait_idle(self, within_s: float) -> bool:
         """Wait until no RPC is under way; False when that takes longer."""
-        return all(await asyncio.gather(self.rpcs.emptied(within_s), self.watches.emptied(within_s)))
+        return all(await asyncio.gather(self.rpcs.wait_idle(within_s), self.watches.wait_idle(within_s)))
 
-    def _crowd(self, method: str) -> Crowd:
+    def _limit(self, method: str) -> ConcurrencyLimit:
         return self.watches if method in WATCHES else self.rpcs
 
     def _unary(self, method: _Method, inner: Handler) -> Handler:
-        crowd = self._crowd(method.path)
+        limit = self._limit(method.path)
 
         async def call(request: Message | None, context: Context) -> Message:
             try:
-                with _Visit(crowd, method, context, request) as visit:
+                with _CallRecord(limit, method, context, request) as record:
                     try:
-                        read = self._read(request, visit)
-                        await self._let_in(read, context)
+                        read = self._read(request, record)
+                        await self._admit(read, context)
                         deadline.begin(context.time_remaining())
                         return await inner(read, context)
                     except Exception as error:
-                        raise await self._decided(error, request, visit) from error
-            except _Told as told:
-                await context.abort(*told.status)
+                        raise await self._decided(error, request, record) from error
+            except _Aborted as aborted:
+                await context.abort(*aborted.status)
 
         return call
 
     def _stream(
         self, method: _Method, inner: Callable[..., AsyncIterator[Message]]
     ) -> Callable[..., AsyncIterator[Message]]:
-        crowd = self._crowd(method.path)
+        limit = self._limit(method.path)
 
         async def call(request: Message | None, context: Context) -> AsyncIterator[Message]:
             try:
-                with _Visit(crowd, method, context, request) as visit:
+                with _CallRecord(limit, method, context, request) as record:
                     try:
-                        read = self._read(request, visit)
-                        await self._let_in(read, context)
+                        read = self._read(request, record)
+                        await self._admit(read, context)
                         # Some clients have no stream before its headers, and an answer may be long in coming.
                         await context.send_initial_metadata(())
                         async for answer in inner(read, context):
                             yield answer
                     except Exception as error:
-                        raise await self._decided(error, request, visit) from error
-            except _Told as told:
-                await context.abort(*told.status)
+                        raise await self._decided(error, request, record) from error
+            except _Aborted as aborted:
+                await context.abort(*aborted.status)
 
         return call
 
-    def _read(self, request: Message | None, visit: _Visit) -> Message:
-        if visit.is_one_too_many:
-            what = "watches" if visit.crowd is self.watches else "RPCs"
-            raise problems.overloaded(f"{visit.crowd.limit} {what} are under way already")
+    def _read(self, request: Message | None, record: _CallRecord) -> Message:
+        if record.is_over_limit:
+            what = "watches" if record.limit is self.watches else "RPCs"
+            raise problems.overloaded(f"{record.limit.maximum} {what} are under way already")
         if request is None:
             if self._admission.is_closed:
                 raise problems.stopping()
@@ -168,7 +168,7 @@ class Doors(_Interceptor):
             )
         return request
 
-    async def _let_in(self, request: Message, context: Context) -> None:
+    async def _admit(self, request: Message, context: Context) -> None:
         """Raises `Problem`. Neither a stop nor a short deadline keeps out a repeat, which begins nothing."""
         if (refusal := self._refusal(request, context)) is not None:
             if "request_id" not in request.DESCRIPTOR.fields_by_name:
@@ -188,18 +188,18 @@ class Doors(_Interceptor):
                 return problems.deadline_too_short(remaining_s, self._deadline_min_s)
         return None
 
-    async def _decided(self, error: Exception, request: Message | None, visit: _Visit) -> Problem:
+    async def _decided(self, error: Exception, request: Message | None, record: _CallRecord) -> Problem:
         """What the caller is told, with what happened to the money."""
-        problem = visit.problem(error)
+        problem = record.problem(error)
         if problem.is_decided:
             return problem
-        if not visit.method.changes:
+        if not record.method.changes:
             if problem.code is grpc.StatusCode.NOT_FOUND and problem.reason not in MOVES_NOTHING:
                 # What a call under way will make is not there yet: that says nothing of the money.
                 return problem
-            is_about_one = visit.method.names_operation and problem.code is not grpc.StatusCode.INVALID_ARGUMENT
+            is_about_one = record.method.names_operation and problem.code is not grpc.StatusCode.INVALID_ARGUMENT
             return problem.after(None if is_about_one else NAMES_NOTHING)
-        if request is None or visit.is_one_too_many:
+        if request is None or record.is_over_limit:
             # Where too many are here already there is no time to look.
             return problem.after(None)
         return await self._repeats.decide(problem, request)
@@ -240,17 +240,17 @@ class _Method:
         return cls(path, changes, changes or is_named)
 
 
-class _Visit:
-    """One RPC from the door to its end: counted, traced, measured, and its error turned into what the caller is told.
+class _CallRecord:
+    """One RPC from its start to its end: counted, traced, measured, and its error turned into what the caller is told.
 
     A plain object: thousands of calls may wait for the bank, and this with each of them.
     """
 
-    __slots__ = ("_began_s", "_request_id", "_span", "_token", "crowd", "is_one_too_many", "method")
+    __slots__ = ("_began_s", "_request_id", "_span", "_token", "is_over_limit", "limit", "method")
 
-    def __init__(self, crowd: Crowd, method: _Method, context: Context, request: Message | None) -> None:
+    def __init__(self, limit: ConcurrencyLimit, method: _Method, context: Context, request: Message | None) -> None:
         self._began_s = time.perf_counter()
-        self.crowd = crowd
+        self.limit = limit
         self.method = method
         self._request_id = getattr(request, "request_id", "")
         self._span = telemetry.tracer.start_span(
@@ -260,8 +260,8 @@ class _Visit:
             self._span.set_attribute("jzb.request_id", self._request_id)
 
     def __enter__(self) -> Self:
-        self.is_one_too_many = self.crowd.is_full
-        self.crowd.enter()
+        self.is_over_limit = self.limit.is_reached
+        self.limit.acquire()
         self._token = attach(trace.set_span_in_context(self._span))
         return self
 
@@ -271,7 +271,7 @@ class _Visit:
         if not isinstance(error, GeneratorExit):
             # A stream that is let go unread ends in another context than it began in; there is nothing to take back.
             detach(self._token)
-        self.crowd.leave()
+        self.limit.release()
         if isinstance(error, Problem):
             code = error.code
         else:
@@ -286,7 +286,7 @@ class _Visit:
             trace.set_span_in_context(self._span),
         )
         if isinstance(error, Problem):
-            raise _Told(error) from error
+            raise _Aborted(error) from error
 
     def problem(self, error: Exception) -> Problem:
         """What an error of the call is to its caller."""
@@ -317,7 +317,7 @@ def _reader(deserialize: Callable[[bytes], Message]) -> Callable[[bytes], Messag
     return read
 
 
-class _Told(Exception):
+class _Aborted(Exception):
     """Carries the finished status to the RPC's end."""
 
     def __init__(self, problem: Problem) -> None:
@@ -352,7 +352,7 @@ def _path(violation: protovalidate.Violation) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Room:
+class _Bounds:
     """How much of a problem is told: so many parts, violations, and characters of each text."""
 
     parts: int
@@ -365,34 +365,34 @@ class _Room:
         return sendable if len(sendable) <= self.characters else f"{sendable[: self.characters - 1]}…"
 
 
-_ROOMS = (_Room(PARTS_MAX, 10, 1000), _Room(10, 5, 200), _Room(0, 1, 60))
+_BOUNDS = (_Bounds(PARTS_MAX, 10, 1000), _Bounds(10, 5, 200), _Bounds(0, 1, 60))
 """From all that is wanted to what fits whatever the texts are."""
 
 
 def status_of(problem: Problem) -> status_pb2.Status:
     """A problem as google.rpc.Status: ErrorInfo, MoneyError, and what else fits into a trailer."""
-    for room in _ROOMS:
-        status = _status(problem, room)
+    for bounds in _BOUNDS:
+        status = _status(problem, bounds)
         # The message goes percent-encoded, the details in base64, and they have the message once more.
         if 3 * len(status.message.encode()) + 4 * status.ByteSize() // 3 <= TRAILER_MAX:
             break
     return status
 
 
-def _status(problem: Problem, room: _Room) -> status_pb2.Status:
+def _status(problem: Problem, bounds: _Bounds) -> status_pb2.Status:
     code: Any = problem.code
-    status = status_pb2.Status(code=code.value[0], message=room.text(str(problem)))
+    status = status_pb2.Status(code=code.value[0], message=bounds.text(str(problem)))
     operation = None
     if problem.operation is not None:
-        operation = view.operation(problem.operation, problem.parts[: room.parts])
-        operation.message, operation.bank_message = room.text(operation.message), room.text(operation.bank_message)
+        operation = view.operation(problem.operation, problem.parts[: bounds.parts])
+        operation.message, operation.bank_message = bounds.text(operation.message), bounds.text(operation.bank_message)
     money = core_pb2.MoneyError(
         outcome=problem.outcome,
         operation=operation,
         amounts=[core_pb2.NamedAmount(name=name, amount_fen=fen) for name, fen in problem.amounts.items()],
         next_step=problem.next_step,
     )
-    metadata = {name: room.text(value) for name, value in problem.metadata.items()}
+    metadata = {name: bounds.text(value) for name, value in problem.metadata.items()}
     details: list[Message] = [
         error_details_pb2.ErrorInfo(
             reason=problem.reason,
@@ -405,8 +405,8 @@ def _status(problem: Problem, room: _Room) -> status_pb2.Status:
         details.append(
             error_details_pb2.BadRequest(
                 field_violations=[
-                    error_details_pb2.BadRequest.FieldViolation(field=field, description=room.text(description))
-                    for field, description in problem.violations[: room.violations]
+                    error_details_pb2.BadRequest.FieldViolation(field=field, description=bounds.text(description))
+                    for field, description in problem.violations[: bounds.violations]
                 ]
             )
         )

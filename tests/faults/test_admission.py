@@ -1,4 +1,4 @@
-"""Who gets in: bounded calls, bounded calls of an interface, and breakers; what is refused has reserved nothing."""
+"""Admission: bounded calls, bounded calls of an interface, and breakers; what is refused has reserved nothing."""
 
 from __future__ import annotations
 
@@ -103,19 +103,19 @@ def test_a_bank_that_signs_works_whatever_it_says(
     assert has_answered(Answer(outcome, "", "", "", attempts, evidence=evidence)) is expected
 
 
-async def test_places_are_counted_when_they_are_given_and_come_back_however_a_call_ends() -> None:
+async def test_permits_are_counted_when_they_are_given_and_come_back_however_a_call_ends() -> None:
     admission = Admission(2, {}, BreakerSettings())
-    with admission.enter(), admission.enter() as second:
+    with admission.admit(), admission.admit() as second:
         with pytest.raises(Problem, match="OVERLOADED"):
-            admission.enter()
+            admission.admit()
         task = asyncio.create_task(asyncio.sleep(60))
         second.hand_over(task)
-    assert admission.calls.inside == 1
+    assert admission.calls.in_use == 1
     task.cancel()
-    assert await admission.calls.emptied(1.0)
+    assert await admission.calls.wait_idle(1.0)
     admission.close()
     with pytest.raises(Problem, match="SERVICE_STOPPING"):
-        admission.enter()
+        admission.admit()
 
 
 # The service.
@@ -167,7 +167,7 @@ async def test_of_ten_payments_at_once_three_get_in_and_seven_reserve_nothing(da
         await shop.assert_agrees()
 
 
-async def test_a_caller_who_is_gone_leaves_the_place_to_his_payment(database: str) -> None:
+async def test_a_caller_who_is_gone_leaves_the_permit_to_his_payment(database: str) -> None:
     async with open_marketplace(database, call_concurrency=1) as shop:
         await trade(shop)
         first, second = payments(shop, 2)
@@ -177,13 +177,13 @@ async def test_a_caller_who_is_gone_leaves_the_place_to_his_payment(database: st
         call.cancel()
         await asyncio.sleep(0.1)
         assert (await shop.refusal(pay(shop, second))).reason == "OVERLOADED"
-        # The door is shut, and the request that is inside still has its answer, as has a question.
+        # No permit is left, and the request that has it still has its answer, as has a question.
         assert (await pay(shop, first)).operation.state == DONE
         assert (await pay(shop, second)).operation.state == DONE
         await shop.assert_agrees()
 
 
-async def test_at_a_shut_door_an_earlier_answer_is_given_again_and_a_check_needs_no_place(database: str) -> None:
+async def test_when_no_permit_is_left_an_earlier_answer_is_given_again_and_a_check_needs_none(database: str) -> None:
     async with open_marketplace(database, call_concurrency=1) as shop:
         await trade(shop)
         early, slow, late = payments(shop, 3)

@@ -25,7 +25,7 @@ async def test_a_payment_whose_deadline_passes_in_the_ledgers_queue_is_not_reser
             await shop.payments.Pay(request, timeout=0.6)
         assert gone.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
     assert (await first).operation.state == core_pb2.OPERATION_STATE_DONE
-    await until(lambda: shop.service.components.admission.calls.inside == 0, "the step has had its turn")
+    await until(lambda: shop.service.components.admission.calls.in_use == 0, "the step has had its turn")
     buyer = await shop.balance("buyer")
     assert (buyer.available_fen, buyer.held_fen) == (99_00, 0)
     assert shop.calls_received("MemberTransaction") == 1
@@ -43,7 +43,7 @@ async def test_a_caller_who_cancels_while_his_payment_waits_for_the_ledger_leave
         await until(lock.is_awaited, "the step has arrived")
         call.cancel()
         await asyncio.sleep(0.1)
-    await until(lambda: shop.service.components.admission.calls.inside == 0, "the call has ended")
+    await until(lambda: shop.service.components.admission.calls.in_use == 0, "the call has ended")
     async with await psycopg.AsyncConnection.connect(shop.dsn) as connection:
         found = await connection.execute("SELECT state FROM operation WHERE request_id = %s", [request.request_id])
         assert await found.fetchall() == [("done",)]

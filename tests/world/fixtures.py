@@ -23,14 +23,14 @@ async def shop(database: str) -> AsyncIterator[Marketplace]:
 def reasons_seen_are_listed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Every reason with which a call of the test ends is in the contract's list for its RPC."""
     seen: set[tuple[str, str]] = set()
-    problem = errors._Visit.problem
+    problem = errors._CallRecord.problem
 
-    def watched(self: errors._Visit, error: Exception) -> Problem:
+    def watched(self: errors._CallRecord, error: Exception) -> Problem:
         found = problem(self, error)
         seen.add((self.method.path, found.reason))
         return found
 
-    monkeypatch.setattr(errors._Visit, "problem", watched)
+    monkeypatch.setattr(errors._CallRecord, "problem", watched)
     yield
     unlisted = sorted(f"{path} {reason}" for path, reason in seen if reason not in listed()[path])
     assert not unlisted, f"reasons that the contract does not list: {unlisted}"
