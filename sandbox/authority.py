@@ -10,20 +10,20 @@ from typing import Any
 
 from bankclient.messages import Request
 from sandbox import codes, passwords, sms
-from sandbox.desk import Desk
+from sandbox.context import Context
 from sandbox.errors import Refused
 
 BY_SMS = frozenset({"6085", "6101", "6120", "6135", "6166"})
 BY_PASSWORD = frozenset({"6006", "6111", "6133", "6134", "6165"})
 
 
-def prove(desk: Desk, request: Request[Any], sub_acct_no: str, purpose: str, *, payee: str = "") -> None:
+def prove(context: Context, request: Request[Any], sub_acct_no: str, purpose: str, *, payee: str = "") -> None:
     """Refuse a request without the proof that its interface wants of the member.
 
     ``payee`` is the sub-account that the code must have been asked for, where 6082 must name it (6101 flags 2, 6, 9).
     """
     if request.code in BY_PASSWORD:
-        passwords.use(desk, sub_acct_no, str(getattr(request, "WebSign", "")))
+        passwords.use(context, sub_acct_no, str(getattr(request, "WebSign", "")))
     if request.code not in BY_SMS:
         return
     order_no, code = getattr(request, "MessageOrderNo", None), getattr(request, "MessageCheckCode", None)
@@ -31,6 +31,6 @@ def prove(desk: Desk, request: Request[Any], sub_acct_no: str, purpose: str, *, 
         return
     if order_no is None or code is None:
         raise Refused(codes.FIELD_INVALID, "MessageOrderNo, MessageCheckCode")
-    sent = sms.use(desk, purpose, sub_acct_no, order_no, code)
+    sent = sms.use(context, purpose, sub_acct_no, order_no, code)
     if payee and sent.named != payee:
         raise Refused(codes.OTHER_SUB_ACCOUNT)

@@ -20,7 +20,7 @@ from bankclient.serials import is_consumer_serial
 from sandbox import codes, dayends, passwords
 from sandbox.books import OUTSIDE, OWN_FUNDS, Move, functional
 from sandbox.clock import BankClock, day_text
-from sandbox.desk import Desk
+from sandbox.context import Context
 from sandbox.errors import GatewayRefusal, InsufficientFunds, Refused
 from sandbox.faults import NOTHING, Faults, Told
 from sandbox.handlers import Route, acquiring, cards, clearing, routes_by_service_id, transfers, withdrawals
@@ -99,14 +99,14 @@ class Bank:
 
     def catch_up(self) -> None:
         """Do what time has made due: withdrawals, and the night's run after a change of day."""
-        desk = self._desk()
-        if self._ran_on != desk.today:
-            dayends.close_days(desk)
+        context = self._context()
+        if self._ran_on != context.today:
+            dayends.close_days(context)
         if self._pending:
-            self._pending = withdrawals.finish_due(desk, self._pending)
-        if self._ran_on != desk.today:
-            clearing.run(desk)
-            self._ran_on = desk.today
+            self._pending = withdrawals.finish_due(context, self._pending)
+        if self._ran_on != context.today:
+            clearing.run(context)
+            self._ran_on = context.today
         self.store.commit()
 
     def move_clock(self, days: int) -> None:
@@ -129,12 +129,12 @@ class Bank:
             return None
         try:
             if result == "return":
-                decided = withdrawals.give_back(self._desk(), withdrawal)
+                decided = withdrawals.give_back(self._context(), withdrawal)
             elif withdrawal.status != ACCEPTED:
                 raise Refused(codes.NOT_NOW)
             else:
                 outcome = SUCCEEDED if result == "success" else FAILED
-                decided = withdrawals.finish(self._desk(), withdrawal, outcome)
+                decided = withdrawals.finish(self._context(), withdrawal, outcome)
         except BaseException:
             self.store.rollback()
             raise
@@ -148,19 +148,19 @@ class Bank:
 
     def type_password(self, sub_acct_no: str) -> str:
         """The bank's password page, with the right password typed: the signature that WebSign carries."""
-        signature = passwords.sign(self._desk(), sub_acct_no)
+        signature = passwords.sign(self._context(), sub_acct_no)
         self.store.commit()
         return signature
 
     def pay_in(self, sub_acct_no: str, card_no: str, amount_fen: int) -> None:
         """The holder of a card pays in for the check that waits for it (6055); `Refused` when none does."""
-        cards.pay_in(self._desk(), sub_acct_no, card_no, amount_fen)
+        cards.pay_in(self._context(), sub_acct_no, card_no, amount_fen)
         self.store.commit()
 
     def transfer_in(self, sub_acct_no: str, amount_fen: int, payer: tuple[str, str, str], remark: str) -> Inflow:
         """A transfer comes into the pooled account (6050); `Refused` when there is no such sub-account."""
         self.catch_up()
-        inflow = transfers.take_in(self._desk(), sub_acct_no, amount_fen, payer, remark)
+        inflow = transfers.take_in(self._context(), sub_acct_no, amount_fen, payer, remark)
         self.store.commit()
         return inflow
 
@@ -171,7 +171,7 @@ class Bank:
         self.catch_up()
         try:
             shares = acquiring.collect(
-                self._desk(ROUTES["6147"]), channel, order_no, amount_fen, remark, missed=missed, booked_to=booked_to
+                self._context(ROUTES["6147"]), channel, order_no, amount_fen, remark, missed=missed, booked_to=booked_to
             )
         except BaseException:
             self.store.rollback()
@@ -189,14 +189,14 @@ class Bank:
     def hold_clearing(self, held: bool) -> None:
         """Let the channels keep back what they owe (6108 shows 3), or pay it."""
         self.catch_up()
-        clearing.hold(self._desk(), held)
+        clearing.hold(self._context(), held)
         self.store.commit()
 
     def _add_own_funds(self, amount_fen: int) -> None:
         self.store.post([Move(OUTSIDE, functional(OWN_FUNDS), amount_fen)])
 
-    def _desk(self, route: Route | None = None, serial: str = "", told: Told = NOTHING) -> Desk:
-        return Desk(
+    def _context(self, route: Route | None = None, serial: str = "", told: Told = NOTHING) -> Context:
+        return Context(
             store=self.store,
             settings=self._settings,
             now=self.clock.now(),
@@ -222,10 +222,10 @@ class Bank:
         self, route: Route, serial: str, body: Mapping[str, Any], told: Told
     ) -> tuple[str, str, dict[str, object]]:
         _refuse_if_told(told)
-        desk = self._desk(route, serial, told)
-        fields = self._run(route, desk, _parse(route, body))
+        context = self._context(route, serial, told)
+        fields = self._run(route, context, _parse(route, body))
         self.store.commit()
-        if desk.ends_day:
+        if context.ends_day:
             self.move_clock(1)
         return codes.OK, codes.OK_MESSAGE, fields
 
@@ -253,19 +253,19 @@ class Bank:
                 earlier.return_message,
                 json.loads(earlier.reply),
             )
-        desk = self._desk(route, serial, told)
+        context = self._context(route, serial, told)
         try:
             if request is None:
                 raise invalid or Refused(codes.FIELD_INVALID)
             _refuse_if_told(told)
-            fields = self._run(route, desk, request)
+            fields = self._run(route, context, request)
         except Refused as refusal:
             for record in refusal.keeps:
                 self.store.put(record)
             if _lasts(refusal):
-                self._remember_refusal(route, service_id, desk, request, fingerprint, refusal)
+                self._remember_refusal(route, service_id, context, request, fingerprint, refusal)
             raise
-        self._remember(service_id, desk, fingerprint, codes.OK, codes.OK_MESSAGE, fields)
+        self._remember(service_id, context, fingerprint, codes.OK, codes.OK_MESSAGE, fields)
         if self.store.get(Withdrawal, serial) is not None:
             self._pending.append(serial)
         hidden = told.text("not_found_first")
@@ -273,10 +273,10 @@ class Bank:
             self.faults.hide(serial, int(hidden))
         return codes.OK, codes.OK_MESSAGE, fields
 
-    def _run(self, route: Route, desk: Desk, request: Request[Any]) -> dict[str, object]:
+    def _run(self, route: Route, context: Context, request: Request[Any]) -> dict[str, object]:
         """Run the handler; whatever it raises, nothing of it stays."""
         try:
-            return to_wire(route.handler(desk, request))
+            return to_wire(route.handler(context, request))
         except InsufficientFunds as shortage:
             self.store.rollback()
             in_order = shortage.place.kind in ("frozen", "escrow")
@@ -289,44 +289,44 @@ class Bank:
     def _remember(
         self,
         service_id: str,
-        desk: Desk,
+        context: Context,
         fingerprint: str,
         code: str,
         message: str,
         fields: dict[str, object],
     ) -> None:
         reply = json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
-        at = desk.now.isoformat(timespec="seconds")
-        self.store.put(Call(desk.serial, service_id, fingerprint, at, code, message, reply))
+        at = context.now.isoformat(timespec="seconds")
+        self.store.put(Call(context.serial, service_id, fingerprint, at, code, message, reply))
         self.store.commit()
 
     def _remember_refusal(
         self,
         route: Route,
         service_id: str,
-        desk: Desk,
+        context: Context,
         request: Request[Any] | None,
         fingerprint: str,
         refusal: Refused,
     ) -> None:
-        serials = [] if request is None else route.serials(request, desk.serial)
+        serials = [] if request is None else route.serials(request, context.serial)
         for serial in serials:
             if self.store.get(Trade, serial) is None:
                 self.store.put(
                     Trade(
                         serial=serial,
-                        call_serial=desk.serial,
+                        call_serial=context.serial,
                         code=route.code,
                         function_flag="",
                         asked_by=route.asked_by,
                         booking_flag="N",
                         status=FAILED,
-                        at=desk.now.isoformat(timespec="seconds"),
-                        day=desk.today,
+                        at=context.now.isoformat(timespec="seconds"),
+                        day=context.today,
                         fail_message=refusal.message,
                     )
                 )
-        self._remember(service_id, desk, fingerprint, refusal.code, refusal.message, {})
+        self._remember(service_id, context, fingerprint, refusal.code, refusal.message, {})
 
 
 def _refuse_if_told(told: Told) -> None:

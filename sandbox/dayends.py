@@ -10,34 +10,34 @@ from datetime import date
 from typing import Final
 
 from sandbox.clock import day_text
-from sandbox.desk import Desk
+from sandbox.context import Context
 from sandbox.records import DayEnd, Mark, Member, PooledDayEnd
 
 OPEN_DAY: Final = "open_day"
 
 
-def close_days(desk: Desk) -> None:
+def close_days(context: Context) -> None:
     """Write down how the last open day ended, once it has; then today is the open one."""
-    open_day = desk.store.get(Mark, OPEN_DAY)
-    if open_day is not None and open_day.text < desk.today:
-        latest = {one.sub_acct_no: one for one in desk.store.all(DayEnd)}
-        for member in desk.store.all(Member):
-            ended = _now(desk, member.sub_acct_no, open_day.text)
+    open_day = context.store.get(Mark, OPEN_DAY)
+    if open_day is not None and open_day.text < context.today:
+        latest = {one.sub_acct_no: one for one in context.store.all(DayEnd)}
+        for member in context.store.all(Member):
+            ended = _now(context, member.sub_acct_no, open_day.text)
             before = latest.get(member.sub_acct_no)
             if before is None or _amounts(before) != _amounts(ended):
-                desk.store.put(ended)
-        desk.store.put(PooledDayEnd(open_day.text, desk.books.pooled_fen))
-    if open_day is None or open_day.text != desk.today:
-        desk.store.put(Mark(OPEN_DAY, desk.today))
+                context.store.put(ended)
+        context.store.put(PooledDayEnd(open_day.text, context.books.pooled_fen))
+    if open_day is None or open_day.text != context.today:
+        context.store.put(Mark(OPEN_DAY, context.today))
 
 
-def day_end(desk: Desk, member: Member, day: str) -> DayEnd | None:
+def day_end(context: Context, member: Member, day: str) -> DayEnd | None:
     """How a day ended for a member, or stands if it is today. None before it was opened and for the future."""
-    if day < member.opened_day or day > desk.today:
+    if day < member.opened_day or day > context.today:
         return None
-    if day == desk.today:
-        return _now(desk, member.sub_acct_no, day)
-    records = [one for one in desk.store.all(DayEnd) if one.sub_acct_no == member.sub_acct_no and one.day <= day]
+    if day == context.today:
+        return _now(context, member.sub_acct_no, day)
+    records = [one for one in context.store.all(DayEnd) if one.sub_acct_no == member.sub_acct_no and one.day <= day]
     latest = max(records, key=lambda one: one.day, default=None)
     if latest is None:
         return DayEnd(member.sub_acct_no, day, 0, 0, 0, 0, 0, 0)
@@ -45,16 +45,16 @@ def day_end(desk: Desk, member: Member, day: str) -> DayEnd | None:
     return DayEnd(member.sub_acct_no, day, *_amounts(latest)[:5], credited)
 
 
-def day_ends(desk: Desk, day: str) -> list[tuple[Member, DayEnd]]:
+def day_ends(context: Context, day: str) -> list[tuple[Member, DayEnd]]:
     """How a day ended for every member who was open."""
     latest: dict[str, DayEnd] = {}
-    for one in desk.store.all(DayEnd):
+    for one in context.store.all(DayEnd):
         known = latest.get(one.sub_acct_no)
         if one.day <= day and (known is None or known.day < one.day):
             latest[one.sub_acct_no] = one
     return [
         (member, latest.get(member.sub_acct_no, DayEnd(member.sub_acct_no, day, 0, 0, 0, 0, 0, 0)))
-        for member in desk.store.all(Member)
+        for member in context.store.all(Member)
         if member.opened_day <= day
     ]
 
@@ -64,8 +64,8 @@ def days_between(first: date, last: date) -> list[str]:
     return [day_text(date.fromordinal(number)) for number in range(first.toordinal(), last.toordinal() + 1)]
 
 
-def _now(desk: Desk, sub_acct_no: str, day: str) -> DayEnd:
-    one = desk.books.sub_account(sub_acct_no)
+def _now(context: Context, sub_acct_no: str, day: str) -> DayEnd:
+    one = context.books.sub_account(sub_acct_no)
     return DayEnd(
         sub_acct_no=sub_acct_no,
         day=day,

@@ -11,7 +11,7 @@ import secrets
 from dataclasses import replace
 
 from sandbox import codes
-from sandbox.desk import Desk
+from sandbox.context import Context
 from sandbox.errors import Refused
 from sandbox.records import WebSignature
 
@@ -19,16 +19,16 @@ SIGNATURE_BYTES = 128
 """As long as an RSA-1024 signature, which fits the field's 256 characters in Base64."""
 
 
-def sign(desk: Desk, sub_acct_no: str) -> str:
+def sign(context: Context, sub_acct_no: str) -> str:
     """A new signature of a member."""
     made = WebSignature(base64.b64encode(secrets.token_bytes(SIGNATURE_BYTES)).decode(), sub_acct_no)
-    desk.store.put(made)
+    context.store.put(made)
     return made.signature
 
 
-def use(desk: Desk, sub_acct_no: str, signature: str) -> None:
+def use(context: Context, sub_acct_no: str, signature: str) -> None:
     """Take a signature as proof, once."""
-    made = desk.store.get(WebSignature, signature)
+    made = context.store.get(WebSignature, signature)
     if made is None or made.sub_acct_no != sub_acct_no or made.used:
         raise Refused(codes.NO_VERIFICATION, "支付密码验签失败")
-    desk.store.put(replace(made, used=True))
+    context.store.put(replace(made, used=True))

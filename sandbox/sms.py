@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from sandbox import codes
-from sandbox.desk import Desk
+from sandbox.context import Context
 from sandbox.errors import Refused
 from sandbox.records import SmsCode
 
@@ -26,32 +26,32 @@ LIFE_S: Final = 300.0
 
 
 def send(
-    desk: Desk, purpose: str, sub_acct_no: str, *, mobile: str = "", named: str = "", life_s: float = LIFE_S
+    context: Context, purpose: str, sub_acct_no: str, *, mobile: str = "", named: str = "", life_s: float = LIFE_S
 ) -> SmsCode:
     """Send a new code for one purpose. ``named`` is the payee it authorises, where the bank wants one named."""
-    number = desk.store.next_number("sms")
+    number = context.store.next_number("sms")
     sent = SmsCode(
-        order_no=f"SMS{desk.today}{number:08d}",
+        order_no=f"SMS{context.today}{number:08d}",
         purpose=purpose,
         sub_acct_no=sub_acct_no,
         mobile=mobile,
         code=f"{secrets.randbelow(10**6):06d}",
-        sent_at=desk.now.isoformat(),
-        ends_at=(desk.now + timedelta(seconds=life_s)).isoformat(),
+        sent_at=context.now.isoformat(),
+        ends_at=(context.now + timedelta(seconds=life_s)).isoformat(),
         named=named,
     )
-    desk.store.put(sent)
+    context.store.put(sent)
     return sent
 
 
-def use(desk: Desk, purpose: str, sub_acct_no: str, order_no: str, code: str) -> SmsCode:
+def use(context: Context, purpose: str, sub_acct_no: str, order_no: str, code: str) -> SmsCode:
     """Take a code as proof, once. Refuses one of another member or purpose, a wrong one, and one past its end."""
-    sent = desk.store.get(SmsCode, order_no)
+    sent = context.store.get(SmsCode, order_no)
     if sent is None or (sent.purpose, sent.sub_acct_no) != (purpose, sub_acct_no):
         raise Refused(codes.NO_VERIFICATION)
-    if sent.used or datetime.fromisoformat(sent.ends_at) < desk.now:
+    if sent.used or datetime.fromisoformat(sent.ends_at) < context.now:
         raise Refused(codes.INSTRUCTION_EXPIRED)
     if sent.code != code:
         raise Refused(codes.WRONG_SMS_CODE)
-    desk.store.put(replace(sent, used=True))
+    context.store.put(replace(sent, used=True))
     return sent

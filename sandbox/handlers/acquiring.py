@@ -26,7 +26,7 @@ from bankclient.money import fen
 from sandbox import codes
 from sandbox.books import FEE, PARKING, Move, available, frozen, functional, in_transit, waiting
 from sandbox.clock import day_text
-from sandbox.desk import Desk, positive, within
+from sandbox.context import Context, positive, within
 from sandbox.errors import Refused
 from sandbox.handlers.registry import handles
 from sandbox.places import Place
@@ -38,26 +38,26 @@ SUPPLY: Final = SupplyAcquiringOrder.code
 
 
 def collect(
-    desk: Desk, channel: str, order_no: str, amount_fen: int, remark: str, *, missed: bool, booked_to: str
+    context: Context, channel: str, order_no: str, amount_fen: int, remark: str, *, missed: bool, booked_to: str
 ) -> list[AcquiredShare]:
     """A product has collected an order. Unless it is `missed` the bank books it at once, by its remark or, with
     `booked_to` (a sub-account, or `parking`), elsewhere. Refuses the payment when the remark is wrong."""
-    wrong = desk.functional_no(PARKING) if booked_to == "parking" else booked_to
-    if wrong and wrong != desk.functional_no(PARKING):
-        desk.member(wrong)
-    shares = [replace(one, meant_for=wrong) for one in _read(desk, channel, order_no, amount_fen, remark)]
+    wrong = context.functional_no(PARKING) if booked_to == "parking" else booked_to
+    if wrong and wrong != context.functional_no(PARKING):
+        context.member(wrong)
+    shares = [replace(one, meant_for=wrong) for one in _read(context, channel, order_no, amount_fen, remark)]
     numbers = {one.number for one in shares}
-    if len(numbers) != len(shares) or _of_order(desk, order_no):
+    if len(numbers) != len(shares) or _of_order(context, order_no):
         raise Refused(codes.ORDER_REPEATED)
-    if any(desk.store.get(AcquiredShare, number) for number in numbers):
+    if any(context.store.get(AcquiredShare, number) for number in numbers):
         raise Refused(codes.ORDER_REPEATED)
-    return [_keep(desk, one) if missed else _book(desk, one) for one in shares]
+    return [_keep(context, one) if missed else _book(context, one) for one in shares]
 
 
 @handles(AcquiringOrder)
-def acquiring_order(desk: Desk, request: AcquiringOrder) -> AcquiringOrderReply:
+def acquiring_order(context: Context, request: AcquiringOrder) -> AcquiringOrderReply:
     """6146: nothing is known of an order that was missed. After a 6145 the serial and the time are those of it."""
-    share = desk.store.get(AcquiredShare, request.OrderNo)
+    share = context.store.get(AcquiredShare, request.OrderNo)
     if share is None or share.channel != request.AcquiringChannelType or not share.booked_to:
         raise Refused(codes.NO_RECORD)
     at = datetime.fromisoformat(share.booked_at)
@@ -69,78 +69,78 @@ def acquiring_order(desk: Desk, request: AcquiringOrder) -> AcquiringOrderReply:
         TranDate=day_text(at.date()),
         TranTime=f"{at:%H%M%S}",
         OrderInSubAcctNo=share.named,
-        OrderInSubAcctName=_name(desk, share.named),
+        OrderInSubAcctName=_name(context, share.named),
         OrderActInSubAcctNo=share.booked_to,
-        OrderActInSubAcctName=_name(desk, share.booked_to),
+        OrderActInSubAcctName=_name(context, share.booked_to),
         FrontSeqNo=share.front_seq_no,
     )
 
 
 @handles(SupplyAcquiringOrder)
-def supply_acquiring_order(desk: Desk, request: SupplyAcquiringOrder) -> SupplyAcquiringOrderReply:
+def supply_acquiring_order(context: Context, request: SupplyAcquiringOrder) -> SupplyAcquiringOrderReply:
     """6147: by the number of the whole order; books every share as the notice would have done."""
-    shares = [one for one in _of_order(desk, request.OrderNo) if one.channel == request.AcquiringChannelType]
+    shares = [one for one in _of_order(context, request.OrderNo) if one.channel == request.AcquiringChannelType]
     if not shares:
         raise Refused(codes.NO_ORDER)
     if any(one.booked_to for one in shares):
         raise Refused(codes.ORDER_REPEATED)
     if request.Amt != sum(one.amount_fen for one in shares):
         raise Refused(codes.AMOUNT_MISMATCH, "补账金额与订单金额不符")
-    done = [_book(desk, one) for one in shares]
+    done = [_book(context, one) for one in shares]
     return SupplyAcquiringOrderReply(
         FrontSeqNo=done[-1].front_seq_no, SubAcctNo=done[0].booked_to if len(done) == 1 else None, Amt=request.Amt
     )
 
 
 @handles(RebookAcquiringOrder)
-def rebook_acquiring_order(desk: Desk, request: RebookAcquiringOrder) -> Booked:
+def rebook_acquiring_order(context: Context, request: RebookAcquiringOrder) -> Booked:
     """6145: Amt is the share's, fee inside. Of parked money the fee goes to fees now; it was taken before of money that
     was booked to another member."""
-    share = desk.store.get(AcquiredShare, request.OrderNo)
+    share = context.store.get(AcquiredShare, request.OrderNo)
     if share is None or share.channel != request.AcquiringChannelType or not share.booked_to:
         raise Refused(codes.NO_ORDER)
     if share.rebooked or share.booked_to == share.named:
         raise Refused(codes.ORDER_REPEATED, "订单已正确入账")
     if request.Amt != share.amount_fen:
         raise Refused(codes.AMOUNT_MISMATCH, "调账金额与订单金额不符")
-    member = desk.member(request.SubAcctNo, request.TranNetMemberCode)
+    member = context.member(request.SubAcctNo, request.TranNetMemberCode)
     if request.SubAcctName != member.name:
         raise Refused(codes.ACCOUNT_NAME_DIFFERS)
     source, net = share.booked_to, share.amount_fen - share.fee_fen
-    target = _pocket(desk, share, member.sub_acct_no)
-    if source == desk.functional_no(PARKING):
-        share = _post(desk, share, functional(PARKING), target)
+    target = _pocket(context, share, member.sub_acct_no)
+    if source == context.functional_no(PARKING):
+        share = _post(context, share, functional(PARKING), target)
     else:
         pocket = frozen(source, share.number) if share.pay_mode == FREEZES else available(source)
-        desk.post(Move(pocket, target, share.amount_fen if share.holds_fee else net))
-    _freeze_for(desk, share, member.sub_acct_no)
-    front = desk.book(
+        context.post(Move(pocket, target, share.amount_fen if share.holds_fee else net))
+    _freeze_for(context, share, member.sub_acct_no)
+    front = context.book(
         "N",
         out_sub_acct_no=source,
         in_sub_acct_no=member.sub_acct_no,
         amount_fen=share.amount_fen,
-        fee_fen=share.fee_fen if source == desk.functional_no(PARKING) else 0,
+        fee_fen=share.fee_fen if source == context.functional_no(PARKING) else 0,
         order_no=share.number,
         remark=request.Remark,
     )
-    at = desk.now.isoformat(timespec="seconds")
-    desk.store.put(replace(share, booked_to=member.sub_acct_no, front_seq_no=front, booked_at=at, rebooked=True))
+    at = context.now.isoformat(timespec="seconds")
+    context.store.put(replace(share, booked_to=member.sub_acct_no, front_seq_no=front, booked_at=at, rebooked=True))
     return Booked(FrontSeqNo=front)
 
 
-def _book(desk: Desk, share: AcquiredShare) -> AcquiredShare:
+def _book(context: Context, share: AcquiredShare) -> AcquiredShare:
     """Book one share as the product's notice asks for."""
-    member = desk.store.get(Member, share.meant_for or share.named)
-    front = desk.front_seq_no()
-    owed = in_transit(desk.today)
+    member = context.store.get(Member, share.meant_for or share.named)
+    front = context.front_seq_no()
+    owed = in_transit(context.today)
     if member is None or member.closed:
-        place = desk.functional_no(PARKING)
-        desk.post(Move(owed, functional(PARKING), share.amount_fen))
+        place = context.functional_no(PARKING)
+        context.post(Move(owed, functional(PARKING), share.amount_fen))
     else:
         place = member.sub_acct_no
-        share = _post(desk, share, owed, _pocket(desk, share, place))
-        _freeze_for(desk, share, place)
-    desk.book(
+        share = _post(context, share, owed, _pocket(context, share, place))
+        _freeze_for(context, share, place)
+    context.book(
         "4",
         serial=front,
         front_seq_no=front,
@@ -150,66 +150,69 @@ def _book(desk: Desk, share: AcquiredShare) -> AcquiredShare:
         order_no=share.number,
         remark=f"见证+收单充值,{share.number}",
     )
-    at = desk.now.isoformat(timespec="seconds")
-    return _keep(desk, replace(share, booked_to=place, front_seq_no=front, booked_at=at))
+    at = context.now.isoformat(timespec="seconds")
+    return _keep(context, replace(share, booked_to=place, front_seq_no=front, booked_at=at))
 
 
-def take_fee(desk: Desk, order_no: str, fee_fen: int) -> int:
+def take_fee(context: Context, order_no: str, fee_fen: int) -> int:
     """What a release or payment of frozen money takes of it as fee: that of the acquired order, once, where it is
     frozen with the money, and no other (notes.md 13); else the one that is asked for."""
-    share = desk.store.get(AcquiredShare, order_no)
+    share = context.store.get(AcquiredShare, order_no)
     if share is None or not share.holds_fee:
         return fee_fen
     if fee_fen != share.fee_fen:
         raise Refused(codes.AMOUNT_MISMATCH, "手续费须与原收单订单一致")
-    desk.store.put(replace(share, holds_fee=False))
+    context.store.put(replace(share, holds_fee=False))
     return fee_fen
 
 
-def _post(desk: Desk, share: AcquiredShare, source: Place, target: Place) -> AcquiredShare:
+def _post(context: Context, share: AcquiredShare, source: Place, target: Place) -> AcquiredShare:
     """Bring a share to its member: less the fee, or whole where the fee stays frozen with it."""
-    if share.pay_mode == FREEZES and share.fee_fen and desk.settings.acquired_fee == "at_release":
-        desk.post(Move(source, target, share.amount_fen))
+    if share.pay_mode == FREEZES and share.fee_fen and context.settings.acquired_fee == "at_release":
+        context.post(Move(source, target, share.amount_fen))
         return replace(share, holds_fee=True)
-    desk.post(Move(source, target, share.amount_fen - share.fee_fen), Move(source, functional(FEE), share.fee_fen))
+    context.post(Move(source, target, share.amount_fen - share.fee_fen), Move(source, functional(FEE), share.fee_fen))
     return share
 
 
-def _keep(desk: Desk, share: AcquiredShare) -> AcquiredShare:
-    desk.store.put(share)
+def _keep(context: Context, share: AcquiredShare) -> AcquiredShare:
+    context.store.put(share)
     return share
 
 
-def _of_order(desk: Desk, order_no: str) -> list[AcquiredShare]:
-    return [one for one in desk.store.all(AcquiredShare) if one.order_no == order_no]
+def _of_order(context: Context, order_no: str) -> list[AcquiredShare]:
+    return [one for one in context.store.all(AcquiredShare) if one.order_no == order_no]
 
 
-def _pocket(desk: Desk, share: AcquiredShare, sub_acct_no: str) -> Place:
-    return frozen(sub_acct_no, share.number) if share.pay_mode == FREEZES else waiting(sub_acct_no, desk.today)
+def _pocket(context: Context, share: AcquiredShare, sub_acct_no: str) -> Place:
+    return frozen(sub_acct_no, share.number) if share.pay_mode == FREEZES else waiting(sub_acct_no, context.today)
 
 
-def _freeze_for(desk: Desk, share: AcquiredShare, sub_acct_no: str) -> None:
+def _freeze_for(context: Context, share: AcquiredShare, sub_acct_no: str) -> None:
     """A frozen share takes its number as a freeze does; moved to another member, it keeps it."""
     if share.pay_mode != FREEZES:
         return
-    taken = desk.store.get(Order, order_key("order", share.number))
+    taken = context.store.get(Order, order_key("order", share.number))
     if taken is not None and (taken.opened_by != SUPPLY or not share.booked_to):
         raise Refused(codes.ORDER_REPEATED)
-    desk.store.put(Order("order", share.number, SUPPLY, sub_acct_no))
+    context.store.put(Order("order", share.number, SUPPLY, sub_acct_no))
 
 
-def _name(desk: Desk, sub_acct_no: str) -> str:
-    member = desk.store.get(Member, sub_acct_no)
+def _name(context: Context, sub_acct_no: str) -> str:
+    member = context.store.get(Member, sub_acct_no)
     return "" if member is None else member.name
 
 
-def _read(desk: Desk, channel: str, order_no: str, amount_fen: int, remark: str) -> Iterator[AcquiredShare]:
+def _read(context: Context, channel: str, order_no: str, amount_fen: int, remark: str) -> Iterator[AcquiredShare]:
     """The shares of a remark; a wrong one refuses the payment, save for its sub-accounts (quick start 2.4)."""
     try:
         (content,) = json.loads(remark)
         rows: list[Any] = content["oderlist"]
         plain = {"0": True, "1": False}[content["SFJOrdertype"]]
-        if content["plantCode"] != desk.settings.mrch_code or content["remarktype"] not in ("JHS0100000", "SDS0100000"):
+        if content["plantCode"] != context.settings.mrch_code or content["remarktype"] not in (
+            "JHS0100000",
+            "SDS0100000",
+        ):
             raise ValueError("plantCode, remarktype")
         amounts = [amount_fen if plain else fen(row["subamount"]) for row in rows]
         if not rows or (plain and len(rows) > 1) or sum(amounts) != amount_fen:

@@ -13,7 +13,7 @@ from bankclient.messages.batches import BatchPaymentRow
 from sandbox import codes, sms
 from sandbox.authority import prove
 from sandbox.books import FEE, Move, available, functional, waiting
-from sandbox.desk import Desk, positive, within
+from sandbox.context import Context, positive, within
 from sandbox.errors import Refused
 from sandbox.handlers.payments import confirm, pre_pay, refundable
 from sandbox.handlers.registry import handles
@@ -27,19 +27,19 @@ _BOOKING_FLAGS: Final = {PRE_PAY: "5", CONFIRM: "6", PAY_DIRECTLY: "2"}
 
 
 @handles(BatchPayment, BatchPaymentBySms, BatchPaymentByPassword)
-def batch_payment(desk: Desk, request: BatchPayment | BatchPaymentBySms | BatchPaymentByPassword) -> Booked:
+def batch_payment(context: Context, request: BatchPayment | BatchPaymentBySms | BatchPaymentByPassword) -> Booked:
     """Flags 1 and 2, and 3, which the quick start says is not offered."""
-    payer = desk.payer(request.OutSubAcctNo, request.OutMemberCode).sub_acct_no
-    prove(desk, request, payer, sms.PAYMENT)
+    payer = context.payer(request.OutSubAcctNo, request.OutMemberCode).sub_acct_no
+    prove(context, request, payer, sms.PAYMENT)
     if len(request.TranItemArray) < 2:
         raise Refused(codes.FIELD_INVALID, "OrdersCount")
-    rows = request.TranItemArray[:1] if desk.told.has("part_of_batch") else request.TranItemArray
+    rows = request.TranItemArray[:1] if context.told.has("part_of_batch") else request.TranItemArray
     for row in rows:
-        if row.TranSeqNo == desk.serial or not desk.serial_is_free(row.TranSeqNo):
+        if row.TranSeqNo == context.serial or not context.serial_is_free(row.TranSeqNo):
             raise Refused(codes.SERIAL_REPEATED)
-        payee = desk.payee(row.InSubAcctNo, row.InMemberCode).sub_acct_no
-        _act(desk, request.FunctionFlag, row, payer, payee)
-        desk.book(
+        payee = context.payee(row.InSubAcctNo, row.InMemberCode).sub_acct_no
+        _act(context, request.FunctionFlag, row, payer, payee)
+        context.book(
             _BOOKING_FLAGS[request.FunctionFlag],
             function_flag=request.FunctionFlag,
             serial=row.TranSeqNo,
@@ -50,7 +50,7 @@ def batch_payment(desk: Desk, request: BatchPayment | BatchPaymentBySms | BatchP
             order_no=row.OrderNo,
             remark=row.Remark,
         )
-    front = desk.book(
+    front = context.book(
         _BOOKING_FLAGS[request.FunctionFlag],
         function_flag=request.FunctionFlag,
         out_sub_acct_no=payer,
@@ -59,17 +59,17 @@ def batch_payment(desk: Desk, request: BatchPayment | BatchPaymentBySms | BatchP
     return Booked(FrontSeqNo=front)
 
 
-def _act(desk: Desk, flag: str, row: BatchPaymentRow, payer: str, payee: str) -> None:
+def _act(context: Context, flag: str, row: BatchPaymentRow, payer: str, payee: str) -> None:
     amount = positive(row.TranAmt)
     if flag == PRE_PAY:
-        pre_pay(desk, payer, payee, row.OrderNo, amount)
+        pre_pay(context, payer, payee, row.OrderNo, amount)
     elif flag == CONFIRM:
-        confirm(desk, payer, payee, row.OrderNo, amount, row.TranFee, source="4", serial=row.TranSeqNo)
+        confirm(context, payer, payee, row.OrderNo, amount, row.TranFee, source="4", serial=row.TranSeqNo)
     else:
         net = amount - within(row.TranFee, amount)
-        desk.open_order(Order("order", row.OrderNo, desk.code, payer, payee))
-        desk.post(
-            Move(available(payer), waiting(payee, desk.today), net),
+        context.open_order(Order("order", row.OrderNo, context.code, payer, payee))
+        context.post(
+            Move(available(payer), waiting(payee, context.today), net),
             Move(available(payer), functional(FEE), row.TranFee),
         )
-        refundable(desk, "5", row.TranSeqNo, payer, payee, row.OrderNo, amount, row.TranFee)
+        refundable(context, "5", row.TranSeqNo, payer, payee, row.OrderNo, amount, row.TranFee)

@@ -14,7 +14,7 @@ from bankclient.messages import ClearingResult, ClearingResultReply, ClearingRes
 from sandbox import codes
 from sandbox.books import IN_TRANSIT
 from sandbox.clock import day_of, day_text
-from sandbox.desk import Desk
+from sandbox.context import Context
 from sandbox.errors import Refused
 from sandbox.handlers import transfers
 from sandbox.handlers.registry import handles
@@ -33,76 +33,76 @@ PENDING: Final = "3"
 
 
 @handles(ClearingResult)
-def clearing_result(desk: Desk, request: ClearingResult) -> ClearingResultReply:
+def clearing_result(context: Context, request: ClearingResult) -> ClearingResultReply:
     """6108, oldest day first. With `clear_same_day` a question that covers today clears it and ends it.
 
     The bank's day moves on with it, so that later bookings wait for another clearing, as after a night.
     """
-    first, last = "", desk.today
+    first, last = "", context.today
     if request.StartDate is not None and request.EndDate is not None:
         first, last = day_text(request.StartDate), day_text(request.EndDate)
-        if last > desk.today or first > last:
+        if last > context.today or first > last:
             raise Refused(codes.FIELD_INVALID, "StartDate, EndDate")
-    if desk.settings.clear_same_day and last >= desk.today:
-        _record(desk, desk.today)
-        _clear_pending(desk)
-        cleared = desk.store.get(ClearingDay, desk.today)
-        desk.ends_day = cleared is not None and bool(cleared.finished_day)
-    days = sorted(desk.store.all(ClearingDay), key=lambda one: one.day)
+    if context.settings.clear_same_day and last >= context.today:
+        _record(context, context.today)
+        _clear_pending(context)
+        cleared = context.store.get(ClearingDay, context.today)
+        context.ends_day = cleared is not None and bool(cleared.finished_day)
+    days = sorted(context.store.all(ClearingDay), key=lambda one: one.day)
     page = page_of([one for one in days if first <= one.day <= last], request.PageNum)
     return ClearingResultReply(
         **page.fields,
-        TranItemArray=tuple(_row(desk, one) for one in page.rows),
+        TranItemArray=tuple(_row(context, one) for one in page.rows),
     )
 
 
-def _row(desk: Desk, one: ClearingDay) -> ClearingResultRow:
+def _row(context: Context, one: ClearingDay) -> ClearingResultRow:
     done = bool(one.finished_day)
     return ClearingResultRow(
         Date=one.day,
         SubAcctType=IN_TRANSIT,
         ReconcileStatus="0",
-        TotalAmt=one.total_fen + desk.books.in_transit_fen(one.day),
+        TotalAmt=one.total_fen + context.books.in_transit_fen(one.day),
         ClearingStatus=DONE if done else PENDING,
         ClearingReturnMsg="" if done else "在途资金未到账",
         ClearingFinishDate=one.finished_day,
     )
 
 
-def run(desk: Desk) -> None:
+def run(context: Context) -> None:
     """The night's run: record every day that has ended, and clear in order what can be cleared."""
-    recorded = desk.store.get(Mark, RECORDED_THROUGH)
+    recorded = context.store.get(Mark, RECORDED_THROUGH)
     if recorded is None:
-        first = desk.store.get(Mark, FIRST_DAY)
-        day = desk.now.date() if first is None else day_of(first.text)
+        first = context.store.get(Mark, FIRST_DAY)
+        day = context.now.date() if first is None else day_of(first.text)
     else:
         day = day_of(recorded.text) + timedelta(days=1)
-    while day < desk.now.date():
-        _record(desk, day_text(day))
-        desk.store.put(Mark(RECORDED_THROUGH, day_text(day)))
+    while day < context.now.date():
+        _record(context, day_text(day))
+        context.store.put(Mark(RECORDED_THROUGH, day_text(day)))
         day += timedelta(days=1)
-    _clear_pending(desk)
+    _clear_pending(context)
 
 
-def hold(desk: Desk, held: bool) -> None:
+def hold(context: Context, held: bool) -> None:
     """Let the channels keep their money back, or pay it; then days that wait are cleared."""
-    desk.store.put(Mark(HELD, "yes" if held else ""))
-    _clear_pending(desk)
+    context.store.put(Mark(HELD, "yes" if held else ""))
+    _clear_pending(context)
 
 
-def _record(desk: Desk, day: str) -> None:
-    if desk.store.get(ClearingDay, day) is None:
-        desk.store.put(ClearingDay(day, 0))
+def _record(context: Context, day: str) -> None:
+    if context.store.get(ClearingDay, day) is None:
+        context.store.put(ClearingDay(day, 0))
 
 
-def _clear_pending(desk: Desk) -> None:
-    held = desk.store.get(Mark, HELD)
+def _clear_pending(context: Context) -> None:
+    held = context.store.get(Mark, HELD)
     if held is not None and held.text:
         return
-    pending = [one for one in desk.store.all(ClearingDay) if not one.finished_day]
+    pending = [one for one in context.store.all(ClearingDay) if not one.finished_day]
     for one in sorted(pending, key=lambda one: one.day):
-        total = one.total_fen + desk.books.in_transit_fen(one.day)
-        desk.post(*desk.books.clearing_moves(one.day))
-        desk.store.put(ClearingDay(one.day, total, finished_day=desk.today))
+        total = one.total_fen + context.books.in_transit_fen(one.day)
+        context.post(*context.books.clearing_moves(one.day))
+        context.store.put(ClearingDay(one.day, total, finished_day=context.today))
         if total > 0:
-            transfers.note(desk, "", total, CHANNELS, transfers.CLEARING_PRINCIPAL)
+            transfers.note(context, "", total, CHANNELS, transfers.CLEARING_PRINCIPAL)

@@ -12,8 +12,8 @@ from typing import Final
 
 from bankclient.money import yuan
 from sandbox.clock import day_text
+from sandbox.context import Context
 from sandbox.dayends import day_ends
-from sandbox.desk import Desk
 from sandbox.handlers.statements import (
     TOP_UPS,
     WITHDRAWALS,
@@ -39,20 +39,20 @@ _PAYMENT_TEXTS: Final = {
 """Of these 确认付款 was seen in a file of the bank; the others are ours."""
 
 
-def lines_of(desk: Desk, file_type: str, day: str) -> list[str]:
+def lines_of(context: Context, file_type: str, day: str) -> list[str]:
     """The rows of one file, in the order of booking."""
     if file_type in ("CZ", "TX"):
         wanted = TOP_UPS if file_type == "CZ" else WITHDRAWALS
-        return _written(_cash(desk, one) for one in cash_trades(desk, wanted) if one.day == day)
+        return _written(_cash(context, one) for one in cash_trades(context, wanted) if one.day == day)
     if file_type == "JY":
-        return _written(_payment(desk, one) for one in member_trades(desk) if one.day == day)
+        return _written(_payment(context, one) for one in member_trades(context) if one.day == day)
     if file_type == "YE":
-        return _written(_balance(member, end) for member, end in day_ends(desk, day))
+        return _written(_balance(member, end) for member, end in day_ends(context, day))
     return []
 
 
-def _cash(desk: Desk, trade: Trade) -> list[str]:
-    code, name = _owner(desk, trade.in_sub_acct_no or trade.out_sub_acct_no)
+def _cash(context: Context, trade: Trade) -> list[str]:
+    code, name = _owner(context, trade.in_sub_acct_no or trade.out_sub_acct_no)
     return [
         code,
         trade.in_sub_acct_no or trade.out_sub_acct_no,
@@ -68,9 +68,9 @@ def _cash(desk: Desk, trade: Trade) -> list[str]:
     ]
 
 
-def _payment(desk: Desk, trade: Trade) -> list[str]:
-    payer, payer_name = _owner(desk, trade.out_sub_acct_no)
-    payee, payee_name = _owner(desk, trade.in_sub_acct_no)
+def _payment(context: Context, trade: Trade) -> list[str]:
+    payer, payer_name = _owner(context, trade.out_sub_acct_no)
+    payee, payee_name = _owner(context, trade.in_sub_acct_no)
     return [
         _PAYMENT_TEXTS.get(booking_type(trade), "其他"),
         payer,
@@ -93,8 +93,8 @@ def _balance(member: Member, end: DayEnd) -> list[str]:
     return [member.code, member.sub_acct_no, yuan(end.available_fen), ""]
 
 
-def _owner(desk: Desk, sub_acct_no: str) -> tuple[str, str]:
-    member = desk.store.get(Member, sub_acct_no)
+def _owner(context: Context, sub_acct_no: str) -> tuple[str, str]:
+    member = context.store.get(Member, sub_acct_no)
     return ("", "") if member is None else (member.code, member.name)
 
 

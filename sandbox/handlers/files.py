@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.padding import PKCS7
 from bankclient.messages import ReconciliationFile, ReconciliationFileReply, ReconciliationFileRow
 from sandbox import codes
 from sandbox.clock import day_text
-from sandbox.desk import Desk
+from sandbox.context import Context
 from sandbox.errors import Refused
 from sandbox.faults import Told
 from sandbox.handlers.daybook import lines_of
@@ -33,29 +33,29 @@ BOMB_BYTES = 8 * 1024 * 1024
 
 
 @handles(ReconciliationFile)
-def reconciliation_file(desk: Desk, request: ReconciliationFile) -> ReconciliationFileReply:
+def reconciliation_file(context: Context, request: ReconciliationFile) -> ReconciliationFileReply:
     """6103. FilePath holds the name already or not, by setting: sources differ (transport.md 5.1)."""
     day = day_text(request.FileDate)
-    if day > desk.today:
+    if day > context.today:
         raise Refused(codes.FIELD_INVALID, "FileDate")
-    told = desk.told
-    lines = lines_of(desk, request.FileType, day) if day < desk.today else []
+    told = context.told
+    lines = lines_of(context, request.FileType, day) if day < context.today else []
     if not lines or told.has("file_empty_day"):
         raise Refused(codes.NO_RECORD)
     if told.has("file_bad_row"):
         lines.insert(1, lines[0].replace("&", "&&", 1))
-    name = f"{request.FileType}{day}{desk.settings.mrch_code}{desk.store.next_number('file')}"
-    rows = [_publish(desk, f"{name}.txt", "".join(f"{line}\n" for line in lines), told)]
+    name = f"{request.FileType}{day}{context.settings.mrch_code}{context.store.next_number('file')}"
+    rows = [_publish(context, f"{name}.txt", "".join(f"{line}\n" for line in lines), told)]
     if not told.has("file_without_ok"):
         stated = len(lines) + 1 if told.has("file_wrong_count") else len(lines)
-        rows.append(_publish(desk, f"{name}.ok", f"{stated}\n", Told()))
+        rows.append(_publish(context, f"{name}.ok", f"{stated}\n", Told()))
     return ReconciliationFileReply(ResultNum=str(len(rows)), TranItemArray=tuple(rows))
 
 
-def _publish(desk: Desk, name: str, text: str, told: Told) -> ReconciliationFileRow:
+def _publish(context: Context, name: str, text: str, told: Told) -> ReconciliationFileRow:
     key = secrets.token_bytes(24)
     content = _encrypted(_packed(name, text, told), key)
-    folder, file_name = f"/ejzb/{desk.settings.mrch_code}", f"{name}.enc"
+    folder, file_name = f"/ejzb/{context.settings.mrch_code}", f"{name}.enc"
     file = Published(
         path=f"{folder}/{file_name}",
         draw_code=secrets.token_hex(16),
@@ -69,12 +69,12 @@ def _publish(desk: Desk, name: str, text: str, told: Told) -> ReconciliationFile
         file = replace(file, content=bytes([content[0] ^ 1]) + content[1:])
     if told.has("file_truncated"):
         file = replace(file, content=content[: len(content) // 2])
-    desk.shelf.put(file)
+    context.shelf.put(file)
     given = secrets.token_bytes(24) if told.has("file_wrong_password") else key
     return ReconciliationFileRow(
         FileName=file_name,
         RandomPassword=base64.b64encode(given).decode("ascii"),
-        FilePath=file.path if desk.settings.file_path_has_name else folder,
+        FilePath=file.path if context.settings.file_path_has_name else folder,
         DrawCode=secrets.token_hex(16) if told.has("file_wrong_draw_code") else file.draw_code,
     )
 

@@ -22,7 +22,7 @@ from bankclient.messages import (
     RegisterBehaviorReply,
 )
 from sandbox import codes
-from sandbox.desk import MERCHANT, ORDINARY, Desk
+from sandbox.context import MERCHANT, ORDINARY, Context
 from sandbox.errors import Refused
 from sandbox.handlers.registry import handles
 from sandbox.records import BoundCard, Member, MemberCode
@@ -34,79 +34,79 @@ CLOSE: Final = "3"
 
 
 @handles(OpenMember)
-def open_member(desk: Desk, request: OpenMember) -> OpenMemberReply:
+def open_member(context: Context, request: OpenMember) -> OpenMemberReply:
     """6000. A member code is given out once, also after its sub-account was closed."""
     if request.FunctionFlag == CLOSE:
-        return _close(desk, request)
-    member = _open(desk, request.TranNetMemberCode, request.MemberProperty, request.UserNickname, request.Mobile)
+        return _close(context, request)
+    member = _open(context, request.TranNetMemberCode, request.MemberProperty, request.UserNickname, request.Mobile)
     return OpenMemberReply(SubAcctNo=member.sub_acct_no)
 
 
-def _open(desk: Desk, code: str, kind: str, name: str | None, mobile: str | None) -> Member:
-    if desk.store.get(MemberCode, code) is not None:
+def _open(context: Context, code: str, kind: str, name: str | None, mobile: str | None) -> Member:
+    if context.store.get(MemberCode, code) is not None:
         raise Refused(codes.MEMBER_EXISTS)
-    number = desk.store.next_number("sub_account", FIRST_SUB_ACCOUNT)
+    number = context.store.next_number("sub_account", FIRST_SUB_ACCOUNT)
     member = Member(
-        sub_acct_no=f"{desk.settings.mrch_code}{number:012d}",
+        sub_acct_no=f"{context.settings.mrch_code}{number:012d}",
         code=code,
         kind=kind,
         name=name or "",
-        opened_day=desk.today,
+        opened_day=context.today,
         mobile=mobile or "",
     )
-    desk.store.put(member)
-    desk.store.put(MemberCode(member.code, member.sub_acct_no))
+    context.store.put(member)
+    context.store.put(MemberCode(member.code, member.sub_acct_no))
     return member
 
 
 @handles(LinkSameName)
-def link_same_name(desk: Desk, request: LinkSameName) -> LinkSameNameReply:
+def link_same_name(context: Context, request: LinkSameName) -> LinkSameNameReply:
     """6167. Flag 1 opens both, 2 adds the ordinary one to a merchant's, 3 the merchant's to an ordinary one."""
     merchant_code, ordinary_code = request.MerSubAcctMemberCode, request.CommonSubAcctMemberCode
     if request.FunctionFlag == "2":
-        merchant = _known(desk, merchant_code, MERCHANT)
+        merchant = _known(context, merchant_code, MERCHANT)
     else:
-        merchant = _open(desk, merchant_code, MERCHANT, request.MerSubAcctNickname, request.Mobile)
+        merchant = _open(context, merchant_code, MERCHANT, request.MerSubAcctNickname, request.Mobile)
     if request.FunctionFlag == "3":
-        ordinary = _known(desk, ordinary_code, ORDINARY)
+        ordinary = _known(context, ordinary_code, ORDINARY)
     else:
-        ordinary = _open(desk, ordinary_code, ORDINARY, request.CommonSubAcctNickname, request.Mobile)
-    desk.store.put(replace(merchant, same_name=ordinary.sub_acct_no))
-    desk.store.put(replace(ordinary, same_name=merchant.sub_acct_no))
+        ordinary = _open(context, ordinary_code, ORDINARY, request.CommonSubAcctNickname, request.Mobile)
+    context.store.put(replace(merchant, same_name=ordinary.sub_acct_no))
+    context.store.put(replace(ordinary, same_name=merchant.sub_acct_no))
     return LinkSameNameReply(
         SameNameAcctRelRelation="1", MerSubAcctNo=merchant.sub_acct_no, CommonSubAcctNo=ordinary.sub_acct_no
     )
 
 
-def _known(desk: Desk, code: str, kind: str) -> Member:
-    member = desk.member_by_code(code)
+def _known(context: Context, code: str, kind: str) -> Member:
+    member = context.member_by_code(code)
     if member.kind != kind or member.same_name:
         raise Refused(codes.MEMBER_EXISTS)
     return member
 
 
-def _close(desk: Desk, request: OpenMember) -> OpenMemberReply:
-    member = desk.member_by_code(request.TranNetMemberCode)
-    if desk.books.sub_account(member.sub_acct_no).total_fen:
+def _close(context: Context, request: OpenMember) -> OpenMemberReply:
+    member = context.member_by_code(request.TranNetMemberCode)
+    if context.books.sub_account(member.sub_acct_no).total_fen:
         raise Refused(codes.BALANCE_LEFT)
-    if any(one.sub_acct_no == member.sub_acct_no and not one.unbound for one in desk.store.all(BoundCard)):
+    if any(one.sub_acct_no == member.sub_acct_no and not one.unbound for one in context.store.all(BoundCard)):
         raise Refused(codes.CARDS_BOUND)
-    desk.store.put(replace(member, closed=True))
+    context.store.put(replace(member, closed=True))
     return OpenMemberReply(SubAcctNo=member.sub_acct_no)
 
 
 @handles(FindSubAccount)
-def find_sub_account(desk: Desk, request: FindSubAccount) -> FindSubAccountReply:
+def find_sub_account(context: Context, request: FindSubAccount) -> FindSubAccountReply:
     """6092. The property goes into the reserved field, as one client documents."""
-    member = desk.member_by_code(request.TranNetMemberCode)
+    member = context.member_by_code(request.TranNetMemberCode)
     return FindSubAccountReply(SubAcctNo=member.sub_acct_no, ReservedMsg=member.kind)
 
 
 @handles(MemberBalances)
-def member_balances(desk: Desk, request: MemberBalances) -> MemberBalancesReply:
+def member_balances(context: Context, request: MemberBalances) -> MemberBalancesReply:
     """6037. Pre-paid orders do not count as frozen here (notes.md 9.8); 6093 has both."""
-    member = desk.member_by_code(request.TranNetMemberCode)
-    sub_account = desk.books.sub_account(member.sub_acct_no)
+    member = context.member_by_code(request.TranNetMemberCode)
+    sub_account = context.books.sub_account(member.sub_acct_no)
     return MemberBalancesReply(
         SubAcctNo=member.sub_acct_no,
         SubAcctCashBal=sub_account.withdrawable,
@@ -116,14 +116,14 @@ def member_balances(desk: Desk, request: MemberBalances) -> MemberBalancesReply:
 
 
 @handles(RegisterBehavior)
-def register_behavior(desk: Desk, request: RegisterBehavior) -> RegisterBehaviorReply:
+def register_behavior(context: Context, request: RegisterBehavior) -> RegisterBehaviorReply:
     """6244. No click is in the future. A merchant's record is complete once a card was checked and bound."""
-    member = desk.member(request.SubAcctNo, request.TranNetMemberCode)
+    member = context.member(request.SubAcctNo, request.TranNetMemberCode)
     if request.FunctionFlag == "1":
-        if (request.OpClickTime or "") > f"{desk.now:%Y%m%d%H%M%S}":
+        if (request.OpClickTime or "") > f"{context.now:%Y%m%d%H%M%S}":
             raise Refused(codes.FIELD_INVALID)
         return RegisterBehaviorReply()
     if member.kind != MERCHANT:
         raise Refused(codes.WRONG_FLAG)
-    bound = any(one.sub_acct_no == member.sub_acct_no and not one.unbound for one in desk.store.all(BoundCard))
+    bound = any(one.sub_acct_no == member.sub_acct_no and not one.unbound for one in context.store.all(BoundCard))
     return RegisterBehaviorReply(ReinSuccessFlag="S" if bound else "F")

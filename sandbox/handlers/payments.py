@@ -26,7 +26,7 @@ from sandbox.books import (
     waiting,
     withdrawable,
 )
-from sandbox.desk import MERCHANT, Desk, positive, within
+from sandbox.context import MERCHANT, Context, positive, within
 from sandbox.errors import Refused
 from sandbox.handlers.registry import handles
 from sandbox.records import Member, Order, Payment
@@ -53,26 +53,26 @@ _NAMED_BY_6082: Final = (CONFIRM, "6", TODAY)
 
 
 @handles(MemberPayment, MemberPaymentBySms, MemberPaymentByPassword, asked_by="2")
-def member_payment(desk: Desk, request: AnyPayment) -> Booked:
+def member_payment(context: Context, request: AnyPayment) -> Booked:
     """6034, 6101, 6006. In every flag the payer stays the payer, also when the money goes back."""
-    buyer, seller = _parties(desk, request)
+    buyer, seller = _parties(context, request)
     payer, payee = buyer.sub_acct_no, seller.sub_acct_no
     amount = positive(request.TranAmt)
     flag = request.FunctionFlag
     order_no = request.OrderNo or ""
     if isinstance(request, MemberPaymentByPassword):
         check_names(request, buyer, seller)
-    prove(desk, request, payer, sms.PAYMENT, payee=payee if flag in _NAMED_BY_6082 else "")
+    prove(context, request, payer, sms.PAYMENT, payee=payee if flag in _NAMED_BY_6082 else "")
     if flag == PRE_PAY:
-        pre_pay(desk, payer, payee, order_no, amount)
+        pre_pay(context, payer, payee, order_no, amount)
     elif flag == CONFIRM:
-        confirm(desk, payer, payee, order_no, amount, request.TranFee, source="1")
+        confirm(context, payer, payee, order_no, amount, request.TranFee, source="1")
     elif flag == GIVE_BACK:
-        give_back(desk, payer, payee, order_no, amount)
+        give_back(context, payer, payee, order_no, amount)
     else:
-        _pay_directly(desk, request, payer, payee)
+        _pay_directly(context, request, payer, payee)
     charged = flag in (CONFIRM, "6", TODAY)
-    front = desk.book(
+    front = context.book(
         _BOOKING_FLAGS[flag],
         function_flag=flag,
         out_sub_acct_no=payer,
@@ -85,34 +85,34 @@ def member_payment(desk: Desk, request: AnyPayment) -> Booked:
     return Booked(FrontSeqNo=front)
 
 
-def _parties(desk: Desk, request: AnyPayment) -> tuple[Member, Member]:
+def _parties(context: Context, request: AnyPayment) -> tuple[Member, Member]:
     """Who pays whom. Both sub-accounts of one customer pay each other; the merchant's only verified (6167)."""
-    payer = desk.member(request.OutSubAcctNo, request.OutMemberCode)
+    payer = context.member(request.OutSubAcctNo, request.OutMemberCode)
     if request.FunctionFlag not in ("6", TODAY) or payer.same_name != request.InSubAcctNo:
         return (
-            desk.payer(request.OutSubAcctNo, request.OutMemberCode),
-            desk.payee(request.InSubAcctNo, request.InMemberCode),
+            context.payer(request.OutSubAcctNo, request.OutMemberCode),
+            context.payee(request.InSubAcctNo, request.InMemberCode),
         )
     if payer.kind == MERCHANT and isinstance(request, MemberPayment):
         raise Refused(codes.NO_VERIFICATION, "商户子账户转入普通子账户需验证")
-    return payer, desk.member(request.InSubAcctNo, request.InMemberCode)
+    return payer, context.member(request.InSubAcctNo, request.InMemberCode)
 
 
 @handles(SettleOrder)
-def settle_order(desk: Desk, request: SettleOrder) -> Booked:
+def settle_order(context: Context, request: SettleOrder) -> Booked:
     """6031: the platform acts for the buyer. 6110 does not promise to know it, so here it does not."""
-    buyer = desk.payer(request.OutSubAcctNo, request.OutMemberCode)
-    seller = desk.payee(request.InSubAcctNo, request.InMemberCode)
+    buyer = context.payer(request.OutSubAcctNo, request.OutMemberCode)
+    seller = context.payee(request.InSubAcctNo, request.InMemberCode)
     payer, payee = buyer.sub_acct_no, seller.sub_acct_no
     check_names(request, buyer, seller)
     amount = positive(request.TranAmt)
     fee = 0
     if request.FunctionFlag == CONFIRM:
         fee = request.TranFee
-        confirm(desk, payer, payee, request.OrderNo, amount, fee, source="3")
+        confirm(context, payer, payee, request.OrderNo, amount, fee, source="3")
     else:
-        give_back(desk, payer, payee, request.OrderNo, amount)
-    front = desk.book(
+        give_back(context, payer, payee, request.OrderNo, amount)
+    front = context.book(
         _BOOKING_FLAGS[request.FunctionFlag],
         function_flag=request.FunctionFlag,
         out_sub_acct_no=payer,
@@ -125,14 +125,14 @@ def settle_order(desk: Desk, request: SettleOrder) -> Booked:
     return Booked(FrontSeqNo=front)
 
 
-def pre_pay(desk: Desk, payer: str, payee: str, order_no: str, amount_fen: int) -> None:
+def pre_pay(context: Context, payer: str, payee: str, order_no: str, amount_fen: int) -> None:
     """Open an order with the payer's available money."""
-    desk.open_order(Order("order", order_no, desk.code, payer, payee))
-    desk.post(Move(available(payer), escrow(payer, order_no), amount_fen))
+    context.open_order(Order("order", order_no, context.code, payer, payee))
+    context.post(Move(available(payer), escrow(payer, order_no), amount_fen))
 
 
 def confirm(
-    desk: Desk,
+    context: Context,
     payer: str,
     payee: str,
     order_no: str,
@@ -143,22 +143,22 @@ def confirm(
     serial: str | None = None,
 ) -> None:
     """Pay the payee out of an order; 6164 refunds it by `source` and `serial`."""
-    _check_parties(desk, payer, payee, order_no)
+    _check_parties(context, payer, payee, order_no)
     pocket = escrow(payer, order_no)
-    _check_whole(desk, payer, order_no, amount_fen)
+    _check_whole(context, payer, order_no, amount_fen)
     net = amount_fen - within(fee_fen, amount_fen)
-    desk.post(
-        Move(pocket, waiting(payee, desk.today), net),
+    context.post(
+        Move(pocket, waiting(payee, context.today), net),
         Move(pocket, functional(FEE), fee_fen),
     )
-    refundable(desk, source, serial, payer, payee, order_no, amount_fen, fee_fen)
+    refundable(context, source, serial, payer, payee, order_no, amount_fen, fee_fen)
 
 
-def give_back(desk: Desk, payer: str, payee: str, order_no: str, amount_fen: int) -> None:
+def give_back(context: Context, payer: str, payee: str, order_no: str, amount_fen: int) -> None:
     """Give money of an order back to the payer, before it is confirmed."""
-    _check_parties(desk, payer, payee, order_no)
-    _check_whole(desk, payer, order_no, amount_fen)
-    desk.post(Move(escrow(payer, order_no), waiting(payer, desk.today), amount_fen))
+    _check_parties(context, payer, payee, order_no)
+    _check_whole(context, payer, order_no, amount_fen)
+    context.post(Move(escrow(payer, order_no), waiting(payer, context.today), amount_fen))
 
 
 def check_names(request: MemberPaymentByPassword | SettleOrder, buyer: Member, seller: Member) -> None:
@@ -167,30 +167,30 @@ def check_names(request: MemberPaymentByPassword | SettleOrder, buyer: Member, s
         raise Refused(codes.FIELD_INVALID, "OutSubAcctName, InSubAcctName")
 
 
-def _check_parties(desk: Desk, payer: str, payee: str, order_no: str) -> None:
-    order = desk.order("order", order_no, ORDER_INTERFACES)
+def _check_parties(context: Context, payer: str, payee: str, order_no: str) -> None:
+    order = context.order("order", order_no, ORDER_INTERFACES)
     if (order.payer, order.payee) != (payer, payee):
         raise Refused(codes.OTHER_SUB_ACCOUNT)
 
 
-def _check_whole(desk: Desk, payer: str, order_no: str, amount_fen: int) -> None:
-    if not desk.settings.order_in_parts and amount_fen < desk.books.balance_fen(escrow(payer, order_no)):
+def _check_whole(context: Context, payer: str, order_no: str, amount_fen: int) -> None:
+    if not context.settings.order_in_parts and amount_fen < context.books.balance_fen(escrow(payer, order_no)):
         raise Refused(codes.AMOUNT_MISMATCH, "须与订单金额一致")
 
 
-def _pay_directly(desk: Desk, request: AnyPayment, payer: str, payee: str) -> None:
+def _pay_directly(context: Context, request: AnyPayment, payer: str, payee: str) -> None:
     amount, fee = request.TranAmt, request.TranFee
     net = amount - within(fee, amount)
     if request.FunctionFlag == TODAY:
         source, target = withdrawable(payer), withdrawable(payee)
     else:
-        source, target = available(payer), waiting(payee, desk.today)
-    desk.post(Move(source, target, net), Move(source, functional(FEE), fee))
-    refundable(desk, "2", None, payer, payee, request.OrderNo or "", amount, fee)
+        source, target = available(payer), waiting(payee, context.today)
+    context.post(Move(source, target, net), Move(source, functional(FEE), fee))
+    refundable(context, "2", None, payer, payee, request.OrderNo or "", amount, fee)
 
 
 def refundable(
-    desk: Desk,
+    context: Context,
     source: str,
     serial: str | None,
     payer: str,
@@ -200,14 +200,14 @@ def refundable(
     fee_fen: int,
 ) -> None:
     """Remember what 6164 may give back of a payment, under its own serial or that of its row."""
-    desk.store.put(
+    context.store.put(
         Payment(
             source=source,
-            serial=serial or desk.serial,
+            serial=serial or context.serial,
             payer=payer,
             payees=(payee,),
             order_no=order_no,
-            day=desk.today,
+            day=context.today,
             refundable_fen=amount_fen,
             refundable_fee_fen=fee_fen,
         )

@@ -21,8 +21,8 @@ from bankclient.messages import (
 )
 from sandbox import codes
 from sandbox.clock import day_of, day_text
+from sandbox.context import Context, positive
 from sandbox.dayends import day_end, days_between
-from sandbox.desk import Desk, positive
 from sandbox.errors import Refused
 from sandbox.handlers import transfers
 from sandbox.handlers.registry import handles
@@ -39,34 +39,34 @@ WAITING, BECAME_WITHDRAWABLE, NOTHING_WAITED = "0", "1", "2"
 
 
 @handles(PooledBalance)
-def pooled_balance(desk: Desk, request: PooledBalance) -> PooledBalanceReply:
+def pooled_balance(context: Context, request: PooledBalance) -> PooledBalanceReply:
     """6011. LastBalance is that of the last day that ended."""
-    ended = [one for one in desk.store.all(PooledDayEnd) if one.day < desk.today]
+    ended = [one for one in context.store.all(PooledDayEnd) if one.day < context.today]
     last = max(ended, key=lambda one: one.day, default=None)
     return PooledBalanceReply(
         LastBalance=0 if last is None else last.amount_fen,
-        CurBalabce=desk.books.pooled_fen,
-        Balance=desk.books.pooled_fen,
+        CurBalabce=context.books.pooled_fen,
+        Balance=context.books.pooled_fen,
     )
 
 
 @handles(DayEndBalances)
-def day_end_balances(desk: Desk, request: DayEndBalances) -> DayEndBalancesReply:
+def day_end_balances(context: Context, request: DayEndBalances) -> DayEndBalancesReply:
     """6114, oldest day first; today as it stands. Frozen means orders of 6007 only, as in 6037."""
-    member = desk.member(request.SubAcctNo)
-    today = desk.now.date()
+    member = context.member(request.SubAcctNo)
+    today = context.now.date()
     first = request.StartDate or request.EndDate or today
     last = request.EndDate or request.StartDate or today
     if first > last or last > today or last - first > REACH:
         raise Refused(codes.FIELD_INVALID, "StartDate, EndDate")
     first = max(first, today - REACH)
-    ends = [one for day in days_between(first, last) if (one := day_end(desk, member, day)) is not None]
+    ends = [one for day in days_between(first, last) if (one := day_end(context, member, day)) is not None]
     page = page_of(ends, request.PageNum)
-    return DayEndBalancesReply(**page.fields, AcctArray=tuple(_day_row(desk, one) for one in page.rows))
+    return DayEndBalancesReply(**page.fields, AcctArray=tuple(_day_row(context, one) for one in page.rows))
 
 
-def _day_row(desk: Desk, ended: DayEnd) -> DayEndBalancesRow:
-    clearing = desk.store.get(ClearingDay, ended.day)
+def _day_row(context: Context, ended: DayEnd) -> DayEndBalancesRow:
+    clearing = context.store.get(ClearingDay, ended.day)
     status = NOTHING_WAITED
     if ended.credited_fen:
         status = BECAME_WITHDRAWABLE if clearing is not None and clearing.finished_day else WAITING
@@ -82,14 +82,14 @@ def _day_row(desk: Desk, ended: DayEnd) -> DayEndBalancesRow:
 
 
 @handles(BankCharges)
-def bank_charges(desk: Desk, request: BankCharges) -> BankChargesReply:
+def bank_charges(context: Context, request: BankCharges) -> BankChargesReply:
     """6109. The sandbox charges nothing by itself: charges are made by the control plane."""
-    first, last = "", desk.today
+    first, last = "", context.today
     if request.FunctionFlag == "2" and request.StartDate is not None and request.EndDate is not None:
         first, last = day_text(request.StartDate), day_text(request.EndDate)
-        if first > last or last > desk.today:
+        if first > last or last > context.today:
             raise Refused(codes.FIELD_INVALID, "StartDate, EndDate")
-    charges = [one for one in desk.store.all(BankCharge) if first <= one.taken_day <= last]
+    charges = [one for one in context.store.all(BankCharge) if first <= one.taken_day <= last]
     page = page_of(sorted(charges, key=lambda one: (one.taken_day, one.number)), request.PageNum)
     return BankChargesReply(
         **page.fields,
@@ -108,11 +108,11 @@ def bank_charges(desk: Desk, request: BankCharges) -> BankChargesReply:
 
 
 @handles(PlayTransfer)
-def play_transfer(desk: Desk, request: PlayTransfer) -> PlayTransferReply:
+def play_transfer(context: Context, request: PlayTransfer) -> PlayTransferReply:
     """6211. To the pooled account it is an inflow that nobody can be matched to, so it lies in suspense;
     to any other account it stays outside these books."""
     amount = positive(request.ApplyTakeCashAmt)
-    if request.RecvAcctNo != desk.settings.fund_summary_acct_no:
-        return PlayTransferReply(WitnessSysSeqNo=desk.front_seq_no())
-    inflow = transfers.take_in(desk, "", amount, PLAY_PAYER, request.Remark or "")
+    if request.RecvAcctNo != context.settings.fund_summary_acct_no:
+        return PlayTransferReply(WitnessSysSeqNo=context.front_seq_no())
+    inflow = transfers.take_in(context, "", amount, PLAY_PAYER, request.Remark or "")
     return PlayTransferReply(WitnessSysSeqNo=inflow.front_seq_no)

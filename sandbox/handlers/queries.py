@@ -29,7 +29,7 @@ from sandbox.books import (
     WITHDRAWAL_IN_TRANSIT,
 )
 from sandbox.clock import day_text
-from sandbox.desk import Desk
+from sandbox.context import Context
 from sandbox.errors import Refused
 from sandbox.handlers import withdrawals
 from sandbox.handlers.registry import handles
@@ -57,24 +57,24 @@ FUNCTIONAL_ACCOUNTS: Final = "3"
 
 
 @handles(TransactionStatus)
-def transaction_status(desk: Desk, request: TransactionStatus) -> TransactionStatusReply:
+def transaction_status(context: Context, request: TransactionStatus) -> TransactionStatusReply:
     """6110, by the serial of a request or a row, or by a FrontSeqNo."""
-    if desk.told.has("not_found_first"):
+    if context.told.has("not_found_first"):
         raise Refused(codes.NO_RECORD)
     serial = request.TranNetSeqNo
-    front = desk.store.get(FrontSerial, serial)
-    trade = desk.store.get(Trade, serial if front is None else front.serial)
+    front = context.store.get(FrontSerial, serial)
+    trade = context.store.get(Trade, serial if front is None else front.serial)
     if trade is None or trade.asked_by != request.FunctionFlag:
         raise Refused(codes.NO_RECORD)
-    if desk.faults.hides({trade.serial, trade.call_serial}):
+    if context.faults.hides({trade.serial, trade.call_serial}):
         raise Refused(codes.NO_RECORD)
     at = datetime.fromisoformat(trade.at)
-    if desk.settings.status_needs_day and desk.now - at >= DAY_WANTED and request.TranDate != at.date():
+    if context.settings.status_needs_day and context.now - at >= DAY_WANTED and request.TranDate != at.date():
         raise Refused(codes.NO_RECORD)
-    withdrawal = desk.store.get(Withdrawal, trade.serial)
+    withdrawal = context.store.get(Withdrawal, trade.serial)
     return TransactionStatusReply(
         BookingFlag=trade.booking_flag,
-        TranStatus=trade.status if withdrawal is None else withdrawals.status(desk, withdrawal),
+        TranStatus=trade.status if withdrawal is None else withdrawals.status(context, withdrawal),
         TranAmt=trade.amount_fen,
         TranDate=day_text(at.date()),
         TranTime=f"{at:%H%M%S}",
@@ -86,19 +86,19 @@ def transaction_status(desk: Desk, request: TransactionStatus) -> TransactionSta
 
 
 @handles(SubAccountBalances)
-def sub_account_balances(desk: Desk, request: SubAccountBalances) -> SubAccountBalancesReply:
+def sub_account_balances(context: Context, request: SubAccountBalances) -> SubAccountBalancesReply:
     """6010. Frozen and pre-paid money does not show here."""
     if request.QueryFlag == FUNCTIONAL_ACCOUNTS:
-        rows = [_functional_row(desk, suffix) for suffix in FUNCTIONAL]
+        rows = [_functional_row(context, suffix) for suffix in FUNCTIONAL]
     else:
-        rows = [_member_row(desk, request.SubAcctNo or "")]
+        rows = [_member_row(context, request.SubAcctNo or "")]
     page = page_of(rows, request.PageNum)
     return SubAccountBalancesReply(**page.fields, AcctArray=tuple(page.rows))
 
 
-def _member_row(desk: Desk, sub_acct_no: str) -> SubAccountBalancesRow:
-    member = desk.member(sub_acct_no)
-    sub_account = desk.books.sub_account(sub_acct_no)
+def _member_row(context: Context, sub_acct_no: str) -> SubAccountBalancesRow:
+    member = context.member(sub_acct_no)
+    sub_account = context.books.sub_account(sub_acct_no)
     return SubAccountBalancesRow(
         SubAcctNo=sub_acct_no,
         SubAcctProperty=MEMBER_PROPERTY,
@@ -110,24 +110,24 @@ def _member_row(desk: Desk, sub_acct_no: str) -> SubAccountBalancesRow:
     )
 
 
-def _functional_row(desk: Desk, suffix: str) -> SubAccountBalancesRow:
-    balance = desk.books.functional_fen(suffix)
+def _functional_row(context: Context, suffix: str) -> SubAccountBalancesRow:
+    balance = context.books.functional_fen(suffix)
     return SubAccountBalancesRow(
-        SubAcctNo=desk.functional_no(suffix),
+        SubAcctNo=context.functional_no(suffix),
         SubAcctProperty=suffix,
         TranNetMemberCode="",
         SubAcctName=FUNCTIONAL_NAMES[suffix],
         AcctAvailBal=balance,
         CashAmt=balance,
-        MaintenanceDate=desk.today,
+        MaintenanceDate=context.today,
     )
 
 
 @handles(EscrowBalance)
-def escrow_balance(desk: Desk, request: EscrowBalance) -> EscrowBalanceReply:
+def escrow_balance(context: Context, request: EscrowBalance) -> EscrowBalanceReply:
     """6093. SubAcctAssureAmt counts pre-paid and frozen money."""
-    member = desk.member(request.SubAcctNo)
-    sub_account = desk.books.sub_account(request.SubAcctNo)
+    member = context.member(request.SubAcctNo)
+    sub_account = context.books.sub_account(request.SubAcctNo)
     return EscrowBalanceReply(
         TranNetMemberCode=member.code,
         SubAcctAvailBal=sub_account.available_fen,

@@ -15,7 +15,7 @@ from bankclient.messages import Booked, RefundPayment
 from sandbox import codes
 from sandbox.books import FEE, OWN_FUNDS, Move, available, functional, waiting
 from sandbox.clock import day_of, day_text
-from sandbox.desk import Desk, positive, within
+from sandbox.context import Context, positive, within
 from sandbox.errors import Refused
 from sandbox.handlers.registry import handles
 from sandbox.records import Payment, payment_key
@@ -26,40 +26,40 @@ HISTORY_MONTHS: Final = 3
 
 
 @handles(RefundPayment, asked_by="2")
-def refund_payment(desk: Desk, request: RefundPayment) -> Booked:
+def refund_payment(context: Context, request: RefundPayment) -> Booked:
     """6164, sources 1, 2 and 6, and any other whose payments are kept as `Payment`."""
-    if desk.told.has("history"):
+    if context.told.has("history"):
         raise Refused(
-            desk.settings.searching_history_code,
+            context.settings.searching_history_code,
             message=codes.SEARCHING_HISTORY_MESSAGE,
         )
     amount, fee = (
         positive(request.ReturnAmt),
         within(request.ReturnCommission, request.ReturnAmt),
     )
-    of_fee = request.FunctionFlag == OUT_OF_FROZEN and request.OldOutSubAcctNo == desk.functional_no(FEE)
-    payment = _original(desk, request, "fee" if of_fee else request.FunctionFlag)
-    _check_age(desk, request, payment)
+    of_fee = request.FunctionFlag == OUT_OF_FROZEN and request.OldOutSubAcctNo == context.functional_no(FEE)
+    payment = _original(context, request, "fee" if of_fee else request.FunctionFlag)
+    _check_age(context, request, payment)
     if amount > payment.refundable_fen or fee > payment.refundable_fee_fen:
         raise Refused(codes.REFUND_OVER_LIMIT)
-    buyer = waiting(desk.member(payment.payer).sub_acct_no, desk.today)
+    buyer = waiting(context.member(payment.payer).sub_acct_no, context.today)
     if of_fee:
-        seller = desk.functional_no(FEE)
-        desk.post(Move(functional(FEE), buyer, amount))
+        seller = context.functional_no(FEE)
+        context.post(Move(functional(FEE), buyer, amount))
     else:
-        seller = desk.member(payment.payees[0]).sub_acct_no
-        desk.post(
+        seller = context.member(payment.payees[0]).sub_acct_no
+        context.post(
             Move(available(seller), buyer, amount - fee),
             Move(functional(OWN_FUNDS), buyer, fee),
         )
-    desk.store.put(
+    context.store.put(
         replace(
             payment,
             refundable_fen=payment.refundable_fen - amount,
             refundable_fee_fen=payment.refundable_fee_fen - fee,
         )
     )
-    front = desk.book(
+    front = context.book(
         "7",
         function_flag=request.FunctionFlag,
         out_sub_acct_no=seller,
@@ -72,8 +72,8 @@ def refund_payment(desk: Desk, request: RefundPayment) -> Booked:
     return Booked(FrontSeqNo=front)
 
 
-def _original(desk: Desk, request: RefundPayment, source: str) -> Payment:
-    payment = desk.store.get(Payment, payment_key(source, request.OldTranSeqNo))
+def _original(context: Context, request: RefundPayment, source: str) -> Payment:
+    payment = context.store.get(Payment, payment_key(source, request.OldTranSeqNo))
     if payment is None:
         raise Refused(codes.ORIGINAL_NOT_FOUND)
     if source == "fee":
@@ -83,18 +83,18 @@ def _original(desk: Desk, request: RefundPayment, source: str) -> Payment:
         parties = (
             request.OldOutSubAcctNo == payment.payer
             and request.OldInSubAcctNo in payment.payees
-            and desk.member(payment.payer).code == request.OldOutMemberCode
+            and context.member(payment.payer).code == request.OldOutMemberCode
         )
-    if not parties or desk.member(request.OldInSubAcctNo).code != request.OldInMemberCode:
+    if not parties or context.member(request.OldInSubAcctNo).code != request.OldInMemberCode:
         raise Refused(codes.OTHER_SUB_ACCOUNT)
     if request.FunctionFlag != DIRECT and request.OldOrderNo != payment.order_no:
         raise Refused(codes.NO_ORDER)
     return payment
 
 
-def _check_age(desk: Desk, request: RefundPayment, payment: Payment) -> None:
-    today, booked = desk.now.date(), day_of(payment.day)
-    if today - booked > timedelta(days=desk.settings.refund_window_days):
+def _check_age(context: Context, request: RefundPayment, payment: Payment) -> None:
+    today, booked = context.now.date(), day_of(payment.day)
+    if today - booked > timedelta(days=context.settings.refund_window_days):
         raise Refused(codes.NOT_NOW, "超过退款期限")
     if booked >= _months_before(today, HISTORY_MONTHS):
         return

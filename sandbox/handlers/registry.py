@@ -1,6 +1,6 @@
 """Which handler serves which interface.
 
-A handler is a function of a `Desk` and one typed request that returns the typed reply; `@handles`
+A handler is a function of a `Context` and one typed request that returns the typed reply; `@handles`
 names the request classes it serves. To add an interface: write the function in the module of its
 quick-start heading and decorate it. Nothing else needs to know.
 """
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from bankclient.messages import Reply, Request
-from sandbox.desk import Desk
+from sandbox.context import Context
 
-Handler = Callable[[Desk, Any], Reply]
+Handler = Callable[[Context, Any], Reply]
 RowSerials = Callable[[Any], list[str]]
 H = TypeVar("H", bound=Callable[..., Reply])
 

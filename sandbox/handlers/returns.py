@@ -11,7 +11,7 @@ from typing import Final
 from bankclient.messages import ReturnedWithdrawals, ReturnedWithdrawalsReply, ReturnedWithdrawalsRow
 from sandbox import codes
 from sandbox.clock import day_text
-from sandbox.desk import Desk
+from sandbox.context import Context
 from sandbox.errors import Refused
 from sandbox.handlers.registry import handles
 from sandbox.records import Trade, Withdrawal
@@ -22,25 +22,25 @@ CORE_PREFIX: Final = "427098"
 
 
 @handles(ReturnedWithdrawals)
-def returned_withdrawals(desk: Desk, request: ReturnedWithdrawals) -> ReturnedWithdrawalsReply:
+def returned_withdrawals(context: Context, request: ReturnedWithdrawals) -> ReturnedWithdrawalsReply:
     """6048, in the order of the returns. No pay-out of a card check is ever returned here (flag 2)."""
     first, last = day_text(request.StartDate), day_text(request.EndDate)
-    if first > last or last > desk.today:
+    if first > last or last > context.today:
         raise Refused(codes.FIELD_INVALID, "StartDate, EndDate")
     returned = [
         one
-        for one in desk.store.all(Withdrawal)
+        for one in context.store.all(Withdrawal)
         if request.FunctionFlag == WITHDRAWALS and one.returned_day and first <= one.returned_day <= last
     ]
     if not returned:
         raise Refused(codes.NO_RECORD)
-    rows = tuple(_row(desk, one) for one in sorted(returned, key=lambda one: one.return_front_seq_no))
+    rows = tuple(_row(context, one) for one in sorted(returned, key=lambda one: one.return_front_seq_no))
     return ReturnedWithdrawalsReply(ResultNum=str(len(rows)), TranItemArray=rows)
 
 
-def _row(desk: Desk, withdrawal: Withdrawal) -> ReturnedWithdrawalsRow:
-    trade = desk.store.get(Trade, withdrawal.serial)
-    is_named = withdrawal.returned_day < desk.today
+def _row(context: Context, withdrawal: Withdrawal) -> ReturnedWithdrawalsRow:
+    trade = context.store.get(Trade, withdrawal.serial)
+    is_named = withdrawal.returned_day < context.today
     front = trade.front_seq_no if trade else ""
     return ReturnedWithdrawalsRow(
         OldTranSeqNo=f"{CORE_PREFIX}{front}" if is_named else "",

@@ -20,16 +20,16 @@ from bankclient.messages import (
 )
 from sandbox import codes
 from sandbox.books import FEE, Move, available, functional, in_transit
-from sandbox.desk import Desk, positive
+from sandbox.context import Context, positive
 from sandbox.errors import Refused
 from sandbox.handlers.registry import handles
 from sandbox.records import Credit, row_name
 
 
 @handles(RevokeTopUp, asked_by="4")
-def revoke_top_up(desk: Desk, request: RevokeTopUp) -> RevokeTopUpReply:
+def revoke_top_up(context: Context, request: RevokeTopUp) -> RevokeTopUpReply:
     """6130. The original is named four times; all four must fit."""
-    credit = desk.store.get(Credit, request.OldFillFrontSeqNo)
+    credit = context.store.get(Credit, request.OldFillFrontSeqNo)
     if credit is None:
         raise Refused(codes.ORIGINAL_NOT_FOUND)
     if (credit.channel_type, credit.channel_seq_no, credit.order_no) != (
@@ -39,8 +39,8 @@ def revoke_top_up(desk: Desk, request: RevokeTopUp) -> RevokeTopUpReply:
     ):
         raise Refused(codes.ORIGINAL_NOT_FOUND)
     amount, fee = request.ApplyCancelMemberAmt, request.ApplyCancelCommission
-    _give_back(desk, credit, amount, fee)
-    front = desk.book(
+    _give_back(context, credit, amount, fee)
+    front = context.book(
         "N",
         out_sub_acct_no=credit.sub_acct_no,
         amount_fen=amount + fee,
@@ -56,7 +56,7 @@ def _row_serials(request: RevokeSplitTopUp) -> list[str]:
 
 
 @handles(RevokeSplitTopUp, asked_by="4", row_serials=_row_serials)
-def revoke_split_top_up(desk: Desk, request: RevokeSplitTopUp) -> RevokeSplitTopUpReply:
+def revoke_split_top_up(context: Context, request: RevokeSplitTopUp) -> RevokeSplitTopUpReply:
     """6217. All rows or none; 6110 finds a row by its SubOrderRefundSeqNo or FrontSeqNo."""
     rows = request.TranItemArray
     if request.TotalRefundAmt != sum(row.SubOrderMemberRefundAmt + row.SubOrderFeeRefundAmt for row in rows):
@@ -65,23 +65,23 @@ def revoke_split_top_up(desk: Desk, request: RevokeSplitTopUp) -> RevokeSplitTop
         raise Refused(codes.ORDER_REPEATED, "同一请求下子账户重复")
     return RevokeSplitTopUpReply(
         OrdersCount=str(len(rows)),
-        TranItemArray=tuple(RevokeSplitTopUpReplyRow(FrontSeqNo=_give_back_row(desk, request, row)) for row in rows),
+        TranItemArray=tuple(RevokeSplitTopUpReplyRow(FrontSeqNo=_give_back_row(context, request, row)) for row in rows),
     )
 
 
-def _give_back_row(desk: Desk, request: RevokeSplitTopUp, row: RevokeSplitTopUpRow) -> str:
+def _give_back_row(context: Context, request: RevokeSplitTopUp, row: RevokeSplitTopUpRow) -> str:
     """The row is found by its sub-account; whether SubOrderRefundOrderNo repeats SubOrderNo is left open."""
-    member = desk.member(row.SubOrderRefundSubAcctNo, row.SubOrderRefundMemberCd)
-    credit = desk.store.get(Credit, row_name(request.OldTotalOrderNo, member.sub_acct_no))
+    member = context.member(row.SubOrderRefundSubAcctNo, row.SubOrderRefundMemberCd)
+    credit = context.store.get(Credit, row_name(request.OldTotalOrderNo, member.sub_acct_no))
     if credit is None or credit.channel_type != request.OldPayChannelType:
         raise Refused(codes.ORIGINAL_NOT_FOUND)
-    front = desk.front_seq_no()
+    front = context.front_seq_no()
     serial = row.SubOrderRefundSeqNo or front
-    if serial == desk.serial or not desk.serial_is_free(serial):
+    if serial == context.serial or not context.serial_is_free(serial):
         raise Refused(codes.SERIAL_REPEATED)
     amount, fee = row.SubOrderMemberRefundAmt, row.SubOrderFeeRefundAmt
-    _give_back(desk, credit, amount, fee)
-    return desk.book(
+    _give_back(context, credit, amount, fee)
+    return context.book(
         "N",
         serial=serial,
         front_seq_no=front,
@@ -92,16 +92,16 @@ def _give_back_row(desk: Desk, request: RevokeSplitTopUp, row: RevokeSplitTopUpR
     )
 
 
-def _give_back(desk: Desk, credit: Credit, amount_fen: int, fee_fen: int) -> None:
+def _give_back(context: Context, credit: Credit, amount_fen: int, fee_fen: int) -> None:
     positive(amount_fen + fee_fen)
     if amount_fen > credit.left_fen or fee_fen > credit.left_fee_fen:
         raise Refused(codes.REFUND_OVER_LIMIT, "撤销金额超过可撤销金额")
-    owed = in_transit(desk.today)
-    desk.post(
+    owed = in_transit(context.today)
+    context.post(
         Move(available(credit.sub_acct_no), owed, amount_fen),
         Move(functional(FEE), owed, fee_fen),
     )
-    desk.store.put(
+    context.store.put(
         replace(
             credit,
             left_fen=credit.left_fen - amount_fen,

@@ -24,7 +24,7 @@ from bankclient.messages import (
 from sandbox import codes
 from sandbox.books import FEE
 from sandbox.clock import day_text
-from sandbox.desk import Desk
+from sandbox.context import Context
 from sandbox.errors import Refused
 from sandbox.handlers.registry import handles
 from sandbox.paging import page_of
@@ -60,27 +60,27 @@ def booking_type(trade: Trade) -> str:
     return _OF_OTHERS.get(trade.code, "1")
 
 
-def member_trades(desk: Desk) -> Iterator[Trade]:
+def member_trades(context: Context) -> Iterator[Trade]:
     """Every success between sub-accounts, in the order of booking.
 
     A call with rows is listed by its rows; the commission of a payment out of frozen money, which is
     on no row, as a payment to the fee sub-account.
     """
     successes = [
-        one for one in desk.store.all(Trade) if one.status == SUCCEEDED and one.code not in WITHDRAWALS + TOP_UPS
+        one for one in context.store.all(Trade) if one.status == SUCCEEDED and one.code not in WITHDRAWALS + TOP_UPS
     ]
     with_rows = {one.call_serial for one in successes if one.serial != one.call_serial}
     for trade in _in_order(successes):
         if trade.serial != trade.call_serial or trade.serial not in with_rows:
             yield trade
         elif trade.code in PAY_FROZEN and trade.fee_fen:
-            yield replace(trade, in_sub_acct_no=desk.functional_no(FEE), amount_fen=trade.fee_fen, fee_fen=0)
+            yield replace(trade, in_sub_acct_no=context.functional_no(FEE), amount_fen=trade.fee_fen, fee_fen=0)
 
 
-def cash_trades(desk: Desk, codes_wanted: Iterable[str]) -> list[Trade]:
+def cash_trades(context: Context, codes_wanted: Iterable[str]) -> list[Trade]:
     """Every success of these interfaces, in the order of booking."""
     wanted = frozenset(codes_wanted)
-    return _in_order([one for one in desk.store.all(Trade) if one.status == SUCCEEDED and one.code in wanted])
+    return _in_order([one for one in context.store.all(Trade) if one.status == SUCCEEDED and one.code in wanted])
 
 
 def remark_of(trade: Trade) -> str:
@@ -89,12 +89,12 @@ def remark_of(trade: Trade) -> str:
 
 
 @handles(SubAccountTransactions)
-def sub_account_transactions(desk: Desk, request: SubAccountTransactions) -> SubAccountTransactionsReply:
+def sub_account_transactions(context: Context, request: SubAccountTransactions) -> SubAccountTransactionsReply:
     """6072. A freeze goes out of the member's available money, a release comes in."""
-    no = _known(desk, request.SubAcctNo)
-    first, last = days_asked(desk, request.FunctionFlag, request.StartDate, request.EndDate)
-    trades = [trade for trade in member_trades(desk) if first <= trade.day <= last and _ways(trade, no)]
-    hidden = {call for call in {trade.call_serial for trade in trades} if desk.faults.hides((call,))}
+    no = _known(context, request.SubAcctNo)
+    first, last = days_asked(context, request.FunctionFlag, request.StartDate, request.EndDate)
+    trades = [trade for trade in member_trades(context) if first <= trade.day <= last and _ways(trade, no)]
+    hidden = {call for call in {trade.call_serial for trade in trades} if context.faults.hides((call,))}
     rows = [
         _transaction_row(trade, way)
         for trade in trades
@@ -130,14 +130,14 @@ def _transaction_row(trade: Trade, way: str) -> SubAccountTransactionsRow:
 
 
 @handles(CashMovements)
-def cash_movements(desk: Desk, request: CashMovements) -> CashMovementsReply:
+def cash_movements(context: Context, request: CashMovements) -> CashMovementsReply:
     """6073. A revoked top-up is listed beside the top-up, as the catalogue has it."""
-    member = desk.member(request.SubAcctNo)
-    first, last = days_asked(desk, request.FunctionFlag, request.BeginDate, request.EndDate)
+    member = context.member(request.SubAcctNo)
+    first, last = days_asked(context, request.FunctionFlag, request.BeginDate, request.EndDate)
     out = request.QueryFlag == "2"
     trades = [
         trade
-        for trade in cash_trades(desk, WITHDRAWALS if out else TOP_UPS)
+        for trade in cash_trades(context, WITHDRAWALS if out else TOP_UPS)
         if member.sub_acct_no in (trade.out_sub_acct_no, trade.in_sub_acct_no) and first <= trade.day <= last
     ]
     page = page_of(trades, request.PageNum)
@@ -172,21 +172,21 @@ def cash_text(trade: Trade) -> str:
     return "充值撤销" if trade.code in ("6130", "6217") else "在途充值"
 
 
-def days_asked(desk: Desk, flag: str, first: date | None, last: date | None) -> tuple[str, str]:
+def days_asked(context: Context, flag: str, first: date | None, last: date | None) -> tuple[str, str]:
     """The bank days a list covers: today, or the given days as far as they have ended."""
     if flag == TODAY:
-        return desk.today, desk.today
-    if first is None or last is None or first > last or day_text(last) > desk.today:
+        return context.today, context.today
+    if first is None or last is None or first > last or day_text(last) > context.today:
         raise Refused(codes.FIELD_INVALID, "StartDate, EndDate")
-    yesterday = date.fromordinal(desk.now.date().toordinal() - 1)
+    yesterday = date.fromordinal(context.now.date().toordinal() - 1)
     return day_text(first), min(day_text(last), day_text(yesterday))
 
 
-def _known(desk: Desk, sub_acct_no: str) -> str:
-    functional = sub_acct_no.startswith(desk.settings.mrch_code) and len(sub_acct_no) == 16
+def _known(context: Context, sub_acct_no: str) -> str:
+    functional = sub_acct_no.startswith(context.settings.mrch_code) and len(sub_acct_no) == 16
     if functional and int(sub_acct_no[4:]) < 100:
         return sub_acct_no
-    return desk.member(sub_acct_no).sub_acct_no
+    return context.member(sub_acct_no).sub_acct_no
 
 
 def _in_order(trades: Iterable[Trade]) -> list[Trade]:

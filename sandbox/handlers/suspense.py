@@ -12,7 +12,7 @@ from dataclasses import replace
 from bankclient.messages import Booked, ClearSuspense, RevokeSuspenseClearing
 from sandbox import codes
 from sandbox.books import FEE, SUSPENSE, Move, functional, withdrawable
-from sandbox.desk import Desk, positive, within
+from sandbox.context import Context, positive, within
 from sandbox.errors import Refused
 from sandbox.handlers.registry import handles
 from sandbox.records import Order, SuspenseClearing
@@ -22,20 +22,20 @@ BOOKING_FLAG = "1"
 
 
 @handles(ClearSuspense, asked_by="2")
-def clear_suspense(desk: Desk, request: ClearSuspense) -> Booked:
+def clear_suspense(context: Context, request: ClearSuspense) -> Booked:
     """6139: withdrawable at once. A functional sub-account is no member, so it cannot be the target."""
-    member = desk.member(request.SubAcctNo, request.TranNetMemberCode)
+    member = context.member(request.SubAcctNo, request.TranNetMemberCode)
     amount = positive(request.SuspendAmt)
     fee = within(request.TranFee, amount)
-    desk.open_order(Order("order", request.OrderNo, desk.code, payee=member.sub_acct_no))
-    desk.post(
+    context.open_order(Order("order", request.OrderNo, context.code, payee=member.sub_acct_no))
+    context.post(
         Move(functional(SUSPENSE), withdrawable(member.sub_acct_no), amount - fee),
         Move(functional(SUSPENSE), functional(FEE), fee),
     )
-    desk.store.put(SuspenseClearing(request.OrderNo, member.sub_acct_no, amount, fee))
-    front = desk.book(
+    context.store.put(SuspenseClearing(request.OrderNo, member.sub_acct_no, amount, fee))
+    front = context.book(
         BOOKING_FLAG,
-        out_sub_acct_no=desk.functional_no(SUSPENSE),
+        out_sub_acct_no=context.functional_no(SUSPENSE),
         in_sub_acct_no=member.sub_acct_no,
         amount_fen=amount,
         fee_fen=fee,
@@ -46,10 +46,10 @@ def clear_suspense(desk: Desk, request: ClearSuspense) -> Booked:
 
 
 @handles(RevokeSuspenseClearing, asked_by="2")
-def revoke_suspense_clearing(desk: Desk, request: RevokeSuspenseClearing) -> Booked:
+def revoke_suspense_clearing(context: Context, request: RevokeSuspenseClearing) -> Booked:
     """6140: out of withdrawable money, which is what 6139 gave."""
-    member = desk.member(request.SubAcctNo, request.TranNetMemberCode).sub_acct_no
-    clearing = desk.store.get(SuspenseClearing, request.OldOrderNo)
+    member = context.member(request.SubAcctNo, request.TranNetMemberCode).sub_acct_no
+    clearing = context.store.get(SuspenseClearing, request.OldOrderNo)
     if clearing is None:
         raise Refused(codes.NO_ORDER)
     if clearing.sub_acct_no != member:
@@ -58,17 +58,17 @@ def revoke_suspense_clearing(desk: Desk, request: RevokeSuspenseClearing) -> Boo
     fee = within(request.TranFee, amount)
     if amount > clearing.left_fen or fee > clearing.left_fee_fen:
         raise Refused(codes.REFUND_OVER_LIMIT, "撤销金额超过可撤销金额")
-    desk.post(
+    context.post(
         Move(withdrawable(member), functional(SUSPENSE), amount - fee),
         Move(functional(FEE), functional(SUSPENSE), fee),
     )
-    desk.store.put(
+    context.store.put(
         replace(clearing, left_fen=clearing.left_fen - amount, left_fee_fen=clearing.left_fee_fen - fee),
     )
-    front = desk.book(
+    front = context.book(
         BOOKING_FLAG,
         out_sub_acct_no=member,
-        in_sub_acct_no=desk.functional_no(SUSPENSE),
+        in_sub_acct_no=context.functional_no(SUSPENSE),
         amount_fen=amount,
         fee_fen=fee,
         order_no=request.OldOrderNo,

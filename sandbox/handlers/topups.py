@@ -16,24 +16,24 @@ from bankclient.messages import (
 )
 from sandbox import codes
 from sandbox.books import FEE, Move, functional, in_transit, waiting
-from sandbox.desk import Desk, positive, within
+from sandbox.context import Context, positive, within
 from sandbox.errors import Refused
 from sandbox.handlers.registry import handles
 from sandbox.records import Credit, Order, row_name
 
 
 @handles(TopUp, asked_by="4")
-def top_up(desk: Desk, request: TopUp) -> TopUpReply:
+def top_up(context: Context, request: TopUp) -> TopUpReply:
     """6129. By default MemberFillAmt includes Commission, as in the quick start's example."""
-    member = desk.member(request.MemberSubAcctNo, request.TranWebMemberId)
+    member = context.member(request.MemberSubAcctNo, request.TranWebMemberId)
     amount = positive(request.MemberFillAmt)
     fee = request.Commission
-    gross = amount if desk.settings.top_up_amount == "gross" else amount + fee
+    gross = amount if context.settings.top_up_amount == "gross" else amount + fee
     net = gross - within(fee, gross)
-    desk.open_order(Order("top_up", request.EjzbOrderNo, desk.code))
-    before = desk.books.sub_account(member.sub_acct_no).available_fen
-    desk.post(*_credit(desk.today, member.sub_acct_no, net, fee))
-    front = desk.book(
+    context.open_order(Order("top_up", request.EjzbOrderNo, context.code))
+    before = context.books.sub_account(member.sub_acct_no).available_fen
+    context.post(*_credit(context.today, member.sub_acct_no, net, fee))
+    front = context.book(
         "4",
         in_sub_acct_no=member.sub_acct_no,
         amount_fen=gross,
@@ -41,7 +41,7 @@ def top_up(desk: Desk, request: TopUp) -> TopUpReply:
         order_no=request.EjzbOrderNo,
         remark=request.Remark,
     )
-    desk.store.put(
+    context.store.put(
         Credit(
             name=front,
             sub_acct_no=member.sub_acct_no,
@@ -60,7 +60,7 @@ def _row_serials(request: SplitTopUp) -> list[str]:
 
 
 @handles(SplitTopUp, asked_by="4", row_serials=_row_serials)
-def split_top_up(desk: Desk, request: SplitTopUp) -> SplitTopUpReply:
+def split_top_up(context: Context, request: SplitTopUp) -> SplitTopUpReply:
     """6216. All rows or none. 6110 finds a row by its SubOrderBussSeqNo or FrontSeqNo, and the call
     by neither its CnsmrSeqNo: the status is per row (catalogue 6216)."""
     rows = request.TranItemArray
@@ -68,23 +68,23 @@ def split_top_up(desk: Desk, request: SplitTopUp) -> SplitTopUpReply:
         raise Refused(codes.AMOUNT_MISMATCH, "订单总金额与明细不符")
     if len({row.RechargeSubAcctNo for row in rows}) != len(rows):
         raise Refused(codes.ORDER_REPEATED, "同一总订单下子账户重复")
-    desk.open_order(Order("total", request.TotalOrderNo, desk.code))
+    context.open_order(Order("total", request.TotalOrderNo, context.code))
     return SplitTopUpReply(
         OrdersCount=str(len(rows)),
-        TranItemArray=tuple(SplitTopUpReplyRow(FrontSeqNo=_credit_row(desk, request, row)) for row in rows),
+        TranItemArray=tuple(SplitTopUpReplyRow(FrontSeqNo=_credit_row(context, request, row)) for row in rows),
     )
 
 
-def _credit_row(desk: Desk, request: SplitTopUp, row: SplitTopUpRow) -> str:
-    member = desk.member(row.RechargeSubAcctNo, row.SubOrderFillMemberCd)
+def _credit_row(context: Context, request: SplitTopUp, row: SplitTopUpRow) -> str:
+    member = context.member(row.RechargeSubAcctNo, row.SubOrderFillMemberCd)
     net, fee = positive(row.SubOrderTranAmt), row.SubOrderTranFee
-    desk.open_order(Order("sub", row.SubOrderNo, desk.code, payee=member.sub_acct_no))
-    front = desk.front_seq_no()
+    context.open_order(Order("sub", row.SubOrderNo, context.code, payee=member.sub_acct_no))
+    front = context.front_seq_no()
     serial = row.SubOrderBussSeqNo or front
-    if serial == desk.serial or not desk.serial_is_free(serial):
+    if serial == context.serial or not context.serial_is_free(serial):
         raise Refused(codes.SERIAL_REPEATED)
-    desk.post(*_credit(desk.today, member.sub_acct_no, net, fee))
-    desk.store.put(
+    context.post(*_credit(context.today, member.sub_acct_no, net, fee))
+    context.store.put(
         Credit(
             name=row_name(request.TotalOrderNo, member.sub_acct_no),
             sub_acct_no=member.sub_acct_no,
@@ -95,7 +95,7 @@ def _credit_row(desk: Desk, request: SplitTopUp, row: SplitTopUpRow) -> str:
             left_fee_fen=fee,
         )
     )
-    return desk.book(
+    return context.book(
         "4",
         serial=serial,
         front_seq_no=front,

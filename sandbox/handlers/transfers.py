@@ -11,7 +11,7 @@ from typing import Final
 
 from bankclient.messages import TransfersIn, TransfersInReply, TransfersInRow
 from sandbox.books import OUTSIDE, SUSPENSE, Move, functional, waiting, withdrawable
-from sandbox.desk import Desk
+from sandbox.context import Context
 from sandbox.handlers.registry import handles
 from sandbox.handlers.statements import days_asked
 from sandbox.paging import page_of
@@ -22,27 +22,27 @@ TO_SUSPENSE: Final = "03"
 CLEARING_PRINCIPAL: Final = "跨行支付本金清算"
 
 
-def take_in(desk: Desk, sub_acct_no: str, amount_fen: int, payer: tuple[str, str, str], remark: str) -> Inflow:
+def take_in(context: Context, sub_acct_no: str, amount_fen: int, payer: tuple[str, str, str], remark: str) -> Inflow:
     """Real money comes in: to a member, or to suspense when ``sub_acct_no`` is empty.
 
     ``payer`` is its account, name and bank.
     """
     if sub_acct_no:
-        member = desk.member(sub_acct_no).sub_acct_no
-        is_waiting = desk.settings.transferred_money == "waiting"
-        target = waiting(member, desk.today) if is_waiting else withdrawable(member)
+        member = context.member(sub_acct_no).sub_acct_no
+        is_waiting = context.settings.transferred_money == "waiting"
+        target = waiting(member, context.today) if is_waiting else withdrawable(member)
     else:
         target = functional(SUSPENSE)
-    desk.post(Move(OUTSIDE, target, amount_fen))
-    return note(desk, sub_acct_no, amount_fen, payer, remark)
+    context.post(Move(OUTSIDE, target, amount_fen))
+    return note(context, sub_acct_no, amount_fen, payer, remark)
 
 
-def note(desk: Desk, sub_acct_no: str, amount_fen: int, payer: tuple[str, str, str], remark: str) -> Inflow:
+def note(context: Context, sub_acct_no: str, amount_fen: int, payer: tuple[str, str, str], remark: str) -> Inflow:
     """Remember an inflow for 6050, whose money is booked elsewhere."""
     account, name, bank_name = payer
     inflow = Inflow(
-        front_seq_no=desk.front_seq_no(),
-        day=desk.today,
+        front_seq_no=context.front_seq_no(),
+        day=context.today,
         sub_acct_no=sub_acct_no,
         amount_fen=amount_fen,
         payer_account=account,
@@ -50,27 +50,27 @@ def note(desk: Desk, sub_acct_no: str, amount_fen: int, payer: tuple[str, str, s
         payer_bank_name=bank_name,
         remark=remark,
     )
-    desk.store.put(inflow)
+    context.store.put(inflow)
     return inflow
 
 
 @handles(TransfersIn)
-def transfers_in(desk: Desk, request: TransfersIn) -> TransfersInReply:
+def transfers_in(context: Context, request: TransfersIn) -> TransfersInReply:
     """6050, in the order of booking; today and earlier days do not overlap."""
-    first, last = days_asked(desk, request.FunctionFlag, request.StartDate, request.EndDate)
-    rows = [_row(desk, one) for one in desk.store.all(Inflow) if first <= one.day <= last]
+    first, last = days_asked(context, request.FunctionFlag, request.StartDate, request.EndDate)
+    rows = [_row(context, one) for one in context.store.all(Inflow) if first <= one.day <= last]
     rows += [
-        _bounce(desk, one)
-        for one in desk.store.all(Withdrawal)
+        _bounce(context, one)
+        for one in context.store.all(Withdrawal)
         if one.returned_day and first <= one.returned_day <= last
     ]
     page = page_of(sorted(rows, key=lambda row: (row.AccountingDate, row.FrontSeqNo)), request.PageNum)
     return TransfersInReply(**page.fields, TranItemArray=tuple(page.rows))
 
 
-def _row(desk: Desk, inflow: Inflow) -> TransfersInRow:
-    suspense_no = desk.functional_no(SUSPENSE)
-    member = desk.store.get(Member, inflow.sub_acct_no)
+def _row(context: Context, inflow: Inflow) -> TransfersInRow:
+    suspense_no = context.functional_no(SUSPENSE)
+    member = context.store.get(Member, inflow.sub_acct_no)
     return TransfersInRow(
         InAcctType=TO_MEMBER if member else TO_SUSPENSE,
         TranNetMemberCode=member.code if member else suspense_no,
@@ -86,8 +86,8 @@ def _row(desk: Desk, inflow: Inflow) -> TransfersInRow:
     )
 
 
-def _bounce(desk: Desk, withdrawal: Withdrawal) -> TransfersInRow:
-    member = desk.store.get(Member, withdrawal.sub_acct_no)
+def _bounce(context: Context, withdrawal: Withdrawal) -> TransfersInRow:
+    member = context.store.get(Member, withdrawal.sub_acct_no)
     return TransfersInRow(
         InAcctType=TO_MEMBER,
         TranNetMemberCode=member.code if member else "",

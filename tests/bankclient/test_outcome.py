@@ -45,32 +45,32 @@ SUCCESS = {
 }
 
 
-class Desk:
+class SigningBank:
     """Signs bodies as the bank and hands them to the judge."""
 
     def __init__(self, keys: Keys) -> None:
         self.keys = keys
-        self.bank = BankCertificate.from_bytes(keys.bank_pem)
+        self.certificate = BankCertificate.from_bytes(keys.bank_pem)
 
     def signed(self, body: dict[str, Any]) -> dict[str, Any]:
         return body | {"RsaSign": sign(self.keys.bank, canonical_string(body))}
 
     def judge(self, content: bytes | dict[str, Any], status: int = 200) -> Verdict[Booked]:
         raw = content if isinstance(content, bytes) else json.dumps(content).encode()
-        return judge(PAYMENT, SERIAL, Received(status, raw, 1), self.bank)
+        return judge(PAYMENT, SERIAL, Received(status, raw, 1), self.certificate)
 
     def answer(self, content: bytes | dict[str, Any], status: int = 200) -> Answer[Booked]:
         return self.judge(content, status).answer
 
 
 @pytest.fixture(scope="session")
-def desk(keys: Keys) -> Desk:
-    return Desk(keys)
+def bank(keys: Keys) -> SigningBank:
+    return SigningBank(keys)
 
 
-def test_a_signed_success_is_done_with_evidence_and_booking_date(desk: Desk) -> None:
-    body = desk.signed(SUCCESS)
-    answer = desk.answer(body)
+def test_a_signed_success_is_done_with_evidence_and_booking_date(bank: SigningBank) -> None:
+    body = bank.signed(SUCCESS)
+    answer = bank.answer(body)
     assert answer.outcome is Outcome.DONE
     assert answer.reply == Booked(FrontSeqNo="2411051234567890")
     assert answer.front_seq_no == "2411051234567890"
@@ -81,8 +81,8 @@ def test_a_signed_success_is_done_with_evidence_and_booking_date(desk: Desk) -> 
 
 
 @pytest.mark.parametrize("code", ["ERR044", "ERR020", "ERR271", "ERR127", "E10002", "EF0048"])
-def test_a_signed_refusal_is_refused(desk: Desk, code: str) -> None:
-    answer = desk.answer(desk.signed(SUCCESS | {"TxnReturnCode": code, "TxnReturnMsg": "余额不足"}))
+def test_a_signed_refusal_is_refused(bank: SigningBank, code: str) -> None:
+    answer = bank.answer(bank.signed(SUCCESS | {"TxnReturnCode": code, "TxnReturnMsg": "余额不足"}))
     assert answer.outcome is Outcome.REFUSED
     assert (answer.code, answer.message, answer.reply) == (code, "余额不足", None)
     assert answer.evidence
@@ -123,8 +123,8 @@ def test_the_table_of_exceptions_is_that_of_the_published_lists() -> None:
 
 
 @pytest.mark.parametrize("code", EXCEPTIONS)
-def test_a_signed_code_after_which_the_bank_may_have_acted_is_unknown(desk: Desk, code: str) -> None:
-    answer = desk.answer(desk.signed(SUCCESS | {"TxnReturnCode": code}))
+def test_a_signed_code_after_which_the_bank_may_have_acted_is_unknown(bank: SigningBank, code: str) -> None:
+    answer = bank.answer(bank.signed(SUCCESS | {"TxnReturnCode": code}))
     assert answer.outcome is Outcome.UNKNOWN
     assert answer.evidence
 
@@ -132,38 +132,40 @@ def test_a_signed_code_after_which_the_bank_may_have_acted_is_unknown(desk: Desk
 @pytest.mark.parametrize(
     "code", ["", "ERR04", "ERR0444", "err044", "OPEN-E-200001", "000001", "ERR000", "ERR161", "ERR277", "ERR282"]
 )
-def test_a_signed_code_in_no_table_is_unknown(desk: Desk, code: str) -> None:
-    answer = desk.answer(desk.signed(SUCCESS | {"TxnReturnCode": code}))
+def test_a_signed_code_in_no_table_is_unknown(bank: SigningBank, code: str) -> None:
+    answer = bank.answer(bank.signed(SUCCESS | {"TxnReturnCode": code}))
     assert answer.outcome is Outcome.UNKNOWN
 
 
-def test_no_code_of_the_form_of_a_refusal_is_one_unless_it_is_listed(desk: Desk) -> None:
+def test_no_code_of_the_form_of_a_refusal_is_one_unless_it_is_listed(bank: SigningBank) -> None:
     refused = {
         code
         for code in (f"ERR{number:03d}" for number in range(1000))
-        if desk.answer(desk.signed(SUCCESS | {"TxnReturnCode": code})).outcome is Outcome.REFUSED
+        if bank.answer(bank.signed(SUCCESS | {"TxnReturnCode": code})).outcome is Outcome.REFUSED
     }
     assert refused == {code for code in CLEAN_REFUSALS if code.startswith("ERR")}
 
 
 @pytest.mark.parametrize("code", ["ERR020", "ERR777", "E12345"])
-def test_any_signed_refusal_of_a_question_is_a_plain_refusal_as_a_question_moves_nothing(desk: Desk, code: str) -> None:
-    content = json.dumps(desk.signed(SUCCESS | {"TxnReturnCode": code})).encode()
+def test_any_signed_refusal_of_a_question_is_a_plain_refusal_as_a_question_moves_nothing(
+    bank: SigningBank, code: str
+) -> None:
+    content = json.dumps(bank.signed(SUCCESS | {"TxnReturnCode": code})).encode()
     question = TransactionStatus(FunctionFlag="2", TranNetSeqNo=SERIAL)
-    assert judge(question, SERIAL, Received(200, content, 1), desk.bank).answer.outcome is Outcome.REFUSED
+    assert judge(question, SERIAL, Received(200, content, 1), bank.certificate).answer.outcome is Outcome.REFUSED
 
 
-def test_a_code_that_the_settings_call_clean_is_a_refusal(desk: Desk) -> None:
-    content = json.dumps(desk.signed(SUCCESS | {"TxnReturnCode": "ERR777"})).encode()
+def test_a_code_that_the_settings_call_clean_is_a_refusal(bank: SigningBank) -> None:
+    content = json.dumps(bank.signed(SUCCESS | {"TxnReturnCode": "ERR777"})).encode()
     received = Received(200, content, 1)
-    assert judge(PAYMENT, SERIAL, received, desk.bank).answer.outcome is Outcome.UNKNOWN
+    assert judge(PAYMENT, SERIAL, received, bank.certificate).answer.outcome is Outcome.UNKNOWN
     clean = {*CLEAN_REFUSALS, "ERR777"}
-    assert judge(PAYMENT, SERIAL, received, desk.bank, clean).answer.outcome is Outcome.REFUSED
+    assert judge(PAYMENT, SERIAL, received, bank.certificate, clean).answer.outcome is Outcome.REFUSED
 
 
 @pytest.mark.parametrize("code", ["000000", "ERR044"])
-def test_whatever_is_not_signed_is_unknown(desk: Desk, code: str) -> None:
-    answer = desk.answer(SUCCESS | {"TxnReturnCode": code})
+def test_whatever_is_not_signed_is_unknown(bank: SigningBank, code: str) -> None:
+    answer = bank.answer(SUCCESS | {"TxnReturnCode": code})
     assert answer.outcome is Outcome.UNKNOWN
     assert answer.code == code
     assert answer.evidence == b""
@@ -171,35 +173,35 @@ def test_whatever_is_not_signed_is_unknown(desk: Desk, code: str) -> None:
 
 
 @pytest.mark.parametrize("signature", ["", "AAAA", None, 5, ["x"]])
-def test_a_wrong_or_odd_signature_is_unknown(desk: Desk, signature: object) -> None:
-    answer = desk.answer(SUCCESS | {"RsaSign": signature})
+def test_a_wrong_or_odd_signature_is_unknown(bank: SigningBank, signature: object) -> None:
+    answer = bank.answer(SUCCESS | {"RsaSign": signature})
     assert answer.outcome is Outcome.UNKNOWN
     assert answer.evidence == b""
 
 
-def test_a_signature_over_other_content_is_unknown(desk: Desk) -> None:
-    refused = desk.signed(SUCCESS | {"TxnReturnCode": "ERR044"})
-    answer = desk.answer(refused | {"TxnReturnCode": "000000"})
+def test_a_signature_over_other_content_is_unknown(bank: SigningBank) -> None:
+    refused = bank.signed(SUCCESS | {"TxnReturnCode": "ERR044"})
+    answer = bank.answer(refused | {"TxnReturnCode": "000000"})
     assert answer.outcome is Outcome.UNKNOWN
 
 
-def test_a_refusal_dressed_up_as_a_success_by_a_nested_field_is_unknown(desk: Desk) -> None:
-    refused = desk.signed(SUCCESS | {"TxnReturnCode": "ERR044"})
+def test_a_refusal_dressed_up_as_a_success_by_a_nested_field_is_unknown(bank: SigningBank) -> None:
+    refused = bank.signed(SUCCESS | {"TxnReturnCode": "ERR044"})
     forged = refused | {"TxnReturnCode": "000000", "Txn": {"ReturnCode": "ERR044"}}
-    assert desk.bank.verify(canonical_string(forged), forged["RsaSign"])
-    answer = desk.answer(forged)
+    assert bank.certificate.verify(canonical_string(forged), forged["RsaSign"])
+    answer = bank.answer(forged)
     assert answer.outcome is Outcome.UNKNOWN
     assert answer.evidence == b""
 
 
-def test_an_error_code_outside_the_signature_is_no_refusal(desk: Desk) -> None:
-    body = desk.signed({"CnsmrSeqNo": SERIAL}) | {"errorCode": "ERR044"}
-    assert desk.answer(body).outcome is Outcome.UNKNOWN
+def test_an_error_code_outside_the_signature_is_no_refusal(bank: SigningBank) -> None:
+    body = bank.signed({"CnsmrSeqNo": SERIAL}) | {"errorCode": "ERR044"}
+    assert bank.answer(body).outcome is Outcome.UNKNOWN
 
 
 @pytest.mark.parametrize("status", [201, 302, 400, 403, 413, 429, 500, 502, 504])
-def test_any_status_but_200_is_unknown_even_with_a_signed_success(desk: Desk, status: int) -> None:
-    answer = desk.answer(desk.signed(SUCCESS), status)
+def test_any_status_but_200_is_unknown_even_with_a_signed_success(bank: SigningBank, status: int) -> None:
+    answer = bank.answer(bank.signed(SUCCESS), status)
     assert answer.outcome is Outcome.UNKNOWN
     assert str(status) in answer.detail
 
@@ -229,35 +231,35 @@ def test_any_status_but_200_is_unknown_even_with_a_signed_success(desk: Desk, st
     ],
     ids=lambda content: f"{content[:24]!r} of {len(content)}",
 )
-def test_what_is_not_a_json_object_is_unknown_and_raises_nothing(desk: Desk, content: bytes) -> None:
-    answer = desk.answer(content)
+def test_what_is_not_a_json_object_is_unknown_and_raises_nothing(bank: SigningBank, content: bytes) -> None:
+    answer = bank.answer(content)
     assert answer.outcome is Outcome.UNKNOWN
     assert (answer.evidence, answer.message) == (b"", "")
 
 
 @pytest.mark.parametrize("text", ["\0", "a\0b"])
-def test_a_signed_text_that_cannot_be_stored_is_unknown(desk: Desk, text: str) -> None:
-    assert desk.answer(desk.signed(SUCCESS | {"ReservedMsg": text})).outcome is Outcome.UNKNOWN
-    assert desk.answer(desk.signed(SUCCESS | {"ReservedMsg": "\\u0000 𠮷"})).outcome is Outcome.DONE
+def test_a_signed_text_that_cannot_be_stored_is_unknown(bank: SigningBank, text: str) -> None:
+    assert bank.answer(bank.signed(SUCCESS | {"ReservedMsg": text})).outcome is Outcome.UNKNOWN
+    assert bank.answer(bank.signed(SUCCESS | {"ReservedMsg": "\\u0000 𠮷"})).outcome is Outcome.DONE
 
 
-def test_a_field_named_twice_is_unknown_whichever_is_signed(desk: Desk) -> None:
-    text = json.dumps(desk.signed(SUCCESS))
+def test_a_field_named_twice_is_unknown_whichever_is_signed(bank: SigningBank) -> None:
+    text = json.dumps(bank.signed(SUCCESS))
     for twice in (
         text.replace('"TxnReturnCode"', '"TxnReturnCode": "ERR044", "TxnReturnCode"'),
         text[:-1] + ', "TxnReturnCode": "000000"}',
         text[:-1] + ', "Row": {"x": "1", "x": "1"}}',
     ):
-        answer = desk.answer(twice.encode())
+        answer = bank.answer(twice.encode())
         assert answer.outcome is Outcome.UNKNOWN
         assert "twice" in answer.detail
 
 
 @pytest.mark.parametrize("field", ["errorMsg", "errorCode"])
 @pytest.mark.parametrize("value", ["[1]", '{"a":' * 40 + "1" + "}" * 40], ids=["a number in an array", "40 deep"])
-def test_what_is_never_signed_does_not_touch_a_signed_answer(desk: Desk, field: str, value: str) -> None:
-    text = json.dumps(desk.signed(SUCCESS))
-    answer = desk.answer(f'{text[:-1]}, "{field}": {value}}}'.encode())
+def test_what_is_never_signed_does_not_touch_a_signed_answer(bank: SigningBank, field: str, value: str) -> None:
+    text = json.dumps(bank.signed(SUCCESS))
+    answer = bank.answer(f'{text[:-1]}, "{field}": {value}}}'.encode())
     assert (answer.outcome, answer.code) == (Outcome.DONE, "000000")
 
 
@@ -270,44 +272,45 @@ def test_what_is_never_signed_does_not_touch_a_signed_answer(desk: Desk, field: 
     ],
 )
 def test_a_field_that_was_moved_into_another_makes_the_answer_unknown(
-    desk: Desk, signed: dict[str, Any], moved: dict[str, Any]
+    bank: SigningBank, signed: dict[str, Any], moved: dict[str, Any]
 ) -> None:
     status = {"TxnReturnCode": "000000", "BookingFlag": "2", "TranStatus": "0", "TranAmt": "1.00"}
-    body = desk.signed(status | signed)
+    body = bank.signed(status | signed)
     question = TransactionStatus(FunctionFlag="2", TranNetSeqNo=SERIAL)
     assert (
-        judge(question, SERIAL, Received(200, json.dumps(body).encode(), 1), desk.bank).answer.outcome is Outcome.DONE
+        judge(question, SERIAL, Received(200, json.dumps(body).encode(), 1), bank.certificate).answer.outcome
+        is Outcome.DONE
     )
     forged = {name: value for name, value in body.items() if name not in signed} | moved
     assert canonical_string(forged) == canonical_string(body)
     content = json.dumps(forged).encode()
-    assert judge(question, SERIAL, Received(200, content, 1), desk.bank).answer.outcome is Outcome.UNKNOWN
+    assert judge(question, SERIAL, Received(200, content, 1), bank.certificate).answer.outcome is Outcome.UNKNOWN
 
 
-def test_the_answer_to_another_request_is_unknown(desk: Desk) -> None:
-    other = desk.signed(SUCCESS | {"CnsmrSeqNo": SERIAL[:-1] + "0"})
-    assert desk.answer(other).outcome is Outcome.UNKNOWN
+def test_the_answer_to_another_request_is_unknown(bank: SigningBank) -> None:
+    other = bank.signed(SUCCESS | {"CnsmrSeqNo": SERIAL[:-1] + "0"})
+    assert bank.answer(other).outcome is Outcome.UNKNOWN
 
 
 @pytest.mark.parametrize("echo", ["", None])
-def test_a_missing_echo_is_tolerated_as_the_bank_leaves_it_out_at_times(desk: Desk, echo: str | None) -> None:
-    assert desk.answer(desk.signed(SUCCESS | {"CnsmrSeqNo": echo})).outcome is Outcome.DONE
+def test_a_missing_echo_is_tolerated_as_the_bank_leaves_it_out_at_times(bank: SigningBank, echo: str | None) -> None:
+    assert bank.answer(bank.signed(SUCCESS | {"CnsmrSeqNo": echo})).outcome is Outcome.DONE
 
 
-def test_a_success_without_its_fields_is_unknown_and_names_them(desk: Desk) -> None:
+def test_a_success_without_its_fields_is_unknown_and_names_them(bank: SigningBank) -> None:
     body = {k: v for k, v in SUCCESS.items() if k != "FrontSeqNo"}
-    answer = desk.answer(desk.signed(body))
+    answer = bank.answer(bank.signed(body))
     assert answer.outcome is Outcome.UNKNOWN
     assert "FrontSeqNo" in answer.detail
     assert answer.evidence
 
 
 @pytest.mark.parametrize("amount", ["1e5", "absurd", "9" * 30, "", "1.001"])
-def test_a_success_with_an_absurd_amount_is_unknown(desk: Desk, amount: str) -> None:
+def test_a_success_with_an_absurd_amount_is_unknown(bank: SigningBank, amount: str) -> None:
     body = SUCCESS | {"BookingFlag": "2", "TranStatus": "0", "TranAmt": amount}
-    content = json.dumps(desk.signed(body)).encode()
+    content = json.dumps(bank.signed(body)).encode()
     question = TransactionStatus(FunctionFlag="2", TranNetSeqNo=SERIAL)
-    answer = judge(question, SERIAL, Received(200, content, 1), desk.bank).answer
+    answer = judge(question, SERIAL, Received(200, content, 1), bank.certificate).answer
     assert answer.outcome is Outcome.UNKNOWN
     assert "TranAmt" in answer.detail
 
@@ -315,34 +318,34 @@ def test_a_success_with_an_absurd_amount_is_unknown(desk: Desk, amount: str) -> 
 @pytest.mark.parametrize("field", ["errorCode", "Code"])
 @pytest.mark.parametrize("code", ["OPEN-E-100071", "OPEN-E-100072", "OPEN-E-100073", "E30001"])
 @pytest.mark.parametrize("status", [200, 401])
-def test_a_refused_token_is_told_apart(desk: Desk, field: str, code: str, status: int) -> None:
-    verdict = desk.judge({field: code}, status)
+def test_a_refused_token_is_told_apart(bank: SigningBank, field: str, code: str, status: int) -> None:
+    verdict = bank.judge({field: code}, status)
     assert verdict.token_refused
     assert verdict.answer.outcome is Outcome.UNKNOWN
 
 
 @pytest.mark.parametrize("code", ["OPEN-E-100074", "OPEN-E-000020", "E40000"])
-def test_other_gateway_errors_are_unknown_and_keep_the_token(desk: Desk, code: str) -> None:
-    verdict = desk.judge({"errorCode": code, "errorMsg": "验签失败"})
+def test_other_gateway_errors_are_unknown_and_keep_the_token(bank: SigningBank, code: str) -> None:
+    verdict = bank.judge({"errorCode": code, "errorMsg": "验签失败"})
     assert not verdict.token_refused
     assert (verdict.answer.outcome, verdict.answer.code) == (Outcome.UNKNOWN, code)
 
 
-def test_an_ageing_token_does_not_change_the_answer(desk: Desk) -> None:
-    verdict = desk.judge(desk.signed(SUCCESS | {"tokenExpiryFlag": "true"}))
+def test_an_ageing_token_does_not_change_the_answer(bank: SigningBank) -> None:
+    verdict = bank.judge(bank.signed(SUCCESS | {"tokenExpiryFlag": "true"}))
     assert verdict.token_ageing
     assert verdict.answer.outcome is Outcome.DONE
-    assert not desk.judge(desk.signed(SUCCESS)).token_ageing
+    assert not bank.judge(bank.signed(SUCCESS)).token_ageing
 
 
 @pytest.mark.parametrize("flag", ["tokenExpiryFlag", "TokenExpiryFlag"])
-def test_a_signed_expiry_without_a_code_is_a_refused_token(desk: Desk, flag: str) -> None:
-    verdict = desk.judge(desk.signed({"CnsmrSeqNo": SERIAL, flag: "true"}))
+def test_a_signed_expiry_without_a_code_is_a_refused_token(bank: SigningBank, flag: str) -> None:
+    verdict = bank.judge(bank.signed({"CnsmrSeqNo": SERIAL, flag: "true"}))
     assert (verdict.token_refused, verdict.answer.outcome) == (True, Outcome.UNKNOWN)
-    assert not desk.judge({"CnsmrSeqNo": SERIAL, flag: "true"}).token_refused
-    assert not desk.judge(desk.signed({"CnsmrSeqNo": SERIAL[::-1], flag: "true"})).token_refused
-    assert not desk.judge(desk.signed({"CnsmrSeqNo": SERIAL, flag: "false"})).token_refused
-    with_code = desk.judge(desk.signed(SUCCESS | {"TxnReturnCode": "ERR044", flag: "true"}))
+    assert not bank.judge({"CnsmrSeqNo": SERIAL, flag: "true"}).token_refused
+    assert not bank.judge(bank.signed({"CnsmrSeqNo": SERIAL[::-1], flag: "true"})).token_refused
+    assert not bank.judge(bank.signed({"CnsmrSeqNo": SERIAL, flag: "false"})).token_refused
+    with_code = bank.judge(bank.signed(SUCCESS | {"TxnReturnCode": "ERR044", flag: "true"}))
     assert (with_code.token_refused, with_code.answer.outcome) == (False, Outcome.REFUSED)
 
 
@@ -356,16 +359,16 @@ def test_a_signed_expiry_without_a_code_is_a_refused_token(desk: Desk, flag: str
         ("ERR044", "余额不足", None),
     ],
 )
-def test_the_pause_the_bank_asks_for_is_told(desk: Desk, code: str, message: str, pause_s: float | None) -> None:
+def test_the_pause_the_bank_asks_for_is_told(bank: SigningBank, code: str, message: str, pause_s: float | None) -> None:
     body = SUCCESS | {"TxnReturnCode": code, "TxnReturnMsg": message}
-    answer = desk.answer(desk.signed(body))
+    answer = bank.answer(bank.signed(body))
     assert answer.outcome is Outcome.REFUSED
     assert answer.retry_after_s == pause_s
     assert answer.send_again == (code == "ERR270")
 
 
-def test_a_success_asks_for_no_pause_whatever_its_text_says(desk: Desk) -> None:
-    answer = desk.answer(desk.signed(SUCCESS | {"TxnReturnMsg": "正在尝试查询历史数据"}))
+def test_a_success_asks_for_no_pause_whatever_its_text_says(bank: SigningBank) -> None:
+    answer = bank.answer(bank.signed(SUCCESS | {"TxnReturnMsg": "正在尝试查询历史数据"}))
     assert (answer.outcome, answer.retry_after_s, answer.send_again) == (Outcome.DONE, None, False)
 
 
@@ -414,8 +417,8 @@ def test_what_brought_no_answer_proves_nothing() -> None:
         (b'{"RsaSign":"AAAA"}', 502, "HTTP status 502"),
     ],
 )
-def test_why_an_answer_proves_nothing_is_said(desk: Desk, content: bytes, status: int, detail: str) -> None:
-    verdict = desk.judge(content, status)
+def test_why_an_answer_proves_nothing_is_said(bank: SigningBank, content: bytes, status: int, detail: str) -> None:
+    verdict = bank.judge(content, status)
     assert verdict == Verdict(unknown(detail, 1))
 
 
@@ -423,13 +426,13 @@ def test_why_an_answer_proves_nothing_is_said(desk: Desk, content: bytes, status
     ("code_field", "message_field"), [("TxnReturnCode", "TxnReturnMsg"), ("errorCode", "errorMsg"), ("Code", "Message")]
 )
 def test_whoever_answers_without_a_signature_is_quoted_and_not_believed(
-    desk: Desk, code_field: str, message_field: str
+    bank: SigningBank, code_field: str, message_field: str
 ) -> None:
     long = {code_field: "E" * 65, message_field: "忙" * 1001}
-    assert desk.judge(long) == Verdict(unknown("the answer is not signed", 1, "E" * 64, "忙" * 1000))
+    assert bank.judge(long) == Verdict(unknown("the answer is not signed", 1, "E" * 64, "忙" * 1000))
     odd = {code_field: 5, message_field: ["x"]}
-    assert desk.judge(odd) == Verdict(unknown("the answer is not signed", 1))
-    assert desk.judge({code_field: "E1", message_field: 5}) == Verdict(unknown("the answer is not signed", 1, "E1"))
+    assert bank.judge(odd) == Verdict(unknown("the answer is not signed", 1))
+    assert bank.judge({code_field: "E1", message_field: 5}) == Verdict(unknown("the answer is not signed", 1, "E1"))
 
 
 @pytest.mark.parametrize(
@@ -445,16 +448,16 @@ def test_whoever_answers_without_a_signature_is_quoted_and_not_believed(
     ],
 )
 def test_the_banks_serial_is_kept_where_it_is_one_and_its_day_where_it_has_one(
-    desk: Desk, front_seq_no: object, read: str | None, day: date | None
+    bank: SigningBank, front_seq_no: object, read: str | None, day: date | None
 ) -> None:
-    answer = desk.answer(desk.signed(SUCCESS | {"TxnReturnCode": "ERR044", "FrontSeqNo": front_seq_no}))
+    answer = bank.answer(bank.signed(SUCCESS | {"TxnReturnCode": "ERR044", "FrontSeqNo": front_seq_no}))
     assert (answer.outcome, answer.front_seq_no, answer.booking_date) == (Outcome.REFUSED, read, day)
 
 
-def test_a_question_whose_answer_has_no_code_is_not_refused(desk: Desk) -> None:
-    content = json.dumps(desk.signed({"CnsmrSeqNo": SERIAL})).encode()
+def test_a_question_whose_answer_has_no_code_is_not_refused(bank: SigningBank) -> None:
+    content = json.dumps(bank.signed({"CnsmrSeqNo": SERIAL})).encode()
     question = TransactionStatus(FunctionFlag="2", TranNetSeqNo=SERIAL)
-    answer = judge(question, SERIAL, Received(200, content, 1), desk.bank).answer
+    answer = judge(question, SERIAL, Received(200, content, 1), bank.certificate).answer
     assert (answer.outcome, answer.detail) == (
         Outcome.UNKNOWN,
         "an answer without a code does not prove that nothing happened",
@@ -464,21 +467,21 @@ def test_a_question_whose_answer_has_no_code_is_not_refused(desk: Desk) -> None:
 @pytest.mark.parametrize(
     "name", ["CnsmrSeqNo", "FrontSeqNo", "TokenExpiryFlag", "TxnReturnCode", "TxnReturnMsg", "tokenExpiryFlag"]
 )
-def test_a_field_of_every_answer_that_was_moved_into_another_makes_it_unknown(desk: Desk, name: str) -> None:
-    body = desk.signed(
+def test_a_field_of_every_answer_that_was_moved_into_another_makes_it_unknown(bank: SigningBank, name: str) -> None:
+    body = bank.signed(
         {"FrontSeqNo": "2411051234567890", "TxnReturnMsg": "x", "TxnReturnCode": "ERR020"} | {name: SERIAL}
     )
     forged = {key: value for key, value in body.items() if key != name} | {name[:5]: {name[5:]: SERIAL}}
     assert canonical_string(forged) == canonical_string(body)
     question = TransactionStatus(FunctionFlag="2", TranNetSeqNo=SERIAL)
-    answer = judge(question, SERIAL, Received(200, json.dumps(forged).encode(), 1), desk.bank).answer
+    answer = judge(question, SERIAL, Received(200, json.dumps(forged).encode(), 1), bank.certificate).answer
     assert (answer.outcome, answer.detail) == (Outcome.UNKNOWN, f"fields inside others pass for {name}")
 
 
-def test_the_names_of_moved_fields_are_cut(desk: Desk) -> None:
-    body = desk.signed({"a" * 150: "1", "b" * 150: "1"})
+def test_the_names_of_moved_fields_are_cut(bank: SigningBank) -> None:
+    body = bank.signed({"a" * 150: "1", "b" * 150: "1"})
     forged = body | {"": {"a" * 150: "1", "b" * 150: "1"}}
-    answer = desk.answer(forged)
+    answer = bank.answer(forged)
     assert answer.detail == f"fields inside others pass for {'a' * 150}, {'b' * 48}"
 
 
@@ -486,11 +489,11 @@ def test_numbers_are_read_exactly() -> None:
     assert str(read_json_object(b'{"a":33.10}')["a"]) == "33.10"
 
 
-def test_the_token_is_taken_from_a_signed_answer_only(desk: Desk) -> None:
-    good = desk.signed({"appAccessToken": "t" * 32}) | {"errorCode": "OPEN-E-000000"}
+def test_the_token_is_taken_from_a_signed_answer_only(bank: SigningBank) -> None:
+    good = bank.signed({"appAccessToken": "t" * 32}) | {"errorCode": "OPEN-E-000000"}
 
     def read(body: dict[str, Any], status: int = 200) -> str:
-        return read_token(Received(status, json.dumps(body).encode(), 1), desk.bank)
+        return read_token(Received(status, json.dumps(body).encode(), 1), bank.certificate)
 
     assert read(good) == "t" * 32
     for bad in (
@@ -498,7 +501,7 @@ def test_the_token_is_taken_from_a_signed_answer_only(desk: Desk) -> None:
         {k: v for k, v in good.items() if k != "RsaSign"},
         good | {"appAccessToken": "x"},
         good | {"errorCode": "OPEN-E-100074"},
-        desk.signed({"appAccessToken": ""}) | {"errorCode": "OPEN-E-000000"},
+        bank.signed({"appAccessToken": ""}) | {"errorCode": "OPEN-E-000000"},
     ):
         with pytest.raises(BankUnavailable):
             read(bad)
@@ -506,8 +509,8 @@ def test_the_token_is_taken_from_a_signed_answer_only(desk: Desk) -> None:
         read(good, 500)
 
 
-def test_why_there_is_no_token_is_said(desk: Desk) -> None:
-    good = desk.signed({"appAccessToken": "t" * 32}) | {"errorCode": "OPEN-E-000000"}
+def test_why_there_is_no_token_is_said(bank: SigningBank) -> None:
+    good = bank.signed({"appAccessToken": "t" * 32}) | {"errorCode": "OPEN-E-000000"}
     for body, status, why in (
         (good, 500, "the request for a token ended in HTTP status 500"),
         ([], 200, "the request for a token: the answer is not a JSON object"),
@@ -516,18 +519,18 @@ def test_why_there_is_no_token_is_said(desk: Desk) -> None:
         (good | {"RsaSign": 5}, 200, "the answer with the token is not signed by the bank"),
         (good | {"RsaSign": "AAAA"}, 200, "the answer with the token is not signed by the bank"),
         (
-            desk.signed({"appAccessToken": ""}) | {"errorCode": "OPEN-E-000000"},
+            bank.signed({"appAccessToken": ""}) | {"errorCode": "OPEN-E-000000"},
             200,
             "the answer with the token holds none",
         ),
         (
-            desk.signed({"appAccessToken": 5}) | {"errorCode": "OPEN-E-000000"},
+            bank.signed({"appAccessToken": 5}) | {"errorCode": "OPEN-E-000000"},
             200,
             "the answer with the token holds none",
         ),
     ):
         with pytest.raises(BankUnavailable) as refusal:
-            read_token(Received(status, json.dumps(body).encode(), 1), desk.bank)
+            read_token(Received(status, json.dumps(body).encode(), 1), bank.certificate)
         assert str(refusal.value) == why
 
 

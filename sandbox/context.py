@@ -1,6 +1,6 @@
-"""What a handler works with: one request at the bank's counter.
+"""What a handler works with: the bank's books and day, and the request in hand.
 
-A handler takes a `Desk` and its typed request, refuses by raising `Refused`, moves money by `post`,
+A handler takes a `Context` and its typed request, refuses by raising `Refused`, moves money by `post`,
 remembers by `put` and `book`, and returns its typed reply. The bank commits when it returns and
 takes everything back when it raises, so a handler may check as late as it likes.
 """
@@ -35,7 +35,7 @@ MERCHANT: Final = "SH"
 
 
 @dataclass(slots=True)
-class Desk:
+class Context:
     """The state of the bank, its day, and the request's serial and interface code."""
 
     store: Store
