@@ -88,8 +88,8 @@ class BankSettings(BaseModel):
     """Password of the file user, plain or as the bank's SDK writes it (${3DES}...), which is decoded when settings are
     read; None sends the uid, as the samples do (transport.md 5.3)."""
     file_piece_url: Literal["auth", "server_name"] = "auth"
-    """Where pieces are fetched: where the right was asked, as the bank's SDK does, or under the ServerName that the
-    file service names (transport.md 5.2)."""
+    """Where pieces are fetched: at the address that granted access, as the bank's SDK does, or under the ServerName in
+    the file service's answer (transport.md 5.2)."""
     file_bytes_max: Annotated[int, Field(ge=1024, le=2**32)] = 64 * 1024 * 1024
     """The largest encrypted file that is fetched."""
     file_text_bytes_max: Annotated[int, Field(ge=1024, le=2**32)] = 256 * 1024 * 1024
@@ -119,9 +119,9 @@ class BankSettings(BaseModel):
     """
 
     clean_refusals: tuple[ReturnCode, ...] = ()
-    """Codes by which the bank refuses and has certainly done nothing, beside `CLEAN_REFUSALS` of the code (JSON).
+    """Codes that prove that the bank refused and did nothing, in addition to `CLEAN_REFUSALS` of the code (JSON).
 
-    Only for codes that the bank has confirmed in writing: such an answer gives a hold back without a question.
+    Only for codes that the bank has confirmed in writing: such an answer gives a hold back without a query.
     """
 
     ca_bundle: Path | None = None

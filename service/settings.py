@@ -150,32 +150,32 @@ class RulesSettings(BaseModel):
     top_up_amount: Literal["gross", "net"] = "gross"
     """What MemberFillAmt of 6129 means (notes.md 9.1)."""
     top_up_amount_confirmed: bool = False
-    """Whether the bank has said that `top_up_amount` is right. Until then no second 6129 with a fee is sent before 6010
-    and 6037 have shown that the bank has booked the first as the mirror has (`service.questions.top_up_reading`)."""
+    """Whether the bank has confirmed `top_up_amount`. Until then, a second 6129 with a fee is sent only after 6010 and
+    6037 have shown that bank and mirror booked the first one alike (`service.questions.top_up_reading`)."""
     order_in_parts: bool = False
-    """Whether a pre-paid order may be confirmed, or given back, for less than was pre-paid (notes.md 13)."""
+    """Whether a prepaid order may be confirmed or cancelled in parts (notes.md 13)."""
     payees_max: Annotated[int, Field(ge=1, le=100)] = 5
     """How many payees one payment of frozen money may have (EF0048: 1 to 5)."""
     acquired_fee: Literal["at_release", "at_entry"] = "at_release"
     """When the bank takes the fee of a share that an acquired order freezes (PayModel 0): with the first release or
-    payment, the whole share being frozen until then, or when it books the order (notes.md 13)."""
+    payment, and the whole share is frozen until then; or when it books the order (notes.md 13)."""
     confirmed_money: Literal["waiting", "withdrawable"] = "waiting"
     """When the payee of a confirmed order may withdraw."""
     transferred_money: Literal["waiting", "withdrawable"] = "waiting"
     """When a member may withdraw what it transferred from its bound card (6050, InAcctType 02)."""
     frozen_amount_includes_escrow: bool = False
-    """Whether SubAcctFreezeAmt of 6037 counts pre-paid orders (notes.md 9.8)."""
+    """Whether SubAcctFreezeAmt of 6037 includes prepaid orders (notes.md 9.8)."""
     verification: Annotated[tuple[Literal["none", "sms", "password"], ...], Field(min_length=1)] = ("none",)
     """The verification modes that the bank has opened for the platform (quick start 2.5; notes.md 4)."""
     sms_payee_field: Literal["Remark", "ReservedMsg"] = "Remark"
     """Where 6082 names the receiving sub-account (notes.md 9.5)."""
     revoked_order: Literal["original", "new"] = "original"
-    """What SubOrderRefundOrderNo of 6217 says: the share's own order number again, or a new one (catalogue 6217)."""
+    """SubOrderRefundOrderNo of 6217: the share's own order number again, or a new one (catalogue 6217)."""
     batch_direct_pay: bool = False
-    """Whether the bank has opened flag 3 of 6052, 6120 and 6133, which the quick start says is not offered."""
+    """Whether the bank has opened flag 3 of 6052, 6120 and 6133. According to the quick start it is not offered."""
     close_while_refundable: bool = False
-    """Whether a member may be closed while a payment, a top-up or a clearing of suspense of the last
-    `refund_window_days` could still be given back to it or by it. What was not given back by then no longer can be."""
+    """Whether a member may be closed while a payment, a top-up or a suspense allocation of the last
+    `refund_window_days` could still be given back to it or by it. After the closing this is no longer possible."""
     refund_window_days: Annotated[int, Field(ge=1, le=3650)] = 30
     """How long a payment can be refunded; more than 30 only if the bank has configured it."""
     fee_suffix: Annotated[str, Field(pattern=r"^[0-9]{12}$")] = "000000000003"

@@ -38,16 +38,17 @@ are its chapters. "The catalogue" is our list of what public sources say of each
 
 ## Interfaces
 
-Each interface has a typed message in `bankclient/messages/` and a handler in `sandbox/handlers/`. Its effect is told as
-the mirror's accounts see it. *Settled by* is what answers when the bank's answer was lost: the resolver asks it until
-the outcome is final. *Asked again* means that a question changes nothing and may be repeated.
+Each interface has a typed message in `bankclient/messages/` and a handler in `sandbox/handlers/`. The effect is stated
+in the mirror's accounts. *Settled by* names the query that settles a lost answer: the resolver sends it until the
+outcome is final. *Sent again* means that the interface is a query: it changes nothing and may be repeated. *Called
+again* means that the caller repeats the RPC. [glossary.md](glossary.md) explains the terms.
 
 """
 
 CHOICES_HEAD = """
 ## Where the bank's documents leave a choice
 
-What public documents say of these points differs, or is nothing. The default is what the quick start supports. A
+On these points public documents disagree or are silent. The default follows the quick start. A
 setting is an environment variable: `rules.top_up_amount` is `JZB_RULES__TOP_UP_AMOUNT`. A point without a setting is a
 choice in the code. Ask the bank before the first day in production.
 

@@ -48,11 +48,11 @@ CHOICES: tuple[Choice, ...] = (
     Choice(
         "6244 MacAddress and repeats",
         "",
-        "asks the caller for a MAC address, sends a click again after a lost answer, reads of flag 2 only whether the"
-        " record is complete",
+        "requires a MAC address from the caller; sends a click again after a lost answer; reads from flag 2 only"
+        " whether the record is complete",
         "two clients; the quick start does not have 6244",
-        "Is 6244 open to the platform, what goes into MacAddress where a page or a mini program cannot read it, and may"
-        " the same click be handed in twice?",
+        "Is 6244 open to the platform? What goes into MacAddress if a page or a mini program cannot read it? May the"
+        " same click be submitted twice?",
     ),
     Choice(
         "6034 FunctionFlag values",
@@ -65,9 +65,9 @@ CHOICES: tuple[Choice, ...] = (
         "6034 flags 2 and 3 for a part of the order, and 6031 and 6052 flag 2",
         "rules.order_in_parts",
         "",
-        "the quick start confirms and refunds orders whole, and says of other interfaces that parts are supported;"
-        " ERR126 (amount differs) exists; no source says what becomes of the rest",
-        "May an order be confirmed, or given back, in parts, how often, and does the rest stay in escrow?",
+        "the quick start confirms and refunds whole orders, and mentions parts for other interfaces only; ERR126"
+        " (amount differs) exists; no source says what happens to the rest",
+        "May an order be confirmed or cancelled in parts, how often, and does the rest stay in escrow?",
     ),
     Choice(
         "6034 TranType SafeTrade_T0",
@@ -101,7 +101,7 @@ CHOICES: tuple[Choice, ...] = (
         "6164 flag 6, refund of the fee: whose number OldOutSubAcctNo holds",
         "rules.fee_suffix",
         "",
-        "quick start's words (the fee sub-account as the old payer)",
+        "the quick start (the fee sub-account as the old payer)",
         "Does a fee refund under flag 6 name the fee sub-account as OldOutSubAcctNo?",
     ),
     Choice(
@@ -115,15 +115,15 @@ CHOICES: tuple[Choice, ...] = (
         "6037 SubAcctFreezeAmt",
         "rules.frozen_amount_includes_escrow",
         "",
-        "the OpenAPI's word (frozen); the direct-link text says pending or frozen",
-        "Does SubAcctFreezeAmt count pre-paid orders?",
+        "the OpenAPI's wording (frozen); the direct-link text says pending or frozen",
+        "Does SubAcctFreezeAmt include prepaid orders?",
     ),
     Choice(
         "6114 DayFreezeBal, file YE",
         "",
-        "told as the bank gives them, never compared with the mirror",
+        "reported as the bank gives them, never compared with the mirror",
         "no source says which balance YE holds",
-        "Which balance is in the file YE, and does DayFreezeBal count pre-paid orders?",
+        "Which balance is in the file YE, and does DayFreezeBal include prepaid orders?",
     ),
     Choice(
         "6033 document type and number",
@@ -163,7 +163,7 @@ CHOICES: tuple[Choice, ...] = (
     Choice(
         "6050 FunctionFlag of earlier days",
         "",
-        "0; the present day is asked for with 1, and with 0 as well when that lists nothing",
+        "0; the present day is queried with 1, and also with 0 if that lists nothing",
         "three sources; one has 2",
         "Is history 0 or 2 in 6050?",
     ),
@@ -179,7 +179,7 @@ CHOICES: tuple[Choice, ...] = (
         "",
         "writes oderlist, reads orderlist as well",
         "all clients; one answer of the bank has orderlist",
-        "Is the key of the rows oderlist, and are double quotes wanted?",
+        "Is the key of the rows oderlist, and are double quotes required?",
     ),
     Choice(
         "How long OrderRemark may be",
@@ -192,15 +192,15 @@ CHOICES: tuple[Choice, ...] = (
         "Form of OrderRemark for a plain order",
         "",
         "SFJOrdertype 0 with one row of SubAccNo, PayModel and TranFee, for JHS and SDS alike; a refund is always 1",
-        "working clients; chapter 7.6 of 见证+收单, which says it, is not public",
+        "working clients; chapter 7.6 of 见证+收单, which defines it, is not public",
         "What does chapter 7.6 of 见证+收单 say of each SFJOrdertype and remarktype?",
     ),
     Choice(
         "6110 TranDate",
         "",
-        "the bank day of the call, once it is three days old; younger calls are asked for without it",
+        "the bank day of the call, once it is three days old; not sent for newer calls",
         "most sources do not send it; one needs it for flag 2 beyond three days",
-        "Must 6110 name the day of transactions older than three days, and may it for younger ones?",
+        "Must 6110 name the day of transactions older than three days, and may it for newer ones?",
     ),
     Choice(
         "Document type 5",
@@ -233,23 +233,23 @@ CHOICES: tuple[Choice, ...] = (
     Choice(
         "JSON numbers in answers",
         "",
-        "an answer with a number in a field that is read is not understood: the outcome is in doubt, a question has no"
-        " answer",
+        "an answer with a number in a field that is read is not valid: the outcome of a call is in doubt, a query has"
+        " no result",
         "every published type is text, and the signature skips numbers",
-        "Does any answer carry a JSON number in the place of a text?",
+        "Does any answer carry a JSON number instead of a text?",
     ),
     Choice(
         "6110 TranAmt",
         "",
-        "a success of the request's amount, or of that with its fee added or taken off, is its own; any other amount"
-        " leaves it in doubt",
-        "catalogue: fee included; where a fee comes on top is open (6129)",
+        "a success counts for the request if its amount is the request's, or that plus or minus the fee; any other"
+        " amount leaves the request in doubt",
+        "catalogue: fee included; which fees come on top is open (6129)",
         "Is TranAmt of 6110 gross for 6033, 6129, 6130, 6216 and 6217, too?",
     ),
     Choice(
-        "FrontSeqNo of what comes in (6050, 6048)",
+        "FrontSeqNo of inflows (6050, 6048)",
         "",
-        "a row whose serial does not begin with a date is told as a problem and not entered",
+        "a row whose serial does not begin with a date is reported as a problem and not entered",
         "the first six digits are the booking date (quick start, 6164)",
         "Does every FrontSeqNo begin with yyMMdd?",
     ),
@@ -285,17 +285,17 @@ CHOICES: tuple[Choice, ...] = (
         "Where pieces of a file are fetched",
         "bank.file_piece_url",
         "",
-        "the bank's SDK of 1.0.6 and 1.0.7, which was run, and two ports: where the right was asked",
+        "the bank's SDK of 1.0.6 and 1.0.7, which was run, and two ports: at the address that granted access",
         "",
     ),
     Choice(
         "File CZ and TX: 12 or 13 columns",
         "",
-        "takes both, by what most rows of the file have; reports which",
+        "accepts both, decided by most rows of the file; reports which",
         "samples of 2022 have 13, one client lists 12",
         "What are the columns of each reconciliation file, and is there a header or a total line?",
     ),
-    # What nobody public says
+    # No public source
     Choice(
         "Service ids of 6133, 6134, 6165 and 6167",
         "bank.service_ids",
@@ -327,8 +327,8 @@ CHOICES: tuple[Choice, ...] = (
     Choice(
         "Which day's in-transit money a revoked top-up changes (6130, 6217)",
         "",
-        "that of the revocation, before and after the clearing of the top-up's day; a day with more revoked than topped"
-        " up has a negative total, which the pooled account pays out",
+        "the day of the revocation, before and after the clearing of the top-up's day; a day with more revoked than"
+        " topped up has a negative total, which the pooled account pays out",
         "6108 has one record for each day, of what was booked on it; the catalogue names the account only",
         "Which day's TotalAmt of 6108 does a revocation lower, and what if it falls below zero?",
     ),
@@ -337,14 +337,14 @@ CHOICES: tuple[Choice, ...] = (
         "",
         "the fee sub-account",
         "catalogue; it may be a pay-in/pay-out account, depending on set-up",
-        "Which account gives SubOrderFeeRefundAmt back?",
+        "Which account pays SubOrderFeeRefundAmt?",
     ),
     Choice(
         "6164 while the bank searches its history: how long and how often to send it again",
         "resolver.send_again_interval_s",
         "",
-        "quick start: about every 5 minutes; the code beside the message and an end are not published",
-        "Which code comes with 正在尝试查询历史数据, and after how long is the payment certainly not there?",
+        "quick start: about every 5 minutes; neither the code with the message nor a limit is published",
+        "Which code comes with 正在尝试查询历史数据, and after how long does the payment certainly not exist?",
     ),
     Choice(
         "When money of a returned withdrawal may be withdrawn again (6048)",
@@ -365,23 +365,23 @@ CHOICES: tuple[Choice, ...] = (
         "",
         "skips 03 with 跨行支付本金清算 in Remark (the clearing enters it), 见证+收单充值 there or ,ORDER at its end"
         " (acquiring), and a FrontSeqNo that 6048 gives as PayeeFrontSeqNo on the same day (a returned withdrawal)",
-        "catalogue 6050; that both lists give a return the same serial is read from the fields' meaning",
-        "By what are clearing principal, acquiring credits and returns known in 6050, and do 6048 and 6050 give a"
-        " return the same FrontSeqNo?",
+        "catalogue 6050; the meaning of the fields suggests that both lists give a return the same serial",
+        "How does 6050 mark clearing principal, acquiring credits and returns, and do 6048 and 6050 give a return the"
+        " same FrontSeqNo?",
     ),
     Choice(
-        "Which transfer a clearing of suspense is of (6139)",
+        "To which transfer a suspense allocation belongs (6139)",
         "",
-        "the caller names it; the bank is not told, since its suspense account is one sum",
+        "the caller names it; the bank does not get it, since its suspense account is one sum",
         "6139 has no field for it",
         "",
     ),
     Choice(
-        "How much 6140 may put back, and from where",
+        "How much 6140 may reverse, and from which money",
         "",
         "CancelAmt within what is left of SuspendAmt, TranFee within the fee that is left; out of withdrawable money",
         "catalogue 6140",
-        "Does 6140 take available money, too, when withdrawable money does not suffice?",
+        "Does 6140 also take uncleared money when the withdrawable money does not suffice?",
     ),
     Choice(
         "Whether OrderNo of 6139 shares its numbers with 6034 and 6007",
@@ -414,17 +414,17 @@ CHOICES: tuple[Choice, ...] = (
     Choice(
         "Which sub-account in OrderActInSubAcctNo of 6146 means that an order was parked",
         "",
-        "every one that belongs to no member of the mirror",
+        "any that belongs to no member of the mirror",
         "catalogue: differs from OrderInSubAcctNo when the money was parked; the number is not public",
         "As above; and which TranStatus does a parked order have?",
     ),
     Choice(
         "What a parked order holds, and what 6145 books",
         "",
-        "the whole share is parked; 6145 names it whole, the fee goes to fees then, and a share that the order freezes"
-        " is frozen for the right member",
+        "the whole share is parked; 6145 names the whole share; then the fee goes to fees, and a frozen share is"
+        " frozen for the right member",
         "quick start: the order is booked again; the catalogue names no fee and no freeze",
-        "Is TranFee taken when an order is parked or when 6145 books it again, and does PayModel 0 still hold?",
+        "Is TranFee taken when an order is parked or when 6145 books it again, and does PayModel 0 still apply?",
     ),
     Choice(
         "When money that 6145 has moved may be withdrawn",
@@ -434,16 +434,16 @@ CHOICES: tuple[Choice, ...] = (
         "Is money moved by 6145 withdrawable after the order's day, or after that of the 6145?",
     ),
     Choice(
-        "Whether 6145 moves an order that an existing wrong member has got",
+        "Whether 6145 moves an order that was credited to a wrong member",
         "",
-        "the bank decides; the mirror asks for the money to be there still",
-        "quick start and catalogue speak of parked money only",
-        "May 6145 take an order back from a member who was credited by mistake?",
+        "the bank decides; the mirror requires that the money is still there",
+        "quick start and catalogue mention parked money only",
+        "May 6145 take an order from a member who was credited by mistake?",
     ),
     Choice(
         "Under which number a share with PayModel 0 is frozen",
         "",
-        "that of the share: suborderId, of a plain order TraderOrderNo",
+        "that of the share: suborderId, or TraderOrderNo for a plain order",
         "6145 and 6146 know the share by it",
         "Which OrderNo do 6007 flag 4 and 6163 name for money that an acquired order froze?",
     ),
@@ -472,17 +472,16 @@ CHOICES: tuple[Choice, ...] = (
         "The fee of a share that an acquired order freezes (PayModel 0)",
         "rules.acquired_fee",
         "",
-        "catalogue 6007 flag 4: the fee named there is that of the acquired order, no fee of the release; so the whole"
-        " share is frozen until then. A release has no fee beside it, and the fee goes with the first release or"
-        " payment whole",
-        "Is a share with PayModel 0 frozen whole or less its fee, when is the fee taken, by parts or at once, and which"
+        "catalogue 6007 flag 4: the fee named there is the fee of the acquired order, not of the release; so the whole"
+        " share is frozen until then. A release has no other fee, and the first release or payment takes the whole fee",
+        "Is a share with PayModel 0 frozen with or without its fee? When is the fee taken, in parts or at once? Which"
         " TranCommission does 6007 flag 4 name, which Commission 6163?",
     ),
     Choice(
         "When money of 6034 flag 2 may be withdrawn",
         "rules.confirmed_money",
         "",
-        "the quick start's T+1 for payments; not said for flag 2 and 6163",
+        "the quick start's T+1 for payments; no source for flag 2 and 6163",
         "When is money of 6034 flag 2 and of 6163 withdrawable?",
     ),
     Choice(
@@ -503,9 +502,9 @@ CHOICES: tuple[Choice, ...] = (
         "Which codes are clean refusals",
         "bank.clean_refusals",
         "",
-        "93 codes whose published meaning is a fault found before anything moved; any other code is asked of 6110 (or"
-        " where else the call can be seen) before a hold is given back, as published lists call a dozen of them"
-        " exceptions, one with a reversal behind it",
+        "93 codes whose published meaning is a fault that was found before anything moved. After any other code, 6110"
+        " (or another query that shows the call) decides before a hold is given back: published lists call a dozen of"
+        " these codes exceptions, one of them followed by a reversal",
         "Which return codes prove that nothing was booked and nothing will be? Please give the whole table.",
     ),
     Choice(
@@ -513,27 +512,27 @@ CHOICES: tuple[Choice, ...] = (
         "rules.close_while_refundable",
         "",
         "no source; after 6000 flag 3 every call that names the member ends ERR031",
-        "Is a refund (6164), a revocation (6130, 6217) or an undone clearing (6140) possible after 6000 flag 3 of a"
-        " side?",
+        "Is a refund (6164), a revocation (6130, 6217) or a reversed suspense allocation (6140) possible after 6000"
+        " flag 3 of one side?",
     ),
     Choice(
         "When the bank closes a member",
         "",
         "not while it has money, orders to collect, operations under way, withdrawals of the last `returns.days` or"
-        " bound cards; a linked member of the same name does not stand in the way",
+        " bound cards; a linked member of the same name is no obstacle",
         "published error codes: ERR095 balance, ERR214 unfinished orders, ERR252 bound cards",
-        "Does 6000 flag 3 refuse (ERR214) while the member is the payee of a pre-paid order, what happens to a"
-        " withdrawal that comes back (6048) afterwards, and what becomes of a linked member (6167)?",
+        "Does 6000 flag 3 refuse (ERR214) while the member is the payee of a prepaid order? What happens to a"
+        " withdrawal that is returned (6048) afterwards, and to a linked member (6167)?",
     ),
     Choice(
         "How many ERR020 of 6110 mean that nothing happened",
         "resolver.not_found_times",
         "",
         "quick start: several, 3 to 5 minutes apart",
-        "After how many ERR020 is a transaction certainly not there?",
+        "After how many ERR020 does a transaction certainly not exist?",
     ),
     Choice(
-        "Life of an access token",
+        "Lifetime of an access token",
         "bank.token_renew_s",
         "",
         "one client's two hours; not published",

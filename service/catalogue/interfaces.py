@@ -18,7 +18,7 @@ from bankclient import REQUESTS
 from jzb.v1 import error_reason_pb2, options_pb2
 
 MOVES_NOTHING = "none"
-QUESTION = "asked again"
+QUESTION = "sent again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Interface:
 
 
 WITHOUT_RPC = {
-    "6092": Interface((), MOVES_NOTHING, QUESTION, reach="asked by the resolver"),
+    "6092": Interface((), MOVES_NOTHING, QUESTION, reach="used by the resolver"),
     "6211": Interface(
         (),
         "real money from outside to a card or the pooled account, where it lies in suspense",

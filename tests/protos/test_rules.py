@@ -39,7 +39,7 @@ from jzb.v1 import (
 from service.catalogue.interfaces import facts, methods
 from tests.catalogue.carried import snake_case
 
-ASKED_ANEW = "asked for anew"
+CALLED_AGAIN = "called again"
 AMOUNT_MAX_FEN = 99_999_999_999_999
 FILES: tuple[FileDescriptor, ...] = (
     acquiring_pb2.DESCRIPTOR,
@@ -329,7 +329,7 @@ def test_calls_that_change_something_carry_a_request_id_and_money_calls_validate
         if message.name in ("CollectReturnsRequest", "CollectTransfersRequest"):
             # They enter what the bank has done already, known by the bank's serial.
             continue
-        if facts(method).settled_by == ASKED_ANEW:
+        if facts(method).settled_by == CALLED_AGAIN:
             # They move no money, and every request is meant to be a new one, such as for a code.
             assert not facts(method).moves
             continue
