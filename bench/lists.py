@@ -84,7 +84,7 @@ def _requests(dsn: str) -> Iterator[tuple[str, operation_pb2.ListOperationsReque
     refused, unknown = core_pb2.OPERATION_STATE_REFUSED, core_pb2.OPERATION_STATE_UNKNOWN
     done, released = core_pb2.OPERATION_STATE_DONE, core_pb2.OPERATION_STATE_RELEASED
     pay, refund = core_pb2.OPERATION_KIND_PAY_T1, core_pb2.OPERATION_KIND_REFUND
-    rare, never = core_pb2.OPERATION_KIND_REBOOK_ORDER, core_pb2.OPERATION_KIND_UNDO_CLEAR_SUSPENSE
+    rare, never = core_pb2.OPERATION_KIND_REBOOK_ORDER, core_pb2.OPERATION_KIND_REVERSE_SUSPENSE_ALLOCATION
     old, new = days[len(days) // 3], days[-2]
     yield from {
         "all": request(),

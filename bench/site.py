@@ -171,7 +171,9 @@ class Client:
                 request_id=f"fund-{member_id}",
                 member_id=member_id,
                 amount_fen=FUNDS_FEN,
-                channel=topup_pb2.Channel(type="0001", merchant_no="1900000109", transaction_no=f"T{member_id}"),
+                channel=topup_pb2.Channel(
+                    type=topup_pb2.CHANNEL_TYPE_WECHAT, merchant_no="1900000109", transaction_no=f"T{member_id}"
+                ),
                 order_no=f"T{member_id}",
             )
             await self._top_ups.TopUp(top_up, timeout=TIMEOUT_S)

@@ -61,7 +61,7 @@ class Load:
         fee = FEE if self._hot else withdrawable(member(other))
         draft = Draft(
             (
-                Leg(withdrawable(member(payer)), OfDay(Kind.WAITING, member(payee)), 99),
+                Leg(withdrawable(member(payer)), OfDay(Kind.UNCLEARED, member(payee)), 99),
                 Leg(withdrawable(member(payer)), fee, 1),
             ),
             serial,
@@ -135,7 +135,7 @@ def _money(accounts: list[Account]) -> Step:
         id=UUID(bytes=uuid_utils.uuid7().bytes),
         request_id=serial,
         fingerprint=bytes(32),
-        kind=OperationKind.ADOPTION,
+        kind=OperationKind.OPENING_BALANCE,
         serial=serial,
         plan={},
     )

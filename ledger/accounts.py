@@ -21,7 +21,7 @@ class Kind(StrEnum):
     """What an account is for. The value is the first word of the account's name."""
 
     WITHDRAWABLE = "withdrawable"
-    WAITING = "waiting"
+    UNCLEARED = "waiting"
     FROZEN = "frozen"
     ESCROW = "escrow"
 
@@ -52,7 +52,7 @@ class Kind(StrEnum):
     __hash__ = str.__hash__
 
 
-POCKETS = (Kind.WITHDRAWABLE, Kind.WAITING, Kind.FROZEN, Kind.ESCROW)
+POCKETS = (Kind.WITHDRAWABLE, Kind.UNCLEARED, Kind.FROZEN, Kind.ESCROW)
 """The kinds that hold a member's money."""
 
 CONTROLS = (
@@ -82,7 +82,7 @@ split top-up may have rows (25).
 
 FLOORS: dict[Kind, int] = {
     Kind.WITHDRAWABLE: 0,
-    Kind.WAITING: 0,
+    Kind.UNCLEARED: 0,
     Kind.FROZEN: 0,
     Kind.ESCROW: 0,
     Kind.OWN_FUNDS: 0,
@@ -143,9 +143,9 @@ def withdrawable(sub_account: str) -> Account:
     return Account(Kind.WITHDRAWABLE, sub_account)
 
 
-def waiting(sub_account: str, bank_day: date) -> Account:
+def uncleared(sub_account: str, bank_day: date) -> Account:
     """Money that is available but becomes withdrawable only when ``bank_day`` is cleared (6108)."""
-    return Account(Kind.WAITING, sub_account, day_text(bank_day))
+    return Account(Kind.UNCLEARED, sub_account, day_text(bank_day))
 
 
 def frozen(sub_account: str, order_no: str) -> Account:
@@ -196,7 +196,7 @@ def suspense(transfer: str) -> Account:
 
 
 def undoable(serial: str) -> Account:
-    """What may still be put back of the clearing of suspense with this serial, fee included (6140 CancelAmt)."""
+    """What may still be put back of the allocation of suspense with this serial, fee included (6140 CancelAmt)."""
     return Account(Kind.UNDOABLE, "", serial)
 
 
@@ -206,8 +206,8 @@ def undoable_fee(serial: str) -> Account:
 
 
 def order(order_no: str) -> Account:
-    """The one use of an order number by what the bank keeps under it: orders in escrow, freezes, clearings of suspense,
-    batches. Direct payments do not take it (catalogue, OrderNo of 6034).
+    """The one use of an order number by what the bank keeps under it: orders in escrow, freezes, allocations of
+    suspense, batches. Direct payments do not take it (catalogue, OrderNo of 6034).
     """
     return Account(Kind.ORDER, "", order_no)
 

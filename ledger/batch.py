@@ -177,9 +177,9 @@ def _carry_on(book: Book, known: Known, step: Step, operation: Operation, rows: 
         bank_message=change.bank_message or operation.bank_message,
         bank_serial=change.bank_serial or operation.bank_serial,
         bank_day=step.bank_day if change.state in (State.ACCEPTED, State.DONE) else operation.bank_day,
-        asks=change.asks,
+        query_attempts=change.query_attempts,
         not_found=change.not_found,
-        next_ask_at=_ask_at(change, known.now),
+        next_query_at=_ask_at(change, known.now),
         updated_at=known.now,
     )
     outcome = _apply(book, known, step, operation, rows, b"", is_new=False)
@@ -330,9 +330,9 @@ def _opened(new: NewOperation, change: Change, now: datetime, bank_day: date, ea
         bank_day=bank_day if change.state in (State.ACCEPTED, State.DONE) else None,
         trace_id=new.trace_id,
         plan_text=_to_json(new.plan),
-        asks=change.asks,
+        query_attempts=change.query_attempts,
         not_found=change.not_found,
-        next_ask_at=_ask_at(change, now),
+        next_query_at=_ask_at(change, now),
         created_at=earlier.created_at if earlier else now,
         updated_at=now,
     )

@@ -106,7 +106,7 @@ def judge(
 
     ``with_escrow`` says whether the bank's frozen amount includes escrow (`frozen_amount_includes_escrow`).
     """
-    available: tuple[Kind, ...] = (Kind.WITHDRAWABLE, Kind.WAITING) if kind is None else (kind,)
+    available: tuple[Kind, ...] = (Kind.WITHDRAWABLE, Kind.UNCLEARED) if kind is None else (kind,)
     withdrawable: tuple[Kind, ...] = (Kind.WITHDRAWABLE,) if kind is None else ()
     frozen: tuple[Kind, ...] = () if kind else (Kind.FROZEN, Kind.ESCROW) if with_escrow else (Kind.FROZEN,)
     mirror = Amounts(*(position.left_of(kinds) for kinds in (available, withdrawable, frozen)))
@@ -142,8 +142,8 @@ def _by_clearing(kinds: tuple[Kind, ...], position: Position) -> int:
     if kinds == (Kind.IN_TRANSIT,):
         return -position.earlier_fen.get(Kind.IN_TRANSIT, 0)
     # Until the clearing is entered, what was spent meanwhile may have come out of other pockets than at the bank.
-    if kinds == (Kind.WITHDRAWABLE,) and (position.clearing_is_due or position.earlier_fen.get(Kind.WAITING, 0)):
-        return position.balance_fen.get(Kind.WAITING, 0)
+    if kinds == (Kind.WITHDRAWABLE,) and (position.clearing_is_due or position.earlier_fen.get(Kind.UNCLEARED, 0)):
+        return position.balance_fen.get(Kind.UNCLEARED, 0)
     return 0
 
 

@@ -288,7 +288,7 @@ def _standing(found: Sequence[Operation]) -> list[str]:
         arrays.texts(o.bank_message for o in found),
         arrays.texts(o.bank_serial for o in found),
         arrays.days(o.bank_day for o in found),
-        arrays.numbers(o.asks for o in found),
+        arrays.numbers(o.query_attempts for o in found),
         arrays.numbers(o.not_found for o in found),
     ]
 

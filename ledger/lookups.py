@@ -79,7 +79,7 @@ class MemberBalance:
     sub_account: str
     available_fen: int = 0
     withdrawable_fen: int = 0
-    waiting_fen: int = 0
+    uncleared_fen: int = 0
     frozen_fen: int = 0
     escrow_fen: int = 0
     held_spendable_fen: int = 0

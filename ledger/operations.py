@@ -106,9 +106,9 @@ class Operation(NamedTuple):
     bank_day: date | None
     trace_id: str
     plan_text: str
-    asks: int
+    query_attempts: int
     not_found: int
-    next_ask_at: datetime | None
+    next_query_at: datetime | None
     created_at: datetime
     updated_at: datetime
 

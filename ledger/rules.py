@@ -138,7 +138,7 @@ class Book:
         if account in self.balances:
             return
         self.balances[account] = state
-        if account.kind in (Kind.WAITING, Kind.WITHDRAWABLE):
+        if account.kind in (Kind.UNCLEARED, Kind.WITHDRAWABLE):
             pockets = self.pockets.setdefault(account.owner, [])
             pockets.append(state)
             if len(pockets) > 1:
@@ -157,8 +157,10 @@ class Book:
         return sum(p.left_fen for p in self.pockets.get(sub_account, ()))
 
     def is_cleared(self, account: Account) -> bool:
-        """Whether what arrives in this waiting pocket is withdrawable at once, its day being cleared."""
-        return account.kind is Kind.WAITING and self.cleared_through is not None and account.day <= self.cleared_through
+        """Whether what arrives in this uncleared pocket is withdrawable at once, its day being cleared."""
+        return (
+            account.kind is Kind.UNCLEARED and self.cleared_through is not None and account.day <= self.cleared_through
+        )
 
     def change(self, account: Account, balance_fen: int = 0, held_fen: int = 0) -> None:
         """Apply a change that was judged before."""
@@ -245,7 +247,7 @@ def enter(book: Book, draft: Draft, bank_day: date) -> tuple[list[Hold], list[Po
 def sweep(book: Book, holds: Iterable[Hold]) -> Draft | None:
     """What a void owes to a clearing that happened meanwhile.
 
-    Money whose day was cleared while it was held stayed in its waiting pocket; let go, it becomes withdrawable.
+    Money whose day was cleared while it was held stayed in its uncleared pocket; let go, it becomes withdrawable.
     """
     legs = tuple(
         Leg(hold.account, accounts.withdrawable(hold.account.owner), hold.amount_fen)
@@ -296,8 +298,8 @@ def _allocate(book: Book, source: Account | Available, needed_fen: int) -> Itera
 
 
 def landing(account: Account) -> tuple[Account, ...]:
-    """Where money sent to this account may land instead: a waiting pocket whose day is cleared passes it on."""
-    return (accounts.withdrawable(account.owner),) if account.kind is Kind.WAITING else ()
+    """Where money sent to this account may land instead: a uncleared pocket whose day is cleared passes it on."""
+    return (accounts.withdrawable(account.owner),) if account.kind is Kind.UNCLEARED else ()
 
 
 def _merged(holds: Iterable[Hold]) -> list[Hold]:
@@ -322,7 +324,7 @@ def _take(left: dict[Account, int], leg: Leg, bank_day: date) -> list[tuple[Acco
     taken: list[tuple[Account, int]] = []
     needed_fen = leg.amount_fen
     for account in list(left):
-        is_pocket = account.owner == leg.debit.sub_account and account.kind in (Kind.WAITING, Kind.WITHDRAWABLE)
+        is_pocket = account.owner == leg.debit.sub_account and account.kind in (Kind.UNCLEARED, Kind.WITHDRAWABLE)
         share_fen = min(needed_fen, left[account]) if is_pocket else 0
         if share_fen:
             _use(left, account, share_fen)

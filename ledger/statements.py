@@ -142,8 +142,8 @@ FROM {BY_OWNER} wanted
 JOIN account a ON a.platform = wanted.platform AND a.owner = wanted.owner
 WHERE a.kind = 'withdrawable' OR a.kind = 'waiting' AND a.balance_fen > 0
 """
-"""The accounts a batch may debit: those it names, those its pending parts hold (and where waiting money that is let go
-may land), and the pockets it may draw on.
+"""The accounts a batch may debit: those it names, those its pending parts hold (and where uncleared money that is
+let go may land), and the pockets it may draw on.
 """
 
 STANDING: LiteralString = (

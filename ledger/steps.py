@@ -62,7 +62,7 @@ class Change:
     bank_serials: tuple[str, ...] = ()
     evidence: bytes = b""
     next_ask_in_s: float | None = None
-    asks: int = 0
+    query_attempts: int = 0
     not_found: int = 0
 
     def __post_init__(self) -> None:

@@ -16,6 +16,13 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 NAMED = {"OperationKind": "OPERATION_KIND_", "ErrorReason": "ERROR_REASON_"}
 """The enums whose values are stored and compared as text, and what their names begin with."""
 
+STORED = {
+    "OPENING_BALANCE": "ADOPTION",
+    "ALLOCATE_SUSPENSE": "CLEAR_SUSPENSE",
+    "REVERSE_SUSPENSE_ALLOCATION": "UNDO_CLEAR_SUSPENSE",
+}
+"""What the journal calls kinds that 0.2.0 renamed. Seals are over these texts, so that they stay."""
+
 HEAD = '''\
 """Values of enums of jzb.v1 as texts, without the prefix of their names. Generated."""
 
@@ -46,7 +53,9 @@ def main(folder: str) -> int:
 def _classes(contract: FileDescriptorSet) -> Iterator[str]:
     for enum in (enum for file in contract.file for enum in file.enum_type if enum.name in NAMED):
         names = [value.name.removeprefix(NAMED[enum.name]) for value in enum.value if value.number]
-        yield f"\n\nclass {enum.name}(StrEnum):\n" + "".join(f'    {name} = "{name}"\n' for name in names)
+        yield f"\n\nclass {enum.name}(StrEnum):\n" + "".join(
+            f'    {name} = "{STORED.get(name, name)}"\n' for name in names
+        )
 
 
 if __name__ == "__main__":

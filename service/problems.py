@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from bankclient import yuan
 from jzb.v1 import core_pb2
-from jzb.v1.names import ErrorReason
+from jzb.v1.names import ErrorReason, OperationKind
 from ledger import (
     MONEY,
     Account,
@@ -212,11 +212,11 @@ _FOUND_BY = {
     "member of the top-up": "member_id",
     "order": "order_no",
     "frozen order": "order_no",
-    "payment": "payment_id",
-    "top up": "top_up_id",
-    "withdrawal": "withdrawal_id",
-    "transfer in suspense": "transfer_id",
-    "clearing of suspense": "clearing_id",
+    "payment": "payment_serial",
+    "top up": "top_up_serial",
+    "withdrawal": "withdrawal_serial",
+    "transfer in suspense": "transfer_bank_serial",
+    "allocation of suspense": "allocation_serial",
     "card": "card_id",
     "acquired order": "order_no",
 }
@@ -274,17 +274,17 @@ FLOOR_REASONS: dict[str, _FloorReason] = {
     "suspense": _FloorReason(
         ErrorReason.SUSPENSE_INSUFFICIENT,
         "money of the transfer in suspense",
-        "ask ListSuspense for what is left; pending clearings count",
+        "ask ListSuspense for what is left; pending allocations count",
     ),
     "undoable": _FloorReason(
-        ErrorReason.UNDOING_EXCEEDS_CLEARING,
-        "amount of the clearing that was not put back",
-        "ask GetSuspenseClearing; pending undoings count",
+        ErrorReason.REVERSAL_EXCEEDS_ALLOCATION,
+        "amount of the allocation that was not put back",
+        "ask GetSuspenseAllocation; pending reversals count",
     ),
     "undoable-fee": _FloorReason(
-        ErrorReason.FEE_UNDOING_EXCEEDS_FEE,
-        "fee of the clearing that was not put back",
-        "ask GetSuspenseClearing; pending undoings count",
+        ErrorReason.FEE_REVERSAL_EXCEEDS_FEE,
+        "fee of the allocation that was not put back",
+        "ask GetSuspenseAllocation; pending reversals count",
     ),
     "own-funds": _FloorReason(
         ErrorReason.ADVANCE_INSUFFICIENT,
@@ -334,13 +334,13 @@ _NAMED_BY = {
     "acquired": "order_no",
     "rebooked": "order_no",
     "parking": "order_no",
-    "refundable": "payment_id",
-    "refundable-fee": "payment_id",
-    "revocable": "top_up_id",
-    "revocable-fee": "top_up_id",
-    "suspense": "transfer_id",
-    "undoable": "clearing_id",
-    "undoable-fee": "clearing_id",
+    "refundable": "payment_serial",
+    "refundable-fee": "payment_serial",
+    "revocable": "top_up_serial",
+    "revocable-fee": "top_up_serial",
+    "suspense": "transfer_bank_serial",
+    "undoable": "allocation_serial",
+    "undoable-fee": "allocation_serial",
 }
 """The metadata key of what such a pocket counts by."""
 
@@ -414,7 +414,7 @@ def still_needed(member_id: str, why: str, found: Sequence[Operation]) -> Proble
     """A member, its card or its mobile cannot be changed while operations under way need it as it is."""
     first = found[:TOLD_FIRST]
     more = f" and {len(found) - len(first)} more" if len(found) > len(first) else ""
-    named = ", ".join(f"{one.kind} {one.id} ({one.state.name})" for one in first)
+    named = ", ".join(f"{OperationKind(one.kind).name} {one.id} ({one.state.name})" for one in first)
     return precondition(
         ErrorReason.MEMBER_STILL_NEEDED,
         f"{why}: {named}{more}",
@@ -480,14 +480,15 @@ def used_by(problem: Problem, user: Operation | None) -> Problem:
     """The same error with the operation that has the order number; None when it was given back in the meantime."""
     if user is None:
         return problem
+    kind = OperationKind(user.kind).name
     return replace(
         problem,
-        message=f"{problem.message} by {user.kind} {user.id}, which is {user.state.name}",
+        message=f"{problem.message} by {kind} {user.id}, which is {user.state.name}",
         metadata={
             **problem.metadata,
             "used_by_operation_id": str(user.id),
             "used_by_request_id": user.request_id,
-            "used_by_kind": user.kind,
+            "used_by_kind": kind,
             "used_by_state": user.state.name,
         },
     )

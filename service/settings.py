@@ -159,9 +159,9 @@ class RulesSettings(BaseModel):
     acquired_fee: Literal["at_release", "at_entry"] = "at_release"
     """When the bank takes the fee of a share that an acquired order freezes (PayModel 0): with the first release or
     payment, and the whole share is frozen until then; or when it books the order (notes.md 13)."""
-    confirmed_money: Literal["waiting", "withdrawable"] = "waiting"
+    confirmed_money: Literal["uncleared", "withdrawable"] = "uncleared"
     """When the payee of a confirmed order may withdraw."""
-    transferred_money: Literal["waiting", "withdrawable"] = "waiting"
+    transferred_money: Literal["uncleared", "withdrawable"] = "uncleared"
     """When a member may withdraw what it transferred from its bound card (6050, InAcctType 02)."""
     frozen_amount_includes_escrow: bool = False
     """Whether SubAcctFreezeAmt of 6037 includes prepaid orders (notes.md 9.8)."""

@@ -22,12 +22,13 @@ from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
+from jzb.v1.names import OperationKind
 from service.problems import Problem
 from service.settings import TelemetrySettings
 
 if TYPE_CHECKING:
     from bankclient import Answer
-    from ledger import InDoubt, Writer
+    from ledger import InDoubt, State, Writer
 
 tracer = trace.get_tracer("jzb")
 meter = metrics.get_meter("jzb")
@@ -173,6 +174,11 @@ def watch_doubt(latest: Callable[[], InDoubt | None]) -> None:
 
     meter.create_observable_gauge("jzb.doubt.amount", [amount], unit="fen", description="Money whose fate is unknown")
     meter.create_observable_gauge("jzb.doubt.age", [age], unit="s", description="Age of the oldest unknown outcome")
+
+
+def count_outcome(kind: str, state: State) -> None:
+    """Count that a money call has reached a state. The label has the contract's name for the journal's ``kind``."""
+    outcomes.add(1, {"kind": OperationKind(kind).name, "state": state.value})
 
 
 @contextmanager

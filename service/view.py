@@ -25,13 +25,17 @@ GIVING_BACK = frozenset(
         OperationKind.REFUND,
         OperationKind.REVOKE_TOP_UP,
         OperationKind.REVOKE_SPLIT_TOP_UP,
-        OperationKind.CLEAR_SUSPENSE,
-        OperationKind.UNDO_CLEAR_SUSPENSE,
+        OperationKind.ALLOCATE_SUSPENSE,
+        OperationKind.REVERSE_SUSPENSE_ALLOCATION,
         OperationKind.REBOOK_ORDER,
     }
 )
 """The kinds whose plan keeps the serial of what they take, give back, or move."""
 
+KINDS: dict[str, core_pb2.OperationKind.ValueType] = {
+    kind: core_pb2.OperationKind.Value(f"OPERATION_KIND_{kind.name}") for kind in OperationKind
+}
+"""By the journal's text."""
 STATES: dict[State, core_pb2.OperationState.ValueType] = {
     state: core_pb2.OperationState.Value(f"OPERATION_STATE_{state.name}") for state in State
 }
@@ -53,7 +57,7 @@ def operation(found: Operation, parts: Sequence[Part]) -> core_pb2.Operation:
     """An operation with its parts."""
     if found.id == NOT_RECORDED:
         return core_pb2.Operation(
-            kind=core_pb2.OperationKind.Value(f"OPERATION_KIND_{found.kind}"),
+            kind=KINDS[found.kind],
             order_no=found.order_no,
             amount_fen=found.amount_fen,
             fee_fen=found.fee_fen,
@@ -80,7 +84,7 @@ def operation(found: Operation, parts: Sequence[Part]) -> core_pb2.Operation:
         operation_id=str(found.id),
         # What the bank did on its own has an id with a space, which no caller can give.
         request_id="" if " " in found.request_id else found.request_id,
-        kind=core_pb2.OperationKind.Value(f"OPERATION_KIND_{found.kind}"),
+        kind=KINDS[found.kind],
         state=STATES[found.state],
         outcome=OUTCOMES[found.state],
         serial=found.serial,
@@ -100,8 +104,8 @@ def operation(found: Operation, parts: Sequence[Part]) -> core_pb2.Operation:
         create_time=timestamp(found.created_at),
         update_time=updated,
         final_time=updated if found.state.is_final else None,
-        next_ask_time=timestamp(found.next_ask_at),
-        asks=found.asks,
+        next_query_time=timestamp(found.next_query_at),
+        query_attempts=found.query_attempts,
         original_serial=_original(found, parts),
     )
 

@@ -109,7 +109,7 @@ class BankLog:
             self._judge(serial, str(answer["TxnReturnCode"]), told, moved, is_repeated=is_repeated)
         if route.code == "6108":
             rows: Any = answer.get("TranItemArray", ())
-            self.days_kept_back += any(row["ClearingStatus"] == "3" for row in rows)
+            self.days_kept_back += any(row["ClearingState"] == "3" for row in rows)
         self._on_request(str(body.get(SENDER, "")), route.changes)
         return answer
 
@@ -219,7 +219,7 @@ def _place(account: str, operation: Op) -> Place:
 
 
 def _landed(leg: Posted, place: Place, theirs: Mapping[Place, int], cleared: Mapping[date, datetime]) -> Place:
-    """Waiting money that was posted after the clearing of its day has gone on to withdrawable already."""
+    """Uncleared money that was posted after the clearing of its day has gone on to withdrawable already."""
     waiting = Place("waiting", place.owner, f"{leg.bank_day:%Y%m%d}")
     is_cleared = any(day >= leg.bank_day and at <= leg.at for day, at in cleared.items())
     return waiting if place.kind == "withdrawable" and is_cleared and waiting in theirs else place
@@ -280,7 +280,7 @@ def not_entered(journal: Journal, bank: Bank) -> Iterator[str]:
 
 
 def spent_late(journal: Journal) -> Counter[str]:
-    """What was spent of a day's waiting money on a later day, by sub-account: the bank may have cleared that day."""
+    """What was spent of a day's uncleared money on a later day, by sub-account: the bank may have cleared that day."""
     late: Counter[str] = Counter()
     for leg in journal.legs:
         kind, _, rest = leg.debit.partition(":")

@@ -352,8 +352,8 @@ class Callers:
         except grpc.aio.AioRpcError:
             return
         if (
-            seen.available_fen != seen.withdrawable_fen + seen.waiting_fen
-            or min(seen.withdrawable_fen, seen.waiting_fen) < 0
+            seen.available_fen != seen.withdrawable_fen + seen.uncleared_fen
+            or min(seen.withdrawable_fen, seen.uncleared_fen) < 0
         ):
             self.wrong.append(f"a balance of {member} contradicts itself: {str(seen).split()}")
 

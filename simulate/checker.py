@@ -52,7 +52,7 @@ BROUGHT_IN: Final[dict[str, int]] = {
             OperationKind.SPLIT_TOP_UP,
             OperationKind.TRANSFER_IN,
             OperationKind.WITHDRAWAL_RETURN,
-            OperationKind.ADOPTION,
+            OperationKind.OPENING_BALANCE,
             OperationKind.RECORD_ORDER,
         ),
         1,
@@ -62,7 +62,7 @@ BROUGHT_IN: Final[dict[str, int]] = {
 """Which operations bring money in or take it out."""
 
 BY_THE_BANK: Final = (
-    OperationKind.ADOPTION,
+    OperationKind.OPENING_BALANCE,
     OperationKind.CLEARING,
     OperationKind.TRANSFER_IN,
     OperationKind.WITHDRAWAL_RETURN,
@@ -103,7 +103,7 @@ class Posted(NamedTuple):
 
     @property
     def is_sweep(self) -> bool:
-        """Waiting money of a member that a clearing, or what a void owes to one, makes withdrawable."""
+        """Uncleared money of a member that a clearing, or what a void owes to one, makes withdrawable."""
         kind, _, rest = self.debit.partition(":")
         return kind == "waiting" and self.credit == f"withdrawable:{rest.partition(':')[0]}"
 

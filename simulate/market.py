@@ -286,7 +286,9 @@ def _top_up(market: Market, asked: _Asked, member: str = "") -> Call:
         member_id=taker,
         amount_fen=amount,
         fee_fen=fee,
-        channel=topup_pb2.Channel(type="0001", merchant_no="1900000109", transaction_no=asked.order_no()),
+        channel=topup_pb2.Channel(
+            type=topup_pb2.CHANNEL_TYPE_WECHAT, merchant_no="1900000109", transaction_no=asked.order_no()
+        ),
         order_no=asked.order_no(),
     )
     effect: Effect = Counter()
@@ -318,7 +320,9 @@ def _split_top_up(market: Market, asked: _Asked) -> Call:
     request = topup_pb2.SplitTopUpRequest(
         request_id=asked.request_id,
         order_no=asked.order_no(),
-        channel=topup_pb2.Channel(type="0001", merchant_no="1900000109", transaction_no=asked.order_no()),
+        channel=topup_pb2.Channel(
+            type=topup_pb2.CHANNEL_TYPE_WECHAT, merchant_no="1900000109", transaction_no=asked.order_no()
+        ),
         shares=shares,
     )
 
@@ -336,7 +340,7 @@ def _revoke(market: Market, asked: _Asked) -> Call | None:
         return None
     amount = asked.amount(top_up.amount_fen)
     fee = min(amount, top_up.fee_fen * amount // top_up.amount_fen)
-    request = topup_pb2.RevokeTopUpRequest(**asked.common, top_up_id=top_up.key, amount_fen=amount, fee_fen=fee)
+    request = topup_pb2.RevokeTopUpRequest(**asked.common, top_up_serial=top_up.key, amount_fen=amount, fee_fen=fee)
     effect: Effect = Counter()
     _brings(effect, top_up.taker, amount, fee, -1)
     return Call(topup_pb2_grpc.TopUpServiceStub, "RevokeTopUp", request, effect, _nothing)
@@ -353,7 +357,9 @@ def _revoke_split(market: Market, asked: _Asked) -> Call | None:
         fee = min(amount, share.fee_fen * amount // share.amount_fen)
         revoked.append(topup_pb2.RevokedShare(member_id=share.taker, amount_fen=amount, fee_fen=fee))
         _brings(effect, share.taker, amount, fee, -1)
-    request = topup_pb2.RevokeSplitTopUpRequest(request_id=asked.request_id, top_up_id=shares[0].key, shares=revoked)
+    request = topup_pb2.RevokeSplitTopUpRequest(
+        request_id=asked.request_id, top_up_serial=shares[0].key, shares=revoked
+    )
     return Call(topup_pb2_grpc.TopUpServiceStub, "RevokeSplitTopUp", request, effect, _nothing)
 
 
@@ -588,7 +594,7 @@ def _pay_frozen(market: Market, asked: _Asked) -> Call | None:
         amount = asked.amount(most)
         rows.append(freeze_pb2.FrozenPayee(member_id=payee, amount_fen=amount))
         _pays(effect, frozen.giver, FROZEN, payee, amount, 0)
-    request = freeze_pb2.PayFrozenRequest(**asked.common, order_no=frozen.key, fee_fen=fee, payees=rows)
+    request = freeze_pb2.PayFrozenRequest(**asked.common, order_no=frozen.key, fee_on_top_fen=fee, payees=rows)
     return Call(
         freeze_pb2_grpc.FreezeServiceStub,
         "PayFrozen",
@@ -605,7 +611,7 @@ def _refund(market: Market, asked: _Asked) -> Call | None:
     amount = asked.amount(payment.amount_fen)
     fee = asked.dice.choice((0, payment.fee_fen * amount // max(1, payment.amount_fen)))
     fee = min(fee, amount)
-    request = refund_pb2.RefundRequest(**asked.common, payment_id=payment.key, amount_fen=amount, fee_fen=fee)
+    request = refund_pb2.RefundRequest(**asked.common, payment_serial=payment.key, amount_fen=amount, fee_fen=fee)
     effect: Effect = Counter({f"{payment.giver} {AVAILABLE}": amount})
     if payment.taker:
         effect[f"{payment.taker} {AVAILABLE}"] -= amount - fee
@@ -622,7 +628,7 @@ def _withdraw(_: Market, asked: _Asked) -> Call:
         **asked.common,
         member_id=member,
         amount_fen=amount,
-        fee_fen=fee,
+        fee_on_top_fen=fee,
         card_number="6200000000000000000",
         card_holder_name="虚构",
     )
@@ -684,15 +690,15 @@ def _rebook_order(market: Market, asked: _Asked) -> Call | None:
     return Call(acquiring_pb2_grpc.AcquiringServiceStub, "RebookOrder", request, effect, _nothing)
 
 
-def _clear_suspense(market: Market, asked: _Asked) -> Call | None:
+def _allocate_suspense(market: Market, asked: _Asked) -> Call | None:
     transfer = asked.of(market.transfers)
     if transfer is None:
         return None
     amount, member = asked.amount(transfer.amount_fen), asked.member()
     fee = asked.fee(amount)
-    request = suspense_pb2.ClearSuspenseRequest(
+    request = suspense_pb2.AllocateSuspenseRequest(
         **asked.common,
-        transfer_id=transfer.key,
+        transfer_bank_serial=transfer.key,
         member_id=member,
         amount_fen=amount,
         fee_fen=fee,
@@ -703,7 +709,7 @@ def _clear_suspense(market: Market, asked: _Asked) -> Call | None:
     def learn(done: Operation) -> None:
         market.clearings.append(Sum(asked.request_id, done.serial, amount, fee, taker=member))
 
-    return Call(suspense_pb2_grpc.SuspenseServiceStub, "ClearSuspense", request, effect, learn)
+    return Call(suspense_pb2_grpc.SuspenseServiceStub, "AllocateSuspense", request, effect, learn)
 
 
 def _undo_clearing(market: Market, asked: _Asked) -> Call | None:
@@ -712,11 +718,11 @@ def _undo_clearing(market: Market, asked: _Asked) -> Call | None:
         return None
     amount = asked.amount(clearing.amount_fen)
     fee = min(amount, clearing.fee_fen * amount // clearing.amount_fen)
-    request = suspense_pb2.UndoClearSuspenseRequest(
-        **asked.common, clearing_id=clearing.key, amount_fen=amount, fee_fen=fee
+    request = suspense_pb2.ReverseSuspenseAllocationRequest(
+        **asked.common, allocation_serial=clearing.key, amount_fen=amount, fee_fen=fee
     )
     effect: Effect = Counter({SUSPENSE: amount, f"{clearing.taker} {AVAILABLE}": fee - amount, FEE: -fee})
-    return Call(suspense_pb2_grpc.SuspenseServiceStub, "UndoClearSuspense", request, effect, _nothing)
+    return Call(suspense_pb2_grpc.SuspenseServiceStub, "ReverseSuspenseAllocation", request, effect, _nothing)
 
 
 def _add(effect: Effect, more: Effect) -> None:
@@ -751,6 +757,6 @@ _MAKERS: Final[dict[Kind, Callable[[Market, _Asked], Call | None]]] = {
     Kind.CLOSE_MEMBER: _close_member,
     Kind.RECORD_ORDER: _record_order,
     Kind.REBOOK_ORDER: _rebook_order,
-    Kind.CLEAR_SUSPENSE: _clear_suspense,
-    Kind.UNDO_CLEARING: _undo_clearing,
+    Kind.ALLOCATE_SUSPENSE: _allocate_suspense,
+    Kind.REVERSE_ALLOCATION: _undo_clearing,
 }

@@ -76,7 +76,7 @@ class Played:
     days_kept_back: int = 0
     """Answers of the bank that a day's clearing stands at 3."""
     spent_late: int = 0
-    """Sub-accounts that spent waiting money of a day on a later one."""
+    """Sub-accounts that spent uncleared money of a day on a later one."""
     unknowns: int = 0
     repeats: Counter[str] = field(default_factory=Counter)
     """Of what had had its answer."""

@@ -39,8 +39,8 @@ class Kind(StrEnum):
     RECORD_ORDER = "record acquired order"
     REBOOK_ORDER = "rebook acquired order"
     TRANSFER_IN = "transfer in"
-    CLEAR_SUSPENSE = "clear suspense"
-    UNDO_CLEARING = "undo clearing of suspense"
+    ALLOCATE_SUSPENSE = "clear suspense"
+    REVERSE_ALLOCATION = "undo allocation of suspense"
     CLEAR_DAYS = "clear days"
     LOOK = "look at balances"
 
@@ -69,14 +69,14 @@ WEIGHTS: Final[dict[Kind, int]] = {
     Kind.RECORD_ORDER: 2,
     Kind.REBOOK_ORDER: 1,
     Kind.TRANSFER_IN: 3,
-    Kind.CLEAR_SUSPENSE: 2,
-    Kind.UNDO_CLEARING: 1,
+    Kind.ALLOCATE_SUSPENSE: 2,
+    Kind.REVERSE_ALLOCATION: 1,
     Kind.CLEAR_DAYS: 1,
     Kind.LOOK: 1,
 }
 
 STORIES: Final = (
-    (Kind.TRANSFER_IN, Kind.CLEAR_SUSPENSE, Kind.UNDO_CLEARING),
+    (Kind.TRANSFER_IN, Kind.ALLOCATE_SUSPENSE, Kind.REVERSE_ALLOCATION),
     (Kind.SPLIT_TOP_UP, Kind.REVOKE_SPLIT, Kind.REVOKE_SPLIT),
     (Kind.FREEZE, Kind.PAY_FROZEN, Kind.REFUND),
     (Kind.BATCH_PREPAY, Kind.BATCH_CONFIRM, Kind.REFUND),
@@ -88,12 +88,12 @@ STORIES: Final = (
 """What makes sense only one after the other; the last caller plays one of these, so that the rare is not too rare."""
 
 CALM_STORIES: Final = (
-    (Kind.CLEAR_SUSPENSE, Kind.UNDO_CLEARING),
+    (Kind.ALLOCATE_SUSPENSE, Kind.REVERSE_ALLOCATION),
     (Kind.BATCH_PREPAY, Kind.BATCH_CONFIRM, Kind.REFUND),
     (Kind.SPLIT_TOP_UP, Kind.REVOKE_SPLIT, Kind.PAY_T0),
     (Kind.FREEZE, Kind.PAY_FROZEN, Kind.REFUND),
     (Kind.PREPAY, Kind.SETTLE, Kind.REFUND),
-    (Kind.CLEAR_SUSPENSE, Kind.UNDO_CLEARING),
+    (Kind.ALLOCATE_SUSPENSE, Kind.REVERSE_ALLOCATION),
     (Kind.BATCH_PREPAY, Kind.BATCH_CONFIRM, Kind.REFUND),
     (Kind.RECORD_ORDER, Kind.REBOOK_ORDER),
     (Kind.OPEN_MEMBER, Kind.CLOSE_MEMBER, Kind.BATCH_PAY, Kind.REFUND),

@@ -36,7 +36,7 @@ class OpenMember(Request[OpenMemberReply]):
     """6000 会员子账户开立: open a member's sub-account, or close it (quick start: 会员子账户开立).
 
     Flags: 1 open, 3 close. MemberProperty: 00 pays and does not collect, except acquiring top-ups
-    and suspense clearing; SH collects and does not pay. After a lost answer ask 6092, not 6110.
+    and suspense allocation; SH collects and does not pay. After a lost answer ask 6092, not 6110.
     """
 
     code = "6000"

@@ -25,7 +25,7 @@ from bankclient.messages.wire import (
 class ClearingResultRow(Row):
     """The clearing of one day; TotalAmt is the money it needs, in fen.
 
-    ReconcileStatus: 0 passed, 1 failed. ClearingStatus: 0 done, 1 failed, 2 abnormal, 3 pending; it
+    ReconcileStatus: 0 passed, 1 failed. ClearingState: 0 done, 1 failed, 2 abnormal, 3 pending; it
     stays 3 while the money that arrived does not cover TotalAmt.
     """
 
@@ -33,7 +33,7 @@ class ClearingResultRow(Row):
     SubAcctType: Word
     ReconcileStatus: Word
     TotalAmt: ReplyYuan
-    ClearingStatus: Word
+    ClearingState: Word
     ReconcileReturnMsg: Prose | None = None
     ClearingReturnMsg: Prose | None = None
     ClearingFinishDate: Word | None = None

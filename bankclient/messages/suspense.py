@@ -3,7 +3,7 @@
 from bankclient.messages.wire import Booked, Request, Text30, Text32, Text120, Yuan
 
 
-class ClearSuspense(Request[Booked]):
+class AllocateSuspense(Request[Booked]):
     """6139 登记挂账(支持撤销): move suspense money to a member, withdrawable at once.
 
     Whether TranFee is charged differs by source (notes.md 9.9). Functional sub-accounts cannot be
@@ -27,7 +27,7 @@ class ClearSuspense(Request[Booked]):
     ReservedMsgThree: Text120 | None = None
 
 
-class RevokeSuspenseClearing(Request[Booked]):
+class ReverseSuspenseAllocation(Request[Booked]):
     """6140 登记挂账撤销: put money of a 6139 back into suspense, also in parts.
 
     Source: quick start, under the same heading.

@@ -20,7 +20,7 @@ class WaitingDay:
 
     bank_day: date
     in_transit_fen: int
-    waiting_fen: int
+    uncleared_fen: int
     held_fen: int
 
 
@@ -93,12 +93,12 @@ class Clearing(Queries):
             select(
                 account.c.ref,
                 _sum_of(account.c.balance_fen, Kind.IN_TRANSIT).label("in_transit_fen"),
-                _sum_of(account.c.balance_fen, Kind.WAITING).label("waiting_fen"),
-                _sum_of(account.c.held_fen, Kind.WAITING).label("held_fen"),
+                _sum_of(account.c.balance_fen, Kind.UNCLEARED).label("uncleared_fen"),
+                _sum_of(account.c.held_fen, Kind.UNCLEARED).label("held_fen"),
             )
             .where(
                 account.c.platform == self._platform,
-                account.c.kind.in_([Kind.WAITING.value, Kind.IN_TRANSIT.value]),
+                account.c.kind.in_([Kind.UNCLEARED.value, Kind.IN_TRANSIT.value]),
                 account.c.balance_fen != 0,
             )
             .group_by(account.c.ref)
@@ -106,9 +106,9 @@ class Clearing(Queries):
         )
         return [
             WaitingDay(
-                bank_day=Account(Kind.WAITING, "", row["ref"]).day,
+                bank_day=Account(Kind.UNCLEARED, "", row["ref"]).day,
                 in_transit_fen=-row["in_transit_fen"],
-                waiting_fen=row["waiting_fen"],
+                uncleared_fen=row["uncleared_fen"],
                 held_fen=row["held_fen"],
             )
             for row in rows
@@ -120,13 +120,13 @@ class Clearing(Queries):
             select(account.c.owner, account.c.ref, (account.c.balance_fen - account.c.held_fen).label("left"))
             .where(
                 account.c.platform == self._platform,
-                account.c.kind == Kind.WAITING.value,
+                account.c.kind == Kind.UNCLEARED.value,
                 account.c.ref <= f"{until:%Y%m%d}",
                 account.c.balance_fen > account.c.held_fen,
             )
             .limit(limit)
         )
-        return [(Account(Kind.WAITING, row["owner"], row["ref"]), row["left"]) for row in rows]
+        return [(Account(Kind.UNCLEARED, row["owner"], row["ref"]), row["left"]) for row in rows]
 
     async def late_spenders(self, bank_day: date) -> list[LateSpender]:
         """The members who gave money that waited for ``bank_day`` or an earlier day on a later bank day, or have some

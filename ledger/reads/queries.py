@@ -14,10 +14,14 @@ from ledger.lookups import Lookups
 from ledger.operations import Member, Operation, Part, PartState
 from ledger.schema import due, operation, resolution, transaction
 
-BUT_ASKED = [cast(column, Text).label("plan_text") if column is operation.c.plan else column for column in operation.c]
+LABELLED = {
+    operation.c.plan: cast(operation.c.plan, Text).label("plan_text"),
+    operation.c.asks: operation.c.asks.label("query_attempts"),
+}
+BUT_ASKED = [LABELLED.get(column, column) for column in operation.c]
 """The columns of an operation, but for the time of its next question."""
 
-OPERATION = [*BUT_ASKED, due.c.ask_at.label("next_ask_at")]
+OPERATION = [*BUT_ASKED, due.c.ask_at.label("next_query_at")]
 
 DUE = and_(due.c.platform == operation.c.platform, due.c.operation_id == operation.c.id)
 

@@ -73,7 +73,7 @@ class Queue(Queries):
         """Take up to ``limit`` open operations whose time has come, for ``lease_s`` seconds.
 
         Another process, or this one again, gets them only after that. With ``operation_id`` only that one is taken, its
-        time come or not, and after whoever has its row locked. ``next_ask_at`` is as it was before the lease.
+        time come or not, and after whoever has its row locked. ``next_query_at`` is as it was before the lease.
         """
         free = select(due.c.platform, due.c.operation_id, due.c.ask_at).where(due.c.platform == self._platform)
         if operation_id is None:
@@ -91,7 +91,7 @@ class Queue(Queries):
         rows = await self._rows(
             select(
                 *BUT_ASKED,
-                leased.c.ask_at.label("next_ask_at"),
+                leased.c.ask_at.label("next_query_at"),
                 seconds(leased.c.ask_at - func.now()).label("due_in_s"),
                 func.now().label("at"),
             ).join(leased, and_(operation.c.platform == leased.c.platform, operation.c.id == leased.c.operation_id))

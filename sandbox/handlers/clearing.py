@@ -63,7 +63,7 @@ def _row(context: Context, one: ClearingDay) -> ClearingResultRow:
         SubAcctType=IN_TRANSIT,
         ReconcileStatus="0",
         TotalAmt=one.total_fen + context.books.in_transit_fen(one.day),
-        ClearingStatus=DONE if done else PENDING,
+        ClearingState=DONE if done else PENDING,
         ClearingReturnMsg="" if done else "在途资金未到账",
         ClearingFinishDate=one.finished_day,
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bankclient.messages import Booked, ClearSuspense, RevokeSuspenseClearing
+from bankclient.messages import AllocateSuspense, Booked, ReverseSuspenseAllocation
 from sandbox import codes
 from sandbox.books import FEE, SUSPENSE, Move, functional, withdrawable
 from sandbox.context import Context, positive, within
@@ -21,8 +21,8 @@ BOOKING_FLAG = "1"
 """What 6110 calls both (transport.md 5.5)."""
 
 
-@handles(ClearSuspense, asked_by="2")
-def clear_suspense(context: Context, request: ClearSuspense) -> Booked:
+@handles(AllocateSuspense, asked_by="2")
+def allocate_suspense(context: Context, request: AllocateSuspense) -> Booked:
     """6139: withdrawable at once. A functional sub-account is no member, so it cannot be the target."""
     member = context.member(request.SubAcctNo, request.TranNetMemberCode)
     amount = positive(request.SuspendAmt)
@@ -45,8 +45,8 @@ def clear_suspense(context: Context, request: ClearSuspense) -> Booked:
     return Booked(FrontSeqNo=front)
 
 
-@handles(RevokeSuspenseClearing, asked_by="2")
-def revoke_suspense_clearing(context: Context, request: RevokeSuspenseClearing) -> Booked:
+@handles(ReverseSuspenseAllocation, asked_by="2")
+def reverse_suspense_allocation(context: Context, request: ReverseSuspenseAllocation) -> Booked:
     """6140: out of withdrawable money, which is what 6139 gave."""
     member = context.member(request.SubAcctNo, request.TranNetMemberCode).sub_acct_no
     clearing = context.store.get(SuspenseClearing, request.OldOrderNo)

@@ -98,7 +98,7 @@ class BankDayStatus:
 
 @dataclass(frozen=True, slots=True)
 class SweepQuery(Query):
-    """Nothing to ask: the bank has cleared ``bank_day``, and waiting money up to it is yet to be moved over."""
+    """Nothing to ask: the bank has cleared ``bank_day``, and uncleared money up to it is yet to be moved over."""
 
     by: ClassVar[str] = "sweep"
 
@@ -106,7 +106,7 @@ class SweepQuery(Query):
 
 
 class Sweeper:
-    """Moves waiting money of cleared days to withdrawable."""
+    """Moves uncleared money of cleared days to withdrawable."""
 
     def __init__(self, writer: Writer, reads: Reads, bank: BankClient, settings: Settings) -> None:
         self._writer = writer
@@ -121,8 +121,8 @@ class Sweeper:
         return await self.sweep(operation.id, query.bank_day)
 
     async def sweep(self, operation_id: UUID, bank_day: date) -> Outcome:
-        """Move every waiting pocket up to ``bank_day``, follow the bank where members have spent since, then finish the
-        clearing operation; or leave it ACCEPTED while some of them cannot be compared. Safe to run again.
+        """Move every uncleared pocket up to ``bank_day``, follow the bank where members have spent since, then finish
+        the clearing operation; or leave it ACCEPTED while some of them cannot be compared. Safe to run again.
         """
         while pockets := await self._reads.waiting_pockets(bank_day, SWEEP_BATCH):
             await self._move(operation_id, bank_day, pockets)
@@ -139,7 +139,7 @@ class Sweeper:
 
     async def sweep_one(self, operation_id: UUID, bank_day: date, sub_account: str) -> None:
         """Move what one member has waiting up to ``bank_day``, ahead of whoever moves that of all members."""
-        waiting = await self._reads.pockets(sub_account, (Kind.WAITING,))
+        waiting = await self._reads.pockets(sub_account, (Kind.UNCLEARED,))
         pockets = [(pocket, left_fen) for pocket, left_fen in waiting.items() if pocket.day <= bank_day and left_fen]
         if pockets:
             # The resolver goes on with the others soon: whoever moved them may be gone.
@@ -242,7 +242,7 @@ class Clearing:
             self._ahead = None
 
     async def clear_past_days(self) -> None:
-        """Clear every day before today that has waiting money, in order, as far as the bank has got."""
+        """Clear every day before today that has uncleared money, in order, as far as the bank has got."""
         days, cleared = await self._reads.waiting_days(), await self._reads.cleared_through()
         # Where the bank has booked on a later day already, a day is over, whatever our clock says.
         today = max((bank_today(), *(day.bank_day for day in days)))
@@ -270,7 +270,7 @@ class Clearing:
             raise problems.bank_unavailable(f"6108 answers {len(rows)} rows, not one of {bank_day}")
         row = rows[0]
         message = row.ClearingReturnMsg or ""
-        return BankDayStatus(bank_day, row.TotalAmt, row.ClearingStatus, message, answer.evidence)
+        return BankDayStatus(bank_day, row.TotalAmt, row.ClearingState, message, answer.evidence)
 
     async def enter(self, key: Key, status: BankDayStatus) -> Outcome:
         """Enter a cleared day once, then move what waits; a day that is entered already, under whatever request id,
@@ -315,7 +315,7 @@ class Clearing:
         away.
         """
         before = await self._reads.operation(request_id=ADOPTION_BEFORE)
-        if before is not None and before.kind == OperationKind.ADOPTION:
+        if before is not None and before.kind == OperationKind.OPENING_BALANCE:
             return True
         if await self._reads.operation(request_id=ADOPTION) is not None:
             return True
@@ -332,7 +332,7 @@ class Clearing:
         drafts = [Draft((Leg(POOLED, OWN_FUNDS, amount_fen),), amount_fen=amount_fen)] if amount_fen > 0 else []
         message = "the platform's own funds are taken over, as the bank had them at the first start"
         change = Change(state=State.DONE, message=message, evidence=evidence)
-        await self._recorder.record(OperationKind.ADOPTION, Key.of_bank(ADOPTION), change, drafts)
+        await self._recorder.record(OperationKind.OPENING_BALANCE, Key.of_bank(ADOPTION), change, drafts)
         log.info("opening balance of the platform's own funds taken over", amount=yuan(amount_fen))
         return True
 

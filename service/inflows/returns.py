@@ -48,7 +48,7 @@ log = structlog.get_logger("jzb.returns")
 WITHDRAWALS: Final = "1"
 
 
-class Fault(Enum):
+class ProblemReason(Enum):
     """Why a row cannot be entered."""
 
     MEMBER_UNKNOWN = "no member of this platform has the sub-account"
@@ -64,7 +64,7 @@ class NotEntered:
 
     day: date
     row: ReturnedWithdrawalsRow
-    fault: Fault
+    reason: ProblemReason
 
 
 @dataclass(slots=True)
@@ -77,16 +77,16 @@ class Collected:
     next: str = ""
 
 
-def fault_of(row: ReturnedWithdrawalsRow, member: Member | None, known: Operation | None) -> Fault | None:
+def problem_of(row: ReturnedWithdrawalsRow, member: Member | None, known: Operation | None) -> ProblemReason | None:
     """What stands against entering a row; ``known`` is what was entered under its serial."""
     if not is_serial(row.PayeeFrontSeqNo):
-        return Fault.SERIAL_MISSING
+        return ProblemReason.SERIAL_MISSING
     if not 0 < row.RejectInAcctTranAmt <= REQUEST_FEN_MAX:
-        return Fault.AMOUNT_INVALID
+        return ProblemReason.AMOUNT_INVALID
     if member is None:
-        return Fault.MEMBER_UNKNOWN
+        return ProblemReason.MEMBER_UNKNOWN
     if known is not None and (known.amount_fen, known.payee) != (row.RejectInAcctTranAmt, member.member_id):
-        return Fault.CHANGED
+        return ProblemReason.CHANGED
     return None
 
 
@@ -149,19 +149,19 @@ class Returns:
         self, page: Collected, day: date, row: ReturnedWithdrawalsRow, member: Member | None, evidence: bytes
     ) -> None:
         known = await self._reads.operation(request_id=request_id(row.PayeeFrontSeqNo))
-        fault = fault_of(row, member, known)
+        reason = problem_of(row, member, known)
         outcome = None
-        if fault is None and known is not None:
+        if reason is None and known is not None:
             outcome = await self._known(known, day, row, evidence)
-        elif fault is None and member is not None:
+        elif reason is None and member is not None:
             try:
                 outcome = await self._enter(day, row, member, evidence)
             except FloorBroken:
-                fault = Fault.ENTERED_AS_TRANSFER
-        if fault is not None:
+                reason = ProblemReason.ENTERED_AS_TRANSFER
+        if reason is not None:
             bank_serial = row.PayeeFrontSeqNo
-            log.error("a return cannot be entered", fault=fault.name, bank_serial=bank_serial, bank_day=str(day))
-            page.problems.append(NotEntered(day, row, fault))
+            log.error("a return cannot be entered", reason=reason.name, bank_serial=bank_serial, bank_day=str(day))
+            page.problems.append(NotEntered(day, row, reason))
         elif outcome is not None:
             page.entered += outcome.did and known is None
             page.outcomes.append(outcome)
@@ -169,10 +169,10 @@ class Returns:
     async def carry_on(self, query: ReturnQuery, operation: Operation) -> Outcome:
         """Ask once more which withdrawal an entered return was. Raises `Problem` when the bank does not answer."""
         rows, evidence = await self.asked(query.bank_day)
-        asks = operation.asks + 1
+        query_attempts = operation.query_attempts + 1
         for row in rows:
             if row.PayeeFrontSeqNo == query.bank_serial and row.OldMarketSeqNo:
-                return await self._name(operation.id, query.bank_day, row.OldMarketSeqNo, asks, evidence)
+                return await self._name(operation.id, query.bank_day, row.OldMarketSeqNo, query_attempts, evidence)
         return await self._writer.submit(
             Step(
                 operation=operation.id,
@@ -181,7 +181,7 @@ class Returns:
                     message="the bank has not named the withdrawal yet",
                     evidence=evidence,
                     next_ask_in_s=self._settings.name_after_s,
-                    asks=asks,
+                    query_attempts=query_attempts,
                 ),
                 bank_day=query.bank_day,
                 expects=frozenset({State.ACCEPTED}),
@@ -201,7 +201,7 @@ class Returns:
 
     async def _known(self, known: Operation, day: date, row: ReturnedWithdrawalsRow, evidence: bytes) -> Outcome:
         if known.state is State.ACCEPTED and row.OldMarketSeqNo:
-            return await self._name(known.id, day, row.OldMarketSeqNo, known.asks, evidence)
+            return await self._name(known.id, day, row.OldMarketSeqNo, known.query_attempts, evidence)
         operation, parts = (await self._reads.wholes([known.id]))[known.id]
         return Outcome(operation, did=False, parts=parts)
 
@@ -242,12 +242,14 @@ class Returns:
             )
         return outcome
 
-    async def _name(self, operation_id: UUID, day: date, original: str, asks: int, evidence: bytes) -> Outcome:
+    async def _name(
+        self, operation_id: UUID, day: date, original: str, query_attempts: int, evidence: bytes
+    ) -> Outcome:
         message = "the bank has named the withdrawal"
         return await self._writer.submit(
             Step(
                 operation=operation_id,
-                change=Change(state=State.DONE, message=message, evidence=evidence, asks=asks),
+                change=Change(state=State.DONE, message=message, evidence=evidence, query_attempts=query_attempts),
                 bank_day=day,
                 enter=(Draft((), serial=original),),
                 expects=frozenset({State.ACCEPTED}),

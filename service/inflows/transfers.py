@@ -62,7 +62,7 @@ class Skip(Enum):
     WITHDRAWAL_RETURN = "the collection of returns enters it"
 
 
-class Fault(Enum):
+class ProblemReason(Enum):
     """Why a row cannot be entered."""
 
     MEMBER_UNKNOWN = "no member of this platform has the sub-account"
@@ -86,7 +86,7 @@ class NotEntered:
 
     day: date
     row: TransfersInRow
-    fault: Fault
+    reason: ProblemReason
 
 
 @dataclass(slots=True)
@@ -118,19 +118,19 @@ def skip_of(row: TransfersInRow, returned: Collection[str]) -> Skip | None:
     return Skip.WITHDRAWAL_RETURN if row.FrontSeqNo in returned else None
 
 
-def fault_of(row: TransfersInRow, member: Member | None, known: Operation | None) -> Fault | None:
+def problem_of(row: TransfersInRow, member: Member | None, known: Operation | None) -> ProblemReason | None:
     """What stands against entering a row; ``known`` is what was entered under its serial."""
     if not is_serial(row.FrontSeqNo):
-        return Fault.SERIAL_MISSING
+        return ProblemReason.SERIAL_MISSING
     if row.InAcctType not in (TO_MEMBER, TO_SUSPENSE):
-        return Fault.TYPE_UNKNOWN
+        return ProblemReason.TYPE_UNKNOWN
     if not 0 < row.TranAmt <= REQUEST_FEN_MAX:
-        return Fault.AMOUNT_INVALID
+        return ProblemReason.AMOUNT_INVALID
     if row.InAcctType == TO_MEMBER and member is None:
-        return Fault.MEMBER_UNKNOWN
+        return ProblemReason.MEMBER_UNKNOWN
     payee = member.member_id if member is not None and row.InAcctType == TO_MEMBER else ""
     if known is not None and (known.amount_fen, known.payee) != (row.TranAmt, payee):
-        return Fault.CHANGED
+        return ProblemReason.CHANGED
     return None
 
 
@@ -196,10 +196,10 @@ class Transfers:
             page.skip(skip, row)
             return
         earlier = known.get(request_id(row.FrontSeqNo))
-        fault = fault_of(row, member, earlier)
-        if fault is not None:
-            log.error("a transfer cannot be entered", fault=fault.name, bank_serial=row.FrontSeqNo, bank_day=str(day))
-            page.problems.append(NotEntered(day, row, fault))
+        reason = problem_of(row, member, earlier)
+        if reason is not None:
+            log.error("a transfer cannot be entered", reason=reason.name, bank_serial=row.FrontSeqNo, bank_day=str(day))
+            page.problems.append(NotEntered(day, row, reason))
         elif earlier is not None:
             operation, parts = (await self._reads.wholes([earlier.id]))[earlier.id]
             page.transfers.append(Entered(Outcome(operation, did=False, parts=parts), row))

@@ -1,11 +1,11 @@
 """What of a member's available money is withdrawable (可提现) where only the bank knows: it cleared a day in the night,
 and the mirror learned of it later (6108).
 
-Between the two a member may spend. A platform whose bank gives waiting money first then sees the bank take money of the
-new day, while the mirror takes money of the day that it still believes to wait. Both have the same in all; what differs
-is how much of it is withdrawable. At which moment the bank cleared is said by no interface (6108 names the day alone),
-so the bank is asked (6010) what each such member may withdraw, and the mirror moves that much, never more than what the
-member has spent of the earlier day's money on a later one.
+Between the two a member may spend. A platform whose bank gives uncleared money first then sees the bank take money of
+the new day, while the mirror takes money of the day that it still holds uncleared. Both have the same in all; what
+differs is how much of it is withdrawable. At which moment the bank cleared is said by no interface (6108 names the day
+alone), so the bank is asked (6010) what each such member may withdraw, and the mirror moves that much, never more than
+what the member has spent of the earlier day's money on a later one.
 
 The same is asked of what comes in by itself and is found later (6048, 6050): a payment that the bank booked behind it
 took of that money there, and of withdrawable money here. How much of the credit may leave by now is the bank's to say.
@@ -82,7 +82,7 @@ class Withdrawable:
             return False
         answer = await self._bank.call(SubAccountBalances(QueryFlag="2", SubAcctNo=sub_account))
         row = _only_row(sub_account, () if answer.reply is None else answer.reply.AcctArray)
-        pockets = await self._reads.pockets(sub_account, (Kind.WAITING,))
+        pockets = await self._reads.pockets(sub_account, (Kind.UNCLEARED,))
         is_of_one_moment = await _balance(self._reads, sub_account) == before
         if row is None or not is_of_one_moment or row.AcctAvailBal != before.available_fen:
             return False
@@ -117,7 +117,7 @@ async def credit(
     withdrawable_fen, evidence = await _withdrawable_of(bank, reads, sub_account, amount_fen, bank_day)
     legs = []
     if amount_fen > withdrawable_fen:
-        legs.append(Leg(POOLED, OfDay(Kind.WAITING, sub_account), amount_fen - withdrawable_fen))
+        legs.append(Leg(POOLED, OfDay(Kind.UNCLEARED, sub_account), amount_fen - withdrawable_fen))
     if withdrawable_fen:
         legs.append(Leg(POOLED, withdrawable(sub_account), withdrawable_fen))
     return tuple(legs), evidence
@@ -127,7 +127,7 @@ async def _withdrawable_of(
     bank: BankClient, reads: Reads, sub_account: str, amount_fen: int, bank_day: date
 ) -> tuple[int, bytes]:
     before = await _balance(reads, sub_account)
-    waiting = await reads.pockets(sub_account, (Kind.WAITING,))
+    waiting = await reads.pockets(sub_account, (Kind.UNCLEARED,))
     if before.held_spendable_fen or any(pocket.day < bank_day for pocket in waiting):
         return 0, b""
     answer = await bank.call(SubAccountBalances(QueryFlag="2", SubAcctNo=sub_account))
@@ -150,7 +150,7 @@ def _only_row(sub_account: str, rows: Sequence[SubAccountBalancesRow]) -> SubAcc
 
 
 def _moved(bank_day: date, sub_account: str, amount_fen: int, pockets: Iterable[tuple[Account, int]]) -> Draft:
-    """Waiting money becomes withdrawable, of the oldest day first as the bank spends it; once for a clearing."""
+    """Uncleared money becomes withdrawable, of the oldest day first as the bank spends it; once for a clearing."""
     # With spaces, which no order number of a caller has.
     legs = [Leg(order(f"withdrawable {bank_day} {sub_account}"), LIMITS, 1)]
     left_fen = amount_fen

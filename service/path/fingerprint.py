@@ -28,6 +28,12 @@ from service import problems
 from service.vault import KEY_ID_BYTES, Vault
 
 OPEN_BYTES = 32
+NAMES_BEFORE = {
+    "jzb.v1.AllocateSuspenseRequest": "jzb.v1.ClearSuspenseRequest",
+    "jzb.v1.ReverseSuspenseAllocationRequest": "jzb.v1.UndoClearSuspenseRequest",
+}
+"""Under what name a request was digested before 0.2.0 renamed it, and still is: a repeat may come after the update."""
+
 NOT_CONTENT = ("request_id", "validate_only", "verification")
 
 
@@ -87,7 +93,8 @@ class Fingerprint:
 
 
 def _bytes(content: Message) -> bytes:
-    return content.DESCRIPTOR.full_name.encode() + content.SerializeToString(deterministic=True)
+    name = content.DESCRIPTOR.full_name
+    return NAMES_BEFORE.get(name, name).encode() + content.SerializeToString(deterministic=True)
 
 
 @functools.cache

@@ -144,7 +144,7 @@ class Resolver:
         with telemetry.tracer.start_as_current_span("resolve", context=context) as span:
             span.set_attribute("jzb.operation_id", str(operation.id))
             span.set_attribute("jzb.serial", operation.serial)
-            span.set_attribute("jzb.asks", operation.asks + 1)
+            span.set_attribute("jzb.query_attempts", operation.query_attempts + 1)
             stored = Stored.from_json(await self._reads.plan(operation))
             if not isinstance(stored.query, OutcomeQuery):
                 outcome = await self._carriers[type(stored.query)].carry_on(stored.query, operation)
@@ -179,12 +179,12 @@ class Resolver:
             outcome = await self._writer.submit(step)
             span.set_attribute("jzb.state", outcome.operation.state.value)
             if outcome.did and outcome.operation.state is not operation.state:
-                telemetry.outcomes.add(1, {"kind": operation.kind, "state": outcome.operation.state.value})
+                telemetry.count_outcome(operation.kind, outcome.operation.state)
                 log.info(
                     "resolved",
                     operation_id=str(operation.id),
                     serial=operation.serial,
                     state=outcome.operation.state.value,
-                    asks=outcome.operation.asks,
+                    query_attempts=outcome.operation.query_attempts,
                 )
         return Settled(outcome.operation, outcome.parts)

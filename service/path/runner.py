@@ -278,7 +278,7 @@ class Runner:
             except LedgerError as error:
                 if isinstance(error, FloorBroken):
                     assert isinstance(step.operation, NewOperation)
-                    telemetry.outcomes.add(1, {"kind": step.operation.kind, "state": "refused"})
+                    telemetry.count_outcome(step.operation.kind, State.REFUSED)
                 if isinstance(error, LedgerBehind):
                     log.error("nothing is reserved", why=str(error))
                 raise problems.of_ledger(error) from None
@@ -352,7 +352,7 @@ class Runner:
             return replace(problems.of_ledger(error), operation=operation)
         except Exception:
             return await self._fault(operation.id)
-        telemetry.outcomes.add(1, {"kind": plan.kind, "state": outcome.operation.state.value})
+        telemetry.count_outcome(plan.kind, outcome.operation.state)
         if needed is not None:
             return replace(needed, operation=outcome.operation, parts=outcome.parts)
         return Settled(outcome.operation, outcome.parts)

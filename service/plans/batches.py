@@ -98,7 +98,7 @@ def pay(request: batch_pb2.BatchPayRequest, facts: Facts, serials: Serials) -> P
                 Leg(order(row.order_no), LIMITS, 1),
                 *paid(
                     Available(payer.sub_account),
-                    OfDay(Kind.WAITING, facts.sub_account(row.payee_member_id)),
+                    OfDay(Kind.UNCLEARED, facts.sub_account(row.payee_member_id)),
                     row.amount_fen,
                     row.fee_fen,
                 ),

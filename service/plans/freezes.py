@@ -64,7 +64,7 @@ def release(
     frozen the money (catalogue 6007); ``order_fee_fen`` is that order's own fee where it is frozen, too.
     """
     pocket = frozen(member.sub_account, request.order_no)
-    back = OfDay(Kind.WAITING, member.sub_account)
+    back = OfDay(Kind.UNCLEARED, member.sub_account)
     fee_fen = order_fee_fen or request.fee_fen
     if order_fee_fen:
         legs = (
@@ -114,12 +114,12 @@ def pay_frozen(
     """
     pocket = frozen(member.sub_account, request.order_no)
     rows = list(zip(request.payees, serials.rows, strict=True))
-    fee_fen = order_fee_fen or request.fee_fen
+    fee_fen = order_fee_fen or request.fee_on_top_fen
     fee_source = frozen_fee(member.sub_account, request.order_no) if order_fee_fen else pocket
     drafts = [
         Draft(
             (
-                Leg(pocket, OfDay(Kind.WAITING, facts.sub_account(payee.member_id)), payee.amount_fen),
+                Leg(pocket, OfDay(Kind.UNCLEARED, facts.sub_account(payee.member_id)), payee.amount_fen),
                 *limits(serial, payee.amount_fen, 0),
             ),
             serial=serial,

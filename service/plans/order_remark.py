@@ -9,7 +9,7 @@ Quick start 2.4; its form is that of 见证+收单 7.6 as clients show it: JSON,
 | 1 refund | JHT0100000 | SubAccNo, refundModel, RefundTranFee, subrefundamt, suborderId, subrefundId, object |
 
 Amounts in a remark are yuan as text. The list is written under the bank's misspelt key `oderlist`; `orderlist`, which
-one answer of the bank has, is read as well, and so is `Object`. Pure: text and values in, text and faults out.
+one answer of the bank has, is read as well, and so is `Object`. Pure: text and values in, text and violations out.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class Violation:
     """One broken rule: the path of the field, what is wrong, and the amounts in fen that decided."""
 
     path: str
@@ -92,41 +92,41 @@ def written(remark: Remark) -> str:
     return json.dumps([content], ensure_ascii=False, separators=(",", ":"))
 
 
-def checked(text: str, *, platform: str, amount_fen: int, length_max: int) -> tuple[Remark, list[Fault]]:
+def checked(text: str, *, platform: str, amount_fen: int, length_max: int) -> tuple[Remark, list[Violation]]:
     """Read a remark for an order of ``amount_fen`` and name everything that is wrong with it."""
-    faults: list[Fault] = []
+    violations: list[Violation] = []
     if len(text) > length_max:
-        faults.append(Fault("remark", f"has {len(text)} characters, {length_max} is the most"))
-    content = _content(text, faults)
+        violations.append(Violation("remark", f"has {len(text)} characters, {length_max} is the most"))
+    content = _content(text, violations)
     if content is None:
-        return Remark(), faults
-    order_type, remark_type = (_text(content, name, name, faults) for name in ("SFJOrdertype", "remarktype"))
-    plant = _text(content, "plantCode", "plantCode", faults)
+        return Remark(), violations
+    order_type, remark_type = (_text(content, name, name, violations) for name in ("SFJOrdertype", "remarktype"))
+    plant = _text(content, "plantCode", "plantCode", violations)
     if order_type not in (PLAIN, WITH_SUB_ORDERS):
-        faults.append(Fault("SFJOrdertype", f"is {order_type!r}, not 0 (plain order) or 1 (with sub-orders)"))
+        violations.append(Violation("SFJOrdertype", f"is {order_type!r}, not 0 (plain order) or 1 (with sub-orders)"))
     if remark_type not in TYPES:
-        faults.append(Fault("remarktype", f"is {remark_type!r}, none of {', '.join(TYPES)}"))
+        violations.append(Violation("remarktype", f"is {remark_type!r}, none of {', '.join(TYPES)}"))
     if order_type == PLAIN and remark_type == REFUND:
-        faults.append(Fault("SFJOrdertype", "is 0, and a refund names sub-orders: 1"))
+        violations.append(Violation("SFJOrdertype", "is 0, and a refund names sub-orders: 1"))
     if plant != platform:
-        faults.append(Fault("plantCode", f"is {plant!r}, the platform is {platform}"))
-    rows = _rows(content, order_type, remark_type, amount_fen, faults)
-    faults.extend(_of_order(rows, order_type, remark_type, amount_fen))
-    return Remark(order_type, remark_type, plant, tuple(rows)), faults
+        violations.append(Violation("plantCode", f"is {plant!r}, the platform is {platform}"))
+    rows = _rows(content, order_type, remark_type, amount_fen, violations)
+    violations.extend(_of_order(rows, order_type, remark_type, amount_fen))
+    return Remark(order_type, remark_type, plant, tuple(rows)), violations
 
 
-def _of_order(rows: Sequence[Row], order_type: str, remark_type: str, amount_fen: int) -> Iterable[Fault]:
+def _of_order(rows: Sequence[Row], order_type: str, remark_type: str, amount_fen: int) -> Iterable[Violation]:
     """What the rows break together."""
     if not rows:
         return
     if order_type == PLAIN:
         if len(rows) > 1:
-            yield Fault(LIST, f"has {len(rows)} rows, a plain order has one")
+            yield Violation(LIST, f"has {len(rows)} rows, a plain order has one")
         return
     name = "subrefundamt" if remark_type == REFUND else "subamount"
     total_fen = sum(row.amount_fen for row in rows)
     if total_fen != amount_fen:
-        yield Fault(
+        yield Violation(
             LIST,
             f"the sum of {name} is {yuan(total_fen)}, the order has {yuan(amount_fen)}",
             {"sum": total_fen, "amount": amount_fen},
@@ -135,65 +135,67 @@ def _of_order(rows: Sequence[Row], order_type: str, remark_type: str, amount_fen
     numbers = [row.refund_number if remark_type == REFUND else row.number for row in rows]
     for index, number in enumerate(numbers):
         if SEPARATOR in number:
-            yield Fault(
+            yield Violation(
                 f"{LIST}[{index}].{key}", f"{number} holds {SEPARATOR}, which ends a column of the bank's files"
             )
         if number and number in numbers[:index]:
-            yield Fault(f"{LIST}[{index}].{key}", f"{number} is that of {LIST}[{numbers.index(number)}] as well")
+            yield Violation(f"{LIST}[{index}].{key}", f"{number} is that of {LIST}[{numbers.index(number)}] as well")
 
 
-def _content(text: str, faults: list[Fault]) -> Mapping[str, Any] | None:
+def _content(text: str, violations: list[Violation]) -> Mapping[str, Any] | None:
     try:
         read = json.loads(text)
     except (ValueError, RecursionError):
-        faults.append(Fault("remark", "is not JSON"))
+        violations.append(Violation("remark", "is not JSON"))
         return None
     if not isinstance(read, list) or len(read) != 1 or not isinstance(read[0], dict):
-        faults.append(Fault("remark", "is not an array of one object"))
+        violations.append(Violation("remark", "is not an array of one object"))
         return None
     return read[0]
 
 
 def _rows(
-    content: Mapping[str, Any], order_type: str, remark_type: str, amount_fen: int, faults: list[Fault]
+    content: Mapping[str, Any], order_type: str, remark_type: str, amount_fen: int, violations: list[Violation]
 ) -> list[Row]:
     listed = content.get(LIST, content.get(LIST_READ))
     if not isinstance(listed, list) or not listed:
-        faults.append(Fault(LIST, "is missing or empty"))
+        violations.append(Violation(LIST, "is missing or empty"))
         return []
     rows = []
     for index, one in enumerate(listed):
         path = f"{LIST}[{index}]"
         if not isinstance(one, dict):
-            faults.append(Fault(path, "is not an object"))
+            violations.append(Violation(path, "is not an object"))
             continue
-        rows.append(_row(one, path, order_type, remark_type, amount_fen, faults))
+        rows.append(_row(one, path, order_type, remark_type, amount_fen, violations))
     return rows
 
 
 def _row(
-    one: Mapping[str, Any], path: str, order_type: str, remark_type: str, order_fen: int, faults: list[Fault]
+    one: Mapping[str, Any], path: str, order_type: str, remark_type: str, order_fen: int, violations: list[Violation]
 ) -> Row:
     is_refund = remark_type == REFUND
-    sub_account = _text(one, "SubAccNo", f"{path}.SubAccNo", faults, SUB_ACCOUNT_MAX)
+    sub_account = _text(one, "SubAccNo", f"{path}.SubAccNo", violations, SUB_ACCOUNT_MAX)
     model = "refundModel" if is_refund else "PayModel"
-    mode = _text(one, model, f"{path}.{model}", faults)
+    mode = _text(one, model, f"{path}.{model}", violations)
     if mode not in ("0", "1"):
-        faults.append(Fault(f"{path}.{model}", f"is {mode!r}, not 0 (frozen) or 1 (available)"))
+        violations.append(Violation(f"{path}.{model}", f"is {mode!r}, not 0 (frozen) or 1 (available)"))
     fee = "RefundTranFee" if is_refund else "TranFee"
-    fee_fen = _amount(one, fee, f"{path}.{fee}", faults)
+    fee_fen = _amount(one, fee, f"{path}.{fee}", violations)
     amount_fen, number, refund_number = order_fen, "", ""
     if order_type != PLAIN:
         name = "subrefundamt" if is_refund else "subamount"
-        amount_fen = _amount(one, name, f"{path}.{name}", faults)
+        amount_fen = _amount(one, name, f"{path}.{name}", violations)
         if amount_fen <= 0:
-            faults.append(Fault(f"{path}.{name}", f"is {yuan(amount_fen)}, not above 0", {"amount": amount_fen}))
-        number = _text(one, "suborderId", f"{path}.suborderId", faults, NUMBER_MAX)
+            violations.append(
+                Violation(f"{path}.{name}", f"is {yuan(amount_fen)}, not above 0", {"amount": amount_fen})
+            )
+        number = _text(one, "suborderId", f"{path}.suborderId", violations, NUMBER_MAX)
         if is_refund:
-            refund_number = _text(one, "subrefundId", f"{path}.subrefundId", faults, NUMBER_MAX)
+            refund_number = _text(one, "subrefundId", f"{path}.subrefundId", violations, NUMBER_MAX)
     if not 0 <= fee_fen <= max(amount_fen, 0):
-        faults.append(
-            Fault(
+        violations.append(
+            Violation(
                 f"{path}.{fee}",
                 f"is {yuan(fee_fen)}, not within 0.00 and the amount {yuan(amount_fen)}",
                 {"fee": fee_fen, "amount": amount_fen},
@@ -201,35 +203,35 @@ def _row(
         )
     text = one.get("object", one.get("Object", ""))
     if not isinstance(text, str) or len(text) > TEXT_MAX:
-        faults.append(Fault(f"{path}.object", f"is not a text of at most {TEXT_MAX} characters"))
+        violations.append(Violation(f"{path}.object", f"is not a text of at most {TEXT_MAX} characters"))
         text = ""
     elif UNREADABLE.search(text):
-        faults.append(Fault(f"{path}.object", "has a control character or half of a character"))
+        violations.append(Violation(f"{path}.object", "has a control character or half of a character"))
         text = ""
     return Row(sub_account, amount_fen, fee_fen, mode == "0", number, refund_number, text)
 
 
-def _text(one: Mapping[str, Any], name: str, path: str, faults: list[Fault], length_max: int = 32) -> str:
+def _text(one: Mapping[str, Any], name: str, path: str, violations: list[Violation], length_max: int = 32) -> str:
     value = one.get(name)
     if not isinstance(value, str) or not value:
-        faults.append(Fault(path, "is missing, or not a text"))
+        violations.append(Violation(path, "is missing, or not a text"))
         return ""
     if UNREADABLE.search(value):
-        faults.append(Fault(path, "has a control character or half of a character"))
+        violations.append(Violation(path, "has a control character or half of a character"))
         return ""
     if len(value) > length_max:
-        faults.append(Fault(path, f"{value} has {len(value)} characters, {length_max} is the most"))
+        violations.append(Violation(path, f"{value} has {len(value)} characters, {length_max} is the most"))
     return value
 
 
-def _amount(one: Mapping[str, Any], name: str, path: str, faults: list[Fault]) -> int:
+def _amount(one: Mapping[str, Any], name: str, path: str, violations: list[Violation]) -> int:
     value = one.get(name)
     try:
         if isinstance(value, str) and abs(amount_fen := fen(value)) <= REQUEST_FEN_MAX:
             return amount_fen
     except ValueError:
         pass
-    faults.append(Fault(path, f'is {value!r}, not an amount in yuan such as "12.00", of 14 digits at most'))
+    violations.append(Violation(path, f'is {value!r}, not an amount in yuan such as "12.00", of 14 digits at most'))
     return 0
 
 

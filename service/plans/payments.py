@@ -45,7 +45,7 @@ def confirmed(payee: Member, settled: Kind) -> Target:
     """Where the payee of a confirmed order gets its money: ``settled`` is when it may be withdrawn."""
     if settled is Kind.WITHDRAWABLE:
         return withdrawable(payee.sub_account)
-    return OfDay(Kind.WAITING, payee.sub_account)
+    return OfDay(Kind.UNCLEARED, payee.sub_account)
 
 
 def pay(request: payment_pb2.PayRequest, facts: Facts, serials: Serials, names: Names = NAMELESS) -> Plan:
@@ -53,7 +53,7 @@ def pay(request: payment_pb2.PayRequest, facts: Facts, serials: Serials, names: 
     payer, payee = facts.members[request.payer_member_id], facts.members[request.payee_member_id]
     same_day = request.settlement == payment_pb2.SETTLEMENT_T0
     source: Source = withdrawable(payer.sub_account) if same_day else Available(payer.sub_account)
-    target: Target = withdrawable(payee.sub_account) if same_day else OfDay(Kind.WAITING, payee.sub_account)
+    target: Target = withdrawable(payee.sub_account) if same_day else OfDay(Kind.UNCLEARED, payee.sub_account)
     return _plan(
         OperationKind.PAY_T0 if same_day else OperationKind.PAY_T1,
         "9" if same_day else "6",
@@ -137,7 +137,7 @@ def cancel_order(
         legs=(
             Leg(
                 escrow(payer.sub_account, request.order_no),
-                OfDay(Kind.WAITING, payer.sub_account),
+                OfDay(Kind.UNCLEARED, payer.sub_account),
                 request.amount_fen,
             ),
         ),
@@ -156,7 +156,7 @@ def settle_order(
             *limits(serials.own, request.amount_fen, request.fee_fen),
         )
     else:
-        legs = (Leg(pocket, OfDay(Kind.WAITING, payer.sub_account), request.amount_fen),)
+        legs = (Leg(pocket, OfDay(Kind.UNCLEARED, payer.sub_account), request.amount_fen),)
     return Plan(
         kind=OperationKind.SETTLE_CONFIRM if confirms else OperationKind.SETTLE_CANCEL,
         message=SettleOrder(

@@ -63,9 +63,9 @@ def refund(
         legs.append(Leg(refundable_fee(payment.serial), LIMITS, request.fee_fen))
     giver: Source = Available(payee.sub_account) if payee else FEE
     if goods_fen:
-        legs.append(Leg(giver, OfDay(Kind.WAITING, payer.sub_account), goods_fen))
+        legs.append(Leg(giver, OfDay(Kind.UNCLEARED, payer.sub_account), goods_fen))
     if request.fee_fen:
-        legs.append(Leg(OWN_FUNDS, OfDay(Kind.WAITING, payer.sub_account), request.fee_fen))
+        legs.append(Leg(OWN_FUNDS, OfDay(Kind.UNCLEARED, payer.sub_account), request.fee_fen))
     order_no = payment.part.order_no or payment.operation.order_no
     message = RefundPayment(
         FunctionFlag=source,

@@ -38,7 +38,7 @@ def settle(
     """
     each = list(results) * len(pending) if len(results) == 1 else list(results)
     drafts = stored.then if operation.state is State.ACCEPTED else stored.drafts
-    asks = operation.asks + (1 if asked else 0)
+    asks = operation.query_attempts + (1 if asked else 0)
     verdicts = {one.verdict for one in results}
     # Tries of a call that is sent again are counted until 6110 is asked instead.
     is_other_question = operation.reason == SEND_AGAIN and Verdict.AGAIN not in verdicts
@@ -75,7 +75,7 @@ def settle(
             ),
             evidence=combined_digest(one.evidence for one in results),
             next_ask_in_s=next_ask_in_s,
-            asks=asks,
+            query_attempts=asks,
             not_found=not_found,
         )
 

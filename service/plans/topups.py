@@ -1,6 +1,6 @@
 """Plans for money that a payment channel has collected: 6129 and 6216 (quick start: 会员充值).
 
-The channel owes the gross amount (in-transit of the bank day), the member gets the net in its waiting pocket, the fee
+The channel owes the gross amount (in-transit of the bank day), the member gets the net in its uncleared pocket, the fee
 account the rest. Public amounts are gross with the fee inside, as in the quick start's examples. Each credit opens what
 may be taken back of it later (6130, 6217), the member's part in `revocable`, the fee in `revocable_fee`, and uses its
 order numbers up: the bank wants them unique among top-ups, and lets other business have them too.
@@ -29,6 +29,11 @@ TopUpReading = Literal["gross", "net"]
 """What MemberFillAmt of 6129 means: the quick start's example says gross, another source net (notes.md 9.1)."""
 
 
+def channel_code(channel: topup_pb2.Channel) -> str:
+    """PayChannelType (catalogue, pay_channel_type): the channel's number in four digits."""
+    return f"{channel.type:04d}"
+
+
 def _credit(
     sub_account: str,
     member_id: str,
@@ -42,7 +47,7 @@ def _credit(
     owed = OfDay(Kind.IN_TRANSIT)
     legs = [Leg(top_up_order(number), LIMITS, units) for number, units in uses.items()]
     if amount_fen > fee_fen:
-        legs.append(Leg(owed, OfDay(Kind.WAITING, sub_account), amount_fen - fee_fen))
+        legs.append(Leg(owed, OfDay(Kind.UNCLEARED, sub_account), amount_fen - fee_fen))
         legs.append(Leg(LIMITS, revocable(serial), amount_fen - fee_fen))
     if fee_fen:
         legs.append(Leg(owed, FEE, fee_fen))
@@ -67,7 +72,7 @@ def top_up(
             TranWebMemberId=request.member_id,
             MemberFillAmt=request.amount_fen if reading == "gross" else net_fen,
             Commission=request.fee_fen,
-            PayChannelType=request.channel.type,
+            PayChannelType=channel_code(request.channel),
             PayChannelAssignMerNo=request.channel.merchant_no,
             PayChannelTranSeqNo=request.channel.transaction_no,
             EjzbOrderNo=request.order_no,
@@ -88,7 +93,7 @@ def top_up(
         order_no=request.order_no,
         amount_fen=request.amount_fen,
         fee_fen=request.fee_fen,
-        keep={CHANNEL: request.channel.type, CHANNEL_SERIAL: request.channel.transaction_no},
+        keep={CHANNEL: channel_code(request.channel), CHANNEL_SERIAL: request.channel.transaction_no},
         channel_no=request.channel.transaction_no,
         with_members=(sub_account,),
     )
@@ -101,7 +106,7 @@ def split_top_up(request: topup_pb2.SplitTopUpRequest, facts: Facts, serials: Se
     return Plan(
         kind=OperationKind.SPLIT_TOP_UP,
         message=SplitTopUp(
-            PayChannelType=request.channel.type,
+            PayChannelType=channel_code(request.channel),
             PayChannelAssignMerNo=request.channel.merchant_no,
             TotalOrderNo=request.order_no,
             TranTotalAmt=total_fen,
@@ -139,7 +144,7 @@ def split_top_up(request: topup_pb2.SplitTopUpRequest, facts: Facts, serials: Se
         order_no=request.order_no,
         amount_fen=total_fen,
         fee_fen=sum(share.fee_fen for share in request.shares),
-        keep={CHANNEL: request.channel.type},
+        keep={CHANNEL: channel_code(request.channel)},
         channel_no=request.channel.transaction_no,
         with_members=tuple(facts.sub_account(share.member_id) for share in request.shares),
     )

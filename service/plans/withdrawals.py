@@ -28,17 +28,22 @@ def withdraw(
     platform_name: str,
     card: Personal | None = None,
 ) -> Plan:
-    """``amount_fen`` reaches the card, ``fee_fen`` comes on top; the final word is 6110's, whatever the flavour.
+    """``amount_fen`` reaches the card, ``fee_on_top_fen`` comes on top; the final word is 6110's, whatever the flavour.
 
     ``card`` is what the request's card_id stands for; without it the request names number and holder itself.
     """
     member = facts.members[request.member_id]
     taken = Draft(
-        paid(withdrawable(member.sub_account), WITHDRAWING, request.amount_fen + request.fee_fen, request.fee_fen),
+        paid(
+            withdrawable(member.sub_account),
+            WITHDRAWING,
+            request.amount_fen + request.fee_on_top_fen,
+            request.fee_on_top_fen,
+        ),
         serial=serials.own,
         payer=member.member_id,
-        amount_fen=request.amount_fen + request.fee_fen,
-        fee_fen=request.fee_fen,
+        amount_fen=request.amount_fen + request.fee_on_top_fen,
+        fee_fen=request.fee_on_top_fen,
     )
     return Plan(
         kind=OperationKind.WITHDRAW,
@@ -53,7 +58,7 @@ def withdraw(
         query=StatusQuery("3"),
         payer=member.member_id,
         amount_fen=request.amount_fen,
-        fee_fen=request.fee_fen,
+        fee_fen=request.fee_on_top_fen,
         keep={KEPT_CARD: request.card_id} if request.card_id else {},
     )
 
@@ -78,12 +83,12 @@ def _message(
             MemberName=holder,
             OutAmtAcctName=holder,
             CashAmt=request.amount_fen,
-            ReservedMsg=yuan(request.fee_fen) if request.fee_fen else None,
+            ReservedMsg=yuan(request.fee_on_top_fen) if request.fee_on_top_fen else None,
         )
     fields |= {
         "SubAcctName": holder,
         "TakeCashAcctName": holder,
-        "TakeCashCommission": request.fee_fen,
+        "TakeCashCommission": request.fee_on_top_fen,
         **proof(request.verification),
     }
     if mode == "sms":

@@ -49,4 +49,4 @@ class AcquiredShare:
 
     def pocket(self, sub_account: str) -> Account | OfDay:
         """Where a member gets it: frozen under its number, or waiting."""
-        return frozen(sub_account, self.order_no) if self.is_frozen else OfDay(Kind.WAITING, sub_account)
+        return frozen(sub_account, self.order_no) if self.is_frozen else OfDay(Kind.UNCLEARED, sub_account)

@@ -99,5 +99,5 @@ def _unconfirmed(message: str, next_step: str, first: Operation | None = None) -
         f"no second top-up with a fee is sent before the first has been compared with the bank: {message}",
         f"{next_step}; nothing was reserved or sent, the request id is not used up",
         setting="JZB_RULES__TOP_UP_AMOUNT_CONFIRMED",
-        **({"first_top_up_id": first.serial} if first else {}),
+        **({"first_top_up_serial": first.serial} if first else {}),
     )

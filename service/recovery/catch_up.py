@@ -43,7 +43,7 @@ from ledger.accounts import (
     in_transit,
     parking,
     suspense,
-    waiting,
+    uncleared,
     withdrawable,
 )
 from service.bankday import bank_day_of, bank_today, days_now
@@ -324,7 +324,7 @@ class CatchUp:
             frozen_fen, escrow_fen = frozen_now.SubAcctFreezeAmt - mirror.escrow_fen, mirror.escrow_fen
         has = {
             Kind.WITHDRAWABLE: row.CashAmt,
-            Kind.WAITING: row.AcctAvailBal - row.CashAmt,
+            Kind.UNCLEARED: row.AcctAvailBal - row.CashAmt,
             Kind.FROZEN: frozen_fen,
             Kind.ESCROW: escrow_fen,
         }
@@ -352,10 +352,10 @@ class CatchUp:
         member = asked.member
         pockets = await self.reads.pockets(member.sub_account)
         mirror = (await self.reads.balances([member.sub_account]))[member.sub_account]
-        has = asked.has or dict.fromkeys((Kind.WITHDRAWABLE, Kind.WAITING, Kind.FROZEN, Kind.ESCROW), 0)
+        has = asked.has or dict.fromkeys((Kind.WITHDRAWABLE, Kind.UNCLEARED, Kind.FROZEN, Kind.ESCROW), 0)
         differences = {
             Kind.WITHDRAWABLE: has[Kind.WITHDRAWABLE] - mirror.withdrawable_fen,
-            Kind.WAITING: has[Kind.WAITING] - mirror.waiting_fen,
+            Kind.UNCLEARED: has[Kind.UNCLEARED] - mirror.uncleared_fen,
             Kind.FROZEN: has[Kind.FROZEN] - mirror.frozen_fen,
             Kind.ESCROW: has[Kind.ESCROW] - mirror.escrow_fen,
         }
@@ -371,7 +371,7 @@ class CatchUp:
                 " closed here now; of what was booked on it the bank tells nothing"
             )
         else:
-            self._explain(entry, member, differences[Kind.WITHDRAWABLE] + differences[Kind.WAITING], new)
+            self._explain(entry, member, differences[Kind.WITHDRAWABLE] + differences[Kind.UNCLEARED], new)
         day = _uncleared(await self.reads.cleared_through(), [one for one, _ in lost])
         self._move(entry, member, differences, pockets, day)
         await self._enter(entry)
@@ -412,7 +412,7 @@ class CatchUp:
         sub_account = member.sub_account
         rises = {
             Kind.WITHDRAWABLE: withdrawable(sub_account),
-            Kind.WAITING: waiting(sub_account, day),
+            Kind.UNCLEARED: uncleared(sub_account, day),
             Kind.FROZEN: frozen(sub_account, self._order),
             Kind.ESCROW: escrow(sub_account, self._order),
         }

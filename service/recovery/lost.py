@@ -28,7 +28,7 @@ KINDS: Final[Mapping[str, tuple[str, int, int]]] = {
     "1": ("payment", -1, 1),
     "2": ("freeze", -1, 0),
     "3": ("release", 0, 1),
-    "4": ("suspense clearing", -1, 1),
+    "4": ("suspense allocation", -1, 1),
     "6": ("pre-payment", -1, 0),
     "7": ("payment out of escrow or frozen money", 0, 1),
     "8": ("pre-payment returned", 1, 0),

@@ -14,7 +14,7 @@ from service import problems, view
 from service.path.runner import Runner, Settled
 from service.plans import acquiring, order_remark
 from service.plans.acquiring import CHANNELS
-from service.plans.order_remark import Fault
+from service.plans.order_remark import Violation
 from service.plans.plan import Plan, Serials, Stored
 from service.problems import Problem
 from service.questions.acquiring import AcquiredQuery
@@ -65,13 +65,13 @@ class AcquiringRpc(acquiring_pb2_grpc.AcquiringServiceServicer):
         facts = await self.members.facts(others=named)
         remark = remark_of(request, facts, self.platform)
         text, length_max = order_remark.written(remark), LENGTHS[request.carrier]
-        _, faults = order_remark.checked(
+        _, violations = order_remark.checked(
             text, platform=remark.platform, amount_fen=request.amount_fen, length_max=length_max
         )
         if remark.order_type == order_remark.PLAIN and remark.rows[0].amount_fen != request.amount_fen:
-            faults.insert(0, plain_amount(remark.rows[0].amount_fen, request.amount_fen))
-        if faults:
-            raise invalid(faults)
+            violations.insert(0, plain_amount(remark.rows[0].amount_fen, request.amount_fen))
+        if violations:
+            raise invalid(violations)
         return acquiring_pb2.BuildOrderRemarkResponse(remark=text, length=len(text), length_max=length_max)
 
     async def CheckOrderRemark(
@@ -79,7 +79,7 @@ class AcquiringRpc(acquiring_pb2_grpc.AcquiringServiceServicer):
     ) -> acquiring_pb2.CheckOrderRemarkResponse:
         """From the mirror."""
         length_max = LENGTHS[request.carrier]
-        remark, faults = order_remark.checked(
+        remark, violations = order_remark.checked(
             request.remark,
             platform=self.platform,
             amount_fen=request.amount_fen,
@@ -90,17 +90,17 @@ class AcquiringRpc(acquiring_pb2_grpc.AcquiringServiceServicer):
             member = members.get(row.sub_account)
             if row.sub_account and (member is None or not member.is_open):
                 path = f"{order_remark.LIST}[{index}].SubAccNo"
-                faults.append(Fault(path, f"{row.sub_account} is no open member: the money would be parked"))
+                violations.append(Violation(path, f"{row.sub_account} is no open member: the money would be parked"))
         return acquiring_pb2.CheckOrderRemarkResponse(
-            faults=[
-                acquiring_pb2.RemarkFault(
-                    field=fault.path,
-                    description=fault.description,
+            violations=[
+                acquiring_pb2.RemarkViolation(
+                    field=violation.path,
+                    description=violation.description,
                     amounts=[
-                        core_pb2.NamedAmount(name=name, amount_fen=value) for name, value in fault.amounts.items()
+                        core_pb2.NamedAmount(name=name, amount_fen=value) for name, value in violation.amounts.items()
                     ],
                 )
-                for fault in faults
+                for violation in violations
             ],
             rows=[
                 acquiring_pb2.RemarkRow(
@@ -214,7 +214,9 @@ class AcquiringRpc(acquiring_pb2_grpc.AcquiringServiceServicer):
                     order_no=share.order_no,
                     member_id=part.payee,
                     booked_member_id=next((members[one.owner].member_id for one in accounts if one.owner), ""),
-                    is_parked=any(one.kind is Kind.PARKING for one in accounts),
+                    state=acquiring_pb2.BOOKING_STATE_PARKED
+                    if any(one.kind is Kind.PARKING for one in accounts)
+                    else acquiring_pb2.BOOKING_STATE_BOOKED,
                     amount_fen=part.amount_fen,
                     fee_fen=part.fee_fen,
                 )

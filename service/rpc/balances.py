@@ -36,7 +36,7 @@ from service.settings import RulesSettings
 
 ACCOUNT_KINDS: dict[Kind, balance_pb2.AccountKind.ValueType] = {
     Kind.WITHDRAWABLE: balance_pb2.ACCOUNT_KIND_WITHDRAWABLE,
-    Kind.WAITING: balance_pb2.ACCOUNT_KIND_WAITING,
+    Kind.UNCLEARED: balance_pb2.ACCOUNT_KIND_UNCLEARED,
     Kind.FROZEN: balance_pb2.ACCOUNT_KIND_FROZEN,
     Kind.ESCROW: balance_pb2.ACCOUNT_KIND_ESCROW,
     Kind.FEE: balance_pb2.ACCOUNT_KIND_FEE,
@@ -72,10 +72,10 @@ RESULTS: dict[Result, balance_pb2.ComparisonResult.ValueType] = {
 DAY_ENDS_MAX = timedelta(days=10)
 
 WAITING_STATES = {
-    "0": balance_pb2.WAITING_STATE_WAITING,
-    "1": balance_pb2.WAITING_STATE_DONE,
-    "2": balance_pb2.WAITING_STATE_NOTHING,
-    "3": balance_pb2.WAITING_STATE_ABNORMAL,
+    "0": balance_pb2.DAY_END_STATE_UNCLEARED,
+    "1": balance_pb2.DAY_END_STATE_CLEARED,
+    "2": balance_pb2.DAY_END_STATE_NOTHING,
+    "3": balance_pb2.DAY_END_STATE_ABNORMAL,
 }
 """CashStatus of 6114."""
 
@@ -191,7 +191,7 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
                 )
                 async for row in rows(self.bank, question)
             ]
-        return balance_pb2.GetBankBalancesResponse(balances=found, ask_time=view.timestamp(wall_clock()))
+        return balance_pb2.GetBankBalancesResponse(balances=found, query_time=view.timestamp(wall_clock()))
 
     async def GetPooledBalance(
         self, request: balance_pb2.GetPooledBalanceRequest, context: Context
@@ -203,7 +203,7 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
         return balance_pb2.GetPooledBalanceResponse(
             balance_fen=reply.CurBalabce,
             last_day_fen=reply.LastBalance,
-            ask_time=view.timestamp(wall_clock()),
+            query_time=view.timestamp(wall_clock()),
         )
 
     async def ListDayEndBalances(
@@ -224,9 +224,9 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
                     available_fen=row.DayAcctAvailBal,
                     withdrawable_fen=row.DayCashBal,
                     frozen_fen=row.DayFreezeBal,
-                    day_waiting_fen=row.DayCashOccurAmt,
-                    waiting_fen=row.DayWaitCashBal,
-                    state=WAITING_STATES.get(row.CashStatus, balance_pb2.WAITING_STATE_UNSPECIFIED),
+                    day_uncleared_fen=row.DayCashOccurAmt,
+                    uncleared_fen=row.DayWaitCashBal,
+                    state=WAITING_STATES.get(row.CashStatus, balance_pb2.DAY_END_STATE_UNSPECIFIED),
                 )
                 async for row in rows(self.bank, question)
             ]
@@ -271,7 +271,7 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
                     sub_account=balance.sub_account,
                     available_fen=balance.available_fen,
                     withdrawable_fen=balance.withdrawable_fen,
-                    waiting_fen=balance.waiting_fen,
+                    uncleared_fen=balance.uncleared_fen,
                     frozen_fen=balance.frozen_fen,
                     escrow_fen=balance.escrow_fen,
                     held_fen=balance.held_fen,

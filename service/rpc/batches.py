@@ -97,5 +97,5 @@ class Batches(batch_pb2_grpc.BatchServiceServicer):
             left = await self.reads.left(pockets.values())
             for order in request.orders:
                 whole_or_in_parts(rules, order.amount_fen, left[pockets[order.order_no].name])
-        settled_as = Kind(rules.confirmed_money)
+        settled_as = Kind[rules.confirmed_money.upper()]
         return batches.confirm(request, members[payer_id], payees, serials, settled_as)

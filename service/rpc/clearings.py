@@ -18,13 +18,13 @@ from service.rpc.context import Context
 from service.rpc.dates import bank_day
 from service.rpc.pages import page_size, page_start, page_token
 
-STATUSES = {
-    "0": clearing_pb2.CLEARING_STATUS_DONE,
-    "1": clearing_pb2.CLEARING_STATUS_FAILED,
-    "2": clearing_pb2.CLEARING_STATUS_ABNORMAL,
-    "3": clearing_pb2.CLEARING_STATUS_PENDING,
+STATES = {
+    "0": clearing_pb2.CLEARING_STATE_DONE,
+    "1": clearing_pb2.CLEARING_STATE_FAILED,
+    "2": clearing_pb2.CLEARING_STATE_ABNORMAL,
+    "3": clearing_pb2.CLEARING_STATE_PENDING,
 }
-"""ClearingStatus of 6108."""
+"""ClearingState of 6108."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +90,7 @@ class Clearings(clearing_pb2_grpc.ClearingServiceServicer):
 
     async def _entered_day(self, day: date) -> clearing_pb2.ClearingDay:
         message = await self._day(day)
-        message.status = clearing_pb2.CLEARING_STATUS_DONE
+        message.state = clearing_pb2.CLEARING_STATE_DONE
         return message
 
     async def _day(self, day: date, status: BankDayStatus | None = None) -> clearing_pb2.ClearingDay:
@@ -101,13 +101,13 @@ class Clearings(clearing_pb2_grpc.ClearingServiceServicer):
 def _message(day: date, waiting: WaitingDay | None, status: BankDayStatus | None) -> clearing_pb2.ClearingDay:
     message = clearing_pb2.ClearingDay(
         bank_day=day.isoformat(),
-        waiting_fen=waiting.waiting_fen if waiting else 0,
+        uncleared_fen=waiting.uncleared_fen if waiting else 0,
         in_transit_fen=waiting.in_transit_fen if waiting else 0,
     )
     if status is not None:
         message.bank_total_fen = status.total_fen
         message.shortfall_fen = 0 if status.is_cleared else status.total_fen
-        message.status = STATUSES.get(status.status, clearing_pb2.CLEARING_STATUS_UNSPECIFIED)
+        message.state = STATES.get(status.status, clearing_pb2.CLEARING_STATE_UNSPECIFIED)
         message.bank_message = status.message
-        message.ask_time.FromDatetime(wall_clock())
+        message.query_time.FromDatetime(wall_clock())
     return message

@@ -83,7 +83,7 @@ class Files(file_pb2_grpc.FileServiceServicer):
                 with telemetry.below("fetch file"):
                     sealed = await fetch_sealed(self.bank, file_type, day)
                 if isinstance(sealed, NoFile):
-                    summary = file_pb2.FileSummary(state=file_pb2.FILE_STATE_NONE, is_whole=True)
+                    summary = file_pb2.FileSummary(state=file_pb2.FILE_STATE_NONE)
                     yield file_pb2.FetchFileResponse(summary=summary)
                     return
                 async with opened(sealed) as file:
@@ -160,7 +160,7 @@ def _doubt(doubt: Doubt) -> file_pb2.FileDoubt:
 def _summary(file: OpenFile) -> file_pb2.FileSummary:
     examined = file.examined
     return file_pb2.FileSummary(
-        state=file_pb2.FILE_STATE_READ,
+        state=file_pb2.FILE_STATE_COMPLETE if file.is_whole else file_pb2.FILE_STATE_INCOMPLETE,
         name=file.sealed.name,
         rows=examined.good_rows,
         quarantined=examined.bad_rows,
@@ -168,7 +168,6 @@ def _summary(file: OpenFile) -> file_pb2.FileSummary:
         fee_fen=examined.fee_fen,
         columns=examined.columns,
         stated_rows=file.sealed.stated_rows,
-        is_whole=file.is_whole,
         repaired=examined.repaired_rows,
         doubts=examined.doubts_found,
     )

@@ -53,7 +53,9 @@ class Freezes(freeze_pb2_grpc.FreezeServiceServicer):
             is_acquired = order.operation.kind != OperationKind.FREEZE
             order_fee_fen = await self._order_fee(order, member, request)
             if is_acquired and not order_fee_fen and request.fee_fen and self._fee_at_release:
-                raise _no_other_fee("the release of money that an acquired order froze has no fee of its own")
+                raise _no_other_fee(
+                    "fee_fen", "the release of money that an acquired order froze has no fee of its own"
+                )
             return freezes.release(request, member, serials, is_acquired=is_acquired, order_fee_fen=order_fee_fen)
 
         settled = await self.runner.run(request, plan, check_only=request.validate_only)
@@ -133,13 +135,18 @@ class Freezes(freeze_pb2_grpc.FreezeServiceServicer):
         if order.operation.kind == OperationKind.FREEZE:
             return 0
         fee_fen, _ = await self.reads.pocket(frozen_fee(member.sub_account, request.order_no))
-        if fee_fen and request.fee_fen not in (0, fee_fen):
-            raise _no_other_fee(f"the bank takes the order's own fee of {yuan(fee_fen)} with this call and no other")
-        if isinstance(request, freeze_pb2.ReleaseRequest) and request.amount_fen < fee_fen:
+        if isinstance(request, freeze_pb2.ReleaseRequest):
+            field, stated_fen, amount_fen = "fee_fen", request.fee_fen, request.amount_fen
+        else:
+            field, stated_fen, amount_fen = "fee_on_top_fen", request.fee_on_top_fen, None
+        if fee_fen and stated_fen not in (0, fee_fen):
+            text = f"the bank takes the order's own fee of {yuan(fee_fen)} with this call and no other"
+            raise _no_other_fee(field, text)
+        if amount_fen is not None and amount_fen < fee_fen:
             text = f"the order's fee of {yuan(fee_fen)} goes with the first release"
             raise problems.invalid("amount_fen", text, rule="order_fee")
         return fee_fen
 
 
-def _no_other_fee(message: str) -> Problem:
-    return problems.not_enabled("6007 FunctionFlag 4 with a fee", f"fee_fen: {message}", "JZB_RULES__ACQUIRED_FEE")
+def _no_other_fee(field: str, message: str) -> Problem:
+    return problems.not_enabled("6007 FunctionFlag 4 with a fee", f"{field}: {message}", "JZB_RULES__ACQUIRED_FEE")

@@ -10,7 +10,7 @@ from functools import lru_cache
 from uuid import UUID
 
 from jzb.v1 import core_pb2, operation_pb2, operation_pb2_grpc
-from jzb.v1.names import ErrorReason
+from jzb.v1.names import ErrorReason, OperationKind
 from ledger import OPEN_STATES, Event, Filter, LedgerUnavailable, Lists, Operation, Reads, Wanted
 from service import problems, view
 from service.feed import Feed
@@ -63,10 +63,10 @@ class Operations(operation_pb2_grpc.OperationServiceServicer):
                 "page_token", "is not a token of this list", ErrorReason.PAGE_TOKEN_INVALID
             ) from None
         first = _position(first_cursor, "page_token") if before else None
-        kind = core_pb2.OperationKind.Name(request.kind).removeprefix("OPERATION_KIND_")
+        kind = _kind(request.kind) if request.kind else ""
         wanted = Filter(
             state=STATE_OF[request.state] if request.state else None,
-            kind=kind if request.kind else "",
+            kind=kind,
             member_id=request.member_id,
             sub_account=request.sub_account,
             order_no=request.order_no,
@@ -91,7 +91,7 @@ class Operations(operation_pb2_grpc.OperationServiceServicer):
             operation_id=UUID(request.operation_id) if request.operation_id else None,
             member_id=request.member_id,
             order_no=request.order_no,
-            kinds=frozenset(core_pb2.OperationKind.Name(k).removeprefix("OPERATION_KIND_") for k in request.kinds),
+            kinds=frozenset(_kind(kind) for kind in request.kinds),
             states=frozenset(STATE_OF[state] for state in request.states),
         )
         after = _position(page_start(request.cursor, field="cursor"), "cursor") if request.cursor else None
@@ -174,3 +174,7 @@ def _shown(event: Event) -> operation_pb2.WatchOperationsResponse:
         state=STATES[event.state],
         event_time=view.timestamp(event.at),
     )
+
+
+def _kind(kind: core_pb2.OperationKind.ValueType) -> OperationKind:
+    return OperationKind[core_pb2.OperationKind.Name(kind).removeprefix("OPERATION_KIND_")]

@@ -1,4 +1,4 @@
-"""Requests of BuildOrderRemark as remarks, and faults of a remark as the error they are to a caller."""
+"""Requests of BuildOrderRemark as remarks, and violations of a remark as the error they are to a caller."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jzb.v1 import acquiring_pb2
 from jzb.v1.names import ErrorReason
 from service import problems
 from service.plans import order_remark
-from service.plans.order_remark import Fault, Remark, Row
+from service.plans.order_remark import Remark, Row, Violation
 from service.plans.plan import Facts
 from service.problems import Problem
 
@@ -60,25 +60,25 @@ def remark_of(request: acquiring_pb2.BuildOrderRemarkRequest, facts: Facts, plat
     return Remark(order_remark.WITH_SUB_ORDERS, TYPES[request.product], platform, rows)
 
 
-def plain_amount(share_fen: int, amount_fen: int) -> Fault:
+def plain_amount(share_fen: int, amount_fen: int) -> Violation:
     """A plain order's share must be the order's amount, which its remark does not repeat."""
-    return Fault(
+    return Violation(
         "shares[0].amount_fen",
         f"is {yuan(share_fen)}, the order has {yuan(amount_fen)}",
         {"sum": share_fen, "amount": amount_fen},
     )
 
 
-def invalid(faults: list[Fault]) -> Problem:
-    """The error of a remark that the bank would not take: every fault is a violation, the first gives the amounts."""
-    first = faults[0]
-    violations = [(fault.path, fault.description) for fault in faults]
+def invalid(violations: list[Violation]) -> Problem:
+    """The error of a remark that the bank would not take: all of them, and the first gives the amounts."""
+    first = violations[0]
+    described = [(violation.path, violation.description) for violation in violations]
     return Problem(
         grpc.StatusCode.INVALID_ARGUMENT,
         ErrorReason.ORDER_REMARK_INVALID,
-        problems.told_first(violations),
+        problems.told_first(described),
         next_step="correct the order before it is paid; nothing was recorded or sent",
         metadata={"field": first.path},
         amounts=first.amounts,
-        violations=violations,
+        violations=described,
     )

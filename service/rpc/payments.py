@@ -79,7 +79,7 @@ class Payments(payment_pb2_grpc.PaymentServiceServicer):
         async def plan(serials: Serials) -> Plan:
             _, payer, payee = await self._order(request.order_no)
             await self._whole_or_in_parts(payer, request.order_no, request.amount_fen)
-            settled_as = Kind(self.rules.confirmed_money)
+            settled_as = Kind[self.rules.confirmed_money.upper()]
             names = await self.names.for_verification(request.verification, payer, payee)
             return payments.confirm_order(request, payer, payee, serials, settled_as, names)
 
@@ -109,7 +109,7 @@ class Payments(payment_pb2_grpc.PaymentServiceServicer):
         async def plan(serials: Serials) -> Plan:
             _, payer, payee = await self._order(request.order_no)
             await self._whole_or_in_parts(payer, request.order_no, request.amount_fen)
-            settled_as = Kind(self.rules.confirmed_money)
+            settled_as = Kind[self.rules.confirmed_money.upper()]
             names = await self.names.of_both(payer, payee)
             return payments.settle_order(request, payer, payee, serials, settled_as, names)
 

@@ -43,13 +43,13 @@ class Refunds(refund_pb2_grpc.RefundServiceServicer):
         self, request: refund_pb2.GetRefundableRequest, context: Context
     ) -> refund_pb2.GetRefundableResponse:
         """From the mirror."""
-        payment = await self._payment(request.payment_id)
+        payment = await self._payment(request.payment_serial)
         window = timedelta(days=self.rules.refund_window_days)
         pending = await self.reads.pending_refunds(payment.serial)
         day = payment.part.bank_day
         return refund_pb2.GetRefundableResponse(
             refundable=refund_pb2.Refundable(
-                payment_id=payment.serial,
+                payment_serial=payment.serial,
                 payer_member_id=payment.part.payer,
                 payee_member_id=payment.part.payee,
                 order_no=payment.part.order_no or payment.operation.order_no,
@@ -65,7 +65,7 @@ class Refunds(refund_pb2_grpc.RefundServiceServicer):
         )
 
     async def _plan(self, request: refund_pb2.RefundRequest, serials: Serials) -> Plan:
-        payment = await self._payment(request.payment_id)
+        payment = await self._payment(request.payment_serial)
         rules = self.rules
         # Around midnight the bank may be a day behind: then it has the last word on the window. The day of an old
         # payment is told it rather a day too early.
@@ -76,7 +76,7 @@ class Refunds(refund_pb2_grpc.RefundServiceServicer):
                 ErrorReason.REFUND_WINDOW_CLOSED,
                 f"the payment was booked on {day}; it could be refunded for {rules.refund_window_days} days",
                 "ask the bank for a longer window and set JZB_RULES__REFUND_WINDOW_DAYS; the request id is not used up",
-                payment_id=payment.serial,
+                payment_serial=payment.serial,
                 bank_day=str(day),
                 window_days=str(rules.refund_window_days),
             )
@@ -97,10 +97,10 @@ class Refunds(refund_pb2_grpc.RefundServiceServicer):
             fee_sub_account=f"{self.platform}{rules.fee_suffix}",
         )
 
-    async def _payment(self, payment_id: str) -> Payment:
-        payment = await self.reads.payment(payment_id)
+    async def _payment(self, payment_serial: str) -> Payment:
+        payment = await self.reads.payment(payment_serial)
         if payment is None or payment.operation.kind not in refunds.SOURCES:
-            raise problems.not_found(ErrorReason.PAYMENT_NOT_FOUND, "payment", payment_id)
+            raise problems.not_found(ErrorReason.PAYMENT_NOT_FOUND, "payment", payment_serial)
         if payment.part.state is PartState.VOIDED:
-            raise problems.not_found(ErrorReason.PAYMENT_NOT_FOUND, "payment", payment_id)
+            raise problems.not_found(ErrorReason.PAYMENT_NOT_FOUND, "payment", payment_serial)
         return payment

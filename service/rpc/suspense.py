@@ -60,7 +60,7 @@ class Suspense(suspense_pb2_grpc.SuspenseServiceServicer):
             entered = transfers[request_id(one.transfer)]
             entries.append(
                 suspense_pb2.SuspenseEntry(
-                    transfer_id=one.transfer,
+                    transfer_bank_serial=one.transfer,
                     operation_id=str(entered.id),
                     bank_day=entered.bank_day.isoformat() if entered.bank_day else "",
                     amount_fen=entered.amount_fen,
@@ -72,70 +72,74 @@ class Suspense(suspense_pb2_grpc.SuspenseServiceServicer):
             entries=entries, next_page_token=page_token(shown[-1].transfer, request) if len(found) > limit else ""
         )
 
-    async def ClearSuspense(
-        self, request: suspense_pb2.ClearSuspenseRequest, context: Context
-    ) -> suspense_pb2.ClearSuspenseResponse:
+    async def AllocateSuspense(
+        self, request: suspense_pb2.AllocateSuspenseRequest, context: Context
+    ) -> suspense_pb2.AllocateSuspenseResponse:
         """6139."""
         fee_within(request.amount_fen, request.fee_fen)
 
         async def plan(serials: Serials) -> Plan:
-            transfer = await self._transfer(request.transfer_id)
+            transfer = await self._transfer(request.transfer_bank_serial)
             facts = await self.members.facts(others=[request.member_id])
-            return suspense.clear_suspense(request, transfer, facts.members[request.member_id], serials)
+            return suspense.allocate_suspense(request, transfer, facts.members[request.member_id], serials)
 
         settled = await self.runner.run(request, plan, check_only=request.validate_only)
-        return suspense_pb2.ClearSuspenseResponse(operation=view.operation(settled.operation, settled.parts))
+        return suspense_pb2.AllocateSuspenseResponse(operation=view.operation(settled.operation, settled.parts))
 
-    async def UndoClearSuspense(
-        self, request: suspense_pb2.UndoClearSuspenseRequest, context: Context
-    ) -> suspense_pb2.UndoClearSuspenseResponse:
+    async def ReverseSuspenseAllocation(
+        self, request: suspense_pb2.ReverseSuspenseAllocationRequest, context: Context
+    ) -> suspense_pb2.ReverseSuspenseAllocationResponse:
         """6140."""
         fee_within(request.amount_fen, request.fee_fen)
 
         async def plan(serials: Serials) -> Plan:
-            clearing = await self._clearing(request.clearing_id)
-            if not clearing.state.is_final:
+            allocation = await self._allocation(request.allocation_serial)
+            if not allocation.state.is_final:
                 raise problems.precondition(
-                    ErrorReason.SUSPENSE_CLEARING_IN_DOUBT,
-                    f"the outcome of clearing {request.clearing_id} is not known yet",
-                    "wait until the clearing is final; the request id is not used up",
-                    operation_id=str(clearing.id),
+                    ErrorReason.SUSPENSE_ALLOCATION_IN_DOUBT,
+                    f"the outcome of allocation {request.allocation_serial} is not known yet",
+                    "wait until the allocation is final; the request id is not used up",
+                    operation_id=str(allocation.id),
                 )
-            facts = await self.members.facts(others=[clearing.payee])
-            return suspense.undo_clear_suspense(request, clearing, facts.members[clearing.payee], serials)
+            facts = await self.members.facts(others=[allocation.payee])
+            return suspense.reverse_suspense_allocation(request, allocation, facts.members[allocation.payee], serials)
 
         settled = await self.runner.run(request, plan, check_only=request.validate_only)
-        return suspense_pb2.UndoClearSuspenseResponse(operation=view.operation(settled.operation, settled.parts))
+        return suspense_pb2.ReverseSuspenseAllocationResponse(
+            operation=view.operation(settled.operation, settled.parts)
+        )
 
-    async def GetSuspenseClearing(
-        self, request: suspense_pb2.GetSuspenseClearingRequest, context: Context
-    ) -> suspense_pb2.GetSuspenseClearingResponse:
+    async def GetSuspenseAllocation(
+        self, request: suspense_pb2.GetSuspenseAllocationRequest, context: Context
+    ) -> suspense_pb2.GetSuspenseAllocationResponse:
         """From the mirror."""
-        clearing = await self._clearing(request.clearing_id)
-        clearing, parts = (await self.reads.wholes([clearing.id]))[clearing.id]
-        left, left_fee = undoable(clearing.serial), undoable_fee(clearing.serial)
+        allocation = await self._allocation(request.allocation_serial)
+        allocation, parts = (await self.reads.wholes([allocation.id]))[allocation.id]
+        left, left_fee = undoable(allocation.serial), undoable_fee(allocation.serial)
         remaining = await self.reads.left([left, left_fee])
-        return suspense_pb2.GetSuspenseClearingResponse(
-            operation=view.operation(clearing, parts),
-            transfer_id=clearing.plan["keep"][suspense.TRANSFER],
+        return suspense_pb2.GetSuspenseAllocationResponse(
+            operation=view.operation(allocation, parts),
+            transfer_bank_serial=allocation.plan["keep"][suspense.TRANSFER],
             remaining_fen=remaining[left.name],
             remaining_fee_fen=remaining[left_fee.name],
         )
 
-    async def _transfer(self, transfer_id: str) -> Operation:
-        found = await self.reads.operation(request_id=request_id(transfer_id))
+    async def _transfer(self, transfer_bank_serial: str) -> Operation:
+        found = await self.reads.operation(request_id=request_id(transfer_bank_serial))
         if found is None or found.payee:
-            raise problems.not_found(ErrorReason.TRANSFER_NOT_FOUND, "transfer in suspense", transfer_id)
+            raise problems.not_found(ErrorReason.TRANSFER_NOT_FOUND, "transfer in suspense", transfer_bank_serial)
         return found
 
-    async def _clearing(self, clearing_id: str) -> Operation:
-        found = await self.reads.operation(serial=clearing_id)
+    async def _allocation(self, allocation_serial: str) -> Operation:
+        found = await self.reads.operation(serial=allocation_serial)
         if (
             found is None
-            or found.kind != OperationKind.CLEAR_SUSPENSE
+            or found.kind != OperationKind.ALLOCATE_SUSPENSE
             or found.state in (State.REFUSED, State.RELEASED)
         ):
-            raise problems.not_found(ErrorReason.SUSPENSE_CLEARING_NOT_FOUND, "clearing of suspense", clearing_id)
+            raise problems.not_found(
+                ErrorReason.SUSPENSE_ALLOCATION_NOT_FOUND, "allocation of suspense", allocation_serial
+            )
         return found
 
 
@@ -143,7 +147,7 @@ def _collected(request: suspense_pb2.CollectTransfersRequest, page: Collected) -
     return suspense_pb2.CollectTransfersResponse(
         transfers=[
             suspense_pb2.Transfer(
-                transfer_id=one.row.FrontSeqNo,
+                transfer_bank_serial=one.row.FrontSeqNo,
                 operation=view.operation(one.outcome.operation, one.outcome.parts),
                 payer_name=one.row.InAcctName or "",
                 payer_account=one.row.InAcctNo or "",
@@ -155,7 +159,7 @@ def _collected(request: suspense_pb2.CollectTransfersRequest, page: Collected) -
         entered=page.entered,
         skipped=[
             suspense_pb2.SkippedTransfers(
-                reason=suspense_pb2.TransferSkip.Value(f"TRANSFER_SKIP_{skip.name}"),
+                reason=suspense_pb2.TransferSkipReason.Value(f"TRANSFER_SKIP_REASON_{skip.name}"),
                 count=count,
                 amount_fen=page.skipped_fen[skip],
             )
@@ -163,10 +167,10 @@ def _collected(request: suspense_pb2.CollectTransfersRequest, page: Collected) -
         ],
         problems=[
             suspense_pb2.TransferProblem(
-                transfer_id=one.row.FrontSeqNo,
+                transfer_bank_serial=one.row.FrontSeqNo,
                 bank_day=one.day.isoformat(),
                 amount_fen=one.row.TranAmt,
-                fault=suspense_pb2.TransferFault.Value(f"TRANSFER_FAULT_{one.fault.name}"),
+                reason=suspense_pb2.TransferProblemReason.Value(f"TRANSFER_PROBLEM_REASON_{one.reason.name}"),
                 sub_account=one.row.SubAcctNo,
                 bank_type=one.row.InAcctType,
             )

@@ -50,9 +50,9 @@ class Withdrawals(withdrawal_pb2_grpc.WithdrawalServiceServicer):
         self, request: withdrawal_pb2.GetWithdrawalRequest, context: Context
     ) -> withdrawal_pb2.GetWithdrawalResponse:
         """From the mirror."""
-        found = await self.reads.operation(serial=request.withdrawal_id)
+        found = await self.reads.operation(serial=request.withdrawal_serial)
         if found is None or found.kind != OperationKind.WITHDRAW:
-            raise problems.not_found(ErrorReason.WITHDRAWAL_NOT_FOUND, "withdrawal", request.withdrawal_id)
+            raise problems.not_found(ErrorReason.WITHDRAWAL_NOT_FOUND, "withdrawal", request.withdrawal_serial)
         returns = await self.reads.operations_naming(found.serial, OperationKind.WITHDRAWAL_RETURN)
         wholes = await self.reads.wholes([found.id, *(one.id for one in returns)])
         return withdrawal_pb2.GetWithdrawalResponse(
@@ -83,7 +83,7 @@ class Withdrawals(withdrawal_pb2_grpc.WithdrawalServiceServicer):
                     return_serial=one.row.PayeeFrontSeqNo,
                     bank_day=one.day.isoformat(),
                     amount_fen=one.row.RejectInAcctTranAmt,
-                    fault=withdrawal_pb2.ReturnFault.Value(f"RETURN_FAULT_{one.fault.name}"),
+                    reason=withdrawal_pb2.ReturnProblemReason.Value(f"RETURN_PROBLEM_REASON_{one.reason.name}"),
                     sub_account=one.row.PayeeWitnessSubAcctNo,
                 )
                 for one in page.problems

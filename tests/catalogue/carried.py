@@ -26,10 +26,10 @@ SERVICE_WRITES = {
 """Never asked of a caller."""
 
 _MEMBER = ("member_id", "key", "operation_id", "card_id")
-_PAYER = ("payer_member_id", "payment_id", "member_id", "order_no", "from_member_id")
-_PAYEE = ("payee_member_id", "payees", "payment_id", "rows", "member_id", "order_no", "to_member_id")
+_PAYER = ("payer_member_id", "payment_serial", "member_id", "order_no", "from_member_id")
+_PAYEE = ("payee_member_id", "payees", "payment_serial", "rows", "member_id", "order_no", "to_member_id")
 _AMOUNT = ("amount_fen", "amount")
-_FEE = ("fee_fen",)
+_FEE = ("fee_fen", "fee_on_top_fen")
 _CARD = ("card_number", "card_id")
 _NAME = ("card_holder_name", "holder_name", "name", "member_id", "payer_member_id")
 _SMS = ("message_order_no", "sms", "verification", "binding_id")
@@ -74,16 +74,16 @@ FROM_REQUEST: dict[str, tuple[str, ...]] = {
     "Mobile": ("mobile",),
     "ModifyType": ("proof",),
     "NewMobile": ("mobile",),
-    "OldFillEjzbOrderNo": ("top_up_id",),
-    "OldFillFrontSeqNo": ("top_up_id",),
-    "OldFillPayChannelType": ("top_up_id",),
-    "OldInMemberCode": ("payment_id",),
-    "OldInSubAcctNo": ("payment_id",),
-    "OldOutMemberCode": ("payment_id",),
-    "OldOutSubAcctNo": ("payment_id",),
-    "OldPayChannelTranSeqNo": ("top_up_id",),
-    "OldPayChannelType": ("top_up_id",),
-    "OldTotalOrderNo": ("top_up_id",),
+    "OldFillEjzbOrderNo": ("top_up_serial",),
+    "OldFillFrontSeqNo": ("top_up_serial",),
+    "OldFillPayChannelType": ("top_up_serial",),
+    "OldInMemberCode": ("payment_serial",),
+    "OldInSubAcctNo": ("payment_serial",),
+    "OldOutMemberCode": ("payment_serial",),
+    "OldOutSubAcctNo": ("payment_serial",),
+    "OldPayChannelTranSeqNo": ("top_up_serial",),
+    "OldPayChannelType": ("top_up_serial",),
+    "OldTotalOrderNo": ("top_up_serial",),
     "OrderNo": ("order_no",),
     "OutAmtAcctName": _NAME,
     "OutMemberCode": _PAYER,
@@ -95,12 +95,12 @@ FROM_REQUEST: dict[str, tuple[str, ...]] = {
     "PayChannelType": ("channel",),
     "RechargeSubAcctNo": _MEMBER,
     "Remark": ("remark", "payee_member_id"),
-    "ReservedMsg": ("remark", "payee_member_id", "payment_id", "verification"),
+    "ReservedMsg": ("remark", "payee_member_id", "payment_serial", "verification"),
     "ReturnAmt": _AMOUNT,
     "ReturnCommission": _FEE,
     "StartDate": ("first_bank_day", "bank_day"),
     "SubAcctName": _NAME,
-    "SubAcctNo": (*_MEMBER, "order_no", "clearing_id"),
+    "SubAcctNo": (*_MEMBER, "order_no", "allocation_serial"),
     "SubOrderFeeRefundAmt": _FEE,
     "SubOrderFillMemberCd": _MEMBER,
     "SubOrderMemberRefundAmt": _AMOUNT,
@@ -119,7 +119,7 @@ FROM_REQUEST: dict[str, tuple[str, ...]] = {
     "TranCommission": _FEE,
     "TranDate": ("key", "card_id"),
     "TranFee": _FEE,
-    "TranNetMemberCode": (*_MEMBER, "payee_member_id", "clearing_id"),
+    "TranNetMemberCode": (*_MEMBER, "payee_member_id", "allocation_serial"),
     "TranNetSeqNo": ("key",),
     "TranWebMemberId": _MEMBER,
     "WebSign": ("signature", "verification"),

@@ -233,7 +233,7 @@ async def test_a_caller_that_cancels_after_the_reservation_does_not_stop_the_pay
     call.cancel()
     assert await waiting == grpc.StatusCode.CANCELLED
     operation = await until_done(shop, request)
-    assert operation.asks == 0
+    assert operation.query_attempts == 0
     assert (await shop.balance("seller")).available_fen == 27_00
     await shop.assert_agrees()
 
@@ -245,7 +245,7 @@ async def test_a_callers_deadline_ends_the_wait_and_not_the_payment(shop: Market
     assert (await found(shop, request)).state == core_pb2.OPERATION_STATE_RESERVED
     # The same request id waits for the call that is under way and has its answer.
     answer = await shop.payments.Pay(request, timeout=TIMEOUT_S)
-    assert (answer.operation.state, answer.operation.asks) == (DONE, 0)
+    assert (answer.operation.state, answer.operation.query_attempts) == (DONE, 0)
     assert shop.calls_received("MemberTransaction") == 1
     await shop.assert_agrees()
 
@@ -301,7 +301,7 @@ async def test_too_many_calls_under_way_are_refused_before_anything_is_reserved(
 # What is malformed.
 
 LONG = "x" * 121
-CHANNEL = topup_pb2.Channel(type="0001", merchant_no="m", transaction_no="t")
+CHANNEL = topup_pb2.Channel(type=topup_pb2.CHANNEL_TYPE_WECHAT, merchant_no="m", transaction_no="t")
 
 
 def pay(**changed: object) -> payment_pb2.PayRequest:
@@ -376,9 +376,14 @@ CASES: list[tuple[str, str, Any, str]] = [
     ("payments", "PrepayOrder", prepayment(order_no="O 1"), "order_no"),
     ("freezes", "PayFrozen", frozen_payment(), "payees"),
     ("freezes", "PayFrozen", frozen_payment(freeze_pb2.FrozenPayee(member_id="a")), "payees[0].amount_fen"),
-    ("refunds", "Refund", refund_pb2.RefundRequest(request_id="r", payment_id="?", amount_fen=1), "payment_id"),
+    ("refunds", "Refund", refund_pb2.RefundRequest(request_id="r", payment_serial="?", amount_fen=1), "payment_serial"),
     ("top_ups", "TopUp", topping_up(channel=None), "channel"),
-    ("top_ups", "TopUp", topping_up(channel=topup_pb2.Channel(type="1", merchant_no="m")), "channel.type"),
+    (
+        "top_ups",
+        "TopUp",
+        topping_up(channel=topup_pb2.Channel(type=topup_pb2.ChannelType.ValueType(10_000), merchant_no="m")),
+        "channel.type",
+    ),
     ("top_ups", "SplitTopUp", split(), "shares"),
     ("withdrawals", "Withdraw", withdrawal(card_number="x"), "card_number"),
     ("withdrawals", "Withdraw", withdrawal(card_holder_name=""), "request"),

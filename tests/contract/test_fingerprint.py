@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jzb.v1 import batch_pb2, core_pb2, payment_pb2, topup_pb2, withdrawal_pb2, withdrawal_pb2_grpc
+from jzb.v1 import batch_pb2, core_pb2, payment_pb2, suspense_pb2, topup_pb2, withdrawal_pb2, withdrawal_pb2_grpc
 from service.catalogue.interfaces import SERVICES
 from service.path.fingerprint import NOT_CONTENT, Fingerprint
 from service.problems import Problem
@@ -128,6 +128,19 @@ BEFORE = {
     "pay": "88a06166c3e1a79f7cab84fc93ea2ea6ff4b8d4ee36c184f09c6733af8518f1d",
     "withdraw": "bb33ea8b55dee7e835f43e77da742e59c95b824e356f357034e5aa6556285046",
 }
+# As 0.1.0 recorded them, when they were AllocateSuspenseRequest and ReverseSuspenseAllocationRequest.
+BEFORE_RENAMED = [
+    (
+        suspense_pb2.AllocateSuspenseRequest(
+            transfer_bank_serial="T1", member_id="buyer", amount_fen=60_00, order_no="A1"
+        ),
+        "1a467d57e7569ae7e78b0002ea14d70531c32acc33b8092d8a7df73590fa3c62",
+    ),
+    (
+        suspense_pb2.ReverseSuspenseAllocationRequest(allocation_serial="S1", amount_fen=60_00),
+        "407efacaa4071ca6d77704f94a4ce8d89a0c39bb1d7c0b742e66f7411bc972cd",
+    ),
+]
 
 
 def test_what_was_recorded_before_whole_fields_counted_is_still_recognised() -> None:
@@ -137,6 +150,13 @@ def test_what_was_recorded_before_whole_fields_counted_is_still_recognised() -> 
         assert is_repeat(withdrawal(), recorded, vault)
         assert not is_repeat(withdrawal(card_number="6226090000000049"), recorded, vault)
         assert not is_repeat(withdrawal(amount_fen=2), recorded, vault)
+
+
+@pytest.mark.parametrize(("request_message", "recorded"), BEFORE_RENAMED)
+def test_what_was_recorded_under_the_request_s_older_name_is_still_recognised(
+    request_message: Message, recorded: str
+) -> None:
+    assert fingerprint(request_message) == bytes.fromhex(recorded)
 
 
 # Field by field, at any depth, of every request that the contract has.

@@ -42,7 +42,9 @@ async def split_top_up(shop: Marketplace, channel_no: str = "") -> core_pb2.Oper
     request = topup_pb2.SplitTopUpRequest(
         request_id=shop.request_id(),
         order_no=shop.order_no(),
-        channel=topup_pb2.Channel(type="0001", merchant_no="1900000109", transaction_no=channel_no),
+        channel=topup_pb2.Channel(
+            type=topup_pb2.CHANNEL_TYPE_WECHAT, merchant_no="1900000109", transaction_no=channel_no
+        ),
         shares=[
             topup_pb2.TopUpShare(member_id=member, amount_fen=10_00, order_no=shop.order_no())
             for member in ("shoes", "hats")
@@ -56,7 +58,7 @@ async def test_a_members_list_has_every_operation_with_a_part_of_its(market: Mar
     split = await split_top_up(market)
     revoke = topup_pb2.RevokeSplitTopUpRequest(
         request_id=market.request_id(),
-        top_up_id=split.serial,
+        top_up_serial=split.serial,
         shares=[topup_pb2.RevokedShare(member_id=member, amount_fen=1_00) for member in ("shoes", "hats")],
     )
     await market.top_ups.RevokeSplitTopUp(revoke, timeout=TIMEOUT_S)
@@ -121,7 +123,7 @@ async def test_an_operation_is_found_by_the_banks_serial_of_itself_or_of_a_part(
 async def test_a_top_up_and_what_was_revoked_of_it_are_found_by_the_channels_number(market: Marketplace) -> None:
     request = market.top_up_request("shoes", 5_00)
     top_up = (await market.top_ups.TopUp(request, timeout=TIMEOUT_S)).operation
-    revoke = topup_pb2.RevokeTopUpRequest(request_id=market.request_id(), top_up_id=top_up.serial, amount_fen=1_00)
+    revoke = topup_pb2.RevokeTopUpRequest(request_id=market.request_id(), top_up_serial=top_up.serial, amount_fen=1_00)
     revoked = (await market.top_ups.RevokeTopUp(revoke, timeout=TIMEOUT_S)).operation
     split = await split_top_up(market, "4200001234")
     number = request.channel.transaction_no

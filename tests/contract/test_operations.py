@@ -72,7 +72,7 @@ async def test_an_operation_is_found_by_its_id_its_request_id_and_any_of_its_ser
     assert operation.order_no == order_no
     assert len(operation.trace_id) in (0, 32)
     assert operation.HasField("final_time")
-    assert not operation.HasField("next_ask_time")
+    assert not operation.HasField("next_query_time")
 
 
 async def test_an_operation_nobody_asked_for_is_not_found(market: Marketplace) -> None:
@@ -211,7 +211,7 @@ async def test_resolving_by_hand_does_not_make_not_found_count_sooner(database: 
         for _ in range(5):
             found = await shop.resolve(lost.operation.operation_id)
         assert found.state == core_pb2.OPERATION_STATE_UNKNOWN
-        assert found.asks == 5
+        assert found.query_attempts == 5
         assert (await shop.balance("buyer")).held_fen == 60_00
 
 

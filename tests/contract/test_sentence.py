@@ -37,9 +37,9 @@ def operation(state: State, **fields: Any) -> Operation:
         "bank_day": None,
         "trace_id": "",
         "plan_text": "{}",
-        "asks": 0,
+        "query_attempts": 0,
         "not_found": 0,
-        "next_ask_at": None,
+        "next_query_at": None,
         "created_at": AT,
         "updated_at": AT,
     }

@@ -22,7 +22,7 @@ async def market(shop: Marketplace) -> tuple[Marketplace, dict[str, Any]]:
     order_no = await prepay(shop, "buyer", "seller", 10_00)
     frozen_no = await freeze(shop, "buyer", 20_00)
     payment = await shop.pay("buyer", "seller", 10_00, 1_00)
-    channel = topup_pb2.Channel(type="0001", merchant_no="1900000109")
+    channel = topup_pb2.Channel(type=topup_pb2.CHANNEL_TYPE_WECHAT, merchant_no="1900000109")
     share = topup_pb2.TopUpShare(member_id="seller", amount_fen=5_00, fee_fen=1_00, order_no=shop.order_no())
     calls: dict[str, Any] = {
         "Pay": (shop.payments, shop.pay_request("buyer", "seller", 5_00, 1_00)),
@@ -109,6 +109,6 @@ async def test_a_day_is_asked_for_without_being_entered(shop: Marketplace) -> No
     (day,) = (await shop.clearing.ListDays(clearing_pb2.ListDaysRequest(), timeout=TIMEOUT_S)).days
     request = clearing_pb2.ClearDayRequest(request_id=shop.request_id(), bank_day=day.bank_day, validate_only=True)
     answer = await shop.clearing.ClearDay(request, timeout=TIMEOUT_S)
-    assert answer.day.status == clearing_pb2.CLEARING_STATUS_DONE
+    assert answer.day.state == clearing_pb2.CLEARING_STATE_DONE
     assert not answer.HasField("operation")
-    assert (await shop.balance("seller")).waiting_fen == 10_00
+    assert (await shop.balance("seller")).uncleared_fen == 10_00

@@ -88,7 +88,7 @@ async def test_an_outcome_that_is_not_known_ends_at_the_banks_pace_and_only_then
             began_s = time.monotonic()
             ended = await final(shop, operation.operation_id)
             assert time.monotonic() - began_s >= 0.9
-            assert (ended.state, ended.outcome, ended.asks) == (REFUSED, core_pb2.OUTCOME_NO_EFFECT, 4)
+            assert (ended.state, ended.outcome, ended.query_attempts) == (REFUSED, core_pb2.OUTCOME_NO_EFFECT, 4)
             balance = await shop.balance("buyer")
             assert (balance.available_fen, balance.held_fen) == (100_00, 0)
 
@@ -288,7 +288,7 @@ async def test_money_waits_for_the_day_that_the_bank_booked_it_on_and_is_cleared
             again = await shop.top_up("hats", 5_00)
             assert (again.bank_day, again.serial[6:12]) == (str(second), f"{second:%y%m%d}")
             hats = await shop.balance("hats")
-            assert (hats.withdrawable_fen, hats.waiting_fen) == (30_00, 5_00)
+            assert (hats.withdrawable_fen, hats.uncleared_fen) == (30_00, 5_00)
             await shop.assert_agrees()
 
 
@@ -326,7 +326,9 @@ async def test_around_midnight_the_bank_has_the_last_word_on_the_window_of_a_ref
     await shop.merchant("seller")
     payment = await shop.pay("buyer", "seller", 100_00)
     last = date.fromisoformat(payment.bank_day) + timedelta(days=30)
-    request = refund_pb2.RefundRequest(request_id="r", payment_id=payment.serial, amount_fen=1_00, validate_only=True)
+    request = refund_pb2.RefundRequest(
+        request_id="r", payment_serial=payment.serial, amount_fen=1_00, validate_only=True
+    )
     refunds = refund_pb2_grpc.RefundServiceStub(shop.channel)
     for moment in (f"{last}T23:59:59", f"{last + timedelta(days=1)}T00:19:59"):
         with clock_at(shanghai(moment)):

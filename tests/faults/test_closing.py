@@ -237,10 +237,10 @@ async def test_money_of_suspense_that_can_be_put_back_keeps_its_member(database:
         cleared = await clear(shop, transfer, "buyer", 30_00)
         refusal = await kept(shop, "buyer", "MEMBER_NOT_EMPTY")
         assert told(refusal, "undoable") == ("1", "3000", cleared.serial)
-        undo = suspense_pb2.UndoClearSuspenseRequest(
-            request_id=shop.request_id(), clearing_id=cleared.serial, amount_fen=30_00
+        undo = suspense_pb2.ReverseSuspenseAllocationRequest(
+            request_id=shop.request_id(), allocation_serial=cleared.serial, amount_fen=30_00
         )
-        await shop.suspense.UndoClearSuspense(undo, timeout=TIMEOUT_S)
+        await shop.suspense.ReverseSuspenseAllocation(undo, timeout=TIMEOUT_S)
         assert await close(shop, "buyer") == CLOSED
 
 

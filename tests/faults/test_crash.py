@@ -159,7 +159,7 @@ async def test_killed_before_the_bank_acts_a_late_success_is_still_found(databas
     async with shop_on(database, bank, resolver={"not_found_interval_s": 1.5, "not_found_times": 4}) as shop:
         operation = await final(shop, request)
         assert operation.state == core_pb2.OPERATION_STATE_DONE
-        assert operation.asks >= 2
+        assert operation.query_attempts >= 2
         await assert_paid_once(shop)
 
 

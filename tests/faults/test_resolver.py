@@ -66,7 +66,7 @@ async def test_a_payment_that_the_bank_makes_after_the_time_out_is_found(databas
         assert (await shop.balance("buyer")).held_fen == 30_00
         found = await final(shop, operation.operation_id)
         assert found.state == DONE
-        assert found.asks >= 2
+        assert found.query_attempts >= 2
         await shop.assert_agrees()
 
 
@@ -128,7 +128,7 @@ async def test_no_record_often_enough_gives_the_money_back_for_good(database: st
         found = await final(shop, operation.operation_id)
         assert (found.state, found.outcome) == (REFUSED, core_pb2.OUTCOME_NO_EFFECT)
         assert found.bank_code == "ERR020"
-        assert found.asks == 3
+        assert found.query_attempts == 3
         balance = await shop.balance("buyer")
         assert (balance.available_fen, balance.held_fen) == (100_00, 0)
         await shop.assert_agrees()
@@ -258,7 +258,7 @@ def withdraw_request(shop: Marketplace, remark: str = "") -> withdrawal_pb2.With
         request_id=shop.request_id(),
         member_id="seller",
         amount_fen=40_00,
-        fee_fen=2_00,
+        fee_on_top_fen=2_00,
         card_number="6222000000000000",
         card_holder_name="A",
         remark=remark,
@@ -276,7 +276,7 @@ async def test_an_accepted_withdrawal_is_asked_for_until_the_money_is_out_or_bac
         # The bank knew it once: no record is a question gone astray.
         shop.sandbox.faults.add("not_found_first:4", code="6110")
         found = await final(shop, operation.operation_id)
-        assert found.asks > 4
+        assert found.query_attempts > 4
         assert found.state == (REFUSED if fails else DONE)
         assert (await shop.balance("seller")).withdrawable_fen == (100_00 if fails else 58_00)
         await shop.assert_agrees()

@@ -44,12 +44,12 @@ async def test_an_order_that_the_bank_has_booked_is_entered_without_a_call_that_
     assert answer.operation.kind == core_pb2.OPERATION_KIND_RECORD_ORDER
     assert answer.operation.state == core_pb2.OPERATION_STATE_DONE
     assert (answer.operation.amount_fen, answer.operation.fee_fen) == (100_00, 1_00)
-    assert [(one.order_no, one.booked_member_id, one.is_parked) for one in answer.bookings] == [
-        ("S1", "A", False),
-        ("S2", "B", False),
+    assert [(one.order_no, one.booked_member_id, one.state) for one in answer.bookings] == [
+        ("S1", "A", acquiring_pb2.BOOKING_STATE_BOOKED),
+        ("S2", "B", acquiring_pb2.BOOKING_STATE_BOOKED),
     ]
     first, second = await shop.balance("A"), await shop.balance("B")
-    assert (first.waiting_fen, first.withdrawable_fen) == (59_00, 0)
+    assert (first.uncleared_fen, first.withdrawable_fen) == (59_00, 0)
     assert (second.frozen_fen, second.available_fen) == (40_00, 0)
     assert (await totals(shop))[balance_pb2.ACCOUNT_KIND_IN_TRANSIT] == -100_00
     assert (await totals(shop))[balance_pb2.ACCOUNT_KIND_FEE] == 1_00
@@ -223,7 +223,7 @@ async def test_parked_money_is_moved_to_the_right_member_less_the_fee_once(shop:
     await named(shop, "A", collects=True)
     request = await acquire(shop, share("A", 60_00, 1_00, "S1"), paid_for="9930000000009999")
     answer = await record(shop, request)
-    assert [(one.booked_member_id, one.is_parked) for one in answer.bookings] == [("", True)]
+    assert [(one.booked_member_id, one.state) for one in answer.bookings] == [("", acquiring_pb2.BOOKING_STATE_PARKED)]
     assert (await totals(shop))[balance_pb2.ACCOUNT_KIND_ACQUIRING_PARKING] == 60_00
     assert (await shop.balance("A")).available_fen == 0
     await shop.assert_agrees()
@@ -231,7 +231,7 @@ async def test_parked_money_is_moved_to_the_right_member_less_the_fee_once(shop:
     moved = (await shop.acquiring.RebookOrder(rebook_request(shop, "S1", "A"), timeout=TIMEOUT_S)).operation
     assert (moved.kind, moved.state) == (core_pb2.OPERATION_KIND_REBOOK_ORDER, core_pb2.OPERATION_STATE_DONE)
     assert (moved.original_serial, moved.payer_member_id) == (answer.operation.serial, "")
-    assert (await shop.balance("A")).waiting_fen == 59_00
+    assert (await shop.balance("A")).uncleared_fen == 59_00
     assert (await totals(shop))[balance_pb2.ACCOUNT_KIND_ACQUIRING_PARKING] == 0
     assert (await totals(shop))[balance_pb2.ACCOUNT_KIND_FEE] == 1_00
     await shop.assert_agrees()

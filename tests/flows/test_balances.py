@@ -44,8 +44,8 @@ async def test_available_is_withdrawable_and_waiting_together(shop: Marketplace)
     await freeze(shop, "buyer", 3_00)
     await prepay(shop, "buyer", "seller", 2_00)
     balance = await shop.balance("buyer")
-    assert balance.available_fen == balance.withdrawable_fen + balance.waiting_fen == 102_00
-    assert (balance.waiting_fen, balance.frozen_fen, balance.escrow_fen) == (2_00, 3_00, 2_00)
+    assert balance.available_fen == balance.withdrawable_fen + balance.uncleared_fen == 102_00
+    assert (balance.uncleared_fen, balance.frozen_fen, balance.escrow_fen) == (2_00, 3_00, 2_00)
     assert balance.HasField("as_of_time")
     await shop.assert_agrees()
 

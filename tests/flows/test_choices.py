@@ -133,7 +133,7 @@ async def test_a_bank_that_reads_top_ups_otherwise_makes_one_of_them_wrong_and_n
         for member_id in ("A", "B"):
             refused = await shop.refusal(top_up(shop, member_id, 20_00, 1_00))
             assert (refused.reason, refused.outcome) == ("TOP_UP_READING_UNCONFIRMED", core_pb2.OUTCOME_NO_EFFECT)
-            assert refused.metadata["first_top_up_id"] == first.serial
+            assert refused.metadata["first_top_up_serial"] == first.serial
             assert f"the bank reads MemberFillAmt as {other}, not {reading}" in refused.message
         # Without a fee there is nothing to misread.
         assert (await top_up(shop, "B", 20_00, 0)).operation.state == DONE

@@ -55,12 +55,12 @@ async def two_days(database: str) -> AsyncIterator[tuple[Marketplace, str, str]]
 async def test_cleared_money_turns_from_waiting_to_withdrawable(shop: Marketplace) -> None:
     await shop.merchant("seller", 100_00)
     (day,) = await days(shop)
-    assert (day.waiting_fen, day.in_transit_fen) == (100_00, 100_00)
+    assert (day.uncleared_fen, day.in_transit_fen) == (100_00, 100_00)
     answer = await clear_day(shop, day.bank_day)
     assert answer.operation.state == core_pb2.OPERATION_STATE_DONE
-    assert answer.day.status == clearing_pb2.CLEARING_STATUS_DONE
+    assert answer.day.state == clearing_pb2.CLEARING_STATE_DONE
     seller = await shop.balance("seller")
-    assert (seller.available_fen, seller.withdrawable_fen, seller.waiting_fen) == (100_00, 100_00, 0)
+    assert (seller.available_fen, seller.withdrawable_fen, seller.uncleared_fen) == (100_00, 100_00, 0)
     assert await days(shop) == []
     await shop.assert_agrees()
 
@@ -71,7 +71,7 @@ async def test_a_day_that_the_channels_have_not_paid_stays_pending_with_what_it_
     shop, first, _ = two_days
     answer = await clear_day(shop, first)
     assert not answer.HasField("operation")
-    assert answer.day.status == clearing_pb2.CLEARING_STATUS_PENDING
+    assert answer.day.state == clearing_pb2.CLEARING_STATE_PENDING
     assert (answer.day.bank_total_fen, answer.day.shortfall_fen) == (100_00, 100_00)
     assert answer.day.bank_message == "在途资金未到账"
     assert (await shop.balance("seller")).withdrawable_fen == 0
@@ -91,10 +91,10 @@ async def test_days_are_cleared_in_order_and_none_is_skipped(two_days: tuple[Mar
     assert (refusal.metadata["bank_day"], refusal.metadata["first_open_day"]) == (second, first)
     await clear_day(shop, first)
     seller = await shop.balance("seller")
-    assert (seller.withdrawable_fen, seller.waiting_fen) == (90_00, 20_00)
+    assert (seller.withdrawable_fen, seller.uncleared_fen) == (90_00, 20_00)
     await clear_day(shop, second)
     seller = await shop.balance("seller")
-    assert (seller.withdrawable_fen, seller.waiting_fen) == (110_00, 0)
+    assert (seller.withdrawable_fen, seller.uncleared_fen) == (110_00, 0)
     await shop.assert_agrees()
 
 
@@ -107,7 +107,7 @@ async def test_a_day_is_entered_once_however_often_it_is_asked_for(shop: Marketp
     again = await clear_day(shop, day.bank_day)
     assert again.operation.operation_id == results[0].operation.operation_id
     assert again.operation.state == core_pb2.OPERATION_STATE_DONE
-    assert again.day.status == clearing_pb2.CLEARING_STATUS_DONE
+    assert again.day.state == clearing_pb2.CLEARING_STATE_DONE
     assert (await shop.balance("seller")).withdrawable_fen == 100_00
     await shop.assert_agrees()
 
@@ -171,8 +171,8 @@ async def test_a_withdrawal_does_not_wait_until_the_money_of_all_others_was_move
     await until(lambda: _is_entered(shop), "the day is entered")
     withdrawal = await withdraw(shop, "seller", 90_00)
     seller, other = await shop.balance("seller"), await shop.balance("other")
-    assert (seller.withdrawable_fen, seller.waiting_fen) == (10_00, 0)
-    assert (other.withdrawable_fen, other.waiting_fen) == (0, 50_00)
+    assert (seller.withdrawable_fen, seller.uncleared_fen) == (10_00, 0)
+    assert (other.withdrawable_fen, other.uncleared_fen) == (0, 50_00)
     may_go_on.set()
     assert (await clearing).operation.state == core_pb2.OPERATION_STATE_DONE
     assert (await shop.until_final(withdrawal.operation_id)).state == core_pb2.OPERATION_STATE_DONE
@@ -190,10 +190,10 @@ async def test_money_held_over_a_clearing_is_withdrawable_when_it_comes_back(sho
     lost = await shop.refusal(shop.payments.Pay(request, timeout=TIMEOUT_S))
     await shop.clear()
     buyer = await shop.balance("buyer")
-    assert (buyer.withdrawable_fen, buyer.waiting_fen, buyer.held_fen) == (40_00, 0, 60_00)
+    assert (buyer.withdrawable_fen, buyer.uncleared_fen, buyer.held_fen) == (40_00, 0, 60_00)
     assert (await shop.until_final(lost.operation.operation_id)).state == core_pb2.OPERATION_STATE_REFUSED
     buyer = await shop.balance("buyer")
-    assert (buyer.withdrawable_fen, buyer.waiting_fen) == (100_00, 0)
+    assert (buyer.withdrawable_fen, buyer.uncleared_fen) == (100_00, 0)
     await shop.assert_agrees()
 
 
@@ -273,7 +273,7 @@ async def test_opening_funds_are_taken_over_once_whatever_their_operation_was_ca
     monkeypatch.setattr("service.inflows.clearing.ADOPTION_BEFORE", "adoption own-funds")
     monkeypatch.setattr("service.inflows.clearing.ADOPTION", "adoption of another name")
     assert await shop.service.components.clearing.adopt()
-    request = operation_pb2.ListOperationsRequest(kind=core_pb2.OPERATION_KIND_ADOPTION)
+    request = operation_pb2.ListOperationsRequest(kind=core_pb2.OPERATION_KIND_OPENING_BALANCE)
     (adopted,) = (await shop.operations.ListOperations(request, timeout=TIMEOUT_S)).operations
     assert (adopted.request_id, adopted.amount_fen) == ("", 100_000_000)
 

@@ -20,7 +20,7 @@ from tests.world.freezes import freeze, freeze_request
 from tests.world.marketplace import TIMEOUT_S, Marketplace, Refusal, open_marketplace
 from tests.world.orders import confirm, order, prepay, prepay_request
 from tests.world.refunds import refund
-from tests.world.suspense import clear as clear_suspense
+from tests.world.suspense import clear as allocate_suspense
 from tests.world.suspense import clearing, in_suspense
 from tests.world.topups import split_request
 from tests.world.verifying import SERVICE_IDS
@@ -164,11 +164,11 @@ async def test_what_the_bank_keeps_under_a_number_shares_one_set_of_them(market:
         await freeze(market, "buyer", 1_00): "FREEZE",
         "P1": "BATCH_PREPAY",
         "D1": "BATCH_PAY",
-        "S1": "CLEAR_SUSPENSE",
+        "S1": "ALLOCATE_SUSPENSE",
     }
     await batches.BatchPrepay(batch_prepay(market, "P1", "P2"), timeout=TIMEOUT_S)
     await batches.BatchPay(batch_pay(market, "D1", "D2"), timeout=TIMEOUT_S)
-    await clear_suspense(market, transfer, "buyer", 1_00, order_no="S1")
+    await allocate_suspense(market, transfer, "buyer", 1_00, order_no="S1")
     sent = len(market.sandbox.requests)
     for order_no, kind in taken.items():
         for call in (
@@ -176,7 +176,7 @@ async def test_what_the_bank_keeps_under_a_number_shares_one_set_of_them(market:
             market.freezes.Freeze(freeze_request(market, "buyer", 1_00, order_no), timeout=TIMEOUT_S),
             batches.BatchPrepay(batch_prepay(market, market.order_no(), order_no), timeout=TIMEOUT_S),
             batches.BatchPay(batch_pay(market, market.order_no(), order_no), timeout=TIMEOUT_S),
-            market.suspense.ClearSuspense(
+            market.suspense.AllocateSuspense(
                 clearing(market, transfer, "buyer", 1_00, order_no=order_no), timeout=TIMEOUT_S
             ),
         ):
@@ -293,7 +293,7 @@ def test_a_split_keeps_the_number_of_the_whole_order_while_one_share_stands(
         members = {name: Member(member_id=name, sub_account=f"99{name}", property="SH") for name in "abc"}
         request = topup_pb2.SplitTopUpRequest(
             order_no=whole,
-            channel=topup_pb2.Channel(type="0001", merchant_no="1"),
+            channel=topup_pb2.Channel(type=topup_pb2.CHANNEL_TYPE_WECHAT, merchant_no="1"),
             shares=[
                 topup_pb2.TopUpShare(member_id=name, amount_fen=100, order_no=order_no)
                 for name, order_no in zip("abc", order_nos, strict=False)
@@ -326,7 +326,7 @@ def test_a_split_of_which_no_share_stands_gives_every_number_back() -> None:
     members = {name: Member(member_id=name, sub_account=f"99{name}", property="SH") for name in "ab"}
     request = topup_pb2.SplitTopUpRequest(
         order_no="W",
-        channel=topup_pb2.Channel(type="0001", merchant_no="1"),
+        channel=topup_pb2.Channel(type=topup_pb2.CHANNEL_TYPE_WECHAT, merchant_no="1"),
         shares=[topup_pb2.TopUpShare(member_id=name, amount_fen=100, order_no=f"S{name}") for name in "ab"],
     )
     rows = split_top_up(request, Facts(members), Serials("X1", ("11", "12"))).drafts

@@ -18,9 +18,9 @@ from service.plans.order_remark import (
     QUICK,
     REFUND,
     WITH_SUB_ORDERS,
-    Fault,
     Remark,
     Row,
+    Violation,
     checked,
     written,
 )
@@ -39,7 +39,7 @@ SPLIT = Remark(
 FULL_AMOUNT = 100_00
 
 
-def faults_of(text: str, amount_fen: int = FULL_AMOUNT, length_max: int = CASHIER_PAGE_MAX) -> list[Fault]:
+def faults_of(text: str, amount_fen: int = FULL_AMOUNT, length_max: int = CASHIER_PAGE_MAX) -> list[Violation]:
     return checked(text, platform="9930", amount_fen=amount_fen, length_max=length_max)[1]
 
 
@@ -110,7 +110,7 @@ def test_the_list_is_read_under_the_right_spelling_as_well() -> None:
 
 def test_the_sum_of_the_sub_orders_must_be_the_orders_amount_and_both_are_told() -> None:
     (fault,) = faults_of(written(SPLIT), amount_fen=100_01)
-    assert fault == Fault(
+    assert fault == Violation(
         "oderlist",
         "the sum of subamount is 100.00, the order has 100.01",
         {"sum": 100_00, "amount": 100_01},
@@ -130,7 +130,7 @@ def test_a_remark_may_fit_the_cashier_page_and_not_the_payment_interface() -> No
     assert PAY_API_MAX < len(text) <= CASHIER_PAGE_MAX
     assert faults_of(text) == []
     (fault,) = faults_of(text, length_max=PAY_API_MAX)
-    assert fault == Fault("remark", f"has {len(text)} characters, 300 is the most")
+    assert fault == Violation("remark", f"has {len(text)} characters, 300 is the most")
 
 
 @pytest.mark.parametrize("length", [PAY_API_MAX, PAY_API_MAX + 1])
@@ -203,7 +203,7 @@ async def test_the_service_builds_a_remark_that_its_own_check_finds_good(shop: M
         remark=built.remark, carrier=acquiring_pb2.REMARK_CARRIER_PAY_API, amount_fen=100_00
     )
     found = await shop.acquiring.CheckOrderRemark(check, timeout=TIMEOUT_S)
-    assert (list(found.faults), found.remark_type) == ([], AGGREGATED)
+    assert (list(found.violations), found.remark_type) == ([], AGGREGATED)
     assert [(row.member_id, row.amount_fen, row.fee_fen, row.sub_order_no) for row in found.rows] == [
         ("A", 60_00, 1_00, "S1"),
         ("B", 40_00, 0, "S2"),
@@ -265,8 +265,11 @@ async def test_the_check_tells_of_a_sub_account_that_would_have_its_money_parked
         remark=written(SPLIT), carrier=acquiring_pb2.REMARK_CARRIER_CASHIER_PAGE, amount_fen=99_99
     )
     found = await shop.acquiring.CheckOrderRemark(request, timeout=TIMEOUT_S)
-    assert [fault.field for fault in found.faults] == ["oderlist", "oderlist[0].SubAccNo", "oderlist[1].SubAccNo"]
-    assert {amount.name: amount.amount_fen for amount in found.faults[0].amounts} == {"sum": 100_00, "amount": 99_99}
+    assert [fault.field for fault in found.violations] == ["oderlist", "oderlist[0].SubAccNo", "oderlist[1].SubAccNo"]
+    assert {amount.name: amount.amount_fen for amount in found.violations[0].amounts} == {
+        "sum": 100_00,
+        "amount": 99_99,
+    }
     assert found.length_max == 2500
 
 
@@ -290,7 +293,7 @@ async def test_what_no_bank_and_no_ledger_can_carry_is_a_fault_of_the_remark(
         remark=remark, carrier=acquiring_pb2.REMARK_CARRIER_CASHIER_PAGE, amount_fen=FULL_AMOUNT
     )
     found = await shop.acquiring.CheckOrderRemark(request, timeout=TIMEOUT_S)
-    assert any(fault.field.endswith(path[-1]) for fault in found.faults)
+    assert any(fault.field.endswith(path[-1]) for fault in found.violations)
 
 
 async def test_the_sum_of_rows_as_large_as_any_is_told(shop: Marketplace) -> None:
@@ -301,7 +304,7 @@ async def test_the_sum_of_rows_as_large_as_any_is_told(shop: Marketplace) -> Non
         amount_fen=FULL_AMOUNT,
     )
     found = await shop.acquiring.CheckOrderRemark(request, timeout=TIMEOUT_S)
-    assert [fault.field for fault in found.faults][:2] == ["oderlist[0].subamount", "oderlist[0].subamount"]
+    assert [fault.field for fault in found.violations][:2] == ["oderlist[0].subamount", "oderlist[0].subamount"]
 
 
 async def test_an_order_with_a_hundred_faults_is_still_told_what_is_wrong(shop: Marketplace) -> None:

@@ -110,10 +110,10 @@ async def test_a_t1_payment_spends_waiting_money_before_withdrawable_money(shop:
     await shop.merchant("seller")
     await shop.pay("buyer", "seller", 15_00)
     buyer = await shop.balance("buyer")
-    assert (buyer.withdrawable_fen, buyer.waiting_fen) == (100_00, 5_00)
+    assert (buyer.withdrawable_fen, buyer.uncleared_fen) == (100_00, 5_00)
     await shop.pay("buyer", "seller", 15_00)
     buyer = await shop.balance("buyer")
-    assert (buyer.withdrawable_fen, buyer.waiting_fen) == (90_00, 0)
+    assert (buyer.withdrawable_fen, buyer.uncleared_fen) == (90_00, 0)
     await shop.assert_agrees()
 
 
@@ -126,7 +126,7 @@ async def test_the_spend_order_is_a_setting_that_both_sides_can_share(database: 
         await shop.merchant("seller")
         await shop.pay("buyer", "seller", 15_00)
         buyer = await shop.balance("buyer")
-        assert (buyer.withdrawable_fen, buyer.waiting_fen) == (85_00, 20_00)
+        assert (buyer.withdrawable_fen, buyer.uncleared_fen) == (85_00, 20_00)
         await shop.assert_agrees()
 
 

@@ -26,9 +26,9 @@ async def paid(shop: Marketplace) -> str:
     return (await shop.pay("buyer", "seller", 100_00, 10_00)).serial
 
 
-async def waiting(shop: Marketplace, payment_id: str, tries: int, more: str = "") -> Refusal:
+async def waiting(shop: Marketplace, payment_serial: str, tries: int, more: str = "") -> Refusal:
     """A refund of 50.00 with a fee of 5.00 that the bank takes only after so many tries."""
-    request = refund_request(shop, payment_id, 50_00, 5_00, remark=f"[[history:{tries}]]{more}")
+    request = refund_request(shop, payment_serial, 50_00, 5_00, remark=f"[[history:{tries}]]{more}")
     told = await shop.refusal(shop.refunds.Refund(request, timeout=TIMEOUT_S))
     assert (told.reason, told.outcome) == ("BANK_OUTCOME_UNKNOWN", core_pb2.OUTCOME_UNKNOWN)
     assert told.operation.state == core_pb2.OPERATION_STATE_UNKNOWN
@@ -44,13 +44,13 @@ async def until(shop: Marketplace, operation_id: str, state: core_pb2.OperationS
 
 
 async def test_a_refund_in_history_waits_with_its_holds_and_is_done_in_the_end(shop: Marketplace) -> None:
-    payment_id = await paid(shop)
-    told = await waiting(shop, payment_id, 2)
+    payment_serial = await paid(shop)
+    told = await waiting(shop, payment_serial, 2)
     assert "history" in told.message
     assert (await shop.balance("seller")).held_fen == 45_00
-    left = await refundable(shop, payment_id)
+    left = await refundable(shop, payment_serial)
     assert (left.remaining_fen, left.remaining_fee_fen, left.pending_fen) == (50_00, 5_00, 50_00)
-    over = await shop.refusal(refund(shop, payment_id, 50_01))
+    over = await shop.refusal(refund(shop, payment_serial, 50_01))
     assert over.reason == "REFUND_EXCEEDS_PAYMENT"
 
     operation = await shop.resolve(told.operation.operation_id)
@@ -66,25 +66,25 @@ async def test_a_refund_in_history_waits_with_its_holds_and_is_done_in_the_end(s
 
 async def test_the_resolver_sends_it_again_by_itself_at_the_pace_of_the_setting(database: str) -> None:
     async with open_marketplace(database, resolver=AT_ONCE) as shop:
-        payment_id = await paid(shop)
-        told = await waiting(shop, payment_id, 3)
+        payment_serial = await paid(shop)
+        told = await waiting(shop, payment_serial, 3)
         found = await until(shop, told.operation.operation_id, core_pb2.OPERATION_STATE_DONE)
-        assert found.asks == 3
+        assert found.query_attempts == 3
         await shop.assert_agrees()
 
 
 async def test_it_is_not_sent_again_before_its_time(shop: Marketplace) -> None:
-    payment_id = await paid(shop)
-    told = await waiting(shop, payment_id, 1)
-    due = told.operation.next_ask_time.ToDatetime() - told.operation.update_time.ToDatetime()
+    payment_serial = await paid(shop)
+    told = await waiting(shop, payment_serial, 1)
+    due = told.operation.next_query_time.ToDatetime() - told.operation.update_time.ToDatetime()
     assert 295 <= due.total_seconds() <= 300
     await asyncio.sleep(0.3)
     assert shop.calls_received(REFUNDS) == 1
 
 
 async def test_the_same_request_id_meanwhile_sends_nothing_new(shop: Marketplace) -> None:
-    payment_id = await paid(shop)
-    request = refund_request(shop, payment_id, 50_00, 5_00, remark="[[history:1]]")
+    payment_serial = await paid(shop)
+    request = refund_request(shop, payment_serial, 50_00, 5_00, remark="[[history:1]]")
     first = await shop.refusal(shop.refunds.Refund(request, timeout=TIMEOUT_S))
     second = await shop.refusal(shop.refunds.Refund(request, timeout=TIMEOUT_S))
     assert second.operation.operation_id == first.operation.operation_id
@@ -95,8 +95,8 @@ async def test_the_same_request_id_meanwhile_sends_nothing_new(shop: Marketplace
 
 
 async def test_a_second_try_whose_answer_is_lost_is_sent_once_more_and_acts_once(shop: Marketplace) -> None:
-    payment_id = await paid(shop)
-    told = await waiting(shop, payment_id, 1)
+    payment_serial = await paid(shop)
+    told = await waiting(shop, payment_serial, 1)
     shop.sandbox.faults.add("lose_after", code="6164")
     lost = await shop.resolve(told.operation.operation_id)
     assert lost.state == core_pb2.OPERATION_STATE_UNKNOWN
@@ -108,19 +108,19 @@ async def test_a_second_try_whose_answer_is_lost_is_sent_once_more_and_acts_once
 
 
 async def test_a_real_refusal_of_a_later_try_gives_everything_back(shop: Marketplace) -> None:
-    payment_id = await paid(shop)
-    told = await waiting(shop, payment_id, 1)
+    payment_serial = await paid(shop)
+    told = await waiting(shop, payment_serial, 1)
     shop.sandbox.faults.add("refuse:ERR270", code="6164")
     operation = await shop.resolve(told.operation.operation_id)
     assert (operation.state, operation.bank_code) == (core_pb2.OPERATION_STATE_REFUSED, "ERR270")
-    assert (await refundable(shop, payment_id)).remaining_fen == 100_00
+    assert (await refundable(shop, payment_serial)).remaining_fen == 100_00
     await shop.assert_agrees()
 
 
 async def test_after_many_tries_the_banks_not_found_is_the_refusal_it_is(database: str) -> None:
     async with open_marketplace(database, resolver={**AT_ONCE, "send_again_times": 3}) as shop:
-        payment_id = await paid(shop)
-        told = await waiting(shop, payment_id, 100)
+        payment_serial = await paid(shop)
+        told = await waiting(shop, payment_serial, 100)
         await until(shop, told.operation.operation_id, core_pb2.OPERATION_STATE_REFUSED)
         assert shop.calls_received(REFUNDS) == 4
         assert (await shop.balance("seller")).held_fen == 0
@@ -129,8 +129,8 @@ async def test_after_many_tries_the_banks_not_found_is_the_refusal_it_is(databas
 
 async def test_asking_by_hand_does_not_use_the_tries_up(database: str) -> None:
     async with open_marketplace(database, resolver={"send_again_times": 2}) as shop:
-        payment_id = await paid(shop)
-        told = await waiting(shop, payment_id, 4)
+        payment_serial = await paid(shop)
+        told = await waiting(shop, payment_serial, 4)
         for _ in range(3):
             assert (await shop.resolve(told.operation.operation_id)).state == core_pb2.OPERATION_STATE_UNKNOWN
         assert (await shop.resolve(told.operation.operation_id)).state == core_pb2.OPERATION_STATE_DONE
@@ -139,8 +139,8 @@ async def test_asking_by_hand_does_not_use_the_tries_up(database: str) -> None:
 async def test_a_try_that_is_due_is_not_the_last_because_of_those_by_hand_before_it(database: str) -> None:
     # Asked by hand alone: the poll would take what is due as well.
     async with open_marketplace(database, resolver={"send_again_times": 3, "poll_s": 600.0}) as shop:
-        payment_id = await paid(shop)
-        told = await waiting(shop, payment_id, 100)
+        payment_serial = await paid(shop)
+        told = await waiting(shop, payment_serial, 100)
         operation_id = told.operation.operation_id
         for _ in range(5):
             assert (await shop.resolve(operation_id)).state == core_pb2.OPERATION_STATE_UNKNOWN
@@ -159,8 +159,8 @@ async def due_now(database: str, operation_id: str) -> None:
 
 async def test_another_process_carries_it_on_from_what_the_first_has_stored(database: str) -> None:
     async with open_marketplace(database) as shop:
-        payment_id = await paid(shop)
-        told = await waiting(shop, payment_id, 1, more="含备注")
+        payment_serial = await paid(shop)
+        told = await waiting(shop, payment_serial, 1, more="含备注")
         stored = await shop.service.components.reads.operation(serial=told.operation.serial)
         assert stored is not None
         query = Stored.from_json(stored.plan).query

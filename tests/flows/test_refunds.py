@@ -49,7 +49,7 @@ async def test_a_part_of_a_payment_goes_back_with_its_share_of_the_fee(market: M
     assert (operation.payer_member_id, operation.payee_member_id) == ("seller", "buyer")
     # The seller gives what is not fee, the platform's own funds the fee (quick start, 6164).
     buyer = await market.balance("buyer")
-    assert (buyer.available_fen, buyer.waiting_fen) == (50_00, 50_00)
+    assert (buyer.available_fen, buyer.uncleared_fen) == (50_00, 50_00)
     assert (await market.balance("seller")).available_fen == 45_00
     assert own_funds_fen - market.sandbox.books.functional_fen("10") == 5_00
     assert market.sandbox.books.functional_fen("3") == 10_00
@@ -86,7 +86,7 @@ async def test_a_t0_payment_is_refunded_like_a_t1_payment(shop: Marketplace) -> 
     payment = (await shop.payments.Pay(request, timeout=TIMEOUT_S)).operation
     await refund(shop, payment.serial, 30_00)
     buyer = await shop.balance("buyer")
-    assert (buyer.withdrawable_fen, buyer.waiting_fen) == (70_00, 30_00)
+    assert (buyer.withdrawable_fen, buyer.uncleared_fen) == (70_00, 30_00)
     await shop.assert_agrees()
 
 
@@ -138,7 +138,7 @@ async def test_amount_and_fee_are_limited_apart(market: Marketplace) -> None:
     amount = await market.refusal(refund(market, payment.serial, 70_01, 0))
     assert (amount.code, amount.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "REFUND_EXCEEDS_PAYMENT")
     assert amount.amounts == {"needed": 70_01, "left": 70_00}
-    assert amount.metadata["payment_id"] == payment.serial
+    assert amount.metadata["payment_serial"] == payment.serial
     above = await market.refusal(refund(market, payment.serial, 1_00, 1_01))
     assert (above.code, above.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "FEE_EXCEEDS_AMOUNT")
     await market.assert_agrees()

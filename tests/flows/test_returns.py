@@ -15,7 +15,7 @@ from tests.world.withdrawals import withdraw_to_the_end
 
 
 async def withdrawal_of(shop: Marketplace, serial: str) -> withdrawal_pb2.GetWithdrawalResponse:
-    request = withdrawal_pb2.GetWithdrawalRequest(withdrawal_id=serial)
+    request = withdrawal_pb2.GetWithdrawalRequest(withdrawal_serial=serial)
     answer: withdrawal_pb2.GetWithdrawalResponse = await shop.withdrawals.GetWithdrawal(request, timeout=TIMEOUT_S)
     return answer
 
@@ -38,7 +38,7 @@ async def test_a_returned_withdrawal_puts_the_money_back_and_names_the_original_
     assert (entered.outcome, entered.original_serial, entered.request_id) == (core_pb2.OUTCOME_DONE, "", "")
     assert (entered.bank_day, entered.payee_member_id, entered.amount_fen) == (str(returned_on), "seller", 40_00)
     balance = await shop.balance("seller")
-    assert (balance.waiting_fen, balance.withdrawable_fen) == (40_00, 59_00)
+    assert (balance.uncleared_fen, balance.withdrawable_fen) == (40_00, 59_00)
     assert list((await withdrawal_of(shop, withdrawal.serial)).returns) == []
     await shop.assert_agrees()
 
@@ -79,7 +79,7 @@ async def test_asking_again_names_what_was_entered_without_a_name(shop: Marketpl
     day = bank_day(shop)
     (entered,) = (await collect(shop)).returns
     still = await shop.resolve(entered.operation_id)
-    assert (still.state, still.asks) == (core_pb2.OPERATION_STATE_ACCEPTED, 1)
+    assert (still.state, still.query_attempts) == (core_pb2.OPERATION_STATE_ACCEPTED, 1)
     shop.sandbox.bank.move_clock(1)
     page = await collect(shop, day)
     assert (page.entered, page.returns[0].original_serial) == (0, withdrawal.serial)
@@ -158,22 +158,22 @@ async def test_a_bank_that_does_not_answer_enters_nothing_and_says_so(shop: Mark
 @pytest.mark.parametrize(
     ("wrong", "fault"),
     [
-        ({"RejectInAcctTranAmt": "0.00"}, withdrawal_pb2.RETURN_FAULT_AMOUNT_INVALID),
-        ({"RejectInAcctTranAmt": "10000000000000.00"}, withdrawal_pb2.RETURN_FAULT_AMOUNT_INVALID),
-        ({"PayeeWitnessSubAcctNo": ""}, withdrawal_pb2.RETURN_FAULT_MEMBER_UNKNOWN),
-        ({"PayeeWitnessSubAcctNo": "9930000000009999"}, withdrawal_pb2.RETURN_FAULT_MEMBER_UNKNOWN),
-        ({"PayeeFrontSeqNo": ""}, withdrawal_pb2.RETURN_FAULT_SERIAL_MISSING),
+        ({"RejectInAcctTranAmt": "0.00"}, withdrawal_pb2.RETURN_PROBLEM_REASON_AMOUNT_INVALID),
+        ({"RejectInAcctTranAmt": "10000000000000.00"}, withdrawal_pb2.RETURN_PROBLEM_REASON_AMOUNT_INVALID),
+        ({"PayeeWitnessSubAcctNo": ""}, withdrawal_pb2.RETURN_PROBLEM_REASON_MEMBER_UNKNOWN),
+        ({"PayeeWitnessSubAcctNo": "9930000000009999"}, withdrawal_pb2.RETURN_PROBLEM_REASON_MEMBER_UNKNOWN),
+        ({"PayeeFrontSeqNo": ""}, withdrawal_pb2.RETURN_PROBLEM_REASON_SERIAL_MISSING),
     ],
 )
 async def test_a_return_that_cannot_be_entered_is_told_and_the_others_are_entered(
-    shop: Marketplace, wrong: dict[str, str], fault: withdrawal_pb2.ReturnFault.ValueType
+    shop: Marketplace, wrong: dict[str, str], fault: withdrawal_pb2.ReturnProblemReason.ValueType
 ) -> None:
     await shop.merchant("seller", 100_00, withdrawable=True)
     for _ in range(2):
         send_back(shop, await withdraw_to_the_end(shop, "seller", 20_00))
     with bank_says(shop.sandbox, LIST, lambda answer: answer["TranItemArray"][0].update(wrong)):
         page = await collect(shop)
-    assert (page.entered, [one.fault for one in page.problems]) == (1, [fault])
+    assert (page.entered, [one.reason for one in page.problems]) == (1, [fault])
     assert (await shop.balance("seller")).available_fen == 80_00
     page = await collect(shop)
     assert (page.entered, len(page.returns), list(page.problems)) == (1, 2, [])
@@ -186,19 +186,19 @@ async def test_a_return_that_the_bank_tells_otherwise_later_is_not_entered_again
     assert (await collect(shop)).entered == 1
     with bank_says(shop.sandbox, LIST, lambda answer: answer["TranItemArray"][0].update(RejectInAcctTranAmt="40.01")):
         page = await collect(shop)
-    assert (page.entered, [one.fault for one in page.problems]) == (0, [withdrawal_pb2.RETURN_FAULT_CHANGED])
+    assert (page.entered, [one.reason for one in page.problems]) == (0, [withdrawal_pb2.RETURN_PROBLEM_REASON_CHANGED])
     await shop.assert_agrees()
 
 
 async def test_what_was_paid_before_a_return_was_found_took_of_it_as_at_the_bank(shop: Marketplace) -> None:
     await shop.buyer("buyer", 200_00, withdrawable=True)
     await shop.merchant("seller")
-    for paid_fen, (waiting_fen, withdrawable_fen) in ((30_00, (20_00, 150_00)), (120_00, (0, 50_00))):
+    for paid_fen, (uncleared_fen, withdrawable_fen) in ((30_00, (20_00, 150_00)), (120_00, (0, 50_00))):
         send_back(shop, await withdraw_to_the_end(shop, "buyer", 50_00))
         await shop.pay("buyer", "seller", paid_fen)
         assert (await collect(shop)).entered == 1
         buyer = await shop.balance("buyer")
-        assert (buyer.waiting_fen, buyer.withdrawable_fen) == (waiting_fen, withdrawable_fen)
+        assert (buyer.uncleared_fen, buyer.withdrawable_fen) == (uncleared_fen, withdrawable_fen)
         await shop.assert_agrees()
 
 
@@ -210,6 +210,6 @@ async def test_a_return_waits_where_the_bank_does_not_say_what_of_it_may_leave(s
     shop.sandbox.faults.add("http500", code="6010")
     assert (await collect(shop)).entered == 1
     buyer = await shop.balance("buyer")
-    assert (buyer.waiting_fen, buyer.withdrawable_fen) == (50_00, 120_00)
+    assert (buyer.uncleared_fen, buyer.withdrawable_fen) == (50_00, 120_00)
     await shop.clear()
     await shop.assert_agrees()

@@ -14,16 +14,16 @@ from tests.world.revocations import revocation, revoke, split_revocation
 from tests.world.topups import split_top_up
 
 
-async def refused(shop: Marketplace, top_up_id: str, fen: int, fee_fen: int = 0) -> tuple[str, dict[str, int]]:
-    call = shop.top_ups.RevokeTopUp(revocation(shop, top_up_id, fen, fee_fen), timeout=TIMEOUT_S)
+async def refused(shop: Marketplace, top_up_serial: str, fen: int, fee_fen: int = 0) -> tuple[str, dict[str, int]]:
+    call = shop.top_ups.RevokeTopUp(revocation(shop, top_up_serial, fen, fee_fen), timeout=TIMEOUT_S)
     told = await shop.refusal(call)
     assert told.outcome == core_pb2.OUTCOME_NO_EFFECT
     return told.reason, told.amounts
 
 
-async def revocable(shop: Marketplace, top_up_id: str) -> list[tuple[str, int, int]]:
+async def revocable(shop: Marketplace, top_up_serial: str) -> list[tuple[str, int, int]]:
     """Member, and what is left of its part and of the fee."""
-    request = topup_pb2.GetRevocableRequest(top_up_id=top_up_id)
+    request = topup_pb2.GetRevocableRequest(top_up_serial=top_up_serial)
     shares = (await shop.top_ups.GetRevocable(request, timeout=TIMEOUT_S)).shares
     return [(share.member_id, share.remaining_net_fen, share.remaining_fee_fen) for share in shares]
 
@@ -170,7 +170,7 @@ async def test_a_revocation_takes_waiting_money_of_the_day_before_cleared_money(
         await shop.top_up("buyer", 30_00)
         await revoke(shop, old.serial, 50_00)
         balance = await shop.balance("buyer")
-        assert (balance.waiting_fen, balance.withdrawable_fen) == (0, 80_00)
+        assert (balance.uncleared_fen, balance.withdrawable_fen) == (0, 80_00)
         await shop.assert_agrees()
 
 

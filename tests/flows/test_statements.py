@@ -115,8 +115,8 @@ async def test_closing_balances_say_what_waited(shop: Marketplace) -> None:
     buyer = await shop.buyer("buyer", 100_00)
     request = balance_pb2.ListDayEndBalancesRequest(member_id=buyer, first_bank_day=days_ago(3), last_bank_day=today())
     (day,) = (await shop.balances.ListDayEndBalances(request, timeout=TIMEOUT_S)).days
-    assert (day.bank_day, day.available_fen, day.waiting_fen) == (today(), 100_00, 100_00)
-    assert day.state == balance_pb2.WAITING_STATE_WAITING
+    assert (day.bank_day, day.available_fen, day.uncleared_fen) == (today(), 100_00, 100_00)
+    assert day.state == balance_pb2.DAY_END_STATE_UNCLEARED
 
 
 async def test_the_banks_charges_are_listed(shop: Marketplace) -> None:

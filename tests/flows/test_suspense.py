@@ -17,7 +17,7 @@ from bankclient import OpenMember, PlayTransfer, TransfersInRow
 from jzb.v1 import balance_pb2, clearing_pb2, core_pb2, suspense_pb2, withdrawal_pb2
 from ledger import Member
 from sandbox.clock import BankClock
-from service.inflows.transfers import Fault, Skip, fault_of, skip_of
+from service.inflows.transfers import ProblemReason, Skip, problem_of, skip_of
 from tests.sandbox.choices import BankChoices
 from tests.world.marketplace import TIMEOUT_S, Marketplace, bank_day, bank_says, open_marketplace
 from tests.world.process import until
@@ -31,39 +31,43 @@ from tests.world.withdrawals import withdraw_to_the_end as withdraw
 async def suspended(shop: Marketplace) -> dict[str, tuple[int, int]]:
     """What can still be cleared, and what is held, by transfer."""
     answer = await shop.suspense.ListSuspense(suspense_pb2.ListSuspenseRequest(), timeout=TIMEOUT_S)
-    return {entry.transfer_id: (entry.remaining_fen, entry.held_fen) for entry in answer.entries}
+    return {entry.transfer_bank_serial: (entry.remaining_fen, entry.held_fen) for entry in answer.entries}
 
 
 async def clear_refused(shop: Marketplace, *args: Any, **more: Any) -> tuple[str, dict[str, int]]:
-    told = await shop.refusal(shop.suspense.ClearSuspense(clearing(shop, *args, **more), timeout=TIMEOUT_S))
+    told = await shop.refusal(shop.suspense.AllocateSuspense(clearing(shop, *args, **more), timeout=TIMEOUT_S))
     assert told.outcome == core_pb2.OUTCOME_NO_EFFECT
     return told.reason, told.amounts
 
 
 def undoing(
-    shop: Marketplace, clearing_id: str, fen: int, fee_fen: int = 0, remark: str = ""
-) -> suspense_pb2.UndoClearSuspenseRequest:
-    return suspense_pb2.UndoClearSuspenseRequest(
-        request_id=shop.request_id(), clearing_id=clearing_id, amount_fen=fen, fee_fen=fee_fen, remark=remark
+    shop: Marketplace, allocation_serial: str, fen: int, fee_fen: int = 0, remark: str = ""
+) -> suspense_pb2.ReverseSuspenseAllocationRequest:
+    return suspense_pb2.ReverseSuspenseAllocationRequest(
+        request_id=shop.request_id(),
+        allocation_serial=allocation_serial,
+        amount_fen=fen,
+        fee_fen=fee_fen,
+        remark=remark,
     )
 
 
 async def undo(shop: Marketplace, *args: Any, **more: Any) -> core_pb2.Operation:
-    answer = await shop.suspense.UndoClearSuspense(undoing(shop, *args, **more), timeout=TIMEOUT_S)
+    answer = await shop.suspense.ReverseSuspenseAllocation(undoing(shop, *args, **more), timeout=TIMEOUT_S)
     operation: core_pb2.Operation = answer.operation
     return operation
 
 
 async def undo_refused(shop: Marketplace, *args: Any, **more: Any) -> tuple[str, dict[str, int]]:
-    told = await shop.refusal(shop.suspense.UndoClearSuspense(undoing(shop, *args, **more), timeout=TIMEOUT_S))
+    told = await shop.refusal(shop.suspense.ReverseSuspenseAllocation(undoing(shop, *args, **more), timeout=TIMEOUT_S))
     assert told.outcome == core_pb2.OUTCOME_NO_EFFECT
     return told.reason, told.amounts
 
 
-async def left(shop: Marketplace, clearing_id: str) -> tuple[int, int]:
+async def left(shop: Marketplace, allocation_serial: str) -> tuple[int, int]:
     """What of a clearing, and of its fee, can still be put back."""
-    request = suspense_pb2.GetSuspenseClearingRequest(clearing_id=clearing_id)
-    answer = await shop.suspense.GetSuspenseClearing(request, timeout=TIMEOUT_S)
+    request = suspense_pb2.GetSuspenseAllocationRequest(allocation_serial=allocation_serial)
+    answer = await shop.suspense.GetSuspenseAllocation(request, timeout=TIMEOUT_S)
     return answer.remaining_fen, answer.remaining_fee_fen
 
 
@@ -75,7 +79,9 @@ async def test_a_transfer_of_a_member_is_its_own_and_one_of_a_stranger_lies_in_s
     strange, own = await come_in(shop, 50_00, remark="货款"), await come_in(shop, 30_00, "buyer")
     page = await collect(shop)
     assert (page.entered, list(page.skipped), list(page.problems), page.next_page_token) == (2, [], [], "")
-    assert [(one.transfer_id, one.operation.payee_member_id, one.operation.amount_fen) for one in page.transfers] == [
+    assert [
+        (one.transfer_bank_serial, one.operation.payee_member_id, one.operation.amount_fen) for one in page.transfers
+    ] == [
         (strange, "", 50_00),
         (own, "buyer", 30_00),
     ]
@@ -89,7 +95,7 @@ async def test_a_transfer_of_a_member_is_its_own_and_one_of_a_stranger_lies_in_s
         assert (one.payer_name, one.payer_account, one.payer_bank_name) == (PAYER[1], PAYER[0], PAYER[2])
     assert [one.payer_note for one in page.transfers] == ["货款", ""]
     balance = await shop.balance("buyer")
-    assert (balance.waiting_fen, balance.withdrawable_fen) == (30_00, 0)
+    assert (balance.uncleared_fen, balance.withdrawable_fen) == (30_00, 0)
     assert await suspended(shop) == {strange: (50_00, 0)}
     await shop.assert_agrees()
     await shop.clear()
@@ -144,7 +150,7 @@ async def test_many_transfers_come_in_pages_over_the_days(database: str) -> None
         while True:
             page = await collect(shop, first, last, page_size=4, page_token=token)
             assert page.entered == len(page.transfers) <= 4
-            seen += [one.transfer_id for one in page.transfers]
+            seen += [one.transfer_bank_serial for one in page.transfers]
             pages, token = pages + 1, page.next_page_token
             if not token:
                 break
@@ -171,11 +177,11 @@ async def test_a_day_is_asked_for_as_the_present_one_or_as_history_and_never_lis
         shop.sandbox.bank.move_clock(1)
         second = await come_in(shop, 20_00)
         present = await collect(shop)
-        assert [one.transfer_id for one in present.transfers] == [second]
+        assert [one.transfer_bank_serial for one in present.transfers] == [second]
         # The bank's day is over before ours.
         shop.sandbox.bank.move_clock(1)
         both = await collect(shop, yesterday, yesterday + timedelta(days=1))
-        assert [(one.transfer_id, both.entered) for one in both.transfers] == [(first, 1), (second, 1)]
+        assert [(one.transfer_bank_serial, both.entered) for one in both.transfers] == [(first, 1), (second, 1)]
         assert (await collect(shop, bank_day(shop) + timedelta(days=1))).entered == 0
         await shop.assert_agrees()
 
@@ -195,11 +201,11 @@ async def test_what_enters_by_another_door_is_skipped_and_counted(shop: Marketpl
     send_back(shop, withdrawal)
     page = await collect(shop)
     assert {(one.reason, one.count, one.amount_fen) for one in page.skipped} == {
-        (suspense_pb2.TRANSFER_SKIP_WITHDRAWAL_RETURN, 1, 40_00)
+        (suspense_pb2.TRANSFER_SKIP_REASON_WITHDRAWAL_RETURN, 1, 40_00)
     }
     cleared = await collect(shop, bank_day(shop) - timedelta(days=1))
     assert {(one.reason, one.count, one.amount_fen) for one in cleared.skipped} == {
-        (suspense_pb2.TRANSFER_SKIP_CLEARING_PRINCIPAL, 1, 100_00)
+        (suspense_pb2.TRANSFER_SKIP_REASON_CLEARING_PRINCIPAL, 1, 100_00)
     }
     assert (page.entered, cleared.entered) == (0, 0)
     today = str(bank_day(shop))
@@ -213,7 +219,7 @@ async def test_credits_of_acquired_orders_are_left_to_acquiring(shop: Marketplac
     await shop.merchant("seller")
     await come_in(shop, 30_00, "seller", remark="见证+收单充值,ORDER")
     page = await collect(shop)
-    assert [(one.reason, one.count) for one in page.skipped] == [(suspense_pb2.TRANSFER_SKIP_ACQUIRING, 1)]
+    assert [(one.reason, one.count) for one in page.skipped] == [(suspense_pb2.TRANSFER_SKIP_REASON_ACQUIRING, 1)]
     assert (page.entered, (await shop.balance("seller")).available_fen) == (0, 0)
 
 
@@ -226,9 +232,9 @@ async def test_a_credit_of_a_member_that_is_not_ours_is_told_until_it_is_known(s
     for entered in (1, 0):
         page = await collect(shop)
         (problem,) = page.problems
-        assert (page.entered, problem.fault, problem.transfer_id, problem.amount_fen, problem.bank_type) == (
+        assert (page.entered, problem.reason, problem.transfer_bank_serial, problem.amount_fen, problem.bank_type) == (
             entered,
-            suspense_pb2.TRANSFER_FAULT_MEMBER_UNKNOWN,
+            suspense_pb2.TRANSFER_PROBLEM_REASON_MEMBER_UNKNOWN,
             serial,
             30_00,
             "02",
@@ -256,22 +262,22 @@ def row(**changed: Any) -> TransfersInRow:
     [
         ({}, None),
         ({"InAcctType": "03", "SubAcctNo": "9930000000000002"}, None),
-        ({"InAcctType": "1"}, Fault.TYPE_UNKNOWN),
-        ({"InAcctType": ""}, Fault.TYPE_UNKNOWN),
-        ({"SubAcctNo": "1002"}, Fault.MEMBER_UNKNOWN),
-        ({"TranAmt": 0}, Fault.AMOUNT_INVALID),
-        ({"TranAmt": -1}, Fault.AMOUNT_INVALID),
-        ({"TranAmt": 100_000_000_000_000}, Fault.AMOUNT_INVALID),
-        ({"FrontSeqNo": ""}, Fault.SERIAL_MISSING),
-        ({"FrontSeqNo": "1e5"}, Fault.SERIAL_MISSING),
-        ({"FrontSeqNo": "2613990000000001"}, Fault.SERIAL_MISSING),
-        ({"FrontSeqNo": "2611230000000001 "}, Fault.SERIAL_MISSING),
+        ({"InAcctType": "1"}, ProblemReason.TYPE_UNKNOWN),
+        ({"InAcctType": ""}, ProblemReason.TYPE_UNKNOWN),
+        ({"SubAcctNo": "1002"}, ProblemReason.MEMBER_UNKNOWN),
+        ({"TranAmt": 0}, ProblemReason.AMOUNT_INVALID),
+        ({"TranAmt": -1}, ProblemReason.AMOUNT_INVALID),
+        ({"TranAmt": 100_000_000_000_000}, ProblemReason.AMOUNT_INVALID),
+        ({"FrontSeqNo": ""}, ProblemReason.SERIAL_MISSING),
+        ({"FrontSeqNo": "1e5"}, ProblemReason.SERIAL_MISSING),
+        ({"FrontSeqNo": "2613990000000001"}, ProblemReason.SERIAL_MISSING),
+        ({"FrontSeqNo": "2611230000000001 "}, ProblemReason.SERIAL_MISSING),
     ],
 )
-def test_a_row_that_cannot_be_entered_says_why(changed: dict[str, Any], fault: Fault | None) -> None:
+def test_a_row_that_cannot_be_entered_says_why(changed: dict[str, Any], fault: ProblemReason | None) -> None:
     found = row(**changed)
     member = Member(member_id="m", sub_account="1001", property="00") if found.SubAcctNo == "1001" else None
-    assert fault_of(found, member, None) is fault
+    assert problem_of(found, member, None) is fault
 
 
 @pytest.mark.parametrize(
@@ -292,12 +298,12 @@ def test_only_what_is_marked_enters_by_another_door(changed: dict[str, Any], ski
 
 
 async def test_a_row_that_changes_after_it_was_entered_is_told_and_moves_nothing(shop: Marketplace) -> None:
-    (transfer_id,) = await in_suspense(shop, 50_00)
+    (transfer_bank_serial,) = await in_suspense(shop, 50_00)
     known = (await collect(shop)).transfers[0].operation
     found = await shop.service.components.reads.operation(serial=known.serial)
-    changed = row(InAcctType="03", FrontSeqNo=transfer_id, TranAmt=60_00)
-    assert fault_of(changed, None, found) is Fault.CHANGED
-    assert fault_of(row(InAcctType="03", FrontSeqNo=transfer_id, TranAmt=50_00), None, found) is None
+    changed = row(InAcctType="03", FrontSeqNo=transfer_bank_serial, TranAmt=60_00)
+    assert problem_of(changed, None, found) is ProblemReason.CHANGED
+    assert problem_of(row(InAcctType="03", FrontSeqNo=transfer_bank_serial, TranAmt=50_00), None, found) is None
 
 
 async def test_transferred_money_is_withdrawable_at_once_where_the_bank_is_so(database: str) -> None:
@@ -343,7 +349,7 @@ async def test_money_of_suspense_is_cleared_to_its_owners_in_parts_and_withdrawa
     operation = await clear(shop, first, "buyer", 60_00, 1_00)
     entered = (await collect(shop)).transfers[0].operation
     assert (operation.kind, operation.state, operation.original_serial) == (
-        core_pb2.OPERATION_KIND_CLEAR_SUSPENSE,
+        core_pb2.OPERATION_KIND_ALLOCATE_SUSPENSE,
         core_pb2.OPERATION_STATE_DONE,
         entered.serial,
     )
@@ -351,7 +357,7 @@ async def test_money_of_suspense_is_cleared_to_its_owners_in_parts_and_withdrawa
     assert [(part.serial, part.amount_fen) for part in operation.parts] == [(operation.serial, 60_00)]
     await clear(shop, first, "seller", 40_00)
     buyer, seller = await shop.balance("buyer"), await shop.balance("seller")
-    assert (buyer.withdrawable_fen, buyer.waiting_fen, seller.withdrawable_fen) == (59_00, 0, 40_00)
+    assert (buyer.withdrawable_fen, buyer.uncleared_fen, seller.withdrawable_fen) == (59_00, 0, 40_00)
     assert await suspended(shop) == {second: (20_00, 0)}
     await shop.assert_agrees()
 
@@ -376,8 +382,8 @@ async def test_what_is_no_clearing_is_refused_and_nothing_is_sent(shop: Marketpl
     await shop.buyer("buyer")
     own = await come_in(shop, 30_00, "buyer")
     (strange,) = await in_suspense_beside(shop, 50_00)
-    for transfer_id in (own, "2611230000009999"):
-        assert (await clear_refused(shop, transfer_id, "buyer", 1_00))[0] == "TRANSFER_NOT_FOUND"
+    for transfer_bank_serial in (own, "2611230000009999"):
+        assert (await clear_refused(shop, transfer_bank_serial, "buyer", 1_00))[0] == "TRANSFER_NOT_FOUND"
     assert (await clear_refused(shop, strange, "nobody", 1_00))[0] == "MEMBER_NOT_FOUND"
     assert (await clear_refused(shop, strange, "buyer", 1_00, 1_01))[0] == "FEE_EXCEEDS_AMOUNT"
     assert shop.calls_received("RegisterBillSupportWithdraw") == 0
@@ -396,42 +402,42 @@ async def in_suspense_beside(shop: Marketplace, fen: int) -> list[str]:
 
 async def test_a_clearing_whose_answer_is_lost_holds_until_it_is_resolved(shop: Marketplace) -> None:
     await shop.buyer("buyer")
-    (transfer_id,) = await in_suspense(shop, 100_00)
-    request = clearing(shop, transfer_id, "buyer", 60_00, 1_00, remark="[[lose_after]]")
-    lost = await shop.refusal(shop.suspense.ClearSuspense(request, timeout=TIMEOUT_S))
+    (transfer_bank_serial,) = await in_suspense(shop, 100_00)
+    request = clearing(shop, transfer_bank_serial, "buyer", 60_00, 1_00, remark="[[lose_after]]")
+    lost = await shop.refusal(shop.suspense.AllocateSuspense(request, timeout=TIMEOUT_S))
     assert (lost.reason, lost.outcome) == ("BANK_OUTCOME_UNKNOWN", core_pb2.OUTCOME_UNKNOWN)
-    assert await suspended(shop) == {transfer_id: (40_00, 60_00)}
+    assert await suspended(shop) == {transfer_bank_serial: (40_00, 60_00)}
     assert (await shop.balance("buyer")).available_fen == 0
-    assert await clear_refused(shop, transfer_id, "buyer", 40_01) == (
+    assert await clear_refused(shop, transfer_bank_serial, "buyer", 40_01) == (
         "SUSPENSE_INSUFFICIENT",
         {"needed": 40_01, "left": 40_00},
     )
-    assert (await undo_refused(shop, lost.operation.serial, 1_00))[0] == "SUSPENSE_CLEARING_IN_DOUBT"
+    assert (await undo_refused(shop, lost.operation.serial, 1_00))[0] == "SUSPENSE_ALLOCATION_IN_DOUBT"
     found = await shop.resolve(lost.operation.operation_id)
     assert found.state == core_pb2.OPERATION_STATE_DONE
     assert (await shop.balance("buyer")).withdrawable_fen == 59_00
-    assert await suspended(shop) == {transfer_id: (40_00, 0)}
+    assert await suspended(shop) == {transfer_bank_serial: (40_00, 0)}
     await shop.assert_agrees()
 
 
 async def test_a_clearing_that_never_arrived_leaves_the_money_in_suspense(shop: Marketplace) -> None:
     await shop.buyer("buyer")
-    (transfer_id,) = await in_suspense(shop, 100_00)
+    (transfer_bank_serial,) = await in_suspense(shop, 100_00)
     shop.sandbox.faults.add("lose_before", code="6139")
     lost = await shop.refusal(
-        shop.suspense.ClearSuspense(clearing(shop, transfer_id, "buyer", 60_00), timeout=TIMEOUT_S)
+        shop.suspense.AllocateSuspense(clearing(shop, transfer_bank_serial, "buyer", 60_00), timeout=TIMEOUT_S)
     )
     assert (await shop.until_final(lost.operation.operation_id)).state == core_pb2.OPERATION_STATE_REFUSED
-    assert await suspended(shop) == {transfer_id: (100_00, 0)}
-    assert (await undo_refused(shop, lost.operation.serial, 1_00))[0] == "SUSPENSE_CLEARING_NOT_FOUND"
+    assert await suspended(shop) == {transfer_bank_serial: (100_00, 0)}
+    assert (await undo_refused(shop, lost.operation.serial, 1_00))[0] == "SUSPENSE_ALLOCATION_NOT_FOUND"
     await shop.assert_agrees()
 
 
 async def test_a_refusal_of_the_bank_leaves_the_money_in_suspense(shop: Marketplace) -> None:
     await shop.buyer("buyer")
-    (transfer_id,) = await in_suspense(shop, 100_00)
-    reason, _ = await clear_refused(shop, transfer_id, "buyer", 60_00, remark="[[refuse:ERR044]]")
-    assert (reason, await suspended(shop)) == ("BANK_REFUSED", {transfer_id: (100_00, 0)})
+    (transfer_bank_serial,) = await in_suspense(shop, 100_00)
+    reason, _ = await clear_refused(shop, transfer_bank_serial, "buyer", 60_00, remark="[[refuse:ERR044]]")
+    assert (reason, await suspended(shop)) == ("BANK_REFUSED", {transfer_bank_serial: (100_00, 0)})
     await shop.assert_agrees()
 
 
@@ -454,7 +460,7 @@ async def test_open_entries_are_listed_in_pages_oldest_first(shop: Marketplace) 
     while True:
         request = suspense_pb2.ListSuspenseRequest(page_size=2, page_token=token)
         page = await shop.suspense.ListSuspense(request, timeout=TIMEOUT_S)
-        seen += [(one.transfer_id, one.amount_fen, one.remaining_fen) for one in page.entries]
+        seen += [(one.transfer_bank_serial, one.amount_fen, one.remaining_fen) for one in page.entries]
         assert {one.bank_day for one in page.entries} == {str(bank_day(shop))}
         token = page.next_page_token
         if not token:
@@ -470,42 +476,42 @@ async def test_open_entries_are_listed_in_pages_oldest_first(shop: Marketplace) 
 async def test_a_clearing_is_undone_in_parts_until_nothing_is_left_and_can_be_cleared_anew(shop: Marketplace) -> None:
     await shop.buyer("buyer")
     await shop.merchant("seller")
-    transfer_id, other = await in_suspense(shop, 100_00, 5_00)
-    cleared = await clear(shop, transfer_id, "buyer", 60_00, 1_00)
+    transfer_bank_serial, other = await in_suspense(shop, 100_00, 5_00)
+    cleared = await clear(shop, transfer_bank_serial, "buyer", 60_00, 1_00)
     undone = await undo(shop, cleared.serial, 20_00, 60)
     assert (undone.kind, undone.state, undone.original_serial) == (
-        core_pb2.OPERATION_KIND_UNDO_CLEAR_SUSPENSE,
+        core_pb2.OPERATION_KIND_REVERSE_SUSPENSE_ALLOCATION,
         core_pb2.OPERATION_STATE_DONE,
         cleared.serial,
     )
     assert (undone.payer_member_id, undone.order_no) == ("buyer", cleared.order_no)
     assert (await shop.balance("buyer")).withdrawable_fen == 39_60
     assert await left(shop, cleared.serial) == (40_00, 40)
-    assert await suspended(shop) == {transfer_id: (60_00, 0), other: (5_00, 0)}
+    assert await suspended(shop) == {transfer_bank_serial: (60_00, 0), other: (5_00, 0)}
     await shop.assert_agrees()
     await undo(shop, cleared.serial, 40_00, 40)
     assert await left(shop, cleared.serial) == (0, 0)
-    await clear(shop, transfer_id, "seller", 100_00)
+    await clear(shop, transfer_bank_serial, "seller", 100_00)
     assert ((await shop.balance("buyer")).available_fen, await suspended(shop)) == (0, {other: (5_00, 0)})
     await shop.assert_agrees()
 
 
 async def test_no_more_is_undone_than_was_cleared_and_no_more_fee_than_was_taken(shop: Marketplace) -> None:
     await shop.buyer("buyer")
-    transfer_id, _ = await in_suspense(shop, 100_00, 900_00)
-    cleared = await clear(shop, transfer_id, "buyer", 60_00, 1_00)
-    await clear(shop, transfer_id, "buyer", 40_00)
+    transfer_bank_serial, _ = await in_suspense(shop, 100_00, 900_00)
+    cleared = await clear(shop, transfer_bank_serial, "buyer", 60_00, 1_00)
+    await clear(shop, transfer_bank_serial, "buyer", 40_00)
     assert await undo_refused(shop, cleared.serial, 60_01) == (
-        "UNDOING_EXCEEDS_CLEARING",
+        "REVERSAL_EXCEEDS_ALLOCATION",
         {"needed": 60_01, "left": 60_00},
     )
     await undo(shop, cleared.serial, 30_00, 70)
     assert await undo_refused(shop, cleared.serial, 30_01) == (
-        "UNDOING_EXCEEDS_CLEARING",
+        "REVERSAL_EXCEEDS_ALLOCATION",
         {"needed": 30_01, "left": 30_00},
     )
     assert await undo_refused(shop, cleared.serial, 30_00, 31) == (
-        "FEE_UNDOING_EXCEEDS_FEE",
+        "FEE_REVERSAL_EXCEEDS_FEE",
         {"needed": 31, "left": 30},
     )
     assert (await undo_refused(shop, cleared.serial, 1_00, 1_01))[0] == "FEE_EXCEEDS_AMOUNT"
@@ -516,8 +522,8 @@ async def test_no_more_is_undone_than_was_cleared_and_no_more_fee_than_was_taken
 async def test_only_money_the_member_could_withdraw_goes_back(shop: Marketplace) -> None:
     await shop.buyer("buyer")
     await shop.merchant("seller")
-    (transfer_id,) = await in_suspense(shop, 100_00)
-    cleared = await clear(shop, transfer_id, "buyer", 100_00)
+    (transfer_bank_serial,) = await in_suspense(shop, 100_00)
+    cleared = await clear(shop, transfer_bank_serial, "buyer", 100_00)
     await shop.pay("buyer", "seller", 70_00)
     await shop.top_up("buyer", 500_00)
     assert await undo_refused(shop, cleared.serial, 30_01) == (
@@ -530,36 +536,41 @@ async def test_only_money_the_member_could_withdraw_goes_back(shop: Marketplace)
 
 async def test_an_undoing_whose_answer_is_lost_holds_until_it_is_resolved(shop: Marketplace) -> None:
     await shop.buyer("buyer")
-    (transfer_id,) = await in_suspense(shop, 100_00)
-    cleared = await clear(shop, transfer_id, "buyer", 60_00, 1_00)
+    (transfer_bank_serial,) = await in_suspense(shop, 100_00)
+    cleared = await clear(shop, transfer_bank_serial, "buyer", 60_00, 1_00)
     request = undoing(shop, cleared.serial, 20_00, 50, remark="[[lose_after]]")
-    lost = await shop.refusal(shop.suspense.UndoClearSuspense(request, timeout=TIMEOUT_S))
+    lost = await shop.refusal(shop.suspense.ReverseSuspenseAllocation(request, timeout=TIMEOUT_S))
     assert (lost.reason, lost.outcome) == ("BANK_OUTCOME_UNKNOWN", core_pb2.OUTCOME_UNKNOWN)
     assert (await shop.balance("buyer")).held_fen == 19_50
-    assert (await left(shop, cleared.serial), await suspended(shop)) == ((40_00, 50), {transfer_id: (40_00, 0)})
+    assert (await left(shop, cleared.serial), await suspended(shop)) == (
+        (40_00, 50),
+        {transfer_bank_serial: (40_00, 0)},
+    )
     found = await shop.resolve(lost.operation.operation_id)
     assert found.state == core_pb2.OPERATION_STATE_DONE
-    assert await suspended(shop) == {transfer_id: (60_00, 0)}
+    assert await suspended(shop) == {transfer_bank_serial: (60_00, 0)}
     await shop.assert_agrees()
 
 
 async def test_an_undoing_that_never_arrived_can_be_done_again(shop: Marketplace) -> None:
     await shop.buyer("buyer")
-    (transfer_id,) = await in_suspense(shop, 100_00)
-    cleared = await clear(shop, transfer_id, "buyer", 60_00)
+    (transfer_bank_serial,) = await in_suspense(shop, 100_00)
+    cleared = await clear(shop, transfer_bank_serial, "buyer", 60_00)
     shop.sandbox.faults.add("lose_before", code="6140")
-    lost = await shop.refusal(shop.suspense.UndoClearSuspense(undoing(shop, cleared.serial, 60_00), timeout=TIMEOUT_S))
+    lost = await shop.refusal(
+        shop.suspense.ReverseSuspenseAllocation(undoing(shop, cleared.serial, 60_00), timeout=TIMEOUT_S)
+    )
     assert (await shop.until_final(lost.operation.operation_id)).state == core_pb2.OPERATION_STATE_REFUSED
     await undo(shop, cleared.serial, 60_00)
-    assert await suspended(shop) == {transfer_id: (100_00, 0)}
+    assert await suspended(shop) == {transfer_bank_serial: (100_00, 0)}
     await shop.assert_agrees()
 
 
 async def test_undoings_at_once_stay_within_their_clearing(shop: Marketplace) -> None:
     await shop.buyer("buyer")
-    transfer_id, _ = await in_suspense(shop, 100_00, 500_00)
-    cleared = await clear(shop, transfer_id, "buyer", 60_00)
-    await clear(shop, transfer_id, "buyer", 40_00)
+    transfer_bank_serial, _ = await in_suspense(shop, 100_00, 500_00)
+    cleared = await clear(shop, transfer_bank_serial, "buyer", 60_00)
+    await clear(shop, transfer_bank_serial, "buyer", 40_00)
     results = await asyncio.gather(*(undo(shop, cleared.serial, 13_00) for _ in range(8)), return_exceptions=True)
     assert sum(isinstance(one, core_pb2.Operation) for one in results) == 4
     assert await left(shop, cleared.serial) == (8_00, 0)
@@ -570,30 +581,30 @@ async def test_what_is_no_clearing_cannot_be_undone(shop: Marketplace) -> None:
     await shop.buyer("buyer")
     top_up = await shop.top_up("buyer", 100_00)
     for serial in (top_up.serial, "X285502611230000009999"):
-        assert (await undo_refused(shop, serial, 1_00))[0] == "SUSPENSE_CLEARING_NOT_FOUND"
+        assert (await undo_refused(shop, serial, 1_00))[0] == "SUSPENSE_ALLOCATION_NOT_FOUND"
     assert shop.calls_received("RevRegisterBillSupportWithdraw") == 0
 
 
 async def test_a_request_acts_once_and_a_dry_run_never(shop: Marketplace) -> None:
     await shop.buyer("buyer")
-    (transfer_id,) = await in_suspense(shop, 100_00)
-    request = clearing(shop, transfer_id, "buyer", 60_00)
+    (transfer_bank_serial,) = await in_suspense(shop, 100_00)
+    request = clearing(shop, transfer_bank_serial, "buyer", 60_00)
     request.validate_only = True
-    assert (await shop.suspense.ClearSuspense(request, timeout=TIMEOUT_S)).operation.operation_id == ""
+    assert (await shop.suspense.AllocateSuspense(request, timeout=TIMEOUT_S)).operation.operation_id == ""
     assert (shop.calls_received("RegisterBillSupportWithdraw"), await suspended(shop)) == (
         0,
-        {transfer_id: (100_00, 0)},
+        {transfer_bank_serial: (100_00, 0)},
     )
     request.validate_only = False
-    answers = [await shop.suspense.ClearSuspense(request, timeout=TIMEOUT_S) for _ in range(2)]
+    answers = [await shop.suspense.AllocateSuspense(request, timeout=TIMEOUT_S) for _ in range(2)]
     assert answers[0] == answers[1]
     request.amount_fen = 61_00
-    again = await shop.refusal(shop.suspense.ClearSuspense(request, timeout=TIMEOUT_S))
+    again = await shop.refusal(shop.suspense.AllocateSuspense(request, timeout=TIMEOUT_S))
     assert again.reason == "REQUEST_ID_REUSED"
     back = undoing(shop, answers[0].operation.serial, 60_01)
     back.validate_only = True
-    told = await shop.refusal(shop.suspense.UndoClearSuspense(back, timeout=TIMEOUT_S))
-    assert (told.reason, told.amounts) == ("UNDOING_EXCEEDS_CLEARING", {"needed": 60_01, "left": 60_00})
+    told = await shop.refusal(shop.suspense.ReverseSuspenseAllocation(back, timeout=TIMEOUT_S))
+    assert (told.reason, told.amounts) == ("REVERSAL_EXCEEDS_ALLOCATION", {"needed": 60_01, "left": 60_00})
     assert shop.calls_received("RegisterBillSupportWithdraw") == 1
     await shop.assert_agrees()
 
@@ -613,7 +624,7 @@ async def test_what_6050_lists_before_6048_does_is_entered_once(shop: Marketplac
     for _ in range(2):
         late = await collect_returns(shop)
         assert (late.entered, list(late.returns)) == (0, [])
-        assert [one.fault for one in late.problems] == [withdrawal_pb2.RETURN_FAULT_ENTERED_AS_TRANSFER]
+        assert [one.reason for one in late.problems] == [withdrawal_pb2.RETURN_PROBLEM_REASON_ENTERED_AS_TRANSFER]
     assert (await collect(shop)).entered == 0
     assert (await shop.balance("seller")).available_fen == 100_00
     await shop.assert_agrees()
@@ -633,7 +644,7 @@ async def test_what_was_entered_as_a_return_is_no_transfer_whatever_6048_lists_n
         page = await collect(shop)
     assert (page.entered, list(page.problems)) == (0, [])
     assert [(one.reason, one.amount_fen) for one in page.skipped] == [
-        (suspense_pb2.TRANSFER_SKIP_WITHDRAWAL_RETURN, 40_00)
+        (suspense_pb2.TRANSFER_SKIP_REASON_WITHDRAWAL_RETURN, 40_00)
     ]
     assert (await shop.balance("seller")).available_fen == 100_00
     await shop.assert_agrees()
@@ -649,7 +660,7 @@ async def test_what_was_paid_before_a_transfer_was_found_took_of_it_as_at_the_ba
     await shop.pay("buyer", "seller", 30_00)
     assert (await collect(shop)).entered == 1
     buyer = await shop.balance("buyer")
-    assert (buyer.waiting_fen, buyer.withdrawable_fen) == (20_00, 100_00)
+    assert (buyer.uncleared_fen, buyer.withdrawable_fen) == (20_00, 100_00)
     await shop.assert_agrees()
 
 
@@ -662,5 +673,5 @@ async def test_a_transfer_after_a_night_that_is_not_heard_of_is_not_taken_for_wh
         request = clearing_pb2.ClearDayRequest(request_id=shop.request_id(), bank_day=first)
         await shop.clearing.ClearDay(request, timeout=TIMEOUT_S)
         buyer = await shop.balance("buyer")
-        assert (buyer.waiting_fen, buyer.withdrawable_fen) == (50_00, 100_00)
+        assert (buyer.uncleared_fen, buyer.withdrawable_fen) == (50_00, 100_00)
         await shop.assert_agrees()

@@ -36,7 +36,7 @@ async def test_of_100_paid_10_are_fee_and_90_reach_the_merchant(shop: Marketplac
     assert operation.state == core_pb2.OPERATION_STATE_DONE
     assert (operation.amount_fen, operation.fee_fen) == (100_00, 10_00)
     balance = await shop.balance("seller")
-    assert (balance.available_fen, balance.waiting_fen, balance.withdrawable_fen) == (90_00, 90_00, 0)
+    assert (balance.available_fen, balance.uncleared_fen, balance.withdrawable_fen) == (90_00, 90_00, 0)
     assert (await totals(shop))[balance_pb2.ACCOUNT_KIND_FEE] == 10_00
     assert (await totals(shop))[balance_pb2.ACCOUNT_KIND_IN_TRANSIT] == -100_00
     await shop.assert_agrees()

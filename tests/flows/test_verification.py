@@ -129,7 +129,7 @@ async def test_frozen_money_is_paid_and_released_with_a_proof_at_every_step(
         verification=await verification(shop, mode, "buyer", 55_00),
         order_no=order_no,
         payees=[freeze_pb2.FrozenPayee(member_id="seller", amount_fen=50_00)],
-        fee_fen=5_00,
+        fee_on_top_fen=5_00,
         remark=remark,
     )
     await settled(shop, shop.freezes.PayFrozen(pay, timeout=TIMEOUT_S), lost=lost)
@@ -159,7 +159,7 @@ async def test_a_verified_withdrawal_takes_amount_and_fee_and_ends_by_6110(
         verification=await verification(shop, mode, "buyer", 100_00, purpose=verification_pb2.SMS_PURPOSE_WITHDRAWAL),
         member_id="buyer",
         amount_fen=100_00,
-        fee_fen=2_00,
+        fee_on_top_fen=2_00,
         card_number="6222000000000000",
         card_holder_name="张三",
         remark=LOSE if lost else "",

@@ -212,9 +212,9 @@ async def collect_transfers(shop: Marketplace, liar: Liar, number: int) -> None:
         await attempt(transferred.collect(shop))
         question = shop.suspense.ListSuspense(suspense_pb2.ListSuspenseRequest(), timeout=TIMEOUT_S)
         for entry in (await question).entries[:1]:
-            request = transferred.clearing(shop, entry.transfer_id, "seller", 100, 1)
+            request = transferred.clearing(shop, entry.transfer_bank_serial, "seller", 100, 1)
             if entry.remaining_fen - entry.held_fen > 100:
-                await attempt(shop.suspense.ClearSuspense(request, timeout=TIMEOUT_S))
+                await attempt(shop.suspense.AllocateSuspense(request, timeout=TIMEOUT_S))
 
 
 async def send_back_withdrawals(shop: Marketplace) -> None:
@@ -313,7 +313,7 @@ DAYS: dict[str, Callable[[], Day]] = {
     "clearings": lambda: Day(
         clear_days,
         two_members,
-        believed=frozenset({"ClearingStatus", "TotalAmt", "TranItemArray"}),
+        believed=frozenset({"ClearingState", "TotalAmt", "TranItemArray"}),
         rounds=15,
         days_back=20,
     ),

@@ -36,10 +36,10 @@ MEMBERS: Final = ("fuzz_buyer", "fuzz_payer", "fuzz_shop", "fuzz_store")
 """The first two pay, the others collect."""
 
 SERIALS: Final = {
-    "OPERATION_KIND_CLEAR_SUSPENSE": "clearing_id",
-    "OPERATION_KIND_WITHDRAW": "withdrawal_id",
-    "OPERATION_KIND_TOP_UP": "top_up_id",
-    "OPERATION_KIND_SPLIT_TOP_UP": "top_up_id",
+    "OPERATION_KIND_ALLOCATE_SUSPENSE": "allocation_serial",
+    "OPERATION_KIND_WITHDRAW": "withdrawal_serial",
+    "OPERATION_KIND_TOP_UP": "top_up_serial",
+    "OPERATION_KIND_SPLIT_TOP_UP": "top_up_serial",
 }
 """As what a request names the serial of an operation; that of any other may be a payment's."""
 
@@ -162,7 +162,7 @@ class Maker:
             self._pool(name).append(text)
             self._pool(f"{service}.{name}").append(text)
         for operation in _operations(answer):
-            name = SERIALS.get(core_pb2.OperationKind.Name(operation.kind), "payment_id")
+            name = SERIALS.get(core_pb2.OperationKind.Name(operation.kind), "payment_serial")
             self._pool(name).append(operation.serial)
             self._pool(name).extend(part.serial for part in operation.parts if part.serial)
 

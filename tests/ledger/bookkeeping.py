@@ -45,7 +45,7 @@ def money(account: Account, fen: int) -> Draft:
 
 
 def top_up(member: str, fen: int, fee_fen: int = 0) -> Draft:
-    legs = [Leg(OfDay(Kind.IN_TRANSIT), OfDay(Kind.WAITING, member), fen - fee_fen)]
+    legs = [Leg(OfDay(Kind.IN_TRANSIT), OfDay(Kind.UNCLEARED, member), fen - fee_fen)]
     if fee_fen:
         legs.append(Leg(OfDay(Kind.IN_TRANSIT), FEE, fee_fen))
     return Draft(tuple(legs), payee=member, amount_fen=fen, fee_fen=fee_fen)
@@ -53,7 +53,7 @@ def top_up(member: str, fen: int, fee_fen: int = 0) -> Draft:
 
 def pay(payer: str, payee: str, fen: int, fee_fen: int = 0, serial: str = "") -> Draft:
     """T+1: out of available money. With a serial it may be refunded."""
-    legs = [Leg(Available(payer), OfDay(Kind.WAITING, payee), fen - fee_fen)]
+    legs = [Leg(Available(payer), OfDay(Kind.UNCLEARED, payee), fen - fee_fen)]
     if fee_fen:
         legs.append(Leg(Available(payer), FEE, fee_fen))
     if serial:
@@ -73,11 +73,11 @@ def prepay(payer: str, order_no: str, fen: int) -> Draft:
 
 
 def confirm(payer: str, payee: str, order_no: str, fen: int) -> Draft:
-    return Draft((Leg(escrow(payer, order_no), OfDay(Kind.WAITING, payee), fen),), amount_fen=fen)
+    return Draft((Leg(escrow(payer, order_no), OfDay(Kind.UNCLEARED, payee), fen),), amount_fen=fen)
 
 
 def cancel(payer: str, order_no: str, fen: int) -> Draft:
-    return Draft((Leg(escrow(payer, order_no), OfDay(Kind.WAITING, payer), fen),), amount_fen=fen)
+    return Draft((Leg(escrow(payer, order_no), OfDay(Kind.UNCLEARED, payer), fen),), amount_fen=fen)
 
 
 def freeze(member: str, order_no: str, fen: int) -> Draft:
@@ -88,9 +88,9 @@ def refund(serial: str, payer: str, payee: str, fen: int, fee_fen: int = 0) -> D
     """From ``payee`` back to ``payer``; the fee out of the fee account."""
     legs = [Leg(refundable(serial), LIMITS, fen)]
     if fee_fen:
-        legs += [Leg(refundable_fee(serial), LIMITS, fee_fen), Leg(FEE, OfDay(Kind.WAITING, payer), fee_fen)]
+        legs += [Leg(refundable_fee(serial), LIMITS, fee_fen), Leg(FEE, OfDay(Kind.UNCLEARED, payer), fee_fen)]
     if fen > fee_fen:
-        legs.append(Leg(Available(payee), OfDay(Kind.WAITING, payer), fen - fee_fen))
+        legs.append(Leg(Available(payee), OfDay(Kind.UNCLEARED, payer), fen - fee_fen))
     return Draft(tuple(legs), amount_fen=fen, fee_fen=fee_fen)
 
 

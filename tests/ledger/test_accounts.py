@@ -16,7 +16,7 @@ DAY = date(2026, 3, 4)
     ("account", "name"),
     [
         (accounts.withdrawable("1001"), "withdrawable:1001"),
-        (accounts.waiting("1001", DAY), "waiting:1001:20260304"),
+        (accounts.uncleared("1001", DAY), "waiting:1001:20260304"),
         (accounts.frozen("1001", "F1"), "frozen:1001:F1"),
         (accounts.escrow("1001", "O1"), "escrow:1001:O1"),
         (accounts.in_transit(DAY), "in-transit:20260304"),
@@ -36,12 +36,12 @@ def test_an_account_is_named_by_kind_owner_and_reference(account: Account, name:
 
 def test_the_days_of_waiting_money_sort_by_name() -> None:
     days = [date(2026, 12, 31), date(2027, 1, 1), date(2026, 2, 28)]
-    by_name = sorted(days, key=lambda day: accounts.waiting("1001", day).name)
+    by_name = sorted(days, key=lambda day: accounts.uncleared("1001", day).name)
     assert by_name == sorted(days)
 
 
 def test_a_waiting_account_knows_its_bank_day() -> None:
-    assert accounts.waiting("1001", DAY).day == DAY
+    assert accounts.uncleared("1001", DAY).day == DAY
     assert accounts.in_transit(DAY).day == DAY
 
 

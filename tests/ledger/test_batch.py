@@ -32,7 +32,7 @@ from ledger import (
     Step,
     accounts,
 )
-from ledger.accounts import FEE, LIMITS, POOLED, escrow, order, refundable, refundable_fee, waiting, withdrawable
+from ledger.accounts import FEE, LIMITS, POOLED, escrow, order, refundable, refundable_fee, uncleared, withdrawable
 from ledger.batch import Rows, accounts_of
 from ledger.errors import Breach, LedgerCorrupt
 from ledger.rules import Hold, Posting
@@ -109,7 +109,7 @@ def test_money_that_arrives_in_a_batch_can_be_spent_later_in_it() -> None:
     bench = OneByOne()
     bench.judge(opening(enter=[top_up(ANN, 100)]))
     bench.judge(opening(enter=[pay(ANN, BOB, 100)]))
-    assert standing(bench.book)[waiting(BOB, DAY).name] == (100, 0)
+    assert standing(bench.book)[uncleared(BOB, DAY).name] == (100, 0)
 
 
 def test_a_refused_step_adds_its_refusal_and_nothing_else() -> None:
@@ -313,7 +313,7 @@ def test_a_late_success_after_a_doubt_is_posted() -> None:
     bench.judge(doubting(opened))
     assert standing(bench.book)[withdrawable(ANN).name] == (100, 60)
     assert bench.judge(posting(opened)).did
-    assert standing(bench.book) == {withdrawable(ANN).name: (40, 0), waiting(BOB, DAY).name: (60, 0)}
+    assert standing(bench.book) == {withdrawable(ANN).name: (40, 0), uncleared(BOB, DAY).name: (60, 0)}
 
 
 def test_a_doubt_that_comes_after_the_resolver_has_asked_does_nothing() -> None:
@@ -330,8 +330,8 @@ def test_some_parts_are_posted_and_others_voided() -> None:
     bench.judge(opened)
     outcome = bench.judge(posting(opened, 1, 3, void=(2,)))
     assert [part.state for part in outcome.parts] == [PartState.POSTED, PartState.VOIDED, PartState.POSTED]
-    assert standing(bench.book)[waiting(CAT, DAY).name] == (20, 0)
-    assert waiting(BOB, DAY).name not in standing(bench.book)
+    assert standing(bench.book)[uncleared(CAT, DAY).name] == (20, 0)
+    assert uncleared(BOB, DAY).name not in standing(bench.book)
 
 
 def test_a_part_that_is_not_pending_cannot_be_settled() -> None:
@@ -356,7 +356,7 @@ def test_an_acceptance_posts_the_first_movement_and_holds_nothing_for_the_second
 
 
 def test_a_void_after_its_day_was_cleared_leaves_the_money_withdrawable() -> None:
-    bench = OneByOne(book_of({waiting(ANN, DAY): 70, withdrawable(ANN): 30}))
+    bench = OneByOne(book_of({uncleared(ANN, DAY): 70, withdrawable(ANN): 30}))
     opened = opening(pay(ANN, BOB, 90))
     bench.judge(opened)
     bench.judge(clearing(DAY))
@@ -373,7 +373,7 @@ def test_a_clearing_in_a_batch_holds_for_the_steps_after_it() -> None:
     bench.judge(clearing(DAY))
     bench.judge(opening(enter=[top_up(ANN, 20)]))
     assert {name: fen for name, fen in standing(bench.book).items() if ANN in name} == {
-        waiting(ANN, DAY).name: (10, 0),
+        uncleared(ANN, DAY).name: (10, 0),
         withdrawable(ANN).name: (20, 0),
     }
 
@@ -406,7 +406,7 @@ def test_a_step_that_holds_loads_what_it_may_debit() -> None:
 def test_a_step_that_posts_loads_where_the_money_may_land_too() -> None:
     accounts, drawn = accounts_of(posting(opening(pay(ANN, BOB, 10, 1, serial="S1"), prepay(CAT, "O1", 5))))
     assert accounts == {
-        waiting(BOB, DAY),
+        uncleared(BOB, DAY),
         withdrawable(BOB),
         refundable("S1"),
         refundable_fee("S1"),
@@ -462,7 +462,7 @@ def test_an_opening_is_kept_as_it_was_asked_for_and_as_it_stands() -> None:
         bank_message="忙",
         bank_serial="B1",
         next_ask_in_s=60.0,
-        asks=2,
+        query_attempts=2,
         not_found=1,
     )
     outcome = bench.judge(Step(operation=new, change=change, bank_day=DAY, pend=(pay(ANN, BOB, 60),)))
@@ -487,9 +487,9 @@ def test_an_opening_is_kept_as_it_was_asked_for_and_as_it_stands() -> None:
         bank_day=None,
         trace_id="t",
         plan_text='{"who": "买家"}',
-        asks=2,
+        query_attempts=2,
         not_found=1,
-        next_ask_at=BEGAN + timedelta(seconds=60),
+        next_query_at=BEGAN + timedelta(seconds=60),
         created_at=BEGAN,
         updated_at=BEGAN,
     )
@@ -528,7 +528,7 @@ def test_a_posting_writes_its_resolution_and_its_legs_in_order() -> None:
     assert outcome.parts == (Part(1, "P1", ANN, BOB, 60, 6, PartState.POSTED, DAY_AFTER, 3, "O7"),)
     assert rows.resolutions == [(step.operation_id, 1, PartState.POSTED, DAY_AFTER)]
     assert rows.legs == [
-        (step.operation_id, 1, 1, Posting(withdrawable(ANN), waiting(BOB, DAY_AFTER), 54)),
+        (step.operation_id, 1, 1, Posting(withdrawable(ANN), uncleared(BOB, DAY_AFTER), 54)),
         (step.operation_id, 1, 2, Posting(withdrawable(ANN), FEE, 6)),
         (step.operation_id, 1, 3, Posting(LIMITS, refundable("P1"), 60)),
         (step.operation_id, 1, 4, Posting(LIMITS, refundable_fee("P1"), 6)),
@@ -596,7 +596,7 @@ def test_what_the_bank_said_stays_with_the_operation_until_it_says_more() -> Non
         bank_message="受理",
         bank_serial="B1",
         next_ask_in_s=30.0,
-        asks=3,
+        query_attempts=3,
         not_found=2,
         evidence=b"signed",
     )
@@ -610,9 +610,9 @@ def test_what_the_bank_said_stays_with_the_operation_until_it_says_more() -> Non
         bank_message="受理",
         bank_serial="B1",
         bank_day=DAY_AFTER,
-        asks=3,
+        query_attempts=3,
         not_found=2,
-        next_ask_at=LATER + timedelta(seconds=30),
+        next_query_at=LATER + timedelta(seconds=30),
         updated_at=LATER,
     )
     assert outcome.operation == known
@@ -621,7 +621,9 @@ def test_what_the_bank_said_stays_with_the_operation_until_it_says_more() -> Non
     assert rows.events == [(step.operation_id, accepted, b"signed")]
     silent = Change(state=State.UNKNOWN, next_ask_in_s=30.0)
     outcome = bench.judge(Step(operation=step.operation_id, change=silent, bank_day=DAY))
-    assert outcome.operation == known._replace(state=State.UNKNOWN, reason="", message="", asks=0, not_found=0)
+    assert outcome.operation == known._replace(
+        state=State.UNKNOWN, reason="", message="", query_attempts=0, not_found=0
+    )
     more = Change(state=State.DONE, bank_code="000001", bank_message="成功", bank_serial="B2")
     outcome = bench.judge(Step(operation=step.operation_id, change=more, bank_day=DAY_BEFORE))
     assert outcome.operation == known._replace(
@@ -632,9 +634,9 @@ def test_what_the_bank_said_stays_with_the_operation_until_it_says_more() -> Non
         bank_message="成功",
         bank_serial="B2",
         bank_day=DAY_BEFORE,
-        asks=0,
+        query_attempts=0,
         not_found=0,
-        next_ask_at=None,
+        next_query_at=None,
     )
 
 
@@ -817,13 +819,13 @@ def test_an_operation_that_is_dropped_is_not_known_any_more() -> None:
 
 
 def test_a_step_that_enters_loads_what_it_debits_where_the_money_may_land_and_what_it_needs() -> None:
-    draft = Draft((Leg(withdrawable(ANN), waiting(BOB, DAY), 5), Leg(Available(CAT), OfDay(Kind.WAITING, ANN), 1)))
+    draft = Draft((Leg(withdrawable(ANN), uncleared(BOB, DAY), 5), Leg(Available(CAT), OfDay(Kind.UNCLEARED, ANN), 1)))
     accounts_, drawn = accounts_of(opening(enter=[draft], needs=(accounts.standing(BOB),), bank_day=DAY_AFTER))
     assert accounts_ == {
         accounts.standing(BOB),
         withdrawable(ANN),
-        waiting(BOB, DAY),
+        uncleared(BOB, DAY),
         withdrawable(BOB),
-        waiting(ANN, DAY_AFTER),
+        uncleared(ANN, DAY_AFTER),
     }
     assert drawn == {CAT}

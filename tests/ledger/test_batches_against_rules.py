@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ledger import FloorBroken, LedgerError, Outcome, PartState, State, Step, Writer, connect, verify
-from ledger.accounts import FEE, waiting, withdrawable
+from ledger.accounts import FEE, uncleared, withdrawable
 from ledger.batch import KnownPart
 from ledger.rules import Draft, Leg
 from ledger.steps import NewOperation
@@ -53,7 +53,7 @@ drafts = st.one_of(
     st.builds(freeze, members, st.just("F1"), fen),
     st.builds(refund, st.just("P1"), st.just(ANN), st.just(BOB), st.integers(2, 30), st.integers(0, 1)),
     st.builds(
-        lambda member, day, amount_fen: Draft((Leg(waiting(member, day), withdrawable(member), amount_fen),)),
+        lambda member, day, amount_fen: Draft((Leg(uncleared(member, day), withdrawable(member), amount_fen),)),
         members,
         days,
         fen,

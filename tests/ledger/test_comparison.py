@@ -64,9 +64,9 @@ def position(
     )
 
 
-RICH = {Kind.WITHDRAWABLE: 100, Kind.WAITING: 50, Kind.FROZEN: 20, Kind.ESCROW: 5}
-PAYS = Motion({Kind.WAITING: 30}, {})
-IS_PAID = Motion({}, {Kind.WAITING: 30})
+RICH = {Kind.WITHDRAWABLE: 100, Kind.UNCLEARED: 50, Kind.FROZEN: 20, Kind.ESCROW: 5}
+PAYS = Motion({Kind.UNCLEARED: 30}, {})
+IS_PAID = Motion({}, {Kind.UNCLEARED: 30})
 FREEZES = Motion({Kind.WITHDRAWABLE: 10}, {Kind.FROZEN: 10})
 
 CASES: list[tuple[str, Amounts, Position, Motion, Result]] = [
@@ -77,12 +77,12 @@ CASES: list[tuple[str, Amounts, Position, Motion, Result]] = [
     ("a fen less withdrawable", Amounts(150, 99, 20), position(RICH), Motion(), Result.DIFFERS),
     ("a fen more frozen", Amounts(150, 100, 21), position(RICH), Motion(), Result.DIFFERS),
     ("a fen less frozen", Amounts(150, 100, 19), position(RICH), Motion(), Result.DIFFERS),
-    ("the bank has paid", Amounts(120, 100, 20), position(RICH, {Kind.WAITING: 30}), PAYS, Result.EQUAL),
-    ("the bank has not paid", Amounts(150, 100, 20), position(RICH, {Kind.WAITING: 30}), PAYS, Result.UNDER_WAY),
-    ("it has paid a part", Amounts(140, 100, 20), position(RICH, {Kind.WAITING: 30}), PAYS, Result.UNDER_WAY),
-    ("it has paid too much", Amounts(119, 100, 20), position(RICH, {Kind.WAITING: 30}), PAYS, Result.DIFFERS),
-    ("it has not paid, and more", Amounts(151, 100, 20), position(RICH, {Kind.WAITING: 30}), PAYS, Result.DIFFERS),
-    ("it took from another pocket", Amounts(120, 70, 20), position(RICH, {Kind.WAITING: 30}), PAYS, Result.DIFFERS),
+    ("the bank has paid", Amounts(120, 100, 20), position(RICH, {Kind.UNCLEARED: 30}), PAYS, Result.EQUAL),
+    ("the bank has not paid", Amounts(150, 100, 20), position(RICH, {Kind.UNCLEARED: 30}), PAYS, Result.UNDER_WAY),
+    ("it has paid a part", Amounts(140, 100, 20), position(RICH, {Kind.UNCLEARED: 30}), PAYS, Result.UNDER_WAY),
+    ("it has paid too much", Amounts(119, 100, 20), position(RICH, {Kind.UNCLEARED: 30}), PAYS, Result.DIFFERS),
+    ("it has not paid, and more", Amounts(151, 100, 20), position(RICH, {Kind.UNCLEARED: 30}), PAYS, Result.DIFFERS),
+    ("it took from another pocket", Amounts(120, 70, 20), position(RICH, {Kind.UNCLEARED: 30}), PAYS, Result.DIFFERS),
     ("the bank has credited", Amounts(180, 100, 20), position(RICH), IS_PAID, Result.UNDER_WAY),
     ("it has credited too much", Amounts(181, 100, 20), position(RICH), IS_PAID, Result.DIFFERS),
     ("it has credited elsewhere", Amounts(180, 130, 20), position(RICH), IS_PAID, Result.DIFFERS),
@@ -90,11 +90,17 @@ CASES: list[tuple[str, Amounts, Position, Motion, Result]] = [
     (
         "it has cleared yesterday",
         Amounts(150, 150, 20),
-        position(RICH, {}, {Kind.WAITING: 50}),
+        position(RICH, {}, {Kind.UNCLEARED: 50}),
         Motion(),
         Result.CLEARING,
     ),
-    ("part of it is today's", Amounts(150, 130, 20), position(RICH, {}, {Kind.WAITING: 30}), Motion(), Result.CLEARING),
+    (
+        "part of it is today's",
+        Amounts(150, 130, 20),
+        position(RICH, {}, {Kind.UNCLEARED: 30}),
+        Motion(),
+        Result.CLEARING,
+    ),
     ("all of it is today's", Amounts(150, 150, 20), position(RICH), Motion(), Result.DIFFERS),
     (
         "what is left is today's, yesterday was spent",
@@ -106,11 +112,11 @@ CASES: list[tuple[str, Amounts, Position, Motion, Result]] = [
     (
         "a clearing brings nothing",
         Amounts(151, 150, 20),
-        position(RICH, {}, {Kind.WAITING: 50}),
+        position(RICH, {}, {Kind.UNCLEARED: 50}),
         Motion(),
         Result.DIFFERS,
     ),
-    ("more than waits", Amounts(150, 151, 20), position(RICH, {}, {Kind.WAITING: 50}), Motion(), Result.DIFFERS),
+    ("more than waits", Amounts(150, 151, 20), position(RICH, {}, {Kind.UNCLEARED: 50}), Motion(), Result.DIFFERS),
 ]
 
 
@@ -131,7 +137,7 @@ def test_escrow_counts_as_frozen_only_where_the_bank_does_so() -> None:
 
 def test_what_is_in_doubt_is_told_for_the_amount_of_which_it_is_most() -> None:
     assert judge(ANN, Amounts(150, 100, 20), position(RICH), FREEZES).in_doubt_fen == 10
-    both = Motion({Kind.WAITING: 30}, {Kind.WAITING: 7, Kind.FROZEN: 2})
+    both = Motion({Kind.UNCLEARED: 30}, {Kind.UNCLEARED: 7, Kind.FROZEN: 2})
     assert judge(ANN, Amounts(150, 100, 20), position(RICH), both).in_doubt_fen == 37
 
 
@@ -169,7 +175,7 @@ async def test_the_payers_and_the_payees_side_of_an_open_payment_are_known(mirro
     assert (before.balance_fen, before.held_fen) == ({Kind.WITHDRAWABLE: 100}, {Kind.WITHDRAWABLE: 60})
     assert motion.taken_fen[Kind.WITHDRAWABLE] == 60
     _, motion = await seen(mirror, member="bob", sub_account=BOB)
-    assert (motion.taken_fen, motion.given_fen) == ({Kind.WAITING: 0}, {Kind.WAITING: 59})
+    assert (motion.taken_fen, motion.given_fen) == ({Kind.UNCLEARED: 0}, {Kind.UNCLEARED: 59})
     _, motion = await seen(mirror, member="", sub_account="")
     assert motion.given_fen[Kind.FEE] == 1
     _, motion = await seen(mirror, member="cat", sub_account="1003")
@@ -184,7 +190,7 @@ async def test_a_payment_that_began_and_ended_while_the_bank_was_asked_is_known(
         if member == "ann":
             assert motion.taken_fen[Kind.WITHDRAWABLE] == 10
         else:
-            assert motion.given_fen[Kind.WAITING] == 9
+            assert motion.given_fen[Kind.UNCLEARED] == 9
     # What ended before is in the position, and moves no more.
     _, motion = await seen(mirror)
     assert motion == Motion()
@@ -227,7 +233,7 @@ async def test_every_member_of_a_split_top_up_is_known_to_wait_for_its_share(mir
     await mirror.do(planned(opening(*shares)))
     for member, sub_account in (("ann", ANN), ("bob", BOB)):
         _, motion = await seen(mirror, member=member, sub_account=sub_account)
-        assert motion.given_fen == {Kind.WAITING: 10}
+        assert motion.given_fen == {Kind.UNCLEARED: 10}
     _, motion = await seen(mirror, member="", sub_account="")
     assert motion.taken_fen[Kind.IN_TRANSIT] == 20
 
@@ -235,8 +241,8 @@ async def test_every_member_of_a_split_top_up_is_known_to_wait_for_its_share(mir
 async def test_money_of_earlier_days_and_a_clearing_that_is_due_are_told(mirror: Mirror) -> None:
     await mirror.do(opening(enter=[top_up(ANN, 30)], bank_day=DAY_BEFORE))
     await mirror.do(opening(enter=[top_up(ANN, 20)], bank_day=DAY))
-    assert (await mirror.reads.position(ANN, DAY)).earlier_fen == {Kind.WAITING: 30}
-    assert (await mirror.reads.position(ANN, DAY_AFTER)).earlier_fen == {Kind.WAITING: 50}
+    assert (await mirror.reads.position(ANN, DAY)).earlier_fen == {Kind.UNCLEARED: 30}
+    assert (await mirror.reads.position(ANN, DAY_AFTER)).earlier_fen == {Kind.UNCLEARED: 50}
     assert (await mirror.reads.position(BOB, DAY)).clearing_is_due
     assert not (await mirror.reads.position(BOB, DAY_BEFORE)).clearing_is_due
     assert (await mirror.reads.position("", DAY)).earlier_fen[Kind.IN_TRANSIT] == -30

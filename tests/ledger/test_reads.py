@@ -32,7 +32,7 @@ from ledger import (
     connect,
     seals,
 )
-from ledger.accounts import FEE, POOLED, escrow, frozen, refundable, refundable_fee, suspense, waiting, withdrawable
+from ledger.accounts import FEE, POOLED, escrow, frozen, refundable, refundable_fee, suspense, uncleared, withdrawable
 from tests.ledger.bookkeeping import (
     ANN,
     BOB,
@@ -80,7 +80,7 @@ async def test_available_is_withdrawable_plus_waiting_without_what_is_held(mirro
             sub_account=ANN,
             available_fen=80,
             withdrawable_fen=80,
-            waiting_fen=0,
+            uncleared_fen=0,
             frozen_fen=7,
             escrow_fen=15,
             held_spendable_fen=40,
@@ -112,7 +112,7 @@ async def test_the_trial_balance_sums_to_zero_and_shows_both_sides(mirror: Mirro
     rows = {row.kind: row for row in await mirror.reads.trial_balance()}
     assert sum(row.balance_fen for row in rows.values()) == 0
     assert sum(row.debits_fen for row in rows.values()) == sum(row.credits_fen for row in rows.values()) == 150
-    pockets = rows[Kind.WAITING]
+    pockets = rows[Kind.UNCLEARED]
     assert (pockets.accounts, pockets.debits_fen, pockets.credits_fen, pockets.balance_fen, pockets.held_fen) == (
         2,
         50,
@@ -272,12 +272,12 @@ async def test_the_days_that_wait_are_told_with_what_channels_owe(mirror: Mirror
     await mirror.do(opening(enter=[top_up(ANN, 20)], bank_day=DAY_BEFORE))
     await mirror.do(opening(pay(ANN, BOB, 30)))
     days = await mirror.reads.waiting_days()
-    assert [(day.bank_day, day.in_transit_fen, day.waiting_fen, day.held_fen) for day in days] == [
+    assert [(day.bank_day, day.in_transit_fen, day.uncleared_fen, day.held_fen) for day in days] == [
         (DAY_BEFORE, 20, 20, 20),
         (DAY, 50, 45, 10),
     ]
     assert await mirror.reads.waiting_pockets(DAY_BEFORE, 10) == []
-    assert await mirror.reads.waiting_pockets(DAY_AFTER, 10) == [(waiting(ANN, DAY), 35)]
+    assert await mirror.reads.waiting_pockets(DAY_AFTER, 10) == [(uncleared(ANN, DAY), 35)]
 
 
 async def test_cleared_days_are_remembered(mirror: Mirror) -> None:
@@ -345,8 +345,8 @@ async def test_one_operation_can_be_leased_ahead_of_its_time_but_not_when_final(
     await mirror.do(step)
     (leased,) = await mirror.reads.lease_due(1, 60.0, step.operation_id)
     assert isinstance(leased.operation, Operation)
-    assert leased.operation.next_ask_at is not None
-    assert leased.operation.next_ask_at - leased.operation.created_at > timedelta(seconds=500)
+    assert leased.operation.next_query_at is not None
+    assert leased.operation.next_query_at - leased.operation.created_at > timedelta(seconds=500)
     assert 500 < leased.due_in_s <= 600
     assert timedelta() <= leased.at - leased.operation.created_at < timedelta(seconds=60)
     (again,) = await mirror.reads.lease_due(1, 60.0, step.operation_id)

@@ -35,7 +35,7 @@ from ledger.accounts import (
     order,
     refundable,
     refundable_fee,
-    waiting,
+    uncleared,
     withdrawable,
 )
 from ledger.errors import Breach
@@ -75,10 +75,10 @@ def carry_out(book: Book, draft: Draft, bank_day: date = DAY) -> None:
 
 
 def test_a_member_cannot_spend_a_fen_more_than_he_has() -> None:
-    book = book_of({withdrawable(ANN): 60, waiting(ANN, DAY): 40})
+    book = book_of({withdrawable(ANN): 60, uncleared(ANN, DAY): 40})
     assert breach_of(book, pay(ANN, BOB, 101)) == Breach("available", ANN, "", needed_fen=101, left_fen=100)
     carry_out(book, pay(ANN, BOB, 100))
-    assert standing(book) == {waiting(BOB, DAY).name: (100, 0)}
+    assert standing(book) == {uncleared(BOB, DAY).name: (100, 0)}
 
 
 def test_what_is_held_is_gone_for_everybody_else() -> None:
@@ -89,19 +89,19 @@ def test_what_is_held_is_gone_for_everybody_else() -> None:
 
 
 def test_waiting_money_is_spent_first_and_the_oldest_day_before_others() -> None:
-    book = book_of({withdrawable(ANN): 50, waiting(ANN, DAY): 20, waiting(ANN, DAY_BEFORE): 10})
+    book = book_of({withdrawable(ANN): 50, uncleared(ANN, DAY): 20, uncleared(ANN, DAY_BEFORE): 10})
     ((*holds,),) = rules.reserve(book, [pay(ANN, BOB, 60)])
-    assert holds == [Hold(waiting(ANN, DAY_BEFORE), 10), Hold(waiting(ANN, DAY), 20), Hold(withdrawable(ANN), 30)]
+    assert holds == [Hold(uncleared(ANN, DAY_BEFORE), 10), Hold(uncleared(ANN, DAY), 20), Hold(withdrawable(ANN), 30)]
 
 
 def test_a_platform_may_spend_withdrawable_money_first() -> None:
-    book = book_of({waiting(ANN, DAY): 20, withdrawable(ANN): 50}, spend_order="withdrawable_first")
+    book = book_of({uncleared(ANN, DAY): 20, withdrawable(ANN): 50}, spend_order="withdrawable_first")
     ((*holds,),) = rules.reserve(book, [pay(ANN, BOB, 60)])
-    assert holds == [Hold(withdrawable(ANN), 50), Hold(waiting(ANN, DAY), 10)]
+    assert holds == [Hold(withdrawable(ANN), 50), Hold(uncleared(ANN, DAY), 10)]
 
 
 def test_waiting_money_cannot_be_paid_on_the_same_day() -> None:
-    book = book_of({withdrawable(ANN): 10, waiting(ANN, DAY): 90})
+    book = book_of({withdrawable(ANN): 10, uncleared(ANN, DAY): 90})
     assert breach_of(book, pay_today(ANN, BOB, 11)) == Breach("withdrawable", ANN, "", needed_fen=11, left_fen=10)
 
 
@@ -129,7 +129,7 @@ def test_money_that_is_only_promised_cannot_be_spent() -> None:
 def test_net_and_fee_make_gross() -> None:
     book = book_of({withdrawable(ANN): 100})
     carry_out(book, pay(ANN, BOB, 100, 7))
-    assert standing(book) == {waiting(BOB, DAY).name: (93, 0), FEE.name: (7, 0)}
+    assert standing(book) == {uncleared(BOB, DAY).name: (93, 0), FEE.name: (7, 0)}
 
 
 def test_a_pending_transaction_moves_nothing() -> None:
@@ -139,7 +139,7 @@ def test_a_pending_transaction_moves_nothing() -> None:
 
 
 def test_voiding_lets_everything_go() -> None:
-    book = book_of({withdrawable(ANN): 100, waiting(ANN, DAY): 5})
+    book = book_of({withdrawable(ANN): 100, uncleared(ANN, DAY): 5})
     before = standing(book)
     (holds,) = rules.reserve(book, [pay(ANN, BOB, 70)])
     rules.void(book, holds)
@@ -151,7 +151,7 @@ def test_the_bank_day_of_the_booking_decides_where_money_waits() -> None:
     draft = pay(ANN, BOB, 70)
     (holds,) = rules.reserve(book, [draft])
     rules.post(book, draft, holds, DAY_AFTER)
-    assert standing(book)[waiting(BOB, DAY_AFTER).name] == (70, 0)
+    assert standing(book)[uncleared(BOB, DAY_AFTER).name] == (70, 0)
 
 
 def test_money_booked_on_a_cleared_day_is_withdrawable_at_once() -> None:
@@ -159,22 +159,22 @@ def test_money_booked_on_a_cleared_day_is_withdrawable_at_once() -> None:
     carry_out(book, pay(ANN, BOB, 70), DAY_BEFORE)
     carry_out(book, pay(ANN, BOB, 20), DAY)
     carry_out(book, pay(ANN, BOB, 10), DAY_AFTER)
-    assert standing(book) == {withdrawable(BOB).name: (90, 0), waiting(BOB, DAY_AFTER).name: (10, 0)}
+    assert standing(book) == {withdrawable(BOB).name: (90, 0), uncleared(BOB, DAY_AFTER).name: (10, 0)}
 
 
 def test_held_money_whose_day_was_cleared_becomes_withdrawable_when_it_is_let_go() -> None:
-    book = book_of({waiting(ANN, DAY): 70, withdrawable(ANN): 30})
+    book = book_of({uncleared(ANN, DAY): 70, withdrawable(ANN): 30})
     (holds,) = rules.reserve(book, [pay(ANN, BOB, 100)])
     book.cleared_through = DAY
     rules.void(book, holds)
     swept = rules.sweep(book, holds)
-    assert swept == Draft((Leg(waiting(ANN, DAY), withdrawable(ANN), 70),))
+    assert swept == Draft((Leg(uncleared(ANN, DAY), withdrawable(ANN), 70),))
     carry_out(book, swept)
     assert standing(book) == {withdrawable(ANN).name: (100, 0)}
 
 
 def test_held_money_whose_day_still_waits_goes_on_waiting() -> None:
-    book = book_of({waiting(ANN, DAY): 70}, cleared_through=DAY_BEFORE)
+    book = book_of({uncleared(ANN, DAY): 70}, cleared_through=DAY_BEFORE)
     (holds,) = rules.reserve(book, [pay(ANN, BOB, 70)])
     rules.void(book, holds)
     assert rules.sweep(book, holds) is None
@@ -246,7 +246,7 @@ def test_a_leg_moves_a_positive_amount_within_the_banks_longest(fen: int) -> Non
 
 def test_a_debit_that_has_a_floor_must_be_known_when_it_is_reserved() -> None:
     with pytest.raises(ValueError, match="waiting has a floor"):
-        Leg(OfDay(Kind.WAITING, ANN), FEE, 1)
+        Leg(OfDay(Kind.UNCLEARED, ANN), FEE, 1)
 
 
 def test_a_need_is_met_by_a_single_unit_that_is_left_and_takes_nothing() -> None:
@@ -264,9 +264,9 @@ def test_a_need_is_met_by_a_single_unit_that_is_left_and_takes_nothing() -> None
 
 
 def test_an_empty_pocket_holds_nothing() -> None:
-    book = book_of({waiting(ANN, DAY_BEFORE): 0, waiting(ANN, DAY): 1, withdrawable(ANN): 50})
+    book = book_of({uncleared(ANN, DAY_BEFORE): 0, uncleared(ANN, DAY): 1, withdrawable(ANN): 50})
     ((*holds,),) = rules.reserve(book, [pay(ANN, BOB, 51)])
-    assert holds == [Hold(waiting(ANN, DAY), 1), Hold(withdrawable(ANN), 50)]
+    assert holds == [Hold(uncleared(ANN, DAY), 1), Hold(withdrawable(ANN), 50)]
 
 
 def test_what_several_legs_of_a_draft_take_of_an_account_is_one_hold() -> None:
@@ -276,24 +276,24 @@ def test_what_several_legs_of_a_draft_take_of_an_account_is_one_hold() -> None:
 
 
 def test_a_leg_is_posted_from_each_pocket_that_it_took_from() -> None:
-    book = book_of({withdrawable(ANN): 50, waiting(ANN, DAY): 20})
+    book = book_of({withdrawable(ANN): 50, uncleared(ANN, DAY): 20})
     holds, postings = rules.enter(book, pay(ANN, BOB, 60, 6), DAY_AFTER)
-    assert holds == [Hold(waiting(ANN, DAY), 20), Hold(withdrawable(ANN), 40)]
+    assert holds == [Hold(uncleared(ANN, DAY), 20), Hold(withdrawable(ANN), 40)]
     assert postings == [
-        Posting(waiting(ANN, DAY), waiting(BOB, DAY_AFTER), 20),
-        Posting(withdrawable(ANN), waiting(BOB, DAY_AFTER), 34),
+        Posting(uncleared(ANN, DAY), uncleared(BOB, DAY_AFTER), 20),
+        Posting(withdrawable(ANN), uncleared(BOB, DAY_AFTER), 34),
         Posting(withdrawable(ANN), FEE, 6),
     ]
 
 
 def test_named_accounts_take_their_own_before_any_pocket_gives() -> None:
-    book = book_of({waiting(ANN, DAY): 20, withdrawable(ANN): 50}, spend_order="withdrawable_first")
+    book = book_of({uncleared(ANN, DAY): 20, withdrawable(ANN): 50}, spend_order="withdrawable_first")
     draft = Draft((Leg(Available(ANN), FEE, 30), Leg(withdrawable(ANN), POOLED, 40)))
     holds, postings = rules.enter(book, draft, DAY)
-    assert holds == [Hold(withdrawable(ANN), 50), Hold(waiting(ANN, DAY), 20)]
+    assert holds == [Hold(withdrawable(ANN), 50), Hold(uncleared(ANN, DAY), 20)]
     assert postings == [
         Posting(withdrawable(ANN), FEE, 10),
-        Posting(waiting(ANN, DAY), FEE, 20),
+        Posting(uncleared(ANN, DAY), FEE, 20),
         Posting(withdrawable(ANN), POOLED, 40),
     ]
 
@@ -309,10 +309,10 @@ def test_no_member_pays_for_another_in_a_draft_of_several() -> None:
 
 
 def test_money_that_stays_where_it_is_has_no_posting() -> None:
-    book = book_of({waiting(ANN, DAY): 20})
-    draft = Draft((Leg(Available(ANN), OfDay(Kind.WAITING, ANN), 15), Leg(Available(ANN), FEE, 5)))
-    assert rules.enter(book, draft, DAY)[1] == [Posting(waiting(ANN, DAY), FEE, 5)]
-    assert standing(book) == {waiting(ANN, DAY).name: (15, 0), FEE.name: (5, 0)}
+    book = book_of({uncleared(ANN, DAY): 20})
+    draft = Draft((Leg(Available(ANN), OfDay(Kind.UNCLEARED, ANN), 15), Leg(Available(ANN), FEE, 5)))
+    assert rules.enter(book, draft, DAY)[1] == [Posting(uncleared(ANN, DAY), FEE, 5)]
+    assert standing(book) == {uncleared(ANN, DAY).name: (15, 0), FEE.name: (5, 0)}
 
 
 def test_the_accounts_that_a_batch_has_changed_are_known() -> None:
@@ -331,9 +331,9 @@ def test_an_account_that_nobody_has_loaded_is_empty_and_unknown() -> None:
 
 def test_waiting_money_is_spent_first_where_nothing_else_is_chosen() -> None:
     book = Book()
-    for account in (withdrawable(ANN), waiting(ANN, DAY)):
+    for account in (withdrawable(ANN), uncleared(ANN, DAY)):
         book.add(Balance(account, 5))
-    assert rules.reserve(book, [pay(ANN, BOB, 5)]) == [[Hold(waiting(ANN, DAY), 5)]]
+    assert rules.reserve(book, [pay(ANN, BOB, 5)]) == [[Hold(uncleared(ANN, DAY), 5)]]
 
 
 def test_an_account_that_is_loaded_again_stays_as_the_batch_has_left_it() -> None:
@@ -379,9 +379,9 @@ def test_reversing_a_posted_draft_puts_everything_back() -> None:
 @pytest.mark.parametrize(
     "leg",
     [
-        Leg(Available(ANN), OfDay(Kind.WAITING, BOB), 10),
+        Leg(Available(ANN), OfDay(Kind.UNCLEARED, BOB), 10),
         Leg(Available(ANN), withdrawable(BOB), 10),
-        Leg(withdrawable(ANN), OfDay(Kind.WAITING, BOB), 10),
+        Leg(withdrawable(ANN), OfDay(Kind.UNCLEARED, BOB), 10),
     ],
 )
 def test_a_draft_whose_accounts_are_not_known_cannot_be_reversed(leg: Leg) -> None:
@@ -400,7 +400,7 @@ days = st.sampled_from([DAY_BEFORE, DAY, DAY_AFTER])
 sources: st.SearchStrategy[Source] = st.one_of(
     members.map(Available),
     members.map(withdrawable),
-    st.builds(waiting, members, days),
+    st.builds(uncleared, members, days),
     st.builds(escrow, members, st.just("O1")),
     st.just(order("O1")),
     st.just(refundable("S1")),
@@ -410,8 +410,8 @@ sources: st.SearchStrategy[Source] = st.one_of(
 )
 targets: st.SearchStrategy[Target] = st.one_of(
     members.map(withdrawable),
-    st.builds(waiting, members, days),
-    members.map(lambda member: OfDay(Kind.WAITING, member)),
+    st.builds(uncleared, members, days),
+    members.map(lambda member: OfDay(Kind.UNCLEARED, member)),
     st.builds(escrow, members, st.just("O1")),
     st.just(refundable("S1")),
     st.just(FEE),
@@ -430,7 +430,7 @@ def test_a_draft_survives_being_stored(draft: Draft) -> None:
 def test_a_draft_is_stored_as_every_process_reads_it() -> None:
     draft = Draft(
         (
-            Leg(Available(ANN), OfDay(Kind.WAITING, BOB), 9),
+            Leg(Available(ANN), OfDay(Kind.UNCLEARED, BOB), 9),
             Leg(escrow(ANN, "O1"), FEE, 1),
         ),
         "S1",
@@ -489,7 +489,7 @@ class FenByFen:
         return self.balance[account] - self.held[account] - (account.floor or 0)
 
     def pockets(self, member: str) -> list[Account]:
-        lots = [waiting(member, day) for day in (DAY_BEFORE, DAY, DAY_AFTER)]
+        lots = [uncleared(member, day) for day in (DAY_BEFORE, DAY, DAY_AFTER)]
         return [*lots, withdrawable(member)] if self.order == "waiting_first" else [withdrawable(member), *lots]
 
     def reserve(self, draft: Draft) -> Counter[Account] | None:
@@ -517,7 +517,7 @@ class FenByFen:
     def void(self, taken: Counter[Account]) -> None:
         self.held -= taken
         for account, fen in taken.items():
-            if account.kind is Kind.WAITING and account.day <= self.cleared:
+            if account.kind is Kind.UNCLEARED and account.day <= self.cleared:
                 self.balance[account] -= fen
                 self.balance[withdrawable(account.owner)] += fen
 
@@ -530,7 +530,7 @@ class FenByFen:
             elif isinstance(leg.debit, Account) and leg.debit.floor is None:
                 self.balance[leg.debit] -= leg.amount_fen
             credit = leg.credit.on(bank_day) if isinstance(leg.credit, OfDay) else leg.credit
-            if credit.kind is Kind.WAITING and credit.day <= self.cleared:
+            if credit.kind is Kind.UNCLEARED and credit.day <= self.cleared:
                 credit = withdrawable(credit.owner)
             self.balance[credit] += leg.amount_fen
 
@@ -553,7 +553,7 @@ actions = st.one_of(
 @given(
     st.sampled_from(["waiting_first", "withdrawable_first"]),
     st.dictionaries(
-        st.one_of(members.map(withdrawable), st.builds(waiting, members, days), st.just(refundable("S1"))),
+        st.one_of(members.map(withdrawable), st.builds(uncleared, members, days), st.just(refundable("S1"))),
         st.integers(1, 30),
     ),
     st.lists(actions, max_size=15),

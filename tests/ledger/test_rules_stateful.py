@@ -32,9 +32,9 @@ from ledger.accounts import (
     revocable,
     revocable_fee,
     suspense,
+    uncleared,
     undoable,
     undoable_fee,
-    waiting,
     withdrawable,
 )
 from ledger.rules import AMOUNT_MAX_FEN, Source, SpendOrder, Target, reverse
@@ -108,7 +108,7 @@ class Marketplace(RuleBasedStateMachine):
         for member in MEMBERS:
             for account, key in (
                 (withdrawable(member), ("withdrawable", member)),
-                (waiting(member, DAY), ("waiting", member, f"{DAY:%Y%m%d}")),
+                (uncleared(member, DAY), ("waiting", member, f"{DAY:%Y%m%d}")),
                 (frozen(member, ORDERS[0]), ("frozen", member, ORDERS[0])),
             ):
                 self.ledger.judge(opening(enter=[money(account, 50)]))
@@ -243,7 +243,7 @@ class Marketplace(RuleBasedStateMachine):
         payer, payee = self.payments[serial]
         if fee > fen:
             return
-        back = OfDay(Kind.WAITING, payer)
+        back = OfDay(Kind.UNCLEARED, payer)
         draft = Draft(
             legs(
                 (refundable(serial), LIMITS, fen),
@@ -292,7 +292,7 @@ class Marketplace(RuleBasedStateMachine):
         self.ask_all(
             [
                 (
-                    Draft(legs((pocket, OfDay(Kind.WAITING, payee), fen))),
+                    Draft(legs((pocket, OfDay(Kind.UNCLEARED, payee), fen))),
                     {("frozen", payer, order_no): fen},
                     {("available", payee): fen},
                 )
@@ -476,7 +476,7 @@ class Marketplace(RuleBasedStateMachine):
 
 COUNTED = {
     Kind.WITHDRAWABLE: "withdrawable",
-    Kind.WAITING: "waiting",
+    Kind.UNCLEARED: "waiting",
     Kind.FROZEN: "frozen",
     Kind.ESCROW: "escrow",
     Kind.REFUNDABLE: "refund",

@@ -43,7 +43,7 @@ from ledger import (
     statements,
 )
 from ledger import writer as ledger_writer
-from ledger.accounts import refundable, waiting, withdrawable
+from ledger.accounts import refundable, uncleared, withdrawable
 from tests.ledger.bookkeeping import (
     ANN,
     BOB,
@@ -226,7 +226,7 @@ async def test_two_settlements_at_once_post_a_part_once(mirror: Mirror) -> None:
     await mirror.do(step)
     results = await mirror.together(posting(step), voiding(step), posting(step))
     assert did(results) == [True, False, False]
-    assert mirror.standing()[waiting(BOB, DAY).name] == (60, 0)
+    assert mirror.standing()[uncleared(BOB, DAY).name] == (60, 0)
     await mirror.assert_whole()
 
 
@@ -317,7 +317,7 @@ async def test_two_processes_never_spend_the_same_money_and_never_block_each_oth
     assert all(spent), "both processes had their turn"
     standing = mirror.standing()
     assert withdrawable(CAT).name not in standing
-    assert standing[waiting("2000", DAY).name] == (150, 0)
+    assert standing[uncleared("2000", DAY).name] == (150, 0)
     assert (standing[withdrawable(ANN).name], standing[withdrawable(BOB).name]) == ((300, 0), (300, 0))
     await mirror.assert_whole()
 
@@ -387,7 +387,7 @@ async def test_connections_killed_under_load_lose_nothing_and_act_once(mirror: M
     assert results == [(True, State.DONE)] * 250
     standing = mirror.standing()
     assert standing[withdrawable(ANN).name] == (500, 0)
-    assert standing[waiting(BOB, DAY).name] == (250, 0)
+    assert standing[uncleared(BOB, DAY).name] == (250, 0)
     assert ask(mirror.dsn, "SELECT count(*) FROM transaction") == [(251,)]
     async with open_mirror(mirror.dsn) as fresh:
         await fresh.assert_whole()
@@ -424,7 +424,7 @@ async def test_a_commit_nobody_heard_of_is_not_done_twice(mirror: Mirror, lose_n
     assert settled.operation.state is State.DONE
     lose_next_commit()
     await mirror.give(withdrawable(CAT), 5)
-    assert mirror.standing()[waiting(BOB, DAY).name] == (30, 0)
+    assert mirror.standing()[uncleared(BOB, DAY).name] == (30, 0)
     assert mirror.standing()[withdrawable(CAT).name] == (5, 0)
     await mirror.assert_whole()
 
@@ -458,7 +458,7 @@ async def test_a_second_try_of_a_released_call_survives_a_lost_commit(
     assert isinstance(retry.operation, NewOperation)
     assert (reserved.did, reserved.pended, reserved.operation.serial) == (True, (2,), retry.operation.serial)
     await mirror.do(dataclasses.replace(posting(step), post={2: retry.pend[0]}))
-    assert mirror.standing()[waiting(BOB, DAY).name] == (30, 0)
+    assert mirror.standing()[uncleared(BOB, DAY).name] == (30, 0)
     parts = (await mirror.reads.parts([step.operation_id]))[step.operation_id]
     assert [part.state for part in parts] == [PartState.VOIDED, PartState.POSTED]
     await mirror.assert_whole()
@@ -633,7 +633,7 @@ async def test_a_caller_who_stops_waiting_does_not_take_his_step_back(mirror: Mi
         await asyncio.wait([task])
     assert task.cancelled()
     assert (await mirror.do(posting(step))).did
-    assert mirror.standing()[waiting(BOB, DAY).name] == (60, 0)
+    assert mirror.standing()[uncleared(BOB, DAY).name] == (60, 0)
 
 
 async def test_callers_are_told_when_postgres_stays_away_and_those_behind_them_wait_no_longer(
@@ -672,7 +672,7 @@ async def test_money_held_over_a_clearing_is_withdrawable_when_it_comes_back(mir
     # A writer that has read nothing of the withdrawable pocket adds to it all the same.
     await mirror.do(voiding(step))
     balance = (await mirror.reads.balances([ANN]))[ANN]
-    assert (balance.withdrawable_fen, balance.waiting_fen, balance.held_fen) == (100, 0, 0)
+    assert (balance.withdrawable_fen, balance.uncleared_fen, balance.held_fen) == (100, 0, 0)
     assert (await mirror.do(opening(pay_today(ANN, BOB, 100)))).did
     await mirror.assert_whole()
 

@@ -122,7 +122,7 @@ async def top_up(channel: grpc.aio.Channel) -> None:
             member_id="saver",
             amount_fen=12_34,
             order_no="T1",
-            channel=topup_pb2.Channel(type="0001", merchant_no="1", transaction_no="1"),
+            channel=topup_pb2.Channel(type=topup_pb2.CHANNEL_TYPE_WECHAT, merchant_no="1", transaction_no="1"),
         ),
         timeout=TIMEOUT_S,
     )

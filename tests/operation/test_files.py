@@ -48,12 +48,12 @@ async def test_a_files_rows_name_members_and_serials_and_sum_up(shop: Marketplac
     assert (row.bank_serial, row.serial) == (paid.bank_serial, paid.serial)
     assert (aside, summary.state, summary.rows, summary.amount_fen, summary.fee_fen) == (
         [],
-        file_pb2.FILE_STATE_READ,
+        file_pb2.FILE_STATE_COMPLETE,
         1,
         40_00,
         4_00,
     )
-    assert (summary.columns, summary.stated_rows, summary.is_whole) == (16, 1, True)
+    assert (summary.columns, summary.stated_rows) == (16, 1)
 
 
 async def test_the_balance_file_of_a_day_equals_what_the_mirror_had(shop: Marketplace) -> None:
@@ -67,7 +67,7 @@ async def test_the_balance_file_of_a_day_equals_what_the_mirror_had(shop: Market
 async def test_an_empty_day_has_no_file_and_is_no_error(shop: Marketplace) -> None:
     day = await a_day(shop)
     rows, aside, summary = await fetch(shop, day, file_pb2.FILE_TYPE_WITHDRAWALS)
-    assert (rows, aside, summary.state, summary.is_whole) == ([], [], file_pb2.FILE_STATE_NONE, True)
+    assert (rows, aside, summary.state) == ([], [], file_pb2.FILE_STATE_NONE)
 
 
 async def test_a_bad_row_is_quarantined_with_its_line_and_without_its_text(shop: Marketplace) -> None:
@@ -75,7 +75,7 @@ async def test_a_bad_row_is_quarantined_with_its_line_and_without_its_text(shop:
     shop.sandbox.faults.add("file_bad_row", code="6103")
     rows, (aside,), summary = await fetch(shop, day, file_pb2.FILE_TYPE_TOP_UPS)
     assert (len(rows), aside.line, aside.reason) == (1, 2, "14 columns, not 13")
-    assert (summary.quarantined, summary.is_whole) == (1, False)
+    assert (summary.quarantined, summary.state) == (1, file_pb2.FILE_STATE_INCOMPLETE)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ async def test_what_is_wrong_with_a_file_is_told(
     refusal = await shop.refusal(fetch(shop, day, file_pb2.FILE_TYPE_TOP_UPS))
     assert (refusal.code, refusal.reason) == (code, reason)
     assert refusal.metadata[detail[0]] == detail[1]
-    assert (await fetch(shop, day, file_pb2.FILE_TYPE_TOP_UPS))[2].is_whole
+    assert (await fetch(shop, day, file_pb2.FILE_TYPE_TOP_UPS))[2].state == file_pb2.FILE_STATE_COMPLETE
 
 
 async def test_the_command_writes_plain_files_and_a_summary(
@@ -137,7 +137,7 @@ async def test_a_name_and_an_order_with_the_banks_separator_in_them_shift_no_amo
         before.serial,
     )
     assert (row.member_id, row.payee_member_id, row.remark, row.is_repaired) == ("buyer", "seller", "运费&税", True)
-    assert (aside, summary.repaired, summary.is_whole) == ([], 1, True)
+    assert (aside, summary.repaired, summary.state) == ([], 1, file_pb2.FILE_STATE_COMPLETE)
 
 
 async def test_a_stray_byte_costs_its_row_and_the_command_keeps_the_raw_file(
@@ -146,7 +146,8 @@ async def test_a_stray_byte_costs_its_row_and_the_command_keeps_the_raw_file(
     day = await a_day(shop)
     shop.sandbox.faults.add("file_not_gb18030", code="6103")
     rows, (aside,), summary = await fetch(shop, day, file_pb2.FILE_TYPE_TOP_UPS)
-    assert (len(rows), aside.line, summary.quarantined, summary.is_whole) == (1, 2, 1, False)
+    assert (len(rows), aside.line, summary.quarantined) == (1, 2, 1)
+    assert summary.state == file_pb2.FILE_STATE_INCOMPLETE
     shop.sandbox.faults.add("file_not_gb18030", code="6103")
     status, said = await command(shop, monkeypatch, day, tmp_path, "CZ")
     assert status == 1, said

@@ -37,7 +37,7 @@ from tests.world.process import ROOT, as_environment, clean_environment, service
 from tests.world.refunds import refund
 from tests.world.returns import send_back
 from tests.world.revocations import revoke
-from tests.world.suspense import clear as clear_suspense
+from tests.world.suspense import clear as allocate_suspense
 from tests.world.suspense import collect, come_in
 from tests.world.withdrawals import withdraw, withdraw_to_the_end
 
@@ -107,7 +107,7 @@ async def lost_day(shop: Marketplace, suspended: str) -> None:
     await batches(shop).BatchConfirm(confirm_request(shop, *await prepaid(shop)), timeout=TIMEOUT_S)
     topped_up = await shop.top_up("payer", 55_00, 5_00)
     await revoke(shop, topped_up.serial, 22_00, 2_00)
-    await clear_suspense(shop, suspended, "seller", 30_00, 3_00)
+    await allocate_suspense(shop, suspended, "seller", 30_00, 3_00)
     await come_in(shop, 12_34)
     await come_in(shop, 43_21, "buyer")
     send_back(shop, await withdraw_to_the_end(shop, "seller", 5_00))

@@ -87,7 +87,7 @@ def payment_plans() -> Cases:
     confirm = payment_pb2.ConfirmOrderRequest(
         order_no="O1", amount_fen=40_00, verification=NONE, fee_fen=4_00, remark="r"
     )
-    for settled in (Kind.WAITING, Kind.WITHDRAWABLE):
+    for settled in (Kind.UNCLEARED, Kind.WITHDRAWABLE):
         plan = payments.confirm_order(confirm, PAYER, PAYEE, SERIALS, settled)
         yield f"confirm an order, {settled.value} at once", plan
     cancel = payment_pb2.CancelOrderRequest(order_no="O1", amount_fen=40_00, verification=NONE, remark="r")
@@ -97,7 +97,7 @@ def payment_plans() -> Cases:
         settle = payment_pb2.SettleOrderRequest(
             order_no="O1", amount_fen=40_00, fee_fen=4_00 if confirms else 0, end=end, remark="r"
         )
-        for settled in (Kind.WAITING, Kind.WITHDRAWABLE) if confirms else (Kind.WAITING,):
+        for settled in (Kind.UNCLEARED, Kind.WITHDRAWABLE) if confirms else (Kind.UNCLEARED,):
             plan = payments.settle_order(settle, PAYER, PAYEE, SERIALS, settled, NAMES)
             yield f"settle an order for a silent buyer, {plan.kind}, {settled.value}", plan
 
@@ -121,7 +121,7 @@ def freeze_plans() -> Cases:
     for fee_fen, order_fee_fen in ((0, 0), (5_00, 0), (0, 6_00)):
         pay = freeze_pb2.PayFrozenRequest(
             order_no="F1",
-            fee_fen=fee_fen,
+            fee_on_top_fen=fee_fen,
             verification=NONE,
             remark="r" if fee_fen else "",
             payees=[
@@ -135,7 +135,7 @@ def freeze_plans() -> Cases:
 
 def top_up_plans() -> Cases:
     """6129, 6216, 6130, 6217."""
-    channel = topup_pb2.Channel(type="0001", merchant_no="M1", transaction_no="T1")
+    channel = topup_pb2.Channel(type=topup_pb2.CHANNEL_TYPE_WECHAT, merchant_no="M1", transaction_no="T1")
     for reading in ("gross", "net"):
         for fee_fen in (0, 2_00, 70_00) if reading == "gross" else (2_00,):
             request = topup_pb2.TopUpRequest(
@@ -162,7 +162,7 @@ def top_up_plans() -> Cases:
     kept = operation("TOP_UP", bank_serial="B1", order_no="T-O1", keep={"channel": "0001", "channel_serial": "T1"})
     for fee_fen in (0, 1_00, 30_00):
         revoke = topup_pb2.RevokeTopUpRequest(
-            top_up_id=kept.serial, amount_fen=30_00, fee_fen=fee_fen, remark="r" if fee_fen else ""
+            top_up_serial=kept.serial, amount_fen=30_00, fee_fen=fee_fen, remark="r" if fee_fen else ""
         )
         yield f"revoke a top-up with {fee_fen} of its fee", revocations.revoke_top_up(revoke, kept, PAYER, SERIALS)
     taken = [
@@ -193,7 +193,7 @@ def _refund(kind: str, amount_fen: int, fee_fen: int, today: date, *, is_fee: bo
         part = part._replace(order_no="ROW-O1")
     return refunds.refund(
         refund_pb2.RefundRequest(
-            payment_id="P1", amount_fen=amount_fen, fee_fen=fee_fen, remark="r" if fee_fen else ""
+            payment_serial="P1", amount_fen=amount_fen, fee_fen=fee_fen, remark="r" if fee_fen else ""
         ),
         Payment(
             serial="P1",
@@ -223,7 +223,7 @@ def batch_plans() -> Cases:
             ],
         )
         yield f"pre-pay a batch, {mode}", batches.prepay(prepay, FACTS, SERIALS)
-    for settled in (Kind.WAITING, Kind.WITHDRAWABLE):
+    for settled in (Kind.UNCLEARED, Kind.WITHDRAWABLE):
         confirm = batch_pb2.BatchConfirmRequest(
             verification=NONE,
             orders=[
@@ -250,21 +250,21 @@ def suspense_plans() -> Cases:
     """6139 and 6140."""
     transfer = operation("TRANSFER_IN", bank_serial="26112400001")
     for fee_fen in (0, 2_00, 20_00):
-        request = suspense_pb2.ClearSuspenseRequest(
-            transfer_id="26112400001",
+        request = suspense_pb2.AllocateSuspenseRequest(
+            transfer_bank_serial="26112400001",
             member_id="payee",
             amount_fen=20_00,
             fee_fen=fee_fen,
             order_no="C1",
             remark="r" if fee_fen else "",
         )
-        cleared = suspense.clear_suspense(request, transfer, PAYEE, SERIALS)
+        cleared = suspense.allocate_suspense(request, transfer, PAYEE, SERIALS)
         yield f"clear suspense with a fee of {fee_fen}", cleared
-        undo = suspense_pb2.UndoClearSuspenseRequest(
-            clearing_id="X1", amount_fen=20_00, fee_fen=fee_fen, remark="r" if fee_fen else ""
+        undo = suspense_pb2.ReverseSuspenseAllocationRequest(
+            allocation_serial="X1", amount_fen=20_00, fee_fen=fee_fen, remark="r" if fee_fen else ""
         )
-        clearing = operation("CLEAR_SUSPENSE", order_no="C1", keep=cleared.keep)
-        yield f"undo it with {fee_fen} of the fee", suspense.undo_clear_suspense(undo, clearing, PAYEE, SERIALS)
+        clearing = operation("ALLOCATE_SUSPENSE", order_no="C1", keep=cleared.keep)
+        yield f"undo it with {fee_fen} of the fee", suspense.reverse_suspense_allocation(undo, clearing, PAYEE, SERIALS)
 
 
 def acquiring_plans() -> Cases:
@@ -358,7 +358,7 @@ def withdrawal_plans() -> Cases:
             request = withdrawal_pb2.WithdrawRequest(
                 member_id="payer",
                 amount_fen=60_00,
-                fee_fen=fee_fen,
+                fee_on_top_fen=fee_fen,
                 card_number=NUMBER,
                 card_holder_name="甲",
                 verification=verification,
@@ -446,7 +446,7 @@ def page(plan: Plan) -> str:
         "needs": " ".join(sorted(account.name for account in plan.needs)),
         "card": "" if plan.card is None else f"{plan.card.card_id} begun by {plan.card.serial}",
     }
-    lines = [f"{plan.kind}: {' '.join(f'{name}={_value(value)}' for name, value in known.items() if value)}"]
+    lines = [f"{plan.kind.name}: {' '.join(f'{name}={_value(value)}' for name, value in known.items() if value)}"]
     lines.append(f"  says {plan.message.code}\n{wire}")
     for title, drafts in (("holds", plan.drafts), ("then", plan.then), ("undo", plan.undo)):
         lines += [f"  {title} {_draft(draft)}" for draft in drafts]

@@ -47,7 +47,7 @@ def test_an_order_that_the_bank_parked_lies_whole_in_parking_and_keeps_its_numbe
 def test_an_order_that_the_bank_gave_to_another_member_is_booked_there() -> None:
     planned, query = recorded()
     used, owed = Leg(acquired("O1"), LIMITS, 1), OfDay(Kind.IN_TRANSIT)
-    there = OfDay(Kind.WAITING, THIRD.sub_account)
+    there = OfDay(Kind.UNCLEARED, THIRD.sub_account)
     moved = query.shares[0].booked(planned, THIRD.sub_account, "third")
     legs = (used, Leg(owed, there, 27_00), Leg(owed, FEE, 3_00))
     assert moved == replace(planned, legs=legs, payee="third")

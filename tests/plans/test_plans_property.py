@@ -159,7 +159,7 @@ def test_a_payment_takes_the_amount_and_gives_what_the_fee_leaves(
     assert refundable(plan) == fen
 
 
-@given(amounts_with_fees(), st.sampled_from([Kind.WAITING, Kind.WITHDRAWABLE]))
+@given(amounts_with_fees(), st.sampled_from([Kind.UNCLEARED, Kind.WITHDRAWABLE]))
 def test_an_order_is_paid_out_of_escrow_or_given_back(amount: tuple[int, int], settled: Kind) -> None:
     fen, fee_fen = amount
     prepaid = prepay_order(
@@ -206,7 +206,7 @@ def test_frozen_money_stays_its_owners_until_it_is_paid(amount: tuple[int, int])
 def test_what_is_paid_out_of_frozen_money_has_its_fee_on_top(first_fen: int, second_fen: int, fee_fen: int) -> None:
     request = freeze_pb2.PayFrozenRequest(
         order_no=ORDER,
-        fee_fen=fee_fen,
+        fee_on_top_fen=fee_fen,
         payees=[
             freeze_pb2.FrozenPayee(member_id="payee", amount_fen=first_fen),
             freeze_pb2.FrozenPayee(member_id="third", amount_fen=second_fen),
@@ -225,7 +225,7 @@ def test_what_is_paid_out_of_frozen_money_has_its_fee_on_top(first_fen: int, sec
 @given(amounts, st.integers(0, AMOUNT_MAX_FEN // 4))
 def test_a_withdrawal_takes_amount_and_fee_and_its_undoing_gives_both_back(fen: int, fee_fen: int) -> None:
     request = withdrawal_pb2.WithdrawRequest(
-        member_id="payer", amount_fen=fen, fee_fen=fee_fen, card_number="9999990000000000", card_holder_name="甲"
+        member_id="payer", amount_fen=fen, fee_on_top_fen=fee_fen, card_number="9999990000000000", card_holder_name="甲"
     )
     plan = withdraw(request, FACTS, SERIALS, "platform")
     taken = without_zero({PAYER.sub_account: -(fen + fee_fen), "withdrawing": fen, "fee": fee_fen})
@@ -240,7 +240,7 @@ def test_a_withdrawal_takes_amount_and_fee_and_its_undoing_gives_both_back(fen: 
 def test_a_top_up_is_owed_by_its_channel_and_split_between_member_and_fee(
     first: tuple[int, int], second: tuple[int, int], reading: Any
 ) -> None:
-    channel = topup_pb2.Channel(type="0001", merchant_no="1", transaction_no="T1")
+    channel = topup_pb2.Channel(type=topup_pb2.CHANNEL_TYPE_WECHAT, merchant_no="1", transaction_no="T1")
     fen, fee_fen = first
     one = top_up(
         topup_pb2.TopUpRequest(member_id="payer", amount_fen=fen, fee_fen=fee_fen, channel=channel, order_no=ORDER),
@@ -285,7 +285,7 @@ def test_a_refund_gives_back_what_the_payee_and_the_advance_return(
         refundable_fee_fen=fee_fen,
     )
     plan = refunds.refund(
-        refund_pb2.RefundRequest(payment_id="P1", amount_fen=fen, fee_fen=fee_fen),
+        refund_pb2.RefundRequest(payment_serial="P1", amount_fen=fen, fee_fen=fee_fen),
         payment,
         PAYER,
         payee,
@@ -307,7 +307,7 @@ def test_a_refund_gives_back_what_the_payee_and_the_advance_return(
 def test_a_revocation_takes_the_members_part_and_the_fee_apart(first: tuple[int, int], second: tuple[int, int]) -> None:
     fen, fee_fen = first
     top_up = operation("TOP_UP", bank_serial="B1", order_no=ORDER, keep={"channel": "0001", "channel_serial": "T1"})
-    request = topup_pb2.RevokeTopUpRequest(top_up_id=top_up.serial, amount_fen=fen, fee_fen=fee_fen)
+    request = topup_pb2.RevokeTopUpRequest(top_up_serial=top_up.serial, amount_fen=fen, fee_fen=fee_fen)
     one = revoke_top_up(request, top_up, PAYER, SERIALS)
     assert moved(one.drafts) == without_zero({PAYER.sub_account: -(fen - fee_fen), "fee": -fee_fen, "in-transit": fen})
     assert (limited(one, Kind.REVOCABLE), limited(one, Kind.REVOCABLE_FEE)) == (fen - fee_fen, fee_fen)
@@ -328,7 +328,7 @@ def test_a_revocation_takes_the_members_part_and_the_fee_apart(first: tuple[int,
     assert asked == [(yuan(row[0] - row[1]), yuan(row[1])) for row in (first, second)]
 
 
-@given(amounts_with_fees(), amounts_with_fees(), st.sampled_from([Kind.WAITING, Kind.WITHDRAWABLE]))
+@given(amounts_with_fees(), amounts_with_fees(), st.sampled_from([Kind.UNCLEARED, Kind.WITHDRAWABLE]))
 def test_each_row_of_a_batch_moves_what_its_own_call_would(
     first: tuple[int, int], second: tuple[int, int], settled: Kind
 ) -> None:
@@ -392,16 +392,18 @@ def test_each_row_of_a_batch_moves_what_its_own_call_would(
 def test_money_of_suspense_is_withdrawable_at_once_and_goes_back_the_same_way(amount: tuple[int, int]) -> None:
     fen, fee_fen = amount
     transfer = operation("TRANSFER_IN", bank_serial="26112400001")
-    request = suspense_pb2.ClearSuspenseRequest(
-        transfer_id="26112400001", member_id="payee", amount_fen=fen, fee_fen=fee_fen, order_no=ORDER
+    request = suspense_pb2.AllocateSuspenseRequest(
+        transfer_bank_serial="26112400001", member_id="payee", amount_fen=fen, fee_fen=fee_fen, order_no=ORDER
     )
-    cleared = suspense.clear_suspense(request, transfer, PAYEE, SERIALS)
+    cleared = suspense.allocate_suspense(request, transfer, PAYEE, SERIALS)
     expected = without_zero({"suspense": -fen, PAYEE.sub_account: fen - fee_fen, "fee": fee_fen})
     assert moved(cleared.drafts) == expected
     assert pockets(cleared) <= {"suspense", ("withdrawable", PAYEE), "fee"}
-    clearing = operation("CLEAR_SUSPENSE", order_no=ORDER, keep=cleared.keep)
-    undone = suspense.undo_clear_suspense(
-        suspense_pb2.UndoClearSuspenseRequest(clearing_id=clearing.serial, amount_fen=fen, fee_fen=fee_fen),
+    clearing = operation("ALLOCATE_SUSPENSE", order_no=ORDER, keep=cleared.keep)
+    undone = suspense.reverse_suspense_allocation(
+        suspense_pb2.ReverseSuspenseAllocationRequest(
+            allocation_serial=clearing.serial, amount_fen=fen, fee_fen=fee_fen
+        ),
         clearing,
         PAYEE,
         SERIALS,

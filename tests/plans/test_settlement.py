@@ -62,7 +62,7 @@ def stored(parts: int, *, then: bool = False) -> Stored:
     return Stored(drafts, (THEN,) if then else (), (UNDO,) if then else (), StatusQuery("2"))
 
 
-def operation(state: State, *, asks: int = 4, not_found: int = 0, reason: str = "") -> Operation:
+def operation(state: State, *, query_attempts: int = 4, not_found: int = 0, reason: str = "") -> Operation:
     return Operation(
         id=OPERATION_ID,
         request_id="r",
@@ -84,9 +84,9 @@ def operation(state: State, *, asks: int = 4, not_found: int = 0, reason: str = 
         bank_day=None,
         trace_id="",
         plan_text="{}",
-        asks=asks,
+        query_attempts=query_attempts,
         not_found=not_found,
-        next_ask_at=NOW,
+        next_query_at=NOW,
         created_at=NOW,
         updated_at=NOW,
     )
@@ -180,7 +180,7 @@ def test_every_combination_of_words_states_and_parts_ends_as_the_table_says(
             assert change.next_ask_in_s == (None if is_final else min(pause_s, due_in_s) if due_in_s else pause_s), (
                 where
             )
-            assert change.asks == 5, where
+            assert change.query_attempts == 5, where
             assert change.reason == ("send-again" if AGAIN in count else f"reason-{parts}"), where
             assert (change.bank_code, change.bank_message) == (f"C{parts}", f"银行{parts}"), where
             assert change.message == f"detail {parts}", where
@@ -309,8 +309,8 @@ def test_a_question_ahead_of_its_time_does_not_put_off_the_one_on_schedule() -> 
 
 
 def test_the_answer_to_the_call_itself_is_no_question() -> None:
-    assert after(State.RESERVED, [DONE], asked=False).change.asks == 4
-    assert after(State.RESERVED, [DONE], asked=True).change.asks == 5
+    assert after(State.RESERVED, [DONE], asked=False).change.query_attempts == 4
+    assert after(State.RESERVED, [DONE], asked=True).change.query_attempts == 5
 
 
 def test_a_step_has_the_banks_day_serial_and_the_evidence_of_all_answers() -> None:

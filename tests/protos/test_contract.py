@@ -7,9 +7,20 @@ from pathlib import Path
 
 import pytest
 
+from jzb.v1.names import OperationKind
 from scripts import contract
 
 ROOT = Path(__file__).parents[2]
+
+
+# What books of 0.2.0 may hold; later releases add to it.
+STORED_BY_0_2_0 = """
+OPEN_MEMBER CLOSE_MEMBER TOP_UP SPLIT_TOP_UP PAY_T1 PAY_T0 PREPAY_ORDER CONFIRM_ORDER CANCEL_ORDER FREEZE
+RELEASE PAY_FROZEN REFUND WITHDRAW CLEARING ADOPTION LINK_SAME_NAME CHECK_CARD_BY_SMS CONFIRM_CARD_BY_SMS
+CHECK_CARD_BY_TRANSFER CONFIRM_CARD_BY_TRANSFER UNBIND_CARD CORRECT_CARD_BRANCH REFRESH_CARDS CHANGE_MOBILE
+SETTLE_CONFIRM SETTLE_CANCEL BATCH_PREPAY BATCH_CONFIRM BATCH_PAY REVOKE_TOP_UP REVOKE_SPLIT_TOP_UP
+WITHDRAWAL_RETURN TRANSFER_IN CLEAR_SUSPENSE UNDO_CLEAR_SUSPENSE RECORD_ORDER REBOOK_ORDER CATCH_UP
+"""
 
 
 @pytest.fixture
@@ -97,3 +108,12 @@ def test_a_release_keeps_its_contract_once_and_is_not_forgotten(project: Path) -
 )
 def test_until_1_0_a_minor_version_may_break_and_then_a_major_one(released: str, coming: str, may: bool) -> None:
     assert contract.may_break(contract.parsed(released), contract.parsed(coming)) == may
+
+
+def test_the_journal_has_each_kind_under_the_text_that_its_seals_are_over() -> None:
+    assert {kind.value for kind in OperationKind} >= set(STORED_BY_0_2_0.split())
+    assert {kind.name: kind.value for kind in OperationKind if kind.name != kind.value} == {
+        "OPENING_BALANCE": "ADOPTION",
+        "ALLOCATE_SUSPENSE": "CLEAR_SUSPENSE",
+        "REVERSE_SUSPENSE_ALLOCATION": "UNDO_CLEAR_SUSPENSE",
+    }

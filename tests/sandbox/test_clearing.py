@@ -25,7 +25,7 @@ async def test_a_day_is_cleared_after_it_has_ended(bank: Merchant) -> None:
     pooled = bank.view()["pooled"]
     await bank.control("POST", "clock", {"advance_days": 1})
     (row,) = await clearing(bank, day, day)
-    assert (row.Date, row.ClearingStatus, row.TotalAmt) == (day, "0", 10000)
+    assert (row.Date, row.ClearingState, row.TotalAmt) == (day, "0", 10000)
     assert await bank.balances(member) == (9000, 9000, 0)
     assert (bank.view()["pooled"], bank.functional("7")) == (pooled + 10000, 0)
 
@@ -62,11 +62,11 @@ async def test_while_channels_hold_their_money_days_stay_pending_and_clear_in_or
     await bank.top_up(member, 200)
     await bank.control("POST", "clock", {"advance_days": 1})
     rows = await clearing(bank, first, second)
-    assert [(row.ClearingStatus, row.TotalAmt) for row in rows] == [("3", 100), ("3", 200)]
+    assert [(row.ClearingState, row.TotalAmt) for row in rows] == [("3", 100), ("3", 200)]
     assert await bank.balances(member) == (300, 0, 0)
     await bank.control("POST", "clearing", {"held": False})
     rows = await clearing(bank, first, second)
-    assert [(row.ClearingStatus, row.TotalAmt) for row in rows] == [("0", 100), ("0", 200)]
+    assert [(row.ClearingState, row.TotalAmt) for row in rows] == [("0", 100), ("0", 200)]
     assert await bank.balances(member) == (300, 300, 0)
 
 
@@ -77,7 +77,7 @@ async def test_a_question_about_today_clears_today_and_ends_it_where_that_is_set
         day = bank.view()["bank_day"]
         await bank.top_up(member, amount)
         (row,) = await clearing(bank, day, day)
-        assert (row.ClearingStatus, row.TotalAmt) == ("0", amount)
+        assert (row.ClearingState, row.TotalAmt) == ("0", amount)
         assert await bank.balances(member) == (total, total, 0)
         assert bank.view()["bank_day"] > day
 

@@ -92,7 +92,7 @@ async def test_after_the_clearing_a_revocation_belongs_to_its_own_day(bank: Merc
     await bank.control("POST", "clock", {"advance_days": 1})
     assert (bank.functional("7"), bank.view()["pooled"]) == (0, pooled - 2500)
     last = (await bank.call(ClearingResult(FunctionFlag="1"))).TranItemArray[-1]
-    assert (last.ClearingStatus, last.TotalAmt) == ("0", -2500)
+    assert (last.ClearingState, last.TotalAmt) == ("0", -2500)
 
 
 async def test_rows_of_a_split_are_revoked_together_and_known_by_their_own_serials(bank: Merchant) -> None:

@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 from bankclient.messages import (
-    ClearSuspense,
+    AllocateSuspense,
     PlayTransfer,
-    RevokeSuspenseClearing,
+    ReverseSuspenseAllocation,
     SubAccountTransactions,
     TransactionStatus,
     TransfersIn,
@@ -45,14 +45,14 @@ async def listed(bank: Merchant, day: date | None = None) -> list[TransfersInRow
     return list(reply.TranItemArray)
 
 
-def clearing(member: Member, fen: int, fee_fen: int = 0, order_no: str = "S1") -> ClearSuspense:
-    return ClearSuspense(
+def clearing(member: Member, fen: int, fee_fen: int = 0, order_no: str = "S1") -> AllocateSuspense:
+    return AllocateSuspense(
         SubAcctNo=member.no, TranNetMemberCode=member.code, OrderNo=order_no, SuspendAmt=fen, TranFee=fee_fen
     )
 
 
-def undoing(member: Member, fen: int, fee_fen: int = 0, order_no: str = "S1") -> RevokeSuspenseClearing:
-    return RevokeSuspenseClearing(
+def undoing(member: Member, fen: int, fee_fen: int = 0, order_no: str = "S1") -> ReverseSuspenseAllocation:
+    return ReverseSuspenseAllocation(
         SubAcctNo=member.no, TranNetMemberCode=member.code, OldOrderNo=order_no, CancelAmt=fen, TranFee=fee_fen
     )
 

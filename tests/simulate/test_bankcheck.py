@@ -121,7 +121,7 @@ async def test_what_the_bank_had_to_refuse_by_itself(log: BankLog) -> None:
 async def test_a_withdrawal_lacks_at_the_bank_no_more_than_a_payment_beside_a_hold_explains(
     log: BankLog, spends: str, withdrawable_fen: int, code: str, is_wrong: bool
 ) -> None:
-    # 2.00 of withdrawable money were held for what came to nothing, when a payment took 3.00 of waiting money.
+    # 2.00 of withdrawable money were held for what came to nothing, when a payment took 3.00 of uncleared money.
     let_go, paid, taken = UUID(int=11), UUID(int=12), UUID(int=13)
     later = NOON + timedelta(seconds=2)
     holds = [

@@ -55,7 +55,7 @@ def test_a_return_has_no_place_in_the_banks_order_and_may_have_been_first() -> N
         "the bank booked it before the credit",
         "it was reserved when the credit was there",
         "it is of an earlier day",
-        "it took waiting money",
+        "it took uncleared money",
         "it was not paid",
         "it must take withdrawable money",
         "the bank takes withdrawable money first",

@@ -63,7 +63,7 @@ def test_twenty_seeds_in_a_row_do_everything_whatever_the_dice_say() -> None:
         assert {action.kind for action in calm} >= told_of - {Kind.REVOKE, Kind.PAY_T1}
         stories = [tuple(action.kind for action in schedule.night.evening) for schedule in twenty]
         assert sum(story[-3:] == (Kind.BATCH_PREPAY, Kind.BATCH_CONFIRM, Kind.REFUND) for story in stories) == 4
-        assert sum(story[-2:] == (Kind.CLEAR_SUSPENSE, Kind.UNDO_CLEARING) for story in stories) == 4
+        assert sum(story[-2:] == (Kind.ALLOCATE_SUSPENSE, Kind.REVERSE_ALLOCATION) for story in stories) == 4
 
 
 def test_in_every_seed_somebody_spends_before_we_hear_of_a_clearing_and_the_bank_clears_at_any_moment() -> None:

@@ -41,7 +41,7 @@ def pay_frozen_request(
     return freeze_pb2.PayFrozenRequest(
         request_id=shop.request_id(),
         order_no=order_no,
-        fee_fen=fee_fen,
+        fee_on_top_fen=fee_fen,
         payees=[freeze_pb2.FrozenPayee(member_id=member_id, amount_fen=fen) for member_id, fen in payees],
         remark=remark,
     )

@@ -147,7 +147,9 @@ class Marketplace:
             member_id=member_id,
             amount_fen=fen,
             fee_fen=fee_fen,
-            channel=topup_pb2.Channel(type="0001", merchant_no="1900000109", transaction_no=self.order_no()),
+            channel=topup_pb2.Channel(
+                type=topup_pb2.CHANNEL_TYPE_WECHAT, merchant_no="1900000109", transaction_no=self.order_no()
+            ),
             order_no=self.order_no(),
             remark=remark,
         )

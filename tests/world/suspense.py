@@ -37,15 +37,15 @@ async def in_suspense(shop: Marketplace, *amounts_fen: int) -> list[str]:
 
 
 def clearing(
-    shop: Marketplace, transfer_id: str, member_id: str, fen: int, fee_fen: int = 0, **more: Any
-) -> suspense_pb2.ClearSuspenseRequest:
+    shop: Marketplace, transfer_bank_serial: str, member_id: str, fen: int, fee_fen: int = 0, **more: Any
+) -> suspense_pb2.AllocateSuspenseRequest:
     fields = {"request_id": shop.request_id(), "order_no": shop.order_no(), **more}
-    return suspense_pb2.ClearSuspenseRequest(
-        transfer_id=transfer_id, member_id=member_id, amount_fen=fen, fee_fen=fee_fen, **fields
+    return suspense_pb2.AllocateSuspenseRequest(
+        transfer_bank_serial=transfer_bank_serial, member_id=member_id, amount_fen=fen, fee_fen=fee_fen, **fields
     )
 
 
 async def clear(shop: Marketplace, *args: Any, **more: Any) -> core_pb2.Operation:
-    answer = await shop.suspense.ClearSuspense(clearing(shop, *args, **more), timeout=TIMEOUT_S)
+    answer = await shop.suspense.AllocateSuspense(clearing(shop, *args, **more), timeout=TIMEOUT_S)
     operation: core_pb2.Operation = answer.operation
     return operation

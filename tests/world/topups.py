@@ -5,7 +5,7 @@ from __future__ import annotations
 from jzb.v1 import core_pb2, topup_pb2
 from tests.world.marketplace import TIMEOUT_S, Marketplace
 
-CHANNEL = topup_pb2.Channel(type="0001", merchant_no="1900000109")
+CHANNEL = topup_pb2.Channel(type=topup_pb2.CHANNEL_TYPE_WECHAT, merchant_no="1900000109")
 
 
 def split_request(shop: Marketplace, *shares: tuple[str, int, int], remark: str = "") -> topup_pb2.SplitTopUpRequest:

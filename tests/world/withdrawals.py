@@ -16,7 +16,7 @@ def withdraw_request(
         request_id=shop.request_id(),
         member_id=member_id,
         amount_fen=fen,
-        fee_fen=fee_fen,
+        fee_on_top_fen=fee_fen,
         card_number=CARD,
         card_holder_name=HOLDER,
         remark=remark,

@@ -73,18 +73,18 @@ async def money_is_found_in_suspense(client: Client, sandbox_url: str) -> None:
     command = {"amount_fen": 30_000, "payer_name": "Fictitious Trading Ltd", "remark": "for C"}
     async with httpx.AsyncClient(base_url=sandbox_url, trust_env=False, timeout=TIMEOUT_S) as bank:
         sent = (await bank.post("/control/transfers", json=command)).raise_for_status().json()
-    day, transfer_id = sent["bank_day"], sent["front_seq_no"]
+    day, transfer_bank_serial = sent["bank_day"], sent["front_seq_no"]
     bank_day = f"{day[:4]}-{day[4:6]}-{day[6:]}"
     request = suspense_pb2.CollectTransfersRequest(first_bank_day=bank_day, last_bank_day=bank_day, page_size=200)
     page = await client.suspense.CollectTransfers(request, timeout=TIMEOUT_S)
     console.print(f"  {page.entered} collected on {bank_day}")
-    await _show_suspense(client, transfer_id)
+    await _show_suspense(client, transfer_bank_serial)
     cleared = await client.step(
         "It was meant for C: 300.00 are cleared to C, which may withdraw them today",
-        client.suspense.ClearSuspense(
-            suspense_pb2.ClearSuspenseRequest(
+        client.suspense.AllocateSuspense(
+            suspense_pb2.AllocateSuspenseRequest(
                 request_id=client.request_id(),
-                transfer_id=transfer_id,
+                transfer_bank_serial=transfer_bank_serial,
                 member_id=client.id("C"),
                 amount_fen=30_000,
                 order_no=f"U{client.run}",
@@ -95,25 +95,25 @@ async def money_is_found_in_suspense(client: Client, sandbox_url: str) -> None:
     )
     await client.step(
         "100.00 of it were not C's after all: they go back into suspense",
-        client.suspense.UndoClearSuspense(
-            suspense_pb2.UndoClearSuspenseRequest(
-                request_id=client.request_id(), clearing_id=cleared.operation.serial, amount_fen=10_000
+        client.suspense.ReverseSuspenseAllocation(
+            suspense_pb2.ReverseSuspenseAllocationRequest(
+                request_id=client.request_id(), allocation_serial=cleared.operation.serial, amount_fen=10_000
             ),
             timeout=TIMEOUT_S,
         ),
         "C",
     )
-    await _show_suspense(client, transfer_id)
+    await _show_suspense(client, transfer_bank_serial)
 
 
-async def _show_suspense(client: Client, transfer_id: str) -> None:
+async def _show_suspense(client: Client, transfer_bank_serial: str) -> None:
     token = ""
     while True:
         request = suspense_pb2.ListSuspenseRequest(page_size=200, page_token=token)
         page = await client.suspense.ListSuspense(request, timeout=TIMEOUT_S)
         for entry in page.entries:
-            if entry.transfer_id == transfer_id:
-                console.print(f"  suspense {yuan(entry.remaining_fen)} of transfer {transfer_id}")
+            if entry.transfer_bank_serial == transfer_bank_serial:
+                console.print(f"  suspense {yuan(entry.remaining_fen)} of transfer {transfer_bank_serial}")
         token = page.next_page_token
         if not token:
             return

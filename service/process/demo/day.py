@@ -68,7 +68,7 @@ async def money_comes_in(client: Client) -> None:
         "That was 100.00 too much: so much of the top-up is revoked, and the channel owes it no longer",
         client.top_ups.RevokeTopUp(
             topup_pb2.RevokeTopUpRequest(
-                request_id=client.request_id(), top_up_id=topped_up.operation.serial, amount_fen=10_000
+                request_id=client.request_id(), top_up_serial=topped_up.operation.serial, amount_fen=10_000
             ),
             timeout=TIMEOUT_S,
         ),
@@ -104,11 +104,11 @@ async def goods_are_sold(client: Client) -> None:
         "buyer",
         "A",
     )
-    payment_id = confirmed.operation.serial
+    payment_serial = confirmed.operation.serial
 
     def refund(fen: int, fee_fen: int) -> refund_pb2.RefundRequest:
         return refund_pb2.RefundRequest(
-            request_id=client.request_id(), payment_id=payment_id, amount_fen=fen, fee_fen=fee_fen
+            request_id=client.request_id(), payment_serial=payment_serial, amount_fen=fen, fee_fen=fee_fen
         )
 
     await client.step(
@@ -171,7 +171,7 @@ async def money_is_frozen(client: Client) -> None:
             freeze_pb2.PayFrozenRequest(
                 request_id=client.request_id(),
                 order_no=frozen,
-                fee_fen=1_000,
+                fee_on_top_fen=1_000,
                 payees=[
                     freeze_pb2.FrozenPayee(member_id=client.id("A"), amount_fen=12_000),
                     freeze_pb2.FrozenPayee(member_id=client.id("B"), amount_fen=8_000),
@@ -259,7 +259,7 @@ async def the_withdrawal_ends(client: Client, operation_id: str) -> None:
         operation = event.operation
         if operation.operation_id == operation_id and operation.state in FINAL:
             state = core_pb2.OperationState.Name(operation.state).removeprefix("OPERATION_STATE_")
-            console.print(f"  {state}  serial {operation.serial}  after {operation.asks} questions")
+            console.print(f"  {state}  serial {operation.serial}  after {operation.query_attempts} questions")
             break
     stream.cancel()
     await asking
@@ -306,7 +306,9 @@ async def _bound_card(client: Client, name: str) -> str:
 
 
 def _channel(client: Client) -> topup_pb2.Channel:
-    return topup_pb2.Channel(type="0001", merchant_no="1900000109", transaction_no=f"wx{client.run}{client.count}")
+    return topup_pb2.Channel(
+        type=topup_pb2.CHANNEL_TYPE_WECHAT, merchant_no="1900000109", transaction_no=f"wx{client.run}{client.count}"
+    )
 
 
 def _payment(
