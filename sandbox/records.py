@@ -1,16 +1,15 @@
 """What the bank remembers besides balances: members, calls, trades, orders, payments, withdrawals,
 clearing days and its counters.
 
-Each record is frozen, has a `key` that is unique within its class, and consists of text, numbers,
-flags and tuples of text, so that the store can write any of them down without knowing it. To
-remember something new, add a class here and name it in `RECORDS`. Amounts are int fen, days
-`yyyyMMdd`, instants ISO 8601 in Asia/Shanghai.
+Each record is frozen, and consists of text, numbers, flags and tuples of text, so that the store can
+write any of them down without knowing it. To remember something new, add a class here. Amounts are
+int fen, days `yyyyMMdd`, instants ISO 8601 in Asia/Shanghai.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import ClassVar, Final
 
 SUCCEEDED: Final = "0"
 FAILED: Final = "1"
@@ -19,15 +18,27 @@ SENT: Final = "6"
 """TranStatus of 6110 (quick start, 6110)."""
 
 
-class Record(Protocol):
-    """Anything the store can keep."""
+RECORDS: Final[dict[str, type[Record]]] = {}
+"""Every class of record by the name it has in the log."""
+
+
+class Record:
+    """Anything the store can keep, by a key that is unique within its class: its first field unless it says another."""
+
+    __slots__ = ()
+    __match_args__: ClassVar[tuple[str, ...]]
+    """Its fields, in order."""
+
+    def __init_subclass__(cls) -> None:
+        RECORDS[cls.__name__] = cls
 
     @property
-    def key(self) -> str: ...
+    def key(self) -> str:
+        return str(getattr(self, self.__match_args__[0]))
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class Member(Record):
     """A member's sub-account (6000). `kind` is 00 (pays) or SH (collects).
 
     `same_name` is the sub-account of the other kind that the same customer has (6167). `holder` is the name
@@ -44,25 +55,17 @@ class Member:
     mobile: str = ""
     holder: str = ""
 
-    @property
-    def key(self) -> str:
-        return self.sub_acct_no
-
 
 @dataclass(frozen=True, slots=True)
-class MemberCode:
+class MemberCode(Record):
     """Which sub-account a platform's member code (TranNetMemberCode) got; codes are not reused."""
 
     code: str
     sub_acct_no: str
 
-    @property
-    def key(self) -> str:
-        return self.code
-
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class Call(Record):
     """A request that changed something or was refused, with the answer every repeat gets.
 
     `fingerprint` tells a repeat from another business under the same serial; `reply` is the JSON
@@ -77,13 +80,9 @@ class Call:
     return_message: str
     reply: str
 
-    @property
-    def key(self) -> str:
-        return self.serial
-
 
 @dataclass(frozen=True, slots=True)
-class Trade:
+class Trade(Record):
     """One transaction that 6110 can be asked about: by CnsmrSeqNo or by the serial of a row.
 
     `asked_by` is the FunctionFlag of 6110 under which it is found, `booking_flag` what 6110 calls
@@ -108,25 +107,17 @@ class Trade:
     remark: str = ""
     fail_message: str = ""
 
-    @property
-    def key(self) -> str:
-        return self.serial
-
 
 @dataclass(frozen=True, slots=True)
-class FrontSerial:
+class FrontSerial(Record):
     """The trade behind a FrontSeqNo."""
 
     front_seq_no: str
     serial: str
 
-    @property
-    def key(self) -> str:
-        return self.front_seq_no
-
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class Order(Record):
     """A platform order number in use, and whose money lies under it.
 
     `kind` is the name space: `order` numbers are shared by 6034, 6007 and their twins (the
@@ -150,7 +141,7 @@ def order_key(kind: str, order_no: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Payment:
+class Payment(Record):
     """What of a payment can still be refunded by 6164.
 
     `source` is the FunctionFlag of 6164 that refunds it, with `fee` for the commission of 6163,
@@ -177,7 +168,7 @@ def payment_key(source: str, serial: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Credit:
+class Credit(Record):
     """What of a top-up can still be taken back: the member's part and the fee apart (6130, 6217).
 
     `name` is the FrontSeqNo of a 6129; a row of a 6216 is known by its total order and sub-account (`row_name`).
@@ -191,10 +182,6 @@ class Credit:
     left_fen: int
     left_fee_fen: int
 
-    @property
-    def key(self) -> str:
-        return self.name
-
 
 def row_name(total_order_no: str, sub_acct_no: str) -> str:
     """Name of the `Credit` of a row of 6216: a sub-account appears once in it."""
@@ -202,7 +189,7 @@ def row_name(total_order_no: str, sub_acct_no: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class AcquiredShare:
+class AcquiredShare(Record):
     """One share of an order that an acquiring product collected, as its remark names it (6145 to 6147).
 
     `number` is that of the sub-order, of a plain order the order's own; `booked_to` the sub-account that has the
@@ -224,13 +211,9 @@ class AcquiredShare:
     rebooked: bool = False
     holds_fee: bool = False
 
-    @property
-    def key(self) -> str:
-        return self.number
-
 
 @dataclass(frozen=True, slots=True)
-class Withdrawal:
+class Withdrawal(Record):
     """A withdrawal on its way. `outcome` is what it will end as at `due_at`, `status` where it is;
     `returned_day` is set when the receiving bank sent the money back after all."""
 
@@ -246,13 +229,9 @@ class Withdrawal:
     returned_day: str = ""
     return_front_seq_no: str = ""
 
-    @property
-    def key(self) -> str:
-        return self.serial
-
 
 @dataclass(frozen=True, slots=True)
-class Inflow:
+class Inflow(Record):
     """A transfer into the pooled account (6050); `sub_acct_no` is empty for one that lies, or lay, in suspense."""
 
     front_seq_no: str
@@ -264,13 +243,9 @@ class Inflow:
     payer_bank_name: str
     remark: str
 
-    @property
-    def key(self) -> str:
-        return self.front_seq_no
-
 
 @dataclass(frozen=True, slots=True)
-class SuspenseClearing:
+class SuspenseClearing(Record):
     """What of a 6139 can still be put back into suspense by 6140, fee included, and of its fee."""
 
     order_no: str
@@ -278,13 +253,9 @@ class SuspenseClearing:
     left_fen: int
     left_fee_fen: int
 
-    @property
-    def key(self) -> str:
-        return self.order_no
-
 
 @dataclass(frozen=True, slots=True)
-class SmsCode:
+class SmsCode(Record):
     """A text with a code (`sandbox.sms`). `order_no` is its MessageOrderNo, `named` the payee it authorises."""
 
     order_no: str
@@ -297,13 +268,9 @@ class SmsCode:
     named: str = ""
     used: bool = False
 
-    @property
-    def key(self) -> str:
-        return self.order_no
-
 
 @dataclass(frozen=True, slots=True)
-class BoundCard:
+class BoundCard(Record):
     """A card that was bound to a sub-account, and how its holder is known (6098)."""
 
     sub_acct_no: str
@@ -324,7 +291,7 @@ class BoundCard:
 
 
 @dataclass(frozen=True, slots=True)
-class CardCheck:
+class CardCheck(Record):
     """The check of a card for a sub-account that was begun last (6066, 6055), and what would prove it.
 
     `kind` is sms, out or in; `serial` that of the request; `card` what will be bound. `paid_in` is set when
@@ -353,46 +320,34 @@ def card_key(sub_acct_no: str, card_no: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class MobileChange:
+class MobileChange(Record):
     """A change of a member's mobile that waits for its code (6083)."""
 
     order_no: str
     modify_type: str
     new_mobile: str
 
-    @property
-    def key(self) -> str:
-        return self.order_no
-
 
 @dataclass(frozen=True, slots=True)
-class WebSignature:
+class WebSignature(Record):
     """What the bank's password page returned once a member had typed the right password (`sandbox.passwords`)."""
 
     signature: str
     sub_acct_no: str
     used: bool = False
 
-    @property
-    def key(self) -> str:
-        return self.signature
-
 
 @dataclass(frozen=True, slots=True)
-class ClearingDay:
+class ClearingDay(Record):
     """The one clearing record of a bank day (6108). `finished_day` is empty while it is pending."""
 
     day: str
     total_fen: int
     finished_day: str = ""
 
-    @property
-    def key(self) -> str:
-        return self.day
-
 
 @dataclass(frozen=True, slots=True)
-class DayEnd:
+class DayEnd(Record):
     """What a member had when a bank day ended; days without a change repeat no record (6114, file YE).
 
     `credited_fen` is what of `waiting_fen` was booked on that day itself.
@@ -413,19 +368,15 @@ class DayEnd:
 
 
 @dataclass(frozen=True, slots=True)
-class PooledDayEnd:
+class PooledDayEnd(Record):
     """The pooled real account when a bank day ended (6011)."""
 
     day: str
     amount_fen: int
 
-    @property
-    def key(self) -> str:
-        return self.day
-
 
 @dataclass(frozen=True, slots=True)
-class BankCharge:
+class BankCharge(Record):
     """What the bank charged the platform (6109), paid from an account outside these books.
 
     `fee_type`: 1 withdrawals, 2 verification, 3 service; `status`: 0 taken, 1 failed, 2 timed out, 3 not processed.
@@ -445,55 +396,16 @@ class BankCharge:
 
 
 @dataclass(frozen=True, slots=True)
-class Counter:
+class Counter(Record):
     """The last number given out of a series."""
 
     name: str
     last: int
 
-    @property
-    def key(self) -> str:
-        return self.name
-
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(Record):
     """A fact about the bank as a whole: its first day, how far its clock was moved, and so on."""
 
     name: str
     text: str
-
-    @property
-    def key(self) -> str:
-        return self.name
-
-
-RECORDS: Final[dict[str, type[Record]]] = {
-    kind.__name__: kind
-    for kind in (
-        Member,
-        MemberCode,
-        Call,
-        Trade,
-        FrontSerial,
-        Order,
-        Payment,
-        Credit,
-        AcquiredShare,
-        Withdrawal,
-        Inflow,
-        SuspenseClearing,
-        SmsCode,
-        BoundCard,
-        CardCheck,
-        MobileChange,
-        WebSignature,
-        ClearingDay,
-        DayEnd,
-        PooledDayEnd,
-        BankCharge,
-        Counter,
-        Mark,
-    )
-}
-"""Every class of record by the name it has in the log."""

@@ -13,7 +13,6 @@ between a first change and its commit).
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import fcntl
 import json
 import os
@@ -27,8 +26,6 @@ from sandbox.places import Place
 from sandbox.records import RECORDS, Counter, Record
 
 R = TypeVar("R", bound=Record)
-
-_FIELDS = {kind: tuple(one.name for one in dataclasses.fields(cast(Any, kind))) for kind in RECORDS.values()}
 
 
 class Log:
@@ -187,7 +184,7 @@ class Store:
     def _latest_puts(self) -> list[tuple[str, dict[str, Any]]]:
         latest = {(type(record), record.key): record for record, _ in self._puts}
         return [
-            (kind.__name__, {name: getattr(record, name) for name in _FIELDS[kind]})
+            (kind.__name__, {name: getattr(record, name) for name in kind.__match_args__})
             for (kind, _), record in latest.items()
         ]
 
@@ -195,7 +192,7 @@ class Store:
 def _revive(kind: type[Record], fields: dict[str, Any]) -> Record:
     known = {
         name: tuple(fields[name]) if isinstance(fields[name], list) else fields[name]
-        for name in _FIELDS[kind]
+        for name in kind.__match_args__
         if name in fields
     }
     return kind(**known)

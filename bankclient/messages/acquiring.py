@@ -55,7 +55,6 @@ class AcquiringOrder(Request[AcquiringOrderReply]):
 
     code = "6146"
     service_id = "ChargeDetailQuery"
-    reply = AcquiringOrderReply
     changes = False
 
     AcquiringChannelType: AcquiringChannel
@@ -81,7 +80,6 @@ class SupplyAcquiringOrder(Request[SupplyAcquiringOrderReply]):
 
     code = "6147"
     service_id = "PlatformAccountSupply"
-    reply = SupplyAcquiringOrderReply
 
     AcquiringChannelType: AcquiringChannel
     OrderNo: Text30
@@ -99,7 +97,6 @@ class RebookAcquiringOrder(Request[Booked]):
 
     code = "6145"
     service_id = "AccountRegulation"
-    reply = Booked
 
     AcquiringChannelType: AcquiringChannel
     OrderNo: Text30

@@ -42,8 +42,6 @@ class BatchPaymentRow(RequestRow):
 
 
 class _BatchPayment(Request[Booked]):
-    reply = Booked
-
     FunctionFlag: Literal["1", "2", "3"]
     OutSubAcctNo: Text32
     OutMemberCode: Text32

@@ -67,7 +67,6 @@ class BindCardByUnionPay(_CardToBind[Accepted]):
 
     code = "6066"
     service_id = "BindRelateAcctUnionPay"
-    reply = Accepted
 
 
 class MaybeBooked(Reply):
@@ -87,7 +86,6 @@ class ConfirmUnionPayCode(Request[MaybeBooked]):
 
     code = "6067"
     service_id = "BindRelateAccReUnionPay"
-    reply = MaybeBooked
 
     TranNetMemberCode: Text32
     SubAcctNo: Text32
@@ -108,7 +106,6 @@ class BindCardBySmallTransfer(_CardToBind[Accepted]):
 
     code = "6055"
     service_id = "BindRelateAcctSmallAmount"
-    reply = Accepted
 
 
 class ConfirmSmallTransfer(Request[Booked]):
@@ -120,7 +117,6 @@ class ConfirmSmallTransfer(Request[Booked]):
 
     code = "6064"
     service_id = "CheckAmount"
-    reply = Booked
 
     TranNetMemberCode: Text32
     SubAcctNo: Text32
@@ -147,7 +143,6 @@ class SmallTransferResult(Request[SmallTransferResultReply]):
 
     code = "6061"
     service_id = "SmallAmountTransferQuery"
-    reply = SmallTransferResultReply
     changes = False
 
     OldTranSeqNo: Text22
@@ -187,7 +182,6 @@ class BoundCards(Request[BoundCardsReply]):
 
     code = "6098"
     service_id = "MemberBindQuery"
-    reply = BoundCardsReply
     changes = False
 
     QueryFlag: Literal["1", "2", "3"]
@@ -210,7 +204,6 @@ class CorrectCardBranch(Request[Accepted]):
 
     code = "6138"
     service_id = "MntMbrBindRelateAcctBankCode"
-    reply = Accepted
 
     SubAcctNo: Text32
     MemberBindAcctNo: Text32
@@ -231,7 +224,6 @@ class UnbindCard(Request[MaybeBooked]):
 
     code = "6065"
     service_id = "UnbindRelateAcct"
-    reply = MaybeBooked
 
     FunctionFlag: Literal["1"]
     TranNetMemberCode: Text32

@@ -36,7 +36,6 @@ class ReconciliationFile(Request[ReconciliationFileReply]):
 
     code = "6103"
     service_id = "ReconciliationDocumentQuery"
-    reply = ReconciliationFileReply
     changes = False
 
     FileType: FileKind

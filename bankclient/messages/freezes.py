@@ -25,8 +25,6 @@ from bankclient.messages.wire import (
 
 
 class _Freeze(Request[Booked]):
-    reply = Booked
-
     FunctionFlag: Literal["1", "2", "4", "5", "6", "7"]
     SubAcctNo: Text32
     TranNetMemberCode: Text32
@@ -86,8 +84,6 @@ class PayFrozenRow(RequestRow):
 
 
 class _PayFrozen(Request[Booked]):
-    reply = Booked
-
     OutSubAcctNo: Text32
     OutTranNetMemberCode: Text32
     Commission: Yuan

@@ -41,7 +41,6 @@ class OpenMember(Request[OpenMemberReply]):
 
     code = "6000"
     service_id = "OpenCustAcctId"
-    reply = OpenMemberReply
 
     FunctionFlag: Literal["1", "3"]
     TranNetMemberCode: Text32
@@ -74,7 +73,6 @@ class LinkSameName(Request[LinkSameNameReply]):
 
     code = "6167"
     service_id = None
-    reply = LinkSameNameReply
 
     FunctionFlag: Literal["1", "2", "3"]
     MerSubAcctMemberCode: Text32
@@ -104,7 +102,6 @@ class FindSubAccount(Request[FindSubAccountReply]):
 
     code = "6092"
     service_id = "QueryCustAcctIdByThirdCustId"
-    reply = FindSubAccountReply
     changes = False
 
     TranNetMemberCode: Text32
@@ -132,7 +129,6 @@ class MemberBalances(Request[MemberBalancesReply]):
 
     code = "6037"
     service_id = "QueryCustAcctId"
-    reply = MemberBalancesReply
     changes = False
 
     TranNetMemberCode: Text32
@@ -159,7 +155,6 @@ class RegisterBehavior(Request[RegisterBehaviorReply]):
 
     code = "6244"
     service_id = "RegisterBehaviorRecordInfo"
-    reply = RegisterBehaviorReply
 
     FunctionFlag: Literal["1", "2"]
     SubAcctNo: Text32

@@ -24,8 +24,6 @@ from bankclient.messages.wire import (
 
 
 class _MemberPayment(Request[Booked]):
-    reply = Booked
-
     FunctionFlag: Literal["1", "2", "3", "6", "9"]
     OutSubAcctNo: Text32
     OutMemberCode: Text32
@@ -104,7 +102,6 @@ class SettleOrder(Request[Booked]):
 
     code = "6031"
     service_id = "PlatformOrderManagement"
-    reply = Booked
 
     FunctionFlag: Literal["2", "3"]
     OutSubAcctNo: Text32

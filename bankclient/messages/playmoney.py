@@ -29,7 +29,6 @@ class PlayTransfer(Request[PlayTransferReply]):
 
     code = "6211"
     service_id = "ApntTransfer"
-    reply = PlayTransferReply
 
     RecvAcctNo: Text32
     ApplyTakeCashAmt: Yuan

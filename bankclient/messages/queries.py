@@ -52,7 +52,6 @@ class TransactionStatus(Request[TransactionStatusReply]):
 
     code = "6110"
     service_id = "SingleTransactionStatusQuery"
-    reply = TransactionStatusReply
     changes = False
 
     FunctionFlag: Literal["2", "3", "4"]
@@ -94,7 +93,6 @@ class SubAccountBalances(Request[SubAccountBalancesReply]):
 
     code = "6010"
     service_id = "CustAcctIdBalanceQuery"
-    reply = SubAccountBalancesReply
     changes = False
 
     QueryFlag: Literal["2", "3"]
@@ -124,7 +122,6 @@ class PooledBalance(Request[PooledBalanceReply]):
 
     code = "6011"
     service_id = "SupAcctIdBalanceQuery"
-    reply = PooledBalanceReply
     changes = False
 
     ReservedMsg: Text120 | None = None
@@ -149,7 +146,6 @@ class EscrowBalance(Request[EscrowBalanceReply]):
 
     code = "6093"
     service_id = "QueryCustAcctIdBalance"
-    reply = EscrowBalanceReply
     changes = False
 
     SubAcctNo: Text32
@@ -185,7 +181,6 @@ class DayEndBalances(Request[DayEndBalancesReply]):
 
     code = "6114"
     service_id = "CustAcctIdHistoryBalanceQuery"
-    reply = DayEndBalancesReply
     changes = False
 
     SubAcctNo: Text32

@@ -26,7 +26,6 @@ class RefundPayment(Request[Booked]):
 
     code = "6164"
     service_id = "MemberTransactionRefund"
-    reply = Booked
 
     FunctionFlag: Literal["1", "2", "3", "4", "5", "6"]
     OldTranSeqNo: Text22

@@ -56,7 +56,6 @@ class ClearingResult(Request[ClearingResultReply]):
 
     code = "6108"
     service_id = "BankClearQuery"
-    reply = ClearingResultReply
     changes = False
 
     FunctionFlag: Literal["1", "2"]
@@ -105,7 +104,6 @@ class TransfersIn(Request[TransfersInReply]):
 
     code = "6050"
     service_id = "CommonTransferRechargeQuery"
-    reply = TransfersInReply
     changes = False
 
     FunctionFlag: Literal["1", "0"]
@@ -146,7 +144,6 @@ class SubAccountTransactions(Request[SubAccountTransactionsReply]):
 
     code = "6072"
     service_id = "BankTransactionDetailsQuery"
-    reply = SubAccountTransactionsReply
     changes = False
 
     FunctionFlag: Literal["1", "2"]
@@ -198,7 +195,6 @@ class CashMovements(Request[CashMovementsReply]):
 
     code = "6073"
     service_id = "BankWithdrawCashDetailsQuery"
-    reply = CashMovementsReply
     changes = False
 
     FunctionFlag: Literal["1", "2"]
@@ -244,7 +240,6 @@ class BankCharges(Request[BankChargesReply]):
 
     code = "6109"
     service_id = "BankCostDsDealResultQuery"
-    reply = BankChargesReply
     changes = False
 
     FunctionFlag: Literal["1", "2"]

@@ -14,7 +14,6 @@ class AllocateSuspense(Request[Booked]):
 
     code = "6139"
     service_id = "RegisterBillSupportWithdraw"
-    reply = Booked
 
     SubAcctNo: Text32
     TranNetMemberCode: Text32
@@ -35,7 +34,6 @@ class ReverseSuspenseAllocation(Request[Booked]):
 
     code = "6140"
     service_id = "RevRegisterBillSupportWithdraw"
-    reply = Booked
 
     SubAcctNo: Text32
     TranNetMemberCode: Text32

@@ -51,7 +51,6 @@ class TopUp(Request[TopUpReply]):
 
     code = "6129"
     service_id = "MemberRechargeThirdPay"
-    reply = TopUpReply
 
     MemberSubAcctNo: Text32
     TranWebMemberId: Text32
@@ -85,7 +84,6 @@ class RevokeTopUp(Request[RevokeTopUpReply]):
 
     code = "6130"
     service_id = "RevokeMemberRechargeThirdPay"
-    reply = RevokeTopUpReply
 
     OldFillFrontSeqNo: Text30
     OldFillPayChannelType: Text4
@@ -140,7 +138,6 @@ class SplitTopUp(Request[SplitTopUpReply]):
 
     code = "6216"
     service_id = "OnWayTopThirdPaySplit"
-    reply = SplitTopUpReply
 
     PayChannelType: Text4
     PayChannelAssignMerNo: Text64
@@ -196,7 +193,6 @@ class RevokeSplitTopUp(Request[RevokeSplitTopUpReply]):
 
     code = "6217"
     service_id = "RevokeOnWayTopThirdPaySplit"
-    reply = RevokeSplitTopUpReply
 
     OldPayChannelType: Text4
     OldTotalOrderNo: Text64

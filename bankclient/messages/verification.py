@@ -41,7 +41,6 @@ class RequestSmsCode(Request[SmsCodeReply]):
 
     code = "6082"
     service_id = "ApplicationTextMsgDynamicCode"
-    reply = SmsCodeReply
 
     TranType: Literal["1", "2", "3", "4"]
     TranNetMemberCode: Text32 | None = None
@@ -70,7 +69,6 @@ class ChangeMobile(Request[SmsCodeReply]):
 
     code = "6083"
     service_id = "ApplyForChangeOfCellPhoneNum"
-    reply = SmsCodeReply
 
     TranNetMemberCode: Text32
     SubAcctNo: Text32
@@ -92,7 +90,6 @@ class ConfirmMobileChange(Request[Accepted]):
 
     code = "6084"
     service_id = "BackfillDynamicPassword"
-    reply = Accepted
 
     TranNetMemberCode: Text32
     SubAcctNo: Text32

@@ -311,7 +311,12 @@ class Request(Message, Generic[R_co]):
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:
-        """Register a class that says its code. Raises ValueError where another class has it."""
+        """Register a class that says its code; its reply is the R of its Request[R].
+
+        Raises ValueError where another class has the code.
+        """
+        if arguments := cls.__pydantic_generic_metadata__["args"]:
+            cls.reply = arguments[0]
         if "code" not in cls.__dict__:
             return
         if cls.code in REQUESTS:

@@ -46,7 +46,6 @@ class Withdraw(Request[WithdrawReply]):
 
     code = "6033"
     service_id = "MembershipWithdrawCash"
-    reply = WithdrawReply
 
     TranWebName: Text120
     SubAcctNo: Text32
@@ -67,8 +66,6 @@ class Withdraw(Request[WithdrawReply]):
 
 
 class _FeeWithdrawal(Request[Booked]):
-    reply = Booked
-
     SubAcctNo: Text32
     TranNetMemberCode: Text32
     SubAcctName: Text120
@@ -152,7 +149,6 @@ class ReturnedWithdrawals(Request[ReturnedWithdrawalsReply]):
 
     code = "6048"
     service_id = "BankWithdrawCashBackQuery"
-    reply = ReturnedWithdrawalsReply
     changes = False
 
     FunctionFlag: Literal["1", "2"]
