@@ -26,7 +26,11 @@ SUITES: dict[str, tuple[str, ...]] = {
             "withdrawals",
         )
     },
-    "service/questions/shares.py": ("tests/plans/test_plans.py", "tests/plans/test_plan_parts.py"),
+    "service/questions/shares.py": (
+        "tests/plans/test_plans.py",
+        "tests/plans/test_plan_parts.py",
+        "tests/plans/test_queries.py",
+    ),
     "bankclient/canonical.py": ("tests/bankclient/test_canonical.py",),
     "bankclient/outcome.py": ("tests/bankclient/test_outcome.py",),
     "bankclient/money.py": ("tests/bankclient/test_money.py",),

@@ -14,6 +14,7 @@ from service.inflows.clearing import SweepQuery
 from service.inflows.returns import ReturnQuery
 from service.plans.plan import Stored
 from service.questions import query
+from service.questions.acquiring import AcquiredQuery
 from service.questions.query import OutcomeQuery
 
 STORED: dict[str, str] = {
@@ -61,6 +62,16 @@ def test_no_two_stored_questions_are_read_as_the_same() -> None:
 
 def test_every_question_has_a_stored_form_here() -> None:
     assert {json.loads(text)["by"] for text in STORED.values()} == set(known_queries())
+
+
+def test_a_share_from_before_fees_could_stay_frozen_does_not_hold_its_fee() -> None:
+    stored = (
+        '{"by": "acquired", "channel": "YST1", "order_no": "O1", "amount_fen": 3000, "shares": [{"order_no": "S1",'
+        ' "sub_account": "993", "amount_fen": 3000, "fee_fen": 300, "is_frozen": true}]}'
+    )
+    found = read(stored).query
+    assert isinstance(found, AcquiredQuery)
+    assert [share.holds_fee for share in found.shares] == [False]
 
 
 NEW = """
