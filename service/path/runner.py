@@ -20,6 +20,7 @@ from google.protobuf.message import Message
 from pydantic import ValidationError
 
 from bankclient import BankClient, BankUnavailable, ServiceIdMissing
+from jzb.v1 import core_pb2
 from jzb.v1.verification_pb2 import Verification
 from ledger import (
     Account,
@@ -73,6 +74,13 @@ class Settled:
         self.operation = operation
         self.parts = parts
 
+    @property
+    def message(self) -> core_pb2.Operation:
+        """The same in the contract's words."""
+        return view.operation(self.operation, self.parts)
+
+
+MakePlan: TypeAlias = Callable[[Serials], Awaitable[Plan]]
 
 _Ended: TypeAlias = Settled | Problem | Operation
 """How a call's task ends: settled, refused, or with the operation that its request id has begun before."""
@@ -131,20 +139,17 @@ class Runner:
             for task in self._calls:
                 task.cancel()
 
-    async def run(
-        self,
-        request: Message,
-        make_plan: Callable[[Serials], Awaitable[Plan]],
-        *,
-        rows: int = 0,
-        check_only: bool = False,
-    ) -> Settled:
-        """Carry out one request, or give again the answer it had.
+    async def carry_out(self, request: Message, make_plan: MakePlan, *, rows: int = 0) -> core_pb2.Operation:
+        """`run`, for a response that has the operation and no more of it."""
+        return (await self.run(request, make_plan, rows=rows)).message
+
+    async def run(self, request: Message, make_plan: MakePlan, *, rows: int = 0) -> Settled:
+        """Carry out one request, or only judge it (validate_only), or give again the answer it had.
 
         ``rows`` is how many row serials the plan needs. Raises `Problem`.
         """
         try:
-            return await self._run(request, make_plan, rows, check_only=check_only)
+            return await self._run(request, make_plan, rows)
         except Problem as problem:
             raise await self._named(problem) from problem
 
@@ -157,12 +162,10 @@ class Runner:
         closing = await self._reads.used_by(taken, payer=member_id)
         return problems.used_by(problems.of_member(problem, member_id), closing)
 
-    async def _run(
-        self, request: Message, make_plan: Callable[[Serials], Awaitable[Plan]], rows: int, *, check_only: bool
-    ) -> Settled:
+    async def _run(self, request: Message, make_plan: MakePlan, rows: int) -> Settled:
         content = self._repeats.fingerprint(request)
         try:
-            return await self._first_time(request, content, make_plan, rows=rows, check_only=check_only)
+            return await self._first_time(request, content, make_plan, rows)
         except Problem as refused:
             problem = refused
         except BankUnavailable as away:
@@ -189,18 +192,10 @@ class Runner:
             return problems.short_of(problem, owners.get(sub_account))
         return problem
 
-    async def _first_time(
-        self,
-        request: Message,
-        content: Fingerprint,
-        make_plan: Callable[[Serials], Awaitable[Plan]],
-        *,
-        rows: int,
-        check_only: bool,
-    ) -> Settled:
+    async def _first_time(self, request: Message, content: Fingerprint, make_plan: MakePlan, rows: int) -> Settled:
         request_id: str = request.request_id  # type: ignore[attr-defined]  # as every request of money has
         self._admit_mode(request)
-        if check_only:
+        if getattr(request, "validate_only", False):
             plan, serial = await self._planned(make_plan, rows)
             return await self._checked(self._opening(request_id, content, plan, serial), content)
         with self._admission.admit() as permit:
@@ -212,7 +207,7 @@ class Runner:
         ended = await asyncio.shield(task)
         return await self._again(ended, content) if isinstance(ended, Operation) else _or_problem(ended)
 
-    async def _planned(self, make_plan: Callable[[Serials], Awaitable[Plan]], rows: int) -> tuple[Plan, str]:
+    async def _planned(self, make_plan: MakePlan, rows: int) -> tuple[Plan, str]:
         numbers = [await self._numbers.take() for _ in range(1 + rows)]
         serials = Serials.make(self._settings.bank.uid, bank_today(), numbers)
         plan = await make_plan(serials)

@@ -145,7 +145,6 @@ def _plan(
     return Plan(
         kind=kind,
         message=message,
-        drafts=(),
         query=query,
         payer=member.member_id,
         keep={KEPT_CARD: query.card_id},

@@ -19,6 +19,11 @@ from service.questions.status import StatusQuery
 def freeze(request: freeze_pb2.FreezeRequest, facts: Facts, serials: Serials) -> Plan:
     """6007 flag 1: available money goes to the order's frozen pocket. No fee, whatever is sent."""
     member = facts.members[request.member_id]
+    pocket = frozen(member.sub_account, request.order_no)
+    legs = (
+        Leg(order(request.order_no), LIMITS, 1),
+        Leg(Available(member.sub_account), pocket, request.amount_fen),
+    )
     return Plan(
         kind=OperationKind.FREEZE,
         message=verified(
@@ -32,24 +37,11 @@ def freeze(request: freeze_pb2.FreezeRequest, facts: Facts, serials: Serials) ->
             OrderNo=request.order_no,
             Remark=request.remark or None,
         ),
-        drafts=(
-            Draft(
-                (
-                    Leg(order(request.order_no), LIMITS, 1),
-                    Leg(
-                        Available(member.sub_account), frozen(member.sub_account, request.order_no), request.amount_fen
-                    ),
-                ),
-                serial=serials.own,
-                payer=member.member_id,
-                amount_fen=request.amount_fen,
-            ),
-        ),
         query=StatusQuery("2"),
         payer=member.member_id,
         order_no=request.order_no,
         amount_fen=request.amount_fen,
-    )
+    ).moving(legs, serials.own)
 
 
 def release(

@@ -35,7 +35,6 @@ def open_member(request: member_pb2.OpenMemberRequest) -> Plan:
             Mobile=request.mobile or None,
             Email=request.email or None,
         ),
-        drafts=(),
         query=MemberQuery(request.member_id, member_property, opening=True),
         payer=request.member_id,
     )
@@ -69,7 +68,6 @@ def link_same_name(request: member_pb2.LinkSameNameRequest, ordinary: Member | N
             Mobile=request.mobile or None,
             Email=request.email or None,
         ),
-        drafts=(),
         query=SameNameQuery(request.ordinary_member_id, request.merchant_member_id),
         payer=request.ordinary_member_id,
         payee=request.merchant_member_id,
@@ -95,7 +93,6 @@ def change_mobile(request: member_pb2.ConfirmMobileChangeRequest, member: Member
             MessageOrderNo=request.message_order_no,
             MessageCheckCode=request.code,
         ),
-        drafts=(),
         query=MobileQuery(member.sub_account, digest.hex()),
         payer=member.member_id,
         with_members=(member.sub_account,),

@@ -14,7 +14,7 @@ from typing import Literal
 from bankclient import SettleOrder
 from jzb.v1 import payment_pb2
 from jzb.v1.names import OperationKind
-from ledger import Available, Draft, Kind, Leg, Member, OfDay
+from ledger import Available, Kind, Leg, Member, OfDay
 from ledger.accounts import FEE, LIMITS, escrow, order, refundable, refundable_fee, withdrawable
 from ledger.rules import Source, Target
 from service.plans.plan import NAMELESS, Facts, Names, Plan, Serials
@@ -172,16 +172,6 @@ def settle_order(
             OrderNo=request.order_no,
             Remark=noted(request.order_no, serials.own, request.remark),
         ),
-        drafts=(
-            Draft(
-                legs,
-                serial=serials.own,
-                payer=payer.member_id,
-                payee=payee.member_id,
-                amount_fen=request.amount_fen,
-                fee_fen=request.fee_fen,
-            ),
-        ),
         query=BookedQuery(payer.sub_account),
         payer=payer.member_id,
         payee=payee.member_id,
@@ -189,7 +179,7 @@ def settle_order(
         amount_fen=request.amount_fen,
         fee_fen=request.fee_fen,
         with_members=(payee.sub_account,),
-    )
+    ).moving(legs, serials.own)
 
 
 _Order = (
@@ -229,16 +219,6 @@ def _plan(
             OutSubAcctName=names.payer,
             InSubAcctName=names.payee,
         ),
-        drafts=(
-            Draft(
-                legs,
-                serial=serials.own,
-                payer=payer.member_id,
-                payee=payee.member_id,
-                amount_fen=request.amount_fen,
-                fee_fen=fee_fen,
-            ),
-        ),
         query=StatusQuery("2"),
         payer=payer.member_id,
         payee=payee.member_id,
@@ -246,4 +226,4 @@ def _plan(
         amount_fen=request.amount_fen,
         fee_fen=fee_fen,
         with_members=(payee.sub_account,),
-    )
+    ).moving(legs, serials.own)

@@ -7,14 +7,14 @@ personal data.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
 
 from bankclient import Request, consumer_serial, row_serial
 from jzb.v1.names import OperationKind
-from ledger import Account, Available, Card, Draft, Member, draft_from_json, draft_to_json
+from ledger import Account, Available, Card, Draft, Leg, Member, draft_from_json, draft_to_json
 from ledger.accounts import POCKETS, standing
 from ledger.rules import Source
 from service.questions.query import OutcomeQuery, Query
@@ -34,8 +34,8 @@ class Plan:
 
     kind: OperationKind
     message: Request[Any]
-    drafts: tuple[Draft, ...]
     query: OutcomeQuery
+    drafts: tuple[Draft, ...] = ()
     then: tuple[Draft, ...] = ()
     undo: tuple[Draft, ...] = ()
     payer: str = ""
@@ -47,6 +47,11 @@ class Plan:
     card: Card | None = None
     channel_no: str = ""
     with_members: tuple[str, ...] = ()
+
+    def moving(self, legs: Iterable[Leg], serial: str) -> Plan:
+        """The same with one draft, between the plan's own parties and of its own amounts."""
+        draft = Draft(tuple(legs), serial, self.payer, self.payee, self.amount_fen, self.fee_fen)
+        return replace(self, drafts=(draft,))
 
     @property
     def needs(self) -> tuple[Account, ...]:

@@ -17,7 +17,7 @@ from typing import Literal
 from bankclient import RefundPayment
 from jzb.v1 import refund_pb2
 from jzb.v1.names import OperationKind
-from ledger import Available, Draft, Kind, Leg, Member, OfDay, Payment
+from ledger import Available, Kind, Leg, Member, OfDay, Payment
 from ledger.accounts import FEE, LIMITS, OWN_FUNDS, refundable, refundable_fee
 from ledger.rules import Source
 from service.plans.plan import Plan, Serials
@@ -84,16 +84,6 @@ def refund(
     return Plan(
         kind=OperationKind.REFUND,
         message=message,
-        drafts=(
-            Draft(
-                tuple(legs),
-                serial=serials.own,
-                payer=payee.member_id if payee else "",
-                payee=payer.member_id,
-                amount_fen=request.amount_fen,
-                fee_fen=request.fee_fen,
-            ),
-        ),
         query=ResendQuery.of("2", message),
         payer=payee.member_id if payee else "",
         payee=payer.member_id,
@@ -102,4 +92,4 @@ def refund(
         fee_fen=request.fee_fen,
         keep={ORIGINAL: payment.serial},
         with_members=(payee.sub_account,) if payee else (),
-    )
+    ).moving(legs, serials.own)

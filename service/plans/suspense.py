@@ -13,7 +13,7 @@ from typing import Final
 from bankclient import AllocateSuspense, ReverseSuspenseAllocation
 from jzb.v1 import suspense_pb2
 from jzb.v1.names import OperationKind
-from ledger import Draft, Leg, Member, Operation
+from ledger import Leg, Member, Operation
 from ledger.accounts import FEE, LIMITS, order, suspense, undoable, undoable_fee, withdrawable
 from service.plans.plan import Plan, Serials
 from service.questions.status import StatusQuery
@@ -44,15 +44,6 @@ def allocate_suspense(
             TranFee=request.fee_fen,
             Remark=request.remark or None,
         ),
-        drafts=(
-            Draft(
-                tuple(legs),
-                serial=serials.own,
-                payee=member.member_id,
-                amount_fen=request.amount_fen,
-                fee_fen=request.fee_fen,
-            ),
-        ),
         query=StatusQuery("2"),
         payee=member.member_id,
         order_no=request.order_no,
@@ -60,7 +51,7 @@ def allocate_suspense(
         fee_fen=request.fee_fen,
         keep={ORIGINAL: transfer.serial, TRANSFER: transfer.bank_serial},
         with_members=(member.sub_account,),
-    )
+    ).moving(legs, serials.own)
 
 
 def reverse_suspense_allocation(
@@ -84,15 +75,6 @@ def reverse_suspense_allocation(
             TranFee=request.fee_fen,
             Remark=request.remark or None,
         ),
-        drafts=(
-            Draft(
-                tuple(legs),
-                serial=serials.own,
-                payer=member.member_id,
-                amount_fen=request.amount_fen,
-                fee_fen=request.fee_fen,
-            ),
-        ),
         query=StatusQuery("2"),
         payer=member.member_id,
         order_no=allocation.order_no,
@@ -100,4 +82,4 @@ def reverse_suspense_allocation(
         fee_fen=request.fee_fen,
         keep={ORIGINAL: allocation.serial},
         with_members=(member.sub_account,),
-    )
+    ).moving(legs, serials.own)

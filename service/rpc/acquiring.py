@@ -132,10 +132,8 @@ class AcquiringRpc(acquiring_pb2_grpc.AcquiringServiceServicer):
             at_release = self.rules.acquired_fee == "at_release"
             return acquiring.record_order(request, facts, serials, fee_at_release=at_release)
 
-        settled = await self.runner.run(request, plan, check_only=request.validate_only)
-        return acquiring_pb2.RecordOrderResponse(
-            operation=view.operation(settled.operation, settled.parts), bookings=await self._bookings(settled)
-        )
+        settled = await self.runner.run(request, plan)
+        return acquiring_pb2.RecordOrderResponse(operation=settled.message, bookings=await self._bookings(settled))
 
     async def RebookOrder(
         self, request: acquiring_pb2.RebookOrderRequest, context: Context
@@ -145,8 +143,7 @@ class AcquiringRpc(acquiring_pb2_grpc.AcquiringServiceServicer):
         async def plan(serials: Serials) -> Plan:
             return await self._rebooking(request, serials)
 
-        settled = await self.runner.run(request, plan, check_only=request.validate_only)
-        return acquiring_pb2.RebookOrderResponse(operation=view.operation(settled.operation, settled.parts))
+        return acquiring_pb2.RebookOrderResponse(operation=await self.runner.carry_out(request, plan))
 
     async def GetBankOrder(
         self, request: acquiring_pb2.GetBankOrderRequest, context: Context

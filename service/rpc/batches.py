@@ -8,7 +8,7 @@ from jzb.v1 import batch_pb2, batch_pb2_grpc
 from jzb.v1.names import ErrorReason
 from ledger import Kind, Reads
 from ledger.accounts import escrow
-from service import problems, view
+from service import problems
 from service.path.runner import Runner
 from service.plans import batches
 from service.plans.plan import Plan, Serials
@@ -37,8 +37,9 @@ class Batches(batch_pb2_grpc.BatchServiceServicer):
             payees = [order.payee_member_id for order in request.orders]
             return batches.prepay(request, await self.members.facts([request.payer_member_id], payees), serials)
 
-        settled = await self.runner.run(request, plan, rows=len(request.orders), check_only=request.validate_only)
-        return batch_pb2.BatchPrepayResponse(operation=view.operation(settled.operation, settled.parts))
+        return batch_pb2.BatchPrepayResponse(
+            operation=await self.runner.carry_out(request, plan, rows=len(request.orders))
+        )
 
     async def BatchConfirm(
         self, request: batch_pb2.BatchConfirmRequest, context: Context
@@ -50,8 +51,9 @@ class Batches(batch_pb2_grpc.BatchServiceServicer):
         async def plan(serials: Serials) -> Plan:
             return await self._confirmation(request, serials)
 
-        settled = await self.runner.run(request, plan, rows=len(request.orders), check_only=request.validate_only)
-        return batch_pb2.BatchConfirmResponse(operation=view.operation(settled.operation, settled.parts))
+        return batch_pb2.BatchConfirmResponse(
+            operation=await self.runner.carry_out(request, plan, rows=len(request.orders))
+        )
 
     async def BatchPay(self, request: batch_pb2.BatchPayRequest, context: Context) -> batch_pb2.BatchPayResponse:
         """Flag 3."""
@@ -68,8 +70,9 @@ class Batches(batch_pb2_grpc.BatchServiceServicer):
             payees = [payment.payee_member_id for payment in request.payments]
             return batches.pay(request, await self.members.facts([request.payer_member_id], payees), serials)
 
-        settled = await self.runner.run(request, plan, rows=len(request.payments), check_only=request.validate_only)
-        return batch_pb2.BatchPayResponse(operation=view.operation(settled.operation, settled.parts))
+        return batch_pb2.BatchPayResponse(
+            operation=await self.runner.carry_out(request, plan, rows=len(request.payments))
+        )
 
     async def _confirmation(self, request: batch_pb2.BatchConfirmRequest, serials: Serials) -> Plan:
         wanted = [order.order_no for order in request.orders]

@@ -199,7 +199,7 @@ class CardsRpc(card_pb2_grpc.CardServiceServicer):
 
     async def _answer(self, response: type[R], settled: Settled) -> R:
         card = await self.card_facts.get(settled.operation.plan["keep"][KEPT_CARD])
-        return response(operation=view.operation(settled.operation, settled.parts), card=view.card(card))
+        return response(operation=settled.message, card=view.card(card))
 
     async def _member(self, request: card_pb2.CheckCardBySmsRequest | card_pb2.CheckCardByTransferRequest) -> Member:
         """The open member, whose card is bound neither to it nor to another customer's sub-account."""

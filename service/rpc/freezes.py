@@ -9,7 +9,7 @@ from jzb.v1 import freeze_pb2, freeze_pb2_grpc
 from jzb.v1.names import ErrorReason, OperationKind
 from ledger import Account, Kind, Member, Order, Reads
 from ledger.accounts import frozen, frozen_fee
-from service import problems, view
+from service import problems
 from service.path.runner import Runner
 from service.plans import freezes
 from service.plans.plan import Plan, Serials
@@ -41,8 +41,7 @@ class Freezes(freeze_pb2_grpc.FreezeServiceServicer):
         async def plan(serials: Serials) -> Plan:
             return freezes.freeze(request, await self.members.facts(others=[request.member_id]), serials)
 
-        settled = await self.runner.run(request, plan, check_only=request.validate_only)
-        return freeze_pb2.FreezeResponse(operation=view.operation(settled.operation, settled.parts))
+        return freeze_pb2.FreezeResponse(operation=await self.runner.carry_out(request, plan))
 
     async def Release(self, request: freeze_pb2.ReleaseRequest, context: Context) -> freeze_pb2.ReleaseResponse:
         """6007 flag 2; flag 4 for an acquired order."""
@@ -58,8 +57,7 @@ class Freezes(freeze_pb2_grpc.FreezeServiceServicer):
                 )
             return freezes.release(request, member, serials, is_acquired=is_acquired, order_fee_fen=order_fee_fen)
 
-        settled = await self.runner.run(request, plan, check_only=request.validate_only)
-        return freeze_pb2.ReleaseResponse(operation=view.operation(settled.operation, settled.parts))
+        return freeze_pb2.ReleaseResponse(operation=await self.runner.carry_out(request, plan))
 
     async def PayFrozen(self, request: freeze_pb2.PayFrozenRequest, context: Context) -> freeze_pb2.PayFrozenResponse:
         """6163."""
@@ -73,8 +71,9 @@ class Freezes(freeze_pb2_grpc.FreezeServiceServicer):
             facts = await self.members.facts([member.member_id], [payee.member_id for payee in request.payees])
             return freezes.pay_frozen(request, member, facts, serials, await self._order_fee(order, member, request))
 
-        settled = await self.runner.run(request, plan, rows=len(request.payees), check_only=request.validate_only)
-        return freeze_pb2.PayFrozenResponse(operation=view.operation(settled.operation, settled.parts))
+        return freeze_pb2.PayFrozenResponse(
+            operation=await self.runner.carry_out(request, plan, rows=len(request.payees))
+        )
 
     async def GetFreeze(self, request: freeze_pb2.GetFreezeRequest, context: Context) -> freeze_pb2.GetFreezeResponse:
         """From the mirror."""

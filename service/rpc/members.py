@@ -49,9 +49,8 @@ class Members(member_pb2_grpc.MemberServiceServicer):
                 raise member_exists(request.member_id, found.sub_account)
             return members.open_member(request)
 
-        settled = await self.runner.run(request, plan)
         return member_pb2.OpenMemberResponse(
-            operation=view.operation(settled.operation, settled.parts),
+            operation=await self.runner.carry_out(request, plan),
             member=view.member(await self.members.get(request.member_id)),
         )
 
@@ -66,9 +65,8 @@ class Members(member_pb2_grpc.MemberServiceServicer):
                 raise needed
             return members.close_member(member)
 
-        settled = await self.runner.run(request, plan)
         return member_pb2.CloseMemberResponse(
-            operation=view.operation(settled.operation, settled.parts),
+            operation=await self.runner.carry_out(request, plan),
             member=view.member(await self.members.get(request.member_id)),
         )
 
@@ -86,9 +84,8 @@ class Members(member_pb2_grpc.MemberServiceServicer):
             )
             return members.link_same_name(request, ordinary, merchant)
 
-        settled = await self.runner.run(request, plan)
         return member_pb2.LinkSameNameResponse(
-            operation=view.operation(settled.operation, settled.parts),
+            operation=await self.runner.carry_out(request, plan),
             ordinary=view.member(await self.members.get(request.ordinary_member_id)),
             merchant=view.member(await self.members.get(request.merchant_member_id)),
         )
@@ -122,8 +119,7 @@ class Members(member_pb2_grpc.MemberServiceServicer):
             await self.parties.require_settled(member.member_id, kinds=(OperationKind.CHANGE_MOBILE,))
             return members.change_mobile(request, member, digest)
 
-        settled = await self.runner.run(request, plan)
-        return member_pb2.ConfirmMobileChangeResponse(operation=view.operation(settled.operation, settled.parts))
+        return member_pb2.ConfirmMobileChangeResponse(operation=await self.runner.carry_out(request, plan))
 
     async def RecordAgreement(
         self, request: member_pb2.RecordAgreementRequest, context: Context

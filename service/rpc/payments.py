@@ -8,7 +8,7 @@ from jzb.v1 import payment_pb2, payment_pb2_grpc
 from jzb.v1.names import ErrorReason, OperationKind
 from ledger import Kind, Member, Order, Reads
 from ledger.accounts import escrow
-from service import problems, view
+from service import problems
 from service.path.runner import Runner
 from service.plans import payments
 from service.plans.plan import Plan, Serials
@@ -53,8 +53,7 @@ class Payments(payment_pb2_grpc.PaymentServiceServicer):
             names = await self.names.for_verification(request.verification, payer, payee)
             return payments.pay(request, facts, serials, names)
 
-        settled = await self.runner.run(request, plan, check_only=request.validate_only)
-        return payment_pb2.PayResponse(operation=view.operation(settled.operation, settled.parts))
+        return payment_pb2.PayResponse(operation=await self.runner.carry_out(request, plan))
 
     async def PrepayOrder(
         self, request: payment_pb2.PrepayOrderRequest, context: Context
@@ -67,8 +66,7 @@ class Payments(payment_pb2_grpc.PaymentServiceServicer):
             names = await self.names.for_verification(request.verification, payer, payee)
             return payments.prepay_order(request, facts, serials, names)
 
-        settled = await self.runner.run(request, plan, check_only=request.validate_only)
-        return payment_pb2.PrepayOrderResponse(operation=view.operation(settled.operation, settled.parts))
+        return payment_pb2.PrepayOrderResponse(operation=await self.runner.carry_out(request, plan))
 
     async def ConfirmOrder(
         self, request: payment_pb2.ConfirmOrderRequest, context: Context
@@ -83,8 +81,7 @@ class Payments(payment_pb2_grpc.PaymentServiceServicer):
             names = await self.names.for_verification(request.verification, payer, payee)
             return payments.confirm_order(request, payer, payee, serials, settled_as, names)
 
-        settled = await self.runner.run(request, plan, check_only=request.validate_only)
-        return payment_pb2.ConfirmOrderResponse(operation=view.operation(settled.operation, settled.parts))
+        return payment_pb2.ConfirmOrderResponse(operation=await self.runner.carry_out(request, plan))
 
     async def CancelOrder(
         self, request: payment_pb2.CancelOrderRequest, context: Context
@@ -97,8 +94,7 @@ class Payments(payment_pb2_grpc.PaymentServiceServicer):
             names = await self.names.for_verification(request.verification, payer, payee)
             return payments.cancel_order(request, payer, payee, serials, names)
 
-        settled = await self.runner.run(request, plan, check_only=request.validate_only)
-        return payment_pb2.CancelOrderResponse(operation=view.operation(settled.operation, settled.parts))
+        return payment_pb2.CancelOrderResponse(operation=await self.runner.carry_out(request, plan))
 
     async def SettleOrder(
         self, request: payment_pb2.SettleOrderRequest, context: Context
@@ -113,8 +109,7 @@ class Payments(payment_pb2_grpc.PaymentServiceServicer):
             names = await self.names.of_both(payer, payee)
             return payments.settle_order(request, payer, payee, serials, settled_as, names)
 
-        settled = await self.runner.run(request, plan, check_only=request.validate_only)
-        return payment_pb2.SettleOrderResponse(operation=view.operation(settled.operation, settled.parts))
+        return payment_pb2.SettleOrderResponse(operation=await self.runner.carry_out(request, plan))
 
     async def GetOrder(self, request: payment_pb2.GetOrderRequest, context: Context) -> payment_pb2.GetOrderResponse:
         """From the mirror."""

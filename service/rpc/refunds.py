@@ -36,8 +36,7 @@ class Refunds(refund_pb2_grpc.RefundServiceServicer):
         async def plan(serials: Serials) -> Plan:
             return await self._plan(request, serials)
 
-        settled = await self.runner.run(request, plan, check_only=request.validate_only)
-        return refund_pb2.RefundResponse(operation=view.operation(settled.operation, settled.parts))
+        return refund_pb2.RefundResponse(operation=await self.runner.carry_out(request, plan))
 
     async def GetRefundable(
         self, request: refund_pb2.GetRefundableRequest, context: Context

@@ -83,8 +83,7 @@ class Suspense(suspense_pb2_grpc.SuspenseServiceServicer):
             facts = await self.members.facts(others=[request.member_id])
             return suspense.allocate_suspense(request, transfer, facts.members[request.member_id], serials)
 
-        settled = await self.runner.run(request, plan, check_only=request.validate_only)
-        return suspense_pb2.AllocateSuspenseResponse(operation=view.operation(settled.operation, settled.parts))
+        return suspense_pb2.AllocateSuspenseResponse(operation=await self.runner.carry_out(request, plan))
 
     async def ReverseSuspenseAllocation(
         self, request: suspense_pb2.ReverseSuspenseAllocationRequest, context: Context
@@ -104,10 +103,7 @@ class Suspense(suspense_pb2_grpc.SuspenseServiceServicer):
             facts = await self.members.facts(others=[allocation.payee])
             return suspense.reverse_suspense_allocation(request, allocation, facts.members[allocation.payee], serials)
 
-        settled = await self.runner.run(request, plan, check_only=request.validate_only)
-        return suspense_pb2.ReverseSuspenseAllocationResponse(
-            operation=view.operation(settled.operation, settled.parts)
-        )
+        return suspense_pb2.ReverseSuspenseAllocationResponse(operation=await self.runner.carry_out(request, plan))
 
     async def GetSuspenseAllocation(
         self, request: suspense_pb2.GetSuspenseAllocationRequest, context: Context

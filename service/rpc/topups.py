@@ -9,7 +9,7 @@ from jzb.v1 import topup_pb2, topup_pb2_grpc
 from jzb.v1.names import ErrorReason, OperationKind
 from ledger import Operation, Part, PartState, Reads, State
 from ledger.accounts import revocable, revocable_fee
-from service import problems, view
+from service import problems
 from service.path.runner import Runner
 from service.plans import revocations, topups
 from service.plans.plan import Plan, Serials
@@ -41,13 +41,13 @@ class TopUps(topup_pb2_grpc.TopUpServiceServicer):
             return topups.top_up(request, facts, serials, self.rules.top_up_amount, also_uses)
 
         try:
-            settled = await self.runner.run(request, plan, check_only=request.validate_only)
+            operation = await self.runner.carry_out(request, plan)
         except Problem as problem:
             if problem.taken != FIRST:
                 raise
             # Another process was first by a moment.
             raise self.reading.not_final() from problem
-        return topup_pb2.TopUpResponse(operation=view.operation(settled.operation, settled.parts))
+        return topup_pb2.TopUpResponse(operation=operation)
 
     async def SplitTopUp(self, request: topup_pb2.SplitTopUpRequest, context: Context) -> topup_pb2.SplitTopUpResponse:
         """6216."""
@@ -58,8 +58,9 @@ class TopUps(topup_pb2_grpc.TopUpServiceServicer):
             facts = await self.members.facts(others=[share.member_id for share in request.shares])
             return topups.split_top_up(request, facts, serials)
 
-        settled = await self.runner.run(request, plan, rows=len(request.shares), check_only=request.validate_only)
-        return topup_pb2.SplitTopUpResponse(operation=view.operation(settled.operation, settled.parts))
+        return topup_pb2.SplitTopUpResponse(
+            operation=await self.runner.carry_out(request, plan, rows=len(request.shares))
+        )
 
     async def RevokeTopUp(
         self, request: topup_pb2.RevokeTopUpRequest, context: Context
@@ -72,8 +73,7 @@ class TopUps(topup_pb2_grpc.TopUpServiceServicer):
             facts = await self.members.facts(others=[parts[0].payee])
             return revocations.revoke_top_up(request, top_up, facts.members[parts[0].payee], serials)
 
-        settled = await self.runner.run(request, plan, check_only=request.validate_only)
-        return topup_pb2.RevokeTopUpResponse(operation=view.operation(settled.operation, settled.parts))
+        return topup_pb2.RevokeTopUpResponse(operation=await self.runner.carry_out(request, plan))
 
     async def RevokeSplitTopUp(
         self, request: topup_pb2.RevokeSplitTopUpRequest, context: Context
@@ -101,8 +101,9 @@ class TopUps(topup_pb2_grpc.TopUpServiceServicer):
             ]
             return revocations.revoke_split_top_up(top_up, taken, serials, self.rules.revoked_order)
 
-        settled = await self.runner.run(request, plan, rows=len(request.shares), check_only=request.validate_only)
-        return topup_pb2.RevokeSplitTopUpResponse(operation=view.operation(settled.operation, settled.parts))
+        return topup_pb2.RevokeSplitTopUpResponse(
+            operation=await self.runner.carry_out(request, plan, rows=len(request.shares))
+        )
 
     async def GetRevocable(
         self, request: topup_pb2.GetRevocableRequest, context: Context

@@ -43,8 +43,7 @@ class Withdrawals(withdrawal_pb2_grpc.WithdrawalServiceServicer):
                 _, card = await self.card_facts.get_bound(request.card_id, request.member_id)
             return withdrawals.withdraw(request, facts, serials, self.platform, card)
 
-        settled = await self.runner.run(request, plan, check_only=request.validate_only)
-        return withdrawal_pb2.WithdrawResponse(operation=view.operation(settled.operation, settled.parts))
+        return withdrawal_pb2.WithdrawResponse(operation=await self.runner.carry_out(request, plan))
 
     async def GetWithdrawal(
         self, request: withdrawal_pb2.GetWithdrawalRequest, context: Context
