@@ -127,19 +127,13 @@ class Bank:
         withdrawal = self.store.get(Withdrawal, serial)
         if withdrawal is None:
             return None
-        try:
+        with self.store.unit():
             if result == "return":
-                decided = withdrawals.give_back(self._context(), withdrawal)
-            elif withdrawal.status != ACCEPTED:
+                return withdrawals.give_back(self._context(), withdrawal)
+            if withdrawal.status != ACCEPTED:
                 raise Refused(codes.NOT_NOW)
-            else:
-                outcome = SUCCEEDED if result == "success" else FAILED
-                decided = withdrawals.finish(self._context(), withdrawal, outcome)
-        except BaseException:
-            self.store.rollback()
-            raise
-        self.store.commit()
-        return decided
+            outcome = SUCCEEDED if result == "success" else FAILED
+            return withdrawals.finish(self._context(), withdrawal, outcome)
 
     def add_own_funds(self, amount_fen: int) -> None:
         """Pay real money of the platform into its own-funds account."""
@@ -169,15 +163,9 @@ class Bank:
     ) -> list[AcquiredShare]:
         """An acquiring product collects an order (`handlers.acquiring.collect`); `Refused` when it cannot."""
         self.catch_up()
-        try:
-            shares = acquiring.collect(
-                self._context(ROUTES["6147"]), channel, order_no, amount_fen, remark, missed=missed, booked_to=booked_to
-            )
-        except BaseException:
-            self.store.rollback()
-            raise
-        self.store.commit()
-        return shares
+        context = self._context(ROUTES["6147"])
+        with self.store.unit():
+            return acquiring.collect(context, channel, order_no, amount_fen, remark, missed=missed, booked_to=booked_to)
 
     def charge(self, fee_type: str, amount_fen: int) -> None:
         """Charge the platform today, from an account outside these books (6109)."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
+from bankclient.messages import Booked
 from sandbox import codes
 from sandbox.books import Books, Move
 from sandbox.clock import day_text
@@ -136,8 +137,8 @@ class Context:
         fee_fen: int = 0,
         order_no: str | None = None,
         remark: str | None = None,
-    ) -> str:
-        """Remember a transaction for 6110 (and later for lists and files); returns its FrontSeqNo.
+    ) -> Booked:
+        """Remember a transaction for 6110 (and later for lists and files); returns the answer with its FrontSeqNo.
 
         `serial` is that of a row, the request's own when left out.
         """
@@ -162,7 +163,7 @@ class Context:
         )
         self.store.put(trade)
         self.store.put(FrontSerial(front, trade.serial))
-        return front
+        return Booked(FrontSeqNo=front)
 
 
 def positive(amount_fen: int) -> int:

@@ -25,13 +25,13 @@ Every change is on disk before it is answered, as for the bank's own requests.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import asdict
 from ipaddress import ip_address
-from typing import Final, Literal, TypeVar
+from typing import Any, Final, Literal
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from sandbox.bank import Bank
 from sandbox.books import FUNCTIONAL
@@ -130,9 +130,6 @@ class ClearingCommand(_Command):
     held: bool
 
 
-C = TypeVar("C", bound=_Command)
-
-
 def books_view(bank: Bank) -> dict[str, object]:
     """Every balance in fen; `waiting` and the order pockets are there to find a difference by."""
     books = bank.store.books
@@ -162,158 +159,89 @@ def books_view(bank: Bank) -> dict[str, object]:
 
 def control_routes(bank: Bank, faults: Faults, gateway: Gateway, requests: Iterable[Received]) -> list[web.RouteDef]:
     """The control plane of one sandbox."""
-    plane = _Plane(bank, faults, gateway, requests)
+    plane = _Plane(bank, requests)
     return [
-        web.get("/control/books", plane.books),
-        web.get("/control/requests", plane.received),
-        web.post("/control/faults", plane.add_fault),
-        web.delete("/control/faults", plane.clear_faults),
-        web.post("/control/clock", plane.move_clock),
-        web.post("/control/withdrawals/{serial}", plane.decide_withdrawal),
-        web.post("/control/own-funds", plane.add_own_funds),
-        web.post("/control/transfers", plane.transfer_in),
-        web.post("/control/charges", plane.charge),
-        web.post("/control/acquired_orders", plane.acquire),
-        web.post("/control/clearing", plane.hold_clearing),
-        web.get("/control/sms", plane.texts),
-        web.get("/control/card-payments", plane.paid_out),
-        web.post("/control/card-payments", plane.pay_in),
-        web.post("/control/web-signatures", plane.type_password),
-        web.delete("/control/tokens", plane.expire_tokens),
+        web.get("/control/books", plane.answers(plane.books)),
+        web.get("/control/requests", plane.answers(plane.received)),
+        web.post("/control/faults", plane.answers(faults.add, FaultCommand)),
+        web.delete("/control/faults", plane.answers(faults.clear)),
+        web.post("/control/clock", plane.answers(plane.move_clock, ClockCommand)),
+        web.post("/control/withdrawals/{serial}", plane.answers(plane.decide_withdrawal, WithdrawalCommand)),
+        web.post("/control/own-funds", plane.answers(bank.add_own_funds, OwnFundsCommand)),
+        web.post("/control/transfers", plane.answers(plane.transfer_in, TransferCommand)),
+        web.post("/control/charges", plane.answers(bank.charge, ChargeCommand)),
+        web.post("/control/acquired_orders", plane.answers(plane.acquire, AcquiredOrderCommand)),
+        web.post("/control/clearing", plane.answers(bank.hold_clearing, ClearingCommand)),
+        web.get("/control/sms", plane.answers(plane.texts)),
+        web.get("/control/card-payments", plane.answers(plane.paid_out)),
+        web.post("/control/card-payments", plane.answers(bank.pay_in, PayInCommand)),
+        web.post("/control/web-signatures", plane.answers(plane.type_password, PasswordCommand)),
+        web.delete("/control/tokens", plane.answers(gateway.expire_tokens)),
     ]
 
 
 class _Plane:
-    def __init__(self, bank: Bank, faults: Faults, gateway: Gateway, requests: Iterable[Received]) -> None:
+    """What is done for each request; it gets the command's fields, and what it returns is answered as JSON."""
+
+    def __init__(self, bank: Bank, requests: Iterable[Received]) -> None:
         self._bank = bank
-        self._faults = faults
-        self._gateway = gateway
         self._requests = requests
 
-    async def books(self, request: web.Request) -> web.Response:
-        _loopback(request)
+    def answers(
+        self, act: Callable[..., object], command: type[_Command] = _Command
+    ) -> Callable[[web.Request], Awaitable[web.Response]]:
+        """The handler of requests by which ``act`` is done with the fields of the command and of the path."""
+
+        async def handler(request: web.Request) -> web.Response:
+            if request.remote is None or not ip_address(request.remote).is_loopback:
+                raise web.HTTPForbidden(text="the control plane is for this machine")
+            try:
+                fields = dict(command.model_validate_json(await request.read() or "{}"))
+                answer = act(**fields, **request.match_info)
+            except Refused as refusal:
+                raise web.HTTPConflict(text=refusal.message) from None
+            except ValueError as error:
+                raise web.HTTPBadRequest(text=str(error)) from None
+            await self._bank.store.durable()
+            return web.json_response({} if answer is None else answer)
+
+        return handler
+
+    def books(self) -> object:
         self._bank.catch_up()
-        return await self._done(books_view(self._bank))
+        return books_view(self._bank)
 
-    async def received(self, request: web.Request) -> web.Response:
-        _loopback(request)
-        return web.json_response([asdict(one) for one in self._requests])
+    def received(self) -> object:
+        return [asdict(one) for one in self._requests]
 
-    async def add_fault(self, request: web.Request) -> web.Response:
-        command = await _command(request, FaultCommand)
-        try:
-            self._faults.add(
-                command.fault,
-                service_id=command.service_id,
-                code=command.code,
-                times=command.times,
-                after=command.after,
-            )
-        except ValueError as error:
-            raise web.HTTPBadRequest(text=str(error)) from None
-        return await self._done({})
+    def move_clock(self, advance_days: int | None, date: datetime.date | None) -> object:
+        if (advance_days is None) == (date is None):
+            raise ValueError("either advance_days or date")
+        self._bank.move_clock(self._bank.clock.days_to(date) if date else advance_days or 0)
+        return {"bank_day": day_text(self._bank.clock.today())}
 
-    async def clear_faults(self, request: web.Request) -> web.Response:
-        _loopback(request)
-        self._faults.clear()
-        return await self._done({})
-
-    async def move_clock(self, request: web.Request) -> web.Response:
-        command = await _command(request, ClockCommand)
-        if (command.advance_days is None) == (command.date is None):
-            raise web.HTTPBadRequest(text="either advance_days or date")
-        days = command.advance_days
-        if command.date is not None:
-            days = self._bank.clock.days_to(command.date)
-        try:
-            self._bank.move_clock(days or 0)
-        except ValueError as error:
-            raise web.HTTPBadRequest(text=str(error)) from None
-        return await self._done({"bank_day": day_text(self._bank.clock.today())})
-
-    async def decide_withdrawal(self, request: web.Request) -> web.Response:
-        command = await _command(request, WithdrawalCommand)
-        try:
-            decided = self._bank.decide_withdrawal(request.match_info["serial"], command.result)
-        except Refused as refusal:
-            raise web.HTTPConflict(text=refusal.message) from None
+    def decide_withdrawal(self, serial: str, result: str) -> object:
+        decided = self._bank.decide_withdrawal(serial, result)
         if decided is None:
             raise web.HTTPNotFound(text="no withdrawal has this serial")
-        return await self._done(asdict(decided))
+        return asdict(decided)
 
-    async def add_own_funds(self, request: web.Request) -> web.Response:
-        command = await _command(request, OwnFundsCommand)
-        self._bank.add_own_funds(command.amount_fen)
-        return await self._done({})
+    def transfer_in(
+        self, amount_fen: int, sub_acct_no: str, payer_account: str, payer_name: str, payer_bank_name: str, remark: str
+    ) -> object:
+        payer = (payer_account, payer_name, payer_bank_name)
+        inflow = self._bank.transfer_in(sub_acct_no, amount_fen, payer, remark)
+        return {"front_seq_no": inflow.front_seq_no, "bank_day": inflow.day}
 
-    async def transfer_in(self, request: web.Request) -> web.Response:
-        command = await _command(request, TransferCommand)
-        payer = (command.payer_account, command.payer_name, command.payer_bank_name)
-        try:
-            inflow = self._bank.transfer_in(command.sub_acct_no, command.amount_fen, payer, command.remark)
-        except Refused as refusal:
-            raise web.HTTPConflict(text=refusal.message) from None
-        return await self._done({"front_seq_no": inflow.front_seq_no, "bank_day": inflow.day})
+    def acquire(self, **order: Any) -> object:
+        return {"shares": [asdict(one) for one in self._bank.acquire(**order)]}
 
-    async def charge(self, request: web.Request) -> web.Response:
-        command = await _command(request, ChargeCommand)
-        self._bank.charge(command.fee_type, command.amount_fen)
-        return await self._done({})
+    def texts(self) -> object:
+        return [asdict(sent) for sent in self._bank.store.all(SmsCode)]
 
-    async def acquire(self, request: web.Request) -> web.Response:
-        command = await _command(request, AcquiredOrderCommand)
-        try:
-            shares = self._bank.acquire(**command.model_dump())
-        except Refused as refusal:
-            raise web.HTTPConflict(text=refusal.message) from None
-        return await self._done({"shares": [asdict(one) for one in shares]})
-
-    async def hold_clearing(self, request: web.Request) -> web.Response:
-        command = await _command(request, ClearingCommand)
-        self._bank.hold_clearing(command.held)
-        return await self._done({})
-
-    async def texts(self, request: web.Request) -> web.Response:
-        _loopback(request)
-        return web.json_response([asdict(sent) for sent in self._bank.store.all(SmsCode)])
-
-    async def paid_out(self, request: web.Request) -> web.Response:
-        _loopback(request)
+    def paid_out(self) -> object:
         checks = [one for one in self._bank.store.all(CardCheck) if one.kind == PAY_OUT]
-        return web.json_response(
-            [{"sub_acct_no": one.card[0], "card_no": one.card[1], "amount_fen": one.amount_fen} for one in checks]
-        )
+        return [{"sub_acct_no": one.card[0], "card_no": one.card[1], "amount_fen": one.amount_fen} for one in checks]
 
-    async def pay_in(self, request: web.Request) -> web.Response:
-        command = await _command(request, PayInCommand)
-        try:
-            self._bank.pay_in(command.sub_acct_no, command.card_no, command.amount_fen)
-        except Refused as refusal:
-            raise web.HTTPConflict(text=refusal.message) from None
-        return await self._done({})
-
-    async def type_password(self, request: web.Request) -> web.Response:
-        command = await _command(request, PasswordCommand)
-        return await self._done({"signature": self._bank.type_password(command.sub_acct_no)})
-
-    async def expire_tokens(self, request: web.Request) -> web.Response:
-        _loopback(request)
-        self._gateway.expire_tokens()
-        return await self._done({})
-
-    async def _done(self, answer: dict[str, object]) -> web.Response:
-        await self._bank.store.durable()
-        return web.json_response(answer)
-
-
-def _loopback(request: web.Request) -> None:
-    if request.remote is None or not ip_address(request.remote).is_loopback:
-        raise web.HTTPForbidden(text="the control plane is for this machine")
-
-
-async def _command(request: web.Request, kind: type[C]) -> C:
-    _loopback(request)
-    try:
-        return kind.model_validate_json(await request.read())
-    except ValidationError as error:
-        raise web.HTTPBadRequest(text=str(error)) from None
+    def type_password(self, sub_acct_no: str) -> object:
+        return {"signature": self._bank.type_password(sub_acct_no)}

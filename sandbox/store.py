@@ -17,6 +17,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -151,6 +152,16 @@ class Store:
         number = first if counter is None else counter.last + 1
         self.put(Counter(name, number))
         return number
+
+    @contextmanager
+    def unit(self) -> Iterator[None]:
+        """What is changed in the block stays whole, or not at all when it raises."""
+        try:
+            yield
+        except BaseException:
+            self.rollback()
+            raise
+        self.commit()
 
     def commit(self) -> None:
         """Close the unit. It survives a crash once `durable` has returned."""

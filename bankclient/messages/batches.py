@@ -6,9 +6,9 @@ greatest number of rows is not published. 6110 does not promise to know these ca
 answer look in 6072 or repeat with the same serial.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from bankclient.messages.wire import (
     Booked,
@@ -42,18 +42,14 @@ class BatchPaymentRow(RequestRow):
 
 
 class _BatchPayment(Request[Booked]):
+    rows_counted_in = "OrdersCount"
+
     FunctionFlag: Literal["1", "2", "3"]
     OutSubAcctNo: Text32
     OutMemberCode: Text32
     OrdersCount: Count
     ReservedMsg: Text120 | None = None
     TranItemArray: Annotated[tuple[BatchPaymentRow, ...], Field(min_length=1)]
-
-    @model_validator(mode="after")
-    def _rows_are_counted(self) -> Self:
-        if self.OrdersCount != len(self.TranItemArray):
-            raise ValueError("OrdersCount is not the number of rows")
-        return self
 
 
 class BatchPayment(_BatchPayment):

@@ -14,7 +14,7 @@ from bankclient.messages.wire import (
     Booked,
     Count,
     Day,
-    Paged,
+    ListReply,
     Prose,
     R_co,
     Reply,
@@ -167,13 +167,7 @@ class BoundCardsRow(Row):
     EiconBankBranchId: Word | None = None
 
 
-class BoundCardsReply(Paged[BoundCardsRow]):
-    """One page of bound cards."""
-
-    TranItemArray: tuple[BoundCardsRow, ...] = ()
-
-
-class BoundCards(Request[BoundCardsReply]):
+class BoundCards(Request[ListReply[BoundCardsRow]]):
     """6098 会员绑定信息查询: list bound cards (catalogue 6098).
 
     QueryFlag: 1 all members, 2 one sub-account, 3 its identity. What to ask when the answer of a
@@ -183,17 +177,12 @@ class BoundCards(Request[BoundCardsReply]):
     code = "6098"
     service_id = "MemberBindQuery"
     changes = False
+    needs = (("QueryFlag", "23", ("SubAcctNo",)),)
 
     QueryFlag: Literal["1", "2", "3"]
     SubAcctNo: Text32 | None = None
     PageNum: Count = 1
     ReservedMsg: Text120 | None = None
-
-    @model_validator(mode="after")
-    def _one_member_is_named(self) -> Self:
-        if self.QueryFlag != "1" and self.SubAcctNo is None:
-            raise ValueError("QueryFlag 2 and 3 need SubAcctNo")
-        return self
 
 
 class CorrectCardBranch(Request[Accepted]):

@@ -3,9 +3,9 @@
 Frozen money sits in the escrow sub-account under its order number until it is released or paid.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from bankclient.messages.wire import (
     Booked,
@@ -84,6 +84,8 @@ class PayFrozenRow(RequestRow):
 
 
 class _PayFrozen(Request[Booked]):
+    rows_counted_in = "InSubAcctNum"
+
     OutSubAcctNo: Text32
     OutTranNetMemberCode: Text32
     Commission: Yuan
@@ -93,12 +95,6 @@ class _PayFrozen(Request[Booked]):
     Remark: Text120 | None = None
     ReservedMsg: Text120 | None = None
     TranItemArray: Annotated[tuple[PayFrozenRow, ...], Field(min_length=1)]
-
-    @model_validator(mode="after")
-    def _rows_are_counted(self) -> Self:
-        if self.InSubAcctNum != len(self.TranItemArray):
-            raise ValueError("InSubAcctNum is not the number of rows")
-        return self
 
 
 class PayFrozen(_PayFrozen):

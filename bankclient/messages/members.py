@@ -4,9 +4,7 @@ A member is known by the platform's own code (TranNetMemberCode) and, once opene
 sub-account number. Property 00 pays only, SH collects only (quick start: 会员子账户开立).
 """
 
-from typing import Literal, Self
-
-from pydantic import model_validator
+from typing import Literal
 
 from bankclient.messages.wire import (
     Prose,
@@ -155,6 +153,7 @@ class RegisterBehavior(Request[RegisterBehaviorReply]):
 
     code = "6244"
     service_id = "RegisterBehaviorRecordInfo"
+    needs = (("FunctionFlag", "1", ("OpClickTime", "IpAddress", "MacAddress", "SignChannel")),)
 
     FunctionFlag: Literal["1", "2"]
     SubAcctNo: Text32
@@ -165,11 +164,3 @@ class RegisterBehavior(Request[RegisterBehaviorReply]):
     SignChannel: Literal["1", "2", "3", "4"] | None = None
     ReservedMsgOne: Text120 | None = None
     ReservedMsgTwo: Text120 | None = None
-
-    @model_validator(mode="after")
-    def _the_click_is_whole(self) -> Self:
-        if self.FunctionFlag == "1" and not (
-            self.OpClickTime and self.IpAddress and self.MacAddress and self.SignChannel
-        ):
-            raise ValueError("FunctionFlag 1 needs OpClickTime, IpAddress, MacAddress and SignChannel")
-        return self

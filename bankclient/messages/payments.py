@@ -5,9 +5,7 @@ withdraw next day; 9 the same, today. Payer and payee keep their places in every
 TranAmt is what the payer pays, and TranFee is taken out of it: 100 with 10 brings the payee 90.
 """
 
-from typing import Literal, Self
-
-from pydantic import model_validator
+from typing import Literal
 
 from bankclient.messages.wire import (
     Booked,
@@ -24,6 +22,8 @@ from bankclient.messages.wire import (
 
 
 class _MemberPayment(Request[Booked]):
+    needs = (("FunctionFlag", "123", ("OrderNo",)),)
+
     FunctionFlag: Literal["1", "2", "3", "6", "9"]
     OutSubAcctNo: Text32
     OutMemberCode: Text32
@@ -39,12 +39,6 @@ class _MemberPayment(Request[Booked]):
     OrderContent: Text500 | None = None
     Remark: Text120 | None = None
     ReservedMsg: Text120 | None = None
-
-    @model_validator(mode="after")
-    def _escrow_names_its_order(self) -> Self:
-        if self.FunctionFlag in ("1", "2", "3") and self.OrderNo is None:
-            raise ValueError("FunctionFlag 1, 2 and 3 need OrderNo")
-        return self
 
 
 class MemberPayment(_MemberPayment):

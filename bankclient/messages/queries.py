@@ -3,9 +3,7 @@
 They move nothing, may be repeated freely and answer for the moment of asking.
 """
 
-from typing import Literal, Self
-
-from pydantic import model_validator
+from typing import Literal
 
 from bankclient.messages.wire import (
     Count,
@@ -94,17 +92,12 @@ class SubAccountBalances(Request[SubAccountBalancesReply]):
     code = "6010"
     service_id = "CustAcctIdBalanceQuery"
     changes = False
+    needs = (("QueryFlag", "2", ("SubAcctNo",)),)
 
     QueryFlag: Literal["2", "3"]
     SubAcctNo: Text32 | None = None
     PageNum: Count = 1
     ReservedMsg: Text120 | None = None
-
-    @model_validator(mode="after")
-    def _member_is_named(self) -> Self:
-        if self.QueryFlag == "2" and self.SubAcctNo is None:
-            raise ValueError("QueryFlag 2 needs SubAcctNo")
-        return self
 
 
 class PooledBalanceReply(Reply):

@@ -26,6 +26,7 @@ class RefundPayment(Request[Booked]):
 
     code = "6164"
     service_id = "MemberTransactionRefund"
+    needs = (("FunctionFlag", "13456", ("OldOrderNo",)),)
 
     FunctionFlag: Literal["1", "2", "3", "4", "5", "6"]
     OldTranSeqNo: Text22
@@ -40,9 +41,7 @@ class RefundPayment(Request[Booked]):
     ReservedMsg: Text120 | None = None
 
     @model_validator(mode="after")
-    def _original_is_named(self) -> Self:
-        if self.FunctionFlag != "2" and self.OldOrderNo is None:
-            raise ValueError("every FunctionFlag but 2 needs OldOrderNo")
+    def _fee_goes_by_itself(self) -> Self:
         if self.FunctionFlag == "6" and self.ReturnCommission != 0:
             raise ValueError("FunctionFlag 6 takes no ReturnCommission: refund the fee by itself")
         return self

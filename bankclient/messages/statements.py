@@ -4,13 +4,12 @@ They list what is done, never what was asked: rows carry FrontSeqNo, not CnsmrSe
 covers the last row only (transport.md 2.3).
 """
 
-from typing import Literal, Self
-
-from pydantic import model_validator
+from typing import Literal
 
 from bankclient.messages.wire import (
     Count,
     Day,
+    ListReply,
     Paged,
     Prose,
     ReplyYuan,
@@ -39,13 +38,7 @@ class ClearingResultRow(Row):
     ClearingFinishDate: Word | None = None
 
 
-class ClearingResultReply(Paged[ClearingResultRow]):
-    """One page of days."""
-
-    TranItemArray: tuple[ClearingResultRow, ...] = ()
-
-
-class ClearingResult(Request[ClearingResultReply]):
+class ClearingResult(Request[ListReply[ClearingResultRow]]):
     """6108 查询银行在途清算结果: was the in-transit money of a day cleared.
 
     FunctionFlag: 1 all days, 2 the given days. Ask with the day of the money: on the 7th for the
@@ -57,18 +50,13 @@ class ClearingResult(Request[ClearingResultReply]):
     code = "6108"
     service_id = "BankClearQuery"
     changes = False
+    needs = (("FunctionFlag", "2", ("StartDate", "EndDate")),)
 
     FunctionFlag: Literal["1", "2"]
     StartDate: Day | None = None
     EndDate: Day | None = None
     PageNum: Count = 1
     ReservedMsg: Text120 | None = None
-
-    @model_validator(mode="after")
-    def _days_are_given(self) -> Self:
-        if self.FunctionFlag == "2" and (self.StartDate is None or self.EndDate is None):
-            raise ValueError("FunctionFlag 2 needs StartDate and EndDate")
-        return self
 
 
 class TransfersInRow(Row):
@@ -87,13 +75,7 @@ class TransfersInRow(Row):
     Remark: Prose | None = None
 
 
-class TransfersInReply(Paged[TransfersInRow]):
-    """One page of inflows."""
-
-    TranItemArray: tuple[TransfersInRow, ...] = ()
-
-
-class TransfersIn(Request[TransfersInReply]):
+class TransfersIn(Request[ListReply[TransfersInRow]]):
     """6050 查询普通转账充值明细: transfers into the pooled account.
 
     FunctionFlag: 1 today, 0 earlier days (one source says 2, notes.md 9.11). The money of the daily
@@ -128,13 +110,7 @@ class SubAccountTransactionsRow(Row):
     Remark: Prose | None = None
 
 
-class SubAccountTransactionsReply(Paged[SubAccountTransactionsRow]):
-    """One page of successes."""
-
-    TranItemArray: tuple[SubAccountTransactionsRow, ...] = ()
-
-
-class SubAccountTransactions(Request[SubAccountTransactionsReply]):
+class SubAccountTransactions(Request[ListReply[SubAccountTransactionsRow]]):
     """6072 查询银行时间段内交易明细: payments, freezes, refunds of one sub-account.
 
     FunctionFlag: 1 today, 2 earlier days. QueryFlag: 1 all, 2 out, 3 in. Not in the quick start.
@@ -145,6 +121,7 @@ class SubAccountTransactions(Request[SubAccountTransactionsReply]):
     code = "6072"
     service_id = "BankTransactionDetailsQuery"
     changes = False
+    needs = (("FunctionFlag", "2", ("StartDate", "EndDate")),)
 
     FunctionFlag: Literal["1", "2"]
     SubAcctNo: Text32
@@ -153,12 +130,6 @@ class SubAccountTransactions(Request[SubAccountTransactionsReply]):
     EndDate: Day | None = None
     PageNum: Count = 1
     ReservedMsg: Text120 | None = None
-
-    @model_validator(mode="after")
-    def _days_are_given(self) -> Self:
-        if self.FunctionFlag == "2" and (self.StartDate is None or self.EndDate is None):
-            raise ValueError("FunctionFlag 2 needs StartDate and EndDate")
-        return self
 
 
 class CashMovementsRow(Row):
@@ -178,13 +149,7 @@ class CashMovementsRow(Row):
     Remark: Prose | None = None
 
 
-class CashMovementsReply(Paged[CashMovementsRow]):
-    """One page of successes."""
-
-    TranItemArray: tuple[CashMovementsRow, ...] = ()
-
-
-class CashMovements(Request[CashMovementsReply]):
+class CashMovements(Request[ListReply[CashMovementsRow]]):
     """6073 查询银行时间段内清分提现明细: withdrawals or top-ups of one sub-account.
 
     FunctionFlag: 1 today, 2 earlier days. QueryFlag: 2 withdrawals, 3 top-ups. The first day is
@@ -196,6 +161,7 @@ class CashMovements(Request[CashMovementsReply]):
     code = "6073"
     service_id = "BankWithdrawCashDetailsQuery"
     changes = False
+    needs = (("FunctionFlag", "2", ("BeginDate", "EndDate")),)
 
     FunctionFlag: Literal["1", "2"]
     SubAcctNo: Text32
@@ -204,12 +170,6 @@ class CashMovements(Request[CashMovementsReply]):
     EndDate: Day | None = None
     PageNum: Count = 1
     ReservedMsg: Text120 | None = None
-
-    @model_validator(mode="after")
-    def _days_are_given(self) -> Self:
-        if self.FunctionFlag == "2" and (self.BeginDate is None or self.EndDate is None):
-            raise ValueError("FunctionFlag 2 needs BeginDate and EndDate")
-        return self
 
 
 class BankChargesRow(Row):
@@ -241,15 +201,10 @@ class BankCharges(Request[BankChargesReply]):
     code = "6109"
     service_id = "BankCostDsDealResultQuery"
     changes = False
+    needs = (("FunctionFlag", "2", ("StartDate", "EndDate")),)
 
     FunctionFlag: Literal["1", "2"]
     StartDate: Day | None = None
     EndDate: Day | None = None
     PageNum: Count = 1
     ReservedMsg: Text120 | None = None
-
-    @model_validator(mode="after")
-    def _days_are_given(self) -> Self:
-        if self.FunctionFlag == "2" and (self.StartDate is None or self.EndDate is None):
-            raise ValueError("FunctionFlag 2 needs StartDate and EndDate")
-        return self

@@ -5,9 +5,9 @@ lost answer: 6110 flag 4, by CnsmrSeqNo for 6129 and 6130, by the serial of each
 6217.
 """
 
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from bankclient.messages.wire import (
     Count,
@@ -138,6 +138,7 @@ class SplitTopUp(Request[SplitTopUpReply]):
 
     code = "6216"
     service_id = "OnWayTopThirdPaySplit"
+    rows_counted_in = "OrdersCount"
 
     PayChannelType: Text4
     PayChannelAssignMerNo: Text64
@@ -147,12 +148,6 @@ class SplitTopUp(Request[SplitTopUpReply]):
     ReservedMsgOne: Text120 | None = None
     ReservedMsgTwo: Text120 | None = None
     TranItemArray: Annotated[tuple[SplitTopUpRow, ...], Field(min_length=1, max_length=25)]
-
-    @model_validator(mode="after")
-    def _rows_are_counted(self) -> Self:
-        if self.OrdersCount != len(self.TranItemArray):
-            raise ValueError("OrdersCount is not the number of rows")
-        return self
 
 
 class RevokeSplitTopUpRow(RequestRow):
@@ -193,6 +188,7 @@ class RevokeSplitTopUp(Request[RevokeSplitTopUpReply]):
 
     code = "6217"
     service_id = "RevokeOnWayTopThirdPaySplit"
+    rows_counted_in = "RefundOrderNum"
 
     OldPayChannelType: Text4
     OldTotalOrderNo: Text64
@@ -201,9 +197,3 @@ class RevokeSplitTopUp(Request[RevokeSplitTopUpReply]):
     ReservedMsgOne: Text120 | None = None
     ReservedMsgTwo: Text120 | None = None
     TranItemArray: Annotated[tuple[RevokeSplitTopUpRow, ...], Field(min_length=1, max_length=25)]
-
-    @model_validator(mode="after")
-    def _rows_are_counted(self) -> Self:
-        if self.RefundOrderNum != len(self.TranItemArray):
-            raise ValueError("RefundOrderNum is not the number of rows")
-        return self

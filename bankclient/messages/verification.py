@@ -4,9 +4,7 @@ MessageOrderNo of the reply and the code the user typed travel together into the
 authorise. Phone numbers and codes must never be logged.
 """
 
-from typing import Literal, Self
-
-from pydantic import model_validator
+from typing import Literal
 
 from bankclient.messages.wire import (
     Accepted,
@@ -41,6 +39,7 @@ class RequestSmsCode(Request[SmsCodeReply]):
 
     code = "6082"
     service_id = "ApplicationTextMsgDynamicCode"
+    needs = (("TranType", "34", ("OrderNo",)), ("TranType", "12", ("TranNetMemberCode", "SubAcctNo", "TranAmt")))
 
     TranType: Literal["1", "2", "3", "4"]
     TranNetMemberCode: Text32 | None = None
@@ -51,15 +50,6 @@ class RequestSmsCode(Request[SmsCodeReply]):
     Remark: Text120 | None = None
     ReservedMsg: Text120 | None = None
 
-    @model_validator(mode="after")
-    def _what_it_authorises_is_named(self) -> Self:
-        if self.TranType in ("3", "4"):
-            if self.OrderNo is None:
-                raise ValueError("TranType 3 and 4 need OrderNo")
-        elif self.TranNetMemberCode is None or self.SubAcctNo is None or self.TranAmt is None:
-            raise ValueError("TranType 1 and 2 need TranNetMemberCode, SubAcctNo and TranAmt")
-        return self
-
 
 class ChangeMobile(Request[SmsCodeReply]):
     """6083 申请修改手机号码: start a change of the registered mobile (quick start 2.5).
@@ -69,6 +59,7 @@ class ChangeMobile(Request[SmsCodeReply]):
 
     code = "6083"
     service_id = "ApplyForChangeOfCellPhoneNum"
+    needs = (("ModifyType", "2", ("BankCardNo",)),)
 
     TranNetMemberCode: Text32
     SubAcctNo: Text32
@@ -77,12 +68,6 @@ class ChangeMobile(Request[SmsCodeReply]):
     BankCardNo: Text32 | None = None
     MobileLocation: Literal["1", "2"] | None = None
     ReservedMsg: Text120 | None = None
-
-    @model_validator(mode="after")
-    def _checked_card_is_named(self) -> Self:
-        if self.ModifyType == "2" and self.BankCardNo is None:
-            raise ValueError("ModifyType 2 needs BankCardNo")
-        return self
 
 
 class ConfirmMobileChange(Request[Accepted]):

@@ -15,7 +15,7 @@ The signature covers texts alone (transport.md 2.3). So a number in the place of
 reply unreadable, and the texts that are not signed, "" and "null", say nothing.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
 from functools import cache
 from typing import Annotated, Any, ClassVar, Final, Generic, Literal, Self, TypeVar, get_args
@@ -281,6 +281,12 @@ class Paged(Reply, Generic[RowT]):
         return self.EndFlag == "1" or not self.rows
 
 
+class ListReply(Paged[RowT]):
+    """A reply of several pages that calls its array as most do."""
+
+    TranItemArray: tuple[RowT, ...] = ()
+
+
 @cache
 def places(reply: type[Reply]) -> dict[str, tuple[str, ...]]:
     """Where each field of a reply and its rows stands, by the name under which it is signed."""
@@ -308,6 +314,21 @@ class Request(Message, Generic[R_co]):
     reply: ClassVar[type[Reply]]
     changes: ClassVar[bool] = True
     """False for a query, which may take any serial and may be repeated freely."""
+    needs: ClassVar[Sequence[tuple[str, str, Sequence[str]]]] = ()
+    """A flag, those of its values (one character each) that need further fields, and these fields."""
+    rows_counted_in: ClassVar[str] = ""
+    """The field that says how many rows TranItemArray has."""
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        for flag, values, fields in self.needs:
+            value = getattr(self, flag)
+            if value in values and any(getattr(self, name) is None for name in fields):
+                raise ValueError(f"{flag} {value} needs {' and '.join(fields)}")
+        counted_in = self.rows_counted_in
+        if counted_in and getattr(self, counted_in) != len(getattr(self, "TranItemArray")):  # noqa: B009
+            raise ValueError(f"{counted_in} is not the number of rows")
+        return self
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:

@@ -114,7 +114,7 @@ def rebook_acquiring_order(context: Context, request: RebookAcquiringOrder) -> B
         pocket = frozen(source, share.number) if share.pay_mode == FREEZES else available(source)
         context.post(Move(pocket, target, share.amount_fen if share.holds_fee else net))
     _freeze_for(context, share, member.sub_acct_no)
-    front = context.book(
+    answer = context.book(
         "N",
         out_sub_acct_no=source,
         in_sub_acct_no=member.sub_acct_no,
@@ -124,8 +124,10 @@ def rebook_acquiring_order(context: Context, request: RebookAcquiringOrder) -> B
         remark=request.Remark,
     )
     at = context.now.isoformat(timespec="seconds")
-    context.store.put(replace(share, booked_to=member.sub_acct_no, front_seq_no=front, booked_at=at, rebooked=True))
-    return Booked(FrontSeqNo=front)
+    context.store.put(
+        replace(share, booked_to=member.sub_acct_no, front_seq_no=answer.FrontSeqNo, booked_at=at, rebooked=True)
+    )
+    return answer
 
 
 def _book(context: Context, share: AcquiredShare) -> AcquiredShare:

@@ -50,13 +50,12 @@ def batch_payment(context: Context, request: BatchPayment | BatchPaymentBySms | 
             order_no=row.OrderNo,
             remark=row.Remark,
         )
-    front = context.book(
+    return context.book(
         _BOOKING_FLAGS[request.FunctionFlag],
         function_flag=request.FunctionFlag,
         out_sub_acct_no=payer,
         amount_fen=sum(row.TranAmt for row in rows),
     )
-    return Booked(FrontSeqNo=front)
 
 
 def _act(context: Context, flag: str, row: BatchPaymentRow, payer: str, payee: str) -> None:
@@ -72,4 +71,4 @@ def _act(context: Context, flag: str, row: BatchPaymentRow, payer: str, payee: s
             Move(available(payer), waiting(payee, context.today), net),
             Move(available(payer), functional(FEE), row.TranFee),
         )
-        refundable(context, "5", row.TranSeqNo, payer, payee, row.OrderNo, amount, row.TranFee)
+        refundable(context, "5", row.TranSeqNo, payer, [payee], row.OrderNo, amount, row.TranFee)

@@ -19,11 +19,11 @@ from bankclient.messages import (
     BindCardByUnionPay,
     Booked,
     BoundCards,
-    BoundCardsReply,
     BoundCardsRow,
     ConfirmSmallTransfer,
     ConfirmUnionPayCode,
     CorrectCardBranch,
+    ListReply,
     MaybeBooked,
     SmallTransferResult,
     SmallTransferResultReply,
@@ -130,7 +130,7 @@ def small_transfer_result(context: Context, request: SmallTransferResult) -> Sma
 
 
 @handles(BoundCards)
-def bound_cards(context: Context, request: BoundCards) -> BoundCardsReply:
+def bound_cards(context: Context, request: BoundCards) -> ListReply[BoundCardsRow]:
     """6098. Flag 3 gives one row, the identity that the last binding has."""
     cards = [one for one in context.store.all(BoundCard) if not one.unbound]
     if request.QueryFlag != ALL:
@@ -139,7 +139,7 @@ def bound_cards(context: Context, request: BoundCards) -> BoundCardsReply:
         if request.QueryFlag == "3":
             cards = cards[-1:]
     page = page_of(cards, request.PageNum)
-    return BoundCardsReply(**page.fields, TranItemArray=tuple(_row(context, one) for one in page.rows))
+    return ListReply[BoundCardsRow](**page.fields, TranItemArray=tuple(_row(context, one) for one in page.rows))
 
 
 @handles(CorrectCardBranch)

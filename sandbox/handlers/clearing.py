@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Final
 
-from bankclient.messages import ClearingResult, ClearingResultReply, ClearingResultRow
+from bankclient.messages import ClearingResult, ClearingResultRow, ListReply
 from sandbox import codes
 from sandbox.books import IN_TRANSIT
 from sandbox.clock import day_of, day_text
@@ -33,7 +33,7 @@ PENDING: Final = "3"
 
 
 @handles(ClearingResult)
-def clearing_result(context: Context, request: ClearingResult) -> ClearingResultReply:
+def clearing_result(context: Context, request: ClearingResult) -> ListReply[ClearingResultRow]:
     """6108, oldest day first. With `clear_same_day` a question that covers today clears it and ends it.
 
     The bank's day moves on with it, so that later bookings wait for another clearing, as after a night.
@@ -50,7 +50,7 @@ def clearing_result(context: Context, request: ClearingResult) -> ClearingResult
         context.ends_day = cleared is not None and bool(cleared.finished_day)
     days = sorted(context.store.all(ClearingDay), key=lambda one: one.day)
     page = page_of([one for one in days if first <= one.day <= last], request.PageNum)
-    return ClearingResultReply(
+    return ListReply[ClearingResultRow](
         **page.fields,
         TranItemArray=tuple(_row(context, one) for one in page.rows),
     )

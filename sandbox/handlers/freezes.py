@@ -30,8 +30,9 @@ from sandbox.books import (
 from sandbox.context import Context, positive, within
 from sandbox.errors import Refused
 from sandbox.handlers.acquiring import take_fee
+from sandbox.handlers.payments import refundable
 from sandbox.handlers.registry import handles
-from sandbox.records import Order, Payment
+from sandbox.records import Order
 
 FREEZE: Final = "1"
 RELEASE: Final = "2"
@@ -69,7 +70,7 @@ def freeze(context: Context, request: Freeze | FreezeBySms | FreezeByPassword) -
         context.post(Move(pocket, target, amount - fee), Move(pocket, functional(FEE), fee))
     else:
         raise Refused(codes.WRONG_FLAG)
-    front = context.book(
+    return context.book(
         "N",
         function_flag=request.FunctionFlag,
         out_sub_acct_no=member,
@@ -79,7 +80,6 @@ def freeze(context: Context, request: Freeze | FreezeBySms | FreezeByPassword) -
         order_no=request.OrderNo,
         remark=request.Remark,
     )
-    return Booked(FrontSeqNo=front)
 
 
 @handles(PayFrozen, PayFrozenBySms, PayFrozenByPassword, asked_by="2")
@@ -112,11 +112,11 @@ def pay_frozen(context: Context, request: PayFrozen | PayFrozenBySms | PayFrozen
             order_no=request.OrderNo,
             remark=request.Remark,
         )
-        _refundable(context, "6", row.TranSeqNo, payer, [payee], request.OrderNo, amount)
+        refundable(context, "6", row.TranSeqNo, payer, [payee], request.OrderNo, amount)
     if take_fee(context, request.OrderNo, request.Commission):
         context.post(Move(pocket, functional(FEE), request.Commission))
-        _refundable(context, "fee", context.serial, payer, payees, request.OrderNo, request.Commission)
-    front = context.book(
+        refundable(context, "fee", context.serial, payer, payees, request.OrderNo, request.Commission)
+    return context.book(
         "6",
         out_sub_acct_no=payer,
         in_sub_acct_no=payees[0] if len(payees) == 1 else "",
@@ -125,32 +125,8 @@ def pay_frozen(context: Context, request: PayFrozen | PayFrozenBySms | PayFrozen
         order_no=request.OrderNo,
         remark=request.Remark,
     )
-    return Booked(FrontSeqNo=front)
 
 
 def _check_owner(context: Context, member: str, order_no: str, opened_by: tuple[str, ...]) -> None:
     if context.order("order", order_no, opened_by).payer != member:
         raise Refused(codes.OTHER_SUB_ACCOUNT)
-
-
-def _refundable(
-    context: Context,
-    source: str,
-    serial: str,
-    payer: str,
-    payees: list[str],
-    order_no: str,
-    amount_fen: int,
-) -> None:
-    context.store.put(
-        Payment(
-            source=source,
-            serial=serial,
-            payer=payer,
-            payees=tuple(payees),
-            order_no=order_no,
-            day=context.today,
-            refundable_fen=amount_fen,
-            refundable_fee_fen=0,
-        )
-    )

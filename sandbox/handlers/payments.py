@@ -6,6 +6,7 @@ given back in parts as long as money lies under it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from bankclient.messages import (
@@ -72,7 +73,7 @@ def member_payment(context: Context, request: AnyPayment) -> Booked:
     else:
         _pay_directly(context, request, payer, payee)
     charged = flag in (CONFIRM, "6", TODAY)
-    front = context.book(
+    return context.book(
         _BOOKING_FLAGS[flag],
         function_flag=flag,
         out_sub_acct_no=payer,
@@ -82,7 +83,6 @@ def member_payment(context: Context, request: AnyPayment) -> Booked:
         order_no=request.OrderNo,
         remark=request.Remark,
     )
-    return Booked(FrontSeqNo=front)
 
 
 def _parties(context: Context, request: AnyPayment) -> tuple[Member, Member]:
@@ -112,7 +112,7 @@ def settle_order(context: Context, request: SettleOrder) -> Booked:
         confirm(context, payer, payee, request.OrderNo, amount, fee, source="3")
     else:
         give_back(context, payer, payee, request.OrderNo, amount)
-    front = context.book(
+    return context.book(
         _BOOKING_FLAGS[request.FunctionFlag],
         function_flag=request.FunctionFlag,
         out_sub_acct_no=payer,
@@ -122,7 +122,6 @@ def settle_order(context: Context, request: SettleOrder) -> Booked:
         order_no=request.OrderNo,
         remark=request.Remark,
     )
-    return Booked(FrontSeqNo=front)
 
 
 def pre_pay(context: Context, payer: str, payee: str, order_no: str, amount_fen: int) -> None:
@@ -151,7 +150,7 @@ def confirm(
         Move(pocket, waiting(payee, context.today), net),
         Move(pocket, functional(FEE), fee_fen),
     )
-    refundable(context, source, serial, payer, payee, order_no, amount_fen, fee_fen)
+    refundable(context, source, serial, payer, [payee], order_no, amount_fen, fee_fen)
 
 
 def give_back(context: Context, payer: str, payee: str, order_no: str, amount_fen: int) -> None:
@@ -186,7 +185,7 @@ def _pay_directly(context: Context, request: AnyPayment, payer: str, payee: str)
     else:
         source, target = available(payer), waiting(payee, context.today)
     context.post(Move(source, target, net), Move(source, functional(FEE), fee))
-    refundable(context, "2", None, payer, payee, request.OrderNo or "", amount, fee)
+    refundable(context, "2", None, payer, [payee], request.OrderNo or "", amount, fee)
 
 
 def refundable(
@@ -194,10 +193,10 @@ def refundable(
     source: str,
     serial: str | None,
     payer: str,
-    payee: str,
+    payees: Sequence[str],
     order_no: str,
     amount_fen: int,
-    fee_fen: int,
+    fee_fen: int = 0,
 ) -> None:
     """Remember what 6164 may give back of a payment, under its own serial or that of its row."""
     context.store.put(
@@ -205,7 +204,7 @@ def refundable(
             source=source,
             serial=serial or context.serial,
             payer=payer,
-            payees=(payee,),
+            payees=tuple(payees),
             order_no=order_no,
             day=context.today,
             refundable_fen=amount_fen,

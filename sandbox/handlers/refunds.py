@@ -59,7 +59,7 @@ def refund_payment(context: Context, request: RefundPayment) -> Booked:
             refundable_fee_fen=payment.refundable_fee_fen - fee,
         )
     )
-    front = context.book(
+    return context.book(
         "7",
         function_flag=request.FunctionFlag,
         out_sub_acct_no=seller,
@@ -69,7 +69,6 @@ def refund_payment(context: Context, request: RefundPayment) -> Booked:
         order_no=request.OldOrderNo or payment.order_no,
         remark=request.Remark,
     )
-    return Booked(FrontSeqNo=front)
 
 
 def _original(context: Context, request: RefundPayment, source: str) -> Payment:

@@ -47,7 +47,7 @@ def revoke_top_up(context: Context, request: RevokeTopUp) -> RevokeTopUpReply:
         fee_fen=fee,
         order_no=credit.order_no,
         remark=request.Remark,
-    )
+    ).FrontSeqNo
     return RevokeTopUpReply(FrontSeqNo=front)
 
 
@@ -89,7 +89,7 @@ def _give_back_row(context: Context, request: RevokeSplitTopUp, row: RevokeSplit
         amount_fen=amount + fee,
         fee_fen=fee,
         order_no=row.SubOrderRefundOrderNo,
-    )
+    ).FrontSeqNo
 
 
 def _give_back(context: Context, credit: Credit, amount_fen: int, fee_fen: int) -> None:

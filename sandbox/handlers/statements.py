@@ -15,10 +15,9 @@ from typing import Final
 
 from bankclient.messages import (
     CashMovements,
-    CashMovementsReply,
     CashMovementsRow,
+    ListReply,
     SubAccountTransactions,
-    SubAccountTransactionsReply,
     SubAccountTransactionsRow,
 )
 from sandbox import codes
@@ -89,7 +88,7 @@ def remark_of(trade: Trade) -> str:
 
 
 @handles(SubAccountTransactions)
-def sub_account_transactions(context: Context, request: SubAccountTransactions) -> SubAccountTransactionsReply:
+def sub_account_transactions(context: Context, request: SubAccountTransactions) -> ListReply[SubAccountTransactionsRow]:
     """6072. A freeze goes out of the member's available money, a release comes in."""
     no = _known(context, request.SubAcctNo)
     first, last = days_asked(context, request.FunctionFlag, request.StartDate, request.EndDate)
@@ -103,7 +102,7 @@ def sub_account_transactions(context: Context, request: SubAccountTransactions) 
         if request.QueryFlag in ("1", {OUT: "2", IN: "3"}[way])
     ]
     page = page_of(rows, request.PageNum)
-    return SubAccountTransactionsReply(**page.fields, TranItemArray=tuple(page.rows))
+    return ListReply[SubAccountTransactionsRow](**page.fields, TranItemArray=tuple(page.rows))
 
 
 def _ways(trade: Trade, sub_acct_no: str) -> list[str]:
@@ -130,7 +129,7 @@ def _transaction_row(trade: Trade, way: str) -> SubAccountTransactionsRow:
 
 
 @handles(CashMovements)
-def cash_movements(context: Context, request: CashMovements) -> CashMovementsReply:
+def cash_movements(context: Context, request: CashMovements) -> ListReply[CashMovementsRow]:
     """6073. A revoked top-up is listed beside the top-up, as the catalogue has it."""
     member = context.member(request.SubAcctNo)
     first, last = days_asked(context, request.FunctionFlag, request.BeginDate, request.EndDate)
@@ -141,7 +140,7 @@ def cash_movements(context: Context, request: CashMovements) -> CashMovementsRep
         if member.sub_acct_no in (trade.out_sub_acct_no, trade.in_sub_acct_no) and first <= trade.day <= last
     ]
     page = page_of(trades, request.PageNum)
-    return CashMovementsReply(
+    return ListReply[CashMovementsRow](
         **page.fields,
         TranItemArray=tuple(_cash_row(member, trade, "01" if out else "02") for trade in page.rows),
     )

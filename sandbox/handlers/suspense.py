@@ -33,7 +33,7 @@ def allocate_suspense(context: Context, request: AllocateSuspense) -> Booked:
         Move(functional(SUSPENSE), functional(FEE), fee),
     )
     context.store.put(SuspenseClearing(request.OrderNo, member.sub_acct_no, amount, fee))
-    front = context.book(
+    return context.book(
         BOOKING_FLAG,
         out_sub_acct_no=context.functional_no(SUSPENSE),
         in_sub_acct_no=member.sub_acct_no,
@@ -42,7 +42,6 @@ def allocate_suspense(context: Context, request: AllocateSuspense) -> Booked:
         order_no=request.OrderNo,
         remark=request.Remark,
     )
-    return Booked(FrontSeqNo=front)
 
 
 @handles(ReverseSuspenseAllocation, asked_by="2")
@@ -65,7 +64,7 @@ def reverse_suspense_allocation(context: Context, request: ReverseSuspenseAlloca
     context.store.put(
         replace(clearing, left_fen=clearing.left_fen - amount, left_fee_fen=clearing.left_fee_fen - fee),
     )
-    front = context.book(
+    return context.book(
         BOOKING_FLAG,
         out_sub_acct_no=member,
         in_sub_acct_no=context.functional_no(SUSPENSE),
@@ -74,4 +73,3 @@ def reverse_suspense_allocation(context: Context, request: ReverseSuspenseAlloca
         order_no=request.OldOrderNo,
         remark=request.Remark,
     )
-    return Booked(FrontSeqNo=front)

@@ -40,7 +40,7 @@ def top_up(context: Context, request: TopUp) -> TopUpReply:
         fee_fen=fee,
         order_no=request.EjzbOrderNo,
         remark=request.Remark,
-    )
+    ).FrontSeqNo
     context.store.put(
         Credit(
             name=front,
@@ -104,7 +104,7 @@ def _credit_row(context: Context, request: SplitTopUp, row: SplitTopUpRow) -> st
         fee_fen=fee,
         order_no=row.SubOrderNo,
         remark=row.SubOrderRemark,
-    )
+    ).FrontSeqNo
 
 
 def _credit(day: str, sub_acct_no: str, net_fen: int, fee_fen: int) -> tuple[Move, Move]:

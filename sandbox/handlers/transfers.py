@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from bankclient.messages import TransfersIn, TransfersInReply, TransfersInRow
+from bankclient.messages import ListReply, TransfersIn, TransfersInRow
 from sandbox.books import OUTSIDE, SUSPENSE, Move, functional, waiting, withdrawable
 from sandbox.context import Context
 from sandbox.handlers.registry import handles
@@ -55,7 +55,7 @@ def note(context: Context, sub_acct_no: str, amount_fen: int, payer: tuple[str, 
 
 
 @handles(TransfersIn)
-def transfers_in(context: Context, request: TransfersIn) -> TransfersInReply:
+def transfers_in(context: Context, request: TransfersIn) -> ListReply[TransfersInRow]:
     """6050, in the order of booking; today and earlier days do not overlap."""
     first, last = days_asked(context, request.FunctionFlag, request.StartDate, request.EndDate)
     rows = [_row(context, one) for one in context.store.all(Inflow) if first <= one.day <= last]
@@ -65,7 +65,7 @@ def transfers_in(context: Context, request: TransfersIn) -> TransfersInReply:
         if one.returned_day and first <= one.returned_day <= last
     ]
     page = page_of(sorted(rows, key=lambda row: (row.AccountingDate, row.FrontSeqNo)), request.PageNum)
-    return TransfersInReply(**page.fields, TranItemArray=tuple(page.rows))
+    return ListReply[TransfersInRow](**page.fields, TranItemArray=tuple(page.rows))
 
 
 def _row(context: Context, inflow: Inflow) -> TransfersInRow:

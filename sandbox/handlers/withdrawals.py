@@ -38,8 +38,8 @@ def withdraw(context: Context, request: Withdraw) -> WithdrawReply:
     member = context.member(request.SubAcctNo, request.TranNetMemberCode).sub_acct_no
     _require_bound(context, member, request.TakeCashAcctNo)
     amount = positive(request.CashAmt)
-    front = accept(context, member, amount, _fee(request.ReservedMsg), request.OrderNo, request.Remark)
-    return WithdrawReply(FrontSeqNo=front, TransferFee=NO_TRANSFER_FEE)
+    booked = accept(context, member, amount, _fee(request.ReservedMsg), request.OrderNo, request.Remark)
+    return WithdrawReply(FrontSeqNo=booked.FrontSeqNo, TransferFee=NO_TRANSFER_FEE)
 
 
 @handles(WithdrawBySms, asked_by="3")
@@ -49,7 +49,7 @@ def withdraw_by_sms(context: Context, request: WithdrawBySms) -> Booked:
     _require_bound(context, member, request.TakeCashAcctNo)
     prove(context, request, member, sms.WITHDRAWAL)
     amount = positive(request.CashAmt)
-    return Booked(FrontSeqNo=accept(context, member, amount, request.TakeCashCommission, None, request.Remark))
+    return accept(context, member, amount, request.TakeCashCommission, None, request.Remark)
 
 
 @handles(WithdrawByPassword, asked_by="3")
@@ -59,7 +59,7 @@ def withdraw_by_password(context: Context, request: WithdrawByPassword) -> Booke
     _require_bound(context, member, request.TakeCashAcctNo)
     prove(context, request, member, sms.WITHDRAWAL)
     amount = positive(request.ApplyTakeCashAmt)
-    return Booked(FrontSeqNo=accept(context, member, amount, request.TakeCashCommission, None, request.Remark))
+    return accept(context, member, amount, request.TakeCashCommission, None, request.Remark)
 
 
 def _require_bound(context: Context, member: str, card_no: str) -> None:
@@ -78,14 +78,9 @@ def _fee(reserved: str | None) -> int:
 
 
 def accept(
-    context: Context,
-    member: str,
-    amount_fen: int,
-    fee_fen: int,
-    order_no: str | None,
-    remark: str | None,
-) -> str:
-    """Take the money from the member and start the withdrawal; returns its FrontSeqNo."""
+    context: Context, member: str, amount_fen: int, fee_fen: int, order_no: str | None, remark: str | None
+) -> Booked:
+    """Take the money from the member and start the withdrawal."""
     context.post(
         Move(withdrawable(member), functional(WITHDRAWAL_IN_TRANSIT), amount_fen),
         Move(withdrawable(member), functional(FEE), fee_fen),
