@@ -15,7 +15,7 @@ from rich.console import Console
 
 from bench import comparisons, ledger, lists, payments, report, site
 from bench.rows import Measured
-from service.process.server import calm_collector
+from service.process.server import tune_garbage_collector
 
 
 class Part(StrEnum):
@@ -35,7 +35,7 @@ def main(
 ) -> None:
     """Measure jzb-ledger, each row as a ratio of two things side by side."""
     console, measured, began_s = Console(width=140), Measured(), time.monotonic()
-    calm_collector()
+    tune_garbage_collector()
     with tempfile.TemporaryDirectory(prefix="jzb-bench-") as temporary:
         folder = Path(temporary)
         with site.database(folder / "machine") as dsn:

@@ -84,7 +84,7 @@ async def main(rows: int) -> None:
     took_s = time.perf_counter() - began
     done.set()
     print(told("while it is read", await watch))
-    assert (found, opened_file.is_whole) == (rows, True)
+    assert (found, opened_file.is_complete) == (rows, True)
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(f"gone through in {examined_s:.1f} s, all rows after {took_s:.1f} s")
     print(f"memory: {(most - before) / 1024:.0f} MiB more here, {_children_mib():.0f} MiB in the process that reads")

@@ -30,7 +30,7 @@ from service.bankday import bank_today
 from service.plans import payments
 from service.plans.plan import Serials
 from service.process.components import Components
-from service.process.server import calm_collector, running
+from service.process.server import running, tune_garbage_collector
 from service.rpc.context import Context
 from service.rpc.facts import MemberFacts
 from service.settings import from_environment
@@ -101,7 +101,7 @@ async def _serve() -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_reader(sys.stdin.fileno(), stop.set)
     async with running(settings, handlers) as service:
-        calm_collector()
+        tune_garbage_collector()
         print(f"listening on {service.port}", flush=True)
         await stop.wait()
     flush()

@@ -2,8 +2,8 @@
 
 A `Problem` is raised wherever the reason is known; the interceptor turns it into google.rpc.Status details once.
 The one table from a broken floor to a reason is here, and so is the one place that says what happened to the money:
-`Problem.outcome`. Nobody can write NO_EFFECT down; it follows from an operation on record, or from `Looked`, the proof
-that the call's request id was looked up.
+`Problem.outcome`. Nobody can write NO_EFFECT down; it follows from an operation on record, or from `LookedUp`, the
+proof that the call's request id was looked up.
 """
 
 from __future__ import annotations
@@ -51,18 +51,18 @@ OUTCOMES: dict[State, core_pb2.Outcome.ValueType] = {
 
 ALREADY_EXISTS = grpc.StatusCode.ALREADY_EXISTS
 
-TOLD_FIRST = 5
+FIRST_VIOLATIONS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
+class LookedUp:
     """Proof that the request id of a call was looked up: ``earlier`` is the operation that has it, if one has."""
 
     earlier: Operation | None = None
     parts: Sequence[Part] = ()
 
 
-NAMES_NOTHING = Looked()
+NAMES_NOTHING = LookedUp()
 """Of a call that asks for no change, and so has no request id to look up."""
 
 
@@ -88,7 +88,7 @@ class Problem(Exception):
     retry_after_s: float | None = None
     taken: Account | None = None
     in_doubt: bool = False
-    looked: Looked | None = None
+    looked_up: LookedUp | None = None
 
     def __post_init__(self) -> None:
         ErrorReason(self.reason)
@@ -98,34 +98,34 @@ class Problem(Exception):
         """What happened to the money; UNKNOWN as long as nobody has looked."""
         if self.operation is not None:
             return OUTCOMES[self.operation.state]
-        if self.in_doubt or self.looked is None:
+        if self.in_doubt or self.looked_up is None:
             return core_pb2.OUTCOME_UNKNOWN
         return core_pb2.OUTCOME_NO_EFFECT
 
     @property
     def is_decided(self) -> bool:
         """Whether its outcome stands, so that no look-up would add to it."""
-        return self.operation is not None or self.looked is not None
+        return self.operation is not None or self.looked_up is not None
 
-    def after(self, looked: Looked | None) -> Problem:
+    def after(self, looked_up: LookedUp | None) -> Problem:
         """The same, once the request id of its call was looked up, or could not be (None)."""
-        if looked is None:
+        if looked_up is None:
             return replace(
                 self,
                 next_step="what this request id has done before was not looked up: ask GetOperation, or send the same"
                 " request again, it is acted on at most once",
             )
-        if looked.earlier is None:
-            return replace(self, looked=looked)
-        if looked.earlier.state is State.RELEASED:
+        if looked_up.earlier is None:
+            return replace(self, looked_up=looked_up)
+        if looked_up.earlier.state is State.RELEASED:
             # Sent again, the request is tried again, so what is to be done next is what this error says.
-            return replace(self, looked=looked, operation=looked.earlier, parts=looked.parts)
+            return replace(self, looked_up=looked_up, operation=looked_up.earlier, parts=looked_up.parts)
         return replace(
             self,
-            looked=looked,
-            operation=looked.earlier,
-            parts=looked.parts,
-            next_step=f"its request id has operation {looked.earlier.id}, which is {looked.earlier.state.name}:"
+            looked_up=looked_up,
+            operation=looked_up.earlier,
+            parts=looked_up.parts,
+            next_step=f"its request id has operation {looked_up.earlier.id}, which is {looked_up.earlier.state.name}:"
             " GetOperation has it, and the same request again is answered with it",
         )
 
@@ -154,10 +154,10 @@ def unsendable(wrong: ValidationError) -> Problem:
     return invalid(field_name, message, rule=first["type"])
 
 
-def told_first(violations: Sequence[tuple[str, str]]) -> str:
+def first_violations(violations: Sequence[tuple[str, str]]) -> str:
     """The first five of what is wrong in one line; a caller reads no hundred."""
-    more = f"; and {len(violations) - TOLD_FIRST} more" if len(violations) > TOLD_FIRST else ""
-    return "; ".join(f"{field_name}: {text}" for field_name, text in violations[:TOLD_FIRST]) + more
+    more = f"; and {len(violations) - FIRST_VIOLATIONS} more" if len(violations) > FIRST_VIOLATIONS else ""
+    return "; ".join(f"{field_name}: {text}" for field_name, text in violations[:FIRST_VIOLATIONS]) + more
 
 
 def not_enabled(interface: str, message: str, setting: str, next_step: str = "") -> Problem:
@@ -412,7 +412,7 @@ def _need(tie: Tie) -> str:
 
 def still_needed(member_id: str, why: str, found: Sequence[Operation]) -> Problem:
     """A member, its card or its mobile cannot be changed while operations under way need it as it is."""
-    first = found[:TOLD_FIRST]
+    first = found[:FIRST_VIOLATIONS]
     more = f" and {len(found) - len(first)} more" if len(found) > len(first) else ""
     named = ", ".join(f"{OperationKind(one.kind).name} {one.id} ({one.state.name})" for one in first)
     return precondition(
@@ -744,5 +744,5 @@ def request_id_reused(operation: Operation, fingerprint: bytes) -> Problem:
             "fingerprint_recorded": operation.fingerprint.hex(),
             "fingerprint_received": fingerprint.hex(),
         },
-        looked=Looked(operation),
+        looked_up=LookedUp(operation),
     )

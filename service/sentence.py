@@ -22,11 +22,11 @@ def sentence(operation: Operation, parts: Sequence[Part]) -> str:
 
 
 def _stands(operation: Operation, parts: Sequence[Part]) -> str:
-    last_word = "" if operation.message in PLAIN else f" ({operation.message})"
+    detail = "" if operation.message in PLAIN else f" ({operation.message})"
     if operation.state is State.RESERVED:
         return "it is reserved with what it takes held, and the bank has not answered yet"
     if operation.state is State.ACCEPTED:
-        return f"the bank has accepted it and has not ended it yet{last_word}"
+        return f"the bank has accepted it and has not ended it yet{detail}"
     if operation.state is State.DONE and " " in operation.request_id:
         # The bank acted on its own: the message says what it did.
         return operation.message or "the bank did it on its own"
@@ -36,9 +36,9 @@ def _stands(operation: Operation, parts: Sequence[Part]) -> str:
         refused = {part.order_no for part in parts if part.state is PartState.VOIDED} - done
         if refused:
             return f"the bank has done {len(done)} of its {len(done | refused)} parts and refused the others"
-        return f"the bank has done it{last_word}"
+        return f"the bank has done it{detail}"
     problem = problems.of_operation(operation, parts)
     assert problem is not None, operation.state
     if operation.breach is not None:
         return f"it was refused here, and nothing was sent: {problem.message}"
-    return f"{problem.message}{last_word if operation.state is State.UNKNOWN else ''}"
+    return f"{problem.message}{detail if operation.state is State.UNKNOWN else ''}"

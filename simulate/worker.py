@@ -30,7 +30,7 @@ from bankclient import BankClient, wall_clock
 from ledger import NewOperation, Outcome, State, Step, Writer, journal
 from service import bankday
 from service.path.resolver import Resolver
-from service.process.server import calm_collector, running
+from service.process.server import running, tune_garbage_collector
 from service.settings import from_environment
 from simulate.mutants import MUTANTS
 from simulate.schedule import Death, Point
@@ -93,7 +93,7 @@ async def _serve(settings: dict[str, Any], line: Connection) -> None:
     loop.add_reader(line.fileno(), os._exit, 0)
     loop.add_signal_handler(signal.SIGTERM, ends.set)
     async with running(from_environment(**settings)) as service:
-        calm_collector()
+        tune_garbage_collector()
         line.send(service.port)
         await ends.wait()
 

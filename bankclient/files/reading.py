@@ -71,7 +71,7 @@ class OpenFile:
         return self.examined.good_rows + self.examined.bad_rows
 
     @property
-    def is_whole(self) -> bool:
+    def is_complete(self) -> bool:
         """Every row could be read, none comes twice, and there are as many as the bank says."""
         examined = self.examined
         complete = self.sealed.stated_rows in (None, self.found_rows)

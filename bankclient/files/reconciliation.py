@@ -42,7 +42,7 @@ class DayFile:
     name: str
     rows: Rows
     stated_rows: int | None
-    is_whole: bool
+    is_complete: bool
 
     @property
     def found_rows(self) -> int:
@@ -75,7 +75,7 @@ async def fetch_file(bank: "FileBank", file_type: FileKind, day: date) -> DayFil
     async with opened(sealed) as file:
         good = [row async for batch in file.batches for row in batch]
         rows = Rows(tuple(good), file.examined)
-        return DayFile(file_type, day, sealed.name, rows, sealed.stated_rows, file.is_whole)
+        return DayFile(file_type, day, sealed.name, rows, sealed.stated_rows, file.is_complete)
 
 
 async def fetch_sealed(bank: "FileBank", file_type: FileKind, day: date) -> SealedFile | NoFile:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from ledger.reads.balances import Suspended
 from ledger.reads.books import Books, TrialRow
 from ledger.reads.cards import Cards
-from ledger.reads.clearing import Clearing, LateSpender, WaitingDay
+from ledger.reads.clearing import Clearing, SpenderAfterClearing, WaitingDay
 from ledger.reads.members import Members
 from ledger.reads.payments import Order, Payment, Payments
 from ledger.reads.queue import InDoubt, Leased, Queue
@@ -19,11 +19,11 @@ __all__ = [
     "CATCH_UP",
     "Cards",
     "InDoubt",
-    "LateSpender",
     "Leased",
     "Order",
     "Payment",
     "Reads",
+    "SpenderAfterClearing",
     "Suspended",
     "TrialRow",
     "WaitingDay",

@@ -25,7 +25,7 @@ class WaitingDay:
 
 
 @dataclass(frozen=True, slots=True)
-class LateSpender:
+class SpenderAfterClearing:
     """A member who gave ``spent_fen`` of the money that waited for a bank day on a later one, and has ``held_fen`` held
     that it may still give.
     """
@@ -35,7 +35,7 @@ class LateSpender:
     held_fen: int
 
 
-_LATE_SPENDERS = text("""
+_SPENDERS_AFTER_CLEARING = text("""
     WITH late AS (
       SELECT m.*,
         (
@@ -128,14 +128,18 @@ class Clearing(Queries):
         )
         return [(Account(Kind.UNCLEARED, row["owner"], row["ref"]), row["left"]) for row in rows]
 
-    async def late_spenders(self, bank_day: date) -> list[LateSpender]:
+    async def spenders_after_clearing(self, bank_day: date) -> list[SpenderAfterClearing]:
         """The members who gave money that waited for ``bank_day`` or an earlier day on a later bank day, or have some
         held that they may still give, and who have money waiting of a later day.
         """
         rows = await self._rows(
-            _LATE_SPENDERS, platform=self._platform, bank_day=bank_day, ref=day_text(bank_day), newest=SPENDS_READ
+            _SPENDERS_AFTER_CLEARING,
+            platform=self._platform,
+            bank_day=bank_day,
+            ref=day_text(bank_day),
+            newest=SPENDS_READ,
         )
-        return [LateSpender(member_of(row), row["spent_fen"], row["held_fen"]) for row in rows]
+        return [SpenderAfterClearing(member_of(row), row["spent_fen"], row["held_fen"]) for row in rows]
 
 
 def _sum_of(column: Any, *kinds: Kind) -> Any:

@@ -85,7 +85,7 @@ def differences(
         if same:
             changes.append(CardChange(card_id=same[-1].card_id, state=CardState.BOUND))
         else:
-            new.append(_taken_over(row, member, vault))
+            new.append(_new_card(row, member, vault))
     changes.extend(
         CardChange(card_id=card.card_id, state=CardState.UNBOUND)
         for card in known
@@ -94,7 +94,7 @@ def differences(
     return new, changes
 
 
-def _taken_over(row: BoundCardsRow, member: Member, vault: Vault) -> Card:
+def _new_card(row: BoundCardsRow, member: Member, vault: Vault) -> Card:
     card_id = UUID(bytes=uuid_utils.uuid7().bytes)
     value = Personal(row.MemberAcctNo, row.MemberName, row.MemberGlobalType, row.MemberGlobalId, row.Mobile)
     sealed = vault.seal(value, place_of(card_id, member.member_id))

@@ -58,7 +58,7 @@ from service.inflows.collector import collecting
 from service.inflows.recorder import Key, Recorder
 from service.inflows.withdrawable import Withdrawable
 from service.plans.plan import Stored
-from service.questions.asking import told
+from service.questions.calls import reply_of
 from service.questions.lists import read_list
 from service.questions.query import Query
 from service.settings import Settings
@@ -68,15 +68,15 @@ log = structlog.get_logger("jzb.clearing")
 CLEARED = "0"
 CLEARING = OperationKind.CLEARING
 SWEEP_BATCH = 256
-ASK_AHEAD_EVERY_S = 1.0
+QUERY_AHEAD_EVERY_S = 1.0
 """How often refused callers make us ask for past days, at most."""
-ASK_AHEAD_WAIT_S = 5.0
+QUERY_AHEAD_WAIT_S = 5.0
 """How long one of them waits for it; what is not entered by then goes on without it."""
-ADOPTION = "adoption own-funds"
+OPENING_BALANCE_ID = "adoption own-funds"
 """With a space, as all that the bank or this service does by itself: no request id of a caller has one."""
-ADOPTION_BEFORE = "adoption:own-funds"
+OPENING_BALANCE_ID_BEFORE = "adoption:own-funds"
 """The same in books from before it had one."""
-ADOPT_AGAIN_S = 5.0
+OPENING_BALANCE_AGAIN_S = 5.0
 COMPARED_LATER = "members who spent since the bank cleared are compared when nothing of theirs is in doubt"
 
 
@@ -114,7 +114,7 @@ class Sweeper:
         self._withdrawable = Withdrawable(writer, reads, bank)
         # Where withdrawable money is spent first, a payment takes the same whether the days before are cleared or not.
         self._follows = settings.rules.spend_order == "waiting_first"
-        self._look_again_s = settings.resolver.in_process_interval_s
+        self._compare_again_s = settings.resolver.in_process_interval_s
 
     async def carry_on(self, query: SweepQuery, operation: Operation) -> Outcome:
         """Go on with a clearing that was entered."""
@@ -132,15 +132,19 @@ class Sweeper:
         if (
             self._follows
             and is_latest
-            and not await self._withdrawable.follow(operation_id, bank_day, self._look_again_s)
+            and not await self._withdrawable.follow(operation_id, bank_day, self._compare_again_s)
         ):
-            change = Change(state=State.ACCEPTED, message=COMPARED_LATER, next_ask_in_s=self._look_again_s)
+            change = Change(state=State.ACCEPTED, message=COMPARED_LATER, next_ask_in_s=self._compare_again_s)
         return await self._writer.submit(Step(operation=operation_id, change=change, bank_day=bank_day))
 
     async def sweep_one(self, operation_id: UUID, bank_day: date, sub_account: str) -> None:
         """Move what one member has waiting up to ``bank_day``, ahead of whoever moves that of all members."""
         waiting = await self._reads.pockets(sub_account, (Kind.UNCLEARED,))
-        pockets = [(pocket, left_fen) for pocket, left_fen in waiting.items() if pocket.day <= bank_day and left_fen]
+        pockets = [
+            (pocket, remaining_fen)
+            for pocket, remaining_fen in waiting.items()
+            if pocket.day <= bank_day and remaining_fen
+        ]
         if pockets:
             # The resolver goes on with the others soon: whoever moved them may be gone.
             await self._move(operation_id, bank_day, pockets, next_ask_in_s=1.0)
@@ -153,8 +157,8 @@ class Sweeper:
             change=Change(state=State.ACCEPTED, next_ask_in_s=next_ask_in_s),
             bank_day=bank_day,
             enter=tuple(
-                Draft((Leg(pocket, withdrawable(pocket.owner), left_fen),), amount_fen=left_fen)
-                for pocket, left_fen in pockets
+                Draft((Leg(pocket, withdrawable(pocket.owner), remaining_fen),), amount_fen=remaining_fen)
+                for pocket, remaining_fen in pockets
             ),
         )
         try:
@@ -189,13 +193,13 @@ class Clearing:
         self._settings = settings
         self._tasks: asyncio.TaskGroup | None = None
         self._ahead: asyncio.Task[None] | None = None
-        self._asked_ahead_at_s = -math.inf
+        self._queried_ahead_at_s = -math.inf
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Clearing]:
         """Ask for past days in the background, when the settings say so."""
         async with (
-            collecting("own funds", self.adopt, ADOPT_AGAIN_S),
+            collecting("own funds", self.enter_opening_balance, OPENING_BALANCE_AGAIN_S),
             collecting("clearing", self.clear_past_days, self._settings.clearing.poll_s),
             asyncio.TaskGroup() as tasks,
         ):
@@ -212,26 +216,26 @@ class Clearing:
         are over, what its member has waiting of cleared ones is moved, and the step is judged once more. Raises
         `LedgerError` as the writer does.
         """
-        if not any(_takes_withdrawable(leg) for draft in step.pend for leg in draft.legs):
+        if not any(_debits_withdrawable(leg) for draft in step.pend for leg in draft.legs):
             return await self._writer.submit(step)
         try:
             return await self._writer.submit(replace(step, keeps_refusal=False))
         except FloorBroken as broken:
             if broken.breach.pocket == Kind.WITHDRAWABLE.value:
-                await self._ask_ahead()
+                await self._query_ahead()
                 day = await self._reads.cleared_through()
                 if day is not None and (entered := await self.entered(day)) is not None:
                     await self._sweeper.sweep_one(entered.operation.id, day, broken.breach.owner)
         return await self._writer.submit(step)
 
-    async def _ask_ahead(self) -> None:
+    async def _query_ahead(self) -> None:
         """Enter what the bank has cleared, for everybody who waits for it at once. Raises nothing."""
         if self._ahead is None:
-            if self._tasks is None or time.monotonic() < self._asked_ahead_at_s + ASK_AHEAD_EVERY_S:
+            if self._tasks is None or time.monotonic() < self._queried_ahead_at_s + QUERY_AHEAD_EVERY_S:
                 return
-            self._asked_ahead_at_s = time.monotonic()
+            self._queried_ahead_at_s = time.monotonic()
             self._ahead = self._tasks.create_task(self._clear_safely(), name="clearing ahead of its time")
-        await asyncio.wait((self._ahead,), timeout=ASK_AHEAD_WAIT_S)
+        await asyncio.wait((self._ahead,), timeout=QUERY_AHEAD_WAIT_S)
 
     async def _clear_safely(self) -> None:
         try:
@@ -261,7 +265,7 @@ class Clearing:
         """What the bank says of one day; None when it has no record of it. Raises `Problem` when it tells nothing."""
         question = ClearingResult(FunctionFlag="2", StartDate=bank_day, EndDate=bank_day, PageNum=1)
         answer = await self._bank.call(question)
-        reply = told(answer, question.code)
+        reply = reply_of(answer, question.code)
         if reply is None or not reply.rows:
             return None
         rows = reply.rows
@@ -310,14 +314,14 @@ class Clearing:
         found = await self._lists.newest(Filter(kind=CLEARING, bank_day=bank_day))
         return None if found is None else Outcome(found.operation, did=False, parts=found.parts)
 
-    async def adopt(self) -> bool:
+    async def enter_opening_balance(self) -> bool:
         """Take over the opening balance of the platform's own funds, once (6010 flag 3); False when the bank is
         away.
         """
-        before = await self._reads.operation(request_id=ADOPTION_BEFORE)
+        before = await self._reads.operation(request_id=OPENING_BALANCE_ID_BEFORE)
         if before is not None and before.kind == OperationKind.OPENING_BALANCE:
             return True
-        if await self._reads.operation(request_id=ADOPTION) is not None:
+        if await self._reads.operation(request_id=OPENING_BALANCE_ID) is not None:
             return True
         listed = await self._functional()
         if listed is None:
@@ -332,7 +336,7 @@ class Clearing:
         drafts = [Draft((Leg(POOLED, OWN_FUNDS, amount_fen),), amount_fen=amount_fen)] if amount_fen > 0 else []
         message = "the platform's own funds are taken over, as the bank had them at the first start"
         change = Change(state=State.DONE, message=message, evidence=evidence)
-        await self._recorder.record(OperationKind.OPENING_BALANCE, Key.of_bank(ADOPTION), change, drafts)
+        await self._recorder.record(OperationKind.OPENING_BALANCE, Key.of_bank(OPENING_BALANCE_ID), change, drafts)
         log.info("opening balance of the platform's own funds taken over", amount=yuan(amount_fen))
         return True
 
@@ -352,7 +356,7 @@ class Clearing:
         return rows, answer.evidence
 
 
-def _takes_withdrawable(leg: Leg) -> bool:
+def _debits_withdrawable(leg: Leg) -> bool:
     return isinstance(leg.debit, Account) and leg.debit.kind is Kind.WITHDRAWABLE
 
 

@@ -52,7 +52,7 @@ class Fetched:
         return 0 if self.examined is None else self.examined.good_rows + self.examined.bad_rows
 
     @property
-    def is_whole(self) -> bool:
+    def is_complete(self) -> bool:
         """Nothing is missing or in doubt: every row was read, or there is no file."""
         if isinstance(self.file, NoFile) or self.examined is None:
             return True

@@ -37,8 +37,8 @@ from service.inflows.collector import collect_all, last_days
 from service.inflows.recorder import Key, Recorder
 from service.inflows.withdrawable import credit
 from service.plans.plan import Stored
-from service.questions.asking import told
 from service.questions.bookings import booked_on, is_serial, once
+from service.questions.calls import reply_of
 from service.questions.query import Query
 from service.questions.results import combined_digest
 from service.settings import ReturnsSettings
@@ -131,7 +131,7 @@ class Returns:
         day = max(first, date.fromisoformat(behind_day)) if behind_day else first
         while day <= last:
             earliest, latest = days_now()
-            listed, evidence = await self.asked(day, is_refusal_empty=earliest < day <= latest)
+            listed, evidence = await self.listed_day(day, is_refusal_empty=earliest < day <= latest)
             rows = [row for row in listed if (str(day), row.PayeeFrontSeqNo) > (behind_day, behind_serial)]
             members = await self._reads.members_by_sub_account({row.PayeeWitnessSubAcctNo for row in rows})
             for row in rows:
@@ -140,19 +140,19 @@ class Returns:
                 if len(page.outcomes) + len(page.problems) >= limit and not is_same:
                     page.next = f"{behind_day} {behind_serial}"
                     return page
-                await self._take(page, day, row, members.get(row.PayeeWitnessSubAcctNo), evidence)
+                await self._enter_row(page, day, row, members.get(row.PayeeWitnessSubAcctNo), evidence)
                 behind_day, behind_serial = str(day), row.PayeeFrontSeqNo
             day += timedelta(days=1)
         return page
 
-    async def _take(
+    async def _enter_row(
         self, page: Collected, day: date, row: ReturnedWithdrawalsRow, member: Member | None, evidence: bytes
     ) -> None:
         known = await self._reads.operation(request_id=request_id(row.PayeeFrontSeqNo))
         reason = problem_of(row, member, known)
         outcome = None
         if reason is None and known is not None:
-            outcome = await self._known(known, day, row, evidence)
+            outcome = await self._enter_again(known, day, row, evidence)
         elif reason is None and member is not None:
             try:
                 outcome = await self._enter(day, row, member, evidence)
@@ -168,7 +168,7 @@ class Returns:
 
     async def carry_on(self, query: ReturnQuery, operation: Operation) -> Outcome:
         """Ask once more which withdrawal an entered return was. Raises `Problem` when the bank does not answer."""
-        rows, evidence = await self.asked(query.bank_day)
+        rows, evidence = await self.listed_day(query.bank_day)
         query_attempts = operation.query_attempts + 1
         for row in rows:
             if row.PayeeFrontSeqNo == query.bank_serial and row.OldMarketSeqNo:
@@ -188,18 +188,20 @@ class Returns:
             )
         )
 
-    async def asked(self, day: date, *, is_refusal_empty: bool = False) -> tuple[list[ReturnedWithdrawalsRow], bytes]:
+    async def listed_day(
+        self, day: date, *, is_refusal_empty: bool = False
+    ) -> tuple[list[ReturnedWithdrawalsRow], bytes]:
         """What came back on a day, by the bank serial of the credit, and the answer's evidence. Raises `Problem`.
 
         ``is_refusal_empty`` is for a day that may not have begun at the bank.
         """
         question = ReturnedWithdrawals(FunctionFlag=WITHDRAWALS, StartDate=day, EndDate=day)
         answer = await self._bank.call(question)
-        reply = told(answer, question.code, is_refusal_empty=is_refusal_empty)
+        reply = reply_of(answer, question.code, is_refusal_empty=is_refusal_empty)
         rows = () if reply is None else reply.TranItemArray
         return sorted(rows, key=lambda row: row.PayeeFrontSeqNo), answer.evidence
 
-    async def _known(self, known: Operation, day: date, row: ReturnedWithdrawalsRow, evidence: bytes) -> Outcome:
+    async def _enter_again(self, known: Operation, day: date, row: ReturnedWithdrawalsRow, evidence: bytes) -> Outcome:
         if known.state is State.ACCEPTED and row.OldMarketSeqNo:
             return await self._name(known.id, day, row.OldMarketSeqNo, known.query_attempts, evidence)
         operation, parts = (await self._reads.wholes([known.id]))[known.id]
@@ -209,7 +211,7 @@ class Returns:
         """Raises `FloorBroken` when it was entered as a transfer."""
         amount_fen, original = row.RejectInAcctTranAmt, row.OldMarketSeqNo or ""
         booked_day = booked_on(row.PayeeFrontSeqNo) or day
-        legs, said = await credit(self._bank, self._reads, member.sub_account, amount_fen, booked_day)
+        legs, balance_evidence = await credit(self._bank, self._reads, member.sub_account, amount_fen, booked_day)
         draft = Draft(
             (once(row.PayeeFrontSeqNo), *legs),
             serial=original,
@@ -224,7 +226,7 @@ class Returns:
                 message="the receiving bank sent a withdrawal back",
                 bank_message=row.RejectBillReason or "",
                 bank_serial=row.PayeeFrontSeqNo,
-                evidence=combined_digest((evidence, said)),
+                evidence=combined_digest((evidence, balance_evidence)),
                 next_ask_in_s=None if original else self._settings.name_after_s,
             ),
             [draft],

@@ -164,9 +164,9 @@ class Transfers:
         page = Collected()
         day = max(first, date.fromisoformat(behind_day)) if behind_day else first
         while day <= last:
-            listed, evidence = await self._asked(day)
+            listed, evidence = await self._listed(day)
             rows = [row for row in listed if (str(day), row.FrontSeqNo) > (behind_day, behind_serial)]
-            returned = {row.PayeeFrontSeqNo for row in (await self._returns.asked(day))[0]} if rows else set()
+            returned = {row.PayeeFrontSeqNo for row in (await self._returns.listed_day(day))[0]} if rows else set()
             members = await self._reads.members_by_sub_account({row.SubAcctNo for row in rows})
             names = {name(row.FrontSeqNo) for row in rows for name in (request_id, returns.request_id)}
             known = await self._reads.operations_by_request(names)
@@ -176,12 +176,12 @@ class Transfers:
                 if len(page.transfers) + len(page.problems) >= limit and not is_same:
                     page.next = f"{behind_day} {behind_serial}"
                     return page
-                await self._take(page, day, row, returned, members.get(row.SubAcctNo), known, evidence)
+                await self._enter_row(page, day, row, returned, members.get(row.SubAcctNo), known, evidence)
                 behind_day, behind_serial = str(day), row.FrontSeqNo
             day += timedelta(days=1)
         return page
 
-    async def _take(
+    async def _enter_row(
         self,
         page: Collected,
         day: date,
@@ -216,7 +216,7 @@ class Transfers:
 
     async def _enter(self, day: date, row: TransfersInRow, member: Member | None, evidence: bytes) -> Outcome:
         """Raises `FloorBroken` when it was entered as a return."""
-        payee, said = "", b""
+        payee, balance_evidence = "", b""
         booked_day = booked_on(row.FrontSeqNo) or day
         legs: tuple[Leg, ...] = (Leg(POOLED, suspense(row.FrontSeqNo), row.TranAmt),)
         if row.InAcctType == TO_MEMBER and member is not None:
@@ -224,7 +224,9 @@ class Transfers:
             if self._settings.rules.transferred_money == "withdrawable":
                 legs = (Leg(POOLED, withdrawable(member.sub_account), row.TranAmt),)
             else:
-                legs, said = await credit(self._bank, self._reads, member.sub_account, row.TranAmt, booked_day)
+                legs, balance_evidence = await credit(
+                    self._bank, self._reads, member.sub_account, row.TranAmt, booked_day
+                )
         outcome = await self._recorder.record(
             OperationKind.TRANSFER_IN,
             Key.of_bank(request_id(row.FrontSeqNo)),
@@ -232,7 +234,7 @@ class Transfers:
                 state=State.DONE,
                 message="a transfer came in" if payee else "a transfer came in and lies in suspense",
                 bank_serial=row.FrontSeqNo,
-                evidence=combined_digest((evidence, said)),
+                evidence=combined_digest((evidence, balance_evidence)),
             ),
             [Draft((once(row.FrontSeqNo), *legs), payee=payee, amount_fen=row.TranAmt)],
             payee=payee,
@@ -248,7 +250,7 @@ class Transfers:
             )
         return outcome
 
-    async def _asked(self, day: date) -> tuple[Sequence[TransfersInRow], bytes]:
+    async def _listed(self, day: date) -> tuple[Sequence[TransfersInRow], bytes]:
         """The rows of a day, by bank serial, and their evidence: a day is either the bank's present one or history."""
         rows: list[TransfersInRow] = []
         may_be_present = day >= days_now()[0]

@@ -25,18 +25,31 @@ from uuid import UUID
 import structlog
 
 from bankclient import BankClient, SubAccountBalances, SubAccountBalancesRow, yuan
-from ledger import Change, Draft, FloorBroken, Kind, LateSpender, Leg, MemberBalance, OfDay, Reads, State, Step, Writer
+from ledger import (
+    Change,
+    Draft,
+    FloorBroken,
+    Kind,
+    Leg,
+    MemberBalance,
+    OfDay,
+    Reads,
+    SpenderAfterClearing,
+    State,
+    Step,
+    Writer,
+)
 from ledger.accounts import LIMITS, POOLED, Account, order, withdrawable
 
 log = structlog.get_logger("jzb.withdrawable")
 
-AT_ONCE: Final = 8
+MEMBERS_AT_ONCE: Final = 8
 """Members whose question is under way at the bank at once."""
 
-LOOKS: Final = 3
+COMPARISONS_MAX: Final = 3
 """How often in a row a member is looked at whose money moves meanwhile."""
 
-LOOK_AGAIN_S: Final = 0.1
+COMPARE_AGAIN_S: Final = 0.1
 
 
 class Withdrawable:
@@ -55,27 +68,29 @@ class Withdrawable:
         answer. Those it looks at again when it is called again.
         """
         followed = self._followed.setdefault(operation_id, set())
-        places = asyncio.Semaphore(AT_ONCE)
+        slots = asyncio.Semaphore(MEMBERS_AT_ONCE)
 
-        async def look(spender: LateSpender) -> None:
-            async with places:
+        async def compare(spender: SpenderAfterClearing) -> None:
+            async with slots:
                 if await self._follow_one(operation_id, bank_day, spender, next_ask_in_s):
                     followed.add(spender.member.sub_account)
 
-        for again in range(LOOKS):
+        for again in range(COMPARISONS_MAX):
             if again:
-                await asyncio.sleep(LOOK_AGAIN_S)
-            spenders = await self._reads.late_spenders(bank_day)
-            await asyncio.gather(*(look(one) for one in spenders if one.member.sub_account not in followed))
-            left = sum(one.member.sub_account not in followed for one in spenders)
-            if not left:
+                await asyncio.sleep(COMPARE_AGAIN_S)
+            spenders = await self._reads.spenders_after_clearing(bank_day)
+            await asyncio.gather(*(compare(one) for one in spenders if one.member.sub_account not in followed))
+            remaining = sum(one.member.sub_account not in followed for one in spenders)
+            if not remaining:
                 # The resolver and whoever enters the clearing may follow it at the same time.
                 self._followed.pop(operation_id, None)
                 return True
-        log.info("members are compared with the bank later", bank_day=str(bank_day), members=left)
+        log.info("members are compared with the bank later", bank_day=str(bank_day), members=remaining)
         return False
 
-    async def _follow_one(self, operation_id: UUID, bank_day: date, spender: LateSpender, next_ask_in_s: float) -> bool:
+    async def _follow_one(
+        self, operation_id: UUID, bank_day: date, spender: SpenderAfterClearing, next_ask_in_s: float
+    ) -> bool:
         sub_account = spender.member.sub_account
         before = await _balance(self._reads, sub_account)
         if spender.held_fen or before.held_spendable_fen:
@@ -153,10 +168,10 @@ def _moved(bank_day: date, sub_account: str, amount_fen: int, pockets: Iterable[
     """Uncleared money becomes withdrawable, of the oldest day first as the bank spends it; once for a clearing."""
     # With spaces, which no order number of a caller has.
     legs = [Leg(order(f"withdrawable {bank_day} {sub_account}"), LIMITS, 1)]
-    left_fen = amount_fen
-    for pocket, there_fen in sorted(pockets, key=lambda one: one[0].ref):
-        share_fen = min(left_fen, there_fen)
+    remaining_fen = amount_fen
+    for pocket, pocket_fen in sorted(pockets, key=lambda one: one[0].ref):
+        share_fen = min(remaining_fen, pocket_fen)
         if share_fen:
             legs.append(Leg(pocket, withdrawable(sub_account), share_fen))
-            left_fen -= share_fen
+            remaining_fen -= share_fen
     return Draft(tuple(legs), amount_fen=amount_fen)

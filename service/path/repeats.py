@@ -15,7 +15,7 @@ from jzb.v1.names import ErrorReason
 from ledger import LedgerBehind, LedgerUnavailable, Operation, Reads
 from service import problems
 from service.path.fingerprint import Fingerprint
-from service.problems import Looked, Problem
+from service.problems import LookedUp, Problem
 from service.vault import Vault
 
 log = structlog.get_logger("jzb.repeats")
@@ -54,8 +54,8 @@ class Repeats:
         try:
             earlier = await self.earlier(request)
             if earlier is None:
-                return problem.after(Looked())
-            return problem.after(Looked(*(await self._reads.wholes([earlier.id]))[earlier.id]))
+                return problem.after(LookedUp())
+            return problem.after(LookedUp(*(await self._reads.wholes([earlier.id]))[earlier.id]))
         except Problem as reused:
             return reused
         except (LedgerUnavailable, LedgerBehind):

@@ -26,7 +26,7 @@ from service.bankday import bank_today
 from service.path.runner import Settled
 from service.plans.plan import Stored
 from service.plans.settlement import settle
-from service.questions.query import Asking, OutcomeQuery, Query
+from service.questions.query import OutcomeQuery, Query, QueryContext
 from service.settings import Settings
 from service.vault import Vault
 
@@ -63,7 +63,7 @@ class Resolver:
         self._carriers = carriers
         self._settings = settings
         self._lease_s = 3 * (settings.bank.timeout_s + settings.bank.connect_timeout_s)
-        self._asking: dict[UUID, asyncio.Event] = {}
+        self._running_queries: dict[UUID, asyncio.Event] = {}
         self._is_resting = False
         self.in_doubt: InDoubt | None = None
 
@@ -119,16 +119,16 @@ class Resolver:
 
         The place is taken before the operation is leased: of many callers at once, the others wait for the answer.
         """
-        if asked := self._asking.get(operation_id):
-            await asked.wait()
+        if earlier := self._running_queries.get(operation_id):
+            await earlier.wait()
             yield False
             return
-        asked = self._asking[operation_id] = asyncio.Event()
+        ended = self._running_queries[operation_id] = asyncio.Event()
         try:
             yield True
         finally:
-            del self._asking[operation_id]
-            asked.set()
+            del self._running_queries[operation_id]
+            ended.set()
 
     async def _resolve_safely(self, leased: Leased) -> None:
         try:
@@ -149,7 +149,7 @@ class Resolver:
             if not isinstance(stored.query, OutcomeQuery):
                 outcome = await self._carriers[type(stored.query)].carry_on(stored.query, operation)
                 return Settled(outcome.operation, outcome.parts)
-            asking = Asking(
+            query_context = QueryContext(
                 bank=self._bank,
                 reads=self._reads,
                 cards=self._cards,
@@ -159,12 +159,12 @@ class Resolver:
                 drafts=stored.drafts,
                 parts=(await self._reads.parts([operation.id])).get(operation.id, []),
             )
-            pending = asking.pending
+            pending = query_context.pending
             if not pending and (stored.then if operation.state is State.ACCEPTED else stored.drafts):
                 # Its parts ended between the lease and here; whoever ended them has settled it.
                 found = await self._reads.operation(operation_id=operation.id)
-                return Settled(found or operation, tuple(asking.parts))
-            results = await stored.query.ask(asking)
+                return Settled(found or operation, tuple(query_context.parts))
+            results = await stored.query.run(query_context)
             step = settle(
                 operation,
                 stored,
@@ -172,7 +172,7 @@ class Resolver:
                 results,
                 bank_today(),
                 self._settings.resolver,
-                asked=True,
+                by_query=True,
                 due_in_s=leased.due_in_s,
                 took_s=time.monotonic() - began_s,
             )

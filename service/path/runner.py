@@ -176,7 +176,7 @@ class Runner:
             raise problem
         problem = await self._repeats.decide(problem, request)
         earlier = problem.operation
-        if problem.looked is not None and earlier is not None and earlier.state is not State.RELEASED:
+        if problem.looked_up is not None and earlier is not None and earlier.state is not State.RELEASED:
             # What stands in the way today is no matter to a request that was acted on before. One whose call never
             # left would be tried again, and that is what stands in the way of.
             return await self._again(earlier, content)
@@ -374,7 +374,7 @@ class Runner:
         permit.answered = first.answered
         today, resolver = bank_today(), self._settings.resolver
         if (inconclusive := first.inconclusive) is None:
-            return settle(operation, plan.stored, pended, first.results, today, resolver, asked=False)
+            return settle(operation, plan.stored, pended, first.results, today, resolver, by_query=False)
         if first.may_have_acted:
             return mark_unknown(operation, inconclusive, today, resolver)
         return release(operation, plan.stored, pended, inconclusive, today)

@@ -90,10 +90,10 @@ def rebook_order(
     legs = [Leg(rebooked(share.order_no), LIMITS, 1)]
     if payer is None:
         parked = parking(share.order_no)
-        legs += share.whole(parked, parked, right.sub_account)
+        legs += share.full_legs(parked, parked, right.sub_account)
     elif share.holds_fee:
         held = frozen(payer.sub_account, share.order_no), frozen_fee(payer.sub_account, share.order_no)
-        legs += share.whole(*held, right.sub_account)
+        legs += share.full_legs(*held, right.sub_account)
     elif net_fen:
         # The fee was taken when the wrong member got the money.
         source = frozen(payer.sub_account, share.order_no) if share.is_frozen else Available(payer.sub_account)

@@ -25,20 +25,20 @@ def settle(
     today: date,
     settings: ResolverSettings,
     *,
-    asked: bool,
+    by_query: bool,
     due_in_s: float = 0.0,
     took_s: float = 0.0,
 ) -> Step:
     """The step that the bank's results ask for.
 
     ``pending`` are the operation's open parts in order; ``results`` has one entry a part, or one for all of them.
-    ``asked`` is False for the answer to the call itself. ``due_in_s`` says how much too early the question was asked,
+    ``by_query`` is False for the answer to the call itself. ``due_in_s`` says how much too early the query was sent,
     by the clock that wrote when it was due: above 0 neither a "no such record" nor a try counts, and the next question
     comes when it was to come. ``took_s`` of that time has gone by since.
     """
     each = list(results) * len(pending) if len(results) == 1 else list(results)
     drafts = stored.then if operation.state is State.ACCEPTED else stored.drafts
-    asks = operation.query_attempts + (1 if asked else 0)
+    asks = operation.query_attempts + (1 if by_query else 0)
     verdicts = {one.verdict for one in results}
     # Tries of a call that is sent again are counted until 6110 is asked instead.
     is_other_question = operation.reason == SEND_AGAIN and Verdict.AGAIN not in verdicts
@@ -54,7 +54,7 @@ def settle(
             results = [_as_refused(one) for one in results]
             verdicts = {one.verdict for one in results}
     elif Verdict.AGAIN in verdicts:
-        not_found += 1 if asked and due_in_s <= 0 else 0
+        not_found += 1 if by_query and due_in_s <= 0 else 0
 
     last = results[-1]
     bank_day = next((one.bank_day for one in results if one.bank_day), today)

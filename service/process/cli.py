@@ -42,7 +42,7 @@ from service.catalogue import bank_document
 from service.inflows.reconciliation_files import fetch, summary
 from service.problems import Problem
 from service.process import demo as day
-from service.process.server import assembled, calm_collector, running
+from service.process.server import assembled, running, tune_garbage_collector
 from service.process.stack import (
     VAULT_KEYS,
     StackNotStarted,
@@ -269,7 +269,7 @@ def demo(
     """Play a marketplace day through the gRPC API, then compare every balance with the bank's own."""
     with _complaints():
         if target:
-            raise typer.Exit(asyncio.run(day.play(target, sandbox_url)))
+            raise typer.Exit(asyncio.run(day.run_demo(target, sandbox_url)))
         with tempfile.TemporaryDirectory(prefix="jzb-demo-") as folder:
             settings = {"listen": "127.0.0.1:0", "telemetry": {"log_level": "error"}}
             with started(Path(folder), settings=settings) as stack:
@@ -297,7 +297,7 @@ def files_fetch(
             settings = from_environment(database_url=dsn, **given)
             fetched = asyncio.run(fetch(settings, bank_day, cast("list[FileKind]", kinds), out))
         console.print(summary(bank_day, fetched, out))
-        if not all(one.is_whole for one in fetched):
+        if not all(one.is_complete for one in fetched):
             raise typer.Exit(1)
 
 
@@ -342,7 +342,7 @@ def docs_bank(
 async def _demo(settings: Settings, sandbox_url: str | None) -> int:
     telemetry.set_up(settings.telemetry, settings.platform)
     async with running(settings) as service:
-        return await day.play(f"127.0.0.1:{service.port}", sandbox_url)
+        return await day.run_demo(f"127.0.0.1:{service.port}", sandbox_url)
 
 
 async def _verify(dsn: str, platform: str, noted: bytes, unsealed: int) -> Summary:
@@ -398,11 +398,11 @@ def _print_caught_up(found: CaughtUp) -> None:
         booked = f"{one.booked_at:%Y-%m-%d %H:%M:%S}"
         lost.add_row(one.bank_serial, booked, one.kind, yuan(one.amount_fen), one.payer, one.payee, one.remark)
     taken = _table("account", "member", "before", "after")
-    for change in found.taken_over:
+    for change in found.account_changes:
         taken.add_row(change.account, change.member_id, yuan(change.before_fen), yuan(change.after_fen))
     console.print(f"{len(found.lost)} transactions of the bank are lost here")
     console.print(lost)
-    console.print(f"{len(found.taken_over)} accounts taken over from the bank, in yuan")
+    console.print(f"{len(found.account_changes)} accounts taken over from the bank, in yuan")
     console.print(taken)
     console.print(f"not explained: {len(found.unexplained)}")
     for line in found.unexplained:
@@ -426,7 +426,7 @@ async def _serve(settings: Settings, announce: Callable[[int], None]) -> None:
     async def served() -> None:
         async with running(settings) as service:
             is_up.set()
-            calm_collector()
+            tune_garbage_collector()
             announce(service.port)
             await stop.wait()
 

@@ -241,7 +241,7 @@ async def _drain(
         await server.stop(SEND_S)
 
 
-def calm_collector() -> None:
+def tune_garbage_collector() -> None:
     """Tell the garbage collector that what a process has loaded stays, and to look less often; for a process's start.
 
     Under load a collection of everything held calls up, and found next to nothing: no cycle is on a payment's way.

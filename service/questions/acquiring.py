@@ -27,7 +27,7 @@ from bankclient import (
 )
 from ledger import Draft, Member, Part, Reads
 from service.questions.bookings import booked_on
-from service.questions.query import Asking, FirstAnswer, OutcomeQuery
+from service.questions.query import FirstAnswer, OutcomeQuery, QueryContext
 from service.questions.results import BankResult, Verdict
 from service.questions.shares import AcquiredShare
 from service.recorded import ORDER_DIFFERS
@@ -54,9 +54,9 @@ class AcquiredQuery(OutcomeQuery):
     amount_fen: int
     shares: tuple[AcquiredShare, ...]
 
-    async def ask(self, asking: Asking) -> Sequence[BankResult]:
+    async def run(self, context: QueryContext) -> Sequence[BankResult]:
         """See `OutcomeQuery`."""
-        return (await self._carry_out(asking.bank, asking.reads, asking.operation.serial, asking.drafts)).results
+        return (await self._carry_out(context.bank, context.reads, context.operation.serial, context.drafts)).results
 
     async def call(
         self,
@@ -88,12 +88,12 @@ class AcquiredQuery(OutcomeQuery):
         verdicts = {one.verdict for one in results}
         if Verdict.INCONCLUSIVE in verdicts or Verdict.NOT_FOUND not in verdicts:
             # Only questions went out.
-            return _came(results, may_have_acted=False)
+            return _first_answer(results, may_have_acted=False)
         message = SupplyAcquiringOrder(AcquiringChannelType=self.channel, OrderNo=self.order_no, Amt=self.amount_fen)
         supplied = await bank.call(message, serial)
         if not supplied.evidence or (supplied.reply is None and supplied.code in {SUCCESS_CODE, *UNKNOWN_CODES}):
             lost = BankResult.of_call(Verdict.INCONCLUSIVE, supplied)
-            return _came([lost], may_have_acted=supplied.outcome is not Outcome.NOT_SENT)
+            return _first_answer([lost], may_have_acted=supplied.outcome is not Outcome.NOT_SENT)
         # Only what 6146 still misses is settled by the answer of 6147. Refused, the bank may have heard of the order
         # meanwhile; taken, it may book the order later; a code that proves nothing is one more "no such record".
         if supplied.outcome is Outcome.REFUSED:
@@ -106,7 +106,9 @@ class AcquiredQuery(OutcomeQuery):
         else:
             missed = BankResult.of_call(Verdict.NOT_FOUND, supplied)
         results = await self._listed(bank, reads, drafts)
-        return _came([missed if one.verdict is Verdict.NOT_FOUND else one for one in results], may_have_acted=True)
+        return _first_answer(
+            [missed if one.verdict is Verdict.NOT_FOUND else one for one in results], may_have_acted=True
+        )
 
     async def _listed(self, bank: BankClient, reads: Reads, drafts: Sequence[Draft]) -> list[BankResult]:
         answers = []
@@ -116,8 +118,8 @@ class AcquiredQuery(OutcomeQuery):
                 # A bank that does not answer is not asked for every other share as well.
                 return [BankResult.of_call(Verdict.INCONCLUSIVE, answer)]
             answers.append(answer)
-        places = {place for answer in answers if answer.reply for place in [_place(answer.reply)] if place}
-        members = await reads.members_by_sub_account(places)
+        holders = {holder for answer in answers if answer.reply for holder in [_holder(answer.reply)] if holder}
+        members = await reads.members_by_sub_account(holders)
         results = [
             _share_result(share, draft, answer, members)
             for share, draft, answer in zip(self.shares, drafts, answers, strict=True)
@@ -140,9 +142,9 @@ class RebookQuery(OutcomeQuery):
     order_no: str
     sub_account: str
 
-    async def ask(self, asking: Asking) -> Sequence[BankResult]:
+    async def run(self, context: QueryContext) -> Sequence[BankResult]:
         """See `OutcomeQuery`."""
-        answer = await _order(asking.bank, self.channel, self.order_no)
+        answer = await _order(context.bank, self.channel, self.order_no)
         reply = answer.reply
         if reply is None:
             return [BankResult.of_call(Verdict.INCONCLUSIVE, answer)]
@@ -153,7 +155,7 @@ class RebookQuery(OutcomeQuery):
         return [replace(BankResult.of_call(Verdict.NOT_FOUND, answer), detail="6146 has the order where it was")]
 
 
-def _came(results: Sequence[BankResult], *, may_have_acted: bool) -> FirstAnswer:
+def _first_answer(results: Sequence[BankResult], *, may_have_acted: bool) -> FirstAnswer:
     return FirstAnswer(results, may_have_acted, answered=any(one.evidence for one in results))
 
 
@@ -161,7 +163,7 @@ async def _order(bank: BankClient, channel: AcquiringChannel, order_no: str) -> 
     return await bank.call(AcquiringOrder(AcquiringChannelType=channel, OrderNo=order_no))
 
 
-def _place(reply: AcquiringOrderReply) -> str:
+def _holder(reply: AcquiringOrderReply) -> str:
     return reply.OrderActInSubAcctNo or reply.OrderInSubAcctNo or ""
 
 
@@ -178,8 +180,8 @@ def _share_result(
     difference = _difference(share, reply)
     if difference:
         return replace(BankResult.of_call(Verdict.REFUSED, answer), detail=difference, reason=ORDER_DIFFERS)
-    place = _place(reply) or share.sub_account
-    sub_account = place if place == share.sub_account or place in members else None
+    holder = _holder(reply) or share.sub_account
+    sub_account = holder if holder == share.sub_account or holder in members else None
     if sub_account is None:
         detail = f"the bank parked {share.order_no}; RebookOrder moves it to its member"
     elif sub_account != share.sub_account:
@@ -196,11 +198,11 @@ def _share_result(
 
 
 def _difference(share: AcquiredShare, reply: AcquiringOrderReply) -> str:
-    said = (reply.TranAmt, share.fee_fen if reply.CommissionAmt is None else reply.CommissionAmt)
+    stated = (reply.TranAmt, share.fee_fen if reply.CommissionAmt is None else reply.CommissionAmt)
     mode = FREEZES if share.is_frozen else CREDITS
-    if said == (share.amount_fen, share.fee_fen) and (reply.PayMode or mode) == mode:
+    if stated == (share.amount_fen, share.fee_fen) and (reply.PayMode or mode) == mode:
         return ""
     return (
-        f"{share.order_no}: the bank has {yuan(said[0])} with fee {yuan(said[1])} and PayMode"
+        f"{share.order_no}: the bank has {yuan(stated[0])} with fee {yuan(stated[1])} and PayMode"
         f" {reply.PayMode or 'unsaid'}, the request {yuan(share.amount_fen)} with fee {yuan(share.fee_fen)} and {mode}"
     )

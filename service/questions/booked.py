@@ -24,7 +24,7 @@ from service.bankday import days_around, days_now
 from service.questions.bookings import booked_on
 from service.questions.conflicts import response_mismatch
 from service.questions.lists import read_list
-from service.questions.query import Asking, OutcomeQuery
+from service.questions.query import OutcomeQuery, QueryContext
 from service.questions.results import BankResult, Verdict, combined_digest
 from service.questions.status import reply_result, status_of
 
@@ -65,15 +65,15 @@ class BookedQuery(OutcomeQuery):
 
     sub_account: str
 
-    async def ask(self, asking: Asking) -> Sequence[BankResult]:
+    async def run(self, context: QueryContext) -> Sequence[BankResult]:
         """See `OutcomeQuery`."""
-        operation, parts = asking.operation, asking.pending
-        if operation.kind in OF_ONE and (final := await _status_result(asking)) is not None:
+        operation, parts = context.operation, context.pending
+        if operation.kind in OF_ONE and (final := await _status_result(context)) is not None:
             return [final]
         rows: list[SubAccountTransactionsRow] = []
         evidence: list[bytes] = []
-        for question in self._questions(asking):
-            listed = await read_list(asking.bank, question)
+        for question in self._questions(context):
+            listed = await read_list(context.bank, question)
             if not listed.is_complete:
                 answer = listed.answer
                 result = BankResult.of_question(Verdict.INCONCLUSIVE, answer)
@@ -85,7 +85,7 @@ class BookedQuery(OutcomeQuery):
         sought = [
             Sought(part.serial, (booking_type, part.order_no or operation.order_no, part.amount_fen)) for part in parts
         ]
-        mirror = await _Mirror.of(asking.reads, operation, {part.like[1] for part in sought})
+        mirror = await _Mirror.of(context.reads, operation, {part.like[1] for part in sought})
         rows = [row for row in rows if row.FrontSeqNo not in mirror.serials]
         # Which of these the mirror has posted already cannot be told, so that one might be the part's own.
         undated = {_like(row) for row in rows if _day(row) is None}
@@ -102,9 +102,9 @@ class BookedQuery(OutcomeQuery):
             for part, row in zip(sought, found, strict=True)
         ]
 
-    def _questions(self, asking: Asking) -> list[SubAccountTransactions]:
+    def _questions(self, context: QueryContext) -> list[SubAccountTransactions]:
         present = SubAccountTransactions(FunctionFlag="1", SubAcctNo=self.sub_account, QueryFlag="1")
-        if (ended := ended_days(asking.operation.created_at, asking.leased.at, days_now())) is None:
+        if (ended := ended_days(context.operation.created_at, context.leased.at, days_now())) is None:
             return [present]
         first, last = ended
         return [present, present.model_copy(update={"FunctionFlag": "2", "StartDate": first, "EndDate": last})]
@@ -210,15 +210,15 @@ def ended_days(opened_at: datetime, leased_at: datetime, here: tuple[date, date]
     return (first, begun) if first < latest else None
 
 
-async def _status_result(asking: Asking) -> BankResult | None:
+async def _status_result(context: QueryContext) -> BankResult | None:
     """What 6110 says, should it know the call after all; only a final word counts."""
-    operation = asking.operation
-    answer = await status_of(asking.bank, "2", asking.leased, operation.serial)
+    operation = context.operation
+    answer = await status_of(context.bank, "2", context.leased, operation.serial)
     reply = answer.reply
     if reply is None or reply.TranStatus not in ("0", "1"):
         return None
     if reply.TranStatus == "0" and (
-        mismatch := await response_mismatch(asking.reads, operation, asking.pending, reply)
+        mismatch := await response_mismatch(context.reads, operation, context.pending, reply)
     ):
         return BankResult(Verdict.INCONCLUSIVE, code=answer.code, detail=mismatch)
     return reply_result(answer, reply)

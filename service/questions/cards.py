@@ -26,7 +26,7 @@ from bankclient import (
 )
 from ledger import Card, CardChange, CardState
 from service.questions.lists import BankList, read_list
-from service.questions.query import Asking, OutcomeQuery
+from service.questions.query import OutcomeQuery, QueryContext
 from service.questions.results import NO_CARD_RESULT, BankResult, CardResult, Verdict
 from service.vault import Vault
 
@@ -62,22 +62,22 @@ class CardQuery(OutcomeQuery):
     cnaps_no: str = ""
     super_bank_no: str = ""
 
-    async def ask(self, asking: Asking) -> Sequence[BankResult]:
+    async def run(self, context: QueryContext) -> Sequence[BankResult]:
         """See `OutcomeQuery`."""
-        card = await asking.cards.card(UUID(self.card_id))
+        card = await context.cards.card(UUID(self.card_id))
         if card is None:
-            raise LookupError(f"operation {asking.operation.id} is about a card that the mirror does not have")
-        if not asking.vault.knows(card.key_id):
+            raise LookupError(f"operation {context.operation.id} is about a card that the mirror does not have")
+        if not context.vault.knows(card.key_id):
             # A card that cannot be recognised would look as if the bank had not bound it.
             return [BankResult(Verdict.INCONCLUSIVE, detail=f"the key {card.key_id} is not among JZB_VAULT__KEYS")]
         if self.pays_out:
-            transfer = await _transfer_result(asking)
+            transfer = await _transfer_result(context)
             if transfer.verdict is not Verdict.NOT_FOUND:
                 return [transfer]
-        listed = await listed_cards(asking.bank, self.sub_account)
+        listed = await listed_cards(context.bank, self.sub_account)
         if not listed.is_complete:
             return [BankResult.of_question(Verdict.INCONCLUSIVE, listed.answer)]
-        row = next((row for row in listed.rows if is_of(row, card, asking.vault)), None)
+        row = next((row for row in listed.rows if is_of(row, card, context.vault)), None)
         verdict = Verdict.DONE if self._is_done(row) else Verdict.NOT_FOUND
         return [BankResult.of_question(verdict, listed.answer, card=CardResult(is_bound=row is not None))]
 
@@ -137,13 +137,13 @@ class MobileQuery(OutcomeQuery):
     sub_account: str
     digest: str
 
-    async def ask(self, asking: Asking) -> Sequence[BankResult]:
+    async def run(self, context: QueryContext) -> Sequence[BankResult]:
         """See `OutcomeQuery`."""
-        listed = await listed_cards(asking.bank, self.sub_account)
+        listed = await listed_cards(context.bank, self.sub_account)
         if not listed.is_complete:
             return [BankResult.of_question(Verdict.INCONCLUSIVE, listed.answer)]
         wanted = bytes.fromhex(self.digest)
-        changed = any(wanted in asking.vault.digests(row.Mobile) for row in listed.rows)
+        changed = any(wanted in context.vault.digests(row.Mobile) for row in listed.rows)
         return [BankResult.of_question(Verdict.DONE if changed else Verdict.NOT_FOUND, listed.answer)]
 
 
@@ -158,8 +158,8 @@ def card_result(reply: Reply) -> CardResult:
         return NO_CARD_RESULT
 
 
-async def _transfer_result(asking: Asking) -> BankResult:
-    answer = await transfer_of(asking.bank, asking.operation.serial)
+async def _transfer_result(context: QueryContext) -> BankResult:
+    answer = await transfer_of(context.bank, context.operation.serial)
     if answer.reply is None:
         verdict = Verdict.NOT_FOUND if answer.is_no_record else Verdict.INCONCLUSIVE
         return BankResult.of_question(verdict, answer)

@@ -19,14 +19,14 @@ async def sub_account_conflict(reads: Reads, members: Sequence[Member]) -> str:
     if not members:
         return ""
     owners = await reads.members_by_sub_account([one.sub_account for one in members])
-    known = await reads.members([one.member_id for one in members])
+    recorded_members = await reads.members([one.member_id for one in members])
     taken: dict[str, str] = {number: owner.member_id for number, owner in owners.items()}
     for member in members:
-        here = known.get(member.member_id)
+        recorded = recorded_members.get(member.member_id)
         if taken.setdefault(member.sub_account, member.member_id) != member.member_id:
             conflict = f"which is of {taken[member.sub_account]} here"
-        elif here is not None and here.is_open and here.sub_account != member.sub_account:
-            conflict = f"which has {here.sub_account} here"
+        elif recorded is not None and recorded.is_open and recorded.sub_account != member.sub_account:
+            conflict = f"which has {recorded.sub_account} here"
         else:
             continue
         log.error("the bank contradicts the mirror", member_id=member.member_id, sub_account=member.sub_account)
@@ -52,12 +52,19 @@ async def response_mismatch(
     """
     amount_fen, fee_fen = (operation.amount_fen, operation.fee_fen) if part is None else (part.amount_fen, part.fee_fen)
     if reply.TranAmt not in (amount_fen, amount_fen + fee_fen, amount_fen - fee_fen):
-        told = f"6110 tells of {yuan(reply.TranAmt)}, the request is for {yuan(amount_fen)} with fee {yuan(fee_fen)}"
+        mismatch = (
+            f"6110 tells of {yuan(reply.TranAmt)}, the request is for {yuan(amount_fen)} with fee {yuan(fee_fen)}"
+        )
     else:
         own = {operation.payer, operation.payee, *(side for one in parts for side in (one.payer, one.payee))}
         named = {one for one in (reply.InSubAcctNo, reply.OutSubAcctNo) if one}
-        strangers = {one.member_id for one in (await reads.members_by_sub_account(named)).values()} - own
-        told = f"6110 tells of {', '.join(sorted(strangers))}, who have no part in the request" if strangers else ""
-    if told:
-        log.error("the bank contradicts the mirror", operation_id=str(operation.id), serial=operation.serial, told=told)
-    return told
+        unrelated = {one.member_id for one in (await reads.members_by_sub_account(named)).values()} - own
+        mismatch = f"6110 tells of {', '.join(sorted(unrelated))}, who have no part in the request" if unrelated else ""
+    if mismatch:
+        log.error(
+            "the bank contradicts the mirror",
+            operation_id=str(operation.id),
+            serial=operation.serial,
+            mismatch=mismatch,
+        )
+    return mismatch

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Generic, TypeVar
 
 from bankclient import Answer, BankClient, Outcome, Paged, Request, Row
-from service.questions.asking import told
+from service.questions.calls import reply_of
 from service.questions.results import combined_digest
 
 PAGES_MAX: Final = 5000
@@ -50,7 +50,7 @@ class BankList(Generic[T]):
 
         With ``is_refusal_empty`` the refusal of the first page counts as "no such record".
         """
-        told(self.answers[-1], self.code, is_refusal_empty=is_refusal_empty and len(self.answers) == 1)
+        reply_of(self.answers[-1], self.code, is_refusal_empty=is_refusal_empty and len(self.answers) == 1)
         return self.rows
 
 
@@ -62,7 +62,7 @@ async def read_list(bank: BankClient, request: Request[Paged[T]]) -> BankList[T]
 async def rows(bank: BankClient, request: Request[Paged[T]]) -> AsyncIterator[T]:
     """Every row in the bank's order, as the pages come. Raises `Problem`."""
     async for answer in _pages(bank, request):
-        reply = told(answer, request.code)
+        reply = reply_of(answer, request.code)
         for row in reply.rows if reply else ():
             yield row
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Final
 from bankclient import NO_RECORD, Answer, FindSubAccount, Outcome
 from ledger import Member
 from service.questions.conflicts import without_conflict
-from service.questions.query import Asking, OutcomeQuery
+from service.questions.query import OutcomeQuery, QueryContext
 from service.questions.results import BankResult, Verdict, combined_digest
 
 NO_MEMBER: Final = frozenset({NO_RECORD, "ERR031", "ERR254"})
@@ -30,9 +30,9 @@ class MemberQuery(OutcomeQuery):
         """See `Query`."""
         return "" if self.opening else self.member_id
 
-    async def ask(self, asking: Asking) -> Sequence[BankResult]:
+    async def run(self, context: QueryContext) -> Sequence[BankResult]:
         """See `OutcomeQuery`."""
-        answer = await asking.bank.call(FindSubAccount(TranNetMemberCode=self.member_id))
+        answer = await context.bank.call(FindSubAccount(TranNetMemberCode=self.member_id))
         members: tuple[Member, ...] = ()
         if answer.reply is not None and self.opening:
             verdict, members = Verdict.DONE, (self._member(answer.reply.SubAcctNo),)
@@ -46,10 +46,10 @@ class MemberQuery(OutcomeQuery):
         else:
             verdict = Verdict.DONE
             # The bank does not know the member any more, so the number of what is closed is the mirror's.
-            if (found := await asking.reads.member(self.member_id)) is not None:
+            if (found := await context.reads.member(self.member_id)) is not None:
                 members = (replace(self._member(found.sub_account), property=found.property),)
         result = BankResult.of_question(verdict, answer, members=members)
-        return [await without_conflict(asking.reads, result)]
+        return [await without_conflict(context.reads, result)]
 
     def first_result(self, verdict: Verdict, answer: Answer[Any]) -> BankResult:
         """6000 gives the number of the sub-account."""
@@ -69,12 +69,12 @@ class SameNameQuery(OutcomeQuery):
     ordinary: str
     merchant: str
 
-    async def ask(self, asking: Asking) -> Sequence[BankResult]:
+    async def run(self, context: QueryContext) -> Sequence[BankResult]:
         """See `OutcomeQuery`."""
         numbers: list[str] = []
         evidence: list[bytes] = []
         for member_id in (self.ordinary, self.merchant):
-            answer = await asking.bank.call(FindSubAccount(TranNetMemberCode=member_id))
+            answer = await context.bank.call(FindSubAccount(TranNetMemberCode=member_id))
             if answer.reply is None:
                 verdict = Verdict.NOT_FOUND if _is_missing(answer) else Verdict.INCONCLUSIVE
                 return [BankResult.of_question(verdict, answer)]
@@ -87,7 +87,7 @@ class SameNameQuery(OutcomeQuery):
             evidence=combined_digest(evidence),
             members=self.members(*numbers),
         )
-        return [await without_conflict(asking.reads, result)]
+        return [await without_conflict(context.reads, result)]
 
     def first_result(self, verdict: Verdict, answer: Answer[Any]) -> BankResult:
         """6167 gives both numbers."""

@@ -74,7 +74,7 @@ def _adapter(kind: type[Query]) -> TypeAdapter[Query]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asking:
+class QueryContext:
     """One operation that is asked about, and what questions are asked of. ``drafts`` are the planned ones, ``parts``
     all that the operation has.
     """
@@ -125,7 +125,7 @@ class OutcomeQuery(Query):
     """Whether any process can send the call again when the bank wants that."""
 
     @abstractmethod
-    async def ask(self, asking: Asking) -> Sequence[BankResult]:
+    async def run(self, context: QueryContext) -> Sequence[BankResult]:
         """One result for each open part, or one for all of them."""
 
     async def call(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from bankclient import REQUESTS, Answer, Outcome, Request, to_wire
-from service.questions.query import Asking, OutcomeQuery
+from service.questions.query import OutcomeQuery, QueryContext
 from service.questions.results import BankResult, Verdict
 from service.questions.status import status_result
 from service.recorded import SEND_AGAIN
@@ -37,14 +37,14 @@ class ResendQuery(OutcomeQuery):
         """The message to send again; with the same serial it acts once."""
         return REQUESTS[self.interface].from_wire(self.fields)
 
-    async def ask(self, asking: Asking) -> Sequence[BankResult]:
+    async def run(self, context: QueryContext) -> Sequence[BankResult]:
         """See `OutcomeQuery`."""
-        operation = asking.operation
+        operation = context.operation
         if operation.reason != SEND_AGAIN:
-            return [await status_result(asking, self.flag)]
-        answer = await asking.bank.call(self.message(), operation.serial)
-        is_on_schedule = asking.leased.due_in_s <= 0
-        is_last = is_on_schedule and operation.not_found + 1 >= asking.settings.send_again_times
+            return [await status_result(context, self.flag)]
+        answer = await context.bank.call(self.message(), operation.serial)
+        is_on_schedule = context.leased.due_in_s <= 0
+        is_last = is_on_schedule and operation.not_found + 1 >= context.settings.send_again_times
         return [resent_result(answer, is_last=is_last)]
 
 

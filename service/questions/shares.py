@@ -35,9 +35,9 @@ class AcquiredShare:
         owed = OfDay(Kind.IN_TRANSIT)
         if sub_account is None:
             return (Leg(owed, parking(self.order_no), self.amount_fen),)
-        return self.whole(owed, owed, sub_account)
+        return self.full_legs(owed, owed, sub_account)
 
-    def whole(self, net_source: Source, fee_source: Source, sub_account: str) -> tuple[Leg, ...]:
+    def full_legs(self, net_source: Source, fee_source: Source, sub_account: str) -> tuple[Leg, ...]:
         """The whole of it to its member, and its fee to fees or to where it stays frozen."""
         legs = []
         if self.amount_fen > self.fee_fen:

@@ -12,7 +12,7 @@ from bankclient import Answer, BankClient, TransactionStatus, TransactionStatusR
 from ledger import Leased, Part, State
 from service.questions.bookings import booked_on
 from service.questions.conflicts import response_mismatch
-from service.questions.query import Asking, OutcomeQuery
+from service.questions.query import OutcomeQuery, QueryContext
 from service.questions.results import BankResult, Verdict
 
 Flag: TypeAlias = Literal["2", "3", "4"]
@@ -47,17 +47,17 @@ class StatusQuery(OutcomeQuery):
     flag: Flag
     by_part: bool = False
 
-    async def ask(self, asking: Asking) -> Sequence[BankResult]:
+    async def run(self, context: QueryContext) -> Sequence[BankResult]:
         """See `OutcomeQuery`."""
         if not self.by_part:
-            return [await status_result(asking, self.flag)]
-        places = asyncio.Semaphore(ROWS_AT_ONCE)
+            return [await status_result(context, self.flag)]
+        slots = asyncio.Semaphore(ROWS_AT_ONCE)
 
         async def result_of(part: Part) -> BankResult:
-            async with places:
-                return await status_result(asking, self.flag, part)
+            async with slots:
+                return await status_result(context, self.flag, part)
 
-        return await asyncio.gather(*map(result_of, asking.pending))
+        return await asyncio.gather(*map(result_of, context.pending))
 
     def first_result(self, verdict: Verdict, answer: Answer[Any]) -> BankResult:
         """Where the rows carry the bank's serials, they were booked together."""
@@ -69,10 +69,10 @@ class StatusQuery(OutcomeQuery):
         return replace(result, bank_serial=first, bank_serials=serials, bank_day=booked_on(first))
 
 
-async def status_result(asking: Asking, flag: Flag, part: Part | None = None) -> BankResult:
+async def status_result(context: QueryContext, flag: Flag, part: Part | None = None) -> BankResult:
     """What 6110 says of one part, or without one of the whole."""
-    operation = asking.operation
-    answer = await status_of(asking.bank, flag, asking.leased, operation.serial if part is None else part.serial)
+    operation = context.operation
+    answer = await status_of(context.bank, flag, context.leased, operation.serial if part is None else part.serial)
     reply = answer.reply
     if reply is None:
         # Once accepted, a call cannot become unknown to the bank: the question went astray.
@@ -80,7 +80,7 @@ async def status_result(asking: Asking, flag: Flag, part: Part | None = None) ->
         return BankResult.of_question(Verdict.NOT_FOUND if is_missing else Verdict.INCONCLUSIVE, answer)
     result = reply_result(answer, reply)
     if result.verdict in (Verdict.DONE, Verdict.ACCEPTED):
-        mismatch = await response_mismatch(asking.reads, operation, asking.parts, reply, part)
+        mismatch = await response_mismatch(context.reads, operation, context.parts, reply, part)
         return replace(result, verdict=Verdict.INCONCLUSIVE, detail=mismatch) if mismatch else result
     return result
 
@@ -98,7 +98,7 @@ def reply_result(answer: Answer[TransactionStatusReply], reply: TransactionStatu
     )
 
 
-def asked_days(serial: str, opened_at: datetime, now: datetime) -> tuple[date | None, ...]:
+def query_days(serial: str, opened_at: datetime, now: datetime) -> tuple[date | None, ...]:
     """The days with which 6110 is asked about a call in turn, until one is found; as a rule it is asked without.
 
     It wants the day of what is older than three days (notes.md 9.14), by its own calendar. Ours is in the serial; the
@@ -109,7 +109,7 @@ def asked_days(serial: str, opened_at: datetime, now: datetime) -> tuple[date | 
 
 async def status_of(bank: BankClient, flag: Flag, leased: Leased, serial: str) -> Answer[TransactionStatusReply]:
     """What 6110 answers about the call, or the row of a call, with this serial."""
-    for day in asked_days(serial, leased.operation.created_at, leased.at):
+    for day in query_days(serial, leased.operation.created_at, leased.at):
         answer = await bank.call(TransactionStatus(FunctionFlag=flag, TranNetSeqNo=serial, TranDate=day))
         if not answer.is_no_record:
             break

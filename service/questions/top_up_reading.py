@@ -15,15 +15,15 @@ from ledger import Operation, Reads, State
 from ledger.accounts import TOP_UP_ORDER_UNITS, top_up_order
 from service import problems
 from service.problems import Problem
-from service.questions.asking import ask
 from service.questions.balances import balances_of
+from service.questions.calls import query_bank
 from service.settings import RulesSettings
 
 FIRST = top_up_order("first 6129 with a fee")
 """The one use that the first top-up with a fee has. No order number has a space."""
 
 FREE: dict[str, int] = {}
-TAKES_FIRST = {FIRST.ref: TOP_UP_ORDER_UNITS}
+FIRST_USE = {FIRST.ref: TOP_UP_ORDER_UNITS}
 """What a top-up uses beside its own order number."""
 
 CONFIRM = (
@@ -49,7 +49,7 @@ class TopUpReading:
         if held:
             raise self.not_final()
         if not balance:
-            return TAKES_FIRST
+            return FIRST_USE
         first = await self._reads.first_with_fee(OperationKind.TOP_UP)
         if first is None or first.state is not State.DONE:
             raise self.not_final()
@@ -65,17 +65,17 @@ class TopUpReading:
         member = await self._reads.member(first.payee)
         assert member is not None
         before = (await self._reads.balances([member.sub_account]))[member.sub_account]
-        listed = await ask(self._bank, SubAccountBalances(QueryFlag="2", SubAcctNo=member.sub_account))
-        frozen = await ask(self._bank, MemberBalances(TranNetMemberCode=member.member_id))
+        listed = await query_bank(self._bank, SubAccountBalances(QueryFlag="2", SubAcctNo=member.sub_account))
+        frozen = await query_bank(self._bank, MemberBalances(TranNetMemberCode=member.member_id))
         after = (await self._reads.balances([member.sub_account]))[member.sub_account]
-        told = balances_of(member.sub_account, listed, frozen)
-        if told is None or before != after or after.held_fen:
+        balances = balances_of(member.sub_account, listed, frozen)
+        if balances is None or before != after or after.held_fen:
             raise _unconfirmed(
                 f"the bank's balance of {member.member_id} cannot be compared with the mirror now",
                 f"send the same request again while no money of that member is under way; or {CONFIRM}",
                 first,
             )
-        row, now = told
+        row, now = balances
         if {row.AcctAvailBal, now.SubAcctAvailBal} == {after.available_fen}:
             return
         difference_fen = row.AcctAvailBal - after.available_fen

@@ -55,13 +55,13 @@ from service.inflows.returns import Returns
 from service.inflows.transfers import Transfers
 from service.path.resolver import Resolver
 from service.problems import Problem
-from service.questions.asking import ask
 from service.questions.balances import COMPARED_PROPERTIES, balances_of
 from service.questions.booked import BOOKING_TYPES
+from service.questions.calls import query_bank
 from service.questions.cards import listed_cards
 from service.questions.conflicts import sub_account_conflict
 from service.questions.members import NO_MEMBER
-from service.recovery.lost import REFUND, REVOCATION, SKEW, TOP_UP, Known, Lost, booked_on
+from service.recovery.lost import REFUND, REVOCATION, SKEW, TOP_UP, KnownBookings, Lost, booked_since
 from service.settings import RulesSettings
 from service.vault import Vault
 
@@ -82,7 +82,7 @@ class CatchUpStopped(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class TakenOver:
+class AccountChange:
     """An account that was brought to what the bank says, in fen. ``member_id`` is empty for the platform's own."""
 
     account: str
@@ -100,7 +100,7 @@ class CaughtUp:
 
     since: datetime
     lost: dict[tuple[str, str], Lost] = field(default_factory=dict)
-    taken_over: list[TakenOver] = field(default_factory=list)
+    account_changes: list[AccountChange] = field(default_factory=list)
     unexplained: list[str] = field(default_factory=list)
 
 
@@ -115,27 +115,27 @@ class _Entry:
     legs: list[Leg] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
     lacked_fen: int = 0
-    taken_over: list[TakenOver] = field(default_factory=list)
+    account_changes: list[AccountChange] = field(default_factory=list)
     unexplained: list[str] = field(default_factory=list)
     members: tuple[Member, ...] = ()
 
     def move(self, account: Account, before_fen: int, by_fen: int) -> None:
         """Bring an account up or down; the money comes from outside, or goes there."""
         self.legs.append(Leg(POOLED, account, by_fen) if by_fen > 0 else Leg(account, POOLED, -by_fen))
-        self.taken_over.append(TakenOver(account.name, self.member_id, before_fen, before_fen + by_fen))
+        self.account_changes.append(AccountChange(account.name, self.member_id, before_fen, before_fen + by_fen))
 
     @property
-    def says_anything(self) -> bool:
+    def is_needed(self) -> bool:
         """Whether there is something to commit."""
         return bool(self.legs or self.lost or self.members or self.unexplained)
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _AtBank:
     """What the bank says of a member: what it has, None when its sub-account was closed; and what was booked."""
 
     member: Member
-    has: Mapping[Kind, int] | None
+    balances: Mapping[Kind, int] | None
     booked: Sequence[tuple[Lost, int]] = ()
 
 
@@ -159,8 +159,8 @@ class CatchUp:
         self._lost: dict[tuple[str, str], Lost] = {}
         self._standing: list[str] = []
         self._entries: list[_Entry] = []
-        self._told: dict[str, set[str]] = {}
-        self._known = Known(set(), (), self.since)
+        self._recorded_serials: dict[str, set[str]] = {}
+        self._known = KnownBookings(set(), (), self.since)
         self._platforms_own: set[str] = set()
         self._fee_accounts: set[str] = set()
 
@@ -170,7 +170,7 @@ class CatchUp:
         Raises `CatchUpStopped` when operations of the copy are still in doubt after ``patience_s``, or the bank does
         not stand still; `Problem` when it does not answer.
         """
-        if not await self.clearing.adopt():
+        if not await self.clearing.enter_opening_balance():
             raise CatchUpStopped("the bank does not answer (6010); try again later")
         for row in await self.reads.caught_up(self._since_text):
             self._remember(_entry_of(*row))
@@ -183,12 +183,12 @@ class CatchUp:
         raise CatchUpStopped(f"the bank has not stood still in {PASSES_MAX} looks at everything; run this again")
 
     def _caught_up(self) -> CaughtUp:
-        said = [line for entry in self._entries for line in entry.unexplained]
+        explained = [line for entry in self._entries for line in entry.unexplained]
         return CaughtUp(
             self.since,
             self._lost,
-            [change for entry in self._entries for change in entry.taken_over],
-            list(dict.fromkeys([*said, *self._standing])),
+            [change for entry in self._entries for change in entry.account_changes],
+            list(dict.fromkeys([*explained, *self._standing])),
         )
 
     async def _pass(self) -> bool:
@@ -198,14 +198,14 @@ class CatchUp:
         self._lost = {}
         accepted = await reads.open_operations()
         await _each(list(accepted), self.resolver.resolve_now)
-        is_moving = await self._enter_what_has_a_door() or accepted != await reads.open_operations()
+        is_moving = await self._enter_inflows() or accepted != await reads.open_operations()
         await self._learn_what_is_known()
         after = ""
         while members := await reads.members_page(after, MEMBERS_A_PAGE):
             is_moving |= await self._members([member for member in members if member.is_open])
             after = members[-1].member_id
         await self._functional()
-        await self._strangers()
+        await self._unknown_sub_accounts()
         return is_moving or len(self._entries) > before
 
     async def _rest(self, patience_s: float) -> None:
@@ -221,7 +221,7 @@ class CatchUp:
         # From now on nothing moves by itself.
         resolver.rest()
 
-    async def _enter_what_has_a_door(self) -> bool:
+    async def _enter_inflows(self) -> bool:
         """What has come in by itself since, entered once each as always: transfers (6050), returns (6048), clearings
         (6108). Whether there was anything.
         """
@@ -249,7 +249,7 @@ class CatchUp:
             )
             for kind, part in parts
         ]
-        self._known = Known(serials, moved, self.since + SKEW)
+        self._known = KnownBookings(serials, moved, self.since + SKEW)
         rows = await self._platforms_rows()
         self._platforms_own = {row.SubAcctNo for row in rows}
         self._fee_accounts = {row.SubAcctNo for row in rows if COMPARED_PROPERTIES.get(row.SubAcctProperty) is Kind.FEE}
@@ -275,7 +275,7 @@ class CatchUp:
             return None
         raise CatchUpStopped(f"6092 has no answer for member {member_id}; run this again later")
 
-    async def _strangers(self) -> None:
+    async def _unknown_sub_accounts(self) -> None:
         """Sub-accounts that took part in what was lost, and are nobody's here: their members were opened since."""
         named = {side for one in self._lost.values() for side in (one.payer, one.payee) if side}
         known = await self.reads.members_by_sub_account(named)
@@ -290,46 +290,46 @@ class CatchUp:
         What comes in between a member's balance and its own list would be counted twice: so the doors are looked at
         again before anything is taken over.
         """
-        asked = await _each(members, self._ask)
+        at_bank = await _each(members, self._read_at_bank)
         is_moving = False
-        while await self._enter_what_has_a_door():
+        while await self._enter_inflows():
             is_moving = True
-            asked = await _each(members, self._ask)
-        for one in asked:
-            await self._take_over(one)
+            at_bank = await _each(members, self._read_at_bank)
+        for one in at_bank:
+            await self._adjust(one)
         return is_moving
 
-    async def _ask(self, member: Member) -> _Asked:
+    async def _read_at_bank(self, member: Member) -> _AtBank:
         bank, sub_account = self.bank, member.sub_account
         try:
             listed, frozen_now, assured = await asyncio.gather(
-                ask(bank, SubAccountBalances(QueryFlag="2", SubAcctNo=sub_account)),
-                ask(bank, MemberBalances(TranNetMemberCode=member.member_id)),
-                ask(bank, EscrowBalance(SubAcctNo=sub_account)),
+                query_bank(bank, SubAccountBalances(QueryFlag="2", SubAcctNo=sub_account)),
+                query_bank(bank, MemberBalances(TranNetMemberCode=member.member_id)),
+                query_bank(bank, EscrowBalance(SubAcctNo=sub_account)),
             )
         except Problem as refused:
             if refused.reason != ErrorReason.BANK_REFUSED or await self._sub_account_of(member.member_id) is not None:
                 raise
-            return _Asked(member, None)
-        told = balances_of(sub_account, listed, frozen_now)
-        if told is None or frozen_now is None or assured is None:
+            return _AtBank(member, None)
+        stated = balances_of(sub_account, listed, frozen_now)
+        if stated is None or frozen_now is None or assured is None:
             if await self._sub_account_of(member.member_id) is not None:
                 raise CatchUpStopped(f"6010, 6037 or 6093 has no record of {sub_account}; run this again later")
-            return _Asked(member, None)
-        row, _ = told
+            return _AtBank(member, None)
+        row, _ = stated
         frozen_fen, escrow_fen = frozen_now.SubAcctFreezeAmt, assured.SubAcctAssureAmt - frozen_now.SubAcctFreezeAmt
         if self.rules.frozen_amount_includes_escrow:
             # The bank tells only the sum of both.
             mirror = (await self.reads.balances([sub_account]))[sub_account]
             frozen_fen, escrow_fen = frozen_now.SubAcctFreezeAmt - mirror.escrow_fen, mirror.escrow_fen
-        has = {
+        balances = {
             Kind.WITHDRAWABLE: row.CashAmt,
             Kind.UNCLEARED: row.AcctAvailBal - row.CashAmt,
             Kind.FROZEN: frozen_fen,
             Kind.ESCROW: escrow_fen,
         }
         await self._compare_cards(member)
-        return _Asked(member, has, await booked_on(bank, sub_account, self.since))
+        return _AtBank(member, balances, await booked_since(bank, sub_account, self.since))
 
     async def _compare_cards(self, member: Member) -> None:
         known = await self.cards.of_member(member.member_id, (CardState.CHECKING, CardState.BOUND))
@@ -348,23 +348,23 @@ class CatchUp:
                 " CardService.RefreshCards takes it over"
             )
 
-    async def _take_over(self, asked: _Asked) -> None:
-        member = asked.member
+    async def _adjust(self, at_bank: _AtBank) -> None:
+        member = at_bank.member
         pockets = await self.reads.pockets(member.sub_account)
         mirror = (await self.reads.balances([member.sub_account]))[member.sub_account]
-        has = asked.has or dict.fromkeys((Kind.WITHDRAWABLE, Kind.UNCLEARED, Kind.FROZEN, Kind.ESCROW), 0)
+        balances = at_bank.balances or dict.fromkeys((Kind.WITHDRAWABLE, Kind.UNCLEARED, Kind.FROZEN, Kind.ESCROW), 0)
         differences = {
-            Kind.WITHDRAWABLE: has[Kind.WITHDRAWABLE] - mirror.withdrawable_fen,
-            Kind.UNCLEARED: has[Kind.UNCLEARED] - mirror.uncleared_fen,
-            Kind.FROZEN: has[Kind.FROZEN] - mirror.frozen_fen,
-            Kind.ESCROW: has[Kind.ESCROW] - mirror.escrow_fen,
+            Kind.WITHDRAWABLE: balances[Kind.WITHDRAWABLE] - mirror.withdrawable_fen,
+            Kind.UNCLEARED: balances[Kind.UNCLEARED] - mirror.uncleared_fen,
+            Kind.FROZEN: balances[Kind.FROZEN] - mirror.frozen_fen,
+            Kind.ESCROW: balances[Kind.ESCROW] - mirror.escrow_fen,
         }
-        lost = [(one, effect) for one, effect in asked.booked if not self._known.has(one, self._platforms_own)]
+        lost = [(one, effect) for one, effect in at_bank.booked if not self._known.contains(one, self._platforms_own)]
         self._lost.update({(one.bank_serial, one.kind): one for one, _ in lost})
-        told = self._told.get(member.member_id, set())
-        new = [(one, effect) for one, effect in lost if one.bank_serial not in told]
+        recorded = self._recorded_serials.get(member.member_id, set())
+        new = [(one, effect) for one, effect in lost if one.bank_serial not in recorded]
         entry = _Entry(member.member_id, lost=sorted({one.bank_serial for one, _ in new}))
-        if asked.has is None:
+        if at_bank.balances is None:
             entry.members = (replace(member, is_open=False),)
             entry.unexplained.append(
                 f"member {member.member_id}: its sub-account {member.sub_account} was closed at the bank since, and is"
@@ -431,12 +431,12 @@ class CatchUp:
         """Money that is gone: of several pockets of a kind from the fullest on, a guess where they are orders."""
         ordered = sorted((one for one in pockets if one.kind is kind), key=lambda one: (-pockets[one], one))
         for pocket in ordered:
-            taken_fen = min(fen, pockets[pocket])
-            if taken_fen > 0:
-                entry.move(pocket, pockets[pocket], -taken_fen)
+            drawn_fen = min(fen, pockets[pocket])
+            if drawn_fen > 0:
+                entry.move(pocket, pockets[pocket], -drawn_fen)
                 if is_guess:
-                    entry.unexplained.append(_guessed(whose, pocket, -taken_fen))
-                fen -= taken_fen
+                    entry.unexplained.append(_guessed(whose, pocket, -drawn_fen))
+                fen -= drawn_fen
         if fen:
             self._standing.append(
                 f"{whose}: the bank has {yuan(fen)} less {kind.value} money than these books can give"
@@ -493,7 +493,7 @@ class CatchUp:
                     entry.unexplained.append(_guessed(kind.value, accounts[kind], difference_fen))
         await self._enter(entry)
         # What a payee lacks is in the fees; what a refund gives back of a fee may be advanced from own funds (6164).
-        kept_fen = sum(self._taken_fen(account.name) for account in (FEE, OWN_FUNDS))
+        kept_fen = sum(self._raised_fen(account.name) for account in (FEE, OWN_FUNDS))
         lacked_fen = sum(one.lacked_fen for one in self._entries)
         if kept_fen != lacked_fen:
             self._standing.append(
@@ -508,21 +508,21 @@ class CatchUp:
                 f"withdrawing: {yuan(difference_fen)} of withdrawals that are lost here were under way at the bank"
             )
             return
-        lost_fen = min(-difference_fen, self._taken_fen(WITHDRAWING.name))
+        lost_fen = min(-difference_fen, self._raised_fen(WITHDRAWING.name))
         if lost_fen > 0:
             entry.move(WITHDRAWING, before_fen, -lost_fen)
-        if left_fen := -difference_fen - max(lost_fen, 0):
+        if remaining_fen := -difference_fen - max(lost_fen, 0):
             self._standing.append(
-                f"withdrawing: {yuan(left_fen)} have ended at the bank, which does not say so of any withdrawal yet"
+                f"withdrawing: {yuan(remaining_fen)} have ended at the bank, which has not said which withdrawals"
             )
 
-    def _taken_fen(self, account: str) -> int:
+    def _raised_fen(self, account: str) -> int:
         """By how much an account was brought up since the copy was restored, all runs taken together."""
-        changes = (change for entry in self._entries for change in entry.taken_over if change.account == account)
+        changes = (change for entry in self._entries for change in entry.account_changes if change.account == account)
         return sum(change.after_fen - change.before_fen for change in changes)
 
     async def _enter(self, entry: _Entry) -> None:
-        if not entry.says_anything:
+        if not entry.is_needed:
             return
         amount_fen = sum(leg.amount_fen for leg in entry.legs)
         await self.recorder.record(
@@ -534,7 +534,7 @@ class CatchUp:
                 "since": self._since_text,
                 "lost": entry.lost,
                 "lacked_fen": entry.lacked_fen,
-                "taken_over": [[one.account, one.before_fen, one.after_fen] for one in entry.taken_over],
+                "taken_over": [[one.account, one.before_fen, one.after_fen] for one in entry.account_changes],
                 "unexplained": entry.unexplained,
             },
             payee=entry.member_id,
@@ -544,7 +544,7 @@ class CatchUp:
 
     def _remember(self, entry: _Entry) -> None:
         self._entries.append(entry)
-        self._told.setdefault(entry.member_id, set()).update(entry.lost)
+        self._recorded_serials.setdefault(entry.member_id, set()).update(entry.lost)
 
     @property
     def _since_text(self) -> str:
@@ -568,7 +568,9 @@ def _entry_of(member_id: str, plan: Mapping[str, Any]) -> _Entry:
         member_id,
         lost=list(plan["lost"]),
         lacked_fen=plan["lacked_fen"],
-        taken_over=[TakenOver(account, member_id, before, after) for account, before, after in plan["taken_over"]],
+        account_changes=[
+            AccountChange(account, member_id, before, after) for account, before, after in plan["taken_over"]
+        ],
         unexplained=list(plan["unexplained"]),
     )
 
@@ -582,10 +584,10 @@ def _guessed(whose: str, pocket: Account, by_fen: int) -> str:
 
 async def _each(items: Sequence[T], work: Callable[[T], Awaitable[R]]) -> list[R]:
     """What comes of each, a bounded number of them at once."""
-    places = asyncio.Semaphore(MEMBERS_AT_ONCE)
+    slots = asyncio.Semaphore(MEMBERS_AT_ONCE)
 
     async def one(item: T) -> R:
-        async with places:
+        async with slots:
             return await work(item)
 
     return list(await asyncio.gather(*map(one, items)))

@@ -71,7 +71,7 @@ the order number with which the bank lists them, if it does (`service.questions.
 """
 
 
-class Known:
+class KnownBookings:
     """What the books know of the bank's rows.
 
     By the bank's serials; and the rows of batches and splits, which have serials of their own there, by what they
@@ -83,7 +83,7 @@ class Known:
         self._rows = Counter(rows)
         self._until = until
 
-    def has(self, one: Lost, platforms_own: Collection[str]) -> bool:
+    def contains(self, one: Lost, platforms_own: Collection[str]) -> bool:
         """Whether the books have booked what the bank has."""
         payer, payee = ("" if side in platforms_own else side for side in (one.payer, one.payee))
         if one.bank_serial in self._serials:
@@ -100,7 +100,7 @@ class Known:
         return False
 
 
-async def booked_on(bank: BankClient, sub_account: str, since: datetime) -> list[tuple[Lost, int]]:
+async def booked_since(bank: BankClient, sub_account: str, since: datetime) -> list[tuple[Lost, int]]:
     """What the bank has booked on a sub-account since, and what it did to the available money. Raises `Problem`."""
     first, ended = bank_day_of(since - SKEW), days_now()[1] - timedelta(days=1)
     # A day that ends meanwhile is in both lists, and would be in none the other way round.

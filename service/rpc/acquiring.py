@@ -18,8 +18,8 @@ from service.plans.order_remark import Violation
 from service.plans.plan import Plan, Serials, Stored
 from service.problems import Problem
 from service.questions.acquiring import AcquiredQuery
-from service.questions.asking import ask
 from service.questions.bookings import booked_on
+from service.questions.calls import query_bank
 from service.rpc.amounts import fee_within
 from service.rpc.context import Context
 from service.rpc.dates import booked_at
@@ -150,7 +150,7 @@ class AcquiringRpc(acquiring_pb2_grpc.AcquiringServiceServicer):
     ) -> acquiring_pb2.GetBankOrderResponse:
         """6146."""
         question = AcquiringOrder(AcquiringChannelType=CHANNELS[request.channel], OrderNo=request.order_no)
-        reply = await ask(self.bank, question)
+        reply = await query_bank(self.bank, question)
         if reply is None:
             raise problems.not_found(ErrorReason.ACQUIRED_ORDER_NOT_FOUND, "acquired order", request.order_no)
         named, booked = reply.OrderInSubAcctNo or "", reply.OrderActInSubAcctNo or ""

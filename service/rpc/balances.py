@@ -25,8 +25,8 @@ from ledger import Amounts, Comparison, Finding, Kind, Member, Reads, Result, Su
 from service import problems, view
 from service.bankday import bank_today
 from service.inflows.clearing import Clearing
-from service.questions.asking import ask
 from service.questions.balances import COMPARED_PROPERTIES, MIRRORED_PROPERTIES, balances_of
+from service.questions.calls import query_bank
 from service.questions.lists import rows
 from service.rpc.context import Context
 from service.rpc.dates import days, iso_day
@@ -197,7 +197,7 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
         self, request: balance_pb2.GetPooledBalanceRequest, context: Context
     ) -> balance_pb2.GetPooledBalanceResponse:
         """6011."""
-        reply = await ask(self.bank, PooledBalance())
+        reply = await query_bank(self.bank, PooledBalance())
         if reply is None:
             raise problems.bank_unavailable("6011 has no record of the pooled account")
         return balance_pb2.GetPooledBalanceResponse(
@@ -239,9 +239,9 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
     async def _bank_balance(self, member: Member) -> balance_pb2.BankBalance:
         bank = self.bank
         listed, frozen, assured = await asyncio.gather(
-            ask(bank, SubAccountBalances(QueryFlag="2", SubAcctNo=member.sub_account)),
-            ask(bank, MemberBalances(TranNetMemberCode=member.member_id)),
-            ask(bank, EscrowBalance(SubAcctNo=member.sub_account)),
+            query_bank(bank, SubAccountBalances(QueryFlag="2", SubAcctNo=member.sub_account)),
+            query_bank(bank, MemberBalances(TranNetMemberCode=member.member_id)),
+            query_bank(bank, EscrowBalance(SubAcctNo=member.sub_account)),
         )
         told = balances_of(member.sub_account, listed, frozen)
         if told is None or assured is None:
@@ -285,8 +285,8 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
         bank, reads = self.bank, self.reads
         position = await reads.position(member.sub_account, bank_today())
         listed, frozen = await asyncio.gather(
-            ask(bank, SubAccountBalances(QueryFlag="2", SubAcctNo=member.sub_account)),
-            ask(bank, MemberBalances(TranNetMemberCode=member.member_id)),
+            query_bank(bank, SubAccountBalances(QueryFlag="2", SubAcctNo=member.sub_account)),
+            query_bank(bank, MemberBalances(TranNetMemberCode=member.member_id)),
         )
         told = balances_of(member.sub_account, listed, frozen)
         if told is None:

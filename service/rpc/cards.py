@@ -30,7 +30,7 @@ from service.plans import cards
 from service.plans.cards import KEPT_CARD
 from service.plans.plan import Plan, Serials
 from service.problems import Problem
-from service.questions.asking import told
+from service.questions.calls import reply_of
 from service.questions.cards import ARRIVED, FAILED, UNDER_WAY, transfer_of
 from service.rpc.context import Context
 from service.rpc.facts import CardFacts, MemberFacts
@@ -134,7 +134,7 @@ class CardsRpc(card_pb2_grpc.CardServiceServicer):
         card = await self.card_facts.get(request.card_id)
         if card.checked_by is not CheckedBy.PAY_OUT:
             raise _ended(card, "kind")
-        reply = told(await transfer_of(self.bank, card.serial), SmallTransferResult.code)
+        reply = reply_of(await transfer_of(self.bank, card.serial), SmallTransferResult.code)
         if reply is None:
             return card_pb2.GetCardTransferResponse()
         return card_pb2.GetCardTransferResponse(

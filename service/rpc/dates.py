@@ -35,7 +35,7 @@ def booked_at(day_text: str, time_text: str) -> Timestamp | None:
         return None
 
 
-def booked_on(bank_serial: str, day_text: str) -> str:
+def booking_day_text(bank_serial: str, day_text: str) -> str:
     """The bank day of a booking, YYYY-MM-DD: by its serial, or else by its date."""
     try:
         return booking_date(bank_serial).isoformat()

@@ -212,7 +212,7 @@ class CallInterceptor(_Interceptor):
         raise Problem(
             grpc.StatusCode.INVALID_ARGUMENT,
             ErrorReason.REQUEST_INVALID,
-            problems.told_first(found),
+            problems.first_violations(found),
             next_step="correct the request; the request id is not used up",
             metadata={"field": found[0][0], "rule": violations[0].proto.rule_id},
             violations=found,

@@ -160,7 +160,7 @@ def _doubt(doubt: Doubt) -> file_pb2.FileDoubt:
 def _summary(file: OpenFile) -> file_pb2.FileSummary:
     examined = file.examined
     return file_pb2.FileSummary(
-        state=file_pb2.FILE_STATE_COMPLETE if file.is_whole else file_pb2.FILE_STATE_INCOMPLETE,
+        state=file_pb2.FILE_STATE_COMPLETE if file.is_complete else file_pb2.FILE_STATE_INCOMPLETE,
         name=file.sealed.name,
         rows=examined.good_rows,
         quarantined=examined.bad_rows,

@@ -19,7 +19,7 @@ from service.path.runner import Runner
 from service.plans import members
 from service.plans.plan import Plan, Serials
 from service.problems import member_exists, precondition
-from service.questions.asking import told_once
+from service.questions.calls import call_once
 from service.rpc.context import Context
 from service.rpc.facts import CardFacts, MemberFacts
 from service.rpc.pages import page_size, page_start, page_token
@@ -105,7 +105,7 @@ class Members(member_pb2_grpc.MemberServiceServicer):
             NewMobile=request.mobile,
             BankCardNo=number,
         )
-        reply = await told_once(self.bank, message, await self.new_serial())
+        reply = await call_once(self.bank, message, await self.new_serial())
         return member_pb2.RequestMobileChangeResponse(message_order_no=reply.MessageOrderNo, mobile=reply.ReceiveMobile)
 
     async def ConfirmMobileChange(
@@ -147,7 +147,7 @@ class Members(member_pb2_grpc.MemberServiceServicer):
         message = RegisterBehavior.model_validate(
             {"SubAcctNo": member.sub_account, "TranNetMemberCode": member.member_id, **fields}
         )
-        return await told_once(self.bank, message, await self.new_serial())
+        return await call_once(self.bank, message, await self.new_serial())
 
     async def GetMember(self, request: member_pb2.GetMemberRequest, context: Context) -> member_pb2.GetMemberResponse:
         """From the mirror."""

@@ -76,7 +76,7 @@ def invalid(violations: list[Violation]) -> Problem:
     return Problem(
         grpc.StatusCode.INVALID_ARGUMENT,
         ErrorReason.ORDER_REMARK_INVALID,
-        problems.told_first(described),
+        problems.first_violations(described),
         next_step="correct the order before it is paid; nothing was recorded or sent",
         metadata={"field": first.path},
         amounts=first.amounts,

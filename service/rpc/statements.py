@@ -14,7 +14,7 @@ from service import problems
 from service.bankday import days_now
 from service.questions.lists import rows
 from service.rpc.context import Context
-from service.rpc.dates import booked_at, booked_on, days, iso_day
+from service.rpc.dates import booked_at, booking_day_text, days, iso_day
 from service.rpc.facts import MemberFacts
 
 QueryWay = Literal["1", "2", "3"]
@@ -92,7 +92,7 @@ class Statements(statement_pb2_grpc.StatementServiceServicer):
                     amount_fen=row.TranAmt,
                     payer_sub_account=row.OutSubAcctNo or "",
                     payee_sub_account=row.InSubAcctNo or "",
-                    bank_day=booked_on(row.FrontSeqNo, row.TranDate),
+                    bank_day=booking_day_text(row.FrontSeqNo, row.TranDate),
                     book_time=booked_at(row.TranDate, row.TranTime),
                     remark=row.Remark or "",
                 )
@@ -122,7 +122,7 @@ class Statements(statement_pb2_grpc.StatementServiceServicer):
                         bank_text=row.BookingMsg or "",
                         amount_fen=row.TranAmt,
                         fee_fen=row.Commission or 0,
-                        bank_day=booked_on(row.FrontSeqNo, row.TranDate),
+                        bank_day=booking_day_text(row.FrontSeqNo, row.TranDate),
                         book_time=booked_at(row.TranDate, row.TranTime),
                         remark=row.Remark or "",
                     )
@@ -169,6 +169,6 @@ class Statements(statement_pb2_grpc.StatementServiceServicer):
                 yield row
         for row in listed:
             # The day that is present at the bank may have begun after the last one that is asked for.
-            is_asked_for = first.isoformat() <= booked_on(row.FrontSeqNo, row.TranDate) <= last.isoformat()
+            is_asked_for = first.isoformat() <= booking_day_text(row.FrontSeqNo, row.TranDate) <= last.isoformat()
             if is_asked_for and (row.FrontSeqNo, row.BookingFlag) not in seen:
                 yield row

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from bankclient import BankClient, RequestSmsCode
 from jzb.v1 import verification_pb2, verification_pb2_grpc
 from service import problems
-from service.questions.asking import told_once
+from service.questions.calls import call_once
 from service.rpc.context import Context
 from service.rpc.facts import MemberFacts
 from service.serials import SerialSource
@@ -49,7 +49,7 @@ class Verifications(verification_pb2_grpc.VerificationServiceServicer):
                 **named,
             }
         )
-        reply = await told_once(self.bank, message, await self.new_serial())
+        reply = await call_once(self.bank, message, await self.new_serial())
         return verification_pb2.RequestSmsCodeResponse(
             message_order_no=reply.MessageOrderNo, mobile=reply.ReceiveMobile
         )

@@ -333,7 +333,7 @@ async def test_a_large_file_is_read_in_a_process_of_its_own_row_by_row() -> None
     file = sealed_file(text.encode("gb18030") + b"\x80&\n")
     with patch.object(reading, "SMALL_BYTES", 0):
         async with opened(file) as found:
-            assert (found.examined.good_rows, found.examined.bad_rows, found.is_whole) == (count, 1, False)
+            assert (found.examined.good_rows, found.examined.bad_rows, found.is_complete) == (count, 1, False)
             lines = [row.line async for batch in found.batches for row in batch]
     assert lines == list(range(1, count + 1))
     async with opened(file) as same:

@@ -36,7 +36,7 @@ from service.catalogue.interfaces import SERVICES
 from service.path import runner
 from service.plans import payments as payment_plans
 from service.plans.settlement import settle
-from service.problems import NAMES_NOTHING, Looked
+from service.problems import NAMES_NOTHING, LookedUp
 from service.process.server import running
 from service.rpc import payments as payment_rpcs
 from service.rpc.errors import _Method
@@ -98,12 +98,12 @@ def test_no_problem_says_no_effect_before_somebody_has_looked() -> None:
     ]
     assert {problem.outcome for problem in made} == {UNKNOWN}
     assert {problem.after(None).outcome for problem in made} == {UNKNOWN}
-    assert {problem.after(Looked()).outcome for problem in made} == {NO_EFFECT}
+    assert {problem.after(LookedUp()).outcome for problem in made} == {NO_EFFECT}
 
 
 def test_what_may_have_acted_stays_in_doubt_even_when_nothing_is_found() -> None:
     for problem in (problems.ledger_unavailable(), problems.ledger_behind(), problems.service_fault()):
-        assert dataclasses.replace(problem, looked=NAMES_NOTHING).outcome == UNKNOWN
+        assert dataclasses.replace(problem, looked_up=NAMES_NOTHING).outcome == UNKNOWN
 
 
 # At the door.
@@ -239,7 +239,7 @@ async def test_what_never_left_and_cannot_be_tried_again_is_told_why(shop: Marke
         assert (told.reason, told.outcome, told.operation) == ("MEMBER_CLOSED", NO_EFFECT, away.operation)
     released = await shop.service.components.reads.operation(request_id=request.request_id)
     closed = problems.member_closed("seller")
-    assert closed.after(Looked(released)).next_step == closed.next_step
+    assert closed.after(LookedUp(released)).next_step == closed.next_step
     assert shop.calls_received("MemberTransaction") == 0
 
 

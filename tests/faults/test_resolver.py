@@ -20,7 +20,7 @@ from ledger import Leased, State
 from sandbox.records import Trade
 from sandbox.server import Sandbox
 from sandbox.settings import SandboxSettings
-from service.questions.status import asked_days
+from service.questions.status import query_days
 from tests.world.databases import PostgresServer
 from tests.world.doubts import (
     ACCEPTED,
@@ -434,7 +434,7 @@ def test_an_old_call_is_asked_for_with_its_bank_day_and_those_beside_it(
 ) -> None:
     opened, present = (datetime.fromisoformat(text).replace(tzinfo=UTC) for text in (opened_at, now))
     for serial in ("X285502603010000000001", "26030100000000000001"):
-        assert list(asked_days(serial, opened, present)) == days
+        assert list(query_days(serial, opened, present)) == days
 
 
 @pytest.mark.parametrize("code", ["6034", "6216"])

@@ -258,9 +258,9 @@ async def test_opening_funds_that_are_listed_twice_or_cannot_be_are_not_taken_ov
     async with Sandbox(SandboxSettings(**LENIENT)) as sandbox:
         with bank_says(sandbox, "CustAcctIdBalanceQuery", said):
             async with running(service_settings(database, sandbox)) as service:
-                assert not await service.components.clearing.adopt()
+                assert not await service.components.clearing.enter_opening_balance()
         async with running(service_settings(database, sandbox)) as service:
-            assert await service.components.clearing.adopt()
+            assert await service.components.clearing.enter_opening_balance()
             adopted = await service.components.reads.operation(request_id="adoption own-funds")
     assert adopted is not None
     assert adopted.amount_fen == 100_000_000
@@ -270,9 +270,9 @@ async def test_opening_funds_are_taken_over_once_whatever_their_operation_was_ca
     shop: Marketplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The books are those of a service that called it by its older name.
-    monkeypatch.setattr("service.inflows.clearing.ADOPTION_BEFORE", "adoption own-funds")
-    monkeypatch.setattr("service.inflows.clearing.ADOPTION", "adoption of another name")
-    assert await shop.service.components.clearing.adopt()
+    monkeypatch.setattr("service.inflows.clearing.OPENING_BALANCE_ID_BEFORE", "adoption own-funds")
+    monkeypatch.setattr("service.inflows.clearing.OPENING_BALANCE_ID", "adoption of another name")
+    assert await shop.service.components.clearing.enter_opening_balance()
     request = operation_pb2.ListOperationsRequest(kind=core_pb2.OPERATION_KIND_OPENING_BALANCE)
     (adopted,) = (await shop.operations.ListOperations(request, timeout=TIMEOUT_S)).operations
     assert (adopted.request_id, adopted.amount_fen) == ("", 100_000_000)
@@ -283,7 +283,7 @@ async def test_opening_funds_are_taken_over_though_a_caller_has_used_their_older
 ) -> None:
     await shop.buyer("buyer", 10_00)
     await freeze_as(shop, "buyer", "adoption:own-funds")
-    assert await shop.service.components.clearing.adopt()
-    monkeypatch.setattr("service.inflows.clearing.ADOPTION", "adoption of another name")
-    assert await shop.service.components.clearing.adopt()
+    assert await shop.service.components.clearing.enter_opening_balance()
+    monkeypatch.setattr("service.inflows.clearing.OPENING_BALANCE_ID", "adoption of another name")
+    assert await shop.service.components.clearing.enter_opening_balance()
     assert await shop.service.components.reads.operation(request_id="adoption of another name") is not None

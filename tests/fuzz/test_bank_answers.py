@@ -218,7 +218,7 @@ async def test_opening_funds_are_taken_over_as_they_are_or_not_at_all(database: 
     async with Sandbox(SandboxSettings(**LENIENT)) as sandbox, running(service_settings(database, sandbox)) as service:
         clearing, liar = service.components.clearing, Liar(sandbox, 1, believed)
         with nothing_unforeseen():
-            assert await clearing.adopt()
+            assert await clearing.enter_opening_balance()
             true = await clearing.functional_accounts()
             assert true is not None
             read = 0

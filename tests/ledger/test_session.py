@@ -160,11 +160,11 @@ async def of_migrations(dsn: str, query: str, values: list[Any]) -> list[Any]:
     return found
 
 
-Asking = Callable[[str, str, list[Any]], Awaitable[list[Any]]]
+QueryContext = Callable[[str, str, list[Any]], Awaitable[list[Any]]]
 
 
 @pytest.mark.parametrize("asking", [of_the_writer, of_look_ups, of_reads, of_copies, of_migrations])
-async def test_every_session_has_our_settings_whoever_sets_them_otherwise(strange: str, asking: Asking) -> None:
+async def test_every_session_has_our_settings_whoever_sets_them_otherwise(strange: str, asking: QueryContext) -> None:
     others = WRITERS_OWN if asking is of_the_writer else {}
     expected = {name: ours for name, (_, ours) in STRANGE.items()} | others
     rows = await asking(strange, SETTINGS, [list(STRANGE)])

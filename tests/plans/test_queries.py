@@ -87,7 +87,7 @@ class TideQuery(OutcomeQuery):
     by: ClassVar[str] = "{by}"
     height_fen: int
 
-    async def ask(self, asking):
+    async def run(self, context):
         return [BankResult(Verdict.DONE)]
 """
 

@@ -110,7 +110,7 @@ def after(
     parts: int | None = None,
     then: bool = False,
     not_found: int = 0,
-    asked: bool = True,
+    by_query: bool = True,
     due_in_s: float = 0.0,
     took_s: float = 0.0,
 ) -> Step:
@@ -127,7 +127,7 @@ def after(
         [result(verdict, number) for number, verdict in enumerate(verdicts, start=1)],
         TODAY,
         SETTINGS,
-        asked=asked,
+        by_query=by_query,
         due_in_s=due_in_s,
         took_s=took_s,
     )
@@ -204,7 +204,7 @@ def test_one_word_for_a_call_counts_for_all_its_parts(state: State, verdict: Ver
 def test_as_many_words_as_parts_or_one() -> None:
     with pytest.raises(ValueError, match="argument"):
         settle(
-            operation(State.UNKNOWN), stored(3), [1, 2, 3], [result(DONE), result(DONE)], TODAY, SETTINGS, asked=True
+            operation(State.UNKNOWN), stored(3), [1, 2, 3], [result(DONE), result(DONE)], TODAY, SETTINGS, by_query=True
         )
 
 
@@ -244,7 +244,9 @@ def test_a_first_movement_some_parts_of_which_are_refused_is_not_accepted(state:
 
 def accepted(verdict: Verdict) -> Step:
     """The second movement is part 2 by now."""
-    return settle(operation(State.ACCEPTED), stored(1, then=True), [2], [result(verdict)], TODAY, SETTINGS, asked=True)
+    return settle(
+        operation(State.ACCEPTED), stored(1, then=True), [2], [result(verdict)], TODAY, SETTINGS, by_query=True
+    )
 
 
 def test_what_was_accepted_ends_with_its_second_movement_posted_or_with_the_first_taken_back() -> None:
@@ -266,7 +268,7 @@ def test_what_was_accepted_stays_so_and_never_becomes_unknown_to_the_bank(verdic
             [result(verdict)],
             TODAY,
             SETTINGS,
-            asked=True,
+            by_query=True,
         )
         assert step.change.state is State.ACCEPTED
         assert (step.post, step.void, step.enter, step.pend) == ({}, (), (), ())
@@ -291,10 +293,10 @@ def test_no_such_record_counts_by_rounds_on_schedule_and_ends_at_the_last() -> N
 def test_a_try_of_a_call_that_is_sent_again_counts_when_it_was_due_and_not_for_6110() -> None:
     assert after(State.UNKNOWN, [AGAIN], not_found=2).change.not_found == 3
     assert after(State.UNKNOWN, [AGAIN], not_found=2, due_in_s=0.001).change.not_found == 2
-    assert after(State.RESERVED, [AGAIN], asked=False).change.not_found == 0
+    assert after(State.RESERVED, [AGAIN], by_query=False).change.not_found == 0
     for verdict, counted in ((INCONCLUSIVE, 0), (NOT_FOUND, 1)):
         sent_again = operation(State.UNKNOWN, not_found=7, reason=SEND_AGAIN)
-        step = settle(sent_again, stored(1), [1], [result(verdict)], TODAY, SETTINGS, asked=True)
+        step = settle(sent_again, stored(1), [1], [result(verdict)], TODAY, SETTINGS, by_query=True)
         assert (step.change.state, step.change.not_found) == (State.UNKNOWN, counted)
 
 
@@ -309,8 +311,8 @@ def test_a_question_ahead_of_its_time_does_not_put_off_the_one_on_schedule() -> 
 
 
 def test_the_answer_to_the_call_itself_is_no_question() -> None:
-    assert after(State.RESERVED, [DONE], asked=False).change.query_attempts == 4
-    assert after(State.RESERVED, [DONE], asked=True).change.query_attempts == 5
+    assert after(State.RESERVED, [DONE], by_query=False).change.query_attempts == 4
+    assert after(State.RESERVED, [DONE], by_query=True).change.query_attempts == 5
 
 
 def test_a_step_has_the_banks_day_serial_and_the_evidence_of_all_answers() -> None:
@@ -319,18 +321,18 @@ def test_a_step_has_the_banks_day_serial_and_the_evidence_of_all_answers() -> No
         dataclasses.replace(result(DONE, 2), bank_day=BOOKED, bank_serial="B2"),
         dataclasses.replace(result(DONE, 3), bank_day=TODAY, bank_serial="B3", bank_serials=("B4", "", "B5")),
     ]
-    step = settle(operation(State.UNKNOWN), stored(3), [1, 2, 3], verdicts, TODAY, SETTINGS, asked=True)
+    step = settle(operation(State.UNKNOWN), stored(3), [1, 2, 3], verdicts, TODAY, SETTINGS, by_query=True)
     assert (step.bank_day, step.change.bank_serial) == (BOOKED, "B2")
     assert step.change.bank_serials == ("B2", "B3", "B4", "B5")
     assert step.change.evidence == sha256(b"evidence 1evidence 2evidence 3").digest()
-    step = settle(operation(State.UNKNOWN), stored(1), [1], verdicts[:1], TODAY, SETTINGS, asked=True)
+    step = settle(operation(State.UNKNOWN), stored(1), [1], verdicts[:1], TODAY, SETTINGS, by_query=True)
     assert (step.bank_day, step.change.bank_serial, step.change.bank_serials) == (TODAY, "", ())
     assert step.change.evidence == b"evidence 1"
 
 
 def test_the_bank_may_have_booked_another_draft_than_the_planned_one() -> None:
     verdicts = [dataclasses.replace(result(DONE), booked=ELSEWHERE), result(DONE)]
-    step = settle(operation(State.UNKNOWN), stored(2), [1, 2], verdicts, TODAY, SETTINGS, asked=True)
+    step = settle(operation(State.UNKNOWN), stored(2), [1, 2], verdicts, TODAY, SETTINGS, by_query=True)
     assert step.post == {1: ELSEWHERE, 2: draft(2)}
 
 
@@ -338,7 +340,7 @@ def test_members_are_recorded_with_a_success_alone() -> None:
     member = Member(member_id="m", sub_account="993", property="00")
     for verdict in Verdict:
         verdicts = [dataclasses.replace(result(verdict), members=(member,))]
-        step = settle(operation(State.UNKNOWN), stored(1), [1], verdicts, TODAY, SETTINGS, asked=True)
+        step = settle(operation(State.UNKNOWN), stored(1), [1], verdicts, TODAY, SETTINGS, by_query=True)
         assert step.members == ((member,) if verdict is DONE else ()), verdict
 
 
@@ -349,7 +351,7 @@ CardCall = Literal["check", "confirm", "unbind", "correct"]
 def card_step(does: CardCall, verdict: Verdict, code: str = "ERR138") -> Step:
     query = CardQuery(sub_account="993", card_id=str(CARD_ID), does=does, life_s=60.0)
     verdicts = [dataclasses.replace(result(verdict), code=code, card=CardResult(pay_in_fen=12))]
-    return settle(operation(State.UNKNOWN), Stored((), (), (), query), [], verdicts, TODAY, SETTINGS, asked=True)
+    return settle(operation(State.UNKNOWN), Stored((), (), (), query), [], verdicts, TODAY, SETTINGS, by_query=True)
 
 
 def test_a_card_changes_with_the_final_word_and_never_before() -> None:
@@ -365,7 +367,7 @@ def test_a_card_changes_with_the_final_word_and_never_before() -> None:
 
 def test_an_operation_without_money_ends_by_its_word() -> None:
     for verdict, state in ((DONE, State.DONE), (REFUSED, State.REFUSED), (INCONCLUSIVE, State.UNKNOWN)):
-        step = settle(operation(State.UNKNOWN), stored(0), [], [result(verdict)], TODAY, SETTINGS, asked=True)
+        step = settle(operation(State.UNKNOWN), stored(0), [], [result(verdict)], TODAY, SETTINGS, by_query=True)
         assert (step.change.state, step.post, step.void) == (state, {}, ())
 
 

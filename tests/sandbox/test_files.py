@@ -71,7 +71,7 @@ async def test_a_days_files_tell_what_the_books_tell(bank: Merchant) -> None:
     day, buyer, shop = await a_day(bank)
     top_ups = await fetched(bank, "CZ", day)
     assert (top_ups.rows.amount_fen, top_ups.rows.fee_fen, top_ups.rows.columns) == (10000, 100, 13)
-    assert (top_ups.stated_rows, top_ups.is_whole) == (1, True)
+    assert (top_ups.stated_rows, top_ups.is_complete) == (1, True)
     assert top_ups.name.startswith(f"CZ{day:%Y%m%d}9930")
     assert top_ups.rows.good[0].fields["sub_account"] == buyer.no
     payments = await fetched(bank, "JY", day)
@@ -85,7 +85,7 @@ async def test_a_days_files_tell_what_the_books_tell(bank: Merchant) -> None:
 async def test_a_file_comes_in_pieces(open_bank: Opened) -> None:
     bank = await open_bank(file_piece_bytes=64)
     day, *_ = await a_day(bank)
-    assert (await fetched(bank, "JY", day)).is_whole
+    assert (await fetched(bank, "JY", day)).is_complete
     # As at the bank, nothing is served under the name of the server.
     with pytest.raises(FileUnavailable):
         await fetched(bank, "JY", day, file_piece_url="server_name")
@@ -95,13 +95,13 @@ async def test_a_file_comes_in_pieces(open_bank: Opened) -> None:
 async def test_a_file_server_of_another_year_serves_pieces_at_both_addresses(open_bank: Opened, url: str) -> None:
     bank = await open_bank(file_piece_bytes=64, file_pieces_at="both")
     day, *_ = await a_day(bank)
-    assert (await fetched(bank, "JY", day, file_piece_url=url)).is_whole
+    assert (await fetched(bank, "JY", day, file_piece_url=url)).is_complete
 
 
 async def test_a_path_without_the_name_is_joined(open_bank: Opened) -> None:
     bank = await open_bank(file_path_has_name=False)
     day, *_ = await a_day(bank)
-    assert (await fetched(bank, "CZ", day)).is_whole
+    assert (await fetched(bank, "CZ", day)).is_complete
 
 
 async def test_an_empty_day_and_today_have_no_file(bank: Merchant) -> None:
@@ -174,16 +174,16 @@ async def test_a_bad_row_is_put_aside_and_a_count_that_differs_is_told(bank: Mer
     assert bank.sandbox is not None
     bank.sandbox.faults.add("file_bad_row", code="6103")
     file = await fetched(bank, "CZ", day)
-    assert (len(file.rows.good), [row.line for row in file.rows.bad], file.is_whole) == (1, [2], False)
+    assert (len(file.rows.good), [row.line for row in file.rows.bad], file.is_complete) == (1, [2], False)
     bank.sandbox.faults.add("file_not_gb18030", code="6103")
     file = await fetched(bank, "CZ", day)
-    assert (len(file.rows.good), [row.line for row in file.rows.bad], file.is_whole) == (1, [2], False)
+    assert (len(file.rows.good), [row.line for row in file.rows.bad], file.is_complete) == (1, [2], False)
     bank.sandbox.faults.add("file_wrong_count", code="6103")
     file = await fetched(bank, "CZ", day)
-    assert (file.stated_rows, file.found_rows, file.is_whole) == (2, 1, False)
+    assert (file.stated_rows, file.found_rows, file.is_complete) == (2, 1, False)
     bank.sandbox.faults.add("file_without_ok", code="6103")
     file = await fetched(bank, "CZ", day)
-    assert (file.stated_rows, file.is_whole) == (None, True)
+    assert (file.stated_rows, file.is_complete) == (None, True)
 
 
 async def test_a_lost_session_is_opened_again_and_the_file_is_whole(open_bank: Opened) -> None:
@@ -191,7 +191,7 @@ async def test_a_lost_session_is_opened_again_and_the_file_is_whole(open_bank: O
     day, *_ = await a_day(bank)
     assert bank.sandbox is not None
     bank.sandbox.faults.add("file_session_lost:3", code="6103")
-    assert (await fetched(bank, "JY", day)).is_whole
+    assert (await fetched(bank, "JY", day)).is_complete
 
 
 async def test_a_token_the_file_server_refuses_is_renewed_once(bank: Merchant) -> None:
@@ -211,4 +211,4 @@ async def test_another_file_password_is_refused(open_bank: Opened) -> None:
     with pytest.raises(FileServerRefused) as raised:
         await fetched(bank, "CZ", day)
     assert raised.value.code == "EFS0051"
-    assert (await fetched(bank, "CZ", day, file_password="secret")).is_whole
+    assert (await fetched(bank, "CZ", day, file_password="secret")).is_complete

@@ -361,7 +361,7 @@ async def open_marketplace(
         running(service_settings(dsn, sandbox, **settings)) as service,
         grpc.aio.insecure_channel(f"127.0.0.1:{service.port}") as channel,
     ):
-        assert await service.components.clearing.adopt()
+        assert await service.components.clearing.enter_opening_balance()
         yield Marketplace(dsn, sandbox, service, channel)
 
 

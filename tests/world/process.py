@@ -148,7 +148,7 @@ async def shop_on(dsn: str, sandbox: Sandbox, **settings: Any) -> AsyncIterator[
         running(service_settings(dsn, sandbox, **settings)) as service,
         grpc.aio.insecure_channel(f"127.0.0.1:{service.port}") as channel,
     ):
-        await until(service.components.clearing.adopt, "the opening balances are taken over")
+        await until(service.components.clearing.enter_opening_balance, "the opening balances are taken over")
         shop = Marketplace(dsn, sandbox, service, channel)
         # Request ids that no earlier instance has used.
         shop._numbers = itertools.count(1_000_000 * next(_instances))

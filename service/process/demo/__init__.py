@@ -14,10 +14,10 @@ import grpc
 from service.process.demo import at_bank, books, day
 from service.process.demo.client import Client
 
-__all__ = ["play"]
+__all__ = ["run_demo"]
 
 
-async def play(target: str, sandbox_url: str | None = None) -> int:
+async def run_demo(target: str, sandbox_url: str | None = None) -> int:
     """Play the day against the service at ``target`` (host:port). Returns the exit status: 1 when a balance differs."""
     async with grpc.aio.insecure_channel(target) as channel:
         client = Client(channel)

@@ -1,4 +1,4 @@
-"""Questions to the bank that change nothing: its answer, or the error that it is to a caller."""
+"""Calls to the bank outside the path of operations: the reply, or the error that a caller gets."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from service.problems import Problem
 R = TypeVar("R", bound=Reply)
 
 
-async def ask(bank: BankClient, request: Request[R]) -> R | None:
+async def query_bank(bank: BankClient, request: Request[R]) -> R | None:
     """The bank's reply, None when it has no such record. Raises `Problem`."""
-    return told(await bank.call(request), request.code)
+    return reply_of(await bank.call(request), request.code)
 
 
-def told(answer: Answer[R], code: str, *, is_refusal_empty: bool = False) -> R | None:
+def reply_of(answer: Answer[R], code: str, *, is_refusal_empty: bool = False) -> R | None:
     """The reply in an answer to a question of interface ``code``, None for "no such record". Raises `Problem`.
 
     ``is_refusal_empty`` is for a day that may not have begun at the bank, which then refuses to list it.
@@ -42,7 +42,7 @@ def told(answer: Answer[R], code: str, *, is_refusal_empty: bool = False) -> R |
     raise problems.question_refused(code, answer.code, answer.message)
 
 
-async def told_once(bank: BankClient, request: Request[R], serial: str) -> R:
+async def call_once(bank: BankClient, request: Request[R], serial: str) -> R:
     """The reply to a call that is no operation, such as one for a text. Raises `Problem` when it is lost, too."""
     answer = await bank.call(request, serial)
     if answer.reply is not None:
