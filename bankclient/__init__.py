@@ -62,7 +62,7 @@ from bankclient.outcome import SUCCESS_CODE as SUCCESS_CODE
 from bankclient.outcome import TOKEN_CODES as TOKEN_CODES
 from bankclient.outcome import UNKNOWN_CODES as UNKNOWN_CODES
 from bankclient.outcome import Answer as Answer
-from bankclient.outcome import Outcome as Outcome
+from bankclient.outcome import AnswerOutcome as AnswerOutcome
 from bankclient.serials import booking_date as booking_date
 from bankclient.serials import consumer_serial as consumer_serial
 from bankclient.serials import days_of_serial as days_of_serial

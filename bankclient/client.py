@@ -32,7 +32,7 @@ from bankclient.connection import (
 from bankclient.errors import BankError, BankUnavailable, MessageInvalid, ServiceIdMissing
 from bankclient.files.download import Download
 from bankclient.messages.wire import R_co, Request, to_wire
-from bankclient.outcome import CLEAN_REFUSALS, Answer, Outcome, Verdict, judge, not_sent, read_token, unknown
+from bankclient.outcome import CLEAN_REFUSALS, Answer, AnswerOutcome, Verdict, judge, not_sent, read_token, unknown
 from bankclient.serials import is_consumer_serial
 from bankclient.settings import BankSettings
 from bankclient.signing import BankCertificate, Identity, escape_for_approve
@@ -195,7 +195,7 @@ class BankClient:
             return replace(answer, detail=f"{answer.detail}; no other could be had: {error}")
         again = (await self._send(opened, request, path, fields | {"AppAccessToken": token})).answer
         tries = answer.attempts + again.attempts
-        if again.outcome is Outcome.NOT_SENT:
+        if again.outcome is AnswerOutcome.NOT_SENT:
             # The first answer was not signed, so it does not prove that the bank did nothing.
             return unknown(f"{answer.detail}; then {again.detail}", tries, answer.code)
         return replace(again, attempts=tries)
@@ -216,7 +216,7 @@ class BankClient:
             except BankError as error:
                 answered(unknown(f"the file did not come: {type(error).__name__}", 1))
                 raise
-            answered(Answer(Outcome.DONE, "", "", f"a file of {len(content)} bytes", 1))
+            answered(Answer(AnswerOutcome.DONE, "", "", f"a file of {len(content)} bytes", 1))
         return content
 
     async def _send(self, opened: _Open, request: Request[R_co], path: str, fields: dict[str, object]) -> Verdict[R_co]:

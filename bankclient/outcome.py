@@ -207,7 +207,7 @@ _COMMON_PLACES: Final = {
 """Where what is read of every answer stands."""
 
 
-class Outcome(Enum):
+class AnswerOutcome(Enum):
     """What is known about the effect of a call."""
 
     DONE = "DONE"
@@ -224,7 +224,7 @@ class Outcome(Enum):
 class Answer(Generic[R_co]):
     """The outcome of one call and what proves it."""
 
-    outcome: Outcome
+    outcome: AnswerOutcome
     code: str
     """TxnReturnCode, or the gateway's errorCode; empty when there was no readable answer."""
     message: str
@@ -249,7 +249,7 @@ class Answer(Generic[R_co]):
     @property
     def is_no_record(self) -> bool:
         """Whether the bank has said, signed, that it has no such record."""
-        return self.outcome is Outcome.REFUSED and self.code == NO_RECORD
+        return self.outcome is AnswerOutcome.REFUSED and self.code == NO_RECORD
 
 
 @dataclass(frozen=True)
@@ -360,12 +360,12 @@ def read_json_object(content: bytes) -> dict[str, object]:
 
 def unknown(detail: str, attempts: int, code: str = "", message: str = "") -> Answer[R_co]:
     """The answer when a request left, or may have left, and nothing came back that proves more."""
-    return Answer(Outcome.UNKNOWN, code, message, detail, attempts)
+    return Answer(AnswerOutcome.UNKNOWN, code, message, detail, attempts)
 
 
 def not_sent(detail: str, attempts: int, retry_after_s: float | None = None) -> Answer[R_co]:
     """The answer when nothing can have reached the bank."""
-    return Answer(Outcome.NOT_SENT, "", "", detail, attempts, retry_after_s=retry_after_s)
+    return Answer(AnswerOutcome.NOT_SENT, "", "", detail, attempts, retry_after_s=retry_after_s)
 
 
 def _judge_unsigned(body: Mapping[str, object], status: int, attempts: int) -> Verdict[R_co]:
@@ -392,9 +392,9 @@ def _judge_signed(
         return unknown(OTHER_SERIAL, attempts, code, message)
     front_seq_no, booked = _front_serial(body)
 
-    def answer(outcome: Outcome, detail: str, reply: R_co | None = None) -> Answer[R_co]:
+    def answer(outcome: AnswerOutcome, detail: str, reply: R_co | None = None) -> Answer[R_co]:
         retry_after_s = RETRY_AFTER_S.get(code)
-        searching = HISTORY_MESSAGE in message and outcome is not Outcome.DONE
+        searching = HISTORY_MESSAGE in message and outcome is not AnswerOutcome.DONE
         if searching:
             retry_after_s = HISTORY_RETRY_AFTER_S
         return Answer(
@@ -407,7 +407,7 @@ def _judge_signed(
             front_seq_no=front_seq_no,
             booking_date=booked,
             evidence=evidence,
-            retry_after_s=None if outcome is Outcome.DONE else retry_after_s,
+            retry_after_s=None if outcome is AnswerOutcome.DONE else retry_after_s,
             send_again=searching,
         )
 
@@ -416,15 +416,15 @@ def _judge_signed(
             reply = cast("R_co", request.reply.from_wire(body))
         except ValidationError as error:
             fields = ", ".join(sorted({str(e["loc"][0]) for e in error.errors(include_input=False) if e["loc"]}))
-            return answer(Outcome.UNKNOWN, f"a success whose fields are wrong: {fields}")
-        return answer(Outcome.DONE, "a signed success", reply)
+            return answer(AnswerOutcome.UNKNOWN, f"a success whose fields are wrong: {fields}")
+        return answer(AnswerOutcome.DONE, "a signed success", reply)
     if code in UNKNOWN_CODES:
-        return answer(Outcome.UNKNOWN, f"{code} is not a final answer: {UNKNOWN_CODES[code]}")
+        return answer(AnswerOutcome.UNKNOWN, f"{code} is not a final answer: {UNKNOWN_CODES[code]}")
     if code in clean_refusals:
-        return answer(Outcome.REFUSED, "a signed refusal")
+        return answer(AnswerOutcome.REFUSED, "a signed refusal")
     if code and not request.changes:
-        return answer(Outcome.REFUSED, "a question was refused, which moves nothing")
-    return answer(Outcome.UNKNOWN, f"{code or 'an answer without a code'} does not prove that nothing happened")
+        return answer(AnswerOutcome.REFUSED, "a question was refused, which moves nothing")
+    return answer(AnswerOutcome.UNKNOWN, f"{code or 'an answer without a code'} does not prove that nothing happened")
 
 
 def _code_and_message(body: Mapping[str, object]) -> tuple[str, str]:

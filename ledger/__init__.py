@@ -19,6 +19,7 @@ from ledger.database import (
     require_ready,
     sessions_beside,
 )
+from ledger.dependencies import GIVEN_BACK, MONEY, Dependency, Need
 from ledger.errors import (
     Breach,
     DeadlinePassed,
@@ -36,8 +37,8 @@ from ledger.events import EVERYTHING, LAST, Event, Events, Wanted
 from ledger.findings import Finding, Summary
 from ledger.lists import Filter, Lists
 from ledger.lookups import Lookups, MemberBalance
-from ledger.numbers import Numbers
-from ledger.operations import OPEN_STATES, Member, Operation, Part, PartState, State, Whole
+from ledger.numbers import SerialNumbers
+from ledger.operations import OPEN_STATES, FullOperation, Member, Operation, Part, PartState, State
 from ledger.reads import (
     CATCH_UP,
     Cards,
@@ -61,8 +62,7 @@ from ledger.rules import (
     draft_to_json,
     reverse,
 )
-from ledger.steps import Change, NewOperation, Outcome, Step
-from ledger.ties import GIVEN_BACK, MONEY, Need, Tie
+from ledger.steps import Change, NewOperation, Step, StepOutcome
 from ledger.verify import audit, verify
 from ledger.writer import Writer
 
@@ -86,12 +86,14 @@ __all__ = [
     "CheckedBy",
     "Comparison",
     "DeadlinePassed",
+    "Dependency",
     "Draft",
     "Event",
     "Events",
     "Filter",
     "Finding",
     "FloorBroken",
+    "FullOperation",
     "InDoubt",
     "Kind",
     "Leased",
@@ -109,12 +111,10 @@ __all__ = [
     "Motion",
     "Need",
     "NewOperation",
-    "Numbers",
     "OfDay",
     "Operation",
     "OperationUnknown",
     "Order",
-    "Outcome",
     "Part",
     "PartState",
     "Payment",
@@ -122,17 +122,17 @@ __all__ = [
     "Reads",
     "RequestIdReused",
     "Result",
+    "SerialNumbers",
     "SpendOrder",
     "SpenderAfterClearing",
     "State",
     "Step",
+    "StepOutcome",
     "Summary",
     "Suspended",
-    "Tie",
     "TrialRow",
     "WaitingDay",
     "Wanted",
-    "Whole",
     "Writer",
     "audit",
     "connect",

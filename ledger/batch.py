@@ -19,7 +19,7 @@ from ledger.cards import Card, CardChange
 from ledger.errors import Breach, FloorBroken, LedgerCorrupt, OperationUnknown, RequestIdReused
 from ledger.operations import Member, Operation, Part, PartState, State
 from ledger.rules import Book, Draft, Hold, OfDay, Posting
-from ledger.steps import Change, NewOperation, Outcome, Step
+from ledger.steps import Change, NewOperation, Step, StepOutcome
 
 _to_json = json.JSONEncoder(ensure_ascii=False).encode
 
@@ -55,10 +55,10 @@ class Known:
         del self.by_id[operation.id]
         self.parts.pop(operation.id, None)
 
-    def outcome(self, operation: Operation, *, did: bool, pended: tuple[int, ...] = ()) -> Outcome:
+    def outcome(self, operation: Operation, *, did: bool, pended: tuple[int, ...] = ()) -> StepOutcome:
         """What came of a step on this operation, with all its parts as they stand."""
         parts = self.parts.get(operation.id, {})
-        return Outcome(operation, did, tuple(parts[number].part for number in sorted(parts)), pended)
+        return StepOutcome(operation, did, tuple(parts[number].part for number in sorted(parts)), pended)
 
 
 @dataclass(slots=True)
@@ -82,7 +82,7 @@ class Rows:
     cleared_through: date | None = None
 
 
-def judge(book: Book, known: Known, step: Step, rows: Rows) -> Outcome:
+def judge(book: Book, known: Known, step: Step, rows: Rows) -> StepOutcome:
     """Judge one step and add what it writes to ``rows``.
 
     Raises `FloorBroken` (recorded as a refused operation when the step opens one and keeps it), `RequestIdReused`,
@@ -124,7 +124,7 @@ def _name(named: set[Account], side: Account | OfDay, bank_day: date) -> None:
         named.update(rules.landing(account))
 
 
-def _open(book: Book, known: Known, step: Step, new: NewOperation, rows: Rows) -> Outcome:
+def _open(book: Book, known: Known, step: Step, new: NewOperation, rows: Rows) -> StepOutcome:
     earlier = known.by_request.get(new.request_id)
     if earlier is not None:
         if earlier.serial == new.serial:
@@ -167,7 +167,7 @@ def _open(book: Book, known: Known, step: Step, new: NewOperation, rows: Rows) -
         raise FloorBroken(refusal.breach, refused) from None
 
 
-def _carry_on(book: Book, known: Known, step: Step, operation: Operation, rows: Rows) -> Outcome:
+def _carry_on(book: Book, known: Known, step: Step, operation: Operation, rows: Rows) -> StepOutcome:
     change = step.change
     operation = operation._replace(
         state=change.state,
@@ -189,7 +189,7 @@ def _carry_on(book: Book, known: Known, step: Step, operation: Operation, rows: 
 
 def _apply(
     book: Book, known: Known, step: Step, operation: Operation, rows: Rows, opened: bytes, *, is_new: bool
-) -> Outcome:
+) -> StepOutcome:
     parts = known.parts.setdefault(operation.id, {})
     pending = {number: _pending(operation, parts, number) for number in (*step.post, *step.void)}
 

@@ -64,7 +64,7 @@ class Position:
         """What the accounts of these kinds have, held money included."""
         return sum(self.balance_fen.get(kind, 0) for kind in kinds)
 
-    def left_of(self, kinds: Collection[Kind]) -> int:
+    def remaining_of(self, kinds: Collection[Kind]) -> int:
         """What the accounts of these kinds have, held money counted as gone."""
         return self.sum_of(kinds) - sum(self.held_fen.get(kind, 0) for kind in kinds)
 
@@ -109,17 +109,17 @@ def judge(
     available: tuple[Kind, ...] = (Kind.WITHDRAWABLE, Kind.UNCLEARED) if kind is None else (kind,)
     withdrawable: tuple[Kind, ...] = (Kind.WITHDRAWABLE,) if kind is None else ()
     frozen: tuple[Kind, ...] = () if kind else (Kind.FROZEN, Kind.ESCROW) if with_escrow else (Kind.FROZEN,)
-    mirror = Amounts(*(position.left_of(kinds) for kinds in (available, withdrawable, frozen)))
+    mirror = Amounts(*(position.remaining_of(kinds) for kinds in (available, withdrawable, frozen)))
     is_explained, is_cleared, in_doubt_fen = True, True, 0
-    for kinds, said_fen in zip(
+    for kinds, stated_fen in zip(
         (available, withdrawable, frozen), (bank.available_fen, bank.withdrawable_fen, bank.frozen_fen), strict=True
     ):
         taken_fen = sum(motion.taken_fen.get(one, 0) for one in kinds)
         given_fen = sum(motion.given_fen.get(one, 0) for one in kinds)
         least_fen, most_fen = position.sum_of(kinds) - taken_fen, position.sum_of(kinds) + given_fen
         in_doubt_fen = max(in_doubt_fen, taken_fen + given_fen)
-        is_explained &= least_fen <= said_fen <= most_fen
-        is_cleared &= least_fen <= said_fen <= most_fen + _by_clearing(kinds, position)
+        is_explained &= least_fen <= stated_fen <= most_fen
+        is_cleared &= least_fen <= stated_fen <= most_fen + _by_clearing(kinds, position)
     if bank == mirror:
         result = Result.EQUAL
     elif is_explained:

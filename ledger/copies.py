@@ -28,7 +28,7 @@ from ledger import session
 from ledger.database import migrate, reading
 from ledger.errors import LedgerBehind, LedgerError, LedgerUnavailable, LedgerUnfit
 
-SAID_MAX: Final = 2_000
+OUTPUT_MAX: Final = 2_000
 """Of what a program says on standard error, in characters."""
 
 HEADER_LINES: Final = 60
@@ -162,11 +162,11 @@ def _fill(dsn: str, path: Path, folder: Path, server_major: int) -> None:
     reading = [str(folder / "pg_restore"), "--file=-", "--no-owner", "--no-privileges", str(path)]
     writing = _command(folder / "psql", dsn, "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--file=-")
     with (
-        tempfile.TemporaryFile() as reader_said,
-        tempfile.TemporaryFile() as writer_said,
-        subprocess.Popen(reading, stdout=subprocess.PIPE, stderr=reader_said) as reader,
+        tempfile.TemporaryFile() as reader_output,
+        tempfile.TemporaryFile() as writer_output,
+        subprocess.Popen(reading, stdout=subprocess.PIPE, stderr=reader_output) as reader,
         subprocess.Popen(
-            writing, env=_environment(dsn), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=writer_said
+            writing, env=_environment(dsn), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=writer_output
         ) as writer,
     ):
         assert reader.stdout is not None
@@ -186,9 +186,11 @@ def _fill(dsn: str, path: Path, folder: Path, server_major: int) -> None:
             with suppress(BrokenPipeError):
                 writer.stdin.close()
         # When psql has stopped at an error, that is also why the other one ended.
-        for program, process, said in (("psql", writer, writer_said), ("pg_restore", reader, reader_said)):
+        for program, process, output in (("psql", writer, writer_output), ("pg_restore", reader, reader_output)):
             if process.wait():
-                raise CopyFailed(f"{_complaint(program, process.returncode, _said(said))}; the database is left empty")
+                raise CopyFailed(
+                    f"{_complaint(program, process.returncode, _output(output))}; the database is left empty"
+                )
 
 
 @contextmanager
@@ -294,17 +296,19 @@ def _environment(dsn: str) -> dict[str, str]:
 
 
 def _run(command: list[str], dsn: str) -> None:
-    with tempfile.TemporaryFile() as said:
+    with tempfile.TemporaryFile() as output:
         nothing = subprocess.DEVNULL
-        ended = subprocess.run(command, env=_environment(dsn), stdin=nothing, stdout=nothing, stderr=said, check=False)
+        ended = subprocess.run(
+            command, env=_environment(dsn), stdin=nothing, stdout=nothing, stderr=output, check=False
+        )
         if ended.returncode:
-            raise CopyFailed(_complaint(Path(command[0]).name, ended.returncode, _said(said)))
+            raise CopyFailed(_complaint(Path(command[0]).name, ended.returncode, _output(output)))
 
 
-def _said(said: IO[bytes]) -> str:
-    said.seek(0)
-    return said.read(SAID_MAX).decode(errors="replace").strip() or "nothing"
+def _output(output: IO[bytes]) -> str:
+    output.seek(0)
+    return output.read(OUTPUT_MAX).decode(errors="replace").strip() or "nothing"
 
 
-def _complaint(program: str, status: int, said: str) -> str:
-    return f"{program} ended with {status} and said: {said}"
+def _complaint(program: str, status: int, output: str) -> str:
+    return f"{program} ended with {status} and said: {output}"

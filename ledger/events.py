@@ -13,9 +13,9 @@ from datetime import datetime
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
-from ledger.journal import whole_from_row
+from ledger.journal import full_operation_from_row
 from ledger.lookups import fetched
-from ledger.operations import State, Whole
+from ledger.operations import FullOperation, State
 from ledger.session import Pool
 from ledger.statements import EVENTS, EVENTS_OF_ONE
 
@@ -38,11 +38,11 @@ class Event:
     state: State
     at: datetime
     references: frozenset[Name]
-    whole: Whole
+    full: FullOperation
 
     def names(self) -> frozenset[Name]:
         """All that the operation is found by."""
-        operation = self.whole.operation
+        operation = self.full.operation
         own = {
             ("operation", str(operation.id)),
             ("member", operation.payer),
@@ -79,7 +79,7 @@ class Wanted:
         """Whether an event with these names is wanted: in memory what `ledger.statements.EVENTS` decides in SQL."""
         return (
             (not self.states or event.state in self.states)
-            and (not self.kinds or event.whole.operation.kind in self.kinds)
+            and (not self.kinds or event.full.operation.kind in self.kinds)
             and all(name in names for name in self.names())
         )
 
@@ -123,5 +123,7 @@ class Events:
 
 
 def _event(row: Any) -> Event:
-    seq, state, at, references, *whole = row
-    return Event(seq, State(state), at, frozenset((kind, value) for kind, value in references), whole_from_row(whole))
+    seq, state, at, references, *full = row
+    return Event(
+        seq, State(state), at, frozenset((kind, value) for kind, value in references), full_operation_from_row(full)
+    )

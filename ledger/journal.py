@@ -18,8 +18,8 @@ from ledger import arrays, seals, statements
 from ledger.accounts import Account, Kind
 from ledger.batch import Rows
 from ledger.errors import LedgerBehind, LedgerCorrupt
-from ledger.memory import BEFORE_ANYTHING, Memory, Wants
-from ledger.operations import Operation, Part, PartState, State, Whole
+from ledger.memory import BEFORE_ANYTHING, Memory, Missing
+from ledger.operations import FullOperation, Operation, Part, PartState, State
 from ledger.rules import Hold
 from ledger.seals import Seal
 
@@ -43,7 +43,7 @@ class Head:
         self._catches_up = catches_up
         self._platform = ""
 
-    async def ask(self, platform: str) -> None:
+    async def send(self, platform: str) -> None:
         """Take the platform's turn, when it comes, and ask where the platform stands. Does not wait."""
         self._platform = platform
         await self._cursor.connection.execute(statements.TAKE_TURN, [platform])
@@ -59,12 +59,12 @@ class Head:
             raise LedgerCorrupt("the head of the ledger cannot be read")
         now, batches, cleared_through, sealed_at, digest, behind_since, own_digest = row
         self._require_present(batches, behind_since, own_digest)
-        memory.tell_time(now)
+        memory.set_time(now)
         if memory.batches == batches:
             return True
         if digest is None and batches:
             await self._require_no_seal_is_due(batches)
-        memory.forget()
+        memory.clear()
         memory.batches, memory.book.cleared_through = batches, cleared_through
         # Batches from before there were seals have none: the chain begins with the next.
         memory.sealed = Seal(batches, sealed_at or BEFORE_ANYTHING, digest or seals.BEGINNING)
@@ -92,56 +92,56 @@ class Head:
 class Reading:
     """What a batch has to read: asked for, then learnt."""
 
-    def __init__(self, connection: Connection, platform: str, wants: Wants) -> None:
+    def __init__(self, connection: Connection, platform: str, missing: Missing) -> None:
         self._connection = connection
         self._platform = platform
-        self._wants = wants
+        self._missing = missing
         self._operations = connection.cursor()
         self._parts = connection.cursor()
         self._holds = connection.cursor()
         self._accounts = connection.cursor()
 
-    async def ask(self) -> None:
+    async def send(self) -> None:
         """Send the questions. Does not wait."""
-        wants = self._wants
+        missing = self._missing
         scope = {
             "platform": self._platform,
-            "requests": arrays.texts(wants.requests),
-            "ids": arrays.ids(wants.ids),
-            "names": arrays.texts(account.name for account in wants.accounts),
-            "drawn": arrays.texts(wants.drawn),
+            "requests": arrays.texts(missing.requests),
+            "ids": arrays.ids(missing.ids),
+            "names": arrays.texts(account.name for account in missing.accounts),
+            "drawn": arrays.texts(missing.drawn),
         }
-        if wants.requests or wants.ids:
+        if missing.requests or missing.ids:
             await self._operations.execute(statements.OPERATIONS, scope)
-        if wants.ids:
+        if missing.ids:
             await self._parts.execute(statements.PARTS, scope)
             await self._holds.execute(statements.HOLDS, scope)
-        if wants.ids or wants.accounts or wants.drawn:
+        if missing.ids or missing.accounts or missing.drawn:
             await self._accounts.execute(statements.ACCOUNTS, scope)
 
     async def learn(self, memory: Memory) -> None:
         """Wait for the answers and take them in."""
-        wants = self._wants
+        missing = self._missing
         repeated: set[UUID] = set()
-        if wants.requests or wants.ids:
+        if missing.requests or missing.ids:
             for row in await self._operations.fetchall():
                 operation = operation_from_row(row)
                 memory.known.add(operation)
-                if operation.id not in wants.ids:
+                if operation.id not in missing.ids:
                     repeated.add(operation.id)
-        if wants.ids:
+        if missing.ids:
             for row in await self._parts.fetchall():
                 memory.learn_part(row[0], part_from_row(row[1:]))
             for operation_id, part, kind, owner, ref, amount_fen in await self._holds.fetchall():
-                memory.learn_hold(wants, operation_id, part, Hold(Account(KINDS[kind], owner, ref), amount_fen))
-        if wants.ids or wants.accounts or wants.drawn:
+                memory.learn_hold(missing, operation_id, part, Hold(Account(KINDS[kind], owner, ref), amount_fen))
+        if missing.ids or missing.accounts or missing.drawn:
             for kind, owner, ref, balance_fen, held_fen in await self._accounts.fetchall():
                 memory.learn_balance(Account(KINDS[kind], owner, ref), balance_fen, held_fen)
-            memory.learn_absent(wants)
+            memory.learn_absent(missing)
         if repeated:
             # A request id that comes again is rare enough for a second round trip: the rest of its operation.
-            rest = Reading(self._connection, self._platform, Wants(ids=repeated))
-            await rest.ask()
+            rest = Reading(self._connection, self._platform, Missing(ids=repeated))
+            await rest.send()
             await rest.learn(memory)
 
 
@@ -303,11 +303,11 @@ def part_from_row(row: Sequence[Any]) -> Part:
     return Part._make((*row[:PART_STATE], PART_STATES[row[PART_STATE]], *row[PART_STATE + 1 :]))
 
 
-def whole_from_row(row: Sequence[Any]) -> Whole:
+def full_operation_from_row(row: Sequence[Any]) -> FullOperation:
     """An operation's columns, then its parts as `ledger.statements.PARTS_OF` has them."""
     parts = []
     for one in row[-1] or ():
         bank_day = one[PART_BANK_DAY]
         one[PART_BANK_DAY] = date.fromisoformat(bank_day) if bank_day else None
         parts.append(part_from_row(one))
-    return Whole(operation_from_row(row[:-1]), tuple(parts))
+    return FullOperation(operation_from_row(row[:-1]), tuple(parts))

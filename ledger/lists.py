@@ -14,9 +14,9 @@ from datetime import date
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from ledger.journal import whole_from_row
+from ledger.journal import full_operation_from_row
 from ledger.lookups import fetched
-from ledger.operations import OPEN_STATES, State, Whole
+from ledger.operations import OPEN_STATES, FullOperation, State
 from ledger.session import Pool
 from ledger.statements import OPERATION_ROW, PARTS_OF
 
@@ -30,7 +30,7 @@ class Listed(NamedTuple):
     newest event of the platform at that moment, 0 before the first.
     """
 
-    wholes: list[Whole]
+    full_operations: list[FullOperation]
     further: UUID | None
     last_event: int
 
@@ -194,16 +194,16 @@ class Lists:
         values = {**wanted.values, "platform": self._platform, "before": before or NEWEST, "limit": limit + 1}
         rows = await fetched(self._pool, wanted.query, values)
         last_event, reach = rows[0][:2]
-        wholes = [whole_from_row(whole) for _, _, *whole in rows if whole[0] is not None]
-        further = wholes[limit - 1].operation.id if len(wholes) > limit else reach
-        return Listed(wholes[:limit], further, last_event)
+        full_operations = [full_operation_from_row(full) for _, _, *full in rows if full[0] is not None]
+        further = full_operations[limit - 1].operation.id if len(full_operations) > limit else reach
+        return Listed(full_operations[:limit], further, last_event)
 
-    async def newest(self, wanted: Filter) -> Whole | None:
+    async def newest(self, wanted: Filter) -> FullOperation | None:
         """The newest operation that meets every filter, however many pages it takes. Raises `LedgerUnavailable`."""
         page = await self.page(wanted, limit=1)
-        while not page.wholes and page.further is not None:
+        while not page.full_operations and page.further is not None:
             page = await self.page(wanted, before=page.further, limit=1)
-        return page.wholes[0] if page.wholes else None
+        return page.full_operations[0] if page.full_operations else None
 
 
 def _has(table: str, condition: str) -> str:

@@ -28,7 +28,7 @@ ACCOUNTS_MAX = 50_000
 
 
 @dataclass(slots=True)
-class Wants:
+class Missing:
     """What a batch needs and the memory has not: request ids, operations, accounts, sub-accounts with all pockets."""
 
     requests: set[str] = field(default_factory=set)
@@ -42,27 +42,27 @@ class Memory:
 
     def __init__(self, spend_order: SpendOrder) -> None:
         self._spend_order: SpendOrder = spend_order
-        self._database_time, self._told_at_s = BEFORE_ANYTHING, 0.0
-        self.forget()
+        self._database_time, self._clock_set_at_s = BEFORE_ANYTHING, 0.0
+        self.clear()
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Know nothing."""
         self.batches: int | None = None
         self.sealed = Seal(0, BEFORE_ANYTHING, BEGINNING)
         self.book = Book(spend_order=self._spend_order)
         self.known = Known(BEFORE_ANYTHING)
-        self._whole: set[str] = set()
+        self._complete: set[str] = set()
 
-    def tell_time(self, now: datetime) -> None:
+    def set_time(self, now: datetime) -> None:
         """Set the clock by the database's."""
-        self._database_time, self._told_at_s = now, time.monotonic()
+        self._database_time, self._clock_set_at_s = now, time.monotonic()
 
-    def look_at_clock(self) -> None:
+    def read_clock(self) -> None:
         """The next batch is judged and written as of now, in the database's time.
 
         Later than the batch before, whatever clocks do: by its time a row is found to be of its batch.
         """
-        now = self._database_time + timedelta(seconds=time.monotonic() - self._told_at_s)
+        now = self._database_time + timedelta(seconds=time.monotonic() - self._clock_set_at_s)
         self.known.now = max(now, self.sealed.at + MICROSECOND)
 
     @property
@@ -70,47 +70,47 @@ class Memory:
         """Whether it is time to start afresh."""
         return len(self.book.balances) > ACCOUNTS_MAX
 
-    def wants(self, steps: Sequence[Step]) -> Wants:
+    def missing(self, steps: Sequence[Step]) -> Missing:
         """What has to be read before these steps can be judged."""
-        wants = Wants()
+        missing = Missing()
         named: set[Account] = set()
         for step in steps:
             # Each once: two steps of one operation may come together, and its holds must not be counted twice.
             if isinstance(step.operation, NewOperation):
                 if step.operation.request_id not in self.known.by_request:
-                    wants.requests.add(step.operation.request_id)
+                    missing.requests.add(step.operation.request_id)
             elif step.operation not in self.known.by_id:
-                wants.ids.add(step.operation)
+                missing.ids.add(step.operation)
             else:
                 parts = self.known.parts.get(step.operation, {})
                 for hold in (hold for number in step.void if number in parts for hold in parts[number].holds):
                     named.update(landing(hold.account))
             accounts, drawn = accounts_of(step)
             named |= accounts
-            wants.drawn |= drawn
-        wants.accounts.update(account for account in named if account not in self.book.balances)
-        wants.drawn -= self._whole
-        return wants
+            missing.drawn |= drawn
+        missing.accounts.update(account for account in named if account not in self.book.balances)
+        missing.drawn -= self._complete
+        return missing
 
     def learn_part(self, operation_id: UUID, part: Part) -> None:
         """Take in a transaction of an operation."""
         self.known.parts.setdefault(operation_id, {})[part.part] = KnownPart(part, [])
 
-    def learn_hold(self, wants: Wants, operation_id: UUID, part: int, hold: Hold) -> None:
+    def learn_hold(self, missing: Missing, operation_id: UUID, part: int, hold: Hold) -> None:
         """Take in what a transaction holds, or has held. Let go, it may land elsewhere: that was read as well."""
         self.known.parts[operation_id][part].holds.append(hold)
-        wants.accounts.update(landing(hold.account))
+        missing.accounts.update(landing(hold.account))
 
     def learn_balance(self, account: Account, balance_fen: int, held_fen: int) -> None:
         """Take in an account as the database has it; what is remembered already is newer."""
         self.book.add(Balance(account, balance_fen, held_fen, True, True, balance_fen, held_fen))
 
-    def learn_absent(self, wants: Wants) -> None:
+    def learn_absent(self, missing: Missing) -> None:
         """What was wanted and has not been learnt does not exist."""
-        for account in wants.accounts:
+        for account in missing.accounts:
             if account not in self.book.balances:
                 self.book.add(Balance(account, is_known=True))
-        self._whole |= wants.drawn
+        self._complete |= missing.drawn
 
     def written(self) -> None:
         """The balances are on their way to the database. What is only ever added to starts from zero again."""

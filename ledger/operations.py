@@ -124,7 +124,7 @@ class Operation(NamedTuple):
         return sha256(f"{self.serial}\n{self.plan_text}".encode("utf-8", "replace")).digest()
 
 
-class Whole(NamedTuple):
+class FullOperation(NamedTuple):
     """An operation and its parts, read at one moment: its state is that of its parts."""
 
     operation: Operation

@@ -117,7 +117,7 @@ class Balance:
     written_held_fen: int = 0
 
     @property
-    def left_fen(self) -> int:
+    def remaining_fen(self) -> int:
         """How much may still be debited; meaningless for an account without a floor."""
         return self.balance_fen - self.held_fen - (self.account.floor or 0)
 
@@ -154,7 +154,7 @@ class Book:
 
     def available_fen(self, sub_account: str) -> int:
         """Spendable money of a sub-account, holds taken off."""
-        return sum(p.left_fen for p in self.pockets.get(sub_account, ()))
+        return sum(p.remaining_fen for p in self.pockets.get(sub_account, ()))
 
     def is_cleared(self, account: Account) -> bool:
         """Whether what arrives in this uncleared pocket is withdrawable at once, its day being cleared."""
@@ -214,9 +214,9 @@ def post(book: Book, draft: Draft, holds: Iterable[Hold], bank_day: date) -> lis
 
     Raises `LedgerCorrupt` when the holds are not those of the draft.
     """
-    left = {hold.account: hold.amount_fen for hold in holds}
+    held_fen = {hold.account: hold.amount_fen for hold in holds}
     taken = {
-        index: _take(left, leg, bank_day)
+        index: _from_holds(held_fen, leg, bank_day)
         for index, leg in sorted(enumerate(draft.legs), key=lambda one: isinstance(one[1].debit, Available))
     }
     postings: list[Posting] = []
@@ -227,8 +227,8 @@ def post(book: Book, draft: Draft, holds: Iterable[Hold], bank_day: date) -> lis
                 postings.append(Posting(debit, credit, amount_fen))
             book.change(debit, balance_fen=-amount_fen, held_fen=-amount_fen if debit.floor is not None else 0)
             book.change(credit, balance_fen=amount_fen)
-    if any(left.values()):
-        raise LedgerCorrupt(f"{left} is held for {draft.serial} but no leg takes it")
+    if any(held_fen.values()):
+        raise LedgerCorrupt(f"{held_fen} is held for {draft.serial} but no leg takes it")
     return postings
 
 
@@ -277,12 +277,12 @@ def _demand_of(legs: Iterable[Leg]) -> dict[Account | Available, int]:
 
 def _require(book: Book, source: Account | Available, needed_fen: int) -> None:
     if isinstance(source, Available):
-        left_fen = book.available_fen(source.sub_account)
-        breach = Breach("available", source.sub_account, "", needed_fen, left_fen)
+        remaining_fen = book.available_fen(source.sub_account)
+        breach = Breach("available", source.sub_account, "", needed_fen, remaining_fen)
     else:
-        left_fen = book.of(source).left_fen
-        breach = Breach(source.kind.value, source.owner, source.ref, needed_fen, left_fen)
-    if needed_fen > left_fen:
+        remaining_fen = book.of(source).remaining_fen
+        breach = Breach(source.kind.value, source.owner, source.ref, needed_fen, remaining_fen)
+    if needed_fen > remaining_fen:
         raise FloorBroken(breach)
 
 
@@ -291,7 +291,7 @@ def _allocate(book: Book, source: Account | Available, needed_fen: int) -> Itera
         yield Hold(source, needed_fen)
         return
     for pocket in book.pockets.get(source.sub_account, ()):
-        share_fen = min(needed_fen, pocket.left_fen)
+        share_fen = min(needed_fen, pocket.remaining_fen)
         if share_fen > 0:
             needed_fen -= share_fen
             yield Hold(pocket.account, share_fen)
@@ -314,20 +314,20 @@ def _on_day(book: Book, side: Account | OfDay, bank_day: date) -> Account:
     return landing(account)[0] if book.is_cleared(account) else account
 
 
-def _take(left: dict[Account, int], leg: Leg, bank_day: date) -> list[tuple[Account, int]]:
+def _from_holds(held_fen: dict[Account, int], leg: Leg, bank_day: date) -> list[tuple[Account, int]]:
     if isinstance(leg.debit, OfDay):
         return [(leg.debit.on(bank_day), leg.amount_fen)]
     if isinstance(leg.debit, Account):
         if leg.debit.floor is not None:
-            _use(left, leg.debit, leg.amount_fen)
+            _use_held(held_fen, leg.debit, leg.amount_fen)
         return [(leg.debit, leg.amount_fen)]
     taken: list[tuple[Account, int]] = []
     needed_fen = leg.amount_fen
-    for account in list(left):
+    for account in list(held_fen):
         is_pocket = account.owner == leg.debit.sub_account and account.kind in (Kind.UNCLEARED, Kind.WITHDRAWABLE)
-        share_fen = min(needed_fen, left[account]) if is_pocket else 0
+        share_fen = min(needed_fen, held_fen[account]) if is_pocket else 0
         if share_fen:
-            _use(left, account, share_fen)
+            _use_held(held_fen, account, share_fen)
             taken.append((account, share_fen))
             needed_fen -= share_fen
     if needed_fen:
@@ -335,10 +335,10 @@ def _take(left: dict[Account, int], leg: Leg, bank_day: date) -> list[tuple[Acco
     return taken
 
 
-def _use(left: dict[Account, int], account: Account, amount_fen: int) -> None:
-    if left.get(account, 0) < amount_fen:
+def _use_held(held_fen: dict[Account, int], account: Account, amount_fen: int) -> None:
+    if held_fen.get(account, 0) < amount_fen:
         raise LedgerCorrupt(f"{amount_fen} fen of {account.name} were never held")
-    left[account] -= amount_fen
+    held_fen[account] -= amount_fen
 
 
 def leg_to_json(leg: Leg) -> list[Any]:

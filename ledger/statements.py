@@ -377,7 +377,7 @@ ORDER BY e.seq
 """
 """The same of one operation, whose events have an index of their own."""
 
-WHOLES: LiteralString = f"""
+FULL_OPERATIONS: LiteralString = f"""
 SELECT {OPERATION_ROW}, {PARTS_OF} AS parts
 FROM operation o
 LEFT JOIN due d ON d.platform = o.platform AND d.operation_id = o.id

@@ -107,7 +107,7 @@ class Step:
         return self.operation.id if isinstance(self.operation, NewOperation) else self.operation
 
 
-class Outcome(NamedTuple):
+class StepOutcome(NamedTuple):
     """What came of a step.
 
     ``did`` is False when the step found its work done: the request id was known with the same content, or the

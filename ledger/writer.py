@@ -28,7 +28,7 @@ from ledger.memory import Memory
 from ledger.operations import State
 from ledger.rules import SpendOrder
 from ledger.seals import Seal
-from ledger.steps import NewOperation, Outcome, Step
+from ledger.steps import NewOperation, Step, StepOutcome
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -58,7 +58,7 @@ REST_MAX_S = 0.05
 RETRY_PAUSE_S = 0.1
 """Between two tries to reach PostgreSQL."""
 
-Waiting = tuple[Step, "asyncio.Future[Outcome]"]
+Waiting = tuple[Step, "asyncio.Future[StepOutcome]"]
 
 
 class Writer:
@@ -119,14 +119,14 @@ class Writer:
         finally:
             await self._disconnect()
             for waiting in self._waiting:
-                _tell(waiting, LedgerUnavailable("the writer has stopped"))
+                _resolve(waiting, LedgerUnavailable("the writer has stopped"))
 
     @property
     def waiting(self) -> int:
         """How many steps wait for their batch."""
         return len(self._waiting)
 
-    async def submit(self, step: Step) -> Outcome:
+    async def submit(self, step: Step) -> StepOutcome:
         """Carry out one step; returns when it is committed.
 
         Raises `FloorBroken`, `RequestIdReused`, `OperationUnknown`, `DeadlinePassed`, `LedgerBusy`, `LedgerBehind`,
@@ -136,7 +136,7 @@ class Writer:
             raise LedgerUnavailable("the writer is stopping")
         if len(self._waiting) >= self._queue_max and isinstance(step.operation, NewOperation):
             raise LedgerBusy(f"{self._queue_max} steps wait already")
-        result: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        result: asyncio.Future[StepOutcome] = asyncio.get_running_loop().create_future()
         self._waiting.append((step, result))
         self._arrived.set()
         return await result
@@ -144,7 +144,7 @@ class Writer:
     async def _run(self) -> None:
         while self._waiting or not self._is_closing:
             await self._arrived.wait()
-            batch = self._take(is_first=True)
+            batch = self._next_batch(is_first=True)
             if batch:
                 began_s = self._clock()
                 await self._turn(batch)
@@ -152,7 +152,7 @@ class Writer:
                 pause_s = (self._clock() - began_s) * REST
                 await gathering(self._waiting, CROWD // 2, pause_s=pause_s, at_most_s=REST_MAX_S, more_than=1)
 
-    def _take(self, *, is_first: bool) -> list[Waiting]:
+    def _next_batch(self, *, is_first: bool) -> list[Waiting]:
         """The steps that wait, as many as one batch takes; one at a time while a culprit is sought."""
         size = min(len(self._waiting), self._batch_max)
         self._is_suspect = self._suspects > 0
@@ -177,11 +177,11 @@ class Writer:
                 # The wait for the turn is no part of it: a process that waited long would have none.
                 ends_s = self._clock() + TURN_S
                 while True:
-                    following = self._take(is_first=False) if self._goes_on(ends_s) else []
+                    following = self._next_batch(is_first=False) if self._goes_on(ends_s) else []
                     in_hand = judged.batch + following
                     # Read before the batch is written: what both touch is in the memory.
                     reading = self._reading(connection, following)
-                    await reading.ask()
+                    await reading.send()
                     await reading.learn(self._memory)
                     await journal.send(connection, judged.writes)
                     # Judged while PostgreSQL writes the batch before it.
@@ -205,7 +205,7 @@ class Writer:
             await self._disconnect()
             if self._is_suspect:
                 for waiting in in_hand:
-                    _tell(waiting, failure)
+                    _resolve(waiting, failure)
             else:
                 # Once more, one by one and with nothing remembered: the others must not pay for the culprit.
                 self._suspects = len(in_hand)
@@ -219,26 +219,26 @@ class Writer:
     async def _begin(self, connection: psycopg.AsyncConnection[Any], batch: list[Waiting]) -> _Judged:
         """Take the platform's turn and judge the first batch, in one round trip if no other process was here."""
         if self._memory.is_full:
-            self._memory.forget()
+            self._memory.clear()
         head = journal.Head(connection, self._committed, catches_up=self._catches_up)
         reading = self._reading(connection, batch)
-        await head.ask(self._platform)
-        await reading.ask()
+        await head.send(self._platform)
+        await reading.send()
         if not await head.still_is(self._memory):
             reading = self._reading(connection, batch)
-            await reading.ask()
+            await reading.send()
         await reading.learn(self._memory)
         return self._judge(batch)
 
     def _reading(self, connection: psycopg.AsyncConnection[Any], batch: list[Waiting]) -> journal.Reading:
-        return journal.Reading(connection, self._platform, self._memory.wants(_steps(batch)))
+        return journal.Reading(connection, self._platform, self._memory.missing(_steps(batch)))
 
     def _judge(self, batch: list[Waiting]) -> _Judged:
         judged = _Judged(batch, [], Rows(), [], None, self._clock())
-        self._memory.look_at_clock()
+        self._memory.read_clock()
         for step in _steps(batch):
             try:
-                if self._comes_too_late(step, judged.since_s):
+                if self._is_past_deadline(step, judged.since_s):
                     raise DeadlinePassed(f"{judged.since_s - (step.not_after_s or 0.0):.3f} s too late")
                 judged.outcomes.append(judge(self._memory.book, self._memory.known, step, judged.rows))
             except LedgerCorrupt:
@@ -249,7 +249,7 @@ class Writer:
         judged.sealed = self._memory.sealed if judged.rows.events else None
         return judged
 
-    def _comes_too_late(self, step: Step, now_s: float) -> bool:
+    def _is_past_deadline(self, step: Step, now_s: float) -> bool:
         """Whether a step would open an operation for a caller who is gone. What was committed before is still told."""
         new = step.operation
         if step.not_after_s is None or now_s <= step.not_after_s or not isinstance(new, NewOperation):
@@ -259,7 +259,7 @@ class Writer:
 
     def _answer(self, judged: _Judged) -> None:
         for waiting, outcome in zip(judged.batch, judged.outcomes, strict=True):
-            _tell(waiting, outcome)
+            _resolve(waiting, outcome)
         if self._on_batch is not None:
             self._on_batch(len(judged.batch), self._clock() - judged.since_s)
 
@@ -270,7 +270,7 @@ class Writer:
         self._away_since_s = self._away_since_s or self._clock()
         if self._clock() > self._away_since_s + self._retry_s:
             for waiting in in_hand:
-                _tell(waiting, LedgerUnavailable(str(failure)))
+                _resolve(waiting, LedgerUnavailable(str(failure)))
             return
         self._put_back(in_hand)
         await asyncio.sleep(RETRY_PAUSE_S)
@@ -280,7 +280,7 @@ class Writer:
         self._arrived.set()
 
     async def _disconnect(self) -> None:
-        self._memory.forget()
+        self._memory.clear()
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.close()
@@ -296,7 +296,7 @@ class _Judged:
     """A batch with what came of its steps and the rows that it adds."""
 
     batch: list[Waiting]
-    outcomes: list[Outcome | Exception]
+    outcomes: list[StepOutcome | Exception]
     rows: Rows
     writes: list[journal.Write]
     sealed: Seal | None
@@ -307,11 +307,11 @@ def _steps(batch: list[Waiting]) -> list[Step]:
     return [step for step, _ in batch]
 
 
-def _tell(waiting: Waiting, outcome: Outcome | Exception) -> None:
+def _resolve(waiting: Waiting, outcome: StepOutcome | Exception) -> None:
     _, result = waiting
     if result.done():
         return
-    if isinstance(outcome, Outcome):
+    if isinstance(outcome, StepOutcome):
         result.set_result(outcome)
     else:
         result.set_exception(outcome)

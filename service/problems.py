@@ -23,6 +23,7 @@ from ledger import (
     Account,
     Breach,
     DeadlinePassed,
+    Dependency,
     FloorBroken,
     Kind,
     LedgerBehind,
@@ -35,7 +36,6 @@ from ledger import (
     Part,
     RequestIdReused,
     State,
-    Tie,
 )
 from service.recorded import FAULT, ORDER_DIFFERS, SEND_AGAIN, STILL_NEEDED
 
@@ -381,32 +381,32 @@ _NEEDS = {
 """How a caller is told why a member is still needed."""
 
 
-def member_needed(member_id: str, ties: Sequence[Tie], operation: Operation | None = None) -> Problem:
+def member_needed(member_id: str, dependencies: Sequence[Dependency], operation: Operation | None = None) -> Problem:
     """A member cannot be closed: all that still needs it, with counts, amounts and the first few. Nothing was sent."""
-    money_fen = sum(tie.amount_fen for tie in ties if tie.need in MONEY)
-    metadata = {"member_id": member_id, "needed_by": ",".join(tie.need for tie in ties)}
+    money_fen = sum(one.amount_fen for one in dependencies if one.need in MONEY)
+    metadata = {"member_id": member_id, "needed_by": ",".join(one.need for one in dependencies)}
     if money_fen:
         metadata["balance_fen"] = str(money_fen)
-    for tie in ties:
-        metadata[f"{tie.need}_count"] = str(tie.count)
-        metadata[f"{tie.need}_fen"] = str(tie.amount_fen)
-        if any(tie.first):
-            metadata[f"{tie.need}_first"] = ",".join(tie.first)
+    for one in dependencies:
+        metadata[f"{one.need}_count"] = str(one.count)
+        metadata[f"{one.need}_fen"] = str(one.amount_fen)
+        if any(one.first):
+            metadata[f"{one.need}_first"] = ",".join(one.first)
     return Problem(
         grpc.StatusCode.FAILED_PRECONDITION,
         ErrorReason.MEMBER_NOT_EMPTY if money_fen else ErrorReason.MEMBER_STILL_NEEDED,
-        f"member {member_id} is still needed: " + "; ".join(_need(tie) for tie in ties),
+        f"member {member_id} is still needed: " + "; ".join(_need(one) for one in dependencies),
         next_step="end what is named first, or wait until its time is over; the request id is not used up",
         metadata=metadata,
-        amounts={tie.need.value: tie.amount_fen for tie in ties if tie.amount_fen},
+        amounts={one.need.value: one.amount_fen for one in dependencies if one.amount_fen},
         operation=operation,
     )
 
 
-def _need(tie: Tie) -> str:
-    named = ", ".join(filter(None, tie.first))
-    more = f" and {tie.count - len(tie.first)} more" if tie.count > len(tie.first) and named else ""
-    what = _NEEDS[tie.need] if tie.need is Need.CARD else f"{yuan(tie.amount_fen)} {_NEEDS[tie.need]}"
+def _need(one: Dependency) -> str:
+    named = ", ".join(filter(None, one.first))
+    more = f" and {one.count - len(one.first)} more" if one.count > len(one.first) and named else ""
+    what = _NEEDS[one.need] if one.need is Need.CARD else f"{yuan(one.amount_fen)} {_NEEDS[one.need]}"
     return f"{what} ({named}{more})" if named else what
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from bankclient import consumer_serial
-from ledger import Numbers
+from ledger import SerialNumbers
 from service.bankday import bank_today
 
 SerialSource = Callable[[], Awaitable[str]]
 """`new_serial` of one platform."""
 
 
-async def new_serial(uid: str, numbers: Numbers) -> str:
+async def new_serial(uid: str, numbers: SerialNumbers) -> str:
     """A serial of today, from a number that nobody has had. Raises `LedgerUnavailable`."""
-    return consumer_serial(uid, bank_today(), await numbers.take() % 10**10)
+    return consumer_serial(uid, bank_today(), await numbers.next() % 10**10)

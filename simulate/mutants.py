@@ -9,7 +9,7 @@ from unittest.mock import patch
 from uuid import UUID
 
 from bankclient import Answer
-from ledger import Operation, Outcome, State, Step, writer
+from ledger import Operation, State, Step, StepOutcome, writer
 from ledger.accounts import FEE
 from ledger.batch import Known, Rows, judge
 from ledger.rules import Book, Leg
@@ -77,7 +77,7 @@ def settle_before_the_end() -> None:
 def settle_without_terminal_check() -> None:
     """An operation that is done is settled again when the same words come again."""
 
-    def mutated(book: Book, known: Known, step: Step, rows: Rows) -> Outcome:
+    def mutated(book: Book, known: Known, step: Step, rows: Rows) -> StepOutcome:
         operation = known.by_id.get(step.operation) if isinstance(step.operation, UUID) else None
         if operation is not None and operation.state is State.DONE and step.post:
             step = dataclasses.replace(

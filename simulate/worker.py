@@ -27,7 +27,7 @@ import structlog
 import uvloop
 
 from bankclient import BankClient, wall_clock
-from ledger import NewOperation, Outcome, State, Step, Writer, journal
+from ledger import NewOperation, State, Step, StepOutcome, Writer, journal
 from service import bankday
 from service.path.resolver import Resolver
 from service.process.server import running, tune_garbage_collector
@@ -131,7 +131,7 @@ def _watch_writer(pass_by: Callable[[Point], None]) -> None:
     submit, send = Writer.submit, journal.send
     settling = 0
 
-    async def watched_submit(self: Writer, step: Step) -> Outcome:
+    async def watched_submit(self: Writer, step: Step) -> StepOutcome:
         nonlocal settling
         opens = isinstance(step.operation, NewOperation) and step.change.state is State.RESERVED
         if opens:

@@ -15,7 +15,7 @@ from bankclient.files.envelope import open_envelope
 from bankclient.files.layouts import Rows
 from bankclient.files.reading import SealedFile, opened
 from bankclient.messages.files import FileKind, ReconciliationFile, ReconciliationFileReply, ReconciliationFileRow
-from bankclient.outcome import Answer, Outcome
+from bankclient.outcome import Answer, AnswerOutcome
 
 ENCRYPTED: Final = ".enc"
 COMPANION: Final = ".ok.enc"
@@ -86,7 +86,7 @@ async def fetch_sealed(bank: "FileBank", file_type: FileKind, day: date) -> Seal
     answer = await bank.call(ReconciliationFile(FileType=file_type, FileDate=day))
     if answer.is_no_record:
         return NoFile(file_type, day, answer.message)
-    if answer.outcome is Outcome.REFUSED:
+    if answer.outcome is AnswerOutcome.REFUSED:
         raise FileQuestionRefused(answer.code, answer.message)
     if answer.reply is None:
         raise FileUnavailable(f"6103 has no answer: {answer.detail}")

@@ -22,21 +22,21 @@ class Suspended:
     """What of a transfer lies in suspense, in fen: what can still be cleared, and what is held for clearings."""
 
     transfer: str
-    left_fen: int
+    remaining_fen: int
     held_fen: int
 
 
 class Balances(Queries):
     """Amounts on accounts, in fen."""
 
-    async def left(self, wanted: Collection[Account]) -> dict[str, int]:
+    async def remaining(self, wanted: Collection[Account]) -> dict[str, int]:
         """What each of these accounts can still give, by name; an account that was never touched gives nothing."""
         rows = await self._rows(
-            select(account.c.name, (account.c.balance_fen - account.c.held_fen).label("left")).where(
+            select(account.c.name, (account.c.balance_fen - account.c.held_fen).label("remaining")).where(
                 account.c.platform == self._platform, account.c.name.in_([a.name for a in wanted])
             )
         )
-        found = {row["name"]: row["left"] for row in rows}
+        found = {row["name"]: row["remaining"] for row in rows}
         return {a.name: found.get(a.name, 0) for a in wanted}
 
     async def pocket(self, pocket: Account) -> tuple[int, int]:
@@ -53,14 +53,16 @@ class Balances(Queries):
         accounts are without a sub-account.
         """
         rows = await self._rows(
-            select(account.c.kind, account.c.ref, (account.c.balance_fen - account.c.held_fen).label("left")).where(
+            select(
+                account.c.kind, account.c.ref, (account.c.balance_fen - account.c.held_fen).label("remaining")
+            ).where(
                 account.c.platform == self._platform,
                 account.c.owner == sub_account,
                 account.c.kind.in_([kind.value for kind in kinds]),
                 account.c.balance_fen > 0,
             )
         )
-        return {Account(Kind(row["kind"]), sub_account, row["ref"]): row["left"] for row in rows}
+        return {Account(Kind(row["kind"]), sub_account, row["ref"]): row["remaining"] for row in rows}
 
     async def balances(self, sub_accounts: Collection[str]) -> dict[str, MemberBalance]:
         """The balances of these sub-accounts, by number; one without money has zeros."""
@@ -148,7 +150,7 @@ class Balances(Queries):
     async def suspended(self, after: str, limit: int) -> list[Suspended]:
         """Up to ``limit`` transfers with money in suspense whose bank serial sorts after ``after``."""
         rows = await self._rows(
-            select(account.c.ref, (account.c.balance_fen - account.c.held_fen).label("left"), account.c.held_fen)
+            select(account.c.ref, (account.c.balance_fen - account.c.held_fen).label("remaining"), account.c.held_fen)
             .where(
                 account.c.platform == self._platform,
                 account.c.kind == literal_column(f"'{Kind.SUSPENSE.value}'"),
@@ -158,4 +160,6 @@ class Balances(Queries):
             .order_by(account.c.ref)
             .limit(limit)
         )
-        return [Suspended(transfer=row["ref"], left_fen=row["left"], held_fen=row["held_fen"]) for row in rows]
+        return [
+            Suspended(transfer=row["ref"], remaining_fen=row["remaining"], held_fen=row["held_fen"]) for row in rows
+        ]

@@ -117,7 +117,7 @@ class Clearing(Queries):
     async def waiting_pockets(self, until: date, limit: int) -> list[tuple[Account, int]]:
         """Pockets of bank days up to ``until`` that still hold money nobody has spoken for, and how much."""
         rows = await self._rows(
-            select(account.c.owner, account.c.ref, (account.c.balance_fen - account.c.held_fen).label("left"))
+            select(account.c.owner, account.c.ref, (account.c.balance_fen - account.c.held_fen).label("remaining"))
             .where(
                 account.c.platform == self._platform,
                 account.c.kind == Kind.UNCLEARED.value,
@@ -126,7 +126,7 @@ class Clearing(Queries):
             )
             .limit(limit)
         )
-        return [(Account(Kind.UNCLEARED, row["owner"], row["ref"]), row["left"]) for row in rows]
+        return [(Account(Kind.UNCLEARED, row["owner"], row["ref"]), row["remaining"]) for row in rows]
 
     async def spenders_after_clearing(self, bank_day: date) -> list[SpenderAfterClearing]:
         """The members who gave money that waited for ``bank_day`` or an earlier day on a later bank day, or have some

@@ -8,10 +8,10 @@ from uuid import UUID
 
 from sqlalchemy import select
 
+from ledger.dependencies import DEPENDENCIES, NAMED, Dependency, dependencies_of
 from ledger.operations import Member
 from ledger.reads.queries import Queries, member_of
 from ledger.schema import member
-from ledger.ties import NAMED, TIES, Tie, ties_of
 
 
 class Members(Queries):
@@ -43,14 +43,14 @@ class Members(Queries):
         )
         return [member_of(row) for row in rows]
 
-    async def ties(
+    async def dependencies(
         self, member_: Member, *, limited_since: date, returned_since: date, but: UUID | None = None
-    ) -> list[Tie]:
+    ) -> list[Dependency]:
         """What still needs a member, one operation apart. What could be given back counts when the bank has booked it
         since ``limited_since``, a withdrawal that could return since ``returned_since``.
         """
         rows = await self._rows(
-            TIES,
+            DEPENDENCIES,
             platform=self._platform,
             member_id=member_.member_id,
             sub_account=member_.sub_account,
@@ -59,4 +59,4 @@ class Members(Queries):
             but=but,
             first=NAMED,
         )
-        return ties_of(rows)
+        return dependencies_of(rows)

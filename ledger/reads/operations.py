@@ -12,12 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from ledger import copies
 from ledger.coalesce import Coalesced
 from ledger.errors import LedgerBehind, LedgerCorrupt
-from ledger.journal import whole_from_row
+from ledger.journal import full_operation_from_row
 from ledger.lookups import Lookups
-from ledger.operations import Operation, Part, State, Whole
+from ledger.operations import FullOperation, Operation, Part, State
 from ledger.reads.queries import DUE, OPERATION, Queries, operation_of, part_of, select_operations, select_parts
 from ledger.schema import due, operation, transaction
-from ledger.statements import WHOLES
+from ledger.statements import FULL_OPERATIONS
 
 _OPENED = text("""
     SELECT substring(evidence FOR 32) AS digest
@@ -138,11 +138,11 @@ class Operations(Queries):
             found.setdefault(row["operation_id"], []).append(part_of(row))
         return found
 
-    async def wholes(self, operation_ids: Collection[UUID]) -> dict[UUID, Whole]:
+    async def full_operations(self, operation_ids: Collection[UUID]) -> dict[UUID, FullOperation]:
         """These operations with their parts, by id; what one answer shows must be read by one statement."""
-        rows = await self._rows(text(WHOLES), platform=self._platform, ids=list(operation_ids))
-        wholes = (whole_from_row(list(row.values())) for row in rows)
-        return {whole.operation.id: whole for whole in wholes}
+        rows = await self._rows(text(FULL_OPERATIONS), platform=self._platform, ids=list(operation_ids))
+        full_operations = (full_operation_from_row(list(row.values())) for row in rows)
+        return {full.operation.id: full for full in full_operations}
 
     async def open_operations(self) -> dict[UUID, State]:
         """All operations that are not final."""

@@ -60,13 +60,13 @@ class Payments(Operations, Balances):
         owner = await self.operation(operation_id=rows[0]["operation_id"])
         if owner is None:
             return None
-        left = await self.left([accounts.refundable(serial), accounts.refundable_fee(serial)])
+        remaining = await self.remaining([accounts.refundable(serial), accounts.refundable_fee(serial)])
         return Payment(
             serial=serial,
             operation=owner,
             part=part_of(rows[0]),
-            refundable_fen=left[accounts.refundable(serial).name],
-            refundable_fee_fen=left[accounts.refundable_fee(serial).name],
+            refundable_fen=remaining[accounts.refundable(serial).name],
+            refundable_fee_fen=remaining[accounts.refundable_fee(serial).name],
         )
 
     async def pending_refunds(self, serial: str) -> list[Part]:

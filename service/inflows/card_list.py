@@ -11,7 +11,7 @@ from uuid import UUID
 import grpc
 import uuid_utils
 
-from bankclient import BankClient, BoundCardsRow, Outcome
+from bankclient import AnswerOutcome, BankClient, BoundCardsRow
 from jzb.v1.names import ErrorReason, OperationKind
 from ledger import (
     Card,
@@ -22,8 +22,8 @@ from ledger import (
     CheckedBy,
     Member,
     State,
+    StepOutcome,
 )
-from ledger import Outcome as StepOutcome
 from service import problems
 from service.inflows.recorder import Key, Recorder
 from service.problems import Problem
@@ -59,7 +59,7 @@ class CardList:
         answer = listed.answer
         if listed.is_complete:
             return listed.rows, answer.evidence
-        if answer.outcome is Outcome.REFUSED:
+        if answer.outcome is AnswerOutcome.REFUSED:
             raise Problem(
                 grpc.StatusCode.FAILED_PRECONDITION,
                 ErrorReason.BANK_REFUSED,

@@ -45,10 +45,10 @@ from ledger import (
     Leg,
     Lists,
     Operation,
-    Outcome,
     Reads,
     State,
     Step,
+    StepOutcome,
     Writer,
 )
 from ledger.accounts import LIMITS, OWN_FUNDS, POOLED, in_transit, order, withdrawable
@@ -116,11 +116,11 @@ class Sweeper:
         self._follows = settings.rules.spend_order == "waiting_first"
         self._compare_again_s = settings.resolver.in_process_interval_s
 
-    async def carry_on(self, query: SweepQuery, operation: Operation) -> Outcome:
+    async def carry_on(self, query: SweepQuery, operation: Operation) -> StepOutcome:
         """Go on with a clearing that was entered."""
         return await self.sweep(operation.id, query.bank_day)
 
-    async def sweep(self, operation_id: UUID, bank_day: date) -> Outcome:
+    async def sweep(self, operation_id: UUID, bank_day: date) -> StepOutcome:
         """Move every uncleared pocket up to ``bank_day``, follow the bank where members have spent since, then finish
         the clearing operation; or leave it ACCEPTED while some of them cannot be compared. Safe to run again.
         """
@@ -211,7 +211,7 @@ class Clearing:
                 if self._ahead is not None:
                     self._ahead.cancel()
 
-    async def submit(self, step: Step) -> Outcome:
+    async def submit(self, step: Step) -> StepOutcome:
         """Submit a step that opens an operation. Where it lacks withdrawable money the bank is asked for the days that
         are over, what its member has waiting of cleared ones is moved, and the step is judged once more. Raises
         `LedgerError` as the writer does.
@@ -276,7 +276,7 @@ class Clearing:
         message = row.ClearingReturnMsg or ""
         return BankDayStatus(bank_day, row.TotalAmt, row.ClearingState, message, answer.evidence)
 
-    async def enter(self, key: Key, status: BankDayStatus) -> Outcome:
+    async def enter(self, key: Key, status: BankDayStatus) -> StepOutcome:
         """Enter a cleared day once, then move what waits; a day that is entered already, under whatever request id,
         has the operation that did it. Raises `LedgerError`.
         """
@@ -309,10 +309,10 @@ class Clearing:
         swept = await self._sweeper.sweep(outcome.operation.id, day)
         return swept._replace(did=True)
 
-    async def entered(self, bank_day: date) -> Outcome | None:
+    async def entered(self, bank_day: date) -> StepOutcome | None:
         """The operation that entered a day, under whatever request id; None when none has."""
         found = await self._lists.newest(Filter(kind=CLEARING, bank_day=bank_day))
-        return None if found is None else Outcome(found.operation, did=False, parts=found.parts)
+        return None if found is None else StepOutcome(found.operation, did=False, parts=found.parts)
 
     async def enter_opening_balance(self) -> bool:
         """Take over the opening balance of the platform's own funds, once (6010 flag 3); False when the bank is

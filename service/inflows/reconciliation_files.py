@@ -27,7 +27,7 @@ from bankclient import (
     fetch_sealed,
     yuan,
 )
-from ledger import Numbers, connect
+from ledger import SerialNumbers, connect
 from service import telemetry
 from service.serials import new_serial
 from service.settings import Settings
@@ -63,7 +63,7 @@ class Fetched:
 async def fetch(settings: Settings, day: date, kinds: Sequence[FileKind], out: Path) -> list[Fetched]:
     """Fetch and write the files of those kinds, one after the other. Raises BankError."""
     engine = connect(settings.database_url.get_secret_value(), 1)
-    numbers = Numbers(engine)
+    numbers = SerialNumbers(engine)
 
     async def serial() -> str:
         return await new_serial(settings.bank.uid, numbers)

@@ -15,7 +15,7 @@ from uuid import UUID
 
 import uuid_utils
 
-from ledger import Card, CardChange, Change, Draft, Member, NewOperation, Numbers, Outcome, Step, Writer
+from ledger import Card, CardChange, Change, Draft, Member, NewOperation, SerialNumbers, Step, StepOutcome, Writer
 from service import telemetry
 from service.bankday import bank_today
 from service.serials import new_serial
@@ -38,7 +38,7 @@ class Key:
 class Recorder:
     """One instance a process."""
 
-    def __init__(self, writer: Writer, numbers: Numbers, uid: str) -> None:
+    def __init__(self, writer: Writer, numbers: SerialNumbers, uid: str) -> None:
         self._writer = writer
         self._numbers = numbers
         self._uid = uid
@@ -58,7 +58,7 @@ class Recorder:
         cards_new: tuple[Card, ...] = (),
         cards: tuple[CardChange, ...] = (),
         cleared_through: date | None = None,
-    ) -> Outcome:
+    ) -> StepOutcome:
         """Open an operation and enter its drafts in one commit; ``change`` has the bank's serial and the evidence.
 
         ``did`` is False when the key was entered before: then it is that operation. ``bank_day`` is today's unless the

@@ -26,10 +26,10 @@ from ledger import (
     FloorBroken,
     Member,
     Operation,
-    Outcome,
     Reads,
     State,
     Step,
+    StepOutcome,
     Writer,
 )
 from service.bankday import days_now
@@ -71,7 +71,7 @@ class NotEntered:
 class Collected:
     """A page of returns as they stand, ``entered`` of them new; ``next`` is the day and bank serial to go on behind."""
 
-    outcomes: list[Outcome] = field(default_factory=list)
+    outcomes: list[StepOutcome] = field(default_factory=list)
     problems: list[NotEntered] = field(default_factory=list)
     entered: int = 0
     next: str = ""
@@ -166,7 +166,7 @@ class Returns:
             page.entered += outcome.did and known is None
             page.outcomes.append(outcome)
 
-    async def carry_on(self, query: ReturnQuery, operation: Operation) -> Outcome:
+    async def carry_on(self, query: ReturnQuery, operation: Operation) -> StepOutcome:
         """Ask once more which withdrawal an entered return was. Raises `Problem` when the bank does not answer."""
         rows, evidence = await self.listed_day(query.bank_day)
         query_attempts = operation.query_attempts + 1
@@ -201,13 +201,15 @@ class Returns:
         rows = () if reply is None else reply.TranItemArray
         return sorted(rows, key=lambda row: row.PayeeFrontSeqNo), answer.evidence
 
-    async def _enter_again(self, known: Operation, day: date, row: ReturnedWithdrawalsRow, evidence: bytes) -> Outcome:
+    async def _enter_again(
+        self, known: Operation, day: date, row: ReturnedWithdrawalsRow, evidence: bytes
+    ) -> StepOutcome:
         if known.state is State.ACCEPTED and row.OldMarketSeqNo:
             return await self._name(known.id, day, row.OldMarketSeqNo, known.query_attempts, evidence)
-        operation, parts = (await self._reads.wholes([known.id]))[known.id]
-        return Outcome(operation, did=False, parts=parts)
+        operation, parts = (await self._reads.full_operations([known.id]))[known.id]
+        return StepOutcome(operation, did=False, parts=parts)
 
-    async def _enter(self, day: date, row: ReturnedWithdrawalsRow, member: Member, evidence: bytes) -> Outcome:
+    async def _enter(self, day: date, row: ReturnedWithdrawalsRow, member: Member, evidence: bytes) -> StepOutcome:
         """Raises `FloorBroken` when it was entered as a transfer."""
         amount_fen, original = row.RejectInAcctTranAmt, row.OldMarketSeqNo or ""
         booked_day = booked_on(row.PayeeFrontSeqNo) or day
@@ -246,7 +248,7 @@ class Returns:
 
     async def _name(
         self, operation_id: UUID, day: date, original: str, query_attempts: int, evidence: bytes
-    ) -> Outcome:
+    ) -> StepOutcome:
         message = "the bank has named the withdrawal"
         return await self._writer.submit(
             Step(

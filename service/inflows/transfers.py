@@ -29,9 +29,9 @@ from ledger import (
     Leg,
     Member,
     Operation,
-    Outcome,
     Reads,
     State,
+    StepOutcome,
 )
 from ledger.accounts import POOLED, suspense, withdrawable
 from service.bankday import days_now
@@ -76,7 +76,7 @@ class ProblemReason(Enum):
 class Entered:
     """A transfer in the mirror, and the bank's row, which says from whom it came."""
 
-    outcome: Outcome
+    outcome: StepOutcome
     row: TransfersInRow
 
 
@@ -201,8 +201,8 @@ class Transfers:
             log.error("a transfer cannot be entered", reason=reason.name, bank_serial=row.FrontSeqNo, bank_day=str(day))
             page.problems.append(NotEntered(day, row, reason))
         elif earlier is not None:
-            operation, parts = (await self._reads.wholes([earlier.id]))[earlier.id]
-            page.transfers.append(Entered(Outcome(operation, did=False, parts=parts), row))
+            operation, parts = (await self._reads.full_operations([earlier.id]))[earlier.id]
+            page.transfers.append(Entered(StepOutcome(operation, did=False, parts=parts), row))
         else:
             try:
                 outcome = await self._enter(day, row, member, evidence)
@@ -214,7 +214,7 @@ class Transfers:
             page.entered += outcome.did
             page.transfers.append(Entered(outcome, row))
 
-    async def _enter(self, day: date, row: TransfersInRow, member: Member | None, evidence: bytes) -> Outcome:
+    async def _enter(self, day: date, row: TransfersInRow, member: Member | None, evidence: bytes) -> StepOutcome:
         """Raises `FloorBroken` when it was entered as a return."""
         payee, balance_evidence = "", b""
         booked_day = booked_on(row.FrontSeqNo) or day

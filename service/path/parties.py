@@ -32,14 +32,14 @@ class Parties:
         """Why a member cannot be closed, one operation apart; None when nothing needs it."""
         # Around midnight a payment is refunded, and a return entered, for as long as the bank may be on the day before.
         rules, today = self._settings.rules, days_now()[0]
-        ties = await self._reads.ties(
+        dependencies = await self._reads.dependencies(
             member,
             limited_since=today - timedelta(days=rules.refund_window_days),
             returned_since=today - timedelta(days=self._settings.returns.days),
             but=but,
         )
-        ties = [tie for tie in ties if not (rules.close_while_refundable and tie.need in GIVEN_BACK)]
-        return problems.member_needed(member.member_id, ties) if ties else None
+        dependencies = [one for one in dependencies if not (rules.close_while_refundable and one.need in GIVEN_BACK)]
+        return problems.member_needed(member.member_id, dependencies) if dependencies else None
 
     async def needed_after_all(self, operation: Operation, plan: Plan) -> Problem | None:
         """The second look at a closing that is reserved; None for any other plan."""

@@ -55,7 +55,7 @@ class Repeats:
             earlier = await self.earlier(request)
             if earlier is None:
                 return problem.after(LookedUp())
-            return problem.after(LookedUp(*(await self._reads.wholes([earlier.id]))[earlier.id]))
+            return problem.after(LookedUp(*(await self._reads.full_operations([earlier.id]))[earlier.id]))
         except Problem as reused:
             return reused
         except (LedgerUnavailable, LedgerBehind):

@@ -20,7 +20,7 @@ from uuid import UUID
 import structlog
 
 from bankclient import BankClient
-from ledger import Cards, InDoubt, Leased, Operation, Outcome, Reads, State, Writer
+from ledger import Cards, InDoubt, Leased, Operation, Reads, State, StepOutcome, Writer
 from service import telemetry
 from service.bankday import bank_today
 from service.path.runner import Settled
@@ -38,7 +38,7 @@ Q_contra = TypeVar("Q_contra", bound=Query, contravariant=True)
 class Carrier(Protocol[Q_contra]):
     """Carries on the operations of an inflow, whose answers enter parts by themselves (`service.inflows`)."""
 
-    async def carry_on(self, query: Q_contra, operation: Operation) -> Outcome:
+    async def carry_on(self, query: Q_contra, operation: Operation) -> StepOutcome:
         """Go on as far as the bank allows. Raises `Problem` when it does not answer."""
 
 

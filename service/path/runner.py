@@ -31,14 +31,14 @@ from ledger import (
     LedgerError,
     LedgerUnavailable,
     NewOperation,
-    Numbers,
     Operation,
-    Outcome,
     Part,
     Reads,
     RequestIdReused,
+    SerialNumbers,
     State,
     Step,
+    StepOutcome,
     Writer,
 )
 from service import problems, telemetry, view
@@ -94,7 +94,7 @@ class Runner:
         writer: Writer,
         reads: Reads,
         bank: BankClient,
-        numbers: Numbers,
+        numbers: SerialNumbers,
         admission: Admission,
         clearing: Clearing,
         repeats: Repeats,
@@ -208,7 +208,7 @@ class Runner:
         return await self._again(ended, content) if isinstance(ended, Operation) else _or_problem(ended)
 
     async def _planned(self, make_plan: MakePlan, rows: int) -> tuple[Plan, str]:
-        numbers = [await self._numbers.take() for _ in range(1 + rows)]
+        numbers = [await self._numbers.next() for _ in range(1 + rows)]
         serials = Serials.make(self._settings.bank.uid, bank_today(), numbers)
         plan = await make_plan(serials)
         self._admit_interface(plan)
@@ -265,7 +265,7 @@ class Runner:
         is_new = operation.id == step.operation_id
         return Settled(operation._replace(id=view.NOT_RECORDED) if is_new else operation, judged.parts)
 
-    async def _reserve(self, step: Step, content: Fingerprint) -> Outcome:
+    async def _reserve(self, step: Step, content: Fingerprint) -> StepOutcome:
         """Raises `Problem`: then nothing was reserved."""
         with telemetry.below("reserve") as span:
             try:
@@ -281,7 +281,7 @@ class Runner:
             span.set_attribute("jzb.serial", reserved.operation.serial)
         return reserved
 
-    async def _submit_new(self, step: Step, content: Fingerprint) -> Outcome:
+    async def _submit_new(self, step: Step, content: Fingerprint) -> StepOutcome:
         try:
             return await self._clearing.submit(step)
         except RequestIdReused as other:
@@ -388,7 +388,7 @@ class Runner:
             if isinstance(ended, Settled):
                 return _or_problem(ended)
         while True:
-            found, parts = (await self._reads.wholes([earlier.id]))[earlier.id]
+            found, parts = (await self._reads.full_operations([earlier.id]))[earlier.id]
             if found.state is not State.RESERVED:
                 return _or_problem(Settled(found, parts))
             # Another process has the call in its hands; the caller's own deadline bounds this wait.

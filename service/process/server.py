@@ -31,8 +31,8 @@ from ledger import (
     LedgerUnfit,
     Lists,
     Lookups,
-    Numbers,
     Reads,
+    SerialNumbers,
     Writer,
     connect,
     copies,
@@ -93,7 +93,7 @@ async def assembled(settings: Settings, *, catches_up: bool = False) -> AsyncIte
         engine = connect(dsn, settings.database_connections)
         stack.push_async_callback(engine.dispose)
         pool = await stack.enter_async_context(open_pool(dsn))
-        reads, numbers = Reads(engine, Lookups(pool, settings.platform)), Numbers(engine)
+        reads, numbers = Reads(engine, Lookups(pool, settings.platform)), SerialNumbers(engine)
         # Apart from the look-ups, which every payment waits for: a page of long ago may wait for the disk.
         lists = Lists(await stack.enter_async_context(open_pool(dsn)), settings.platform)
         serial_source = partial(new_serial, settings.bank.uid, numbers)

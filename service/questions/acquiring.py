@@ -19,8 +19,8 @@ from bankclient import (
     AcquiringOrder,
     AcquiringOrderReply,
     Answer,
+    AnswerOutcome,
     BankClient,
-    Outcome,
     Request,
     SupplyAcquiringOrder,
     yuan,
@@ -93,10 +93,10 @@ class AcquiredQuery(OutcomeQuery):
         supplied = await bank.call(message, serial)
         if not supplied.evidence or (supplied.reply is None and supplied.code in {SUCCESS_CODE, *UNKNOWN_CODES}):
             lost = BankResult.of_call(Verdict.INCONCLUSIVE, supplied)
-            return _first_answer([lost], may_have_acted=supplied.outcome is not Outcome.NOT_SENT)
+            return _first_answer([lost], may_have_acted=supplied.outcome is not AnswerOutcome.NOT_SENT)
         # Only what 6146 still misses is settled by the answer of 6147. Refused, the bank may have heard of the order
         # meanwhile; taken, it may book the order later; a code that proves nothing is one more "no such record".
-        if supplied.outcome is Outcome.REFUSED:
+        if supplied.outcome is AnswerOutcome.REFUSED:
             missed = BankResult.of_call(Verdict.REFUSED, supplied)
         elif supplied.reply is not None or supplied.code == REPORTED_ALREADY:
             missed = replace(

@@ -10,8 +10,8 @@ from bankclient import (
     SUCCESS_CODE,
     UNKNOWN_CODES,
     Answer,
+    AnswerOutcome,
     BankClient,
-    Outcome,
     Reply,
     Request,
 )
@@ -35,7 +35,7 @@ def reply_of(answer: Answer[R], code: str, *, is_refusal_empty: bool = False) ->
     if answer.reply is not None:
         reply: R = answer.reply
         return reply
-    if answer.outcome is not Outcome.REFUSED:
+    if answer.outcome is not AnswerOutcome.REFUSED:
         raise problems.bank_unavailable(f"{code}: {answer.detail}")
     if answer.is_no_record or is_refusal_empty:
         return None
@@ -49,7 +49,9 @@ async def call_once(bank: BankClient, request: Request[R], serial: str) -> R:
         reply: R = answer.reply
         return reply
     # Nothing is held for such a call, so any code that is signed is its answer.
-    if answer.outcome is Outcome.REFUSED or (answer.evidence and answer.code not in {SUCCESS_CODE, *UNKNOWN_CODES}):
+    if answer.outcome is AnswerOutcome.REFUSED or (
+        answer.evidence and answer.code not in {SUCCESS_CODE, *UNKNOWN_CODES}
+    ):
         raise Problem(
             grpc.StatusCode.FAILED_PRECONDITION,
             ErrorReason.BANK_REFUSED,

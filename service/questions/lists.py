@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Generic, TypeVar
 
-from bankclient import Answer, BankClient, Outcome, Paged, Request, Row
+from bankclient import Answer, AnswerOutcome, BankClient, Paged, Request, Row
 from service.questions.calls import reply_of
 from service.questions.results import combined_digest
 
@@ -73,4 +73,4 @@ async def _pages(bank: BankClient, request: Request[Paged[T]]) -> AsyncIterator[
         yield answer
         if answer.reply is None or answer.reply.is_last:
             return
-    yield Answer(Outcome.UNKNOWN, "", "", f"the list did not end after {PAGES_MAX} pages", attempts=0)
+    yield Answer(AnswerOutcome.UNKNOWN, "", "", f"the list did not end after {PAGES_MAX} pages", attempts=0)

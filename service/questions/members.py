@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final
 
-from bankclient import NO_RECORD, Answer, FindSubAccount, Outcome
+from bankclient import NO_RECORD, Answer, AnswerOutcome, FindSubAccount
 from ledger import Member
 from service.questions.conflicts import without_conflict
 from service.questions.query import OutcomeQuery, QueryContext
@@ -104,4 +104,4 @@ class SameNameQuery(OutcomeQuery):
 
 
 def _is_missing(answer: Answer[Any]) -> bool:
-    return answer.outcome is Outcome.REFUSED and answer.code in NO_MEMBER
+    return answer.outcome is AnswerOutcome.REFUSED and answer.code in NO_MEMBER

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from pydantic import TypeAdapter
 
-from bankclient import Answer, BankClient, Outcome, Request
+from bankclient import Answer, AnswerOutcome, BankClient, Request
 from ledger import CardChange, Cards, Draft, Leased, Operation, Part, PartState, Reads
 from service.questions.conflicts import without_conflict
 from service.questions.results import BankResult, Verdict
@@ -142,7 +142,7 @@ class OutcomeQuery(Query):
         answer = await bank.call(message, serial)
         verdict = first_verdict(answer, is_final=is_final, may_send_again=self.may_send_again)
         result = await without_conflict(reads, self.first_result(verdict, answer))
-        may_have_acted = answer.outcome is not Outcome.NOT_SENT
+        may_have_acted = answer.outcome is not AnswerOutcome.NOT_SENT
         return FirstAnswer([result], may_have_acted, has_answered(answer))
 
     def first_result(self, verdict: Verdict, answer: Answer[Any]) -> BankResult:
@@ -158,9 +158,9 @@ def first_verdict(answer: Answer[Any], *, is_final: bool, may_send_again: bool =
     """
     if answer.send_again and may_send_again:
         return Verdict.AGAIN
-    if answer.outcome is Outcome.DONE:
+    if answer.outcome is AnswerOutcome.DONE:
         return Verdict.DONE if is_final else Verdict.ACCEPTED
-    return Verdict.REFUSED if answer.outcome is Outcome.REFUSED else Verdict.INCONCLUSIVE
+    return Verdict.REFUSED if answer.outcome is AnswerOutcome.REFUSED else Verdict.INCONCLUSIVE
 
 
 def has_answered(answer: Answer[Any]) -> bool | None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from bankclient import REQUESTS, Answer, Outcome, Request, to_wire
+from bankclient import REQUESTS, Answer, AnswerOutcome, Request, to_wire
 from service.questions.query import OutcomeQuery, QueryContext
 from service.questions.results import BankResult, Verdict
 from service.questions.status import status_result
@@ -52,9 +52,9 @@ def resent_result(answer: Answer[Any], *, is_last: bool) -> BankResult:
     """What a call that was sent again says. The bank acts once for a serial, so a lost answer is no reason to stop."""
     if answer.send_again:
         verdict = Verdict.REFUSED if is_last else Verdict.AGAIN
-    elif answer.outcome is Outcome.DONE:
+    elif answer.outcome is AnswerOutcome.DONE:
         verdict = Verdict.DONE
-    elif answer.outcome is Outcome.REFUSED:
+    elif answer.outcome is AnswerOutcome.REFUSED:
         verdict = Verdict.REFUSED
     else:
         # A signed answer that proves nothing (such as a serial repeated): from now on 6110 is asked instead.

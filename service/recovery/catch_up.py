@@ -22,11 +22,11 @@ from typing import Any, Final, TypeVar
 import uuid_utils
 
 from bankclient import (
+    AnswerOutcome,
     BankClient,
     EscrowBalance,
     FindSubAccount,
     MemberBalances,
-    Outcome,
     SubAccountBalances,
     SubAccountBalancesRow,
     yuan,
@@ -271,7 +271,7 @@ class CatchUp:
         answer = await self.bank.call(FindSubAccount(TranNetMemberCode=member_id))
         if answer.reply is not None:
             return str(answer.reply.SubAcctNo)
-        if answer.outcome is Outcome.REFUSED and answer.code in NO_MEMBER:
+        if answer.outcome is AnswerOutcome.REFUSED and answer.code in NO_MEMBER:
             return None
         raise CatchUpStopped(f"6092 has no answer for member {member_id}; run this again later")
 

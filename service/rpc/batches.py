@@ -97,7 +97,7 @@ class Batches(batch_pb2_grpc.BatchServiceServicer):
             pockets = {
                 order.order_no: escrow(members[payer_id].sub_account, order.order_no) for order in request.orders
             }
-            left = await self.reads.left(pockets.values())
+            left = await self.reads.remaining(pockets.values())
             for order in request.orders:
                 whole_or_in_parts(rules, order.amount_fen, left[pockets[order.order_no].name])
         settled_as = Kind[rules.confirmed_money.upper()]

@@ -42,8 +42,8 @@ class Clearings(clearing_pb2_grpc.ClearingServiceServicer):
         if earlier is not None:
             if (known := problems.of_operation(earlier, ())) is not None:
                 raise known
-            whole = (await self.reads.wholes([earlier.id]))[earlier.id]
-            return clearing_pb2.ClearDayResponse(operation=view.operation(*whole), day=await self._entered_day(day))
+            full = (await self.reads.full_operations([earlier.id]))[earlier.id]
+            return clearing_pb2.ClearDayResponse(operation=view.operation(*full), day=await self._entered_day(day))
         cleared = await self.reads.cleared_through()
         if cleared is not None and day <= cleared and (entered := await self.clearing.entered(day)) is not None:
             return clearing_pb2.ClearDayResponse(

@@ -78,7 +78,7 @@ class Operations(operation_pb2_grpc.OperationServiceServicer):
         # As of the first page, and told by all: what changes while pages are read is behind it.
         cursor = page.last_event if first is None else first
         return operation_pb2.ListOperationsResponse(
-            operations=[view.operation(*whole) for whole in page.wholes],
+            operations=[view.operation(*full) for full in page.full_operations],
             next_page_token=page_token(f"{page.further} {cursor}", request) if page.further else "",
             cursor=page_token(str(cursor)),
         )
@@ -116,13 +116,13 @@ class Operations(operation_pb2_grpc.OperationServiceServicer):
         found = await self._find(request.key)
         async with self.feed.watching(Wanted(operation_id=found.id)) as watch:
             # Read when the place is taken: what comes later is seen by the watch.
-            whole = (await self.reads.wholes([found.id]))[found.id]
-            while whole.operation.state in OPEN_STATES:
+            full = (await self.reads.full_operations([found.id]))[found.id]
+            while full.operation.state in OPEN_STATES:
                 event = await watch.next(ends_s - time.monotonic())
                 if event is None:
                     break
-                whole = event.whole
-        return operation_pb2.WaitOperationResponse(operation=view.operation(*whole))
+                full = event.full
+        return operation_pb2.WaitOperationResponse(operation=view.operation(*full))
 
     async def ResolveOperation(
         self, request: operation_pb2.ResolveOperationRequest, context: Context
@@ -141,8 +141,8 @@ class Operations(operation_pb2_grpc.OperationServiceServicer):
             case "request_id":
                 named, found = key.request_id, await self.reads.operation(request_id=key.request_id)
             case "bank_serial":
-                named, whole = key.bank_serial, await self.lists.newest(Filter(bank_serial=key.bank_serial))
-                found = None if whole is None else whole.operation
+                named, full = key.bank_serial, await self.lists.newest(Filter(bank_serial=key.bank_serial))
+                found = None if full is None else full.operation
             case _:
                 named, found = key.serial, await self.reads.operation(serial=key.serial)
                 if found is None and (part := await self.reads.payment(key.serial)) is not None:
@@ -152,7 +152,7 @@ class Operations(operation_pb2_grpc.OperationServiceServicer):
         return found
 
     async def _message(self, found: Operation) -> core_pb2.Operation:
-        return view.operation(*(await self.reads.wholes([found.id]))[found.id])
+        return view.operation(*(await self.reads.full_operations([found.id]))[found.id])
 
 
 def _position(text: str, field: str) -> int:
@@ -170,7 +170,7 @@ def _patience_s(remaining_s: float | None) -> float:
 def _shown(event: Event) -> operation_pb2.WatchOperationsResponse:
     return operation_pb2.WatchOperationsResponse(
         cursor=page_token(str(event.seq)),
-        operation=view.operation(*event.whole),
+        operation=view.operation(*event.full),
         state=STATES[event.state],
         event_time=view.timestamp(event.at),
     )

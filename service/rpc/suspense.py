@@ -64,7 +64,7 @@ class Suspense(suspense_pb2_grpc.SuspenseServiceServicer):
                     operation_id=str(entered.id),
                     bank_day=entered.bank_day.isoformat() if entered.bank_day else "",
                     amount_fen=entered.amount_fen,
-                    remaining_fen=one.left_fen,
+                    remaining_fen=one.remaining_fen,
                     held_fen=one.held_fen,
                 )
             )
@@ -110,9 +110,9 @@ class Suspense(suspense_pb2_grpc.SuspenseServiceServicer):
     ) -> suspense_pb2.GetSuspenseAllocationResponse:
         """From the mirror."""
         allocation = await self._allocation(request.allocation_serial)
-        allocation, parts = (await self.reads.wholes([allocation.id]))[allocation.id]
+        allocation, parts = (await self.reads.full_operations([allocation.id]))[allocation.id]
         left, left_fee = undoable(allocation.serial), undoable_fee(allocation.serial)
-        remaining = await self.reads.left([left, left_fee])
+        remaining = await self.reads.remaining([left, left_fee])
         return suspense_pb2.GetSuspenseAllocationResponse(
             operation=view.operation(allocation, parts),
             transfer_bank_serial=allocation.plan["keep"][suspense.TRANSFER],

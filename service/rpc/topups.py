@@ -111,7 +111,7 @@ class TopUps(topup_pb2_grpc.TopUpServiceServicer):
         """From the mirror."""
         _, parts = await self._top_up(request.top_up_serial, (OperationKind.TOP_UP, OperationKind.SPLIT_TOP_UP))
         limits = [account(part.serial) for part in parts for account in (revocable, revocable_fee)]
-        left = await self.reads.left(limits)
+        left = await self.reads.remaining(limits)
         return topup_pb2.GetRevocableResponse(
             shares=[
                 topup_pb2.RevocableShare(

@@ -53,10 +53,10 @@ class Withdrawals(withdrawal_pb2_grpc.WithdrawalServiceServicer):
         if found is None or found.kind != OperationKind.WITHDRAW:
             raise problems.not_found(ErrorReason.WITHDRAWAL_NOT_FOUND, "withdrawal", request.withdrawal_serial)
         returns = await self.reads.operations_naming(found.serial, OperationKind.WITHDRAWAL_RETURN)
-        wholes = await self.reads.wholes([found.id, *(one.id for one in returns)])
+        full_operations = await self.reads.full_operations([found.id, *(one.id for one in returns)])
         return withdrawal_pb2.GetWithdrawalResponse(
-            operation=view.operation(*wholes[found.id]),
-            returns=[view.operation(*wholes[one.id]) for one in returns],
+            operation=view.operation(*full_operations[found.id]),
+            returns=[view.operation(*full_operations[one.id]) for one in returns],
             returned_fen=sum(one.amount_fen for one in returns),
         )
 

@@ -13,6 +13,7 @@ import pytest
 
 from bankclient import (
     BANK_ZONE,
+    AnswerOutcome,
     BankClient,
     BankConfigError,
     BankSettings,
@@ -25,7 +26,6 @@ from bankclient import (
     MemberBalances,
     MemberPayment,
     MessageInvalid,
-    Outcome,
     ServiceIdMissing,
     wallclock,
 )
@@ -84,7 +84,7 @@ async def test_a_payment_goes_out_whole_and_comes_back_done(bank: TestBank, clie
     bank.reactions = [succeeds()]
     await client.ready()
     answer = await client.call(PAYMENT, SERIAL)
-    assert answer.outcome is Outcome.DONE
+    assert answer.outcome is AnswerOutcome.DONE
     assert isinstance(answer.reply, Booked)
     assert answer.attempts == 1
     assert len(answer.evidence) == 32
@@ -124,7 +124,7 @@ async def test_a_payment_goes_out_whole_and_comes_back_done(bank: TestBank, clie
 async def test_a_refusal_comes_back_with_its_code(bank: TestBank, client: BankClient) -> None:
     bank.reactions = [refuses("ERR044", "余额不足")]
     answer = await client.call(PAYMENT, SERIAL)
-    assert (answer.outcome, answer.code) == (Outcome.REFUSED, "ERR044")
+    assert (answer.outcome, answer.code) == (AnswerOutcome.REFUSED, "ERR044")
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ async def test_whatever_proves_nothing_is_unknown_and_is_sent_once(
 ) -> None:
     bank.reactions = [reaction]
     answer = await client.call(PAYMENT, SERIAL)
-    assert answer.outcome is Outcome.UNKNOWN
+    assert answer.outcome is AnswerOutcome.UNKNOWN
     assert answer.reply is None
     assert answer.detail
     assert len(bank.received) == 1
@@ -166,7 +166,7 @@ async def test_an_answer_that_takes_too_long_is_unknown(bank: TestBank, make_set
     bank.reactions = [sleeps(2)]
     async with BankClient(make_settings(base_url=bank.url, timeout_s=0.1)) as client:
         answer = await client.call(PAYMENT, SERIAL)
-    assert answer.outcome is Outcome.UNKNOWN
+    assert answer.outcome is AnswerOutcome.UNKNOWN
     assert len(bank.received) == 1
 
 
@@ -174,7 +174,7 @@ async def test_a_call_after_the_bank_went_down_was_not_sent(bank: TestBank, clie
     await client.ready()
     await bank.__aexit__()
     answer = await client.call(PAYMENT, SERIAL)
-    assert answer.outcome is Outcome.NOT_SENT
+    assert answer.outcome is AnswerOutcome.NOT_SENT
     assert answer.attempts == 3
     assert bank.received == []
     await bank.__aenter__()
@@ -200,7 +200,7 @@ async def test_tries_to_connect_end_in_one_request(bank: TestBank, make_settings
     bank.reactions = [succeeds()]
     async with BankClient(make_settings(base_url=bank.url), Unreachable(1, 2)) as client:
         answer = await client.call(PAYMENT, SERIAL)
-    assert (answer.outcome, answer.attempts) == (Outcome.DONE, 3)
+    assert (answer.outcome, answer.attempts) == (AnswerOutcome.DONE, 3)
     assert len(bank.received) == 1
 
 
@@ -212,7 +212,7 @@ async def test_a_bank_that_is_down_gives_no_token_and_nothing_is_sent(make_setti
             with pytest.raises(BankUnavailable):
                 await client.ready()
             answer = await client.call(PAYMENT, SERIAL)
-    assert (answer.outcome, answer.attempts) == (Outcome.NOT_SENT, 0)
+    assert (answer.outcome, answer.attempts) == (AnswerOutcome.NOT_SENT, 0)
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ async def test_a_token_that_is_not_signed_is_not_taken(
 async def test_calls_at_once_share_one_request_for_a_token(bank: TestBank, client: BankClient) -> None:
     bank.reactions, bank.approve_delay_s = [succeeds()], 0.05
     answers_ = await asyncio.gather(*(client.call(PAYMENT, SERIAL) for _ in range(20)))
-    assert {answer.outcome for answer in answers_} == {Outcome.DONE}
+    assert {answer.outcome for answer in answers_} == {AnswerOutcome.DONE}
     assert len(bank.tokens) == 1
 
 
@@ -243,7 +243,7 @@ async def test_a_token_refused_in_mid_flight_is_renewed_and_the_same_serial_sent
 ) -> None:
     bank.reactions = [TOKEN_EXPIRED, succeeds()]
     answer = await client.call(PAYMENT, SERIAL)
-    assert (answer.outcome, answer.attempts) == (Outcome.DONE, 2)
+    assert (answer.outcome, answer.attempts) == (AnswerOutcome.DONE, 2)
     assert [body["CnsmrSeqNo"] for body in bank.received] == [SERIAL, SERIAL]
     assert [body["AppAccessToken"] for body in bank.received] == bank.tokens
     assert len(set(bank.tokens)) == 2
@@ -255,7 +255,7 @@ async def test_an_expiry_flag_without_a_code_has_the_same_serial_sent_again_with
     flag_alone = answers(lambda bank, body: bank.signed({"CnsmrSeqNo": body["CnsmrSeqNo"], "tokenExpiryFlag": "true"}))
     bank.reactions = [flag_alone, succeeds()]
     answer = await client.call(PAYMENT, SERIAL)
-    assert (answer.outcome, answer.attempts) == (Outcome.DONE, 2)
+    assert (answer.outcome, answer.attempts) == (AnswerOutcome.DONE, 2)
     assert [body["CnsmrSeqNo"] for body in bank.received] == [SERIAL, SERIAL]
     assert [body["AppAccessToken"] for body in bank.received] == bank.tokens
     assert len(set(bank.tokens)) == 2
@@ -264,7 +264,7 @@ async def test_an_expiry_flag_without_a_code_has_the_same_serial_sent_again_with
 async def test_a_token_refused_twice_is_unknown_and_not_sent_a_third_time(bank: TestBank, client: BankClient) -> None:
     bank.reactions = [TOKEN_EXPIRED]
     answer = await client.call(PAYMENT, SERIAL)
-    assert (answer.outcome, answer.code) == (Outcome.UNKNOWN, "OPEN-E-100073")
+    assert (answer.outcome, answer.code) == (AnswerOutcome.UNKNOWN, "OPEN-E-100073")
     assert len(bank.received) == 2
 
 
@@ -273,7 +273,7 @@ async def test_a_refused_token_that_cannot_be_renewed_is_unknown(bank: TestBank,
     bank.reactions = [TOKEN_EXPIRED]
     bank.approve_body = {"errorCode": "OPEN-E-000020"}
     answer = await client.call(PAYMENT, SERIAL)
-    assert (answer.outcome, len(bank.received)) == (Outcome.UNKNOWN, 1)
+    assert (answer.outcome, len(bank.received)) == (AnswerOutcome.UNKNOWN, 1)
 
 
 async def test_a_repetition_that_cannot_be_sent_leaves_the_outcome_unknown(bank: TestBank, make_settings: Make) -> None:
@@ -281,13 +281,13 @@ async def test_a_repetition_that_cannot_be_sent_leaves_the_outcome_unknown(bank:
     settings = make_settings(base_url=bank.url, connect_tries=1)
     async with BankClient(settings, Unreachable(2)) as client:
         answer = await client.call(PAYMENT, SERIAL)
-    assert (answer.outcome, answer.attempts) == (Outcome.UNKNOWN, 2)
+    assert (answer.outcome, answer.attempts) == (AnswerOutcome.UNKNOWN, 2)
 
 
 async def test_an_ageing_token_is_renewed_behind_the_answer(bank: TestBank, client: BankClient) -> None:
     bank.reactions = [succeeds(tokenExpiryFlag="true"), succeeds()]
     answer = await client.call(PAYMENT, SERIAL)
-    assert answer.outcome is Outcome.DONE
+    assert answer.outcome is AnswerOutcome.DONE
     await until(lambda: len(bank.tokens) == 2)
     assert len(bank.received) == 1
 
@@ -307,8 +307,8 @@ async def test_a_call_that_finds_no_free_connection_was_not_sent(bank: TestBank,
         first = asyncio.create_task(client.call(PAYMENT, SERIAL))
         await asyncio.sleep(0.02)
         second = await client.call(PAYMENT, SERIAL[:-1] + "0")
-        assert second.outcome is Outcome.NOT_SENT
-        assert (await first).outcome is Outcome.DONE
+        assert second.outcome is AnswerOutcome.NOT_SENT
+        assert (await first).outcome is AnswerOutcome.DONE
     assert len(bank.received) == 1
 
 
@@ -327,9 +327,9 @@ async def test_ten_thousand_calls_wait_for_a_connection_in_order_and_those_that_
                 call.cancel()
         answers = await asyncio.gather(*calls, return_exceptions=True)
         staying = [answer for answer in answers if not isinstance(answer, BaseException)]
-        assert [answer.outcome for answer in staying] == [Outcome.DONE] * 100
+        assert [answer.outcome for answer in staying] == [AnswerOutcome.DONE] * 100
         assert [body["CnsmrSeqNo"] for body in bank.received] == serials[::100]
-        assert (await client.call(PAYMENT, SERIAL)).outcome is Outcome.DONE
+        assert (await client.call(PAYMENT, SERIAL)).outcome is AnswerOutcome.DONE
 
 
 async def test_closing_breaks_a_call_under_way_as_unknown(bank: TestBank, make_settings: Make) -> None:
@@ -339,7 +339,7 @@ async def test_closing_breaks_a_call_under_way_as_unknown(bank: TestBank, make_s
     call = asyncio.create_task(client.call(PAYMENT, SERIAL))
     await until(lambda: bool(bank.received))
     await client.aclose()
-    assert (await call).outcome is Outcome.UNKNOWN
+    assert (await call).outcome is AnswerOutcome.UNKNOWN
 
 
 async def test_closing_while_a_call_waits_for_its_token_leaves_it_unsent(bank: TestBank, make_settings: Make) -> None:
@@ -349,7 +349,7 @@ async def test_closing_while_a_call_waits_for_its_token_leaves_it_unsent(bank: T
     call = asyncio.create_task(client.call(PAYMENT, SERIAL))
     await until(lambda: bool(bank.tokens))
     await client.aclose()
-    assert (await call).outcome is Outcome.NOT_SENT
+    assert (await call).outcome is AnswerOutcome.NOT_SENT
     assert bank.received == []
 
 
@@ -432,4 +432,4 @@ async def test_a_cancelled_call_frees_its_connection(bank: TestBank, make_settin
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
-        assert (await client.call(PAYMENT, SERIAL)).outcome is Outcome.DONE
+        assert (await client.call(PAYMENT, SERIAL)).outcome is AnswerOutcome.DONE

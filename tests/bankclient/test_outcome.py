@@ -12,12 +12,12 @@ from bankclient import (
     CLEAN_REFUSALS,
     UNKNOWN_CODES,
     Answer,
+    AnswerOutcome,
     BankCertificate,
     BankUnavailable,
     Booked,
     MemberPayment,
     MessageInvalid,
-    Outcome,
     TransactionStatus,
     canonical_string,
     sign,
@@ -71,7 +71,7 @@ def bank(keys: Keys) -> SigningBank:
 def test_a_signed_success_is_done_with_evidence_and_booking_date(bank: SigningBank) -> None:
     body = bank.signed(SUCCESS)
     answer = bank.answer(body)
-    assert answer.outcome is Outcome.DONE
+    assert answer.outcome is AnswerOutcome.DONE
     assert answer.reply == Booked(FrontSeqNo="2411051234567890")
     assert answer.front_seq_no == "2411051234567890"
     assert answer.booking_date == date(2024, 11, 5)
@@ -83,7 +83,7 @@ def test_a_signed_success_is_done_with_evidence_and_booking_date(bank: SigningBa
 @pytest.mark.parametrize("code", ["ERR044", "ERR020", "ERR271", "ERR127", "E10002", "EF0048"])
 def test_a_signed_refusal_is_refused(bank: SigningBank, code: str) -> None:
     answer = bank.answer(bank.signed(SUCCESS | {"TxnReturnCode": code, "TxnReturnMsg": "余额不足"}))
-    assert answer.outcome is Outcome.REFUSED
+    assert answer.outcome is AnswerOutcome.REFUSED
     assert (answer.code, answer.message, answer.reply) == (code, "余额不足", None)
     assert answer.evidence
 
@@ -125,7 +125,7 @@ def test_the_table_of_exceptions_is_that_of_the_published_lists() -> None:
 @pytest.mark.parametrize("code", EXCEPTIONS)
 def test_a_signed_code_after_which_the_bank_may_have_acted_is_unknown(bank: SigningBank, code: str) -> None:
     answer = bank.answer(bank.signed(SUCCESS | {"TxnReturnCode": code}))
-    assert answer.outcome is Outcome.UNKNOWN
+    assert answer.outcome is AnswerOutcome.UNKNOWN
     assert answer.evidence
 
 
@@ -134,14 +134,14 @@ def test_a_signed_code_after_which_the_bank_may_have_acted_is_unknown(bank: Sign
 )
 def test_a_signed_code_in_no_table_is_unknown(bank: SigningBank, code: str) -> None:
     answer = bank.answer(bank.signed(SUCCESS | {"TxnReturnCode": code}))
-    assert answer.outcome is Outcome.UNKNOWN
+    assert answer.outcome is AnswerOutcome.UNKNOWN
 
 
 def test_no_code_of_the_form_of_a_refusal_is_one_unless_it_is_listed(bank: SigningBank) -> None:
     refused = {
         code
         for code in (f"ERR{number:03d}" for number in range(1000))
-        if bank.answer(bank.signed(SUCCESS | {"TxnReturnCode": code})).outcome is Outcome.REFUSED
+        if bank.answer(bank.signed(SUCCESS | {"TxnReturnCode": code})).outcome is AnswerOutcome.REFUSED
     }
     assert refused == {code for code in CLEAN_REFUSALS if code.startswith("ERR")}
 
@@ -152,21 +152,21 @@ def test_any_signed_refusal_of_a_question_is_a_plain_refusal_as_a_question_moves
 ) -> None:
     content = json.dumps(bank.signed(SUCCESS | {"TxnReturnCode": code})).encode()
     question = TransactionStatus(FunctionFlag="2", TranNetSeqNo=SERIAL)
-    assert judge(question, SERIAL, Received(200, content, 1), bank.certificate).answer.outcome is Outcome.REFUSED
+    assert judge(question, SERIAL, Received(200, content, 1), bank.certificate).answer.outcome is AnswerOutcome.REFUSED
 
 
 def test_a_code_that_the_settings_call_clean_is_a_refusal(bank: SigningBank) -> None:
     content = json.dumps(bank.signed(SUCCESS | {"TxnReturnCode": "ERR777"})).encode()
     received = Received(200, content, 1)
-    assert judge(PAYMENT, SERIAL, received, bank.certificate).answer.outcome is Outcome.UNKNOWN
+    assert judge(PAYMENT, SERIAL, received, bank.certificate).answer.outcome is AnswerOutcome.UNKNOWN
     clean = {*CLEAN_REFUSALS, "ERR777"}
-    assert judge(PAYMENT, SERIAL, received, bank.certificate, clean).answer.outcome is Outcome.REFUSED
+    assert judge(PAYMENT, SERIAL, received, bank.certificate, clean).answer.outcome is AnswerOutcome.REFUSED
 
 
 @pytest.mark.parametrize("code", ["000000", "ERR044"])
 def test_whatever_is_not_signed_is_unknown(bank: SigningBank, code: str) -> None:
     answer = bank.answer(SUCCESS | {"TxnReturnCode": code})
-    assert answer.outcome is Outcome.UNKNOWN
+    assert answer.outcome is AnswerOutcome.UNKNOWN
     assert answer.code == code
     assert answer.evidence == b""
     assert answer.front_seq_no is None
@@ -175,14 +175,14 @@ def test_whatever_is_not_signed_is_unknown(bank: SigningBank, code: str) -> None
 @pytest.mark.parametrize("signature", ["", "AAAA", None, 5, ["x"]])
 def test_a_wrong_or_odd_signature_is_unknown(bank: SigningBank, signature: object) -> None:
     answer = bank.answer(SUCCESS | {"RsaSign": signature})
-    assert answer.outcome is Outcome.UNKNOWN
+    assert answer.outcome is AnswerOutcome.UNKNOWN
     assert answer.evidence == b""
 
 
 def test_a_signature_over_other_content_is_unknown(bank: SigningBank) -> None:
     refused = bank.signed(SUCCESS | {"TxnReturnCode": "ERR044"})
     answer = bank.answer(refused | {"TxnReturnCode": "000000"})
-    assert answer.outcome is Outcome.UNKNOWN
+    assert answer.outcome is AnswerOutcome.UNKNOWN
 
 
 def test_a_refusal_dressed_up_as_a_success_by_a_nested_field_is_unknown(bank: SigningBank) -> None:
@@ -190,19 +190,19 @@ def test_a_refusal_dressed_up_as_a_success_by_a_nested_field_is_unknown(bank: Si
     forged = refused | {"TxnReturnCode": "000000", "Txn": {"ReturnCode": "ERR044"}}
     assert bank.certificate.verify(canonical_string(forged), forged["RsaSign"])
     answer = bank.answer(forged)
-    assert answer.outcome is Outcome.UNKNOWN
+    assert answer.outcome is AnswerOutcome.UNKNOWN
     assert answer.evidence == b""
 
 
 def test_an_error_code_outside_the_signature_is_no_refusal(bank: SigningBank) -> None:
     body = bank.signed({"CnsmrSeqNo": SERIAL}) | {"errorCode": "ERR044"}
-    assert bank.answer(body).outcome is Outcome.UNKNOWN
+    assert bank.answer(body).outcome is AnswerOutcome.UNKNOWN
 
 
 @pytest.mark.parametrize("status", [201, 302, 400, 403, 413, 429, 500, 502, 504])
 def test_any_status_but_200_is_unknown_even_with_a_signed_success(bank: SigningBank, status: int) -> None:
     answer = bank.answer(bank.signed(SUCCESS), status)
-    assert answer.outcome is Outcome.UNKNOWN
+    assert answer.outcome is AnswerOutcome.UNKNOWN
     assert str(status) in answer.detail
 
 
@@ -233,14 +233,14 @@ def test_any_status_but_200_is_unknown_even_with_a_signed_success(bank: SigningB
 )
 def test_what_is_not_a_json_object_is_unknown_and_raises_nothing(bank: SigningBank, content: bytes) -> None:
     answer = bank.answer(content)
-    assert answer.outcome is Outcome.UNKNOWN
+    assert answer.outcome is AnswerOutcome.UNKNOWN
     assert (answer.evidence, answer.message) == (b"", "")
 
 
 @pytest.mark.parametrize("text", ["\0", "a\0b"])
 def test_a_signed_text_that_cannot_be_stored_is_unknown(bank: SigningBank, text: str) -> None:
-    assert bank.answer(bank.signed(SUCCESS | {"ReservedMsg": text})).outcome is Outcome.UNKNOWN
-    assert bank.answer(bank.signed(SUCCESS | {"ReservedMsg": "\\u0000 𠮷"})).outcome is Outcome.DONE
+    assert bank.answer(bank.signed(SUCCESS | {"ReservedMsg": text})).outcome is AnswerOutcome.UNKNOWN
+    assert bank.answer(bank.signed(SUCCESS | {"ReservedMsg": "\\u0000 𠮷"})).outcome is AnswerOutcome.DONE
 
 
 def test_a_field_named_twice_is_unknown_whichever_is_signed(bank: SigningBank) -> None:
@@ -251,7 +251,7 @@ def test_a_field_named_twice_is_unknown_whichever_is_signed(bank: SigningBank) -
         text[:-1] + ', "Row": {"x": "1", "x": "1"}}',
     ):
         answer = bank.answer(twice.encode())
-        assert answer.outcome is Outcome.UNKNOWN
+        assert answer.outcome is AnswerOutcome.UNKNOWN
         assert "twice" in answer.detail
 
 
@@ -260,7 +260,7 @@ def test_a_field_named_twice_is_unknown_whichever_is_signed(bank: SigningBank) -
 def test_what_is_never_signed_does_not_touch_a_signed_answer(bank: SigningBank, field: str, value: str) -> None:
     text = json.dumps(bank.signed(SUCCESS))
     answer = bank.answer(f'{text[:-1]}, "{field}": {value}}}'.encode())
-    assert (answer.outcome, answer.code) == (Outcome.DONE, "000000")
+    assert (answer.outcome, answer.code) == (AnswerOutcome.DONE, "000000")
 
 
 @pytest.mark.parametrize(
@@ -279,28 +279,28 @@ def test_a_field_that_was_moved_into_another_makes_the_answer_unknown(
     question = TransactionStatus(FunctionFlag="2", TranNetSeqNo=SERIAL)
     assert (
         judge(question, SERIAL, Received(200, json.dumps(body).encode(), 1), bank.certificate).answer.outcome
-        is Outcome.DONE
+        is AnswerOutcome.DONE
     )
     forged = {name: value for name, value in body.items() if name not in signed} | moved
     assert canonical_string(forged) == canonical_string(body)
     content = json.dumps(forged).encode()
-    assert judge(question, SERIAL, Received(200, content, 1), bank.certificate).answer.outcome is Outcome.UNKNOWN
+    assert judge(question, SERIAL, Received(200, content, 1), bank.certificate).answer.outcome is AnswerOutcome.UNKNOWN
 
 
 def test_the_answer_to_another_request_is_unknown(bank: SigningBank) -> None:
     other = bank.signed(SUCCESS | {"CnsmrSeqNo": SERIAL[:-1] + "0"})
-    assert bank.answer(other).outcome is Outcome.UNKNOWN
+    assert bank.answer(other).outcome is AnswerOutcome.UNKNOWN
 
 
 @pytest.mark.parametrize("echo", ["", None])
 def test_a_missing_echo_is_tolerated_as_the_bank_leaves_it_out_at_times(bank: SigningBank, echo: str | None) -> None:
-    assert bank.answer(bank.signed(SUCCESS | {"CnsmrSeqNo": echo})).outcome is Outcome.DONE
+    assert bank.answer(bank.signed(SUCCESS | {"CnsmrSeqNo": echo})).outcome is AnswerOutcome.DONE
 
 
 def test_a_success_without_its_fields_is_unknown_and_names_them(bank: SigningBank) -> None:
     body = {k: v for k, v in SUCCESS.items() if k != "FrontSeqNo"}
     answer = bank.answer(bank.signed(body))
-    assert answer.outcome is Outcome.UNKNOWN
+    assert answer.outcome is AnswerOutcome.UNKNOWN
     assert "FrontSeqNo" in answer.detail
     assert answer.evidence
 
@@ -311,7 +311,7 @@ def test_a_success_with_an_absurd_amount_is_unknown(bank: SigningBank, amount: s
     content = json.dumps(bank.signed(body)).encode()
     question = TransactionStatus(FunctionFlag="2", TranNetSeqNo=SERIAL)
     answer = judge(question, SERIAL, Received(200, content, 1), bank.certificate).answer
-    assert answer.outcome is Outcome.UNKNOWN
+    assert answer.outcome is AnswerOutcome.UNKNOWN
     assert "TranAmt" in answer.detail
 
 
@@ -321,32 +321,32 @@ def test_a_success_with_an_absurd_amount_is_unknown(bank: SigningBank, amount: s
 def test_a_refused_token_is_told_apart(bank: SigningBank, field: str, code: str, status: int) -> None:
     verdict = bank.judge({field: code}, status)
     assert verdict.token_refused
-    assert verdict.answer.outcome is Outcome.UNKNOWN
+    assert verdict.answer.outcome is AnswerOutcome.UNKNOWN
 
 
 @pytest.mark.parametrize("code", ["OPEN-E-100074", "OPEN-E-000020", "E40000"])
 def test_other_gateway_errors_are_unknown_and_keep_the_token(bank: SigningBank, code: str) -> None:
     verdict = bank.judge({"errorCode": code, "errorMsg": "验签失败"})
     assert not verdict.token_refused
-    assert (verdict.answer.outcome, verdict.answer.code) == (Outcome.UNKNOWN, code)
+    assert (verdict.answer.outcome, verdict.answer.code) == (AnswerOutcome.UNKNOWN, code)
 
 
 def test_an_ageing_token_does_not_change_the_answer(bank: SigningBank) -> None:
     verdict = bank.judge(bank.signed(SUCCESS | {"tokenExpiryFlag": "true"}))
     assert verdict.token_ageing
-    assert verdict.answer.outcome is Outcome.DONE
+    assert verdict.answer.outcome is AnswerOutcome.DONE
     assert not bank.judge(bank.signed(SUCCESS)).token_ageing
 
 
 @pytest.mark.parametrize("flag", ["tokenExpiryFlag", "TokenExpiryFlag"])
 def test_a_signed_expiry_without_a_code_is_a_refused_token(bank: SigningBank, flag: str) -> None:
     verdict = bank.judge(bank.signed({"CnsmrSeqNo": SERIAL, flag: "true"}))
-    assert (verdict.token_refused, verdict.answer.outcome) == (True, Outcome.UNKNOWN)
+    assert (verdict.token_refused, verdict.answer.outcome) == (True, AnswerOutcome.UNKNOWN)
     assert not bank.judge({"CnsmrSeqNo": SERIAL, flag: "true"}).token_refused
     assert not bank.judge(bank.signed({"CnsmrSeqNo": SERIAL[::-1], flag: "true"})).token_refused
     assert not bank.judge(bank.signed({"CnsmrSeqNo": SERIAL, flag: "false"})).token_refused
     with_code = bank.judge(bank.signed(SUCCESS | {"TxnReturnCode": "ERR044", flag: "true"}))
-    assert (with_code.token_refused, with_code.answer.outcome) == (False, Outcome.REFUSED)
+    assert (with_code.token_refused, with_code.answer.outcome) == (False, AnswerOutcome.REFUSED)
 
 
 @pytest.mark.parametrize(
@@ -362,32 +362,32 @@ def test_a_signed_expiry_without_a_code_is_a_refused_token(bank: SigningBank, fl
 def test_the_pause_the_bank_asks_for_is_told(bank: SigningBank, code: str, message: str, pause_s: float | None) -> None:
     body = SUCCESS | {"TxnReturnCode": code, "TxnReturnMsg": message}
     answer = bank.answer(bank.signed(body))
-    assert answer.outcome is Outcome.REFUSED
+    assert answer.outcome is AnswerOutcome.REFUSED
     assert answer.retry_after_s == pause_s
     assert answer.send_again == (code == "ERR270")
 
 
 def test_a_success_asks_for_no_pause_whatever_its_text_says(bank: SigningBank) -> None:
     answer = bank.answer(bank.signed(SUCCESS | {"TxnReturnMsg": "正在尝试查询历史数据"}))
-    assert (answer.outcome, answer.retry_after_s, answer.send_again) == (Outcome.DONE, None, False)
+    assert (answer.outcome, answer.retry_after_s, answer.send_again) == (AnswerOutcome.DONE, None, False)
 
 
 def test_no_such_record_is_err020() -> None:
     # The quick start, 6110 and every list.
     assert NO_RECORD == "ERR020"
-    for outcome in Outcome:
+    for outcome in AnswerOutcome:
         for code in ("ERR020", "ERR044"):
             answer: Answer[Booked] = Answer(outcome, code, "", "", 1)
-            assert answer.is_no_record == ((outcome, code) == (Outcome.REFUSED, "ERR020"))
+            assert answer.is_no_record == ((outcome, code) == (AnswerOutcome.REFUSED, "ERR020"))
 
 
 def test_an_outcome_is_named_in_logs_and_metrics_as_it_is_called() -> None:
-    assert [outcome.value for outcome in Outcome] == ["DONE", "REFUSED", "UNKNOWN", "NOT_SENT"]
+    assert [outcome.value for outcome in AnswerOutcome] == ["DONE", "REFUSED", "UNKNOWN", "NOT_SENT"]
 
 
 def test_what_brought_no_answer_proves_nothing() -> None:
     assert unknown("why", 2) == Answer(
-        outcome=Outcome.UNKNOWN,
+        outcome=AnswerOutcome.UNKNOWN,
         code="",
         message="",
         detail="why",
@@ -400,7 +400,7 @@ def test_what_brought_no_answer_proves_nothing() -> None:
         send_again=False,
     )
     assert not_sent("why", 2, 5.0) == dataclasses.replace(
-        unknown("why", 2), outcome=Outcome.NOT_SENT, retry_after_s=5.0
+        unknown("why", 2), outcome=AnswerOutcome.NOT_SENT, retry_after_s=5.0
     )
     verdict: Verdict[Booked] = Verdict(unknown("why", 2))
     assert (verdict.token_refused, verdict.token_ageing) == (False, False)
@@ -451,7 +451,7 @@ def test_the_banks_serial_is_kept_where_it_is_one_and_its_day_where_it_has_one(
     bank: SigningBank, front_seq_no: object, read: str | None, day: date | None
 ) -> None:
     answer = bank.answer(bank.signed(SUCCESS | {"TxnReturnCode": "ERR044", "FrontSeqNo": front_seq_no}))
-    assert (answer.outcome, answer.front_seq_no, answer.booking_date) == (Outcome.REFUSED, read, day)
+    assert (answer.outcome, answer.front_seq_no, answer.booking_date) == (AnswerOutcome.REFUSED, read, day)
 
 
 def test_a_question_whose_answer_has_no_code_is_not_refused(bank: SigningBank) -> None:
@@ -459,7 +459,7 @@ def test_a_question_whose_answer_has_no_code_is_not_refused(bank: SigningBank) -
     question = TransactionStatus(FunctionFlag="2", TranNetSeqNo=SERIAL)
     answer = judge(question, SERIAL, Received(200, content, 1), bank.certificate).answer
     assert (answer.outcome, answer.detail) == (
-        Outcome.UNKNOWN,
+        AnswerOutcome.UNKNOWN,
         "an answer without a code does not prove that nothing happened",
     )
 
@@ -475,7 +475,7 @@ def test_a_field_of_every_answer_that_was_moved_into_another_makes_it_unknown(ba
     assert canonical_string(forged) == canonical_string(body)
     question = TransactionStatus(FunctionFlag="2", TranNetSeqNo=SERIAL)
     answer = judge(question, SERIAL, Received(200, json.dumps(forged).encode(), 1), bank.certificate).answer
-    assert (answer.outcome, answer.detail) == (Outcome.UNKNOWN, f"fields inside others pass for {name}")
+    assert (answer.outcome, answer.detail) == (AnswerOutcome.UNKNOWN, f"fields inside others pass for {name}")
 
 
 def test_the_names_of_moved_fields_are_cut(bank: SigningBank) -> None:

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from bankclient import Answer
-from bankclient import Outcome as AnswerOutcome
+from bankclient import AnswerOutcome as AnswerOutcome
 from jzb.v1 import balance_pb2, core_pb2, operation_pb2, payment_pb2
 from service.path.admission import Admission, Breaker, BreakerState
 from service.problems import Problem

@@ -13,7 +13,7 @@ import grpc
 import pytest
 
 from jzb.v1 import batch_pb2, batch_pb2_grpc, core_pb2, member_pb2, suspense_pb2, topup_pb2
-from ledger import NewOperation, Outcome, Step
+from ledger import NewOperation, Step, StepOutcome
 from service.bankday import bank_today
 from service.process.server import running
 from tests.sandbox.choices import BankChoices
@@ -251,7 +251,7 @@ def before(shop: Marketplace, kind: str, act: Callable[[], Coroutine[Any, Any, N
     submit = writer.submit
     happened = False
 
-    async def submitted(step: Step) -> Outcome:
+    async def submitted(step: Step) -> StepOutcome:
         nonlocal happened
         if isinstance(step.operation, NewOperation) and step.operation.kind == kind and not happened:
             happened = True

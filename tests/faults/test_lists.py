@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bankclient import BankClient, BoundCards, Outcome, SubAccountBalances
+from bankclient import AnswerOutcome, BankClient, BoundCards, SubAccountBalances
 from sandbox import paging
 from service.problems import Problem
 from service.questions import lists
@@ -43,10 +43,13 @@ async def test_no_such_record_is_an_empty_list_or_the_end_of_one(shop: Marketpla
 
 @pytest.mark.parametrize(
     ("fault", "outcome", "reason"),
-    [("lose_after", Outcome.UNKNOWN, "BANK_UNAVAILABLE"), ("refuse:ERR026", Outcome.REFUSED, "BANK_REFUSED")],
+    [
+        ("lose_after", AnswerOutcome.UNKNOWN, "BANK_UNAVAILABLE"),
+        ("refuse:ERR026", AnswerOutcome.REFUSED, "BANK_REFUSED"),
+    ],
 )
 async def test_a_list_with_a_page_missing_is_never_taken_for_all(
-    shop: Marketplace, bank: BankClient, fault: str, outcome: Outcome, reason: str
+    shop: Marketplace, bank: BankClient, fault: str, outcome: AnswerOutcome, reason: str
 ) -> None:
     shop.sandbox.faults.add(fault, code="6010", after=1)
     listed = await read_list(bank, PLATFORMS_OWN)
@@ -67,7 +70,7 @@ async def test_only_a_refusal_of_the_first_page_may_count_as_empty(shop: Marketp
 async def test_a_bank_that_never_ends_a_list_is_stopped(bank: BankClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lists, "PAGES_MAX", 2)
     listed = await read_list(bank, PLATFORMS_OWN)
-    assert (listed.is_complete, listed.answer.outcome, len(listed.rows)) == (False, Outcome.UNKNOWN, 4)
+    assert (listed.is_complete, listed.answer.outcome, len(listed.rows)) == (False, AnswerOutcome.UNKNOWN, 4)
     read: list[str] = []
 
     async def stream() -> None:

@@ -319,7 +319,7 @@ def test_a_split_keeps_the_number_of_the_whole_order_while_one_share_stands(
     (whole,) = drafts("W", ("new",), "3")
     with pytest.raises(FloorBroken):
         enter(book, whole, DAY)
-    assert book.of(top_up_order("W")).left_fen < 100
+    assert book.of(top_up_order("W")).remaining_fen < 100
 
 
 def test_a_split_of_which_no_share_stands_gives_every_number_back() -> None:
@@ -333,4 +333,4 @@ def test_a_split_of_which_no_share_stands_gives_every_number_back() -> None:
     book = Book()
     for holds in reserve(book, rows):
         void(book, holds)
-    assert [book.of(top_up_order(number)).left_fen for number in ("W", "Sa", "Sb")] == [100, 100, 100]
+    assert [book.of(top_up_order(number)).remaining_fen for number in ("W", "Sa", "Sb")] == [100, 100, 100]

@@ -7,7 +7,7 @@ from typing import Any
 
 import psycopg
 
-from bankclient import Answer, Outcome
+from bankclient import Answer, AnswerOutcome
 from jzb.v1 import core_pb2
 from service.plans.plan import Stored
 from service.questions.resend import ResendQuery, resent_result
@@ -174,20 +174,20 @@ async def test_another_process_carries_it_on_from_what_the_first_has_stored(data
         assert Stored.from_json(Stored.from_json(stored.plan).to_json()) == Stored.from_json(stored.plan)
 
 
-def answer(outcome: Outcome, **fields: Any) -> Answer[Any]:
+def answer(outcome: AnswerOutcome, **fields: Any) -> Answer[Any]:
     return Answer(outcome, fields.pop("code", ""), "", "", 1, **fields)
 
 
 def test_what_an_answer_to_a_repeated_call_means() -> None:
-    searching = answer(Outcome.REFUSED, code="ERR270", evidence=b"e", send_again=True)
+    searching = answer(AnswerOutcome.REFUSED, code="ERR270", evidence=b"e", send_again=True)
     assert resent_result(searching, is_last=False).verdict is Verdict.AGAIN
     assert resent_result(searching, is_last=True).verdict is Verdict.REFUSED
-    assert resent_result(answer(Outcome.DONE, evidence=b"e"), is_last=True).verdict is Verdict.DONE
-    assert resent_result(answer(Outcome.REFUSED, evidence=b"e"), is_last=False).verdict is Verdict.REFUSED
-    assert resent_result(answer(Outcome.UNKNOWN), is_last=True).verdict is Verdict.AGAIN
-    assert resent_result(answer(Outcome.NOT_SENT), is_last=True).verdict is Verdict.AGAIN
+    assert resent_result(answer(AnswerOutcome.DONE, evidence=b"e"), is_last=True).verdict is Verdict.DONE
+    assert resent_result(answer(AnswerOutcome.REFUSED, evidence=b"e"), is_last=False).verdict is Verdict.REFUSED
+    assert resent_result(answer(AnswerOutcome.UNKNOWN), is_last=True).verdict is Verdict.AGAIN
+    assert resent_result(answer(AnswerOutcome.NOT_SENT), is_last=True).verdict is Verdict.AGAIN
     # A serial that the bank calls repeated has acted, perhaps: that is 6110's to say.
     assert (
-        resent_result(answer(Outcome.UNKNOWN, code="ERR160", evidence=b"e"), is_last=False).verdict
+        resent_result(answer(AnswerOutcome.UNKNOWN, code="ERR160", evidence=b"e"), is_last=False).verdict
         is Verdict.INCONCLUSIVE
     )

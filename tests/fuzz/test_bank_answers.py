@@ -13,7 +13,7 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 
-from bankclient import REQUESTS, UNKNOWN_CODES, Answer, MessageInvalid, Outcome, Reply, canonical_string, sign
+from bankclient import REQUESTS, UNKNOWN_CODES, Answer, AnswerOutcome, MessageInvalid, Reply, canonical_string, sign
 from bankclient.outcome import Received, judge
 from bankclient.signing import BankCertificate
 from sandbox.server import Sandbox
@@ -98,7 +98,7 @@ def test_a_signed_answer_is_read_exactly_or_not_at_all(code: str, keys: Keys, ce
             continue
         answer = answered(code, content, certificate)
         outcomes.add(answer.outcome)
-        if answer.outcome is Outcome.DONE:
+        if answer.outcome is AnswerOutcome.DONE:
             said = json.loads(content, parse_float=Decimal)
             assert said["TxnReturnCode"] == "000000"
             assert isinstance(answer.reply, Reply)
@@ -106,9 +106,9 @@ def test_a_signed_answer_is_read_exactly_or_not_at_all(code: str, keys: Keys, ce
                 assert Fraction(str(text)) * 100 == fen
         else:
             is_refused = is_question and bool(answer.evidence) and answer.code not in ("", "000000", *UNKNOWN_CODES)
-            assert answer.outcome is (Outcome.REFUSED if is_refused else Outcome.UNKNOWN)
+            assert answer.outcome is (AnswerOutcome.REFUSED if is_refused else AnswerOutcome.UNKNOWN)
             assert answer.reply is None
-    assert {Outcome.UNKNOWN, Outcome.DONE} <= outcomes
+    assert {AnswerOutcome.UNKNOWN, AnswerOutcome.DONE} <= outcomes
 
 
 @pytest.mark.parametrize("code", REQUESTS)
@@ -116,7 +116,7 @@ def test_bytes_that_were_changed_on_the_way_never_bring_about_another_answer(
     code: str, keys: Keys, certificate: BankCertificate
 ) -> None:
     dice = Random(code)
-    for outcome, return_code in ((Outcome.DONE, "000000"), (Outcome.REFUSED, "ERR044")):
+    for outcome, return_code in ((AnswerOutcome.DONE, "000000"), (AnswerOutcome.REFUSED, "ERR044")):
         # Of several rows the signature covers the last value of each key alone (transport.md 2.3).
         body = {**whole(REQUESTS[code].reply, dice, 1), "TxnReturnCode": return_code, "CnsmrSeqNo": SERIAL}
         content = signed(body, keys)
@@ -124,7 +124,7 @@ def test_bytes_that_were_changed_on_the_way_never_bring_about_another_answer(
         assert true.outcome is outcome
         for _ in range(60):
             answer = answered(code, broken_json(content, dice), certificate)
-            if answer.outcome is not Outcome.UNKNOWN:
+            if answer.outcome is not AnswerOutcome.UNKNOWN:
                 assert (answer.outcome, answer.reply, answer.code) == (true.outcome, true.reply, true.code)
 
 
@@ -159,10 +159,10 @@ def test_a_tree_that_was_changed_under_its_signature_is_unknown_or_says_the_same
                 del body[name]
         body["RsaSign"] = sign(keys.bank, canonical_string(body))
         true = answered(code, as_json(body), certificate)
-        assert true.outcome is Outcome.DONE
+        assert true.outcome is AnswerOutcome.DONE
         forged = tampered(body, REQUESTS[code].reply, dice)
         answer = answered(code, as_json(forged), certificate)
-        if answer.outcome is not Outcome.UNKNOWN:
+        if answer.outcome is not AnswerOutcome.UNKNOWN:
             equal += 1
             assert (answer.outcome, answer.code, answer.front_seq_no) == (true.outcome, true.code, true.front_seq_no)
             assert covered(answer.reply) == covered(true.reply), forged
@@ -192,7 +192,7 @@ def test_an_answer_that_names_a_field_twice_is_believed_in_neither_reading(
                 content = as_json(told).replace(b'"@"', json.dumps(key).encode())
                 del place_told["@"]
                 answer = answered(code, content, certificate)
-                assert (answer.outcome, answer.evidence, answer.reply) == (Outcome.UNKNOWN, b"", None)
+                assert (answer.outcome, answer.evidence, answer.reply) == (AnswerOutcome.UNKNOWN, b"", None)
                 assert "twice" in answer.detail
 
 

@@ -11,7 +11,7 @@ from uuid import UUID
 import psycopg
 import uuid_utils
 
-from ledger import Account, Available, Change, Draft, Kind, Leg, NewOperation, OfDay, Outcome, State, Step, accounts
+from ledger import Account, Available, Change, Draft, Kind, Leg, NewOperation, OfDay, State, Step, StepOutcome, accounts
 from ledger.accounts import (
     FEE,
     LIMITS,
@@ -191,7 +191,7 @@ def assert_whole(book: Book) -> None:
     """No floor is broken, and nothing is held where there is none."""
     for state in book.balances.values():
         assert state.held_fen >= 0, state
-        assert state.account.floor is None or state.left_fen >= 0, state
+        assert state.account.floor is None or state.remaining_fen >= 0, state
         assert state.account.floor is not None or state.held_fen == 0, state
 
 
@@ -203,7 +203,7 @@ class OneByOne:
         self.known = Known(datetime(2026, 11, 23, 4, 0, tzinfo=UTC))
         self.rows = Rows()
 
-    def judge(self, step: Step) -> Outcome:
+    def judge(self, step: Step) -> StepOutcome:
         return judge(self.book, self.known, step, self.rows)
 
 

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ledger import Account, Events, Lists, Lookups, Outcome, Reads, Step, Writer, connect, open_pool, verify
+from ledger import Account, Events, Lists, Lookups, Reads, Step, StepOutcome, Writer, connect, open_pool, verify
 from tests.ledger.bookkeeping import PLATFORM, money, opening, stored
 
 
@@ -27,10 +27,10 @@ class Mirror:
     engine: AsyncEngine
     batches: list[int]
 
-    async def do(self, step: Step) -> Outcome:
+    async def do(self, step: Step) -> StepOutcome:
         return await self.writer.submit(step)
 
-    async def together(self, *steps: Step) -> list[Outcome | BaseException]:
+    async def together(self, *steps: Step) -> list[StepOutcome | BaseException]:
         """What comes of steps that arrive at the same time, in this order."""
         return await asyncio.gather(*(self.writer.submit(step) for step in steps), return_exceptions=True)
 

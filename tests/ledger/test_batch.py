@@ -24,12 +24,12 @@ from ledger import (
     OfDay,
     Operation,
     OperationUnknown,
-    Outcome,
     Part,
     PartState,
     RequestIdReused,
     State,
     Step,
+    StepOutcome,
     accounts,
 )
 from ledger.accounts import FEE, LIMITS, POOLED, escrow, order, refundable, refundable_fee, uncleared, withdrawable
@@ -815,7 +815,7 @@ def test_an_operation_that_is_dropped_is_not_known_any_more() -> None:
     assert (bench.known.by_id, bench.known.by_request, bench.known.parts) == ({}, {}, {})
     bench.known.add(operation)
     bench.known.drop(operation)
-    assert bench.known.outcome(operation, did=True) == Outcome(operation, True)
+    assert bench.known.outcome(operation, did=True) == StepOutcome(operation, True)
 
 
 def test_a_step_that_enters_loads_what_it_debits_where_the_money_may_land_and_what_it_needs() -> None:

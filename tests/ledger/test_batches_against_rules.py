@@ -10,7 +10,7 @@ from datetime import date
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ledger import FloorBroken, LedgerError, Outcome, PartState, State, Step, Writer, connect, verify
+from ledger import FloorBroken, LedgerError, PartState, State, Step, StepOutcome, Writer, connect, verify
 from ledger.accounts import FEE, uncleared, withdrawable
 from ledger.batch import KnownPart
 from ledger.rules import Draft, Leg
@@ -102,13 +102,13 @@ def parts_of(step: Step, model: OneByOne) -> dict[int, KnownPart]:
     return model.known.parts.get(model.known.by_request[step.operation.request_id].id, {})
 
 
-def told(result: Outcome | BaseException) -> object:
+def told(result: StepOutcome | BaseException) -> object:
     """What a caller learns of a step, the database's own times left out."""
     if isinstance(result, FloorBroken):
         return result.breach, result.operation and result.operation.id
     if isinstance(result, LedgerError):
         return str(result)
-    assert isinstance(result, Outcome), result
+    assert isinstance(result, StepOutcome), result
     return result.did, result.operation.id, result.operation.state, result.operation.serial, result.parts, result.pended
 
 
@@ -151,7 +151,7 @@ def test_batches_come_to_what_the_rules_come_to_one_step_at_a_time(
     assert_whole(model.book)
 
     async def in_batches() -> list[object]:
-        results: list[Outcome | BaseException] = []
+        results: list[StepOutcome | BaseException] = []
         async with (
             Writer(database, platform, batch_max=batch_max).running() as one,
             Writer(database, platform, batch_max=batch_max).running() as other,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ledger import Card, CardChange, Cards, CardState, CheckedBy, Member, Outcome
+from ledger import Card, CardChange, Cards, CardState, CheckedBy, Member, StepOutcome
 from tests.ledger.bookkeeping import ANN, BOB, PLATFORM, execute, new_id, opening, pay_today
 from tests.ledger.conftest import Mirror
 
@@ -55,7 +55,7 @@ async def cards(mirror: Mirror) -> Cards:
 async def test_a_card_begins_with_the_step_that_records_it(mirror: Mirror, cards: Cards) -> None:
     begun = card()
     outcome = await mirror.do(opening(cards_new=(begun,)))
-    assert isinstance(outcome, Outcome)
+    assert isinstance(outcome, StepOutcome)
     found = await cards.card(begun.card_id)
     assert found is not None
     assert found.created_at is not None

@@ -20,7 +20,7 @@ from tests.ledger.conftest import Mirror
 
 
 def said(events: list[Event]) -> list[tuple[object, State]]:
-    return [(event.whole.operation.id, event.state) for event in events]
+    return [(event.full.operation.id, event.state) for event in events]
 
 
 async def test_events_come_in_commit_order_and_go_on_from_a_cursor(mirror: Mirror) -> None:
@@ -39,7 +39,7 @@ async def test_events_come_in_commit_order_and_go_on_from_a_cursor(mirror: Mirro
         (step.operation_id, State.DONE),
     ]
     page = await mirror.events.after(events[0].seq, 1, Wanted(operation_id=step.operation_id))
-    assert [(event.state, event.whole.operation.state) for event in page.events] == [(State.UNKNOWN, State.DONE)]
+    assert [(event.state, event.full.operation.state) for event in page.events] == [(State.UNKNOWN, State.DONE)]
     assert page.is_full
     assert await mirror.reads.last_event() == events[-1].seq
 
@@ -115,8 +115,8 @@ async def test_an_operation_is_never_shown_beside_parts_of_another_moment(mirror
     async def look() -> int:
         looks = 0
         while not ended:
-            wholes = [event.whole for event in (await mirror.events.after(1, 1000)).events]
-            wholes += (await mirror.reads.wholes([whole.operation.id for whole in wholes])).values()
+            wholes = [event.full for event in (await mirror.events.after(1, 1000)).events]
+            wholes += (await mirror.reads.full_operations([whole.operation.id for whole in wholes])).values()
             for operation, of_it in wholes:
                 expected = {State.RESERVED: PartState.RESERVED, State.DONE: PartState.POSTED}
                 assert {one.state for one in of_it} == {expected.get(operation.state, PartState.VOIDED)}
@@ -148,10 +148,10 @@ async def test_an_operations_parts_come_with_their_days_and_numbers(mirror: Mirr
     step: Step = opening(part("ann", "bob", "O1", 10), part("ann", "cat", "", 20))
     await mirror.do(step)
     await mirror.do(posting(step, 1))
-    whole = (await mirror.reads.wholes([step.operation_id]))[step.operation_id]
+    whole = (await mirror.reads.full_operations([step.operation_id]))[step.operation_id]
     assert list(whole.parts) == (await mirror.reads.parts([step.operation_id]))[step.operation_id]
     assert whole.operation == await mirror.reads.operation(operation_id=step.operation_id)
-    assert (await mirror.events.after(0, 100)).events[-1].whole == whole
+    assert (await mirror.events.after(0, 100)).events[-1].full == whole
 
 
 async def test_a_cursor_that_is_younger_than_a_restored_copy_misses_nothing_of_what_comes_then(

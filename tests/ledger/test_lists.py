@@ -170,7 +170,7 @@ async def test_a_page_is_of_one_moment_whatever_was_asked_for(mirror: Mirror, mo
         page = await mirror.lists.page(wanted, limit=1)
         assert len(statements) == 1
         assert page.last_event == await mirror.reads.last_event()
-        assert page.wholes == list((await mirror.reads.wholes([step.operation_id])).values())
+        assert page.full_operations == list((await mirror.reads.full_operations([step.operation_id])).values())
 
 
 async def test_an_operation_of_several_is_found_by_each_of_its_members_orders_and_serials(mirror: Mirror) -> None:

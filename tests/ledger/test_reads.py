@@ -22,10 +22,10 @@ from ledger import (
     Lookups,
     Member,
     MemberBalance,
-    Numbers,
     Operation,
     PartState,
     Reads,
+    SerialNumbers,
     State,
     Step,
     Suspended,
@@ -93,7 +93,7 @@ async def test_available_is_withdrawable_plus_waiting_without_what_is_held(mirro
     assert (await mirror.reads.balances([ANN]))[ANN].held_fen == 48
     assert await mirror.reads.pocket(withdrawable(ANN)) == (100, 20)
     assert await mirror.reads.pocket(withdrawable(CAT)) == (0, 0)
-    assert await mirror.reads.left([escrow(ANN, "O1"), escrow(ANN, "O2")]) == {
+    assert await mirror.reads.remaining([escrow(ANN, "O1"), escrow(ANN, "O2")]) == {
         "escrow:1001:O1": 15,
         "escrow:1001:O2": 0,
     }
@@ -165,8 +165,8 @@ async def test_what_lies_in_suspense_is_told_by_transfer_until_it_is_gone(mirror
         await mirror.do(opening(enter=[money(suspense(transfer), fen)]))
     await done(mirror, opening(Draft((Leg(suspense("2611230000000002"), withdrawable(ANN), 50),))))
     await mirror.do(opening(Draft((Leg(suspense("2611230000000001"), withdrawable(ANN), 60),))))
-    first = Suspended(transfer="2611230000000001", left_fen=40, held_fen=60)
-    last = Suspended(transfer="2611240000000003", left_fen=70, held_fen=0)
+    first = Suspended(transfer="2611230000000001", remaining_fen=40, held_fen=60)
+    last = Suspended(transfer="2611240000000003", remaining_fen=70, held_fen=0)
     assert await mirror.reads.suspended("", 10) == [first, last]
     assert await mirror.reads.suspended("", 1) == [first]
     assert await mirror.reads.suspended(first.transfer, 10) == [last]
@@ -189,7 +189,7 @@ async def test_operations_are_listed_newest_first_by_every_filter(mirror: Mirror
     async def page(**filters: Any) -> list[object]:
         before, limit = filters.pop("before", None), filters.pop("limit", 10)
         found = await mirror.lists.page(Filter(**filters), before=before, limit=limit)
-        return [operation.id for operation, _ in found.wholes if operation.payer or operation.payee]
+        return [operation.id for operation, _ in found.full_operations if operation.payer or operation.payee]
 
     ids = [step.operation_id for step in (topped, ordered, paid)]
     assert await page() == ids
@@ -219,7 +219,7 @@ async def test_a_payment_tells_what_is_left_of_it_pending_refunds_counted_as_gon
     assert [part.amount_fen for part in await mirror.reads.pending_refunds("S1")] == [30]
     await mirror.do(voiding(pending))
     assert await mirror.reads.pending_refunds("S1") == []
-    assert await mirror.reads.left([refundable("S1"), refundable_fee("S1")]) == {
+    assert await mirror.reads.remaining([refundable("S1"), refundable_fee("S1")]) == {
         "refundable:S1": 100,
         "refundable-fee:S1": 10,
     }
@@ -385,8 +385,8 @@ async def test_a_released_operation_is_not_asked_about(mirror: Mirror) -> None:
 
 
 async def test_numbers_are_never_given_twice_by_any_process(mirror: Mirror) -> None:
-    sources = [Numbers(mirror.engine) for _ in range(3)]
-    taken = await asyncio.gather(*(source.take() for source in sources for _ in range(150)))
+    sources = [SerialNumbers(mirror.engine) for _ in range(3)]
+    taken = await asyncio.gather(*(source.next() for source in sources for _ in range(150)))
     assert len(set(taken)) == 450
 
 
@@ -397,7 +397,7 @@ async def test_reads_without_a_database_say_that_it_is_away(empty_database: str)
     await pool.open()
     try:
         reads = Reads(engine, Lookups(pool, "9930"))
-        for question in (reads.operation(request_id="r"), reads.member("m"), Numbers(engine).take()):
+        for question in (reads.operation(request_id="r"), reads.member("m"), SerialNumbers(engine).next()):
             with pytest.raises(LedgerUnavailable):
                 await question
     finally:

@@ -325,7 +325,7 @@ def test_the_accounts_that_a_batch_has_changed_are_known() -> None:
 
 def test_an_account_that_nobody_has_loaded_is_empty_and_unknown() -> None:
     new = Book().of(withdrawable(ANN))
-    assert (new.account, new.balance_fen, new.held_fen, new.left_fen) == (withdrawable(ANN), 0, 0, 0)
+    assert (new.account, new.balance_fen, new.held_fen, new.remaining_fen) == (withdrawable(ANN), 0, 0, 0)
     assert (new.is_known, new.is_stored, new.written_fen, new.written_held_fen) == (False, False, 0, 0)
 
 
@@ -485,7 +485,7 @@ class FenByFen:
     held: Counter[Account] = field(default_factory=Counter)
     cleared: date = date.min
 
-    def left(self, account: Account) -> int:
+    def remaining(self, account: Account) -> int:
         return self.balance[account] - self.held[account] - (account.floor or 0)
 
     def pockets(self, member: str) -> list[Account]:
@@ -506,7 +506,7 @@ class FenByFen:
             if choice[0].floor is None:
                 continue
             for _ in range(fen):
-                giver = next((account for account in choice if self.left(account) > 0), None)
+                giver = next((account for account in choice if self.remaining(account) > 0), None)
                 if giver is None:
                     self.held -= taken
                     return None

@@ -147,7 +147,7 @@ class Marketplace(RuleBasedStateMachine):
         for _, takes, _ in new.asked:
             wanted.update({key: fen for key, fen in takes.items() if fen})
         before = standing(self.ledger.book)
-        if any(self.left(key) < fen for key, fen in wanted.items()):
+        if any(self.remaining(key) < fen for key, fen in wanted.items()):
             with pytest.raises(FloorBroken) as refusal:
                 self.ledger.judge(new.step)
             assert refusal.value.breach.needed_fen > refusal.value.breach.left_fen >= 0
@@ -163,7 +163,7 @@ class Marketplace(RuleBasedStateMachine):
         self.pending.append(new)
         return True
 
-    def left(self, key: tuple[str, ...]) -> int:
+    def remaining(self, key: tuple[str, ...]) -> int:
         """What can be taken; ``available`` money is in several pockets."""
         kind, *of = key
         return sum(self.have[one] for one in self.spendable(*of)) if kind == "available" else self.have[key]
@@ -469,7 +469,7 @@ class Marketplace(RuleBasedStateMachine):
         for balance in self.ledger.book.balances.values():
             account = balance.account
             if name := COUNTED.get(account.kind):
-                spendable[name, *filter(None, (account.owner, account.ref))] += balance.left_fen
+                spendable[name, *filter(None, (account.owner, account.ref))] += balance.remaining_fen
         counted = Counter({key: fen for key, fen in self.have.items() if key[0] != "order"})
         assert +spendable == +counted
 

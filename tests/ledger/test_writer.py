@@ -29,11 +29,11 @@ from ledger import (
     LedgerUnavailable,
     Member,
     NewOperation,
-    Outcome,
     PartState,
     RequestIdReused,
     State,
     Step,
+    StepOutcome,
     Wanted,
     Writer,
     connect,
@@ -79,9 +79,9 @@ async def carried_out(mirror: Mirror, step: Step) -> None:
     await mirror.do(posting(step))
 
 
-def did(results: list[Outcome | BaseException]) -> list[bool | str]:
+def did(results: list[StepOutcome | BaseException]) -> list[bool | str]:
     """Whether each step acted, or the name of what it raised."""
-    return [result.did if isinstance(result, Outcome) else type(result).__name__ for result in results]
+    return [result.did if isinstance(result, StepOutcome) else type(result).__name__ for result in results]
 
 
 async def test_payments_at_once_spend_what_is_there_and_not_a_fen_more(mirror: Mirror) -> None:
@@ -103,8 +103,8 @@ async def test_two_steps_of_one_operation_in_one_batch_let_its_hold_go_once(mirr
         await asyncio.sleep(0)
     await ahead
     first, late = await both
-    assert isinstance(first, Outcome)
-    assert isinstance(late, Outcome)
+    assert isinstance(first, StepOutcome)
+    assert isinstance(late, StepOutcome)
     assert (first.did, late.did) == (True, False)
     assert mirror.standing()[withdrawable(ANN).name] == (100, 21)
     await mirror.assert_whole()
@@ -198,7 +198,7 @@ async def test_fee_refunds_at_once_give_back_the_fee_once(mirror: Mirror) -> Non
     refusal = results[1]
     assert isinstance(refusal, FloorBroken)
     assert refusal.breach.pocket == "refundable-fee"
-    left = await mirror.reads.left([refundable("S1")])
+    left = await mirror.reads.remaining([refundable("S1")])
     assert left[refundable("S1").name] == 80
 
 
@@ -207,7 +207,7 @@ async def test_the_same_request_twenty_times_at_once_acts_once(mirror: Mirror) -
     step = opening(pay(ANN, BOB, 5))
     results = await mirror.together(step, *(again(step) for _ in range(19)))
     assert did(results) == [True] + [False] * 19
-    assert {result.operation.id for result in results if isinstance(result, Outcome)} == {step.operation_id}
+    assert {result.operation.id for result in results if isinstance(result, StepOutcome)} == {step.operation_id}
     assert mirror.standing()[withdrawable(ANN).name] == (100, 5)
 
 
@@ -590,7 +590,7 @@ async def test_a_writer_that_stops_writes_what_waits(mirror: Mirror, ends_badly:
     steps = [opening(pay(ANN, BOB, 1)) for _ in range(20)]
 
     @contextlib.asynccontextmanager
-    async def stopping() -> AsyncIterator[list[asyncio.Task[Outcome]]]:
+    async def stopping() -> AsyncIterator[list[asyncio.Task[StepOutcome]]]:
         with contextlib.suppress(ExceptionGroup):
             async with Writer(mirror.dsn, PLATFORM, batch_max=6).running() as writer:
                 tasks = [asyncio.create_task(writer.submit(step)) for step in steps]
@@ -683,7 +683,7 @@ async def test_a_check_writes_nothing(mirror: Mirror) -> None:
     for fen in (60, 101):
         draft: Draft = prepay(ANN, "O1", fen)
         (result,) = await mirror.together(opening(draft, check_only=True))
-        assert isinstance(result, Outcome if fen == 60 else FloorBroken)
+        assert isinstance(result, StepOutcome if fen == 60 else FloorBroken)
     assert ask(mirror.dsn, "SELECT name, xmin::text FROM account ORDER BY name") == before
     assert ask(mirror.dsn, "SELECT count(*) FROM operation") == [(1,)]
 

@@ -20,7 +20,7 @@ import pytest
 from bankclient import BANK_ZONE
 from embedded import EmbeddedPostgres, find_clients
 from jzb.v1 import core_pb2, member_pb2, payment_pb2
-from ledger import LedgerBehind, Numbers, connect, copies, migrate
+from ledger import LedgerBehind, SerialNumbers, connect, copies, migrate
 from ledger.copies import CopyFailed, Programs
 from sandbox.clock import BankClock
 from sandbox.records import SUCCEEDED, Trade
@@ -402,7 +402,7 @@ async def test_the_same_copy_restored_twice_hands_out_no_serial_twice(
         copies.restore(dsn, tmp_path / "copy", find_clients())
         engine = connect(dsn, 1)
         try:
-            first.append(await Numbers(engine).take() % 10**10)
+            first.append(await SerialNumbers(engine).next() % 10**10)
         finally:
             await engine.dispose()
             postgres.drop(name)

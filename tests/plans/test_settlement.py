@@ -16,7 +16,7 @@ from uuid import UUID
 import pytest
 
 from bankclient import Answer
-from bankclient import Outcome as AnswerOutcome
+from bankclient import AnswerOutcome as AnswerOutcome
 from ledger import CardChange, CardState, Change, Draft, Leg, Member, Operation, State, Step
 from ledger.accounts import FEE, withdrawable
 from service.plans.plan import Stored

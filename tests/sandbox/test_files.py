@@ -12,6 +12,7 @@ import pytest
 
 from bankclient import (
     Answer,
+    AnswerOutcome,
     Around,
     BankClient,
     BankSettings,
@@ -26,7 +27,6 @@ from bankclient import (
     FileTruncated,
     FileUnavailable,
     NoFile,
-    Outcome,
     ReconciliationFile,
     consumer_serial,
     fetch_file,
@@ -141,7 +141,7 @@ async def test_a_file_that_is_not_right_says_which(bank: Merchant, fault: str, e
 
 async def test_the_download_of_a_file_is_observed_like_any_call(bank: Merchant) -> None:
     day, *_ = await a_day(bank)
-    seen: list[tuple[str, Outcome]] = []
+    seen: list[tuple[str, AnswerOutcome]] = []
 
     @contextmanager
     def around(interface: str, _: str | None) -> Iterator[Callable[[Answer[Any]], None]]:
@@ -153,10 +153,10 @@ async def test_the_download_of_a_file_is_observed_like_any_call(bank: Merchant) 
         with pytest.raises(FileServerRefused):
             await fetch_file(client, "CZ", day)
         # The file that states the count comes first.
-        assert seen == [("6103", Outcome.DONE), ("file", Outcome.DONE), ("file", Outcome.UNKNOWN)]
+        assert seen == [("6103", AnswerOutcome.DONE), ("file", AnswerOutcome.DONE), ("file", AnswerOutcome.UNKNOWN)]
         seen.clear()
         assert isinstance(await fetch_file(client, "CZ", day), DayFile)
-    assert seen == [("6103", Outcome.DONE), ("file", Outcome.DONE), ("file", Outcome.DONE)]
+    assert seen == [("6103", AnswerOutcome.DONE), ("file", AnswerOutcome.DONE), ("file", AnswerOutcome.DONE)]
 
 
 async def test_an_encrypted_file_over_the_limit_is_not_fetched(bank: Merchant) -> None:

@@ -49,7 +49,7 @@ GIVEN_BACK = frozenset({Need.REFUNDABLE, Need.REVOCABLE, Need.UNDOABLE})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tie:
+class Dependency:
     """One kind of need: how many, how much in fen, and the first few by order number, serial or id."""
 
     need: Need
@@ -58,7 +58,7 @@ class Tie:
     first: tuple[str, ...]
 
 
-TIES = text("""
+DEPENDENCIES = text("""
     WITH
     mine AS (
       SELECT id FROM operation WHERE platform = :platform AND payer = :member_id AND payer <> ''
@@ -128,10 +128,10 @@ TIES = text("""
 """)
 
 
-def ties_of(rows: Any) -> list[Tie]:
-    """What `TIES` has found, in the order of `Need`."""
+def dependencies_of(rows: Any) -> list[Dependency]:
+    """What `DEPENDENCIES` has found, in the order of `Need`."""
     found = [
-        Tie(need=Need(row["need"]), count=row["count"], amount_fen=row["fen"], first=tuple(row["first"]))
+        Dependency(need=Need(row["need"]), count=row["count"], amount_fen=row["fen"], first=tuple(row["first"]))
         for row in rows
     ]
-    return sorted(found, key=lambda tie: list(Need).index(tie.need))
+    return sorted(found, key=lambda one: list(Need).index(one.need))
