@@ -34,15 +34,15 @@ def canonical_string(body: Mapping[str, object]) -> bytes:
         raise MessageInvalid("a text holds half of a UTF-16 pair") from None
 
 
-def shadowed_fields(body: Mapping[str, object], places: Mapping[str, Path] = MappingProxyType({})) -> set[str]:
+def shadowed_fields(body: Mapping[str, object], paths: Mapping[str, Path] = MappingProxyType({})) -> set[str]:
     """Name what stands in a place of the body where it is signed like something else.
 
     Flattening forgets where a value stood: {"Txn": {"ReturnCode": "x"}} signs like TxnReturnCode.
     With both present the signature covers only one of them, so whoever reads the other is deceived;
-    and what was moved away is missed by whoever reads it. `places` are those that are read, by the
+    and what was moved away is missed by whoever reads it. `paths` are those that are read, by the
     name they are signed under.
     """
-    seen = dict(places)
+    seen = dict(paths)
     leaves = _leaves(_to_be_signed(body), "", (), 1)
     return {key for key, path, _ in leaves if seen.setdefault(key, path) != path}
 

@@ -32,7 +32,7 @@ from bankclient.connection import (
 from bankclient.errors import BankError, BankUnavailable, MessageInvalid, ServiceIdMissing
 from bankclient.files.download import Download
 from bankclient.messages.wire import R_co, Request, to_wire
-from bankclient.outcome import CLEAN_REFUSALS, Answer, AnswerOutcome, Verdict, judge, not_sent, read_token, unknown
+from bankclient.outcome import CLEAN_REFUSALS, Answer, AnswerOutcome, JudgedAnswer, judge, not_sent, read_token, unknown
 from bankclient.serials import is_consumer_serial
 from bankclient.settings import BankSettings
 from bankclient.signing import BankCertificate, Identity, escape_for_approve
@@ -219,18 +219,20 @@ class BankClient:
             answered(Answer(AnswerOutcome.DONE, "", "", f"a file of {len(content)} bytes", 1))
         return content
 
-    async def _send(self, opened: _Open, request: Request[R_co], path: str, fields: dict[str, object]) -> Verdict[R_co]:
+    async def _send(
+        self, opened: _Open, request: Request[R_co], path: str, fields: dict[str, object]
+    ) -> JudgedAnswer[R_co]:
         try:
             is_recorded = trace.get_current_span().is_recording()
             with _tracer.start_as_current_span("sign") if is_recorded else nullcontext():
                 content = await _signed(opened, fields)
             received = await opened.connection.post(path, content)
         except _Closing:
-            return Verdict(not_sent("the client is closing", 0))
+            return JudgedAnswer(not_sent("the client is closing", 0))
         except NeverConnected as error:
-            return Verdict(not_sent(f"no connection: {error}", error.tries))
+            return JudgedAnswer(not_sent(f"no connection: {error}", error.tries))
         except AnswerLost as error:
-            return Verdict(unknown(f"no answer: {error}", error.tries))
+            return JudgedAnswer(unknown(f"no answer: {error}", error.tries))
         verdict = judge(request, str(fields["CnsmrSeqNo"]), received, opened.bank, opened.clean_refusals)
         if verdict.token_ageing:
             opened.tokens.renew_soon()

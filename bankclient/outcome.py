@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from bankclient.canonical import canonical_string, shadowed_fields
 from bankclient.errors import BankUnavailable, MessageInvalid
-from bankclient.messages.wire import R_co, Request, places
+from bankclient.messages.wire import R_co, Request, paths
 from bankclient.serials import booking_date
 from bankclient.signing import BankCertificate
 
@@ -193,7 +193,7 @@ HISTORY_RETRY_AFTER_S: Final = 300.0
 
 OTHER_SERIAL: Final = "the answer names another CnsmrSeqNo"
 
-_COMMON_PLACES: Final = {
+_COMMON_PATHS: Final = {
     name: (name,)
     for name in (
         "CnsmrSeqNo",
@@ -253,7 +253,7 @@ class Answer(Generic[R_co]):
 
 
 @dataclass(frozen=True)
-class Verdict(Generic[R_co]):
+class JudgedAnswer(Generic[R_co]):
     """An answer, and what the client should do about its access token."""
 
     answer: Answer[R_co]
@@ -279,7 +279,7 @@ def judge(
     received: Received,
     bank: BankCertificate,
     clean_refusals: Collection[str] = CLEAN_REFUSALS,
-) -> Verdict[R_co]:
+) -> JudgedAnswer[R_co]:
     """Classify the answer to a request that was sent with this serial.
 
     Of a call that changes something, only ``clean_refusals`` prove that nothing happened.
@@ -289,27 +289,27 @@ def judge(
         body = read_json_object(received.content)
     except MessageInvalid as error:
         why = str(error) if status == 200 else f"HTTP status {status}"
-        return Verdict(unknown(why, attempts))
+        return JudgedAnswer(unknown(why, attempts))
     signature = body.get("RsaSign")
     if status != 200 or not isinstance(signature, str) or not signature:
         return _judge_unsigned(body, status, attempts)
     try:
         canonical = canonical_string(body)
-        shadowed = shadowed_fields(body, _COMMON_PLACES | places(request.reply))
+        shadowed = shadowed_fields(body, _COMMON_PATHS | paths(request.reply))
     except MessageInvalid as error:
-        return Verdict(unknown(f"the answer cannot be verified: {error}", attempts))
+        return JudgedAnswer(unknown(f"the answer cannot be verified: {error}", attempts))
     if not bank.verify(canonical, signature):
         code, message = _code_and_message(body)
-        return Verdict(unknown("the signature is wrong", attempts, code, message))
+        return JudgedAnswer(unknown("the signature is wrong", attempts, code, message))
     if shadowed:
         names = ", ".join(sorted(shadowed))[:200]
-        return Verdict(unknown(f"fields inside others pass for {names}", attempts))
+        return JudgedAnswer(unknown(f"fields inside others pass for {names}", attempts))
     evidence = hashlib.sha256(canonical + signature.encode("utf-8")).digest()
     answer = _judge_signed(request, serial, body, evidence, attempts, clean_refusals)
     expires = body.get("tokenExpiryFlag", body.get("TokenExpiryFlag")) == "true"
     # Signed, with the flag and without a code: the gateway's way to refuse a token (notes.md 13).
     refused = expires and not answer.code and answer.detail != OTHER_SERIAL
-    return Verdict(answer, token_refused=refused, token_ageing=expires and not refused)
+    return JudgedAnswer(answer, token_refused=refused, token_ageing=expires and not refused)
 
 
 def read_token(received: Received, bank: BankCertificate) -> str:
@@ -368,13 +368,13 @@ def not_sent(detail: str, attempts: int, retry_after_s: float | None = None) -> 
     return Answer(AnswerOutcome.NOT_SENT, "", "", detail, attempts, retry_after_s=retry_after_s)
 
 
-def _judge_unsigned(body: Mapping[str, object], status: int, attempts: int) -> Verdict[R_co]:
+def _judge_unsigned(body: Mapping[str, object], status: int, attempts: int) -> JudgedAnswer[R_co]:
     code, message = _code_and_message(body)
     why = "the answer is not signed" if status == 200 else f"HTTP status {status}"
     if code in TOKEN_CODES:
         detail = f"the gateway refused the access token: {TOKEN_CODES[code]}"
-        return Verdict(unknown(detail, attempts, code, message), token_refused=True)
-    return Verdict(unknown(why, attempts, code, message))
+        return JudgedAnswer(unknown(detail, attempts, code, message), token_refused=True)
+    return JudgedAnswer(unknown(why, attempts, code, message))
 
 
 def _judge_signed(
@@ -458,15 +458,15 @@ def _front_serial(body: Mapping[str, object]) -> tuple[str | None, date | None]:
 
 
 def _texts_in(value: object) -> Iterator[str]:
-    left = [value]
-    while left:
-        one = left.pop()
+    pending = [value]
+    while pending:
+        one = pending.pop()
         if isinstance(one, str):
             yield one
         elif isinstance(one, dict):
-            left += [*one, *one.values()]
+            pending += [*one, *one.values()]
         elif isinstance(one, list):
-            left += one
+            pending += one
 
 
 def _is_storable(text: str) -> bool:

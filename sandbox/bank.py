@@ -22,7 +22,8 @@ from sandbox.books import OUTSIDE, OWN_FUNDS, Move, functional
 from sandbox.clock import BankClock, day_text
 from sandbox.context import Context
 from sandbox.errors import GatewayRefusal, InsufficientFunds, Refused
-from sandbox.faults import NOTHING, Faults, Told
+from sandbox.faults import NO_FAULTS, FaultPlan, Faults
+from sandbox.filestore import FileStore
 from sandbox.handlers import Route, acquiring, cards, clearing, routes_by_service_id, transfers, withdrawals
 from sandbox.handlers.registry import ROUTES
 from sandbox.records import (
@@ -38,7 +39,6 @@ from sandbox.records import (
     Withdrawal,
 )
 from sandbox.settings import SandboxSettings
-from sandbox.shelf import Shelf
 from sandbox.store import Store
 
 CLOCK_MOVED: Final = "clock_moved_days"
@@ -51,7 +51,7 @@ class Bank:
         self.store = store
         self.clock = clock
         self.faults = faults
-        self.shelf = Shelf()
+        self.files = FileStore()
         self._settings = settings
         self._routes = routes_by_service_id(settings.service_ids)
         self._ran_on = ""
@@ -74,7 +74,7 @@ class Bank:
             raise GatewayRefusal(codes.NO_SUCH_SERVICE)
         return route
 
-    def handle(self, service_id: str, body: Mapping[str, Any], told: Told = NOTHING) -> dict[str, object]:
+    def handle(self, service_id: str, body: Mapping[str, Any], fault_plan: FaultPlan = NO_FAULTS) -> dict[str, object]:
         """Act on one request (or repeat, or refuse) and say what to answer."""
         self.catch_up()
         route = self.route(service_id)
@@ -82,18 +82,18 @@ class Bank:
         try:
             self._check_envelope(body, serial)
             if route.changes:
-                code, message, fields = self._change(route, service_id, serial, body, told)
+                code, message, fields = self._change(route, service_id, serial, body, fault_plan)
             else:
-                code, message, fields = self._ask(route, serial, body, told)
+                code, message, fields = self._query(route, serial, body, fault_plan)
         except Refused as refusal:
             code, message, fields = refusal.code, refusal.message, {}
-        if hidden := codes.QUERY_LATER if told.has("err957") else told.text("answer"):
+        if hidden := codes.QUERY_LATER if fault_plan.has("err957") else fault_plan.text("answer"):
             code, message, fields = hidden, codes.MESSAGES.get(hidden, codes.FAILED_MESSAGE), {}
         return {
             "TxnReturnCode": code,
             "TxnReturnMsg": message,
             "CnsmrSeqNo": serial,
-            "tokenExpiryFlag": "true" if told.has("expire_flag") else "false",
+            "tokenExpiryFlag": "true" if fault_plan.has("expire_flag") else "false",
             **fields,
         }
 
@@ -183,7 +183,7 @@ class Bank:
     def _add_own_funds(self, amount_fen: int) -> None:
         self.store.post([Move(OUTSIDE, functional(OWN_FUNDS), amount_fen)])
 
-    def _context(self, route: Route | None = None, serial: str = "", told: Told = NOTHING) -> Context:
+    def _context(self, route: Route | None = None, serial: str = "", fault_plan: FaultPlan = NO_FAULTS) -> Context:
         return Context(
             store=self.store,
             settings=self._settings,
@@ -191,9 +191,9 @@ class Bank:
             serial=serial,
             code="" if route is None else route.code,
             asked_by="" if route is None else route.asked_by,
-            told=told,
+            fault_plan=fault_plan,
             faults=self.faults,
-            shelf=self.shelf,
+            files=self.files,
         )
 
     def _check_envelope(self, body: Mapping[str, Any], serial: str) -> None:
@@ -206,11 +206,11 @@ class Bank:
         if body["FundSummaryAcctNo"] != self._settings.fund_summary_acct_no:
             raise Refused(codes.WRONG_POOLED_ACCOUNT)
 
-    def _ask(
-        self, route: Route, serial: str, body: Mapping[str, Any], told: Told
+    def _query(
+        self, route: Route, serial: str, body: Mapping[str, Any], fault_plan: FaultPlan
     ) -> tuple[str, str, dict[str, object]]:
-        _refuse_if_told(told)
-        context = self._context(route, serial, told)
+        _refuse_if_planned(fault_plan)
+        context = self._context(route, serial, fault_plan)
         fields = self._run(route, context, _parse(route, body))
         self.store.commit()
         if context.ends_day:
@@ -223,7 +223,7 @@ class Bank:
         service_id: str,
         serial: str,
         body: Mapping[str, Any],
-        told: Told,
+        fault_plan: FaultPlan,
     ) -> tuple[str, str, dict[str, object]]:
         request: Request[Any] | None = None
         invalid: Refused | None = None
@@ -241,11 +241,11 @@ class Bank:
                 earlier.return_message,
                 json.loads(earlier.reply),
             )
-        context = self._context(route, serial, told)
+        context = self._context(route, serial, fault_plan)
         try:
             if request is None:
                 raise invalid or Refused(codes.FIELD_INVALID)
-            _refuse_if_told(told)
+            _refuse_if_planned(fault_plan)
             fields = self._run(route, context, request)
         except Refused as refusal:
             for record in refusal.keeps:
@@ -256,7 +256,7 @@ class Bank:
         self._remember(service_id, context, fingerprint, codes.OK, codes.OK_MESSAGE, fields)
         if self.store.get(Withdrawal, serial) is not None:
             self._pending.append(serial)
-        hidden = told.text("not_found_first")
+        hidden = fault_plan.text("not_found_first")
         if hidden is not None:
             self.faults.hide(serial, int(hidden))
         return codes.OK, codes.OK_MESSAGE, fields
@@ -267,7 +267,7 @@ class Bank:
             return to_wire(route.handler(context, request))
         except InsufficientFunds as shortage:
             self.store.rollback()
-            in_order = shortage.place.kind in ("frozen", "escrow")
+            in_order = shortage.account.kind in ("frozen", "escrow")
             code = codes.ORDER_FUNDS_SHORT if in_order else codes.INSUFFICIENT
             raise Refused(code) from shortage
         except BaseException:
@@ -317,8 +317,8 @@ class Bank:
         self._remember(service_id, context, fingerprint, refusal.code, refusal.message, {})
 
 
-def _refuse_if_told(told: Told) -> None:
-    code = told.text("refuse")
+def _refuse_if_planned(fault_plan: FaultPlan) -> None:
+    code = fault_plan.text("refuse")
     if code is not None:
         raise Refused(code)
 

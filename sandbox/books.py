@@ -17,8 +17,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
 
+from sandbox.accounts import AccountRef
 from sandbox.errors import InsufficientFunds
-from sandbox.places import Place
 
 SpendOrder = Literal["waiting_first", "withdrawable_first"]
 
@@ -52,56 +52,56 @@ FUNCTIONAL: Final = (
 class Move(NamedTuple):
     """`amount_fen` (zero or more) from one place to another."""
 
-    source: Place
-    target: Place
+    source: AccountRef
+    target: AccountRef
     amount_fen: int
 
 
 class Change(NamedTuple):
     """What a posting did to one place; enough to undo it or to write it down."""
 
-    place: Place
+    account: AccountRef
     delta_fen: int
 
 
-OUTSIDE: Final = Place("outside", "", "")
+OUTSIDE: Final = AccountRef("outside", "", "")
 """Cards, channels and payers: money from here raises the pooled real account."""
 
 
-def available(sub_acct_no: str) -> Place:
+def available(sub_acct_no: str) -> AccountRef:
     """What a member can spend: a source only, taken from waiting and withdrawable in turn."""
-    return Place("available", sub_acct_no, "")
+    return AccountRef("available", sub_acct_no, "")
 
 
-def waiting(sub_acct_no: str, day: str) -> Place:
+def waiting(sub_acct_no: str, day: str) -> AccountRef:
     """Available money that becomes withdrawable when `day` is cleared."""
-    return Place("waiting", sub_acct_no, day)
+    return AccountRef("waiting", sub_acct_no, day)
 
 
-def withdrawable(sub_acct_no: str) -> Place:
+def withdrawable(sub_acct_no: str) -> AccountRef:
     """Available money that may leave for the bound card."""
-    return Place("withdrawable", sub_acct_no, "")
+    return AccountRef("withdrawable", sub_acct_no, "")
 
 
-def frozen(sub_acct_no: str, order_no: str) -> Place:
+def frozen(sub_acct_no: str, order_no: str) -> AccountRef:
     """Money a member set aside under an order without naming a payee (6007)."""
-    return Place("frozen", sub_acct_no, order_no)
+    return AccountRef("frozen", sub_acct_no, order_no)
 
 
-def escrow(sub_acct_no: str, order_no: str) -> Place:
+def escrow(sub_acct_no: str, order_no: str) -> AccountRef:
     """Money a member pre-paid for an order (6034 flag 1)."""
-    return Place("escrow", sub_acct_no, order_no)
+    return AccountRef("escrow", sub_acct_no, order_no)
 
 
-def functional(suffix: str) -> Place:
+def functional(suffix: str) -> AccountRef:
     """A functional sub-account that holds money of its own."""
-    return Place("functional", suffix, "")
+    return AccountRef("functional", suffix, "")
 
 
-def in_transit(day: str) -> Place:
+def in_transit(day: str) -> AccountRef:
     """What the channels owe for one bank day, as a negative number. It is positive when more was taken back of
     earlier top-ups that day than topped up: then the platform owes the channels."""
-    return Place("in_transit", IN_TRANSIT, day)
+    return AccountRef("in_transit", IN_TRANSIT, day)
 
 
 @dataclass(slots=True)
@@ -174,9 +174,9 @@ class Books:
         """Days for which a channel still owes money, oldest first."""
         return sorted(self._in_transit)
 
-    def balance_fen(self, place: Place) -> int:
-        """What lies at `place`; for OUTSIDE, what has gone out less what has come in."""
-        kind, owner, key = place
+    def balance_fen(self, account: AccountRef) -> int:
+        """What lies at `account`; for OUTSIDE, what has gone out less what has come in."""
+        kind, owner, key = account
         if kind == "functional":
             return self.functional_fen(owner)
         if kind == "in_transit":
@@ -214,13 +214,13 @@ class Books:
 
     def undo(self, changes: Sequence[Change]) -> None:
         """Take back changes of the latest postings."""
-        for place, delta_fen in reversed(changes):
-            self._apply(place, -delta_fen)
+        for account, delta_fen in reversed(changes):
+            self._apply(account, -delta_fen)
 
     def redo(self, changes: Iterable[Change]) -> None:
         """Apply changes that were written down by an earlier process."""
-        for place, delta_fen in changes:
-            self._apply(place, delta_fen)
+        for account, delta_fen in changes:
+            self._apply(account, delta_fen)
 
     def clearing_moves(self, day: str) -> list[Move]:
         """What the clearing of `day` moves: the channels pay what they owe for that day, and every
@@ -246,7 +246,7 @@ class Books:
     def _waiting_fen(self, sub_acct_no: str, day: str) -> int:
         return self._sub_accounts[sub_acct_no].waiting.get(day, 0)
 
-    def _take(self, source: Place, amount_fen: int, done: list[Change]) -> None:
+    def _take(self, source: AccountRef, amount_fen: int, done: list[Change]) -> None:
         if source.kind == "available":
             self._spend(source, amount_fen, done)
             return
@@ -256,7 +256,7 @@ class Books:
                 raise InsufficientFunds(source, amount_fen, there)
         self._add(source, -amount_fen, done)
 
-    def _spend(self, source: Place, amount_fen: int, done: list[Change]) -> None:
+    def _spend(self, source: AccountRef, amount_fen: int, done: list[Change]) -> None:
         owner = source.owner
         sub_account = self.sub_account(owner)
         if sub_account.available_fen < amount_fen:
@@ -265,20 +265,20 @@ class Books:
         free = (withdrawable(owner), sub_account.withdrawable)
         order = [*lots, free] if self._spend_order == "waiting_first" else [free, *lots]
         left = amount_fen
-        for place, there in order:
+        for account, there in order:
             part = min(left, there)
             if part:
-                self._add(place, -part, done)
+                self._add(account, -part, done)
                 left -= part
 
-    def _add(self, place: Place, delta_fen: int, done: list[Change]) -> None:
-        if place.kind == "available":
+    def _add(self, account: AccountRef, delta_fen: int, done: list[Change]) -> None:
+        if account.kind == "available":
             raise ValueError("a credit names waiting or withdrawable")
-        self._apply(place, delta_fen)
-        done.append(Change(place, delta_fen))
+        self._apply(account, delta_fen)
+        done.append(Change(account, delta_fen))
 
-    def _apply(self, place: Place, delta_fen: int) -> None:
-        kind, owner, key = place
+    def _apply(self, account: AccountRef, delta_fen: int) -> None:
+        kind, owner, key = account
         if kind == "functional":
             self._functional[owner] = self._functional.get(owner, 0) + delta_fen
         elif kind == "in_transit":

@@ -16,7 +16,8 @@ from sandbox import codes
 from sandbox.books import Books, Move
 from sandbox.clock import day_text
 from sandbox.errors import Refused
-from sandbox.faults import NOTHING, Faults, Told
+from sandbox.faults import NO_FAULTS, FaultPlan, Faults
+from sandbox.filestore import FileStore
 from sandbox.records import (
     FAILED,
     SUCCEEDED,
@@ -28,7 +29,6 @@ from sandbox.records import (
     order_key,
 )
 from sandbox.settings import SandboxSettings
-from sandbox.shelf import Shelf
 from sandbox.store import Store
 
 ORDINARY: Final = "00"
@@ -45,9 +45,9 @@ class Context:
     serial: str = ""
     code: str = ""
     asked_by: str = ""
-    told: Told = NOTHING
+    fault_plan: FaultPlan = NO_FAULTS
     faults: Faults = field(default_factory=Faults)
-    shelf: Shelf = field(default_factory=Shelf)
+    files: FileStore = field(default_factory=FileStore)
     ends_day: bool = False
     """Set by a handler after whose answer the bank's day is over."""
 

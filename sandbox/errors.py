@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from sandbox.codes import FAILED_MESSAGE, GATEWAY_MESSAGES, MESSAGES
 
 if TYPE_CHECKING:
-    from sandbox.places import Place
+    from sandbox.accounts import AccountRef
     from sandbox.records import Record
 
 
@@ -42,13 +42,13 @@ class Refused(SandboxError):
 
 
 class InsufficientFunds(SandboxError):
-    """`place` holds `there_fen`, less than the `wanted_fen` a posting takes from it."""
+    """`account` holds `balance_fen`, less than the `wanted_fen` a posting takes from it."""
 
-    def __init__(self, place: Place, wanted_fen: int, there_fen: int) -> None:
-        self.place = place
+    def __init__(self, account: AccountRef, wanted_fen: int, balance_fen: int) -> None:
+        self.account = account
         self.wanted_fen = wanted_fen
-        self.there_fen = there_fen
-        super().__init__(f"{place.kind} holds {there_fen} fen, wanted {wanted_fen}")
+        self.balance_fen = balance_fen
+        super().__init__(f"{account.kind} holds {balance_fen} fen, wanted {wanted_fen}")
 
 
 class GatewayRefusal(SandboxError):

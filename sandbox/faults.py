@@ -3,7 +3,7 @@
 Asked for by a rule (`Faults.add`, or `POST /control/faults`) that waits for a service, or by a text
 of the request itself that contains `[[fault]]`, so that an outside gRPC client can ask for one. A
 directive strikes the first delivery of its serial (`history:n` the first n), so a retry gets through.
-Nothing in here acts: the server and the bank ask a `Told` what they were told to do. Rules are not
+Nothing in here acts: the server and the bank ask a `FaultPlan` what they were told to do. Rules are not
 kept over a restart.
 
 | fault | what happens |
@@ -104,7 +104,7 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class FaultPlan:
     """The faults of one delivery."""
 
     faults: tuple[Fault, ...] = ()
@@ -121,7 +121,7 @@ class Told:
         return float(self.text(name) or 0)
 
 
-NOTHING: Final = Told()
+NO_FAULTS: Final = FaultPlan()
 
 
 @dataclass(slots=True)
@@ -185,14 +185,14 @@ class Faults:
         self._rules.clear()
         self._hidden.clear()
 
-    def take(self, service_id: str, code: str, serial: str, text: str) -> Told:
+    def take(self, service_id: str, code: str, serial: str, text: str) -> FaultPlan:
         """The faults that strike this delivery; counts it."""
         struck = [rule.fault for rule in self._rules if rule.strikes(service_id, code)]
         if struck:
             self._rules = [rule for rule in self._rules if rule.times != 0]
         if self._directives and "[[" in text:
             struck.extend(self._directed(serial, text))
-        return Told(tuple(struck)) if struck else NOTHING
+        return FaultPlan(tuple(struck)) if struck else NO_FAULTS
 
     def hide(self, serial: str, times: int) -> None:
         """Let 6110, and the list of 6072, know nothing of a serial for the next `times` queries."""

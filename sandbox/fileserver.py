@@ -18,8 +18,8 @@ from xml.sax.saxutils import escape
 from aiohttp import web
 
 from sandbox.clock import BankClock
+from sandbox.filestore import FileStore, Published
 from sandbox.settings import SandboxSettings
-from sandbox.shelf import Published, Shelf
 
 SERVER_NAME: Final = "FS01"
 SESSIONS_KEPT: Final = 1000
@@ -46,10 +46,10 @@ class FileServer:
     """Answers frames; `is_token` says whether an access token is valid."""
 
     def __init__(
-        self, settings: SandboxSettings, shelf: Shelf, clock: BankClock, is_token: Callable[[str], bool]
+        self, settings: SandboxSettings, store: FileStore, clock: BankClock, is_token: Callable[[str], bool]
     ) -> None:
         self._settings = settings
-        self._shelf = shelf
+        self._store = store
         self._clock = clock
         self._is_token = is_token
         self._sessions: dict[str, _Session] = {}
@@ -85,7 +85,7 @@ class FileServer:
         }
         if not user or not token:
             return answer
-        file = self._shelf.get(path)
+        file = self._store.get(path)
         if file is None:
             return {"FileMsgFlag": NOT_FOUND}
         if file.refusal:

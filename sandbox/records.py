@@ -179,8 +179,8 @@ class Credit(Record):
     channel_type: str
     channel_seq_no: str
     order_no: str
-    left_fen: int
-    left_fee_fen: int
+    remaining_fen: int
+    remaining_fee_fen: int
 
 
 def row_name(total_order_no: str, sub_acct_no: str) -> str:
@@ -250,8 +250,8 @@ class SuspenseClearing(Record):
 
     order_no: str
     sub_acct_no: str
-    left_fen: int
-    left_fee_fen: int
+    remaining_fen: int
+    remaining_fee_fen: int
 
 
 @dataclass(frozen=True, slots=True)

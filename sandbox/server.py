@@ -25,7 +25,7 @@ from sandbox.books import Books
 from sandbox.clock import BankClock
 from sandbox.control import control_routes
 from sandbox.errors import GatewayRefusal
-from sandbox.faults import Faults, Told
+from sandbox.faults import FaultPlan, Faults
 from sandbox.fileserver import FileServer
 from sandbox.gateway import Gateway, Received
 from sandbox.keys import Keyring, client_settings, open_keyring, write_client_settings
@@ -97,7 +97,7 @@ class Sandbox:
         app = web.Application(client_max_size=BODY_MAX, middlewares=[_dropping])
         app.router.add_post("/api/approveDev", self._approve)
         app.router.add_post("/api/group/{service_id}", self._call)
-        app.add_routes(FileServer(self.settings, self.bank.shelf, self.clock, self.gateway.is_token).routes())
+        app.add_routes(FileServer(self.settings, self.bank.files, self.clock, self.gateway.is_token).routes())
         app.add_routes(control_routes(self.bank, self.faults, self.gateway, self.requests))
         return app
 
@@ -110,15 +110,15 @@ class Sandbox:
     async def _approve(self, request: web.Request) -> web.StreamResponse:
         text, body = await _read(request)
         self._note(APPROVE, "")
-        told = self.faults.take(APPROVE, APPROVE, "", text)
-        await _before(told)
+        fault_plan = self.faults.take(APPROVE, APPROVE, "", text)
+        await _before(fault_plan)
         try:
-            if told.has("token_expired"):
+            if fault_plan.has("token_expired"):
                 raise GatewayRefusal(codes.TOKEN_WRONG)
             answer = self.gateway.approve(body)
         except GatewayRefusal as refusal:
             return _unsigned(refusal)
-        return await self._answer(answer, told)
+        return await self._answer(answer, fault_plan)
 
     async def _call(self, request: web.Request) -> web.StreamResponse:
         service_id = request.match_info["service_id"]
@@ -128,38 +128,38 @@ class Sandbox:
         try:
             self.gateway.admit(body)
             route = self.bank.route(service_id)
-            told = self.faults.take(service_id, route.code, serial, text)
-            if told.has("token_expired"):
+            fault_plan = self.faults.take(service_id, route.code, serial, text)
+            if fault_plan.has("token_expired"):
                 raise GatewayRefusal(codes.TOKEN_WRONG)
-            await _before(told)
-            if told.has("expire_flag_alone"):
-                return await self._answer({"CnsmrSeqNo": serial, "tokenExpiryFlag": "true"}, told)
-            answer = self.bank.handle(service_id, body, told)
-            if told.has("duplicate_delivery"):
+            await _before(fault_plan)
+            if fault_plan.has("expire_flag_alone"):
+                return await self._answer({"CnsmrSeqNo": serial, "tokenExpiryFlag": "true"}, fault_plan)
+            answer = self.bank.handle(service_id, body, fault_plan)
+            if fault_plan.has("duplicate_delivery"):
                 answer = self.bank.handle(service_id, body)
-            if told.has("duplicate_late"):
-                self._deliver_late(service_id, body, told.seconds("duplicate_late"))
+            if fault_plan.has("duplicate_late"):
+                self._deliver_late(service_id, body, fault_plan.seconds("duplicate_late"))
         except GatewayRefusal as refusal:
             return _unsigned(refusal)
         delay_s = self.settings.answer_delay_s
         if delay_s:
             await asyncio.sleep(delay_s)
-        return await self._answer(answer, told)
+        return await self._answer(answer, fault_plan)
 
-    async def _answer(self, answer: dict[str, object], told: Told) -> web.StreamResponse:
-        if told.has("lose_after"):
+    async def _answer(self, answer: dict[str, object], fault_plan: FaultPlan) -> web.StreamResponse:
+        if fault_plan.has("lose_after"):
             await self.bank.store.durable()
             raise _DroppedError
         signature = await self._signer.sign(answer)
         await self.bank.store.durable()
-        if told.seconds("delay"):
-            await asyncio.sleep(told.seconds("delay"))
-        if told.has("bad_signature"):
+        if fault_plan.seconds("delay"):
+            await asyncio.sleep(fault_plan.seconds("delay"))
+        if fault_plan.has("bad_signature"):
             signature = _spoiled(signature)
-        if not told.has("no_signature"):
+        if not fault_plan.has("no_signature"):
             answer["RsaSign"] = signature
         text = json.dumps(answer, ensure_ascii=False)
-        if told.has("malformed"):
+        if fault_plan.has("malformed"):
             text = text[: len(text) // 2]
         return web.Response(text=text, content_type="application/json", charset="utf-8")
 
@@ -191,13 +191,13 @@ async def _read(request: web.Request) -> tuple[str, Mapping[str, Any]]:
     return text, body
 
 
-async def _before(told: Told) -> None:
-    if told.has("lose_before"):
+async def _before(fault_plan: FaultPlan) -> None:
+    if fault_plan.has("lose_before"):
         raise _DroppedError
-    if told.has("http500"):
+    if fault_plan.has("http500"):
         raise web.HTTPInternalServerError(text="sandbox fault")
-    if told.seconds("act_late"):
-        await asyncio.sleep(told.seconds("act_late"))
+    if fault_plan.seconds("act_late"):
+        await asyncio.sleep(fault_plan.seconds("act_late"))
 
 
 class _DroppedError(Exception):

@@ -21,9 +21,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from sandbox.accounts import AccountRef
 from sandbox.books import Books, Change, Move, SpendOrder
 from sandbox.errors import LogDamaged, LogInUse
-from sandbox.places import Place
 from sandbox.records import RECORDS, Counter, Record
 
 R = TypeVar("R", bound=Record)
@@ -123,7 +123,7 @@ class Store:
         if self._log is None:
             return
         for unit in self._log.read():
-            self.books.redo(Change(Place(*place), delta) for place, delta in unit["moved"])
+            self.books.redo(Change(AccountRef(*place), delta) for place, delta in unit["moved"])
             for name, fields in unit["put"]:
                 record = _revive(RECORDS[name], fields)
                 self._tables[type(record)][record.key] = record

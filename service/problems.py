@@ -37,7 +37,7 @@ from ledger import (
     RequestIdReused,
     State,
 )
-from service.recorded import FAULT, ORDER_DIFFERS, SEND_AGAIN, STILL_NEEDED
+from service.recorded import ORDER_DIFFERS, SEND_AGAIN, SERVICE_FAULT, STILL_NEEDED
 
 OUTCOMES: dict[State, core_pb2.Outcome.ValueType] = {
     State.RESERVED: core_pb2.OUTCOME_UNKNOWN,
@@ -540,7 +540,7 @@ def of_operation(operation: Operation, parts: Sequence[Part]) -> Problem | None:
             retry_after_s=5.0,
             **known,
         )
-    if operation.state is State.UNKNOWN and operation.reason == FAULT:
+    if operation.state is State.UNKNOWN and operation.reason == SERVICE_FAULT:
         return replace(service_fault(), next_step=_UNTIL_FINAL, metadata=metadata, **known)
     if operation.state in (State.UNKNOWN, State.RESERVED):
         return Problem(

@@ -16,7 +16,7 @@ STILL_NEEDED: Final = "still-needed"
 STOPPED: Final = "stopped"
 """The reason of an UNKNOWN operation whose process stopped before the bank had answered."""
 
-FAULT: Final = "fault"
+SERVICE_FAULT: Final = "fault"
 """The reason of an UNKNOWN operation whose process met an error that nobody foresaw, between reserving and settling."""
 
 ORDER_DIFFERS: Final = "order-differs"

@@ -119,20 +119,20 @@ class Vault:
         """Whether what is under that key can be opened, and recognised by its digest."""
         return any(key.key_id == key_id for key in self._keys)
 
-    def seal(self, value: Personal, place: str) -> Sealed:
+    def seal(self, value: Personal, binding: str) -> Sealed:
         """Seal a value for one place (the id of its row). Raises `VaultClosed`."""
         nonce = os.urandom(NONCE_BYTES)
         plain = json.dumps(asdict(value), ensure_ascii=False).encode()
-        content = nonce + self._current.cipher.encrypt(nonce, plain, self._context(place))
+        content = nonce + self._current.cipher.encrypt(nonce, plain, self._context(binding))
         return Sealed(self.key_id, self.digest(value.number), content)
 
-    def open(self, key_id: str, content: bytes, place: str) -> Personal:
+    def open(self, key_id: str, content: bytes, binding: str) -> Personal:
         """The value that was sealed for this place. Raises `VaultKeyMissing`, `SealBroken`."""
         key = self._named(key_id)
         try:
-            plain = key.cipher.decrypt(content[:NONCE_BYTES], content[NONCE_BYTES:], self._context(place))
+            plain = key.cipher.decrypt(content[:NONCE_BYTES], content[NONCE_BYTES:], self._context(binding))
         except InvalidTag:
-            raise SealBroken(f"what is sealed for {place} was changed, or sealed for another place") from None
+            raise SealBroken(f"what is sealed for {binding} was changed, or sealed for another place") from None
         return Personal(**json.loads(plain))
 
     def digest(self, value: str) -> bytes:
@@ -159,11 +159,11 @@ class Vault:
             raise VaultClosed("there is no key for personal values: set JZB_VAULT__KEYS")
         return self._keys[0]
 
-    def _context(self, place: str) -> bytes:
-        return f"{self.platform}:{place}".encode()
+    def _context(self, binding: str) -> bytes:
+        return f"{self.platform}:{binding}".encode()
 
 
-def place_of(card_id: UUID, member_id: str) -> str:
+def binding_of(card_id: UUID, member_id: str) -> str:
     """What the sealed values of a card are bound to, beside the platform."""
     return f"{card_id} {member_id}"
 
@@ -171,7 +171,7 @@ def place_of(card_id: UUID, member_id: str) -> str:
 def card_of(vault: Vault, card: Card) -> Personal:
     """What is sealed of a card. Raises `VaultKeyMissing`, `SealBroken`."""
     try:
-        return vault.open(card.key_id, card.sealed, place_of(card.card_id, card.member_id))
+        return vault.open(card.key_id, card.sealed, binding_of(card.card_id, card.member_id))
     except SealBroken:
         # Sealed before the member was a part of the place.
         return vault.open(card.key_id, card.sealed, str(card.card_id))
@@ -182,7 +182,7 @@ async def rotate(vault: Vault, cards: Cards) -> int:
     moved = 0
     while batch := await cards.sealed_otherwise(vault.key_id, ROTATE_BATCH):
         for card in batch:
-            sealed = vault.seal(card_of(vault, card), place_of(card.card_id, card.member_id))
+            sealed = vault.seal(card_of(vault, card), binding_of(card.card_id, card.member_id))
             moved += await cards.reseal(card, sealed.key_id, sealed.digest, sealed.content)
     return moved
 

@@ -14,7 +14,7 @@ from jzb.v1.names import OperationKind
 from ledger import Breach, Card, CardState, CheckedBy, Member, Operation, Part, PartState, State
 from service.problems import FLOOR_REASONS
 from service.problems import OUTCOMES as OUTCOMES
-from service.recorded import FAULT, ORDER_DIFFERS, ORIGINAL, STILL_NEEDED
+from service.recorded import ORDER_DIFFERS, ORIGINAL, SERVICE_FAULT, STILL_NEEDED
 from service.sentence import sentence
 
 NOT_RECORDED = UUID(int=0)
@@ -71,7 +71,7 @@ def operation(found: Operation, parts: Sequence[Part]) -> core_pb2.Operation:
         reason = ErrorReason.ERROR_REASON_ACQUIRED_ORDER_DIFFERS
     elif found.state is State.REFUSED:
         reason = ErrorReason.ERROR_REASON_BANK_REFUSED
-    elif found.state is State.UNKNOWN and found.reason == FAULT:
+    elif found.state is State.UNKNOWN and found.reason == SERVICE_FAULT:
         reason = ErrorReason.ERROR_REASON_SERVICE_FAULT
     elif found.state is State.UNKNOWN:
         reason = ErrorReason.ERROR_REASON_BANK_OUTCOME_UNKNOWN

@@ -16,14 +16,14 @@ from rich.console import Console
 from rich.table import Table
 
 from simulate.play import Played, play
-from simulate.schedule import IN_PART, PROOFS, Kind, of_seed
+from simulate.schedule import IN_PART, PROOFS, ActionKind, of_seed
 from simulate.site import opened
 
 TEN = 10
 MANY = 20
 WRONG_SHOWN = 10
 REFUND_SOURCES = "123456"
-ASKED = frozenset(Kind) - {Kind.LOOK, Kind.CLEAR_DAYS, Kind.TRANSFER_IN, Kind.WITHDRAW}
+ASKED = frozenset(ActionKind) - {ActionKind.LOOK, ActionKind.CLEAR_DAYS, ActionKind.TRANSFER_IN, ActionKind.WITHDRAW}
 """What is answered DONE; a withdrawal is only accepted at first."""
 
 

@@ -16,12 +16,12 @@ from unittest.mock import patch
 from uuid import UUID
 
 from jzb.v1.names import OperationKind
+from sandbox.accounts import AccountRef
 from sandbox.bank import Bank
 from sandbox.books import FEE, IN_TRANSIT, OWN_FUNDS, PARKING, POOLED_SHADOW, SUSPENSE, WITHDRAWAL_IN_TRANSIT, Move
 from sandbox.control import books_view
-from sandbox.faults import NOTHING, Told
+from sandbox.faults import NO_FAULTS, FaultPlan
 from sandbox.handlers.transfers import CLEARING_PRINCIPAL
-from sandbox.places import Place
 from sandbox.records import FAILED, Call, Credit, Inflow, Member, Payment, SuspenseClearing, Trade, Withdrawal
 from simulate.checker import BY_THE_BANK, POCKETS, Journal, Op, Posted, kind_of
 from simulate.latecomers import may_differ
@@ -66,13 +66,13 @@ class BankLog:
         """``on_request`` hears of each request when it has been acted on: the interface, and whether it changes."""
         self.bank = bank
         self.sent: list[Sent] = []
-        self.moved: dict[str, Counter[Place]] = {}
+        self.moved: dict[str, Counter[AccountRef]] = {}
         self.refused: dict[str, str] = {}
         self.had: dict[str, dict[str, tuple[int, int]]] = {}
         """What members had in all, and withdrawable, when the bank refused a serial: by sub-account, in fen."""
         self.days_kept_back = 0
         self._on_request = on_request
-        self._moving: Counter[Place] | None = None
+        self._moving: Counter[AccountRef] | None = None
         self._asked_for: set[str] = set()
         handle, catch_up, post = bank.handle, bank.catch_up, bank.store.books.post
         self._handle = handle
@@ -97,30 +97,34 @@ class BankLog:
         ):
             patch.object(owner, name, watched).start()
 
-    def _watched(self, service_id: str, body: Mapping[str, Any], told: Told = NOTHING) -> dict[str, object]:
+    def _watched(
+        self, service_id: str, body: Mapping[str, Any], fault_plan: FaultPlan = NO_FAULTS
+    ) -> dict[str, object]:
         route, serial = self.bank.route(service_id), str(body["CnsmrSeqNo"])
         is_repeated = self.bank.store.get(Call, serial) is not None
         self._moving = Counter()
-        answer = self._handle(service_id, body, told)
+        answer = self._handle(service_id, body, fault_plan)
         moved, self._moving = self._moving, None
         if route.changes and route.code not in WITHOUT_OPERATION:
             mark = _MARK.search(_NAME.sub("", json.dumps(body)))
             self.sent.append(Sent(serial, mark[1] if mark else ""))
-            self._judge(serial, str(answer["TxnReturnCode"]), told, moved, is_repeated=is_repeated)
+            self._judge(serial, str(answer["TxnReturnCode"]), fault_plan, moved, is_repeated=is_repeated)
         if route.code == "6108":
             rows: Any = answer.get("TranItemArray", ())
             self.days_kept_back += any(row["ClearingState"] == "3" for row in rows)
         self._on_request(str(body.get(SENDER, "")), route.changes)
         return answer
 
-    def _judge(self, serial: str, code: str, told: Told, moved: Counter[Place], *, is_repeated: bool) -> None:
+    def _judge(
+        self, serial: str, code: str, fault_plan: FaultPlan, moved: Counter[AccountRef], *, is_repeated: bool
+    ) -> None:
         call = self.bank.store.get(Call, serial)
         if call is not None and call.return_code == OK:
             if not is_repeated:
                 self.moved[serial] = moved
-        elif told.has("refuse"):
+        elif fault_plan.has("refuse"):
             self._asked_for.add(serial)
-        elif serial not in self._asked_for and not told.has("history"):
+        elif serial not in self._asked_for and not fault_plan.has("history"):
             self.refused[serial] = code
             books = self.bank.store.books
             there = {one: books.sub_account(one) for one in members_of(self.bank)}
@@ -187,7 +191,7 @@ def _moved_otherwise(journal: Journal, log: BankLog) -> Iterator[str]:
         theirs = log.moved.get(operation.serial)
         if theirs is None or operation.state != "done" or operation.kind in FROM_A_LIST:
             continue
-        ours: Counter[Place] = Counter()
+        ours: Counter[AccountRef] = Counter()
         for leg in legs.get(operation.id, ()):
             if not leg.is_sweep:
                 ours[_place(leg.debit, operation)] -= leg.fen
@@ -201,40 +205,42 @@ def _moved_otherwise(journal: Journal, log: BankLog) -> Iterator[str]:
             )
 
 
-_NOWHERE: Final = Place("", "", "")
+_NOWHERE: Final = AccountRef("", "", "")
 
 
-def _place(account: str, operation: Op) -> Place:
+def _place(account: str, operation: Op) -> AccountRef:
     kind, _, rest = account.partition(":")
     if kind in POCKETS:
         owner, _, key = rest.partition(":")
-        return Place(kind, owner, key)
+        return AccountRef(kind, owner, key)
     if kind == "in-transit":
-        return Place("in_transit", IN_TRANSIT, rest)
+        return AccountRef("in_transit", IN_TRANSIT, rest)
     if kind == "pooled":
         # The bank lets a withdrawal go by itself, after the call.
         is_withdrawal = operation.kind == OperationKind.WITHDRAW
-        return Place("functional", WITHDRAWAL_IN_TRANSIT, "") if is_withdrawal else Place("outside", "", "")
-    return Place("functional", PLATFORM_ACCOUNTS[kind], "") if kind in PLATFORM_ACCOUNTS else _NOWHERE
+        return AccountRef("functional", WITHDRAWAL_IN_TRANSIT, "") if is_withdrawal else AccountRef("outside", "", "")
+    return AccountRef("functional", PLATFORM_ACCOUNTS[kind], "") if kind in PLATFORM_ACCOUNTS else _NOWHERE
 
 
-def _landed(leg: Posted, place: Place, theirs: Mapping[Place, int], cleared: Mapping[date, datetime]) -> Place:
+def _landed(
+    leg: Posted, place: AccountRef, theirs: Mapping[AccountRef, int], cleared: Mapping[date, datetime]
+) -> AccountRef:
     """Uncleared money that was posted after the clearing of its day has gone on to withdrawable already."""
-    waiting = Place("waiting", place.owner, f"{leg.bank_day:%Y%m%d}")
+    waiting = AccountRef("waiting", place.owner, f"{leg.bank_day:%Y%m%d}")
     is_cleared = any(day >= leg.bank_day and at <= leg.at for day, at in cleared.items())
     return waiting if place.kind == "withdrawable" and is_cleared and waiting in theirs else place
 
 
-def _folded(moved: Mapping[Place, int], operation: Op) -> dict[Place, int]:
-    folded: Counter[Place] = Counter()
+def _folded(moved: Mapping[AccountRef, int], operation: Op) -> dict[AccountRef, int]:
+    folded: Counter[AccountRef] = Counter()
     for place, fen in moved.items():
         is_given = fen < 0 and place.kind in ("waiting", "withdrawable")
         may_be_any = is_given and operation.kind not in OUT_OF_WITHDRAWABLE
-        folded[Place("available", place.owner, "") if may_be_any else place] += fen
+        folded[AccountRef("available", place.owner, "") if may_be_any else place] += fen
     return {place: fen for place, fen in folded.items() if fen}
 
 
-def _told(moved: Mapping[Place, int]) -> str:
+def _told(moved: Mapping[AccountRef, int]) -> str:
     return ", ".join(f"{':'.join(filter(None, place))} {fen:+}" for place, fen in sorted(moved.items())) or "nothing"
 
 
@@ -301,12 +307,12 @@ def _limits(journal: Journal, bank: Bank) -> Iterator[str]:
         theirs[f"refundable-fee:{payment.serial}"] = payment.refundable_fee_fen
     for credit in bank.store.all(Credit):
         serial = by_front.get(credit.name) or by_order["6216", credit.order_no]
-        theirs[f"revocable:{serial}"] = credit.left_fen
-        theirs[f"revocable-fee:{serial}"] = credit.left_fee_fen
+        theirs[f"revocable:{serial}"] = credit.remaining_fen
+        theirs[f"revocable-fee:{serial}"] = credit.remaining_fee_fen
     for clearing in bank.store.all(SuspenseClearing):
         serial = by_order["6139", clearing.order_no]
-        theirs[f"undoable:{serial}"] = clearing.left_fen
-        theirs[f"undoable-fee:{serial}"] = clearing.left_fee_fen
+        theirs[f"undoable:{serial}"] = clearing.remaining_fen
+        theirs[f"undoable-fee:{serial}"] = clearing.remaining_fee_fen
     ours = {name: balance for name, (balance, _) in journal.balances.items() if kind_of(name) in _LIMITS}
     for name in sorted(ours.keys() | theirs.keys()):
         if ours.get(name, 0) != theirs.get(name, 0):

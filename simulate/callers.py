@@ -32,7 +32,7 @@ from jzb.v1 import (
 from jzb.v1.names import ErrorReason
 from sandbox.records import SmsCode
 from simulate.market import BUYERS, MERCHANTS, Call, Cast, Effect, Market
-from simulate.schedule import IN_PART, PROOFS, Action, Kind, Manner
+from simulate.schedule import IN_PART, PROOFS, Action, ActionKind, Manner
 from simulate.site import Stage
 
 PATIENCE_S: Final = 4.0
@@ -43,7 +43,7 @@ HURRIED: Final = 0.3
 REPEATS_MAX: Final = 8
 
 
-class Verdict(StrEnum):
+class CallerVerdict(StrEnum):
     """What an answer says of the money."""
 
     DONE = "done"
@@ -60,7 +60,7 @@ class Answer:
 
     request_id: str
     what: str
-    verdict: Verdict
+    verdict: CallerVerdict
     began_s: float
     ended_s: float
     code: str = "OK"
@@ -70,7 +70,7 @@ class Answer:
 
 
 @dataclass(slots=True)
-class Asked:
+class CallRecord:
     """What went out under a request id. ``effect`` is what it moves when it is done."""
 
     what: str
@@ -93,7 +93,7 @@ class Callers:
         self._seed = seed
         self._insist_s = insist_s
         self.market = Market(stage.sandbox.bank)
-        self.asked: dict[str, Asked] = {}
+        self.records: dict[str, CallRecord] = {}
         self.answers: list[Answer] = []
         self.wrong: list[str] = []
         self.did: Counter[str] = Counter()
@@ -123,11 +123,11 @@ class Callers:
     async def _act(self, action: Action, request_id: str, cast: Cast | None = None) -> None:
         dice = Random(action.dice)
         match action.kind:
-            case Kind.LOOK:
+            case ActionKind.LOOK:
                 await self._look(dice)
-            case Kind.CLEAR_DAYS:
+            case ActionKind.CLEAR_DAYS:
                 await self.clear_days(request_id)
-            case Kind.TRANSFER_IN:
+            case ActionKind.TRANSFER_IN:
                 self.market.transfer_in(request_id, dice)
             case _:
                 call = self.market.call(action.kind, request_id, dice, action.remark, cast)
@@ -180,7 +180,7 @@ class Callers:
 
     async def _ask(self, call: Call, action: Action, dice: Random) -> None:
         what = str(action.kind)
-        asked = self.asked[call.request_id] = Asked(what, call.effect, call=call)
+        asked = self.records[call.request_id] = CallRecord(what, call.effect, call=call)
         if set(IN_PART) <= set(action.faults):
             asked.part = call.part
         service, names = dice.randrange(len(self._stage.services)), call.request.DESCRIPTOR.fields_by_name
@@ -220,12 +220,12 @@ class Callers:
     async def repeat_at(self, service: int, for_s: float) -> None:
         """Repeat what is done at a service that stops, for as long as it answers."""
         ends_s = time.monotonic() + for_s
-        done = [self.asked[request_id] for request_id in sorted(self._done) if request_id in self.asked]
+        done = [self.records[request_id] for request_id in sorted(self._done) if request_id in self.records]
         calls = [asked.call for asked in done if asked.call is not None and not asked.clashes]
 
         async def repeat(call: Call) -> None:
             while time.monotonic() < ends_s:
-                answer = await self._try(call, self.asked[call.request_id].what, service)
+                answer = await self._try(call, self.records[call.request_id].what, service)
                 self.repeats[f"while the service stops, told {answer.verdict}"] += 1
                 await asyncio.sleep(0.02)
 
@@ -234,9 +234,9 @@ class Callers:
     async def record_orders(self) -> None:
         """What the bank has collected has to be entered; one that was refused once is asked for under a new id."""
         for order_no, call in list(self.market.unrecorded.items()):
-            self.asked[call.request_id] = Asked("record order", call.effect, call=call)
-            answer = await self._until_told(call, "record order")
-            if answer.verdict is Verdict.NO_EFFECT and answer.reason != ErrorReason.ACQUIRED_ORDER_RECORDED:
+            self.records[call.request_id] = CallRecord("record order", call.effect, call=call)
+            answer = await self._until_answered(call, "record order")
+            if answer.verdict is CallerVerdict.NO_EFFECT and answer.reason != ErrorReason.ACQUIRED_ORDER_RECORDED:
                 again = f"{call.request_id}-again"
                 other = Call(call.stub, call.method, call.with_other(request_id=again), call.effect, call.learn)
                 await self._insist(other, "record order")
@@ -244,12 +244,12 @@ class Callers:
 
     async def repeat_all(self, ended: Mapping[str, str]) -> None:
         """Ask once more for all that has ended, given as states by request id: the answer is the same for ever."""
-        for request_id, asked in self.asked.items():
+        for request_id, asked in self.records.items():
             state = ended.get(request_id)
             if asked.call is None or asked.checks_only or state not in ("done", "refused"):
                 continue
-            answer = await self._until_told(asked.call, asked.what)
-            is_same = answer.verdict is (Verdict.DONE if state == "done" else Verdict.NO_EFFECT)
+            answer = await self._until_answered(asked.call, asked.what)
+            is_same = answer.verdict is (CallerVerdict.DONE if state == "done" else CallerVerdict.NO_EFFECT)
             if not is_same and not (asked.clashes and answer.reason == ErrorReason.REQUEST_ID_REUSED):
                 self.wrong.append(f"{asked.what} {request_id} is {state}, and a repetition was told {answer}")
 
@@ -271,17 +271,17 @@ class Callers:
                     self.wrong.append(f"GetBalance says {told} fen {name} of {theirs['member']}, the bank {there}")
 
     async def _insist(self, call: Call, what: str) -> None:
-        self.asked[call.request_id] = Asked(what, call.effect, call=call)
-        answer = await self._until_told(call, what)
-        if answer.verdict is not Verdict.DONE:
+        self.records[call.request_id] = CallRecord(what, call.effect, call=call)
+        answer = await self._until_answered(call, what)
+        if answer.verdict is not CallerVerdict.DONE:
             self.wrong.append(f"{what} {call.request_id} is not done: {answer}")
 
-    async def _until_told(self, call: Call, what: str) -> Answer:
+    async def _until_answered(self, call: Call, what: str) -> Answer:
         """Ask until there is a final word, or for as long as anybody would."""
         ends_s = time.monotonic() + self._insist_s
         for count in itertools.count():
             answer = await self._try(call, what, count)
-            is_final = not _is_worth_a_repeat(answer) and answer.verdict is not Verdict.ACCEPTED
+            is_final = not _is_worth_a_repeat(answer) and answer.verdict is not CallerVerdict.ACCEPTED
             if is_final or time.monotonic() > ends_s:
                 return answer
             await asyncio.sleep(0.1)
@@ -311,13 +311,13 @@ class Callers:
         except asyncio.CancelledError:
             if not asked.cancelled():
                 raise
-            answer = Answer(call.request_id, what, Verdict.SILENT, began_s, NEVER, "CANCELLED")
+            answer = Answer(call.request_id, what, CallerVerdict.SILENT, began_s, NEVER, "CANCELLED")
         else:
             is_done = operation.state == core_pb2.OPERATION_STATE_DONE
             answer = Answer(
                 call.request_id,
                 what,
-                Verdict.CHECKED if is_check else Verdict.DONE if is_done else Verdict.ACCEPTED,
+                CallerVerdict.CHECKED if is_check else CallerVerdict.DONE if is_done else CallerVerdict.ACCEPTED,
                 began_s,
                 time.monotonic(),
                 operation_id=operation.operation_id,
@@ -359,9 +359,9 @@ class Callers:
 
 
 def _is_worth_a_repeat(answer: Answer) -> bool:
-    if answer.verdict in (Verdict.SILENT, Verdict.UNKNOWN):
+    if answer.verdict in (CallerVerdict.SILENT, CallerVerdict.UNKNOWN):
         return True
-    return answer.verdict is Verdict.NO_EFFECT and answer.code in ("UNAVAILABLE", "RESOURCE_EXHAUSTED")
+    return answer.verdict is CallerVerdict.NO_EFFECT and answer.code in ("UNAVAILABLE", "RESOURCE_EXHAUSTED")
 
 
 def _told(error: grpc.aio.AioRpcError, request_id: str, what: str, began_s: float) -> Answer:
@@ -372,13 +372,13 @@ def _told(error: grpc.aio.AioRpcError, request_id: str, what: str, began_s: floa
             for detail in status_pb2.Status.FromString(bytes(value)).details:
                 for message in (info, money):
                     detail.Unpack(message)
-    verdict = {core_pb2.OUTCOME_NO_EFFECT: Verdict.NO_EFFECT, core_pb2.OUTCOME_DONE: Verdict.DONE}.get(
-        money.outcome, Verdict.UNKNOWN
+    verdict = {core_pb2.OUTCOME_NO_EFFECT: CallerVerdict.NO_EFFECT, core_pb2.OUTCOME_DONE: CallerVerdict.DONE}.get(
+        money.outcome, CallerVerdict.UNKNOWN
     )
     return Answer(
         request_id,
         what,
-        verdict if info.reason else Verdict.SILENT,
+        verdict if info.reason else CallerVerdict.SILENT,
         began_s,
         time.monotonic() if info.reason else NEVER,
         error.code().name,

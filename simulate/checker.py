@@ -17,7 +17,7 @@ from uuid import UUID
 import psycopg
 
 from jzb.v1.names import ErrorReason, OperationKind
-from simulate.callers import Answer, Asked, Verdict
+from simulate.callers import Answer, CallerVerdict, CallRecord
 from simulate.market import AVAILABLE, ESCROW, FEE, FROZEN, OUTSIDE, OWN_FUNDS, PARKING, SUSPENSE, Effect
 
 NEVER_BELOW: Final = {
@@ -215,7 +215,7 @@ async def read(dsn: str) -> Journal:
 
 
 def wrong(
-    journal: Journal, requests: Mapping[str, Asked], answers: Sequence[Answer], members: Mapping[str, str]
+    journal: Journal, requests: Mapping[str, CallRecord], answers: Sequence[Answer], members: Mapping[str, str]
 ) -> Iterator[str]:
     """Everything in the journal that contradicts what is promised; ``members`` are the codes by sub-account."""
     yield from _unbalanced(journal)
@@ -328,7 +328,9 @@ def _left_behind(journal: Journal) -> Iterator[str]:
             yield f"{operation.kind} {operation.request_id} is {operation.state} and left {_told(moved)}"
 
 
-def _otherwise_than_asked(journal: Journal, requests: Mapping[str, Asked], members: Mapping[str, str]) -> Iterator[str]:
+def _otherwise_than_asked(
+    journal: Journal, requests: Mapping[str, CallRecord], members: Mapping[str, str]
+) -> Iterator[str]:
     """What is done has moved what its caller asked for: from whom, to whom, which fee, and nothing else."""
     moved: defaultdict[UUID, Effect] = defaultdict(Counter)
     for leg in journal.legs:
@@ -362,7 +364,7 @@ def _told(moved: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {fen:+}" for name, fen in sorted(moved.items()) if fen) or "nothing"
 
 
-def _unexplained(journal: Journal, requests: Mapping[str, Asked], answers: Sequence[Answer]) -> Iterator[str]:
+def _unexplained(journal: Journal, requests: Mapping[str, CallRecord], answers: Sequence[Answer]) -> Iterator[str]:
     """Every answer against how its operation ended."""
     by_request: defaultdict[str, list[Answer]] = defaultdict(list)
     for answer in answers:
@@ -388,23 +390,23 @@ def _explains(operation: Op | None, answer: Answer, told: Sequence[Answer]) -> b
         and (not answer.operation_id or answer.amount_fen == operation.amount_fen)
     )
     match answer.verdict:
-        case Verdict.DONE:
+        case CallerVerdict.DONE:
             return is_same and state == "done"
-        case Verdict.ACCEPTED:
+        case CallerVerdict.ACCEPTED:
             return is_same and state in ("done", "refused")
-        case Verdict.NO_EFFECT if answer.reason in NEEDED_AFTER_ALL and answer.operation_id:
+        case CallerVerdict.NO_EFFECT if answer.reason in NEEDED_AFTER_ALL and answer.operation_id:
             # The closing is let go, and the same request may close the member when nothing needs it any more.
             is_closing = is_same and operation is not None and operation.kind == CLOSE_MEMBER
             return is_closing and (state == "released" or _has_tried_again(answer, told))
-        case Verdict.NO_EFFECT if answer.code == "FAILED_PRECONDITION" and answer.operation_id:
+        case CallerVerdict.NO_EFFECT if answer.code == "FAILED_PRECONDITION" and answer.operation_id:
             # A refusal that is on record is final.
             return is_same and state == "refused"
-        case Verdict.NO_EFFECT:
+        case CallerVerdict.NO_EFFECT:
             # It left nothing; another call under the same id may have.
             return state != "done" or any(_may_have_done(other, answer) for other in told)
-        case Verdict.UNKNOWN:
+        case CallerVerdict.UNKNOWN:
             return is_same or not answer.operation_id
-        case Verdict.CHECKED:
+        case CallerVerdict.CHECKED:
             return not answer.operation_id
         case _:
             return True
@@ -416,8 +418,8 @@ def _has_tried_again(answer: Answer, told: Sequence[Answer]) -> bool:
 
 def _may_have_done(other: Answer, answer: Answer) -> bool:
     return other.ended_s > answer.began_s and other.verdict in (
-        Verdict.DONE,
-        Verdict.ACCEPTED,
-        Verdict.UNKNOWN,
-        Verdict.SILENT,
+        CallerVerdict.DONE,
+        CallerVerdict.ACCEPTED,
+        CallerVerdict.UNKNOWN,
+        CallerVerdict.SILENT,
     )

@@ -40,7 +40,7 @@ from jzb.v1 import (
 )
 from sandbox.bank import Bank
 from sandbox.records import MemberCode
-from simulate.schedule import Kind
+from simulate.schedule import ActionKind
 
 BUYERS: Final = ("b0", "b1", "b2")
 MERCHANTS: Final = ("m0", "m1", "m2")
@@ -131,12 +131,14 @@ class Market:
     unrecorded: dict[str, Call] = field(default_factory=dict)
     """Orders that the bank has collected, until they are entered."""
 
-    def call(self, kind: Kind, request_id: str, dice: Random, faults: str, cast: Cast | None = None) -> Call | None:
+    def call(
+        self, kind: ActionKind, request_id: str, dice: Random, faults: str, cast: Cast | None = None
+    ) -> Call | None:
         """The request of a kind, or None when there is nothing to ask it of yet. With a ``cast`` those two act, on what
         was done last, with amounts that they are likely to have.
         """
         remark = f"rq:{request_id} {faults}"
-        return _MAKERS[kind](self, _Asked(self, request_id, dice, remark, cast))
+        return _MAKERS[kind](self, _ActionContext(self, request_id, dice, remark, cast))
 
     def transfer_in(self, request_id: str, dice: Random) -> None:
         """Somebody pays into the pooled account: from a bound card, or a stranger."""
@@ -155,7 +157,9 @@ class Market:
     def funds(self, prefix: str) -> list[Call]:
         """The calls that give the members their first money."""
         return [
-            _top_up(self, _Asked(self, f"{prefix}-fund-{member}", Random(0), f"rq:{prefix}-fund-{member}"), member)
+            _top_up(
+                self, _ActionContext(self, f"{prefix}-fund-{member}", Random(0), f"rq:{prefix}-fund-{member}"), member
+            )
             for member in (*BUYERS, MERCHANTS[0])
         ]
 
@@ -182,7 +186,7 @@ class Cast(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _ActionContext:
     market: Market
     request_id: str
     dice: Random
@@ -264,118 +268,118 @@ def _opening(request_id: str, member: str, nickname: str, learn: Callable[[Opera
     return Call(member_pb2_grpc.MemberServiceStub, "OpenMember", request, Counter(), learn)
 
 
-def _open_member(market: Market, asked: _Asked) -> Call:
-    member = f"n{asked.request_id.replace('-', '_')}"
-    return _opening(asked.request_id, member, asked.remark, lambda _: market.merchants.append(member))
+def _open_member(market: Market, context: _ActionContext) -> Call:
+    member = f"n{context.request_id.replace('-', '_')}"
+    return _opening(context.request_id, member, context.remark, lambda _: market.merchants.append(member))
 
 
-def _close_member(market: Market, asked: _Asked) -> Call | None:
+def _close_member(market: Market, context: _ActionContext) -> Call | None:
     opened = [member for member in market.merchants if member not in MERCHANTS]
     if not opened:
         return None
-    member = opened[-1] if asked.cast else asked.dice.choice(opened)
-    request = member_pb2.CloseMemberRequest(request_id=asked.request_id, member_id=member)
+    member = opened[-1] if context.cast else context.dice.choice(opened)
+    request = member_pb2.CloseMemberRequest(request_id=context.request_id, member_id=member)
     return Call(member_pb2_grpc.MemberServiceStub, "CloseMember", request, Counter(), _nothing)
 
 
-def _top_up(market: Market, asked: _Asked, member: str = "") -> Call:
-    amount = OPENING_FEN if member else asked.amount()
-    fee, taker = asked.fee(amount), member or asked.member()
+def _top_up(market: Market, context: _ActionContext, member: str = "") -> Call:
+    amount = OPENING_FEN if member else context.amount()
+    fee, taker = context.fee(amount), member or context.member()
     request = topup_pb2.TopUpRequest(
-        **asked.common,
+        **context.common,
         member_id=taker,
         amount_fen=amount,
         fee_fen=fee,
         channel=topup_pb2.Channel(
-            type=topup_pb2.CHANNEL_TYPE_WECHAT, merchant_no="1900000109", transaction_no=asked.order_no()
+            type=topup_pb2.CHANNEL_TYPE_WECHAT, merchant_no="1900000109", transaction_no=context.order_no()
         ),
-        order_no=asked.order_no(),
+        order_no=context.order_no(),
     )
     effect: Effect = Counter()
     _brings(effect, taker, amount, fee)
 
     def learn(done: Operation) -> None:
-        market.top_ups.append(Sum(asked.request_id, done.serial, amount, fee, taker=taker))
+        market.top_ups.append(Sum(context.request_id, done.serial, amount, fee, taker=taker))
 
     return Call(topup_pb2_grpc.TopUpServiceStub, "TopUp", request, effect, learn)
 
 
-def _split_top_up(market: Market, asked: _Asked) -> Call:
+def _split_top_up(market: Market, context: _ActionContext) -> Call:
     shares, parts = [], []
     effect: Effect = Counter()
-    for number, member in enumerate(asked.merchants(2)):
-        amount = asked.amount()
-        fee = asked.fee(amount)
+    for number, member in enumerate(context.merchants(2)):
+        amount = context.amount()
+        fee = context.fee(amount)
         shares.append(
             topup_pb2.TopUpShare(
                 member_id=member,
                 amount_fen=amount,
                 fee_fen=fee,
-                order_no=asked.order_no(f"-{number}"),
-                remark=asked.remark,
+                order_no=context.order_no(f"-{number}"),
+                remark=context.remark,
             )
         )
         parts.append((amount, fee, member))
         _brings(effect, member, amount, fee)
     request = topup_pb2.SplitTopUpRequest(
-        request_id=asked.request_id,
-        order_no=asked.order_no(),
+        request_id=context.request_id,
+        order_no=context.order_no(),
         channel=topup_pb2.Channel(
-            type=topup_pb2.CHANNEL_TYPE_WECHAT, merchant_no="1900000109", transaction_no=asked.order_no()
+            type=topup_pb2.CHANNEL_TYPE_WECHAT, merchant_no="1900000109", transaction_no=context.order_no()
         ),
         shares=shares,
     )
 
     def learn(done: Operation) -> None:
         market.split_top_ups.append(
-            tuple(Sum(asked.request_id, done.serial, amount, fee, taker=member) for amount, fee, member in parts)
+            tuple(Sum(context.request_id, done.serial, amount, fee, taker=member) for amount, fee, member in parts)
         )
 
     return Call(topup_pb2_grpc.TopUpServiceStub, "SplitTopUp", request, effect, learn)
 
 
-def _revoke(market: Market, asked: _Asked) -> Call | None:
-    top_up = asked.of(market.top_ups)
+def _revoke(market: Market, context: _ActionContext) -> Call | None:
+    top_up = context.of(market.top_ups)
     if top_up is None:
         return None
-    amount = asked.amount(top_up.amount_fen)
+    amount = context.amount(top_up.amount_fen)
     fee = min(amount, top_up.fee_fen * amount // top_up.amount_fen)
-    request = topup_pb2.RevokeTopUpRequest(**asked.common, top_up_serial=top_up.key, amount_fen=amount, fee_fen=fee)
+    request = topup_pb2.RevokeTopUpRequest(**context.common, top_up_serial=top_up.key, amount_fen=amount, fee_fen=fee)
     effect: Effect = Counter()
     _brings(effect, top_up.taker, amount, fee, -1)
     return Call(topup_pb2_grpc.TopUpServiceStub, "RevokeTopUp", request, effect, _nothing)
 
 
-def _revoke_split(market: Market, asked: _Asked) -> Call | None:
+def _revoke_split(market: Market, context: _ActionContext) -> Call | None:
     if not market.split_top_ups:
         return None
-    shares = market.split_top_ups[-1] if asked.cast else asked.dice.choice(market.split_top_ups)
+    shares = market.split_top_ups[-1] if context.cast else context.dice.choice(market.split_top_ups)
     effect: Effect = Counter()
     revoked = []
-    for share in shares[: asked.dice.choice((1, 2))]:
-        amount = asked.amount(share.amount_fen)
+    for share in shares[: context.dice.choice((1, 2))]:
+        amount = context.amount(share.amount_fen)
         fee = min(amount, share.fee_fen * amount // share.amount_fen)
         revoked.append(topup_pb2.RevokedShare(member_id=share.taker, amount_fen=amount, fee_fen=fee))
         _brings(effect, share.taker, amount, fee, -1)
     request = topup_pb2.RevokeSplitTopUpRequest(
-        request_id=asked.request_id, top_up_serial=shares[0].key, shares=revoked
+        request_id=context.request_id, top_up_serial=shares[0].key, shares=revoked
     )
     return Call(topup_pb2_grpc.TopUpServiceStub, "RevokeSplitTopUp", request, effect, _nothing)
 
 
-def _pay_t1(market: Market, asked: _Asked) -> Call:
-    return _pay(market, asked, payment_pb2.SETTLEMENT_T1)
+def _pay_t1(market: Market, context: _ActionContext) -> Call:
+    return _pay(market, context, payment_pb2.SETTLEMENT_T1)
 
 
-def _pay_t0(market: Market, asked: _Asked) -> Call:
-    return _pay(market, asked, payment_pb2.SETTLEMENT_T0)
+def _pay_t0(market: Market, context: _ActionContext) -> Call:
+    return _pay(market, context, payment_pb2.SETTLEMENT_T0)
 
 
-def _pay(market: Market, asked: _Asked, settlement: payment_pb2.Settlement.ValueType) -> Call:
-    amount, payer, payee = asked.amount(), asked.buyer(), asked.merchant()
-    fee = asked.fee(amount)
+def _pay(market: Market, context: _ActionContext, settlement: payment_pb2.Settlement.ValueType) -> Call:
+    amount, payer, payee = context.amount(), context.buyer(), context.merchant()
+    fee = context.fee(amount)
     request = payment_pb2.PayRequest(
-        **asked.common,
+        **context.common,
         payer_member_id=payer,
         payee_member_id=payee,
         amount_fen=amount,
@@ -391,14 +395,14 @@ def _pay(market: Market, asked: _Asked, settlement: payment_pb2.Settlement.Value
         "Pay",
         request,
         effect,
-        lambda done: market.paid(done, asked.request_id, payer, [payee]),
+        lambda done: market.paid(done, context.request_id, payer, [payee]),
     )
 
 
-def _prepay(market: Market, asked: _Asked) -> Call:
-    order = Sum(asked.request_id, asked.order_no(), asked.amount(), 0, asked.buyer(), asked.merchant())
+def _prepay(market: Market, context: _ActionContext) -> Call:
+    order = Sum(context.request_id, context.order_no(), context.amount(), 0, context.buyer(), context.merchant())
     request = payment_pb2.PrepayOrderRequest(
-        **asked.common,
+        **context.common,
         payer_member_id=order.giver,
         payee_member_id=order.taker,
         order_no=order.key,
@@ -418,13 +422,13 @@ def _prepaid(order: Sum, sign: int = 1, amount_fen: int | None = None) -> Effect
     return Counter({f"{order.giver} {AVAILABLE}": -fen, f"{order.giver} {ESCROW}": fen})
 
 
-def _confirm(market: Market, asked: _Asked) -> Call | None:
-    order = asked.of(market.orders)
+def _confirm(market: Market, context: _ActionContext) -> Call | None:
+    order = context.of(market.orders)
     if order is None:
         return None
-    amount = asked.amount(order.amount_fen)
-    fee = asked.fee(amount)
-    request = payment_pb2.ConfirmOrderRequest(**asked.common, order_no=order.key, amount_fen=amount, fee_fen=fee)
+    amount = context.amount(order.amount_fen)
+    fee = context.fee(amount)
+    request = payment_pb2.ConfirmOrderRequest(**context.common, order_no=order.key, amount_fen=amount, fee_fen=fee)
     effect: Effect = Counter()
     _pays(effect, order.giver, ESCROW, order.taker, amount, fee)
     return Call(
@@ -432,29 +436,29 @@ def _confirm(market: Market, asked: _Asked) -> Call | None:
         "ConfirmOrder",
         request,
         effect,
-        lambda done: market.paid(done, asked.request_id, order.giver, [order.taker]),
+        lambda done: market.paid(done, context.request_id, order.giver, [order.taker]),
     )
 
 
-def _cancel(market: Market, asked: _Asked) -> Call | None:
-    order = asked.of(market.orders)
+def _cancel(market: Market, context: _ActionContext) -> Call | None:
+    order = context.of(market.orders)
     if order is None:
         return None
-    amount = asked.amount(order.amount_fen)
-    request = payment_pb2.CancelOrderRequest(**asked.common, order_no=order.key, amount_fen=amount)
+    amount = context.amount(order.amount_fen)
+    request = payment_pb2.CancelOrderRequest(**context.common, order_no=order.key, amount_fen=amount)
     return Call(payment_pb2_grpc.PaymentServiceStub, "CancelOrder", request, _prepaid(order, -1, amount), _nothing)
 
 
-def _settle(market: Market, asked: _Asked) -> Call | None:
-    order = asked.of(market.orders)
+def _settle(market: Market, context: _ActionContext) -> Call | None:
+    order = context.of(market.orders)
     if order is None:
         return None
-    confirms = asked.cast is not None or asked.dice.random() < 0.6
-    amount = asked.amount(order.amount_fen)
-    fee = asked.fee(amount) if confirms else 0
+    confirms = context.cast is not None or context.dice.random() < 0.6
+    amount = context.amount(order.amount_fen)
+    fee = context.fee(amount) if confirms else 0
     request = payment_pb2.SettleOrderRequest(
-        request_id=asked.request_id,
-        remark=asked.short,
+        request_id=context.request_id,
+        remark=context.short,
         order_no=order.key,
         end=payment_pb2.ORDER_END_CONFIRM if confirms else payment_pb2.ORDER_END_CANCEL,
         amount_fen=amount,
@@ -468,30 +472,30 @@ def _settle(market: Market, asked: _Asked) -> Call | None:
 
     def learn(done: Operation) -> None:
         if confirms:
-            market.paid(done, asked.request_id, order.giver, [order.taker])
+            market.paid(done, context.request_id, order.giver, [order.taker])
 
     return Call(payment_pb2_grpc.PaymentServiceStub, "SettleOrder", request, effect, learn)
 
 
-def _batch_prepay(market: Market, asked: _Asked) -> Call:
-    payer = asked.buyer()
+def _batch_prepay(market: Market, context: _ActionContext) -> Call:
+    payer = context.buyer()
     orders = [
         Sum(
-            f"{asked.request_id}/{number}",
-            asked.order_no(f"-{number}"),
-            asked.amount(LARGEST_FEN // 2),
+            f"{context.request_id}/{number}",
+            context.order_no(f"-{number}"),
+            context.amount(LARGEST_FEN // 2),
             0,
             payer,
-            asked.merchant(),
+            context.merchant(),
         )
         for number in range(2)
     ]
     request = batch_pb2.BatchPrepayRequest(
-        request_id=asked.request_id,
+        request_id=context.request_id,
         payer_member_id=payer,
         orders=[
             batch_pb2.OrderToPrepay(
-                payee_member_id=order.taker, order_no=order.key, amount_fen=order.amount_fen, remark=asked.short
+                payee_member_id=order.taker, order_no=order.key, amount_fen=order.amount_fen, remark=context.short
             )
             for order in orders
         ],
@@ -509,60 +513,60 @@ def _batch_prepay(market: Market, asked: _Asked) -> Call:
     return Call(stub, "BatchPrepay", request, effect, learn, part=_prepaid(orders[0]))
 
 
-def _batch_confirm(market: Market, asked: _Asked) -> Call | None:
-    first = asked.of(market.orders)
-    second = asked.of([one for one in market.orders if first and one.giver == first.giver and one != first])
+def _batch_confirm(market: Market, context: _ActionContext) -> Call | None:
+    first = context.of(market.orders)
+    second = context.of([one for one in market.orders if first and one.giver == first.giver and one != first])
     if first is None or second is None:
         return None
     effect: Effect = Counter()
     rows = []
     for order in (first, second):
-        amount = asked.amount(order.amount_fen)
-        fee = asked.fee(amount)
-        rows.append(batch_pb2.OrderToConfirm(order_no=order.key, amount_fen=amount, fee_fen=fee, remark=asked.short))
+        amount = context.amount(order.amount_fen)
+        fee = context.fee(amount)
+        rows.append(batch_pb2.OrderToConfirm(order_no=order.key, amount_fen=amount, fee_fen=fee, remark=context.short))
         _pays(effect, order.giver, ESCROW, order.taker, amount, fee)
-    request = batch_pb2.BatchConfirmRequest(request_id=asked.request_id, orders=rows)
+    request = batch_pb2.BatchConfirmRequest(request_id=context.request_id, orders=rows)
     takers = [first.taker, second.taker]
     return Call(
         batch_pb2_grpc.BatchServiceStub,
         "BatchConfirm",
         request,
         effect,
-        lambda done: market.paid(done, asked.request_id, first.giver, takers),
+        lambda done: market.paid(done, context.request_id, first.giver, takers),
     )
 
 
-def _batch_pay(market: Market, asked: _Asked) -> Call:
-    payer, payees = asked.buyer(), asked.merchants(2)
+def _batch_pay(market: Market, context: _ActionContext) -> Call:
+    payer, payees = context.buyer(), context.merchants(2)
     effect: Effect = Counter()
     rows = []
     for number, payee in enumerate(payees):
-        amount = asked.amount(LARGEST_FEN // 2)
-        fee = asked.fee(amount)
+        amount = context.amount(LARGEST_FEN // 2)
+        fee = context.fee(amount)
         rows.append(
             batch_pb2.PaymentOfBatch(
                 payee_member_id=payee,
-                order_no=asked.order_no(f"-{number}"),
+                order_no=context.order_no(f"-{number}"),
                 amount_fen=amount,
                 fee_fen=fee,
-                remark=asked.short,
+                remark=context.short,
             )
         )
         _pays(effect, payer, AVAILABLE, payee, amount, fee)
-    request = batch_pb2.BatchPayRequest(request_id=asked.request_id, payer_member_id=payer, payments=rows)
+    request = batch_pb2.BatchPayRequest(request_id=context.request_id, payer_member_id=payer, payments=rows)
     return Call(
         batch_pb2_grpc.BatchServiceStub,
         "BatchPay",
         request,
         effect,
-        lambda done: market.paid(done, asked.request_id, payer, payees),
+        lambda done: market.paid(done, context.request_id, payer, payees),
     )
 
 
-def _freeze(market: Market, asked: _Asked) -> Call:
-    frozen = Sum(asked.request_id, asked.order_no(), asked.amount(), giver=asked.buyer())
+def _freeze(market: Market, context: _ActionContext) -> Call:
+    frozen = Sum(context.request_id, context.order_no(), context.amount(), giver=context.buyer())
     request = freeze_pb2.FreezeRequest(
-        **asked.common, member_id=frozen.giver, amount_fen=frozen.amount_fen, order_no=frozen.key
+        **context.common, member_id=frozen.giver, amount_fen=frozen.amount_fen, order_no=frozen.key
     )
     effect: Effect = Counter(
         {f"{frozen.giver} {AVAILABLE}": -frozen.amount_fen, f"{frozen.giver} {FROZEN}": frozen.amount_fen}
@@ -570,48 +574,48 @@ def _freeze(market: Market, asked: _Asked) -> Call:
     return Call(freeze_pb2_grpc.FreezeServiceStub, "Freeze", request, effect, lambda _: market.freezes.append(frozen))
 
 
-def _release(market: Market, asked: _Asked) -> Call | None:
-    frozen = asked.of(market.freezes)
+def _release(market: Market, context: _ActionContext) -> Call | None:
+    frozen = context.of(market.freezes)
     if frozen is None:
         return None
-    amount = asked.amount(frozen.amount_fen)
-    fee = asked.fee(amount)
-    request = freeze_pb2.ReleaseRequest(**asked.common, order_no=frozen.key, amount_fen=amount, fee_fen=fee)
+    amount = context.amount(frozen.amount_fen)
+    fee = context.fee(amount)
+    request = freeze_pb2.ReleaseRequest(**context.common, order_no=frozen.key, amount_fen=amount, fee_fen=fee)
     effect: Effect = Counter()
     _pays(effect, frozen.giver, FROZEN, frozen.giver, amount, fee)
     return Call(freeze_pb2_grpc.FreezeServiceStub, "Release", request, effect, _nothing)
 
 
-def _pay_frozen(market: Market, asked: _Asked) -> Call | None:
-    frozen = asked.of(market.freezes)
+def _pay_frozen(market: Market, context: _ActionContext) -> Call | None:
+    frozen = context.of(market.freezes)
     if frozen is None:
         return None
     most = max(1, frozen.amount_fen // 3)
-    fee, payees = asked.dice.choice((0, most // 10)), asked.merchants(2)
+    fee, payees = context.dice.choice((0, most // 10)), context.merchants(2)
     effect: Effect = Counter({f"{frozen.giver} {FROZEN}": -fee, FEE: fee})
     rows = []
     for payee in payees:
-        amount = asked.amount(most)
+        amount = context.amount(most)
         rows.append(freeze_pb2.FrozenPayee(member_id=payee, amount_fen=amount))
         _pays(effect, frozen.giver, FROZEN, payee, amount, 0)
-    request = freeze_pb2.PayFrozenRequest(**asked.common, order_no=frozen.key, fee_on_top_fen=fee, payees=rows)
+    request = freeze_pb2.PayFrozenRequest(**context.common, order_no=frozen.key, fee_on_top_fen=fee, payees=rows)
     return Call(
         freeze_pb2_grpc.FreezeServiceStub,
         "PayFrozen",
         request,
         effect,
-        lambda done: market.paid(done, asked.request_id, frozen.giver, payees),
+        lambda done: market.paid(done, context.request_id, frozen.giver, payees),
     )
 
 
-def _refund(market: Market, asked: _Asked) -> Call | None:
-    payment = asked.of(market.payments)
+def _refund(market: Market, context: _ActionContext) -> Call | None:
+    payment = context.of(market.payments)
     if payment is None:
         return None
-    amount = asked.amount(payment.amount_fen)
-    fee = asked.dice.choice((0, payment.fee_fen * amount // max(1, payment.amount_fen)))
+    amount = context.amount(payment.amount_fen)
+    fee = context.dice.choice((0, payment.fee_fen * amount // max(1, payment.amount_fen)))
     fee = min(fee, amount)
-    request = refund_pb2.RefundRequest(**asked.common, payment_serial=payment.key, amount_fen=amount, fee_fen=fee)
+    request = refund_pb2.RefundRequest(**context.common, payment_serial=payment.key, amount_fen=amount, fee_fen=fee)
     effect: Effect = Counter({f"{payment.giver} {AVAILABLE}": amount})
     if payment.taker:
         effect[f"{payment.taker} {AVAILABLE}"] -= amount - fee
@@ -621,11 +625,11 @@ def _refund(market: Market, asked: _Asked) -> Call | None:
     return Call(refund_pb2_grpc.RefundServiceStub, "Refund", request, effect, _nothing)
 
 
-def _withdraw(_: Market, asked: _Asked) -> Call:
-    amount, member = asked.amount(LARGEST_FEN // 4), asked.member()
-    fee = asked.fee(amount)
+def _withdraw(_: Market, context: _ActionContext) -> Call:
+    amount, member = context.amount(LARGEST_FEN // 4), context.member()
+    fee = context.fee(amount)
     request = withdrawal_pb2.WithdrawRequest(
-        **asked.common,
+        **context.common,
         member_id=member,
         amount_fen=amount,
         fee_on_top_fen=fee,
@@ -636,19 +640,19 @@ def _withdraw(_: Market, asked: _Asked) -> Call:
     return Call(withdrawal_pb2_grpc.WithdrawalServiceStub, "Withdraw", request, effect, _nothing)
 
 
-def _record_order(market: Market, asked: _Asked) -> Call | None:
+def _record_order(market: Market, context: _ActionContext) -> Call | None:
     """The product has collected the order by now; the bank books it at once, misses it, or parks it."""
     # A member that is never closed: else nobody could have it any more.
-    amount, taker = asked.amount(), asked.dice.choice(MERCHANTS)
-    fee, fate = asked.fee(amount), "parked" if asked.cast else asked.dice.choice(("", "", "missed", "parked"))
-    order = Sum(asked.request_id, asked.order_no(), amount, fee, taker=taker)
-    is_frozen = not fate and asked.dice.random() < 0.3
+    amount, taker = context.amount(), context.dice.choice(MERCHANTS)
+    fee, fate = context.fee(amount), "parked" if context.cast else context.dice.choice(("", "", "missed", "parked"))
+    order = Sum(context.request_id, context.order_no(), amount, fee, taker=taker)
+    is_frozen = not fate and context.dice.random() < 0.3
     row = {"SubAccNo": market.sub_account(taker), "PayModel": "0" if is_frozen else "1", "TranFee": _yuan(fee)}
     remark = [{"SFJOrdertype": "0", "remarktype": "JHS0100000", "plantCode": "9930", "oderlist": [row]}]
     booked_to = "parking" if fate == "parked" else ""
     market.bank.acquire(ACQUIRER, order.key, amount, json.dumps(remark), missed=fate == "missed", booked_to=booked_to)
     request = acquiring_pb2.RecordOrderRequest(
-        request_id=asked.request_id,
+        request_id=context.request_id,
         channel=acquiring_pb2.ACQUIRING_CHANNEL_CLOUD,
         order_no=order.key,
         amount_fen=amount,
@@ -679,47 +683,47 @@ def _record_order(market: Market, asked: _Asked) -> Call | None:
     return call
 
 
-def _rebook_order(market: Market, asked: _Asked) -> Call | None:
-    order = asked.of(market.parked)
+def _rebook_order(market: Market, context: _ActionContext) -> Call | None:
+    order = context.of(market.parked)
     if order is None:
         return None
-    request = acquiring_pb2.RebookOrderRequest(**asked.common, order_no=order.key, member_id=order.taker)
+    request = acquiring_pb2.RebookOrderRequest(**context.common, order_no=order.key, member_id=order.taker)
     effect: Effect = Counter(
         {PARKING: -order.amount_fen, f"{order.taker} {AVAILABLE}": order.amount_fen - order.fee_fen, FEE: order.fee_fen}
     )
     return Call(acquiring_pb2_grpc.AcquiringServiceStub, "RebookOrder", request, effect, _nothing)
 
 
-def _allocate_suspense(market: Market, asked: _Asked) -> Call | None:
-    transfer = asked.of(market.transfers)
+def _allocate_suspense(market: Market, context: _ActionContext) -> Call | None:
+    transfer = context.of(market.transfers)
     if transfer is None:
         return None
-    amount, member = asked.amount(transfer.amount_fen), asked.member()
-    fee = asked.fee(amount)
+    amount, member = context.amount(transfer.amount_fen), context.member()
+    fee = context.fee(amount)
     request = suspense_pb2.AllocateSuspenseRequest(
-        **asked.common,
+        **context.common,
         transfer_bank_serial=transfer.key,
         member_id=member,
         amount_fen=amount,
         fee_fen=fee,
-        order_no=asked.order_no(),
+        order_no=context.order_no(),
     )
     effect: Effect = Counter({SUSPENSE: -amount, f"{member} {AVAILABLE}": amount - fee, FEE: fee})
 
     def learn(done: Operation) -> None:
-        market.clearings.append(Sum(asked.request_id, done.serial, amount, fee, taker=member))
+        market.clearings.append(Sum(context.request_id, done.serial, amount, fee, taker=member))
 
     return Call(suspense_pb2_grpc.SuspenseServiceStub, "AllocateSuspense", request, effect, learn)
 
 
-def _undo_clearing(market: Market, asked: _Asked) -> Call | None:
-    clearing = asked.of(market.clearings)
+def _undo_clearing(market: Market, context: _ActionContext) -> Call | None:
+    clearing = context.of(market.clearings)
     if clearing is None:
         return None
-    amount = asked.amount(clearing.amount_fen)
+    amount = context.amount(clearing.amount_fen)
     fee = min(amount, clearing.fee_fen * amount // clearing.amount_fen)
     request = suspense_pb2.ReverseSuspenseAllocationRequest(
-        **asked.common, allocation_serial=clearing.key, amount_fen=amount, fee_fen=fee
+        **context.common, allocation_serial=clearing.key, amount_fen=amount, fee_fen=fee
     )
     effect: Effect = Counter({SUSPENSE: amount, f"{clearing.taker} {AVAILABLE}": fee - amount, FEE: -fee})
     return Call(suspense_pb2_grpc.SuspenseServiceStub, "ReverseSuspenseAllocation", request, effect, _nothing)
@@ -734,29 +738,29 @@ def _yuan(fen: int) -> str:
     return f"{fen // 100}.{fen % 100:02}"
 
 
-_MAKERS: Final[dict[Kind, Callable[[Market, _Asked], Call | None]]] = {
-    Kind.TOP_UP: _top_up,
-    Kind.SPLIT_TOP_UP: _split_top_up,
-    Kind.REVOKE: _revoke,
-    Kind.REVOKE_SPLIT: _revoke_split,
-    Kind.PAY_T1: _pay_t1,
-    Kind.PAY_T0: _pay_t0,
-    Kind.PREPAY: _prepay,
-    Kind.CONFIRM: _confirm,
-    Kind.CANCEL: _cancel,
-    Kind.SETTLE: _settle,
-    Kind.BATCH_PREPAY: _batch_prepay,
-    Kind.BATCH_CONFIRM: _batch_confirm,
-    Kind.BATCH_PAY: _batch_pay,
-    Kind.FREEZE: _freeze,
-    Kind.RELEASE: _release,
-    Kind.PAY_FROZEN: _pay_frozen,
-    Kind.REFUND: _refund,
-    Kind.WITHDRAW: _withdraw,
-    Kind.OPEN_MEMBER: _open_member,
-    Kind.CLOSE_MEMBER: _close_member,
-    Kind.RECORD_ORDER: _record_order,
-    Kind.REBOOK_ORDER: _rebook_order,
-    Kind.ALLOCATE_SUSPENSE: _allocate_suspense,
-    Kind.REVERSE_ALLOCATION: _undo_clearing,
+_MAKERS: Final[dict[ActionKind, Callable[[Market, _ActionContext], Call | None]]] = {
+    ActionKind.TOP_UP: _top_up,
+    ActionKind.SPLIT_TOP_UP: _split_top_up,
+    ActionKind.REVOKE: _revoke,
+    ActionKind.REVOKE_SPLIT: _revoke_split,
+    ActionKind.PAY_T1: _pay_t1,
+    ActionKind.PAY_T0: _pay_t0,
+    ActionKind.PREPAY: _prepay,
+    ActionKind.CONFIRM: _confirm,
+    ActionKind.CANCEL: _cancel,
+    ActionKind.SETTLE: _settle,
+    ActionKind.BATCH_PREPAY: _batch_prepay,
+    ActionKind.BATCH_CONFIRM: _batch_confirm,
+    ActionKind.BATCH_PAY: _batch_pay,
+    ActionKind.FREEZE: _freeze,
+    ActionKind.RELEASE: _release,
+    ActionKind.PAY_FROZEN: _pay_frozen,
+    ActionKind.REFUND: _refund,
+    ActionKind.WITHDRAW: _withdraw,
+    ActionKind.OPEN_MEMBER: _open_member,
+    ActionKind.CLOSE_MEMBER: _close_member,
+    ActionKind.RECORD_ORDER: _record_order,
+    ActionKind.REBOOK_ORDER: _rebook_order,
+    ActionKind.ALLOCATE_SUSPENSE: _allocate_suspense,
+    ActionKind.REVERSE_ALLOCATION: _undo_clearing,
 }

@@ -21,7 +21,7 @@ from embedded import PostgresNotStarted
 from jzb.v1 import suspense_pb2, suspense_pb2_grpc, withdrawal_pb2, withdrawal_pb2_grpc
 from ledger import connect, verify
 from sandbox.control import books_view
-from sandbox.faults import Told
+from sandbox.faults import FaultPlan
 from sandbox.records import SUCCEEDED, Trade, Withdrawal
 from simulate import bankcheck, checker
 from simulate.bankcheck import BankLog
@@ -150,7 +150,7 @@ class _Game:
     def _count_faults(self) -> None:
         faults, take = self._on.sandbox.faults, self._on.sandbox.faults.take
 
-        def counted(service_id: str, code: str, serial: str, text: str) -> Told:
+        def counted(service_id: str, code: str, serial: str, text: str) -> FaultPlan:
             told = take(service_id, code, serial, text)
             named = {fault.name for fault in told.faults}
             self._played.faults.update(named)
@@ -300,7 +300,7 @@ class _Game:
         log = on.log.read_text()
         played.wrong += sorted(set(surprises(log)))
         members = bankcheck.members_of(on.sandbox.bank)
-        played.wrong += checker.wrong(journal, callers.asked, callers.answers, members)
+        played.wrong += checker.wrong(journal, callers.records, callers.answers, members)
         played.wrong += bankcheck.differences(journal, self._log, self._schedule.night.spends)
         engine = connect(on.dsn, 1)
         try:

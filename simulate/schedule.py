@@ -13,7 +13,7 @@ from random import Random
 from typing import Final, Literal
 
 
-class Kind(StrEnum):
+class ActionKind(StrEnum):
     """What a caller does. To whom and how much, it decides with its dice on what there is by then."""
 
     TOP_UP = "top up"
@@ -45,74 +45,82 @@ class Kind(StrEnum):
     LOOK = "look at balances"
 
 
-WEIGHTS: Final[dict[Kind, int]] = {
-    Kind.TOP_UP: 3,
-    Kind.SPLIT_TOP_UP: 1,
-    Kind.REVOKE: 2,
-    Kind.REVOKE_SPLIT: 1,
-    Kind.PAY_T1: 5,
-    Kind.PAY_T0: 2,
-    Kind.PREPAY: 4,
-    Kind.CONFIRM: 3,
-    Kind.CANCEL: 2,
-    Kind.SETTLE: 1,
-    Kind.BATCH_PREPAY: 1,
-    Kind.BATCH_CONFIRM: 2,
-    Kind.BATCH_PAY: 1,
-    Kind.FREEZE: 3,
-    Kind.RELEASE: 1,
-    Kind.PAY_FROZEN: 2,
-    Kind.REFUND: 5,
-    Kind.WITHDRAW: 3,
-    Kind.OPEN_MEMBER: 1,
-    Kind.CLOSE_MEMBER: 1,
-    Kind.RECORD_ORDER: 2,
-    Kind.REBOOK_ORDER: 1,
-    Kind.TRANSFER_IN: 3,
-    Kind.ALLOCATE_SUSPENSE: 2,
-    Kind.REVERSE_ALLOCATION: 1,
-    Kind.CLEAR_DAYS: 1,
-    Kind.LOOK: 1,
+WEIGHTS: Final[dict[ActionKind, int]] = {
+    ActionKind.TOP_UP: 3,
+    ActionKind.SPLIT_TOP_UP: 1,
+    ActionKind.REVOKE: 2,
+    ActionKind.REVOKE_SPLIT: 1,
+    ActionKind.PAY_T1: 5,
+    ActionKind.PAY_T0: 2,
+    ActionKind.PREPAY: 4,
+    ActionKind.CONFIRM: 3,
+    ActionKind.CANCEL: 2,
+    ActionKind.SETTLE: 1,
+    ActionKind.BATCH_PREPAY: 1,
+    ActionKind.BATCH_CONFIRM: 2,
+    ActionKind.BATCH_PAY: 1,
+    ActionKind.FREEZE: 3,
+    ActionKind.RELEASE: 1,
+    ActionKind.PAY_FROZEN: 2,
+    ActionKind.REFUND: 5,
+    ActionKind.WITHDRAW: 3,
+    ActionKind.OPEN_MEMBER: 1,
+    ActionKind.CLOSE_MEMBER: 1,
+    ActionKind.RECORD_ORDER: 2,
+    ActionKind.REBOOK_ORDER: 1,
+    ActionKind.TRANSFER_IN: 3,
+    ActionKind.ALLOCATE_SUSPENSE: 2,
+    ActionKind.REVERSE_ALLOCATION: 1,
+    ActionKind.CLEAR_DAYS: 1,
+    ActionKind.LOOK: 1,
 }
 
 STORIES: Final = (
-    (Kind.TRANSFER_IN, Kind.ALLOCATE_SUSPENSE, Kind.REVERSE_ALLOCATION),
-    (Kind.SPLIT_TOP_UP, Kind.REVOKE_SPLIT, Kind.REVOKE_SPLIT),
-    (Kind.FREEZE, Kind.PAY_FROZEN, Kind.REFUND),
-    (Kind.BATCH_PREPAY, Kind.BATCH_CONFIRM, Kind.REFUND),
-    (Kind.PREPAY, Kind.SETTLE, Kind.REFUND),
-    (Kind.BATCH_PAY, Kind.REFUND, Kind.REFUND),
-    (Kind.RECORD_ORDER, Kind.REBOOK_ORDER, Kind.REFUND),
-    (Kind.OPEN_MEMBER, Kind.PAY_T1, Kind.CLOSE_MEMBER),
+    (ActionKind.TRANSFER_IN, ActionKind.ALLOCATE_SUSPENSE, ActionKind.REVERSE_ALLOCATION),
+    (ActionKind.SPLIT_TOP_UP, ActionKind.REVOKE_SPLIT, ActionKind.REVOKE_SPLIT),
+    (ActionKind.FREEZE, ActionKind.PAY_FROZEN, ActionKind.REFUND),
+    (ActionKind.BATCH_PREPAY, ActionKind.BATCH_CONFIRM, ActionKind.REFUND),
+    (ActionKind.PREPAY, ActionKind.SETTLE, ActionKind.REFUND),
+    (ActionKind.BATCH_PAY, ActionKind.REFUND, ActionKind.REFUND),
+    (ActionKind.RECORD_ORDER, ActionKind.REBOOK_ORDER, ActionKind.REFUND),
+    (ActionKind.OPEN_MEMBER, ActionKind.PAY_T1, ActionKind.CLOSE_MEMBER),
 )
 """What makes sense only one after the other; the last caller plays one of these, so that the rare is not too rare."""
 
 CALM_STORIES: Final = (
-    (Kind.ALLOCATE_SUSPENSE, Kind.REVERSE_ALLOCATION),
-    (Kind.BATCH_PREPAY, Kind.BATCH_CONFIRM, Kind.REFUND),
-    (Kind.SPLIT_TOP_UP, Kind.REVOKE_SPLIT, Kind.PAY_T0),
-    (Kind.FREEZE, Kind.PAY_FROZEN, Kind.REFUND),
-    (Kind.PREPAY, Kind.SETTLE, Kind.REFUND),
-    (Kind.ALLOCATE_SUSPENSE, Kind.REVERSE_ALLOCATION),
-    (Kind.BATCH_PREPAY, Kind.BATCH_CONFIRM, Kind.REFUND),
-    (Kind.RECORD_ORDER, Kind.REBOOK_ORDER),
-    (Kind.OPEN_MEMBER, Kind.CLOSE_MEMBER, Kind.BATCH_PAY, Kind.REFUND),
-    (Kind.PREPAY, Kind.CONFIRM, Kind.REFUND, Kind.PREPAY, Kind.CANCEL, Kind.FREEZE, Kind.RELEASE),
+    (ActionKind.ALLOCATE_SUSPENSE, ActionKind.REVERSE_ALLOCATION),
+    (ActionKind.BATCH_PREPAY, ActionKind.BATCH_CONFIRM, ActionKind.REFUND),
+    (ActionKind.SPLIT_TOP_UP, ActionKind.REVOKE_SPLIT, ActionKind.PAY_T0),
+    (ActionKind.FREEZE, ActionKind.PAY_FROZEN, ActionKind.REFUND),
+    (ActionKind.PREPAY, ActionKind.SETTLE, ActionKind.REFUND),
+    (ActionKind.ALLOCATE_SUSPENSE, ActionKind.REVERSE_ALLOCATION),
+    (ActionKind.BATCH_PREPAY, ActionKind.BATCH_CONFIRM, ActionKind.REFUND),
+    (ActionKind.RECORD_ORDER, ActionKind.REBOOK_ORDER),
+    (ActionKind.OPEN_MEMBER, ActionKind.CLOSE_MEMBER, ActionKind.BATCH_PAY, ActionKind.REFUND),
+    (
+        ActionKind.PREPAY,
+        ActionKind.CONFIRM,
+        ActionKind.REFUND,
+        ActionKind.PREPAY,
+        ActionKind.CANCEL,
+        ActionKind.FREEZE,
+        ActionKind.RELEASE,
+    ),
 )
 """One of these in turn is played in each seed when nothing breaks any more, each step of what the one before it made:
 so ten seeds in a row do everything that can be asked for, whatever the dice say.
 """
 
 SPENDS: Final = (
-    Kind.REFUND,
-    Kind.REFUND,
-    Kind.PAY_T1,
-    Kind.FREEZE,
-    Kind.PREPAY,
-    Kind.BATCH_PREPAY,
-    Kind.BATCH_PAY,
-    Kind.REVOKE,
-    Kind.REVOKE_SPLIT,
+    ActionKind.REFUND,
+    ActionKind.REFUND,
+    ActionKind.PAY_T1,
+    ActionKind.FREEZE,
+    ActionKind.PREPAY,
+    ActionKind.BATCH_PREPAY,
+    ActionKind.BATCH_PAY,
+    ActionKind.REVOKE,
+    ActionKind.REVOKE_SPLIT,
 )
 """What takes of a member's available money, whichever day it is of."""
 
@@ -156,12 +164,12 @@ QUESTIONED: Final = ("6110", "6110", "6072", "6092", "6108", "6108", "6048", "60
 """Interfaces whose answers get lost too: the resolver's, those of what the bank does by itself, and the token's."""
 
 SILENT_KINDS: Final = (
-    Kind.LOOK,
-    Kind.CLEAR_DAYS,
-    Kind.TRANSFER_IN,
-    Kind.CLOSE_MEMBER,
-    Kind.RECORD_ORDER,
-    Kind.REVOKE_SPLIT,
+    ActionKind.LOOK,
+    ActionKind.CLEAR_DAYS,
+    ActionKind.TRANSFER_IN,
+    ActionKind.CLOSE_MEMBER,
+    ActionKind.RECORD_ORDER,
+    ActionKind.REVOKE_SPLIT,
 )
 """Requests without a text in which a fault could be asked for."""
 
@@ -224,7 +232,7 @@ FALLING: Final = tuple(blow for blow in Blow if blow is not Blow.SERVICE_STOPS)
 class Action:
     """One thing that a caller does, after a pause."""
 
-    kind: Kind
+    kind: ActionKind
     dice: int
     faults: tuple[str, ...]
     manner: Manner
@@ -272,7 +280,7 @@ class Strike:
 
 
 @dataclass(frozen=True, slots=True)
-class QuestionFault:
+class QueryFault:
     """An answer to one of the service's own questions goes wrong, after so many went right."""
 
     code: str
@@ -291,7 +299,7 @@ class Schedule:
     callers: tuple[tuple[Action, ...], ...]
     deaths: tuple[Death, ...]
     strikes: tuple[Strike, ...]
-    questions: tuple[QuestionFault, ...]
+    questions: tuple[QueryFault, ...]
     clocks_s: tuple[float, ...]
     """How fast the clock of each service is, in seconds; slow, below 0. PostgreSQL and the bank have another one."""
     night: Night
@@ -330,7 +338,7 @@ def of_seed(seed: int, callers: int = 9, actions: int = 5) -> Schedule:
     listed = [[_action(dice) for _ in range(actions)] for _ in range(callers)]
     listed.append([_action(dice, kind) for kind in dice.choice(STORIES)])
     if seed % 5 == 2:
-        listed[0][0] = Action(Kind.TOP_UP, dice.randrange(2**32), ("lose_after",), Manner.PATIENT, 0.0, 0.0)
+        listed[0][0] = Action(ActionKind.TOP_UP, dice.randrange(2**32), ("lose_after",), Manner.PATIENT, 0.0, 0.0)
     deaths = [_death(dice, services) for _ in range(dice.choice((0, 1, 1, 2)))]
     if seed % 5 == 0:
         points = (Point.BEFORE_RESERVE, Point.AFTER_RESERVE, Point.AFTER_SEND, Point.AFTER_ANSWER, Point.IN_SETTLE)
@@ -349,7 +357,7 @@ def of_seed(seed: int, callers: int = 9, actions: int = 5) -> Schedule:
         deaths=tuple(deaths),
         strikes=tuple(sorted(strikes, key=lambda strike: strike.after)),
         questions=tuple(
-            QuestionFault(dice.choice(QUESTIONED), dice.choice(QUESTION_FAULTS), dice.randint(0, 4))
+            QueryFault(dice.choice(QUESTIONED), dice.choice(QUESTION_FAULTS), dice.randint(0, 4))
             for _ in range(dice.choice((0, 1, 2, 3)))
         ),
         clocks_s=_clocks(seed, services),
@@ -374,14 +382,14 @@ def _clocks(seed: int, services: int) -> tuple[float, ...]:
 def _night(seed: int) -> Night:
     # Dice of its own: what else a seed means does not depend on it.
     dice = Random(f"night of {seed}")
-    bought = (Kind.TOP_UP, Kind.SPLIT_TOP_UP, Kind.PAY_T1)
+    bought = (ActionKind.TOP_UP, ActionKind.SPLIT_TOP_UP, ActionKind.PAY_T1)
     spent = tuple(dice.choice(SPENDS) for _ in range(4))
     morning = tuple(
         _calm(dice, kind, LOST if kind in spent and dice.random() < 0.15 else ())
-        for kind in (Kind.TOP_UP, Kind.PAY_T1, *spent)
+        for kind in (ActionKind.TOP_UP, ActionKind.PAY_T1, *spent)
     )
     if seed % 10 == 4:
-        morning = (*morning, _calm(dice, Kind.BATCH_PREPAY, IN_PART))
+        morning = (*morning, _calm(dice, ActionKind.BATCH_PREPAY, IN_PART))
     return Night(
         spends="withdrawable_first" if seed % 4 == 0 else "waiting_first",
         evening=tuple(_calm(dice, kind) for kind in (*bought, *CALM_STORIES[seed % len(CALM_STORIES)])),
@@ -390,12 +398,12 @@ def _night(seed: int) -> Night:
     )
 
 
-def _calm(dice: Random, kind: Kind, faults: tuple[str, ...] = ()) -> Action:
+def _calm(dice: Random, kind: ActionKind, faults: tuple[str, ...] = ()) -> Action:
     silent = kind in SILENT_KINDS
     return Action(kind, dice.randrange(2**32), () if silent else faults, Manner.PATIENT, 0.0, 0.0)
 
 
-def _action(dice: Random, kind: Kind | None = None) -> Action:
+def _action(dice: Random, kind: ActionKind | None = None) -> Action:
     chosen = kind or dice.choices(tuple(WEIGHTS), tuple(WEIGHTS.values()))[0]
     manner = dice.choices(tuple(Manner), (12, 2, 2, 2, 1, 1))[0]
     wait_s = {Manner.SHORT: dice.uniform(0.05, 0.7), Manner.GONE: dice.uniform(0.005, 0.4)}.get(manner, 0.0)
@@ -409,11 +417,11 @@ def _action(dice: Random, kind: Kind | None = None) -> Action:
     )
 
 
-def _faults(dice: Random, kind: Kind) -> tuple[str, ...]:
+def _faults(dice: Random, kind: ActionKind) -> tuple[str, ...]:
     own: tuple[str, ...] = ()
-    if kind is Kind.WITHDRAW and dice.random() < 0.4:
+    if kind is ActionKind.WITHDRAW and dice.random() < 0.4:
         own = (dice.choice(("withdrawal_fail", "withdrawal_return")),)
-    if kind is Kind.REFUND and dice.random() < 0.2:
+    if kind is ActionKind.REFUND and dice.random() < 0.2:
         own = (f"history:{dice.randint(1, 3)}",)
     if dice.random() > 0.35:
         return own

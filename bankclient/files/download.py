@@ -80,7 +80,7 @@ class Download:
         session = await self._authorise()
         sessions, index = 1, 1
         while index <= PIECES_MAX:
-            frame = await self._ask(session.url, self._piece_request(session, index), PIECE_BYTES_MAX)
+            frame = await self._exchange(session.url, self._piece_request(session, index), PIECE_BYTES_MAX)
             code = frame.fields.get("FileMsgFlag", "")
             if code in SESSION_LOST and sessions < SESSIONS_MAX:
                 sessions += 1
@@ -107,9 +107,9 @@ class Download:
 
     async def _authorise(self) -> _Session:
         token = await self._tokens.current()
-        frame = await self._ask_right(token)
+        frame = await self._request_right(token)
         if _token_refused(frame):
-            frame = await self._ask_right(await self._tokens.after_refusal_of(token))
+            frame = await self._request_right(await self._tokens.after_refusal_of(token))
         fields = frame.fields
         code = fields.get("FileMsgFlag", "")
         if code.startswith("EFS"):
@@ -126,7 +126,7 @@ class Download:
             raise FileTooLarge("encrypted", self._settings.file_bytes_max)
         return session
 
-    async def _ask_right(self, token: str) -> Frame:
+    async def _request_right(self, token: str) -> Frame:
         settings = self._settings
         password = settings.uid if settings.file_password is None else settings.file_password.get_secret_value()
         fields = {
@@ -144,7 +144,7 @@ class Download:
             "PieceNum": 0,
             "SDKType": "api",
         }
-        return await self._ask(f"{self._base}/{AUTHORISE}", fields, PIECE_BYTES_MAX)
+        return await self._exchange(f"{self._base}/{AUTHORISE}", fields, PIECE_BYTES_MAX)
 
     def _piece_request(self, session: _Session, index: int) -> dict[str, object]:
         granted = session.fields
@@ -161,7 +161,7 @@ class Download:
             "FileSize": granted.get("FileSize", ""),
         }
 
-    async def _ask(self, url: str, fields: Mapping[str, object], bytes_max: int) -> Frame:
+    async def _exchange(self, url: str, fields: Mapping[str, object], bytes_max: int) -> Frame:
         try:
             received = await self._post(url, request_frame(fields), bytes_max)
         except (NeverConnected, AnswerLost) as error:

@@ -35,7 +35,7 @@ EXTRA_MAX: Final = 20
 """A row with more columns too many is put aside untried."""
 
 
-class Kind(Enum):
+class ColumnKind(Enum):
     """How a column is checked."""
 
     NUMBER = "number"
@@ -54,7 +54,7 @@ class Column:
     """One column and how it is checked."""
 
     name: str
-    kind: Kind = Kind.TEXT
+    kind: ColumnKind = ColumnKind.TEXT
 
 
 @dataclass(frozen=True)
@@ -66,25 +66,25 @@ class Layout:
     fee: str | None = None
 
 
-_NUMBER = Column("number", Kind.NUMBER)
-_AMOUNT, _FEE = Column("amount", Kind.AMOUNT), Column("fee", Kind.AMOUNT)
-_WHEN = (Column("day", Kind.DAY), Column("time", Kind.TIME))
+_NUMBER = Column("number", ColumnKind.NUMBER)
+_AMOUNT, _FEE = Column("amount", ColumnKind.AMOUNT), Column("fee", ColumnKind.AMOUNT)
+_WHEN = (Column("day", ColumnKind.DAY), Column("time", ColumnKind.TIME))
 _SERIALS = (Column("front_seq_no"), Column("serial"))
-_OWNER = (Column("member_code"), Column("sub_account", Kind.SUB_ACCOUNT))
+_OWNER = (Column("member_code"), Column("sub_account", ColumnKind.SUB_ACCOUNT))
 _CASH_TAIL = (_AMOUNT, _FEE, *_WHEN, *_SERIALS, Column("remark"), Column("booking"), Column("order_no"))
 
-_CASH = Layout((_NUMBER, *_OWNER, Column("sub_account_name", Kind.NAME), *_CASH_TAIL), "amount", "fee")
+_CASH = Layout((_NUMBER, *_OWNER, Column("sub_account_name", ColumnKind.NAME), *_CASH_TAIL), "amount", "fee")
 _CASH_WITHOUT_NAME = Layout((_NUMBER, *_OWNER, *_CASH_TAIL), "amount", "fee")
 _PAYMENTS = Layout(
     (
         _NUMBER,
         Column("booking"),
         Column("payer_member_code"),
-        Column("payer_sub_account", Kind.SUB_ACCOUNT),
-        Column("payer_name", Kind.NAME),
+        Column("payer_sub_account", ColumnKind.SUB_ACCOUNT),
+        Column("payer_name", ColumnKind.NAME),
         Column("payee_member_code"),
-        Column("payee_sub_account", Kind.SUB_ACCOUNT),
-        Column("payee_name", Kind.NAME),
+        Column("payee_sub_account", ColumnKind.SUB_ACCOUNT),
+        Column("payee_name", ColumnKind.NAME),
         _AMOUNT,
         _FEE,
         *_WHEN,
@@ -255,26 +255,26 @@ class _Seen:
         self.found = 0
         self.doubts: list[Doubt] = []
         self._first: dict[int, int] = {}
-        self._lines, self._amounts, self._whole = array("q"), array("q"), array("q")
+        self._lines, self._amounts, self._contents = array("q"), array("q"), array("q")
 
     def add(self, row: FileRow) -> None:
         """Take note of a row, and of what does not fit to an earlier one."""
         values = tuple(row.fields.values())
-        whole = hash(values[1:])
+        content = hash(values[1:])
         # In a file of balances a sub-account comes once.
         name = "front_seq_no" if "front_seq_no" in row.fields else "sub_account"
         key = hash((name, row.fields[name]))
         place = self._first.setdefault(key, len(self._lines))
         if place < len(self._lines):
-            if self._whole[place] == whole:
-                self._tell(row.line, place, "the row comes twice")
+            if self._contents[place] == content:
+                self._doubt(row.line, place, "the row comes twice")
             elif self._amounts[place] != row.amount_fen:
-                self._tell(row.line, place, f"one {name} has two amounts")
+                self._doubt(row.line, place, f"one {name} has two amounts")
         self._lines.append(row.line)
         self._amounts.append(row.amount_fen)
-        self._whole.append(whole)
+        self._contents.append(content)
 
-    def _tell(self, line: int, place: int, reason: str) -> None:
+    def _doubt(self, line: int, place: int, reason: str) -> None:
         self.found += 1
         if self.found <= KEPT_MAX:
             self.doubts.append(Doubt(line, self._lines[place], reason))
@@ -330,7 +330,7 @@ def _is_header(line: str, layouts: Mapping[int, Layout]) -> bool:
     )
 
 
-def _is_of(kind: Kind, field: str) -> bool:
+def _is_of(kind: ColumnKind, field: str) -> bool:
     try:
         _CHECKS[kind](field)
     except ValueError:
@@ -370,7 +370,9 @@ def _repaired(fields: list[str], layout: Layout) -> list[str]:
     wrong = f"{len(fields)} columns, not {len(columns)}"
     if extra > EXTRA_MAX:
         raise ValueError(wrong)
-    elastic = [place for place, column in enumerate(columns) if column.kind is Kind.NAME or column.name == "remark"]
+    elastic = [
+        place for place, column in enumerate(columns) if column.kind is ColumnKind.NAME or column.name == "remark"
+    ]
     ways = []
     for widths in _shares(extra, len(elastic)):
         taken = dict(zip(elastic, widths, strict=True))
@@ -397,7 +399,7 @@ def _shares(extra: int, among: int) -> Iterator[tuple[int, ...]]:
 
 
 def _fits(column: Column, field: str) -> bool:
-    if column.kind is Kind.SUB_ACCOUNT:
+    if column.kind is ColumnKind.SUB_ACCOUNT:
         return len(field) >= SUB_ACCOUNT_DIGITS and field.isascii() and field.isdigit()
     return column.kind not in _CHECKS or _is_of(column.kind, field)
 
@@ -430,9 +432,9 @@ def _is_amount(field: str) -> None:
         raise ValueError
 
 
-_CHECKS: Final[Mapping[Kind, Callable[[str], object]]] = {
-    Kind.NUMBER: _is_number,
-    Kind.AMOUNT: _is_amount,
-    Kind.DAY: _is_day,
-    Kind.TIME: _is_time,
+_CHECKS: Final[Mapping[ColumnKind, Callable[[str], object]]] = {
+    ColumnKind.NUMBER: _is_number,
+    ColumnKind.AMOUNT: _is_amount,
+    ColumnKind.DAY: _is_day,
+    ColumnKind.TIME: _is_time,
 }

@@ -14,12 +14,12 @@ from bankclient.messages.files import *
 from bankclient.messages.freezes import *
 from bankclient.messages.members import *
 from bankclient.messages.payments import *
-from bankclient.messages.playmoney import *
 from bankclient.messages.queries import *
 from bankclient.messages.refunds import *
 from bankclient.messages.statements import *
 from bankclient.messages.suspense import *
 from bankclient.messages.topups import *
+from bankclient.messages.trial_transfer import *
 from bankclient.messages.verification import *
 from bankclient.messages.wire import *
 from bankclient.messages.withdrawals import *

@@ -288,7 +288,7 @@ class ListReply(Paged[RowT]):
 
 
 @cache
-def places(reply: type[Reply]) -> dict[str, tuple[str, ...]]:
+def paths(reply: type[Reply]) -> dict[str, tuple[str, ...]]:
     """Where each field of a reply and its rows stands, by the name under which it is signed."""
     found: dict[str, tuple[str, ...]] = {}
     for name, field in reply.model_fields.items():

@@ -24,12 +24,12 @@ from bankclient.messages import (
 )
 from bankclient.money import fen
 from sandbox import codes
+from sandbox.accounts import AccountRef
 from sandbox.books import FEE, PARKING, Move, available, frozen, functional, in_transit, waiting
 from sandbox.clock import day_text
 from sandbox.context import Context, positive, within
 from sandbox.errors import Refused
 from sandbox.handlers.registry import handles
-from sandbox.places import Place
 from sandbox.records import AcquiredShare, Member, Order, order_key
 
 FREEZES: Final = "0"
@@ -168,7 +168,7 @@ def take_fee(context: Context, order_no: str, fee_fen: int) -> int:
     return fee_fen
 
 
-def _post(context: Context, share: AcquiredShare, source: Place, target: Place) -> AcquiredShare:
+def _post(context: Context, share: AcquiredShare, source: AccountRef, target: AccountRef) -> AcquiredShare:
     """Bring a share to its member: less the fee, or whole where the fee stays frozen with it."""
     if share.pay_mode == FREEZES and share.fee_fen and context.settings.acquired_fee == "at_release":
         context.post(Move(source, target, share.amount_fen))
@@ -186,7 +186,7 @@ def _of_order(context: Context, order_no: str) -> list[AcquiredShare]:
     return [one for one in context.store.all(AcquiredShare) if one.order_no == order_no]
 
 
-def _pocket(context: Context, share: AcquiredShare, sub_acct_no: str) -> Place:
+def _pocket(context: Context, share: AcquiredShare, sub_acct_no: str) -> AccountRef:
     return frozen(sub_acct_no, share.number) if share.pay_mode == FREEZES else waiting(sub_acct_no, context.today)
 
 

@@ -33,7 +33,7 @@ def batch_payment(context: Context, request: BatchPayment | BatchPaymentBySms | 
     prove(context, request, payer, sms.PAYMENT)
     if len(request.TranItemArray) < 2:
         raise Refused(codes.FIELD_INVALID, "OrdersCount")
-    rows = request.TranItemArray[:1] if context.told.has("part_of_batch") else request.TranItemArray
+    rows = request.TranItemArray[:1] if context.fault_plan.has("part_of_batch") else request.TranItemArray
     for row in rows:
         if row.TranSeqNo == context.serial or not context.serial_is_free(row.TranSeqNo):
             raise Refused(codes.SERIAL_REPEATED)

@@ -23,10 +23,10 @@ from sandbox import codes
 from sandbox.clock import day_text
 from sandbox.context import Context
 from sandbox.errors import Refused
-from sandbox.faults import Told
+from sandbox.faults import FaultPlan
+from sandbox.filestore import Published
 from sandbox.handlers.daybook import lines_of
 from sandbox.handlers.registry import handles
-from sandbox.shelf import Published
 
 BOMB_BYTES = 8 * 1024 * 1024
 """What `file_too_large` unpacks to, out of a few kilobytes."""
@@ -38,23 +38,23 @@ def reconciliation_file(context: Context, request: ReconciliationFile) -> Reconc
     day = day_text(request.FileDate)
     if day > context.today:
         raise Refused(codes.FIELD_INVALID, "FileDate")
-    told = context.told
+    fault_plan = context.fault_plan
     lines = lines_of(context, request.FileType, day) if day < context.today else []
-    if not lines or told.has("file_empty_day"):
+    if not lines or fault_plan.has("file_empty_day"):
         raise Refused(codes.NO_RECORD)
-    if told.has("file_bad_row"):
+    if fault_plan.has("file_bad_row"):
         lines.insert(1, lines[0].replace("&", "&&", 1))
     name = f"{request.FileType}{day}{context.settings.mrch_code}{context.store.next_number('file')}"
-    rows = [_publish(context, f"{name}.txt", "".join(f"{line}\n" for line in lines), told)]
-    if not told.has("file_without_ok"):
-        stated = len(lines) + 1 if told.has("file_wrong_count") else len(lines)
-        rows.append(_publish(context, f"{name}.ok", f"{stated}\n", Told()))
+    rows = [_publish(context, f"{name}.txt", "".join(f"{line}\n" for line in lines), fault_plan)]
+    if not fault_plan.has("file_without_ok"):
+        stated = len(lines) + 1 if fault_plan.has("file_wrong_count") else len(lines)
+        rows.append(_publish(context, f"{name}.ok", f"{stated}\n", FaultPlan()))
     return ReconciliationFileReply(ResultNum=str(len(rows)), TranItemArray=tuple(rows))
 
 
-def _publish(context: Context, name: str, text: str, told: Told) -> ReconciliationFileRow:
+def _publish(context: Context, name: str, text: str, fault_plan: FaultPlan) -> ReconciliationFileRow:
     key = secrets.token_bytes(24)
-    content = _encrypted(_packed(name, text, told), key)
+    content = _encrypted(_packed(name, text, fault_plan), key)
     folder, file_name = f"/ejzb/{context.settings.mrch_code}", f"{name}.enc"
     file = Published(
         path=f"{folder}/{file_name}",
@@ -62,33 +62,33 @@ def _publish(context: Context, name: str, text: str, told: Told) -> Reconciliati
         content=content,
         size=len(content),
         md5=hashlib.md5(content, usedforsecurity=False).hexdigest(),
-        refusal=told.text("file_refused") or "",
-        session_ends_at=int(told.text("file_session_lost") or 0),
+        refusal=fault_plan.text("file_refused") or "",
+        session_ends_at=int(fault_plan.text("file_session_lost") or 0),
     )
-    if told.has("file_wrong_md5"):
+    if fault_plan.has("file_wrong_md5"):
         file = replace(file, content=bytes([content[0] ^ 1]) + content[1:])
-    if told.has("file_truncated"):
+    if fault_plan.has("file_truncated"):
         file = replace(file, content=content[: len(content) // 2])
-    context.shelf.put(file)
-    given = secrets.token_bytes(24) if told.has("file_wrong_password") else key
+    context.files.put(file)
+    given = secrets.token_bytes(24) if fault_plan.has("file_wrong_password") else key
     return ReconciliationFileRow(
         FileName=file_name,
         RandomPassword=base64.b64encode(given).decode("ascii"),
         FilePath=file.path if context.settings.file_path_has_name else folder,
-        DrawCode=secrets.token_hex(16) if told.has("file_wrong_draw_code") else file.draw_code,
+        DrawCode=secrets.token_hex(16) if fault_plan.has("file_wrong_draw_code") else file.draw_code,
     )
 
 
-def _packed(name: str, text: str, told: Told) -> bytes:
+def _packed(name: str, text: str, fault_plan: FaultPlan) -> bytes:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        if told.has("file_too_large"):
+        if fault_plan.has("file_too_large"):
             archive.writestr(name, bytes(BOMB_BYTES))
-        elif told.has("file_not_gb18030"):
+        elif fault_plan.has("file_not_gb18030"):
             archive.writestr(name, text.encode("gb18030") + b"\xff\xff\n")
         else:
             archive.writestr(name, text.encode("gb18030"))
-        if told.has("file_two_entries"):
+        if fault_plan.has("file_two_entries"):
             archive.writestr("another.txt", b"")
     return packed.getvalue()
 

@@ -14,10 +14,10 @@ from bankclient.messages import (
     DayEndBalances,
     DayEndBalancesReply,
     DayEndBalancesRow,
-    PlayTransfer,
-    PlayTransferReply,
     PooledBalance,
     PooledBalanceReply,
+    TrialTransfer,
+    TrialTransferReply,
 )
 from sandbox import codes
 from sandbox.clock import day_of, day_text
@@ -32,7 +32,7 @@ from sandbox.records import BankCharge, ClearingDay, DayEnd, PooledDayEnd
 REACH: Final = timedelta(days=10)
 """How far 6114 looks back."""
 
-PLAY_PAYER: Final = ("6200000000000000000", "测试专用账户", "测试银行")
+TRIAL_PAYER: Final = ("6200000000000000000", "测试专用账户", "测试银行")
 """The fixed test account from which 6211 pays."""
 
 WAITING, BECAME_WITHDRAWABLE, NOTHING_WAITED = "0", "1", "2"
@@ -107,12 +107,12 @@ def bank_charges(context: Context, request: BankCharges) -> BankChargesReply:
     )
 
 
-@handles(PlayTransfer)
-def play_transfer(context: Context, request: PlayTransfer) -> PlayTransferReply:
+@handles(TrialTransfer)
+def trial_transfer(context: Context, request: TrialTransfer) -> TrialTransferReply:
     """6211. To the pooled account it is an inflow that nobody can be matched to, so it lies in suspense;
     to any other account it stays outside these books."""
     amount = positive(request.ApplyTakeCashAmt)
     if request.RecvAcctNo != context.settings.fund_summary_acct_no:
-        return PlayTransferReply(WitnessSysSeqNo=context.front_seq_no())
-    inflow = transfers.take_in(context, "", amount, PLAY_PAYER, request.Remark or "")
-    return PlayTransferReply(WitnessSysSeqNo=inflow.front_seq_no)
+        return TrialTransferReply(WitnessSysSeqNo=context.front_seq_no())
+    inflow = transfers.take_in(context, "", amount, TRIAL_PAYER, request.Remark or "")
+    return TrialTransferReply(WitnessSysSeqNo=inflow.front_seq_no)

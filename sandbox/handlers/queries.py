@@ -59,7 +59,7 @@ FUNCTIONAL_ACCOUNTS: Final = "3"
 @handles(TransactionStatus)
 def transaction_status(context: Context, request: TransactionStatus) -> TransactionStatusReply:
     """6110, by the serial of a request or a row, or by a FrontSeqNo."""
-    if context.told.has("not_found_first"):
+    if context.fault_plan.has("not_found_first"):
         raise Refused(codes.NO_RECORD)
     serial = request.TranNetSeqNo
     front = context.store.get(FrontSerial, serial)

@@ -28,7 +28,7 @@ HISTORY_MONTHS: Final = 3
 @handles(RefundPayment, asked_by="2")
 def refund_payment(context: Context, request: RefundPayment) -> Booked:
     """6164, sources 1, 2 and 6, and any other whose payments are kept as `Payment`."""
-    if context.told.has("history"):
+    if context.fault_plan.has("history"):
         raise Refused(
             context.settings.searching_history_code,
             message=codes.SEARCHING_HISTORY_MESSAGE,

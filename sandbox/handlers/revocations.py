@@ -94,7 +94,7 @@ def _give_back_row(context: Context, request: RevokeSplitTopUp, row: RevokeSplit
 
 def _give_back(context: Context, credit: Credit, amount_fen: int, fee_fen: int) -> None:
     positive(amount_fen + fee_fen)
-    if amount_fen > credit.left_fen or fee_fen > credit.left_fee_fen:
+    if amount_fen > credit.remaining_fen or fee_fen > credit.remaining_fee_fen:
         raise Refused(codes.REFUND_OVER_LIMIT, "撤销金额超过可撤销金额")
     owed = in_transit(context.today)
     context.post(
@@ -104,7 +104,7 @@ def _give_back(context: Context, credit: Credit, amount_fen: int, fee_fen: int) 
     context.store.put(
         replace(
             credit,
-            left_fen=credit.left_fen - amount_fen,
-            left_fee_fen=credit.left_fee_fen - fee_fen,
+            remaining_fen=credit.remaining_fen - amount_fen,
+            remaining_fee_fen=credit.remaining_fee_fen - fee_fen,
         )
     )

@@ -55,14 +55,16 @@ def reverse_suspense_allocation(context: Context, request: ReverseSuspenseAlloca
         raise Refused(codes.OTHER_SUB_ACCOUNT)
     amount = positive(request.CancelAmt)
     fee = within(request.TranFee, amount)
-    if amount > clearing.left_fen or fee > clearing.left_fee_fen:
+    if amount > clearing.remaining_fen or fee > clearing.remaining_fee_fen:
         raise Refused(codes.REFUND_OVER_LIMIT, "撤销金额超过可撤销金额")
     context.post(
         Move(withdrawable(member), functional(SUSPENSE), amount - fee),
         Move(functional(FEE), functional(SUSPENSE), fee),
     )
     context.store.put(
-        replace(clearing, left_fen=clearing.left_fen - amount, left_fee_fen=clearing.left_fee_fen - fee),
+        replace(
+            clearing, remaining_fen=clearing.remaining_fen - amount, remaining_fee_fen=clearing.remaining_fee_fen - fee
+        ),
     )
     return context.book(
         BOOKING_FLAG,

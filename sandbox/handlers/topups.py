@@ -48,8 +48,8 @@ def top_up(context: Context, request: TopUp) -> TopUpReply:
             channel_type=request.PayChannelType,
             channel_seq_no=request.PayChannelTranSeqNo,
             order_no=request.EjzbOrderNo,
-            left_fen=net,
-            left_fee_fen=fee,
+            remaining_fen=net,
+            remaining_fee_fen=fee,
         )
     )
     return TopUpReply(FrontSeqNo=front, MemberSubAcctPreAvailBal=before)
@@ -91,8 +91,8 @@ def _credit_row(context: Context, request: SplitTopUp, row: SplitTopUpRow) -> st
             channel_type=request.PayChannelType,
             channel_seq_no="",
             order_no=row.SubOrderNo,
-            left_fen=net,
-            left_fee_fen=fee,
+            remaining_fen=net,
+            remaining_fee_fen=fee,
         )
     )
     return context.book(

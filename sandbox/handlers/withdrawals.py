@@ -94,8 +94,8 @@ def accept(
             fee_fen=fee_fen,
             accepted_at=context.now.isoformat(),
             due_at=due.isoformat(),
-            outcome=FAILED if context.told.has("withdrawal_fail") else SUCCEEDED,
-            return_due=context.told.has("withdrawal_return"),
+            outcome=FAILED if context.fault_plan.has("withdrawal_fail") else SUCCEEDED,
+            return_due=context.fault_plan.has("withdrawal_return"),
         )
     )
     return context.book(

@@ -28,7 +28,7 @@ from service import problems
 from service.inflows.recorder import Key, Recorder
 from service.problems import Problem
 from service.questions.cards import is_of, listed_cards
-from service.vault import Personal, Vault, masked, place_of
+from service.vault import Personal, Vault, binding_of, masked
 
 
 class CardList:
@@ -97,7 +97,7 @@ def differences(
 def _new_card(row: BoundCardsRow, member: Member, vault: Vault) -> Card:
     card_id = UUID(bytes=uuid_utils.uuid7().bytes)
     value = Personal(row.MemberAcctNo, row.MemberName, row.MemberGlobalType, row.MemberGlobalId, row.Mobile)
-    sealed = vault.seal(value, place_of(card_id, member.member_id))
+    sealed = vault.seal(value, binding_of(card_id, member.member_id))
     return Card(
         card_id=card_id,
         member_id=member.member_id,

@@ -54,7 +54,7 @@ from service.plans.settlement import mark_unknown, release, settle
 from service.plans.verification import mode_of
 from service.problems import Problem
 from service.questions.results import BankResult, Verdict
-from service.recorded import FAULT, STILL_NEEDED, STOPPED
+from service.recorded import SERVICE_FAULT, STILL_NEEDED, STOPPED
 from service.settings import Settings
 
 log = structlog.get_logger("jzb.runner")
@@ -62,7 +62,7 @@ log = structlog.get_logger("jzb.runner")
 MARK_S = 2.0
 """How long a process that stops takes to mark the calls that it leaves."""
 
-BROKEN = BankResult(Verdict.INCONCLUSIVE, reason=FAULT, detail="the service met an error that nobody foresaw")
+BROKEN = BankResult(Verdict.INCONCLUSIVE, reason=SERVICE_FAULT, detail="the service met an error that nobody foresaw")
 
 LEFT = BankResult(Verdict.INCONCLUSIVE, reason=STOPPED, detail="the service stopped before the bank had answered")
 
@@ -309,7 +309,7 @@ class Runner:
         except Problem as problem:
             return problem
         except Exception:
-            return await self._fault(step.operation_id)
+            return await self._mark_unforeseen(step.operation_id)
         # Thousands may wait for the bank: what only the reservation needed is not kept until then.
         del step, content
         operation = reserved.operation
@@ -346,13 +346,13 @@ class Runner:
             log.exception("left for the resolver", operation_id=str(operation.id), serial=operation.serial)
             return replace(problems.of_ledger(error), operation=operation)
         except Exception:
-            return await self._fault(operation.id)
+            return await self._mark_unforeseen(operation.id)
         telemetry.count_outcome(plan.kind, outcome.operation.state)
         if needed is not None:
             return replace(needed, operation=outcome.operation, parts=outcome.parts)
         return Settled(outcome.operation, outcome.parts)
 
-    async def _fault(self, operation_id: UUID) -> Problem:
+    async def _mark_unforeseen(self, operation_id: UUID) -> Problem:
         """After an error that nobody foresaw: log it, and mark the operation at once, so that the bank is asked soon
         and not as late as about an orphan.
         """

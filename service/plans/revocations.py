@@ -28,7 +28,7 @@ RevokedOrder = Literal["original", "new"]
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class RevokedShare:
     """What is to be taken back of a share; ``amount_fen`` is gross, the fee inside."""
 
     serial: str
@@ -45,7 +45,7 @@ class Taken:
 
 def revoke_top_up(request: topup_pb2.RevokeTopUpRequest, top_up: Operation, member: Member, serials: Serials) -> Plan:
     """6130: the bank knows the top-up by its own serial and by all that the channel said of it."""
-    taken = Taken(top_up.serial, top_up.order_no, member, request.amount_fen, request.fee_fen)
+    share = RevokedShare(top_up.serial, top_up.order_no, member, request.amount_fen, request.fee_fen)
     kept = top_up.plan["keep"]
     return Plan(
         kind=OperationKind.REVOKE_TOP_UP,
@@ -54,11 +54,11 @@ def revoke_top_up(request: topup_pb2.RevokeTopUpRequest, top_up: Operation, memb
             OldFillPayChannelType=kept[CHANNEL],
             OldPayChannelTranSeqNo=kept[CHANNEL_SERIAL],
             OldFillEjzbOrderNo=top_up.order_no,
-            ApplyCancelMemberAmt=taken.net_fen,
-            ApplyCancelCommission=taken.fee_fen,
+            ApplyCancelMemberAmt=share.net_fen,
+            ApplyCancelCommission=share.fee_fen,
             Remark=request.remark or None,
         ),
-        drafts=(_draft(taken, serials.own),),
+        drafts=(_draft(share, serials.own),),
         query=StatusQuery("4"),
         payer=member.member_id,
         order_no=top_up.order_no,
@@ -70,10 +70,12 @@ def revoke_top_up(request: topup_pb2.RevokeTopUpRequest, top_up: Operation, memb
     )
 
 
-def revoke_split_top_up(top_up: Operation, taken: Sequence[Taken], serials: Serials, order: RevokedOrder) -> Plan:
+def revoke_split_top_up(
+    top_up: Operation, share: Sequence[RevokedShare], serials: Serials, order: RevokedOrder
+) -> Plan:
     """6217: each row has a serial of its own by which 6110 knows it, as in 6216."""
-    rows = list(zip(taken, serials.rows, strict=True))
-    total_fen = sum(one.amount_fen for one in taken)
+    rows = list(zip(share, serials.rows, strict=True))
+    total_fen = sum(one.amount_fen for one in share)
     return Plan(
         kind=OperationKind.REVOKE_SPLIT_TOP_UP,
         message=RevokeSplitTopUp(
@@ -97,28 +99,28 @@ def revoke_split_top_up(top_up: Operation, taken: Sequence[Taken], serials: Seri
         query=StatusQuery("4", by_part=True),
         order_no=top_up.order_no,
         amount_fen=total_fen,
-        fee_fen=sum(one.fee_fen for one in taken),
+        fee_fen=sum(one.fee_fen for one in share),
         keep={ORIGINAL: top_up.serial},
-        with_members=tuple(one.member.sub_account for one in taken),
+        with_members=tuple(one.member.sub_account for one in share),
     )
 
 
-def _draft(taken: Taken, serial: str, order_no: str = "") -> Draft:
+def _draft(share: RevokedShare, serial: str, order_no: str = "") -> Draft:
     owed = OfDay(Kind.IN_TRANSIT)
     legs = []
-    if taken.net_fen:
-        legs.append(Leg(revocable(taken.serial), LIMITS, taken.net_fen))
-    if taken.fee_fen:
-        legs.append(Leg(revocable_fee(taken.serial), LIMITS, taken.fee_fen))
-    if taken.net_fen:
-        legs.append(Leg(Available(taken.member.sub_account), owed, taken.net_fen))
-    if taken.fee_fen:
-        legs.append(Leg(FEE, owed, taken.fee_fen))
+    if share.net_fen:
+        legs.append(Leg(revocable(share.serial), LIMITS, share.net_fen))
+    if share.fee_fen:
+        legs.append(Leg(revocable_fee(share.serial), LIMITS, share.fee_fen))
+    if share.net_fen:
+        legs.append(Leg(Available(share.member.sub_account), owed, share.net_fen))
+    if share.fee_fen:
+        legs.append(Leg(FEE, owed, share.fee_fen))
     return Draft(
         tuple(legs),
         serial=serial,
-        payer=taken.member.member_id,
-        amount_fen=taken.amount_fen,
-        fee_fen=taken.fee_fen,
+        payer=share.member.member_id,
+        amount_fen=share.amount_fen,
+        fee_fen=share.fee_fen,
         order_no=order_no,
     )

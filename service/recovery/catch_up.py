@@ -61,7 +61,7 @@ from service.questions.calls import query_bank
 from service.questions.cards import listed_cards
 from service.questions.conflicts import sub_account_conflict
 from service.questions.members import NO_MEMBER
-from service.recovery.lost import REFUND, REVOCATION, SKEW, TOP_UP, KnownBookings, Lost, booked_since
+from service.recovery.lost import REFUND, REVOCATION, SKEW, TOP_UP, KnownBookings, Lost, bookings_at_bank
 from service.settings import RulesSettings
 from service.vault import Vault
 
@@ -329,7 +329,7 @@ class CatchUp:
             Kind.ESCROW: escrow_fen,
         }
         await self._compare_cards(member)
-        return _AtBank(member, balances, await booked_since(bank, sub_account, self.since))
+        return _AtBank(member, balances, await bookings_at_bank(bank, sub_account, self.since))
 
     async def _compare_cards(self, member: Member) -> None:
         known = await self.cards.of_member(member.member_id, (CardState.CHECKING, CardState.BOUND))

@@ -100,7 +100,7 @@ class KnownBookings:
         return False
 
 
-async def booked_since(bank: BankClient, sub_account: str, since: datetime) -> list[tuple[Lost, int]]:
+async def bookings_at_bank(bank: BankClient, sub_account: str, since: datetime) -> list[tuple[Lost, int]]:
     """What the bank has booked on a sub-account since, and what it did to the available money. Raises `Problem`."""
     first, ended = bank_day_of(since - SKEW), days_now()[1] - timedelta(days=1)
     # A day that ends meanwhile is in both lists, and would be in none the other way round.

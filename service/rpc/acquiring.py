@@ -177,7 +177,7 @@ class AcquiringRpc(acquiring_pb2_grpc.AcquiringServiceServicer):
         found = None
         if entered is not None and entered.state is State.DONE:
             parts = (await self.reads.parts([entered.id])).get(entered.id, [])
-            found = _asked(entered).share(parts, request.order_no)
+            found = _query_of(entered).share(parts, request.order_no)
         if entered is None or found is None or found[1].state is not PartState.POSTED:
             raise problems.not_found(ErrorReason.ACQUIRED_ORDER_NOT_FOUND, "acquired order", request.order_no)
         share, part = found
@@ -186,13 +186,13 @@ class AcquiringRpc(acquiring_pb2_grpc.AcquiringServiceServicer):
         credits = (await self.reads.credited(entered.id)).get(part.part, [])
         holder = next((credit for credit, _ in credits if credit.owner or credit.kind is Kind.PARKING), None)
         if holder is None or holder.owner == right.sub_account:
-            raise _in_place(request)
+            raise _booked_already(request)
         payer = None
         if holder.kind is not Kind.PARKING:
             payer = (await self.reads.members_by_sub_account([holder.owner]))[holder.owner]
         name = await self.names.of(right)
         return acquiring.rebook_order(
-            request, entered.serial, _asked(entered).channel, share, part, payer, right, name, serials
+            request, entered.serial, _query_of(entered).channel, share, part, payer, right, name, serials
         )
 
     async def _bookings(self, settled: Settled) -> list[acquiring_pb2.OrderBooking]:
@@ -202,7 +202,7 @@ class AcquiringRpc(acquiring_pb2_grpc.AcquiringServiceServicer):
         owners = {credit.owner for credits in credited.values() for credit, _ in credits if credit.owner}
         members = await self.reads.members_by_sub_account(owners)
         bookings = []
-        for share, part in _asked(settled.operation).with_parts(settled.parts):
+        for share, part in _query_of(settled.operation).with_parts(settled.parts):
             if part.state is not PartState.POSTED:
                 continue
             accounts: list[Account] = [credit for credit, _ in credited.get(part.part, [])]
@@ -221,7 +221,7 @@ class AcquiringRpc(acquiring_pb2_grpc.AcquiringServiceServicer):
         return bookings
 
 
-def _asked(entered: Operation) -> AcquiredQuery:
+def _query_of(entered: Operation) -> AcquiredQuery:
     query = Stored.from_json(entered.plan).query
     if not isinstance(query, AcquiredQuery):
         raise TypeError(f"operation {entered.id} is not the entry of an acquired order")
@@ -243,7 +243,7 @@ def _sums(request: acquiring_pb2.RecordOrderRequest) -> None:
         )
 
 
-def _in_place(request: acquiring_pb2.RebookOrderRequest) -> Problem:
+def _booked_already(request: acquiring_pb2.RebookOrderRequest) -> Problem:
     return problems.precondition(
         ErrorReason.ACQUIRED_ORDER_IN_PLACE,
         f"nothing of order {request.order_no} is with anybody else than member {request.member_id}",

@@ -9,15 +9,15 @@ from service.problems import Problem
 from service.settings import RulesSettings
 
 
-def whole_or_in_parts(rules: RulesSettings, amount_fen: int, left_fen: int) -> None:
+def require_parts_allowed(rules: RulesSettings, amount_fen: int, escrow_fen: int) -> None:
     """Less than lies in escrow is confirmed or given back only where the bank has said that it may be. Raises
     `Problem`. More than that is the floor's to refuse.
     """
-    if rules.order_in_parts or amount_fen >= left_fen:
+    if rules.order_in_parts or amount_fen >= escrow_fen:
         return
     raise problems.not_enabled(
         "6034 in parts",
-        f"amount_fen: {yuan(amount_fen)} is a part of the order's {yuan(left_fen)}, and no document of the bank says"
+        f"amount_fen: {yuan(amount_fen)} is a part of the order's {yuan(escrow_fen)}, and no document of the bank says"
         " that orders may be ended in parts; confirm or cancel the whole order",
         "JZB_RULES__ORDER_IN_PARTS",
     )

@@ -12,7 +12,7 @@ from service import problems
 from service.path.runner import Runner
 from service.plans import batches
 from service.plans.plan import Plan, Serials
-from service.rpc.amounts import fee_within, whole_or_in_parts
+from service.rpc.amounts import fee_within, require_parts_allowed
 from service.rpc.context import Context
 from service.rpc.facts import MemberFacts
 from service.rpc.payments import PREPAYMENT
@@ -97,8 +97,8 @@ class Batches(batch_pb2_grpc.BatchServiceServicer):
             pockets = {
                 order.order_no: escrow(members[payer_id].sub_account, order.order_no) for order in request.orders
             }
-            left = await self.reads.remaining(pockets.values())
+            remaining = await self.reads.remaining(pockets.values())
             for order in request.orders:
-                whole_or_in_parts(rules, order.amount_fen, left[pockets[order.order_no].name])
+                require_parts_allowed(rules, order.amount_fen, remaining[pockets[order.order_no].name])
         settled_as = Kind[rules.confirmed_money.upper()]
         return batches.confirm(request, members[payer_id], payees, serials, settled_as)

@@ -35,7 +35,7 @@ from service.questions.cards import ARRIVED, FAILED, UNDER_WAY, transfer_of
 from service.rpc.context import Context
 from service.rpc.facts import CardFacts, MemberFacts
 from service.settings import CardsSettings
-from service.vault import Vault, masked, place_of
+from service.vault import Vault, binding_of, masked
 
 R = TypeVar(
     "R",
@@ -81,7 +81,7 @@ class CardsRpc(card_pb2_grpc.CardServiceServicer):
 
         async def plan(serials: Serials) -> Plan:
             member = await self._member(request)
-            await self._require_check_left(request.card_number)
+            await self._require_checks_remaining(request.card_number)
             card = self._new_card(request, CheckedBy.SMS)
             return cards.check_by_sms(request, member, card, serials, self.limits.sms_life_s)
 
@@ -107,7 +107,7 @@ class CardsRpc(card_pb2_grpc.CardServiceServicer):
             member = await self._member(request)
             direction = DIRECTIONS[request.direction]
             if direction is CheckedBy.PAY_OUT:
-                await self._require_pay_out_left(member)
+                await self._require_small_transfers_remaining(member)
             card = self._new_card(request, direction)
             return cards.check_by_transfer(request, member, card, serials, self.limits.transfer_life_s)
 
@@ -223,7 +223,7 @@ class CardsRpc(card_pb2_grpc.CardServiceServicer):
                 )
         return member
 
-    async def _require_check_left(self, number: str) -> None:
+    async def _require_checks_remaining(self, number: str) -> None:
         digests = self.vault.digests(number)
         limit = self.limits.sms_checks_a_day
         if await self.cards.checks_today(digests, CheckedBy.SMS, BANK_ZONE.key) >= limit:
@@ -234,7 +234,7 @@ class CardsRpc(card_pb2_grpc.CardServiceServicer):
                 limit=str(limit),
             )
 
-    async def _require_pay_out_left(self, member: Member) -> None:
+    async def _require_small_transfers_remaining(self, member: Member) -> None:
         last = await self.cards.last_check(member.member_id, CheckedBy.PAY_OUT)
         if last is None:
             return
@@ -272,7 +272,7 @@ class CardsRpc(card_pb2_grpc.CardServiceServicer):
         self, request: card_pb2.CheckCardBySmsRequest | card_pb2.CheckCardByTransferRequest, checked_by: CheckedBy
     ) -> Card:
         card_id = UUID(bytes=uuid_utils.uuid7().bytes)
-        sealed = self.vault.seal(cards.personal(request), place_of(card_id, request.member_id))
+        sealed = self.vault.seal(cards.personal(request), binding_of(card_id, request.member_id))
         return Card(
             card_id=card_id,
             member_id=request.member_id,

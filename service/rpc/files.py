@@ -50,7 +50,7 @@ FILE_TYPES: dict[file_pb2.FileType.ValueType, FileKind] = {
     file_pb2.FILE_TYPE_BALANCES: "YE",
 }
 
-FAULTS: dict[type[FileError], str] = {
+FILE_FAULTS: dict[type[FileError], str] = {
     FileAnswerUnclear: "ANSWER_UNCLEAR",
     FileChanged: "CHANGED",
     FileNotOneEntry: "NOT_ONE_ENTRY",
@@ -125,7 +125,7 @@ def file_problem(error: FileError, metadata: Mapping[str, str]) -> Problem:
         ErrorReason.FILE_DAMAGED,
         str(error),
         next_step="ask again, which fetches the file anew; if it stays, ask the bank",
-        metadata={**metadata, "fault": FAULTS.get(type(error), "ANSWER_UNCLEAR")},
+        metadata={**metadata, "fault": FILE_FAULTS.get(type(error), "ANSWER_UNCLEAR")},
     )
 
 

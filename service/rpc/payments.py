@@ -13,7 +13,7 @@ from service.path.runner import Runner
 from service.plans import payments
 from service.plans.plan import Plan, Serials
 from service.plans.verification import mode_of
-from service.rpc.amounts import fee_within, whole_or_in_parts
+from service.rpc.amounts import fee_within, require_parts_allowed
 from service.rpc.context import Context
 from service.rpc.facts import AccountNames, MemberFacts
 from service.settings import RulesSettings
@@ -76,7 +76,7 @@ class Payments(payment_pb2_grpc.PaymentServiceServicer):
 
         async def plan(serials: Serials) -> Plan:
             _, payer, payee = await self._order(request.order_no)
-            await self._whole_or_in_parts(payer, request.order_no, request.amount_fen)
+            await self._require_parts_allowed(payer, request.order_no, request.amount_fen)
             settled_as = Kind[self.rules.confirmed_money.upper()]
             names = await self.names.for_verification(request.verification, payer, payee)
             return payments.confirm_order(request, payer, payee, serials, settled_as, names)
@@ -90,7 +90,7 @@ class Payments(payment_pb2_grpc.PaymentServiceServicer):
 
         async def plan(serials: Serials) -> Plan:
             _, payer, payee = await self._order(request.order_no)
-            await self._whole_or_in_parts(payer, request.order_no, request.amount_fen)
+            await self._require_parts_allowed(payer, request.order_no, request.amount_fen)
             names = await self.names.for_verification(request.verification, payer, payee)
             return payments.cancel_order(request, payer, payee, serials, names)
 
@@ -104,7 +104,7 @@ class Payments(payment_pb2_grpc.PaymentServiceServicer):
 
         async def plan(serials: Serials) -> Plan:
             _, payer, payee = await self._order(request.order_no)
-            await self._whole_or_in_parts(payer, request.order_no, request.amount_fen)
+            await self._require_parts_allowed(payer, request.order_no, request.amount_fen)
             settled_as = Kind[self.rules.confirmed_money.upper()]
             names = await self.names.of_both(payer, payee)
             return payments.settle_order(request, payer, payee, serials, settled_as, names)
@@ -128,9 +128,9 @@ class Payments(payment_pb2_grpc.PaymentServiceServicer):
             )
         )
 
-    async def _whole_or_in_parts(self, payer: Member, order_no: str, amount_fen: int) -> None:
+    async def _require_parts_allowed(self, payer: Member, order_no: str, amount_fen: int) -> None:
         balance_fen, held_fen = await self.reads.pocket(escrow(payer.sub_account, order_no))
-        whole_or_in_parts(self.rules, amount_fen, balance_fen - held_fen)
+        require_parts_allowed(self.rules, amount_fen, balance_fen - held_fen)
 
     async def _order(self, order_no: str) -> tuple[Order, Member, Member]:
         order = await self.reads.order(order_no, PREPAYMENT)

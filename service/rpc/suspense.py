@@ -111,13 +111,13 @@ class Suspense(suspense_pb2_grpc.SuspenseServiceServicer):
         """From the mirror."""
         allocation = await self._allocation(request.allocation_serial)
         allocation, parts = (await self.reads.full_operations([allocation.id]))[allocation.id]
-        left, left_fee = undoable(allocation.serial), undoable_fee(allocation.serial)
-        remaining = await self.reads.remaining([left, left_fee])
+        limit, fee_limit = undoable(allocation.serial), undoable_fee(allocation.serial)
+        remaining = await self.reads.remaining([limit, fee_limit])
         return suspense_pb2.GetSuspenseAllocationResponse(
             operation=view.operation(allocation, parts),
             transfer_bank_serial=allocation.plan["keep"][suspense.TRANSFER],
-            remaining_fen=remaining[left.name],
-            remaining_fee_fen=remaining[left_fee.name],
+            remaining_fen=remaining[limit.name],
+            remaining_fee_fen=remaining[fee_limit.name],
         )
 
     async def _transfer(self, transfer_bank_serial: str) -> Operation:

@@ -89,8 +89,8 @@ class TopUps(topup_pb2_grpc.TopUpServiceServicer):
                 if share.member_id not in by_member:
                     raise problems.not_found(ErrorReason.MEMBER_NOT_FOUND, "member of the top-up", share.member_id)
             facts = await self.members.facts(others=[share.member_id for share in request.shares])
-            taken = [
-                revocations.Taken(
+            revoked = [
+                revocations.RevokedShare(
                     by_member[share.member_id].serial,
                     by_member[share.member_id].order_no,
                     facts.members[share.member_id],
@@ -99,7 +99,7 @@ class TopUps(topup_pb2_grpc.TopUpServiceServicer):
                 )
                 for share in request.shares
             ]
-            return revocations.revoke_split_top_up(top_up, taken, serials, self.rules.revoked_order)
+            return revocations.revoke_split_top_up(top_up, revoked, serials, self.rules.revoked_order)
 
         return topup_pb2.RevokeSplitTopUpResponse(
             operation=await self.runner.carry_out(request, plan, rows=len(request.shares))
@@ -111,7 +111,7 @@ class TopUps(topup_pb2_grpc.TopUpServiceServicer):
         """From the mirror."""
         _, parts = await self._top_up(request.top_up_serial, (OperationKind.TOP_UP, OperationKind.SPLIT_TOP_UP))
         limits = [account(part.serial) for part in parts for account in (revocable, revocable_fee)]
-        left = await self.reads.remaining(limits)
+        remaining = await self.reads.remaining(limits)
         return topup_pb2.GetRevocableResponse(
             shares=[
                 topup_pb2.RevocableShare(
@@ -119,8 +119,8 @@ class TopUps(topup_pb2_grpc.TopUpServiceServicer):
                     member_id=part.payee,
                     amount_fen=part.amount_fen,
                     fee_fen=part.fee_fen,
-                    remaining_net_fen=left[revocable(part.serial).name],
-                    remaining_fee_fen=left[revocable_fee(part.serial).name],
+                    remaining_net_fen=remaining[revocable(part.serial).name],
+                    remaining_fee_fen=remaining[revocable_fee(part.serial).name],
                 )
                 for part in parts
             ]

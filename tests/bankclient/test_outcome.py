@@ -22,7 +22,7 @@ from bankclient import (
     canonical_string,
     sign,
 )
-from bankclient.outcome import NO_RECORD, Received, Verdict, judge, not_sent, read_json_object, read_token, unknown
+from bankclient.outcome import NO_RECORD, JudgedAnswer, Received, judge, not_sent, read_json_object, read_token, unknown
 from tests.bankclient.keys import Keys
 
 SERIAL = "X285502411050123456789"
@@ -55,7 +55,7 @@ class SigningBank:
     def signed(self, body: dict[str, Any]) -> dict[str, Any]:
         return body | {"RsaSign": sign(self.keys.bank, canonical_string(body))}
 
-    def judge(self, content: bytes | dict[str, Any], status: int = 200) -> Verdict[Booked]:
+    def judge(self, content: bytes | dict[str, Any], status: int = 200) -> JudgedAnswer[Booked]:
         raw = content if isinstance(content, bytes) else json.dumps(content).encode()
         return judge(PAYMENT, SERIAL, Received(status, raw, 1), self.certificate)
 
@@ -402,7 +402,7 @@ def test_what_brought_no_answer_proves_nothing() -> None:
     assert not_sent("why", 2, 5.0) == dataclasses.replace(
         unknown("why", 2), outcome=AnswerOutcome.NOT_SENT, retry_after_s=5.0
     )
-    verdict: Verdict[Booked] = Verdict(unknown("why", 2))
+    verdict: JudgedAnswer[Booked] = JudgedAnswer(unknown("why", 2))
     assert (verdict.token_refused, verdict.token_ageing) == (False, False)
 
 
@@ -419,7 +419,7 @@ def test_what_brought_no_answer_proves_nothing() -> None:
 )
 def test_why_an_answer_proves_nothing_is_said(bank: SigningBank, content: bytes, status: int, detail: str) -> None:
     verdict = bank.judge(content, status)
-    assert verdict == Verdict(unknown(detail, 1))
+    assert verdict == JudgedAnswer(unknown(detail, 1))
 
 
 @pytest.mark.parametrize(
@@ -429,10 +429,12 @@ def test_whoever_answers_without_a_signature_is_quoted_and_not_believed(
     bank: SigningBank, code_field: str, message_field: str
 ) -> None:
     long = {code_field: "E" * 65, message_field: "忙" * 1001}
-    assert bank.judge(long) == Verdict(unknown("the answer is not signed", 1, "E" * 64, "忙" * 1000))
+    assert bank.judge(long) == JudgedAnswer(unknown("the answer is not signed", 1, "E" * 64, "忙" * 1000))
     odd = {code_field: 5, message_field: ["x"]}
-    assert bank.judge(odd) == Verdict(unknown("the answer is not signed", 1))
-    assert bank.judge({code_field: "E1", message_field: 5}) == Verdict(unknown("the answer is not signed", 1, "E1"))
+    assert bank.judge(odd) == JudgedAnswer(unknown("the answer is not signed", 1))
+    assert bank.judge({code_field: "E1", message_field: 5}) == JudgedAnswer(
+        unknown("the answer is not signed", 1, "E1")
+    )
 
 
 @pytest.mark.parametrize(

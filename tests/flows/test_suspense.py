@@ -13,7 +13,7 @@ import grpc
 import psycopg
 import pytest
 
-from bankclient import OpenMember, PlayTransfer, TransfersInRow
+from bankclient import OpenMember, TransfersInRow, TrialTransfer
 from jzb.v1 import balance_pb2, clearing_pb2, core_pb2, suspense_pb2, withdrawal_pb2
 from ledger import Member
 from sandbox.clock import BankClock
@@ -328,7 +328,7 @@ async def test_the_last_days_are_collected_without_being_asked(database: str) ->
 
 
 async def test_play_money_of_the_test_environment_is_found_in_suspense(shop: Marketplace) -> None:
-    play = PlayTransfer(
+    play = TrialTransfer(
         RecvAcctNo=shop.service.components.settings.bank.fund_summary_acct_no,
         ApplyTakeCashAmt=80_00,
         MarketChargeCommission=0,

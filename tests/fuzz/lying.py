@@ -28,7 +28,7 @@ from jzb.v1 import (
     suspense_pb2,
 )
 from sandbox.clock import BankClock
-from sandbox.faults import Told
+from sandbox.faults import FaultPlan
 from sandbox.server import Sandbox
 from service.problems import Problem
 from tests.fuzz.spoiling import ABSURD, as_json, spoiled
@@ -60,8 +60,8 @@ class Liar:
         with patch.object(self._bank, "handle", self._lie):
             yield
 
-    def _lie(self, service_id: str, body: Any, told: Told = Told()) -> dict[str, object]:  # noqa: B008
-        answer = self._handle(service_id, body, told)
+    def _lie(self, service_id: str, body: Any, fault_plan: FaultPlan = FaultPlan()) -> dict[str, object]:  # noqa: B008
+        answer = self._handle(service_id, body, fault_plan)
         if self._dice.random() < 0.5:
             return answer
         lie = as_json(spoiled(answer, self._dice, self._believed))

@@ -11,7 +11,7 @@ from ledger import coalesce
 from ledger.coalesce import Coalesced
 
 
-class Shelf:
+class FileStore:
     """A slow store that notes what it was asked for."""
 
     def __init__(self) -> None:
@@ -30,13 +30,13 @@ class Shelf:
 
 
 async def test_a_lone_caller_waits_for_nobody() -> None:
-    shelf = Shelf()
+    shelf = FileStore()
     assert await Coalesced(shelf.fetch).get(["a", "missing"]) == {"a": 1}
     assert shelf.asked == [{"a", "missing"}]
 
 
 async def test_what_arrives_while_one_query_is_under_way_shares_the_next() -> None:
-    shelf = Shelf()
+    shelf = FileStore()
     lookups = Coalesced(shelf.fetch)
     answers = await asyncio.gather(lookups.get(["a"]), *(lookups.get([key]) for key in ("b", "c", "b")))
     assert answers == [{"a": 1}, {"b": 2}, {"c": 3}, {"b": 2}]
@@ -44,7 +44,7 @@ async def test_what_arrives_while_one_query_is_under_way_shares_the_next() -> No
 
 
 async def test_everybody_reads_his_own_writes() -> None:
-    shelf = Shelf()
+    shelf = FileStore()
     lookups = Coalesced(shelf.fetch)
     first = asyncio.create_task(lookups.get(["a"]))
     await asyncio.sleep(0.005)
@@ -54,7 +54,7 @@ async def test_everybody_reads_his_own_writes() -> None:
 
 
 async def test_a_failure_is_told_to_all_who_share_it_and_to_nobody_else() -> None:
-    shelf = Shelf()
+    shelf = FileStore()
     shelf.failures = 1
     lookups = Coalesced(shelf.fetch)
     results = await asyncio.gather(lookups.get(["a"]), lookups.get(["b"]), return_exceptions=True)
@@ -63,7 +63,7 @@ async def test_a_failure_is_told_to_all_who_share_it_and_to_nobody_else() -> Non
 
 
 async def test_a_caller_who_gave_up_holds_up_nobody() -> None:
-    shelf = Shelf()
+    shelf = FileStore()
     lookups = Coalesced(shelf.fetch)
     impatient = asyncio.create_task(lookups.get(["a"]))
     patient = asyncio.create_task(lookups.get(["b"]))
@@ -108,9 +108,9 @@ async def test_calls_one_after_the_other_never_rest(monkeypatch: pytest.MonkeyPa
     assert len(shelf.asked) == 20
 
 
-async def twenty_rounds(keys: str) -> Shelf:
+async def twenty_rounds(keys: str) -> FileStore:
     """Callers of these keys at once, and again when all are answered; the store after twenty rounds."""
-    shelf = Shelf()
+    shelf = FileStore()
     lookups = Coalesced(shelf.fetch)
     async with asyncio.timeout(50):
         for _ in range(20):
@@ -118,9 +118,9 @@ async def twenty_rounds(keys: str) -> Shelf:
     return shelf
 
 
-async def callers(count: int) -> Shelf:
+async def callers(count: int) -> FileStore:
     """So many callers, one every 5 ms; the store when all are answered."""
-    shelf = Shelf()
+    shelf = FileStore()
     lookups = Coalesced(shelf.fetch)
     waits = []
     for _ in range(count):

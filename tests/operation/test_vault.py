@@ -27,9 +27,9 @@ from service.vault import (
     VaultClosed,
     VaultKeyMissing,
     VaultKeyWrong,
+    binding_of,
     card_of,
     new_key,
-    place_of,
 )
 from tests.world.binding import (
     BOUND,
@@ -67,22 +67,22 @@ def test_a_sealed_value_opens_in_its_own_place_alone() -> None:
     assert vault.seal(VALUE, PLACE).content != sealed.content
     changed = sealed.content[:-1] + bytes([sealed.content[-1] ^ 1])
     elsewhere = ((vault, sealed.content, str(uuid4())), (vault, changed, PLACE), (vault, sealed.content[:20], PLACE))
-    for other, content, place in (*elsewhere, (Vault([VAULT_KEY], "9931"), sealed.content, PLACE)):
+    for other, content, binding in (*elsewhere, (Vault([VAULT_KEY], "9931"), sealed.content, PLACE)):
         with pytest.raises(SealBroken) as broken:
-            other.open(sealed.key_id, content, place)
+            other.open(sealed.key_id, content, binding)
         assert not shown(str(broken.value))
 
 
-@pytest.mark.parametrize("place", [place_of(UUID(PLACE), "ann"), PLACE], ids=["now", "before the member was in it"])
-def test_a_card_opens_for_its_own_member(place: str) -> None:
+@pytest.mark.parametrize("binding", [binding_of(UUID(PLACE), "ann"), PLACE], ids=["now", "before the member was in it"])
+def test_a_card_opens_for_its_own_member(binding: str) -> None:
     vault = Vault([VAULT_KEY], "9930")
-    assert card_of(vault, _card(vault.seal(VALUE, place), "ann")) == VALUE
+    assert card_of(vault, _card(vault.seal(VALUE, binding), "ann")) == VALUE
 
 
 def test_a_card_that_was_given_to_another_member_in_the_database_does_not_open() -> None:
     vault = Vault([VAULT_KEY], "9930")
     with pytest.raises(SealBroken):
-        card_of(vault, _card(vault.seal(VALUE, place_of(UUID(PLACE), "ann")), "eve"))
+        card_of(vault, _card(vault.seal(VALUE, binding_of(UUID(PLACE), "ann")), "eve"))
 
 
 def _card(sealed: Sealed, member_id: str) -> Card:

@@ -166,13 +166,13 @@ def top_up_plans() -> Cases:
         )
         yield f"revoke a top-up with {fee_fen} of its fee", revocations.revoke_top_up(revoke, kept, PAYER, SERIALS)
     taken = [
-        revocations.Taken("P1", "S1", PAYER, 30_00, 1_00),
-        revocations.Taken("P2", "S2", THIRD, 20_00, 0),
+        revocations.RevokedShare("P1", "S1", PAYER, 30_00, 1_00),
+        revocations.RevokedShare("P2", "S2", THIRD, 20_00, 0),
     ]
     for order in ("original", "new"):
         plan = revocations.revoke_split_top_up(kept, taken, SERIALS, order)
         yield f"revoke a split top-up, order numbers {order}", plan
-    all_fee = [revocations.Taken("P1", "S1", PAYER, 30_00, 30_00), taken[1]]
+    all_fee = [revocations.RevokedShare("P1", "S1", PAYER, 30_00, 30_00), taken[1]]
     plan = revocations.revoke_split_top_up(kept, all_fee, SERIALS, "original")
     yield "revoke a split top-up, one share all fee", plan
 

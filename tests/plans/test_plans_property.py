@@ -32,7 +32,7 @@ from service.plans import acquiring, batches, refunds, suspense
 from service.plans.freezes import freeze, pay_frozen, release
 from service.plans.payments import cancel_order, confirm_order, pay, prepay_order, settle_order
 from service.plans.plan import Names, Plan
-from service.plans.revocations import Taken, revoke_split_top_up, revoke_top_up
+from service.plans.revocations import RevokedShare, revoke_split_top_up, revoke_top_up
 from service.plans.topups import split_top_up, top_up
 from service.plans.withdrawals import withdraw
 from service.questions.acquiring import AcquiredQuery
@@ -313,7 +313,7 @@ def test_a_revocation_takes_the_members_part_and_the_fee_apart(first: tuple[int,
     assert (limited(one, Kind.REVOCABLE), limited(one, Kind.REVOCABLE_FEE)) == (fen - fee_fen, fee_fen)
     wire = said(one)
     assert (wire["ApplyCancelMemberAmt"], wire["ApplyCancelCommission"]) == (yuan(fen - fee_fen), yuan(fee_fen))
-    taken = [Taken("S1", "R1", PAYER, *first), Taken("S2", "R2", THIRD, *second)]
+    taken = [RevokedShare("S1", "R1", PAYER, *first), RevokedShare("S2", "R2", THIRD, *second)]
     split = revoke_split_top_up(top_up, taken, SERIALS, "original")
     expected = {
         PAYER.sub_account: -(fen - fee_fen),

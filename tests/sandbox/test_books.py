@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sandbox.accounts import AccountRef
 from sandbox.books import (
     FEE,
     OUTSIDE,
@@ -19,7 +20,6 @@ from sandbox.books import (
     withdrawable,
 )
 from sandbox.errors import InsufficientFunds
-from sandbox.places import Place
 
 A, B = "9930000000001000", "9930000000001001"
 DAY_1, DAY_2 = "20260105", "20260106"
@@ -57,7 +57,7 @@ def test_a_posting_that_falls_short_changes_nothing_and_says_by_how_much() -> No
     books = books_with_two_lots_and_withdrawable()
     with pytest.raises(InsufficientFunds) as shortage:
         books.post([Move(available(A), waiting(B, DAY_2), 60), Move(available(A), functional(FEE), 1)])
-    assert (shortage.value.wanted_fen, shortage.value.there_fen) == (1, 0)
+    assert (shortage.value.wanted_fen, shortage.value.balance_fen) == (1, 0)
     assert books.sub_account(A).available_fen == 60
     assert books.sub_account(B).available_fen == 0
 
@@ -77,7 +77,7 @@ def test_clearing_a_day_leaves_later_days_waiting() -> None:
     assert (books.pooled_fen, books.owed_fen) == (40, 20)
 
 
-PLACES: list[Place] = [
+PLACES: list[AccountRef] = [
     OUTSIDE,
     functional(FEE),
     in_transit(DAY_1),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
-from bankclient.messages import BankCharges, DayEndBalances, PlayTransfer, PooledBalance
+from bankclient.messages import BankCharges, DayEndBalances, PooledBalance, TrialTransfer
 from sandbox.clock import day_of
 from tests.sandbox.conftest import Opened
 from tests.sandbox.requests import freezing
@@ -75,9 +75,9 @@ async def test_charges_are_those_the_control_plane_made(bank: Merchant) -> None:
 
 async def test_play_money_to_the_pooled_account_lies_in_suspense(bank: Merchant) -> None:
     serial = bank.new_serial()
-    to_pool = PlayTransfer(RecvAcctNo="11004261149702", ApplyTakeCashAmt=500, MarketChargeCommission=0)
+    to_pool = TrialTransfer(RecvAcctNo="11004261149702", ApplyTakeCashAmt=500, MarketChargeCommission=0)
     first = await bank.call(to_pool, serial)
     assert (await bank.call(to_pool, serial)) == first
     assert bank.functional("2") == 500
-    await bank.call(PlayTransfer(RecvAcctNo="6222000000000001", ApplyTakeCashAmt=500, MarketChargeCommission=0))
+    await bank.call(TrialTransfer(RecvAcctNo="6222000000000001", ApplyTakeCashAmt=500, MarketChargeCommission=0))
     assert bank.functional("2") == 500

@@ -11,12 +11,12 @@ import pytest
 
 from bankclient.messages import (
     AllocateSuspense,
-    PlayTransfer,
     ReverseSuspenseAllocation,
     SubAccountTransactions,
     TransactionStatus,
     TransfersIn,
     TransfersInRow,
+    TrialTransfer,
 )
 from sandbox.clock import day_of
 from tests.sandbox.conftest import Opened
@@ -104,9 +104,9 @@ async def test_today_and_the_days_that_have_ended_are_listed_apart_in_pages_of_t
 
 
 async def test_play_money_to_the_pooled_account_is_listed_in_suspense(bank: Merchant) -> None:
-    play = PlayTransfer(RecvAcctNo="11004261149702", ApplyTakeCashAmt=700, MarketChargeCommission=0)
+    play = TrialTransfer(RecvAcctNo="11004261149702", ApplyTakeCashAmt=700, MarketChargeCommission=0)
     serial = (await bank.call(play)).WitnessSysSeqNo
-    await bank.call(PlayTransfer(RecvAcctNo="6222000000000001", ApplyTakeCashAmt=500, MarketChargeCommission=0))
+    await bank.call(TrialTransfer(RecvAcctNo="6222000000000001", ApplyTakeCashAmt=500, MarketChargeCommission=0))
     (row,) = await listed(bank)
     assert (row.InAcctType, row.TranAmt, row.FrontSeqNo, bank.functional("2")) == ("03", 700, serial, 700)
 

@@ -11,9 +11,9 @@ from uuid import UUID
 
 import pytest
 
+from sandbox.accounts import AccountRef
 from sandbox.books import FEE, Move, functional, in_transit, waiting, withdrawable
 from sandbox.clock import BankClock
-from sandbox.places import Place
 from sandbox.records import Call, Credit, FrontSerial, Member, Trade
 from sandbox.server import Sandbox
 from simulate.bankcheck import BankLog, Sent, differences
@@ -21,7 +21,11 @@ from simulate.checker import Held, Journal, Op
 from tests.simulate.journals import ADOPTED, ID, NOON, SUB, WAITING, journal, posted
 
 DAY = "20261123"
-CREDITED = {Place("in_transit", "7", DAY): -500, Place("waiting", SUB, DAY): 450, Place("functional", FEE, ""): 50}
+CREDITED = {
+    AccountRef("in_transit", "7", DAY): -500,
+    AccountRef("waiting", SUB, DAY): 450,
+    AccountRef("functional", FEE, ""): 50,
+}
 LEFT = {"revocable:S7": (450, 0), "revocable-fee:S7": (50, 0), "limits": (-500, 0)}
 
 

@@ -9,23 +9,23 @@ from uuid import UUID
 
 import pytest
 
-from simulate.callers import NEVER, Answer, Asked, Verdict
+from simulate.callers import NEVER, Answer, CallerVerdict, CallRecord
 from simulate.checker import Journal, Movement, Op, wrong
 from tests.simulate.journals import ADOPTED, ID, NOON, SUB, WAITING, journal, moved, posted
 
 MEMBER = {SUB: "m"}
 
 
-def asked(**changes: Any) -> Asked:
-    return Asked("top up", Counter({"outside": -500, "m available": 450, "fee": 50}), **changes)
+def asked(**changes: Any) -> CallRecord:
+    return CallRecord("top up", Counter({"outside": -500, "m available": 450, "fee": 50}), **changes)
 
 
-def told(verdict: Verdict, **more: Any) -> Answer:
+def told(verdict: CallerVerdict, **more: Any) -> Answer:
     given = {"operation_id": str(ID), "amount_fen": 500, "began_s": 0.0, "ended_s": 1.0, **more}
     return Answer("r-1", "top up", verdict, **given)
 
 
-def found(journal: Journal, *answers: Answer, request: Asked | None = None) -> str:
+def found(journal: Journal, *answers: Answer, request: CallRecord | None = None) -> str:
     return "\n".join(wrong(journal, {"r-1": request or asked()}, answers, MEMBER))
 
 
@@ -39,7 +39,7 @@ def with_state(state: str, **changes: Any) -> Journal:
 
 
 def test_a_journal_that_explains_its_answers_is_right() -> None:
-    assert found(journal(), told(Verdict.DONE), told(Verdict.SILENT, operation_id="", ended_s=NEVER)) == ""
+    assert found(journal(), told(CallerVerdict.DONE), told(CallerVerdict.SILENT, operation_id="", ended_s=NEVER)) == ""
 
 
 def test_a_balance_that_is_not_the_sum_of_its_legs() -> None:
@@ -106,7 +106,7 @@ def test_what_a_clearing_is_owed_by_a_void_is_no_remainder() -> None:
     balances = {**journal().balances, WAITING: (0, 0), f"withdrawable:{SUB}": (450, 0)}
     movements = [*journal().movements, *moved(2, WAITING, f"withdrawable:{SUB}", 450)]
     swept_journal = journal(legs=swept, operations=operations, balances=balances, movements=movements)
-    requests = {"r-1": asked(), "r-2": Asked("pay", Counter())}
+    requests = {"r-1": asked(), "r-2": CallRecord("pay", Counter())}
     assert list(wrong(swept_journal, requests, (), MEMBER)) == []
 
 
@@ -131,18 +131,18 @@ def test_what_nobody_asked_for_or_only_to_be_checked() -> None:
 @pytest.mark.parametrize(
     ("answer", "state"),
     [
-        (told(Verdict.DONE), "refused"),
-        (told(Verdict.DONE, operation_id=str(UUID(int=9))), "done"),
-        (told(Verdict.DONE, amount_fen=499), "done"),
-        (told(Verdict.ACCEPTED), "released"),
-        (told(Verdict.NO_EFFECT, operation_id=""), "done"),
-        (told(Verdict.NO_EFFECT, code="FAILED_PRECONDITION", reason="BANK_REFUSED"), "done"),
-        (told(Verdict.NO_EFFECT, code="FAILED_PRECONDITION", reason="INSUFFICIENT_FUNDS"), "done"),
-        (told(Verdict.NO_EFFECT, code="FAILED_PRECONDITION", reason="INSUFFICIENT_FUNDS"), "released"),
-        (told(Verdict.NO_EFFECT, code="FAILED_PRECONDITION", reason="MEMBER_STILL_NEEDED"), "released"),
-        (told(Verdict.NO_EFFECT, reason="REQUEST_ID_REUSED", operation_id=""), "done"),
-        (told(Verdict.UNKNOWN, operation_id=str(UUID(int=9))), "done"),
-        (told(Verdict.CHECKED), "done"),
+        (told(CallerVerdict.DONE), "refused"),
+        (told(CallerVerdict.DONE, operation_id=str(UUID(int=9))), "done"),
+        (told(CallerVerdict.DONE, amount_fen=499), "done"),
+        (told(CallerVerdict.ACCEPTED), "released"),
+        (told(CallerVerdict.NO_EFFECT, operation_id=""), "done"),
+        (told(CallerVerdict.NO_EFFECT, code="FAILED_PRECONDITION", reason="BANK_REFUSED"), "done"),
+        (told(CallerVerdict.NO_EFFECT, code="FAILED_PRECONDITION", reason="INSUFFICIENT_FUNDS"), "done"),
+        (told(CallerVerdict.NO_EFFECT, code="FAILED_PRECONDITION", reason="INSUFFICIENT_FUNDS"), "released"),
+        (told(CallerVerdict.NO_EFFECT, code="FAILED_PRECONDITION", reason="MEMBER_STILL_NEEDED"), "released"),
+        (told(CallerVerdict.NO_EFFECT, reason="REQUEST_ID_REUSED", operation_id=""), "done"),
+        (told(CallerVerdict.UNKNOWN, operation_id=str(UUID(int=9))), "done"),
+        (told(CallerVerdict.CHECKED), "done"),
     ],
 )
 def test_an_answer_that_the_end_does_not_explain(answer: Answer, state: str) -> None:
@@ -150,21 +150,21 @@ def test_an_answer_that_the_end_does_not_explain(answer: Answer, state: str) -> 
 
 
 def test_an_answer_without_effect_is_explained_by_a_call_that_was_not_over() -> None:
-    refused = told(Verdict.NO_EFFECT, operation_id="", began_s=2.0, ended_s=3.0)
-    assert found(journal(), refused, told(Verdict.DONE, ended_s=4.0)) == ""
-    assert "is not explained by" in found(journal(), refused, told(Verdict.DONE, ended_s=1.0))
+    refused = told(CallerVerdict.NO_EFFECT, operation_id="", began_s=2.0, ended_s=3.0)
+    assert found(journal(), refused, told(CallerVerdict.DONE, ended_s=4.0)) == ""
+    assert "is not explained by" in found(journal(), refused, told(CallerVerdict.DONE, ended_s=1.0))
 
 
 @pytest.mark.parametrize("reason", ["MEMBER_NOT_EMPTY", "MEMBER_STILL_NEEDED"])
 def test_a_closing_whose_member_is_needed_after_all_is_let_go_and_may_be_tried_again(reason: str) -> None:
-    needed = told(Verdict.NO_EFFECT, code="FAILED_PRECONDITION", reason=reason, amount_fen=0)
+    needed = told(CallerVerdict.NO_EFFECT, code="FAILED_PRECONDITION", reason=reason, amount_fen=0)
 
     def ended(state: str, *answers: Answer) -> str:
         closing = Op(ID, "r-1", "CLOSE_MEMBER", "S7", state, 0, state)
         operations = {**journal().operations, "r-1": closing}
         return found(journal(operations=operations), *answers)
 
-    closed = replace(needed, verdict=Verdict.DONE, code="OK", reason="", ended_s=4.0)
+    closed = replace(needed, verdict=CallerVerdict.DONE, code="OK", reason="", ended_s=4.0)
     assert "is not explained by" not in ended("released", needed, needed)
     assert "is not explained by" not in ended("done", needed, closed)
     assert "is not explained by" in ended("done", needed)
@@ -172,9 +172,9 @@ def test_a_closing_whose_member_is_needed_after_all_is_let_go_and_may_be_tried_a
 
 
 def test_two_contents_under_one_id_explain_that_one_is_turned_away() -> None:
-    reused = told(Verdict.NO_EFFECT, reason="REQUEST_ID_REUSED", operation_id="")
+    reused = told(CallerVerdict.NO_EFFECT, reason="REQUEST_ID_REUSED", operation_id="")
     assert found(journal(), reused, request=asked(clashes=True)) == ""
 
 
 def test_a_broken_status() -> None:
-    assert "was told INTERNAL" in found(journal(), told(Verdict.SILENT, code="INTERNAL"))
+    assert "was told INTERNAL" in found(journal(), told(CallerVerdict.SILENT, code="INTERNAL"))

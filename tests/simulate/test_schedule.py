@@ -12,8 +12,8 @@ from simulate.schedule import (
     LOST,
     QUESTION_FAULTS,
     SPENDS,
+    ActionKind,
     Blow,
-    Kind,
     Manner,
     Point,
     of_seed,
@@ -29,7 +29,7 @@ def test_a_seed_is_the_same_schedule_every_time_and_no_other() -> None:
 
 
 def test_five_hundred_seeds_hold_everything_that_callers_do_and_everything_that_breaks() -> None:
-    assert {action.kind for action in ACTIONS} == set(Kind)
+    assert {action.kind for action in ACTIONS} == set(ActionKind)
     assert {action.manner for action in ACTIONS} == set(Manner)
     assert {death.point for schedule in FIVE_HUNDRED for death in schedule.deaths} == set(Point)
     assert {strike.blow for schedule in FIVE_HUNDRED for strike in schedule.strikes} == set(Blow)
@@ -56,14 +56,22 @@ def test_each_ten_seeds_in_a_row_have_a_kill_a_lost_answer_the_end_of_the_databa
 
 
 def test_twenty_seeds_in_a_row_do_everything_whatever_the_dice_say() -> None:
-    told_of = set(Kind) - {Kind.LOOK, Kind.CLEAR_DAYS, Kind.TRANSFER_IN, Kind.WITHDRAW}
+    told_of = set(ActionKind) - {ActionKind.LOOK, ActionKind.CLEAR_DAYS, ActionKind.TRANSFER_IN, ActionKind.WITHDRAW}
     for first in range(480):
         twenty = FIVE_HUNDRED[first : first + 20]
         calm = [action for schedule in twenty for action in schedule.night.evening + schedule.night.morning]
-        assert {action.kind for action in calm} >= told_of - {Kind.REVOKE, Kind.PAY_T1}
+        assert {action.kind for action in calm} >= told_of - {ActionKind.REVOKE, ActionKind.PAY_T1}
         stories = [tuple(action.kind for action in schedule.night.evening) for schedule in twenty]
-        assert sum(story[-3:] == (Kind.BATCH_PREPAY, Kind.BATCH_CONFIRM, Kind.REFUND) for story in stories) == 4
-        assert sum(story[-2:] == (Kind.ALLOCATE_SUSPENSE, Kind.REVERSE_ALLOCATION) for story in stories) == 4
+        assert (
+            sum(
+                story[-3:] == (ActionKind.BATCH_PREPAY, ActionKind.BATCH_CONFIRM, ActionKind.REFUND)
+                for story in stories
+            )
+            == 4
+        )
+        assert (
+            sum(story[-2:] == (ActionKind.ALLOCATE_SUSPENSE, ActionKind.REVERSE_ALLOCATION) for story in stories) == 4
+        )
 
 
 def test_in_every_seed_somebody_spends_before_we_hear_of_a_clearing_and_the_bank_clears_at_any_moment() -> None:

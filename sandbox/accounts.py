@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
-class Place(NamedTuple):
+class AccountRef(NamedTuple):
     """Where money can lie. `owner` is a sub-account or a suffix, `key` a bank day or an order."""
 
     kind: str

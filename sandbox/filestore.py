@@ -28,7 +28,7 @@ class Published:
     """The piece at which the session is lost, once; 0 for none."""
 
 
-class Shelf:
+class FileStore:
     """Published files."""
 
     def __init__(self) -> None:

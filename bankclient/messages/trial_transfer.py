@@ -13,7 +13,7 @@ from bankclient.messages.wire import (
 )
 
 
-class PlayTransferReply(Reply):
+class TrialTransferReply(Reply):
     """WitnessSysSeqNo takes the place of FrontSeqNo here."""
 
     WitnessSysSeqNo: Word
@@ -21,7 +21,7 @@ class PlayTransferReply(Reply):
     HoldTwo: Prose | None = None
 
 
-class PlayTransfer(Request[PlayTransferReply]):
+class TrialTransfer(Request[TrialTransferReply]):
     """6211 指定转账划款: pay from a fixed test account to a card or the pooled account.
 
     For the bank's test environment only; it must never be sent in production.
