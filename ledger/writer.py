@@ -1,4 +1,4 @@
-"""The only door to the journal: takes the steps that wait, judges them together, commits once.
+"""The only writer of the journal: takes the steps that wait, judges them together, commits once.
 
 Writers of several processes take turns on a platform, by an advisory lock: no row locks, no deadlocks, no serialization
 failures. A lone step does not wait for company. While PostgreSQL writes one batch, the next is judged by what the

@@ -1,4 +1,4 @@
-"""What names a place where money can lie: below the books, which move it, and the errors that name it."""
+"""How an account of the sandbox is named: below the books, which move its money, and the errors that name it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class AccountRef(NamedTuple):
-    """Where money can lie. `owner` is a sub-account or a suffix, `key` a bank day or an order."""
+    """An account that money can lie in. `owner` is a sub-account or a suffix, `key` a bank day or an order."""
 
     kind: str
     owner: str

@@ -1,12 +1,12 @@
 """The bank's own books: where each fen lies, and the one way to move it.
 
-A *place* is a pocket of a member's sub-account (waiting by bank day, withdrawable, frozen by order,
+An *account* is a pocket of a member's sub-account (waiting by bank day, withdrawable, frozen by order,
 escrow by order), a functional sub-account, the in-transit account of one bank day, or the world
-outside the bank. Money only moves from a place to a place, so the sum of all sub-accounts equals
+outside the bank. Money only moves from account to account, so the sum of all sub-accounts equals
 the pooled real account plus what the channels owe in transit, after every posting, by construction;
 `Books.difference_fen` computes it from the other side for whoever wants to check.
 
-Promises: a posting applies whole or not at all; no place but in-transit goes below zero, and no
+Promises: a posting applies whole or not at all; no account but in-transit goes below zero, and no
 channel pays more than it owes. Pure: no clock, no file, no network. Amounts are int fen, days `yyyyMMdd` text.
 It shares no code with the ledger, whose mirror is checked against it.
 """
@@ -46,11 +46,11 @@ FUNCTIONAL: Final = (
     MARKETING,
     PARKING,
 )
-"""Suffixes of the functional sub-accounts; ESCROW and POOLED_SHADOW only mirror other places."""
+"""Suffixes of the functional sub-accounts; ESCROW and POOLED_SHADOW only mirror other accounts."""
 
 
 class Move(NamedTuple):
-    """`amount_fen` (zero or more) from one place to another."""
+    """`amount_fen` (zero or more) from one account to another."""
 
     source: AccountRef
     target: AccountRef
@@ -58,7 +58,7 @@ class Move(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What a posting did to one place; enough to undo it or to write it down."""
+    """What a posting did to one account; enough to undo it or to write it down."""
 
     account: AccountRef
     delta_fen: int
@@ -175,7 +175,7 @@ class Books:
         return sorted(self._in_transit)
 
     def balance_fen(self, account: AccountRef) -> int:
-        """What lies at `account`; for OUTSIDE, what has gone out less what has come in."""
+        """What lies in `account`; for OUTSIDE, what has gone out less what has come in."""
         kind, owner, key = account
         if kind == "functional":
             return self.functional_fen(owner)
@@ -251,9 +251,9 @@ class Books:
             self._spend(source, amount_fen, done)
             return
         if source.kind not in ("outside", "in_transit"):
-            there = self.balance_fen(source)
-            if there < amount_fen:
-                raise InsufficientFunds(source, amount_fen, there)
+            held_fen = self.balance_fen(source)
+            if held_fen < amount_fen:
+                raise InsufficientFunds(source, amount_fen, held_fen)
         self._add(source, -amount_fen, done)
 
     def _spend(self, source: AccountRef, amount_fen: int, done: list[Change]) -> None:
@@ -264,12 +264,12 @@ class Books:
         lots = [(waiting(owner, day), sub_account.waiting[day]) for day in sorted(sub_account.waiting)]
         free = (withdrawable(owner), sub_account.withdrawable)
         order = [*lots, free] if self._spend_order == "waiting_first" else [free, *lots]
-        left = amount_fen
-        for account, there in order:
-            part = min(left, there)
+        remaining_fen = amount_fen
+        for account, held_fen in order:
+            part = min(remaining_fen, held_fen)
             if part:
                 self._add(account, -part, done)
-                left -= part
+                remaining_fen -= part
 
     def _add(self, account: AccountRef, delta_fen: int, done: list[Change]) -> None:
         if account.kind == "available":
@@ -312,12 +312,12 @@ class Books:
             return sub_account.frozen
         if kind == "escrow":
             return sub_account.escrow
-        raise ValueError(f"no such kind of place: {kind}")
+        raise ValueError(f"no such kind of account: {kind}")
 
 
 def _shift(pockets: dict[str, int], key: str, delta_fen: int) -> None:
-    left = pockets.get(key, 0) + delta_fen
-    if left:
-        pockets[key] = left
+    remaining_fen = pockets.get(key, 0) + delta_fen
+    if remaining_fen:
+        pockets[key] = remaining_fen
     else:
         pockets.pop(key, None)

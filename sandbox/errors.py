@@ -2,7 +2,7 @@
 
     SandboxError
     ├── Refused              the bank says no: a code and its Chinese message, signed; nothing moved
-    ├── InsufficientFunds    a place does not hold what a posting takes from it
+    ├── InsufficientFunds    an account does not hold what a posting takes from it
     ├── GatewayRefusal       OPEN-E-…: the gateway says no, unsigned; the bank never saw the request
     ├── KeysUnusable         key files in the data folder that cannot be read back
     ├── LogInUse             another process has the log open

@@ -3,8 +3,8 @@
 Asked for by a rule (`Faults.add`, or `POST /control/faults`) that waits for a service, or by a text
 of the request itself that contains `[[fault]]`, so that an outside gRPC client can ask for one. A
 directive strikes the first delivery of its serial (`history:n` the first n), so a retry gets through.
-Nothing in here acts: the server and the bank ask a `FaultPlan` what they were told to do. Rules are not
-kept over a restart.
+Nothing in here acts: the server and the bank look up in a `FaultPlan` what is to go wrong. Rules are
+not kept over a restart.
 
 | fault | what happens |
 |---|---|

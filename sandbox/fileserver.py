@@ -1,6 +1,6 @@
 """The bank's file server: the right to a file, then its pieces, as framed XML over HTTP (transport.md 5.2).
 
-Serves what `sandbox/handlers/files.py` has put on the shelf, to the holder of the draw code, a token, and
+Serves what `sandbox/handlers/files.py` has published, to the holder of the draw code, a token, and
 the file user's password. Sessions live in memory. It must never say which of several secrets was wrong
 beyond the bank's own codes.
 """

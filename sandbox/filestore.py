@@ -1,7 +1,7 @@
-"""The file server's shelf: files that 6103 has published, by path, until the process ends.
+"""The files that 6103 has published, by path, until the process ends.
 
 A file is made anew, with a new key and draw code, each time it is asked for; the oldest go first when
-the shelf is full. What goes wrong with a file on the way is decided when it is published.
+the store is full. What goes wrong with a file on the way is decided when it is published.
 """
 
 from __future__ import annotations

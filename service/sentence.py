@@ -1,6 +1,6 @@
 """Where an operation stands, as one English sentence for people: what `Operation.message` says.
 
-What the ledger keeps as the message is the last word of whoever looked, for a log: "a signed success", "6110 says
+The ledger keeps a detail for a log as the message: "a signed success", "6110 says
 TranStatus 2". A person reads what that means for the money first.
 """
 
@@ -12,7 +12,7 @@ from ledger import Operation, Part, PartState, State
 from service import problems
 
 PLAIN = ("", "a signed success", "a signed refusal")
-"""Last words that add nothing."""
+"""Details that add nothing."""
 
 
 def sentence(operation: Operation, parts: Sequence[Part]) -> str:

@@ -136,24 +136,24 @@ def _book(context: Context, share: AcquiredShare) -> AcquiredShare:
     front = context.front_seq_no()
     owed = in_transit(context.today)
     if member is None or member.closed:
-        place = context.functional_no(PARKING)
+        sub_acct_no = context.functional_no(PARKING)
         context.post(Move(owed, functional(PARKING), share.amount_fen))
     else:
-        place = member.sub_acct_no
-        share = _post(context, share, owed, _pocket(context, share, place))
-        _freeze_for(context, share, place)
+        sub_acct_no = member.sub_acct_no
+        share = _post(context, share, owed, _pocket(context, share, sub_acct_no))
+        _freeze_for(context, share, sub_acct_no)
     context.book(
         "4",
         serial=front,
         front_seq_no=front,
-        in_sub_acct_no=place,
+        in_sub_acct_no=sub_acct_no,
         amount_fen=share.amount_fen,
         fee_fen=share.fee_fen,
         order_no=share.number,
         remark=f"见证+收单充值,{share.number}",
     )
     at = context.now.isoformat(timespec="seconds")
-    return _keep(context, replace(share, booked_to=place, front_seq_no=front, booked_at=at))
+    return _keep(context, replace(share, booked_to=sub_acct_no, front_seq_no=front, booked_at=at))
 
 
 def take_fee(context: Context, order_no: str, fee_fen: int) -> int:

@@ -1,7 +1,7 @@
 """The bank's nightly clearing in the mirror (quick start: 6108), and the opening balances of the platform's own
 accounts.
 
-Both are things that the bank does on its own; they enter by the same ledger door as single-step transactions. When
+Both are things that the bank does on its own; each enters the mirror as one step. When
 the bank says that a day is cleared, the channels' debt of that day is paid into the pooled account, new money of
 that day is withdrawable at once, and what waits already is moved over pocket by pocket, each move a step of its
 own, so that payments go on between them. Members who spent between the bank's clearing and ours are then brought to

@@ -1,5 +1,5 @@
-"""The one door for what no call of ours brings about: what the bank does by itself (clearings, returns, transfers), and
-what is taken over from it (own funds, cards, the balances of restored books).
+"""The one way to record what no call of ours brings about: what the bank does by itself (clearings, returns,
+transfers), and what is copied from it (own funds, cards, the balances of restored books).
 
 Each is an operation of one step. Its key makes it act once, however often and by however many processes it is found.
 """

@@ -1,7 +1,7 @@
 """Withdrawals that came back: found by 6048 and entered once each (quick start: 查询银行提现退单信息).
 
 The receiving bank may send a withdrawal back after its success. The withdrawal stays DONE; the money is a new inflow
-that the bank credits to the member, and that enters the mirror by the same door as a single-step transaction, on the
+that the bank credits to the member, and that enters the mirror as one step, on the
 day of the return. The bank's serial of that credit makes it once only, however often the days are asked for.
 
 On the day itself the bank does not say yet which withdrawal came back (catalogue 6048). The money is entered all the

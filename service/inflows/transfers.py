@@ -4,7 +4,7 @@ The bank credits a transfer from a bound card to its member, and puts every othe
 mirror as a single-step transaction on the day of the booking; the bank's serial makes it once only, however often the
 days are asked for. Money in suspense has an account for each transfer, so that it can be cleared to its owner in parts.
 
-The list also shows money that enters by another door: the channels' clearing principal (6108), credits of acquired
+The list also shows money that enters in another way: the channels' clearing principal (6108), credits of acquired
 orders, and withdrawals that came back (6048). Such rows are skipped and counted. Nothing is dropped silently: what
 cannot be entered is told each time it is found. Names and accounts of payers are handed on and never kept.
 """
@@ -55,7 +55,7 @@ ACQUIRED_ORDER: Final = ",ORDER"
 
 
 class Skip(Enum):
-    """Why a row enters by another door."""
+    """Why a row enters in another way."""
 
     CLEARING_PRINCIPAL = "the clearing of its day enters it"
     ACQUIRING = "acquiring enters it"
@@ -101,13 +101,13 @@ class Collected:
     next: str = ""
 
     def skip(self, why: Skip, row: TransfersInRow) -> None:
-        """Count a row that enters by another door."""
+        """Count a row that enters in another way."""
         self.skipped[why] += 1
         self.skipped_fen[why] += row.TranAmt
 
 
 def skip_of(row: TransfersInRow, returned: Collection[str]) -> Skip | None:
-    """Whether a row enters by another door; ``returned`` are the bank serials of returns: the day's (6048), and those
+    """Whether a row enters in another way; ``returned`` are the bank serials of returns: the day's (6048), and those
     that were entered.
     """
     remark = (row.Remark or "").strip()

@@ -1,7 +1,7 @@
-"""What the bank is asked: one class a question, which owns its stored form, its query and the reading of the answer.
+"""Queries to the bank: one class each, which owns its stored form, its request and the reading of the answer.
 
-Every module here is loaded with the package, so that a stored question is known in any process: a new kind of question
-is one new file.
+Every module here is loaded with the package, so that a stored query is known in any process: a new kind of query is
+one new file.
 """
 
 from importlib import import_module

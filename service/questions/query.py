@@ -1,7 +1,7 @@
-"""A question to the bank: what is stored of it, how it is asked, and what its answer means for the operation.
+"""A query to the bank: what is stored of it, how it is sent, and what its answer means for the operation.
 
 There are two kinds. The results of an `OutcomeQuery` are settled (`service.plans.settlement`). Any other `Query` is
-carried on by what has made its operation (`service.inflows`): its answer enters parts by itself. A question is a frozen
+carried on by what has made its operation (`service.inflows`): its answer enters parts by itself. A query is a frozen
 dataclass of plain values, free of personal data; its class is found again by its name, ``by``.
 """
 
@@ -26,7 +26,7 @@ _KINDS: dict[str, type[Query]] = {}
 
 
 class Query(ABC):
-    """A question as an operation keeps it. Its fields and its name are stored for ever."""
+    """A query as an operation keeps it. Its fields and its name are stored for ever."""
 
     __slots__ = ()
 
@@ -49,10 +49,10 @@ class Query(ABC):
 
     @staticmethod
     def from_json(value: dict[str, Any]) -> Query:
-        """The question that `to_json` wrote. Raises ValueError for one that nobody knows."""
+        """The query that `to_json` wrote. Raises ValueError for one that nobody knows."""
         kind = _KINDS.get(value["by"])
         if kind is None:
-            raise ValueError(f"no question is stored as {value['by']!r}")
+            raise ValueError(f"no query is stored as {value['by']!r}")
         return _adapter(kind).validate_python({name: field for name, field in value.items() if name != "by"})
 
     def closed_member(self) -> str:
@@ -75,7 +75,7 @@ def _adapter(kind: type[Query]) -> TypeAdapter[Query]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueryContext:
-    """One operation that is asked about, and what questions are asked of. ``drafts`` are the planned ones, ``parts``
+    """One operation whose outcome is queried, and what queries use. ``drafts`` are the planned ones, ``parts``
     all that the operation has.
     """
 
@@ -146,7 +146,7 @@ class OutcomeQuery(Query):
         return FirstAnswer([result], may_have_acted, has_answered(answer))
 
     def first_result(self, verdict: Verdict, answer: Answer[Any]) -> BankResult:
-        """What the answer to the call itself says."""
+        """The result that the answer to the call itself proves."""
         return BankResult.of_call(verdict, answer)
 
 

@@ -1,12 +1,12 @@
-"""Brings books that were restored from a copy up to the bank, which went on: asks what every sub-account has now (6010,
-6037, 6093) and what was booked since (6072, 6073), takes the differences over, and says what explains them.
+"""Brings books that were restored from a copy up to the bank, which went on: reads what every sub-account has now
+(6010, 6037, 6093) and what was booked since (6072, 6073), enters the differences, and reports what explains them.
 
-Balances are taken over exactly. The bank tells amounts and sub-accounts of what was lost, but neither request ids, nor
-orders, nor the fee of a payment: so lost payments cannot be refunded through these books, and whoever sent a request
-in that time must not send it again before looking at the list. What no transaction explains is listed too.
+Balances become exactly the bank's. The bank lists amounts and sub-accounts of what was lost, but neither request
+ids, nor orders, nor the fee of a payment. So lost payments cannot be refunded through these books, and whoever sent a
+request in that time must not send it again before looking at the list. What no transaction explains is listed too.
 
-A member is taken over in one commit, together with what is to be said of it: a run that was cut short is run again and
-tells of both. The run ends with a look at everything in which nothing differs.
+A member is adjusted in one commit, together with what is reported of it: a run that was cut short is run again and
+reports both. The run ends when a pass over everything finds no difference.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class CaughtUp:
 
 @dataclass(slots=True)
 class _Entry:
-    """What one commit takes over, and what is kept with it to be told again.
+    """What one commit changes, and what is kept with it to be reported again.
 
     ``lacked_fen`` is what of the member's incoming money went to the platform, as far as one can tell: fees.
     """
@@ -192,7 +192,7 @@ class CatchUp:
         )
 
     async def _pass(self) -> bool:
-        """Look at everything once and take over what differs; whether anything did."""
+        """Compare everything once and enter what differs; whether anything did."""
         before = len(self._entries)
         reads = self.reads
         self._lost = {}
@@ -285,10 +285,10 @@ class CatchUp:
             )
 
     async def _members(self, members: Sequence[Member]) -> bool:
-        """Take over what differs; whether something came in by another door while the bank was asked.
+        """Enter what differs; whether an inflow came in while the bank was queried.
 
-        What comes in between a member's balance and its own list would be counted twice: so the doors are looked at
-        again before anything is taken over.
+        What comes in between a member's balance and its own list would be counted twice: so inflows are read again
+        before anything is changed.
         """
         at_bank = await _each(members, self._read_at_bank)
         is_moving = False
@@ -563,7 +563,7 @@ def _uncleared(cleared: date | None, lost: Sequence[Lost]) -> date:
 
 
 def _entry_of(member_id: str, plan: Mapping[str, Any]) -> _Entry:
-    """What an earlier run has taken over."""
+    """What an earlier run has changed."""
     return _Entry(
         member_id,
         lost=list(plan["lost"]),

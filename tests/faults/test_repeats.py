@@ -106,7 +106,7 @@ def test_what_may_have_acted_stays_in_doubt_even_when_nothing_is_found() -> None
         assert dataclasses.replace(problem, looked_up=NAMES_NOTHING).outcome == UNKNOWN
 
 
-# At the door.
+# When they come in.
 
 
 async def test_a_repeat_with_too_short_a_deadline_has_its_answer_and_only_something_new_is_refused(
@@ -199,7 +199,7 @@ async def _answered(shop: Marketplace, request: payment_pb2.PayRequest, operatio
         return False
 
 
-# Behind the door.
+# Once they are in.
 
 
 async def test_a_repeat_that_finds_the_ledgers_queue_full_has_its_answer(shop: Marketplace) -> None:

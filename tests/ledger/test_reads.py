@@ -1,4 +1,4 @@
-"""What can be asked of the mirror, on books that were made through its one door."""
+"""What can be read of the mirror, on books that its one writer made."""
 
 from __future__ import annotations
 
