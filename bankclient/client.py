@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Final, Self, TypeAlias
 
@@ -25,9 +26,11 @@ from bankclient.canonical import canonical_string
 from bankclient.connection import (
     AnswerLost,
     Connection,
+    Measured,
     NeverConnected,
     open_transport,
     trusted_authorities,
+    unmeasured,
 )
 from bankclient.errors import BankError, BankUnavailable, MessageInvalid, ServiceIdMissing
 from bankclient.files.download import Download
@@ -83,12 +86,15 @@ class BankClient:
         transport: httpx.AsyncBaseTransport | None = None,
         query_serial: Callable[[], Awaitable[str]] | None = None,
         around: Around = _unobserved,
+        measured: Measured = unmeasured,
     ) -> None:
         """Take settings; `query_serial` gives a new CnsmrSeqNo to a query called without one.
 
-        ``around`` sees every call: there is no way past it.
+        ``around`` sees every call: there is no way past it. ``measured`` sees every HTTP request, each try by itself.
         """
         self._around = around
+        self._measured = measured
+        self._waiting = 0
         self._settings = settings
         self._transport = transport
         self._query_serial = query_serial
@@ -116,13 +122,25 @@ class BankClient:
         self._open = _Open(
             identity=identity,
             bank=bank,
-            connection=Connection(settings, transport),
+            connection=Connection(settings, transport, self._measured),
             signers=ThreadPoolExecutor(settings.signing_threads, thread_name_prefix="bank-signer"),
             free=asyncio.Semaphore(settings.max_connections),
             tokens=tokens,
             clean_refusals=frozenset({*CLEAN_REFUSALS, *settings.clean_refusals}),
         )
         tokens.start()
+
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for a connection."""
+        return self._waiting
+
+    @property
+    def certificates_end(self) -> dict[str, datetime]:
+        """When the certificates in use expire: `client`, that of the merchant's key, and `bank`."""
+        opened = self._opened()
+        ours, theirs = opened.identity.certificate, opened.bank.certificate
+        return {"client": ours.not_valid_after_utc, "bank": theirs.not_valid_after_utc}
 
     async def ready(self) -> None:
         """Make sure that an access token is held, so that a call can be sent.
@@ -167,8 +185,12 @@ class BankClient:
             if not opened.free.locked():
                 await opened.free.acquire()
             else:
-                async with asyncio.timeout(self._settings.pool_timeout_s):
-                    await opened.free.acquire()
+                self._waiting += 1
+                try:
+                    async with asyncio.timeout(self._settings.pool_timeout_s):
+                        await opened.free.acquire()
+                finally:
+                    self._waiting -= 1
         except TimeoutError:
             return not_sent("no connection became free in time", 0)
         # Made no earlier: thousands may wait for a connection.

@@ -15,7 +15,8 @@ INTERVAL_S = 0.002
 
 PARTS = {
     "opentelemetry": "telemetry",
-    "service/telemetry.py": "telemetry",
+    "service/telemetry": "telemetry",
+    "prometheus_client": "telemetry",
     "bankclient": "the bank's wire: sign, HTTP, verify",
     "aiohttp": "the bank's wire: sign, HTTP, verify",
     "httpx": "the bank's wire: sign, HTTP, verify",

@@ -11,6 +11,7 @@ from ledger.batch import REASON_FLOOR
 from ledger.cards import Card, CardChange, CardState, CheckedBy
 from ledger.comparison import Amounts, Comparison, Motion, Position, Result, judge
 from ledger.database import (
+    Usage,
     connect,
     migrate,
     newest_revision,
@@ -18,6 +19,8 @@ from ledger.database import (
     require_current,
     require_ready,
     sessions_beside,
+    usage_of_engine,
+    usage_of_pool,
 )
 from ledger.dependencies import GIVEN_BACK, MONEY, Dependency, Need
 from ledger.errors import (
@@ -45,6 +48,7 @@ from ledger.reads import (
     InDoubt,
     Leased,
     Order,
+    Overview,
     Payment,
     Reads,
     SpenderAfterClearing,
@@ -115,6 +119,7 @@ __all__ = [
     "Operation",
     "OperationUnknown",
     "Order",
+    "Overview",
     "Part",
     "PartState",
     "Payment",
@@ -131,6 +136,7 @@ __all__ = [
     "Summary",
     "Suspended",
     "TrialRow",
+    "Usage",
     "WaitingDay",
     "Wanted",
     "Writer",
@@ -146,5 +152,7 @@ __all__ = [
     "require_ready",
     "reverse",
     "sessions_beside",
+    "usage_of_engine",
+    "usage_of_pool",
     "verify",
 ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from sqlalchemy import Connection, Double, cast, create_engine, func, text
 from sqlalchemy.exc import InterfaceError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool
 
 from ledger import session
 from ledger.errors import LedgerUnavailable, LedgerUnfit
@@ -30,6 +31,29 @@ from ledger.session import Pool
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 MIGRATION_LOCK = 0x6A7A62
+
+
+class _CountedPool(AsyncAdaptedQueuePool):
+    """SQLAlchemy's pool, which counts who waits for a connection."""
+
+    waiting = 0
+
+    def _do_get(self) -> Any:
+        self.waiting += 1
+        try:
+            return super()._do_get()
+        finally:
+            self.waiting -= 1
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Connections that are idle and that somebody uses, and how many callers wait for one."""
+
+    idle: int
+    used: int
+    waiting: int
+
 
 DIALECT = "postgresql+psycopg://"
 """All that SQLAlchemy is told of where the database is: the session module connects."""
@@ -145,12 +169,27 @@ def connect(dsn: str, pool_size: int = 8) -> AsyncEngine:
     return create_async_engine(
         DIALECT,
         async_creator=opened,
+        poolclass=_CountedPool,
         isolation_level="AUTOCOMMIT",
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=5,
         pool_pre_ping=True,
     )
+
+
+def usage_of_engine(engine: AsyncEngine) -> Usage:
+    """How the connections of `connect` are used now. May be called from any thread."""
+    pool = engine.pool
+    assert isinstance(pool, _CountedPool)
+    return Usage(idle=pool.checkedin(), used=pool.checkedout(), waiting=pool.waiting)
+
+
+def usage_of_pool(pool: Pool) -> Usage:
+    """How the connections of `open_pool` are used now. May be called from any thread."""
+    found = pool.get_stats()
+    idle = found["pool_available"]
+    return Usage(idle=idle, used=found["pool_size"] - idle, waiting=found["requests_waiting"])
 
 
 @asynccontextmanager

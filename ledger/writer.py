@@ -126,6 +126,11 @@ class Writer:
         """How many steps wait for their batch."""
         return len(self._waiting)
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether it has its connection."""
+        return self._connection is not None
+
     async def submit(self, step: Step) -> StepOutcome:
         """Carry out one step; returns when it is committed.
 

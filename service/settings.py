@@ -225,7 +225,7 @@ class VaultSettings(BaseModel):
 
 
 class TelemetrySettings(BaseModel):
-    """Traces and metrics over OTLP; off without an endpoint."""
+    """Traces and metrics over OTLP, metrics for Prometheus; each is off without its address."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -233,7 +233,10 @@ class TelemetrySettings(BaseModel):
     """Base address of an OTLP/HTTP collector, e.g. http://127.0.0.1:4318."""
     sample_ratio: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Share of the traces that begin here and are recorded; a caller's own decision is always followed."""
+    metrics_listen: Annotated[str, Field(pattern=r"^[^\s]+:[0-9]{1,5}$")] | None = None
+    """host:port of `GET /metrics`, e.g. 127.0.0.1:9464. Whoever reaches it reads it: keep it inside."""
     metrics_interval_s: Seconds = 15.0
+    """Between two exports over OTLP, and between two reads of the platform's numbers from the database."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_json: bool = False
 

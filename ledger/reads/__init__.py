@@ -11,8 +11,9 @@ from ledger.reads.books import Books, TrialRow
 from ledger.reads.cards import Cards
 from ledger.reads.clearing import Clearing, SpenderAfterClearing, WaitingDay
 from ledger.reads.members import Members
+from ledger.reads.overview import InDoubt, Overview, Overviews
 from ledger.reads.payments import Order, Payment, Payments
-from ledger.reads.queue import InDoubt, Leased, Queue
+from ledger.reads.queue import Leased, Queue
 from ledger.reads.recovery import CATCH_UP, Recovery
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "InDoubt",
     "Leased",
     "Order",
+    "Overview",
     "Payment",
     "Reads",
     "SpenderAfterClearing",
@@ -30,5 +32,5 @@ __all__ = [
 ]
 
 
-class Reads(Members, Payments, Clearing, Queue, Recovery, Books):
+class Reads(Members, Payments, Clearing, Queue, Recovery, Books, Overviews):
     """One platform's reads: those of operations and balances come with those of payments."""

@@ -1,4 +1,4 @@
-"""The resolver's queue: which operations are to be asked about, and how much is in doubt."""
+"""The resolver's queue: which operations are to be asked about."""
 
 from __future__ import annotations
 
@@ -6,23 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import Interval, and_, func, literal, or_, select
+from sqlalchemy import Interval, and_, func, literal, select
 
 from ledger.database import seconds
-from ledger.operations import Operation, State
-from ledger.reads.queries import BUT_ASKED, DUE, Queries, operation_of
+from ledger.operations import Operation
+from ledger.reads.queries import BUT_ASKED, Queries, operation_of
 from ledger.schema import due, operation
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InDoubt:
-    """Money whose fate only the bank knows. ``oldest_s`` is how long ago the oldest operation began, in seconds by the
-    database's clock; 0 without any.
-    """
-
-    operations: int
-    amount_fen: int
-    oldest_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,33 +30,6 @@ class Leased:
 
 class Queue(Queries):
     """What is not final."""
-
-    async def in_doubt(self, *, reserved_for_s: float, accepted_for_s: float) -> InDoubt:
-        """How much money waits for the bank's word: after an unknown outcome; reserved longer than ``reserved_for_s``
-        ago, by a process that has died since; or of an order that the bank took longer than ``accepted_for_s`` ago
-        without having said how it ended.
-        """
-        age = func.extract("epoch", func.now() - operation.c.created_at)
-        rows = await self._rows(
-            select(
-                func.count().label("operations"),
-                func.coalesce(func.sum(operation.c.amount_fen), 0).label("amount_fen"),
-                func.coalesce(func.max(age), 0).label("oldest_s"),
-            )
-            .select_from(due.join(operation, DUE))
-            .where(
-                due.c.platform == self._platform,
-                or_(
-                    operation.c.state == State.UNKNOWN.value,
-                    and_(operation.c.state == State.RESERVED.value, age > reserved_for_s),
-                    and_(operation.c.state == State.ACCEPTED.value, age > accepted_for_s),
-                ),
-            )
-        )
-        row = rows[0]
-        return InDoubt(
-            operations=row["operations"], amount_fen=int(row["amount_fen"]), oldest_s=max(0.0, float(row["oldest_s"]))
-        )
 
     async def lease_due(self, limit: int, lease_s: float, operation_id: UUID | None = None) -> list[Leased]:
         """Take up to ``limit`` open operations whose time has come, for ``lease_s`` seconds.

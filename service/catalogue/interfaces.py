@@ -5,17 +5,14 @@ from the messages. docs/bank.md is made of it, and tests hold it against the ban
 
 from __future__ import annotations
 
-import pkgutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
-from importlib import import_module
 
 from google.protobuf.descriptor import MethodDescriptor
 
-import jzb.v1
 from bankclient import REQUESTS
 from jzb.v1 import error_reason_pb2, options_pb2
+from service.contract import methods
 
 MOVES_NOTHING = "none"
 QUESTION = "sent again"
@@ -45,18 +42,6 @@ WITHOUT_RPC = {
     ),
 }
 """Interfaces that no RPC declares, by code."""
-
-
-@cache
-def methods() -> dict[str, MethodDescriptor]:
-    """Every RPC of the contract, as Service.Method."""
-    found: dict[str, MethodDescriptor] = {}
-    for module in pkgutil.iter_modules(jzb.v1.__path__):
-        if module.name.endswith("_pb2"):
-            file = import_module(f"jzb.v1.{module.name}").DESCRIPTOR
-            for service in file.services_by_name.values():
-                found |= {f"{service.name}.{method.name}": method for method in service.methods}
-    return found
 
 
 SERVICES = tuple(sorted({method.containing_service.full_name for method in methods().values()}))

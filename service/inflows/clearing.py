@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import date
@@ -194,6 +194,9 @@ class Clearing:
         self._tasks: asyncio.TaskGroup | None = None
         self._ahead: asyncio.Task[None] | None = None
         self._queried_ahead_at_s = -math.inf
+        self.blocked: Mapping[date, int] | None = None
+        """The days that are over and that the bank has not cleared, with what it last said that it has to clear of
+        each, in fen; 0 of days that it was not asked about, since they come after another. None before it was asked."""
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Clearing]:
@@ -250,16 +253,16 @@ class Clearing:
         days, cleared = await self._reads.waiting_days(), await self._reads.cleared_through()
         # Where the bank has booked on a later day already, a day is over, whatever our clock says.
         today = max((bank_today(), *(day.bank_day for day in days)))
-        for day in days:
-            if cleared is not None and day.bank_day <= cleared:
-                # Entered, perhaps under a caller's request id; what is left of it is held or stands to another day.
-                continue
-            if day.bank_day >= today:
-                break
-            status = await self.status(day.bank_day)
+        # What is left of a day that was entered, perhaps under a caller's request id, is held or stands to another day.
+        over = [day.bank_day for day in days if day.bank_day < today and (cleared is None or day.bank_day > cleared)]
+        for number, bank_day in enumerate(over):
+            status = await self.status(bank_day)
             if status is None or not status.is_cleared:
-                break
-            await self.enter(Key.of_bank(f"clearing {day.bank_day}"), status)
+                shortfall_fen = 0 if status is None else status.total_fen
+                self.blocked = {**dict.fromkeys(over[number:], 0), bank_day: shortfall_fen}
+                return
+            await self.enter(Key.of_bank(f"clearing {bank_day}"), status)
+        self.blocked = {}
 
     async def status(self, bank_day: date) -> BankDayStatus | None:
         """What the bank says of one day; None when it has no record of it. Raises `Problem` when it tells nothing."""
@@ -306,6 +309,8 @@ class Clearing:
         if not outcome.did:
             return outcome
         log.info("bank day cleared", bank_day=str(day), total=yuan(status.total_fen))
+        if self.blocked is not None:
+            self.blocked = {left: fen for left, fen in self.blocked.items() if left > day}
         swept = await self._sweeper.sweep(outcome.operation.id, day)
         return swept._replace(did=True)
 

@@ -69,7 +69,9 @@ async def fetch(settings: Settings, day: date, kinds: Sequence[FileKind], out: P
         return await new_serial(settings.bank.uid, numbers)
 
     try:
-        async with BankClient(settings.bank, query_serial=serial, around=telemetry.bank_call) as bank:
+        async with BankClient(
+            settings.bank, query_serial=serial, around=telemetry.bank_call, measured=telemetry.http_request
+        ) as bank:
             return [_write(await fetch_sealed(bank, kind, day), out) for kind in kinds]
     finally:
         await engine.dispose()

@@ -180,8 +180,8 @@ class Admission:
         self.is_closed = True
 
     def states(self) -> dict[str, BreakerState]:
-        """How the breaker of each interface stands that has been called."""
-        return {interface: breaker.state for interface, breaker in self._breakers.items()}
+        """How the breaker of each interface stands that has been called. May be called from any thread."""
+        return {interface: breaker.state for interface, breaker in list(self._breakers.items())}
 
     def _acquire_interface(self, interface: str) -> bool:
         limit = self._interface_limits.get(interface)

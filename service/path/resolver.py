@@ -20,7 +20,7 @@ from uuid import UUID
 import structlog
 
 from bankclient import BankClient
-from ledger import Cards, InDoubt, Leased, Operation, Reads, State, StepOutcome, Writer
+from ledger import Cards, Leased, Operation, Reads, State, StepOutcome, Writer
 from service import telemetry
 from service.bankday import bank_today
 from service.path.runner import Settled
@@ -65,7 +65,6 @@ class Resolver:
         self._lease_s = 3 * (settings.bank.timeout_s + settings.bank.connect_timeout_s)
         self._running_queries: dict[UUID, asyncio.Event] = {}
         self._is_resting = False
-        self.in_doubt: InDoubt | None = None
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Resolver]:
@@ -87,9 +86,6 @@ class Resolver:
             try:
                 due = await self._reads.lease_due(settings.concurrency, self._lease_s)
                 await asyncio.gather(*(self._resolve_due(leased) for leased in due))
-                self.in_doubt = await self._reads.in_doubt(
-                    reserved_for_s=settings.orphan_after_s, accepted_for_s=settings.accepted_long_s
-                )
                 if len(due) == settings.concurrency:
                     continue
             except Exception:

@@ -8,6 +8,7 @@ answer for ever, other content is refused.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -198,11 +199,13 @@ class Runner:
         if getattr(request, "validate_only", False):
             plan, serial = await self._planned(make_plan, rows)
             return await self._checked(self._opening(request_id, content, plan, serial), content)
+        began_s = time.perf_counter()
         with self._admission.admit() as permit:
             plan, serial = await self._planned(make_plan, rows)
             permit.use_for(plan.message.code)
             await self._bank.ready()
             deadline.require()
+            telemetry.step_took("admission", began_s)
             task = self._begin(self._opening(request_id, content, plan, serial), content, plan, permit)
         ended = await asyncio.shield(task)
         return await self._again(ended, content) if isinstance(ended, Operation) else _or_problem(ended)
@@ -269,7 +272,9 @@ class Runner:
         """Raises `Problem`: then nothing was reserved."""
         with telemetry.below("reserve") as span:
             try:
+                began_s = time.perf_counter()
                 reserved = await self._submit_new(step, content)
+                telemetry.step_took("reserve", began_s)
             except LedgerError as error:
                 if isinstance(error, FloorBroken):
                     assert isinstance(step.operation, NewOperation)
@@ -340,7 +345,9 @@ class Runner:
                 # By `drain` alone. Only what it marks is asked about soon, and not as late as an orphan.
                 step = mark_unknown(operation, LEFT, bank_today(), self._settings.resolver)
             with telemetry.below("settle") as span:
+                began_s = time.perf_counter()
                 outcome = await self._writer.submit(step)
+                telemetry.step_took("settle", began_s)
                 span.set_attribute("jzb.state", outcome.operation.state.value)
         except (LedgerUnavailable, LedgerBehind) as error:
             log.exception("left for the resolver", operation_id=str(operation.id), serial=operation.serial)
@@ -368,9 +375,11 @@ class Runner:
         return problems.of_operation(marked.operation, marked.parts) or problems.service_fault()
 
     async def _step_called(self, operation: Operation, plan: Plan, pended: Sequence[int], permit: Permit) -> Step:
+        began_s = time.perf_counter()
         first = await plan.query.call(
             self._bank, self._reads, operation.serial, plan.message, plan.drafts, is_final=not plan.then
         )
+        telemetry.step_took("bank", began_s)
         permit.answered = first.answered
         today, resolver = bank_today(), self._settings.resolver
         if (inconclusive := first.inconclusive) is None:

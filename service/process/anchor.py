@@ -5,8 +5,10 @@ has the database cannot reach (docs/seals.md). Promises to stop nothing, whateve
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import structlog
 
@@ -19,25 +21,38 @@ PATIENCE_S = 1.0
 """A note that takes longer is left out: at the end of a process it must not keep it."""
 
 
+@dataclass(slots=True)
+class Anchor:
+    """When this process last noted a digest."""
+
+    noted_at_s: float | None = None
+
+    @property
+    def age_s(self) -> float | None:
+        """How long ago that was; None while it has noted none."""
+        return None if self.noted_at_s is None else time.monotonic() - self.noted_at_s
+
+
 @asynccontextmanager
-async def anchored(reads: Reads) -> AsyncIterator[None]:
+async def anchored(reads: Reads) -> AsyncIterator[Anchor]:
     """Note the last digest now, every hour for the life of the block, and at its end."""
+    anchor = Anchor()
     async with asyncio.TaskGroup() as tasks:
-        noting = tasks.create_task(_run(reads), name="anchor")
+        noting = tasks.create_task(_run(reads, anchor), name="anchor")
         try:
-            yield
+            yield anchor
         finally:
             noting.cancel()
-            await _note(reads)
+            await _note(reads, anchor)
 
 
-async def _run(reads: Reads) -> None:
+async def _run(reads: Reads, anchor: Anchor) -> None:
     while True:
-        await _note(reads)
+        await _note(reads, anchor)
         await asyncio.sleep(EVERY_S)
 
 
-async def _note(reads: Reads) -> None:
+async def _note(reads: Reads, anchor: Anchor) -> None:
     try:
         async with asyncio.timeout(PATIENCE_S):
             seal = await reads.last_seal()
@@ -46,3 +61,4 @@ async def _note(reads: Reads) -> None:
         return
     if seal is not None:
         log.info("sealed", batch=seal.batch, at=seal.at.isoformat(), digest=seal.digest.hex())
+        anchor.noted_at_s = time.monotonic()

@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import signal
+import socket
 import sys
 import tempfile
 from collections.abc import Callable, Coroutine, Mapping
@@ -98,8 +99,9 @@ def run(
     data: Data = Path("var"), listen: Annotated[str | None, typer.Option(help="host:port of gRPC.")] = None
 ) -> None:
     """Start PostgreSQL, the sandbox bank and the service; Ctrl-C stops them."""
-    with _complaints(), started(data, settings={"listen": listen} if listen else None) as stack:
-        settings = stack.settings
+    given: dict[str, Any] = {"listen": listen} if listen else {}
+    with _complaints(), started(data, settings=given) as stack:
+        settings = _with_metrics(stack.settings)
 
         def announce(port: int) -> None:
             host = settings.listen.rsplit(":", 1)[0]
@@ -108,6 +110,8 @@ def run(
             if stack.sandbox_url:
                 console.print(f"sandbox bank  {stack.sandbox_url}, books in {data / 'sandbox'}")
             console.print(f"gRPC          {host}:{port}, platform {settings.platform}, reflection and health on")
+            if settings.telemetry.metrics_listen:
+                console.print(f"metrics       http://{settings.telemetry.metrics_listen}/metrics")
             console.print()
             console.print("Try, in another terminal:")
             program = Path(sys.argv[0]) if Path(sys.argv[0]).name == "jzb" else Path(".venv/bin/jzb")
@@ -122,6 +126,25 @@ def run(
             console.print("Ctrl-C stops everything; the data stay.")
 
         _run(_serve(settings, announce))
+
+
+METRICS_LISTEN = "127.0.0.1:9464"
+"""Where `jzb run` serves metrics, unless the environment names an address; somewhere else where that is taken."""
+
+
+def _with_metrics(settings: Settings) -> Settings:
+    if settings.telemetry.metrics_listen is not None:
+        return settings
+    host, _, port = METRICS_LISTEN.rpartition(":")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, int(port)))
+        except OSError:
+            probe.bind((host, 0))
+        address = f"{host}:{probe.getsockname()[1]}"
+    telemetry_too = settings.telemetry.model_copy(update={"metrics_listen": address})
+    return settings.model_copy(update={"telemetry": telemetry_too})
 
 
 @app.command()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from bankclient import BankClient
-from ledger import Cards, Lists, Reads, Writer
+from ledger import Cards, Lists, Reads, Usage, Writer
 from service.feed import Feed
 from service.inflows.card_list import CardList
 from service.inflows.clearing import Clearing
@@ -43,3 +44,5 @@ class Components:
     cards: Cards
     vault: Vault
     card_list: CardList
+    pools: Mapping[str, Callable[[], Usage]]
+    """How the connections to PostgreSQL are used, by the names of `service.telemetry.catalogue.POOLS`."""

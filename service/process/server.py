@@ -33,11 +33,14 @@ from ledger import (
     Lookups,
     Reads,
     SerialNumbers,
+    Usage,
     Writer,
     connect,
     copies,
     open_pool,
     require_ready,
+    usage_of_engine,
+    usage_of_pool,
 )
 from service import telemetry
 from service.feed import CONNECTIONS, Feed
@@ -53,6 +56,7 @@ from service.path.resolver import Carrier, Resolver
 from service.path.runner import MARK_S, Runner
 from service.process.anchor import anchored
 from service.process.components import Components
+from service.process.gauges import observing
 from service.process.servicers import register
 from service.questions.query import Query
 from service.rpc.errors import CallInterceptor
@@ -93,21 +97,29 @@ async def assembled(settings: Settings, *, catches_up: bool = False) -> AsyncIte
         engine = connect(dsn, settings.database_connections)
         stack.push_async_callback(engine.dispose)
         pool = await stack.enter_async_context(open_pool(dsn))
-        reads, numbers = Reads(engine, Lookups(pool, settings.platform)), SerialNumbers(engine)
         # Apart from the look-ups, which every payment waits for: a page of long ago may wait for the disk.
-        lists = Lists(await stack.enter_async_context(open_pool(dsn)), settings.platform)
+        pages = await stack.enter_async_context(open_pool(dsn))
+        reads, numbers = Reads(engine, Lookups(pool, settings.platform)), SerialNumbers(engine)
+        lists = Lists(pages, settings.platform)
         serial_source = partial(new_serial, settings.bank.uid, numbers)
         bank = await stack.enter_async_context(
-            BankClient(settings.bank, query_serial=serial_source, around=telemetry.bank_call)
+            BankClient(
+                settings.bank,
+                query_serial=serial_source,
+                around=telemetry.bank_call,
+                measured=telemetry.http_request,
+            )
         )
         # Behind the address and the keys, whose errors do not mend themselves; before anything that writes.
         await _require_books(engine, dsn, settings.platform, catches_up=catches_up)
-        events = Events(await stack.enter_async_context(open_pool(dsn, CONNECTIONS)), settings.platform)
-        feed = await stack.enter_async_context(Feed(events, reads.last_event, settings.watch).running())
+        stream = await stack.enter_async_context(open_pool(dsn, CONNECTIONS))
+        feed = await stack.enter_async_context(
+            Feed(Events(stream, settings.platform), reads.last_event, settings.watch).running()
+        )
 
         def committed(size: int, seconds: float) -> None:
-            telemetry.batch_sizes.record(size)
-            telemetry.batch_seconds.record(seconds)
+            telemetry.catalogue.BATCH_SIZE.record(size)
+            telemetry.catalogue.BATCH_DURATION.record(seconds)
             feed.wake()
 
         writer = await stack.enter_async_context(
@@ -134,9 +146,7 @@ async def assembled(settings: Settings, *, catches_up: bool = False) -> AsyncIte
         resolver = await stack.enter_async_context(
             Resolver(writer, reads, bank, cards, vault, carriers, settings).running()
         )
-        telemetry.watch_doubt(lambda: resolver.in_doubt)
         admission = Admission(settings.call_concurrency, settings.interface_concurrency, settings.breaker)
-        telemetry.watch_load(lambda: admission.calls.in_use, admission.states, writer)
         repeats = Repeats(reads, vault)
         runner = await stack.enter_async_context(
             Runner(writer, reads, bank, numbers, admission, clearing, repeats, settings).running()
@@ -161,6 +171,13 @@ async def assembled(settings: Settings, *, catches_up: bool = False) -> AsyncIte
             cards=cards,
             vault=vault,
             card_list=card_list,
+            pools={
+                "engine": partial(usage_of_engine, engine),
+                "lookups": partial(usage_of_pool, pool),
+                "lists": partial(usage_of_pool, pages),
+                "events": partial(usage_of_pool, stream),
+                "writer": lambda: Usage(idle=0, used=int(writer.is_connected), waiting=writer.waiting),
+            },
         )
 
 
@@ -176,9 +193,10 @@ async def running(
     """
     async with AsyncExitStack() as stack:
         components = await stack.enter_async_context(assembled(settings))
-        await stack.enter_async_context(anchored(components.reads))
+        anchor = await stack.enter_async_context(anchored(components.reads))
         limits = (settings.grpc.rpcs_max, settings.watch.watches_max)
         interceptor = CallInterceptor(components.admission, components.repeats, settings.deadline_min_s, *limits)
+        await stack.enter_async_context(observing(components, lambda: interceptor.watches.in_use, lambda: anchor.age_s))
         server = grpc.aio.server(interceptors=[interceptor], options=_options(settings.grpc))
         status = HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(status, server)

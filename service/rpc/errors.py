@@ -222,10 +222,11 @@ class CallInterceptor(_Interceptor):
 @dataclass(frozen=True, slots=True)
 class _Method:
     """One RPC of the contract. ``changes`` is for those with a request id; ``names_operation`` for those and for those
-    that are about an operation which another call may be beginning.
+    that are about an operation which another call may be beginning. ``name`` is the path without its first slash.
     """
 
     path: str
+    name: str
     changes: bool
     names_operation: bool
 
@@ -237,7 +238,7 @@ class _Method:
         changes = "request_id" in fields
         key = fields.get("key")
         is_named = key is not None and key.message_type is operation_pb2.OperationKey.DESCRIPTOR
-        return cls(path, changes, changes or is_named)
+        return cls(path, path.lstrip("/"), changes, changes or is_named)
 
 
 class _CallRecord:
@@ -253,9 +254,7 @@ class _CallRecord:
         self.limit = limit
         self.method = method
         self._request_id = getattr(request, "request_id", "")
-        self._span = telemetry.tracer.start_span(
-            method.path.lstrip("/"), context=_sent_with(context), kind=SpanKind.SERVER
-        )
+        self._span = telemetry.tracer.start_span(method.name, context=_sent_with(context), kind=SpanKind.SERVER)
         if self._request_id:
             self._span.set_attribute("jzb.request_id", self._request_id)
 
@@ -279,11 +278,8 @@ class _CallRecord:
             code = grpc.StatusCode.OK if error is None else grpc.StatusCode.CANCELLED
         self._span.set_attribute("rpc.grpc.status_code", code.value[0])
         self._span.end()
-        # With the span's own context, which makes the trace an exemplar of this duration.
-        telemetry.request_seconds.record(
-            time.perf_counter() - self._began_s,
-            {"method": self.method.path, "code": code.name},
-            trace.set_span_in_context(self._span),
+        telemetry.catalogue.RPC_CALL_DURATION.record(
+            time.perf_counter() - self._began_s, self.method.name, code.name, span=self._span
         )
         if isinstance(error, Problem):
             raise _Aborted(error) from error
@@ -297,7 +293,7 @@ class _CallRecord:
                 error = problems.of_ledger(error)
         if isinstance(error, Problem):
             telemetry.refused(self._span, error)
-            telemetry.refusals.add(1, {"method": self.method.path, "reason": error.reason})
+            telemetry.catalogue.REFUSALS.add(self.method.name, error.reason)
             return error
         self._span.record_exception(error)
         self._span.set_status(Status(StatusCode.ERROR, type(error).__name__))

@@ -18,7 +18,8 @@ from pydantic import BaseModel
 from bankclient import REQUESTS
 from sandbox.handlers import ROUTES
 from service.catalogue.bank_document import shown_by
-from service.catalogue.interfaces import INTERFACES, facts, methods
+from service.catalogue.interfaces import INTERFACES, facts
+from service.contract import methods
 from tests.catalogue.carried import CLIENT_WRITES, FROM_REQUEST, SERVICE_WRITES, carries, snake_case
 
 HERE = Path(__file__).parent

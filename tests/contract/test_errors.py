@@ -31,7 +31,8 @@ from jzb.v1 import (
 )
 from jzb.v1.names import ErrorReason
 from sandbox.codes import MESSAGES
-from service.catalogue.interfaces import SERVICES, facts, methods
+from service.catalogue.interfaces import SERVICES, facts
+from service.contract import methods
 from service.problems import FLOOR_REASONS, Problem
 from service.process.server import running
 from service.rpc.errors import TRAILER_MAX, status_of

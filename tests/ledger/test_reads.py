@@ -23,6 +23,7 @@ from ledger import (
     Member,
     MemberBalance,
     Operation,
+    Overview,
     PartState,
     Reads,
     SerialNumbers,
@@ -289,15 +290,15 @@ async def test_cleared_days_are_remembered(mirror: Mirror) -> None:
 
 async def test_money_in_doubt_is_summed_with_the_age_of_the_oldest(mirror: Mirror) -> None:
     await mirror.give(withdrawable(ANN), 100)
-    assert (await in_doubt(mirror)).oldest_s == 0
+    assert (await in_doubt(mirror)).doubt_age_s == 0
     steps = [opening(pay(ANN, BOB, fen), amount_fen=fen) for fen in (10, 20, 30)]
     for step in steps:
         await mirror.do(step)
     for step in steps[:2]:
         await mirror.do(doubting(step))
     doubt = await in_doubt(mirror)
-    assert (doubt.operations, doubt.amount_fen) == (2, 30)
-    assert 0 < doubt.oldest_s < 60
+    assert doubt.in_doubt == {"PAY_T1": InDoubt(operations=2, amount_fen=30)}
+    assert 0 < doubt.doubt_age_s < 60
 
 
 async def test_money_whose_process_died_or_whose_order_the_bank_forgot_is_in_doubt(mirror: Mirror) -> None:
@@ -307,13 +308,13 @@ async def test_money_whose_process_died_or_whose_order_the_bank_forgot_is_in_dou
     await mirror.do(accepted)
     change = dataclasses.replace(accepted.change, state=State.ACCEPTED)
     await mirror.do(dataclasses.replace(accepted, operation=accepted.operation_id, change=change, pend=()))
-    assert (await in_doubt(mirror)).amount_fen == 0
-    assert (await in_doubt(mirror, reserved_for_s=0.0)).amount_fen == 10
-    assert (await in_doubt(mirror, accepted_for_s=0.0)).amount_fen == 20
+    assert (await in_doubt(mirror)).in_doubt == {}
+    assert (await in_doubt(mirror, reserved_for_s=0.0)).in_doubt == {"PAY_T1": InDoubt(operations=1, amount_fen=10)}
+    assert (await in_doubt(mirror, accepted_for_s=0.0)).in_doubt == {"PAY_T1": InDoubt(operations=1, amount_fen=20)}
 
 
-async def in_doubt(mirror: Mirror, *, reserved_for_s: float = 60.0, accepted_for_s: float = 60.0) -> InDoubt:
-    return await mirror.reads.in_doubt(reserved_for_s=reserved_for_s, accepted_for_s=accepted_for_s)
+async def in_doubt(mirror: Mirror, *, reserved_for_s: float = 60.0, accepted_for_s: float = 60.0) -> Overview:
+    return await mirror.reads.overview(reserved_for_s=reserved_for_s, accepted_for_s=accepted_for_s)
 
 
 def due(step: Step, in_s: float) -> Step:

@@ -36,7 +36,8 @@ from jzb.v1 import (
     verification_pb2,
     withdrawal_pb2,
 )
-from service.catalogue.interfaces import facts, methods
+from service.catalogue.interfaces import facts
+from service.contract import methods
 from tests.catalogue.carried import snake_case
 
 CALLED_AGAIN = "called again"

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from service.catalogue.interfaces import methods, reasons
+from service.catalogue.interfaces import reasons
+from service.contract import methods
 
 PROTO = Path(__file__).parents[2] / "protos" / "jzb" / "v1" / "error_reason.proto"
 

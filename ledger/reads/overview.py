@@ -1,0 +1,119 @@
+"""What whoever runs the platform looks at: everything open, and its age, in one statement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from sqlalchemy import text
+
+from ledger.reads.queries import Queries
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InDoubt:
+    """Money of one kind of operation whose fate only the bank knows."""
+
+    operations: int
+    amount_fen: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overview:
+    """A platform at one moment. Ages are seconds by the database's clock, 0 where there is nothing of that age.
+
+    ``overdue_s`` is for how long the question has been due that is due longest; ``in_doubt`` is by kind of operation,
+    ``doubt_age_s`` the age of the oldest of them. ``sealed_s`` is None before the first seal. ``replicas_s`` is how far
+    each standby is behind, by its application_name; only those that this user may see.
+    """
+
+    overdue_s: float
+    in_doubt: Mapping[str, InDoubt] = field(default_factory=dict)
+    doubt_age_s: float
+    accepted_age_s: float
+    orphans: int
+    suspense_fen: int
+    suspense_age_s: float
+    sealed_s: float | None
+    replicas_s: Mapping[str, float] = field(default_factory=dict)
+
+
+OVERVIEW = """
+WITH
+open AS (
+  SELECT o.kind, o.state, o.amount_fen, extract(epoch FROM now() - o.created_at)::float8 AS age_s
+  FROM due d JOIN operation o ON o.id = d.operation_id AND o.platform = d.platform
+  WHERE d.platform = :platform
+),
+doubt AS (
+  SELECT kind, count(*) AS operations, sum(amount_fen)::bigint AS amount_fen, max(age_s) AS age_s
+  FROM open
+  WHERE state = 'unknown' OR (state = 'reserved' AND age_s > :reserved_for_s)
+    OR (state = 'accepted' AND age_s > :accepted_for_s)
+  GROUP BY kind
+),
+suspended AS (
+  SELECT a.balance_fen, entered.age_s
+  FROM account a LEFT JOIN LATERAL (
+    SELECT max(extract(epoch FROM now() - o.created_at))::float8 AS age_s
+    FROM booking b JOIN operation o ON o.id = b.operation_id AND o.platform = b.platform
+    WHERE b.bank_serial = a.ref AND b.bank_serial <> '' AND b.platform = a.platform
+  ) entered ON true
+  WHERE a.platform = :platform AND a.kind = 'suspense' AND a.balance_fen > 0
+),
+replica AS (
+  SELECT application_name, max(extract(epoch FROM coalesce(replay_lag, '0')))::float8 AS behind_s
+  FROM pg_stat_replication
+  -- Of others' sessions a user without the right sees no state; a base backup is no standby.
+  WHERE state IN ('streaming', 'catchup') AND (replay_lag IS NOT NULL OR state = 'streaming')
+  GROUP BY application_name
+)
+SELECT
+  (
+    SELECT extract(epoch FROM now() - ask_at)::float8
+    FROM due WHERE platform = :platform ORDER BY ask_at LIMIT 1
+  ) AS overdue_s,
+  (SELECT json_object_agg(kind, json_build_array(operations, amount_fen)) FROM doubt) AS in_doubt,
+  (SELECT max(age_s) FROM doubt) AS doubt_age_s,
+  (SELECT max(age_s) FROM open WHERE state = 'accepted') AS accepted_age_s,
+  (SELECT count(*) FROM open WHERE state = 'reserved' AND age_s > :reserved_for_s) AS orphans,
+  (SELECT coalesce(sum(balance_fen), 0)::bigint FROM suspended) AS suspense_fen,
+  (SELECT max(age_s) FROM suspended) AS suspense_age_s,
+  (
+    SELECT extract(epoch FROM now() - at)::float8
+    FROM seal WHERE platform = :platform ORDER BY batch DESC LIMIT 1
+  ) AS sealed_s,
+  (SELECT json_object_agg(application_name, behind_s) FROM replica) AS replicas_s
+"""
+
+
+class Overviews(Queries):
+    """The state of a platform."""
+
+    async def overview(self, *, reserved_for_s: float, accepted_for_s: float) -> Overview:
+        """What is open now.
+
+        In doubt is what waits for the bank's word: after an unknown outcome; reserved longer than ``reserved_for_s``
+        ago, by a process that has died since (an orphan); or of an order that the bank took longer than
+        ``accepted_for_s`` ago without having said how it ended. Raises `LedgerUnavailable`.
+        """
+        (row,) = await self._rows(
+            text(OVERVIEW),
+            platform=self._platform,
+            reserved_for_s=reserved_for_s,
+            accepted_for_s=accepted_for_s,
+        )
+        return Overview(
+            overdue_s=max(0.0, row["overdue_s"] or 0.0),
+            in_doubt={
+                kind: InDoubt(operations=operations, amount_fen=amount_fen)
+                for kind, (operations, amount_fen) in (row["in_doubt"] or {}).items()
+            },
+            doubt_age_s=max(0.0, row["doubt_age_s"] or 0.0),
+            accepted_age_s=max(0.0, row["accepted_age_s"] or 0.0),
+            orphans=row["orphans"],
+            suspense_fen=row["suspense_fen"],
+            suspense_age_s=max(0.0, row["suspense_age_s"] or 0.0),
+            sealed_s=row["sealed_s"],
+            replicas_s=row["replicas_s"] or {},
+        )

@@ -1,0 +1,190 @@
+"""What a process shows of itself and of its platform when somebody looks: the observed half of the metrics.
+
+The platform's numbers come from the database, by one statement every `TelemetrySettings.metrics_interval_s`; every
+process shows the same ones, and none shows them longer than PostgreSQL answers. Nothing here runs while nothing is
+exported.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import date, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import structlog
+from cryptography import x509
+
+from bankclient import wall_clock
+from jzb.v1.names import OperationKind
+from ledger import LedgerError, Overview, Reads, newest_revision
+from service import telemetry
+from service.process.components import Components
+from service.settings import Settings
+from service.telemetry import catalogue
+
+log = structlog.get_logger("jzb.gauges")
+
+LOOP_EVERY_S = 0.25
+"""How often it is measured how late the event loop wakes up."""
+PATIENCE_S = 5.0
+"""How long the platform's numbers may take to be read."""
+
+
+class PlatformNumbers:
+    """The platform as the database last showed it; None while it does not answer."""
+
+    def __init__(self, reads: Reads, settings: Settings) -> None:
+        self._reads = reads
+        self._settings = settings
+        self.latest: Overview | None = None
+
+    async def run(self) -> None:
+        """Read again and again."""
+        while True:
+            await self._read()
+            await asyncio.sleep(self._settings.telemetry.metrics_interval_s)
+
+    async def _read(self) -> None:
+        resolver = self._settings.resolver
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                self.latest = await self._reads.overview(
+                    reserved_for_s=resolver.orphan_after_s, accepted_for_s=resolver.accepted_long_s
+                )
+        except (LedgerError, TimeoutError) as failure:
+            if self.latest is not None:
+                log.warning("the platform's numbers cannot be read; they are left out", why=type(failure).__name__)
+            self.latest = None
+
+    def of(self, number: Callable[[Overview], telemetry.Shown]) -> telemetry.Observed:
+        """A gauge of one of the numbers."""
+        return lambda: None if self.latest is None else number(self.latest)
+
+
+@asynccontextmanager
+async def observing(
+    components: Components, watches: Callable[[], int], noted_age_s: Callable[[], float | None]
+) -> AsyncIterator[None]:
+    """Show everything that is not counted on the way, for the life of the block.
+
+    ``watches`` are those open, ``noted_age_s`` is how long ago the last digest was noted.
+    """
+    if not telemetry.is_recording():
+        yield
+        return
+    numbers = PlatformNumbers(components.reads, components.settings)
+    gauges = {
+        **_of_process(),
+        **_of_service(components),
+        **_of_platform(numbers),
+        catalogue.WATCHES_OPEN: watches,
+        catalogue.DIGEST_NOTED_AGE: noted_age_s,
+    }
+    async with AsyncExitStack() as stack:
+        for gauge, present in gauges.items():
+            stack.enter_context(gauge.observed(present))
+        tasks = await stack.enter_async_context(asyncio.TaskGroup())
+        running = [
+            tasks.create_task(numbers.run(), name="platform's numbers"),
+            tasks.create_task(_measure_loop(), name="loop lag"),
+        ]
+        try:
+            yield
+        finally:
+            for one in running:
+                one.cancel()
+
+
+def _of_process() -> dict[telemetry.Observable, telemetry.Observed]:
+    build: dict[tuple[str, ...], float] = {(version("jzb-ledger"), newest_revision()): 1.0}
+    return {
+        catalogue.BUILD: lambda: build,
+        catalogue.CPU_TIME: time.process_time,
+        catalogue.MEMORY: _resident_bytes,
+        catalogue.FILE_DESCRIPTORS: _open_files,
+    }
+
+
+def _of_service(components: Components) -> dict[telemetry.Observable, telemetry.Observed]:
+    admission, writer, bank = components.admission, components.writer, components.bank
+    ends = {**bank.certificates_end, **_server_certificate_ends(components.settings)}
+    return {
+        catalogue.CALLS_UNDER_WAY: lambda: admission.calls.in_use,
+        catalogue.CALLS_LIMIT: lambda: admission.calls.maximum,
+        catalogue.BANK_BREAKER: lambda: {interface: float(state) for interface, state in admission.states().items()},
+        catalogue.BANK_CONNECTIONS_WAITING: lambda: bank.waiting,
+        catalogue.LEDGER_QUEUE: lambda: writer.waiting,
+        catalogue.DB_PENDING_REQUESTS: lambda: {pool: usage().waiting for pool, usage in components.pools.items()},
+        catalogue.DB_CONNECTIONS: lambda: _connections(components),
+        catalogue.CERTIFICATE_REMAINING: lambda: {
+            name: (end - wall_clock()).total_seconds() for name, end in ends.items()
+        },
+        catalogue.CLEARING_BLOCKED_DAYS: lambda: _blocked(components, len),
+        catalogue.CLEARING_SHORTFALL: lambda: _blocked(components, lambda days: sum(days.values())),
+    }
+
+
+def _of_platform(numbers: PlatformNumbers) -> dict[telemetry.Observable, telemetry.Observed]:
+    return {
+        catalogue.RESOLVER_LAG: numbers.of(lambda found: found.overdue_s),
+        catalogue.DOUBT_OPERATIONS: numbers.of(
+            lambda found: {OperationKind(kind).name: one.operations for kind, one in found.in_doubt.items()}
+        ),
+        catalogue.DOUBT_AMOUNT: numbers.of(
+            lambda found: {OperationKind(kind).name: one.amount_fen for kind, one in found.in_doubt.items()}
+        ),
+        catalogue.DOUBT_AGE: numbers.of(lambda found: found.doubt_age_s),
+        catalogue.ACCEPTED_AGE: numbers.of(lambda found: found.accepted_age_s),
+        catalogue.ORPHANS: numbers.of(lambda found: found.orphans),
+        catalogue.SUSPENSE_AMOUNT: numbers.of(lambda found: found.suspense_fen),
+        catalogue.SUSPENSE_AGE: numbers.of(lambda found: found.suspense_age_s),
+        catalogue.SEAL_AGE: numbers.of(lambda found: found.sealed_s),
+        catalogue.REPLICATION_LAG: numbers.of(lambda found: found.replicas_s),
+    }
+
+
+def _connections(components: Components) -> dict[tuple[str, ...], float]:
+    found: dict[tuple[str, ...], float] = {}
+    for pool, usage in components.pools.items():
+        now = usage()
+        found |= {(pool, "idle"): now.idle, (pool, "used"): now.used}
+    return found
+
+
+def _blocked(components: Components, number: Callable[[Mapping[date, int]], int]) -> int | None:
+    days = components.clearing.blocked
+    return None if days is None else number(days)
+
+
+def _server_certificate_ends(settings: Settings) -> dict[str, datetime]:
+    if settings.tls_certificate is None:
+        return {}
+    certificate = x509.load_pem_x509_certificate(settings.tls_certificate.read_bytes())
+    return {"server": certificate.not_valid_after_utc}
+
+
+def _resident_bytes() -> int | None:
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return None
+
+
+def _open_files() -> int | None:
+    try:
+        return len(os.listdir("/proc/self/fd"))
+    except OSError:
+        return None
+
+
+async def _measure_loop() -> None:
+    loop = asyncio.get_running_loop()
+    while True:
+        due_s = loop.time() + LOOP_EVERY_S
+        await asyncio.sleep(LOOP_EVERY_S)
+        catalogue.LOOP_LAG.record(max(0.0, loop.time() - due_s))

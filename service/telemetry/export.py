@@ -1,0 +1,267 @@
+"""Where traces and metrics go: OTLP to a collector, and `GET /metrics` for Prometheus. Both may be on.
+
+Both read the same series (`metrics`). Prometheus's names follow OpenTelemetry's rule: dots become underscores, and the
+unit is the suffix. A scraper that accepts OpenMetrics gets exemplars; `opentelemetry-exporter-prometheus` drops them.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from importlib.metadata import version
+from typing import Any, Final
+
+import structlog
+from opentelemetry import trace
+from opentelemetry.sdk.metrics import Exemplar as ExemplarData
+from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
+    HistogramDataPoint,
+    MetricExporter,
+    MetricsData,
+    NumberDataPoint,
+    ResourceMetrics,
+    ScopeMetrics,
+    Sum,
+)
+from opentelemetry.sdk.metrics.export import Gauge as GaugeData
+from opentelemetry.sdk.metrics.export import Histogram as HistogramData
+from opentelemetry.sdk.metrics.export import Metric as MetricData
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, ParentBasedTraceIdRatio
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import format_span_id, format_trace_id
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily
+from prometheus_client.core import Metric as Family
+from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar as ExemplarSample
+
+from service.settings import TelemetrySettings
+from service.telemetry import logs, metrics, tracing
+from service.telemetry.catalogue import METRICS
+from service.telemetry.metrics import Buckets, Counter, Histogram, Metric, Observable, ObservedCounter
+
+log = structlog.get_logger("jzb.telemetry")
+
+FLUSH_S: Final = 3.0
+"""How long the end of the process waits for what is not exported yet."""
+
+SUFFIXES: Final = {"s": "seconds", "By": "bytes", "fen": "fen", "": ""}
+"""A unit as Prometheus's names have it."""
+
+
+def set_up(settings: TelemetrySettings, platform: str) -> Callable[[], None]:
+    """Start exporting where the settings say so, and configure logging; returns what flushes and ends it.
+
+    Raises OSError when the address of `/metrics` is taken.
+    """
+    logs.set_up(settings)
+    resource = Resource.create(
+        {"service.name": "jzb-ledger", "service.version": version("jzb-ledger"), "jzb.platform": platform}
+    )
+    endings: list[Callable[[], None]] = []
+    if settings.metrics_listen is not None:
+        endings.append(_serve_metrics(settings.metrics_listen, resource))
+    if settings.otlp_endpoint is None:
+        # Every operation has a trace id all the same: it is what its log lines have in common.
+        trace.set_tracer_provider(
+            TracerProvider(resource=resource, sampler=ParentBased(ALWAYS_OFF), shutdown_on_exit=False)
+        )
+    else:
+        from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+        base = settings.otlp_endpoint.rstrip("/")
+        traces = TracerProvider(
+            resource=resource, sampler=ParentBasedTraceIdRatio(settings.sample_ratio), shutdown_on_exit=False
+        )
+        traces.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(f"{base}/v1/traces")))
+        trace.set_tracer_provider(traces)
+        tracing.start_exporting()
+        pushing = _Pushing(OTLPMetricExporter(f"{base}/v1/metrics"), resource, settings.metrics_interval_s)
+        endings += [traces.shutdown, pushing.end]
+    if endings:
+        metrics.start_recording()
+
+    def flush() -> None:
+        # A collector that is away would hold the process up for half a minute.
+        stopping = [threading.Thread(target=end, daemon=True) for end in endings]
+        for one in stopping:
+            one.start()
+        deadline_s = time.monotonic() + FLUSH_S
+        for one in stopping:
+            one.join(max(0.0, deadline_s - time.monotonic()))
+
+    return flush
+
+
+def prometheus_name(metric: Metric) -> str:
+    """The name of its family; a counter's series end in `_total` besides, a histogram's in `_bucket` and so on."""
+    name, suffix = metric.name.replace(".", "_"), SUFFIXES[metric.unit]
+    return name if not suffix or name.endswith(f"_{suffix}") else f"{name}_{suffix}"
+
+
+def series_name(metric: Metric) -> str:
+    """The name that a query begins with: that of a counter or a gauge, the buckets of a histogram."""
+    return f"{prometheus_name(metric)}{ {'counter': '_total', 'histogram': '_bucket'}.get(metric.instrument, '') }"
+
+
+def label_name(attribute: str) -> str:
+    """An attribute as Prometheus names its label."""
+    return attribute.replace(".", "_")
+
+
+def families(resource: Resource) -> Iterator[Family]:
+    """Everything that Prometheus is told, now. Every series has the platform as a label."""
+    attributes = {label_name(key): str(value) for key, value in resource.attributes.items()}
+    yield InfoMetricFamily("target", "Whose metrics these are.", value=attributes)
+    platform = attributes["jzb_platform"]
+    for metric in METRICS:
+        names = ["platform", *(label_name(attribute.name) for attribute in metric.attributes)]
+        common: dict[str, Any] = {"labels": names, "unit": SUFFIXES[metric.unit]}
+        name = prometheus_name(metric)
+        if isinstance(metric, Histogram):
+            histogram = HistogramMetricFamily(name, metric.meaning, **common)
+            for labels, buckets in metric.points().items():
+                histogram.add_metric([platform, *labels], _cumulated(metric.bounds, buckets), buckets.sum)
+            yield histogram
+        else:
+            assert isinstance(metric, (Counter, Observable))
+            kind = CounterMetricFamily if metric.instrument == "counter" else GaugeMetricFamily
+            family = kind(name, metric.meaning, **common)
+            for labels, value in metric.points().items():
+                family.add_metric([platform, *labels], value)
+            yield family
+
+
+def _cumulated(bounds: tuple[float, ...], buckets: Buckets) -> list[Any]:
+    count, found = 0, []
+    for bound, in_bucket, one in zip((*bounds, float("inf")), list(buckets.counts), buckets.exemplars, strict=True):
+        count += in_bucket
+        exemplar = None
+        if one is not None:
+            ids = {"trace_id": format_trace_id(one.trace_id), "span_id": format_span_id(one.span_id)}
+            exemplar = ExemplarSample(ids, one.value, one.at_ns / 1e9)
+        found.append((_as_text(bound), count, exemplar))
+    return found
+
+
+def _as_text(bound: float) -> str:
+    return "+Inf" if bound == float("inf") else str(bound)
+
+
+class _Families(Collector):
+    def __init__(self, resource: Resource) -> None:
+        self._resource = resource
+
+    def collect(self) -> Iterable[Family]:
+        return families(self._resource)
+
+
+def _serve_metrics(listen: str, resource: Resource) -> Callable[[], None]:
+    """Serve `GET /metrics` from a thread; returns what ends it. The Accept header decides on the format."""
+    host, _, port = listen.rpartition(":")
+    registry = CollectorRegistry()
+    registry.register(_Families(resource))
+    try:
+        server, thread = start_http_server(int(port), host.strip("[]"), registry)
+    except OSError as taken:
+        raise OSError(f"cannot listen on {listen} (JZB_TELEMETRY__METRICS_LISTEN): {taken.strerror}") from None
+    log.info("metrics are served", url=f"http://{host}:{server.server_port}/metrics")
+
+    def end() -> None:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+    return end
+
+
+class _Pushing:
+    """Sends the metrics to a collector, again and again and once at the end, from a thread.
+
+    The SDK's own periodic reader takes its numbers from the SDK's instruments alone.
+    """
+
+    def __init__(self, exporter: MetricExporter, resource: Resource, interval_s: float) -> None:
+        self._exporter = exporter
+        self._resource = resource
+        self._interval_s = interval_s
+        self._began_ns = self._sent_ns = time.time_ns()
+        self._is_ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="metrics-to-collector", daemon=True)
+        self._thread.start()
+
+    def end(self) -> None:
+        """Send once more."""
+        self._is_ending.set()
+        self._thread.join()
+        self._exporter.shutdown()
+
+    def _run(self) -> None:
+        while not self._is_ending.wait(self._interval_s):
+            self._send()
+        self._send()
+
+    def _send(self) -> None:
+        now_ns = time.time_ns()
+        try:
+            self._exporter.export(_data(self._resource, self._began_ns, self._sent_ns, now_ns))
+        except Exception:
+            log.exception("metrics could not be sent")
+        self._sent_ns = now_ns
+
+
+def _data(resource: Resource, began_ns: int, sent_ns: int, now_ns: int) -> MetricsData:
+    """Everything that a collector is told, with the exemplars since ``sent_ns``."""
+    found = []
+    for metric in METRICS:
+        names = [attribute.name for attribute in metric.attributes]
+        data: GaugeData | HistogramData | Sum
+        if isinstance(metric, Histogram):
+            histograms = [
+                _histogram(metric, dict(zip(names, labels, strict=True)), buckets, (began_ns, sent_ns, now_ns))
+                for labels, buckets in metric.points().items()
+            ]
+            data = HistogramData(histograms, AggregationTemporality.CUMULATIVE)
+        else:
+            assert isinstance(metric, (Counter, Observable))
+            numbers = [
+                NumberDataPoint(dict(zip(names, labels, strict=True)), began_ns, now_ns, value)
+                for labels, value in metric.points().items()
+            ]
+            if isinstance(metric, (Counter, ObservedCounter)):
+                data = Sum(numbers, AggregationTemporality.CUMULATIVE, is_monotonic=True)
+            else:
+                data = GaugeData(numbers)
+        if data.data_points:
+            found.append(MetricData(metric.name, metric.meaning, metric.unit, data))
+    scope = ScopeMetrics(InstrumentationScope("jzb"), found, "")
+    return MetricsData([ResourceMetrics(resource, [scope], "")])
+
+
+def _histogram(
+    metric: Histogram, attributes: dict[str, str], buckets: Buckets, times_ns: tuple[int, int, int]
+) -> HistogramDataPoint:
+    began_ns, sent_ns, now_ns = times_ns
+    counts = list(buckets.counts)
+    return HistogramDataPoint(
+        attributes=attributes,
+        start_time_unix_nano=began_ns,
+        time_unix_nano=now_ns,
+        count=sum(counts),
+        sum=buckets.sum,
+        bucket_counts=counts,
+        explicit_bounds=metric.bounds,
+        min=float("inf"),
+        max=float("-inf"),
+        exemplars=[
+            ExemplarData({}, one.value, one.at_ns, one.span_id, one.trace_id)
+            for one in buckets.exemplars
+            if one is not None and one.at_ns >= sent_ns
+        ],
+    )
