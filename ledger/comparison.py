@@ -36,11 +36,7 @@ class Amounts(NamedTuple):
 
     def minus(self, other: Amounts) -> Amounts:
         """Amount by amount."""
-        return Amounts(
-            self.available_fen - other.available_fen,
-            self.withdrawable_fen - other.withdrawable_fen,
-            self.frozen_fen - other.frozen_fen,
-        )
+        return Amounts(*(one - minus for one, minus in zip(self, other, strict=True)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

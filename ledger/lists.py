@@ -9,7 +9,7 @@ One statement reads a page, its operations as wholes, and the last event: all of
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -56,16 +56,7 @@ class Filter:
     @property
     def values(self) -> dict[str, Any]:
         """The values that the query names."""
-        return {
-            "state": self.state and self.state.value,
-            "kind": self.kind,
-            "member_id": self.member_id,
-            "sub_account": self.sub_account,
-            "order_no": self.order_no,
-            "bank_day": self.bank_day,
-            "bank_serial": self.bank_serial,
-            "channel_no": self.channel_no,
-        }
+        return {**asdict(self), "state": self.state and self.state.value}
 
     @property
     def query(self) -> str:

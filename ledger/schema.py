@@ -31,8 +31,15 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import JSON, JSONB
+from sqlalchemy.schema import SchemaItem
 
 metadata = MetaData()
+
+
+def _table(name: str, *items: SchemaItem) -> Table:
+    """A table that is kept by platform."""
+    return Table(name, metadata, Column("platform", Text, nullable=False), *items)
+
 
 platform = Table(
     "platform",
@@ -46,10 +53,8 @@ platform = Table(
     Column("behind_since", DateTime(timezone=True)),
 )
 
-member = Table(
+member = _table(
     "member",
-    metadata,
-    Column("platform", Text, nullable=False),
     Column("member_id", Text, nullable=False),
     Column("sub_account", Text, nullable=False),
     Column("property", Text, nullable=False),
@@ -61,10 +66,8 @@ member = Table(
     CheckConstraint("property IN ('00', 'SH')", name="member_property_known"),
 )
 
-account = Table(
+account = _table(
     "account",
-    metadata,
-    Column("platform", Text, nullable=False),
     Column("name", Text, nullable=False),
     Column("kind", Text, nullable=False),
     Column("owner", Text, nullable=False),
@@ -82,10 +85,8 @@ account = Table(
     Index("account_suspense", "platform", "ref", postgresql_where=text("kind = 'suspense'")),
 )
 
-operation = Table(
+operation = _table(
     "operation",
-    metadata,
-    Column("platform", Text, nullable=False),
     Column("id", Uuid, nullable=False),
     Column("request_id", Text, nullable=False),
     Column("fingerprint", LargeBinary, nullable=False),
@@ -124,10 +125,8 @@ operation = Table(
     # No index may name what changes, and a page keeps room for that: an operation that moves on is updated in place.
 )
 
-due = Table(
+due = _table(
     "due",
-    metadata,
-    Column("platform", Text, nullable=False),
     Column("operation_id", Uuid, nullable=False),
     Column("ask_at", DateTime(timezone=True), nullable=False),
     PrimaryKeyConstraint("operation_id", "platform", name="due_once"),
@@ -135,10 +134,8 @@ due = Table(
 )
 """The operations that are not final, and when the bank is asked about each."""
 
-transaction = Table(
+transaction = _table(
     "transaction",
-    metadata,
-    Column("platform", Text, nullable=False),
     Column("operation_id", Uuid, nullable=False),
     Column("part", Integer, nullable=False),
     Column("serial", Text, nullable=False),
@@ -156,10 +153,8 @@ transaction = Table(
     Index("transaction_by_order", "order_no", "platform", postgresql_where=text("order_no <> ''")),
 )
 
-hold = Table(
+hold = _table(
     "hold",
-    metadata,
-    Column("platform", Text, nullable=False),
     Column("operation_id", Uuid, nullable=False),
     Column("part", Integer, nullable=False),
     Column("account", Text, nullable=False),
@@ -168,10 +163,8 @@ hold = Table(
     CheckConstraint("amount_fen > 0", name="hold_amount_positive"),
 )
 
-resolution = Table(
+resolution = _table(
     "resolution",
-    metadata,
-    Column("platform", Text, nullable=False),
     Column("operation_id", Uuid, nullable=False),
     Column("part", Integer, nullable=False),
     Column("verdict", Text, nullable=False),
@@ -182,10 +175,8 @@ resolution = Table(
     CheckConstraint("verdict IN ('posted', 'voided')", name="resolution_verdict_known"),
 )
 
-leg = Table(
+leg = _table(
     "leg",
-    metadata,
-    Column("platform", Text, nullable=False),
     Column("operation_id", Uuid, nullable=False),
     Column("part", Integer, nullable=False),
     Column("leg", SmallInteger, nullable=False),
@@ -197,10 +188,8 @@ leg = Table(
     CheckConstraint("debit <> credit", name="leg_moves_between_accounts"),
 )
 
-event = Table(
+event = _table(
     "event",
-    metadata,
-    Column("platform", Text, nullable=False),
     Column("seq", BigInteger, Identity(always=True), nullable=False),
     Column("operation_id", Uuid, nullable=False),
     Column("state", Text, nullable=False),
@@ -221,10 +210,8 @@ event = Table(
     ),
 )
 
-membership = Table(
+membership = _table(
     "membership",
-    metadata,
-    Column("platform", Text, nullable=False),
     Column("seq", BigInteger, Identity(always=True), nullable=False),
     Column("operation_id", Uuid),
     Column("member_id", Text, nullable=False),
@@ -239,10 +226,8 @@ membership = Table(
 no operation and no time.
 """
 
-card = Table(
+card = _table(
     "card",
-    metadata,
-    Column("platform", Text, nullable=False),
     Column("card_id", Uuid, nullable=False),
     Column("member_id", Text, nullable=False),
     Column("key_id", Text, nullable=False),
@@ -271,10 +256,8 @@ card = Table(
     Index("card_by_key", "platform", "key_id", "card_id"),
 )
 
-reference = Table(
+reference = _table(
     "reference",
-    metadata,
-    Column("platform", Text, nullable=False),
     Column("operation_id", Uuid, nullable=False),
     Column("kind", Text, nullable=False),
     Column("value", Text, nullable=False),
@@ -286,10 +269,8 @@ reference = Table(
 channel's transaction number.
 """
 
-booking = Table(
+booking = _table(
     "booking",
-    metadata,
-    Column("platform", Text, nullable=False),
     Column("operation_id", Uuid, nullable=False),
     Column("bank_day", Date, nullable=False),
     Column("bank_serial", Text, nullable=False),
@@ -300,10 +281,8 @@ booking = Table(
 The columns of `operation` have the last of them, and could not be indexed without a price for each payment.
 """
 
-comparison = Table(
+comparison = _table(
     "comparison",
-    metadata,
-    Column("platform", Text, nullable=False),
     Column("sub_account", Text, nullable=False),
     Column("account_kind", Text, nullable=False),
     Column("result", Text, nullable=False),
@@ -319,10 +298,8 @@ comparison = Table(
 )
 """The last comparison of each sub-account with the bank. ``account_kind`` is empty for a member's."""
 
-seal = Table(
+seal = _table(
     "seal",
-    metadata,
-    Column("platform", Text, nullable=False),
     Column("batch", BigInteger, nullable=False),
     Column("at", DateTime(timezone=True), nullable=False),
     Column("leaves", LargeBinary, nullable=False),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from bankclient import MemberBalancesReply, SubAccountBalancesReply, SubAccountBalancesRow
-from ledger import Kind
+import asyncio
+
+from bankclient import BankClient, MemberBalances, MemberBalancesReply, SubAccountBalances, SubAccountBalancesRow
+from ledger import Kind, Member
+from service.questions.calls import query_bank
 
 COMPARED_PROPERTIES = {"2": Kind.SUSPENSE, "3": Kind.FEE, "7": Kind.IN_TRANSIT, "12": Kind.WITHDRAWING}
 """SubAcctProperty of 6010 flag 3 and the mirror's account behind it; own funds come from the settings."""
@@ -16,11 +19,16 @@ MIRRORED_PROPERTIES = {
 """SubAcctProperty of 6010 flag 3 and the mirror's account that stands for it (catalogue, sub_acct_property)."""
 
 
-def balances_of(
-    sub_account: str, listed: SubAccountBalancesReply | None, frozen: MemberBalancesReply | None
-) -> tuple[SubAccountBalancesRow, MemberBalancesReply] | None:
-    """What 6010 (QueryFlag 2) and 6037 tell of a sub-account; None unless both tell of this one alone."""
+async def balances_of(bank: BankClient, member: Member) -> tuple[SubAccountBalancesRow, MemberBalancesReply] | None:
+    """What 6010 (QueryFlag 2) and 6037 tell of a member's sub-account; None unless both tell of this one alone.
+
+    Raises `Problem`.
+    """
+    listed, frozen = await asyncio.gather(
+        query_bank(bank, SubAccountBalances(QueryFlag="2", SubAcctNo=member.sub_account)),
+        query_bank(bank, MemberBalances(TranNetMemberCode=member.member_id)),
+    )
     rows = () if listed is None else listed.AcctArray
-    if frozen is None or len(rows) != 1 or {rows[0].SubAcctNo, frozen.SubAcctNo} != {sub_account}:
+    if frozen is None or len(rows) != 1 or {rows[0].SubAcctNo, frozen.SubAcctNo} != {member.sub_account}:
         return None
     return rows[0], frozen

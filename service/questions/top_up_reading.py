@@ -9,14 +9,13 @@ has agreed is remembered by each process, which costs two questions after a star
 
 from __future__ import annotations
 
-from bankclient import BankClient, MemberBalances, SubAccountBalances, yuan
+from bankclient import BankClient, yuan
 from jzb.v1.names import ErrorReason, OperationKind
 from ledger import Operation, Reads, State
 from ledger.accounts import TOP_UP_ORDER_UNITS, top_up_order
 from service import problems
 from service.problems import Problem
 from service.questions.balances import balances_of
-from service.questions.calls import query_bank
 from service.settings import RulesSettings
 
 FIRST = top_up_order("first 6129 with a fee")
@@ -65,10 +64,8 @@ class TopUpReading:
         member = await self._reads.member(first.payee)
         assert member is not None
         before = (await self._reads.balances([member.sub_account]))[member.sub_account]
-        listed = await query_bank(self._bank, SubAccountBalances(QueryFlag="2", SubAcctNo=member.sub_account))
-        frozen = await query_bank(self._bank, MemberBalances(TranNetMemberCode=member.member_id))
+        balances = await balances_of(self._bank, member)
         after = (await self._reads.balances([member.sub_account]))[member.sub_account]
-        balances = balances_of(member.sub_account, listed, frozen)
         if balances is None or before != after or after.held_fen:
             raise _unconfirmed(
                 f"the bank's balance of {member.member_id} cannot be compared with the mirror now",

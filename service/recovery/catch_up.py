@@ -26,8 +26,6 @@ from bankclient import (
     BankClient,
     EscrowBalance,
     FindSubAccount,
-    MemberBalances,
-    SubAccountBalances,
     SubAccountBalancesRow,
     yuan,
 )
@@ -302,21 +300,18 @@ class CatchUp:
     async def _read_at_bank(self, member: Member) -> _AtBank:
         bank, sub_account = self.bank, member.sub_account
         try:
-            listed, frozen_now, assured = await asyncio.gather(
-                query_bank(bank, SubAccountBalances(QueryFlag="2", SubAcctNo=sub_account)),
-                query_bank(bank, MemberBalances(TranNetMemberCode=member.member_id)),
-                query_bank(bank, EscrowBalance(SubAcctNo=sub_account)),
+            stated, assured = await asyncio.gather(
+                balances_of(bank, member), query_bank(bank, EscrowBalance(SubAcctNo=sub_account))
             )
         except Problem as refused:
             if refused.reason != ErrorReason.BANK_REFUSED or await self._sub_account_of(member.member_id) is not None:
                 raise
             return _AtBank(member, None)
-        stated = balances_of(sub_account, listed, frozen_now)
-        if stated is None or frozen_now is None or assured is None:
+        if stated is None or assured is None:
             if await self._sub_account_of(member.member_id) is not None:
                 raise CatchUpStopped(f"6010, 6037 or 6093 has no record of {sub_account}; run this again later")
             return _AtBank(member, None)
-        row, _ = stated
+        row, frozen_now = stated
         frozen_fen, escrow_fen = frozen_now.SubAcctFreezeAmt, assured.SubAcctAssureAmt - frozen_now.SubAcctFreezeAmt
         if self.rules.frozen_amount_includes_escrow:
             # The bank tells only the sum of both.

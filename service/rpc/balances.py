@@ -14,7 +14,6 @@ from bankclient import (
     BankClient,
     DayEndBalances,
     EscrowBalance,
-    MemberBalances,
     PooledBalance,
     SubAccountBalances,
     wall_clock,
@@ -22,6 +21,7 @@ from bankclient import (
 from jzb.v1 import balance_pb2, balance_pb2_grpc
 from jzb.v1.names import ErrorReason
 from ledger import Amounts, Comparison, Finding, Kind, Member, Reads, Result, Summary, judge
+from ledger.accounts import CONTROLS
 from service import problems, view
 from service.bankday import bank_today
 from service.inflows.clearing import Clearing
@@ -48,18 +48,7 @@ ACCOUNT_KINDS: dict[Kind, balance_pb2.AccountKind.ValueType] = {
     Kind.MARKETING: balance_pb2.ACCOUNT_KIND_MARKETING,
     Kind.PARKING: balance_pb2.ACCOUNT_KIND_ACQUIRING_PARKING,
     Kind.POOLED: balance_pb2.ACCOUNT_KIND_POOLED,
-    Kind.REFUNDABLE: balance_pb2.ACCOUNT_KIND_CONTROL,
-    Kind.REFUNDABLE_FEE: balance_pb2.ACCOUNT_KIND_CONTROL,
-    Kind.REVOCABLE: balance_pb2.ACCOUNT_KIND_CONTROL,
-    Kind.REVOCABLE_FEE: balance_pb2.ACCOUNT_KIND_CONTROL,
-    Kind.UNDOABLE: balance_pb2.ACCOUNT_KIND_CONTROL,
-    Kind.UNDOABLE_FEE: balance_pb2.ACCOUNT_KIND_CONTROL,
-    Kind.ORDER: balance_pb2.ACCOUNT_KIND_CONTROL,
-    Kind.TOP_UP_ORDER: balance_pb2.ACCOUNT_KIND_CONTROL,
-    Kind.ACQUIRED: balance_pb2.ACCOUNT_KIND_CONTROL,
-    Kind.REBOOKED: balance_pb2.ACCOUNT_KIND_CONTROL,
-    Kind.STANDING: balance_pb2.ACCOUNT_KIND_CONTROL,
-    Kind.LIMITS: balance_pb2.ACCOUNT_KIND_CONTROL,
+    **dict.fromkeys(CONTROLS, balance_pb2.ACCOUNT_KIND_CONTROL),
 }
 
 RESULTS: dict[Result, balance_pb2.ComparisonResult.ValueType] = {
@@ -237,13 +226,9 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
         return {rules.own_funds_property: Kind.OWN_FUNDS, rules.parking_property: Kind.PARKING}
 
     async def _bank_balance(self, member: Member) -> balance_pb2.BankBalance:
-        bank = self.bank
-        listed, frozen, assured = await asyncio.gather(
-            query_bank(bank, SubAccountBalances(QueryFlag="2", SubAcctNo=member.sub_account)),
-            query_bank(bank, MemberBalances(TranNetMemberCode=member.member_id)),
-            query_bank(bank, EscrowBalance(SubAcctNo=member.sub_account)),
+        told, assured = await asyncio.gather(
+            balances_of(self.bank, member), query_bank(self.bank, EscrowBalance(SubAcctNo=member.sub_account))
         )
-        told = balances_of(member.sub_account, listed, frozen)
         if told is None or assured is None:
             raise problems.bank_unavailable(f"the bank has no record of the sub-account of {member.member_id}")
         row, now = told
@@ -282,13 +267,9 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
         return messages
 
     async def _compare(self, member: Member) -> balance_pb2.CompareWithBankResponse:
-        bank, reads = self.bank, self.reads
+        reads = self.reads
         position = await reads.position(member.sub_account, bank_today())
-        listed, frozen = await asyncio.gather(
-            query_bank(bank, SubAccountBalances(QueryFlag="2", SubAcctNo=member.sub_account)),
-            query_bank(bank, MemberBalances(TranNetMemberCode=member.member_id)),
-        )
-        told = balances_of(member.sub_account, listed, frozen)
+        told = await balances_of(self.bank, member)
         if told is None:
             raise problems.bank_unavailable(f"6010 and 6037 do not tell of the sub-account of {member.member_id} alone")
         row, now = told

@@ -27,21 +27,18 @@ async def an_acquired_order_is_missed(client: Client, sandbox_url: str) -> None:
         amount_fen=10_000,
         shares=shares,
     )
-    remark = (await client.acquiring.BuildOrderRemark(build, timeout=TIMEOUT_S)).remark
+    remark = (await client.ask(client.acquiring.BuildOrderRemark, build)).remark
     paid = {"channel": "YST1", "order_no": order, "amount_fen": 10_000, "remark": remark, "missed": True}
     async with httpx.AsyncClient(trust_env=False) as control:
         (await control.post(f"{sandbox_url}/control/acquired_orders", json=paid)).raise_for_status()
     await client.step(
         "An acquired order of 100.00 that the bank missed: asked for, fetched, entered; A 80 with fee 4, B 20",
-        client.acquiring.RecordOrder(
-            acquiring_pb2.RecordOrderRequest(
-                request_id=client.request_id(),
-                channel=acquiring_pb2.ACQUIRING_CHANNEL_CLOUD,
-                order_no=order,
-                amount_fen=10_000,
-                shares=shares,
-            ),
-            timeout=TIMEOUT_S,
+        client.acquiring.RecordOrder,
+        acquiring_pb2.RecordOrderRequest(
+            channel=acquiring_pb2.ACQUIRING_CHANNEL_CLOUD,
+            order_no=order,
+            amount_fen=10_000,
+            shares=shares,
         ),
         "A",
         "B",
@@ -51,16 +48,15 @@ async def an_acquired_order_is_missed(client: Client, sandbox_url: str) -> None:
 async def the_withdrawal_comes_back(client: Client, sandbox_url: str, operation_id: str) -> None:
     """The card's bank returns a withdrawal that had ended well."""
     key = operation_pb2.OperationKey(operation_id=operation_id)
-    found = await client.operations.GetOperation(operation_pb2.GetOperationRequest(key=key), timeout=TIMEOUT_S)
+    found = await client.ask(client.operations.GetOperation, operation_pb2.GetOperationRequest(key=key))
     async with httpx.AsyncClient(base_url=sandbox_url, trust_env=False, timeout=TIMEOUT_S) as bank:
         path = f"/control/withdrawals/{found.operation.serial}"
         (await bank.post(path, json={"result": "return"})).raise_for_status()
     day = found.operation.bank_day
     page = await client.step(
         "The card's bank returns the 200.00: they are A's again; which withdrawal it was, the bank says a day later",
-        client.withdrawals.CollectReturns(
-            withdrawal_pb2.CollectReturnsRequest(first_bank_day=day, last_bank_day=day), timeout=TIMEOUT_S
-        ),
+        client.withdrawals.CollectReturns,
+        withdrawal_pb2.CollectReturnsRequest(first_bank_day=day, last_bank_day=day),
         "A",
     )
     for entered in page.returns:
@@ -76,31 +72,24 @@ async def money_is_found_in_suspense(client: Client, sandbox_url: str) -> None:
     day, transfer_bank_serial = sent["bank_day"], sent["front_seq_no"]
     bank_day = f"{day[:4]}-{day[4:6]}-{day[6:]}"
     request = suspense_pb2.CollectTransfersRequest(first_bank_day=bank_day, last_bank_day=bank_day, page_size=200)
-    page = await client.suspense.CollectTransfers(request, timeout=TIMEOUT_S)
+    page = await client.ask(client.suspense.CollectTransfers, request)
     console.print(f"  {page.entered} collected on {bank_day}")
     await _show_suspense(client, transfer_bank_serial)
     cleared = await client.step(
         "It was meant for C: 300.00 are cleared to C, which may withdraw them today",
-        client.suspense.AllocateSuspense(
-            suspense_pb2.AllocateSuspenseRequest(
-                request_id=client.request_id(),
-                transfer_bank_serial=transfer_bank_serial,
-                member_id=client.id("C"),
-                amount_fen=30_000,
-                order_no=f"U{client.run}",
-            ),
-            timeout=TIMEOUT_S,
+        client.suspense.AllocateSuspense,
+        suspense_pb2.AllocateSuspenseRequest(
+            transfer_bank_serial=transfer_bank_serial,
+            member_id=client.id("C"),
+            amount_fen=30_000,
+            order_no=f"U{client.run}",
         ),
         "C",
     )
     await client.step(
         "100.00 of it were not C's after all: they go back into suspense",
-        client.suspense.ReverseSuspenseAllocation(
-            suspense_pb2.ReverseSuspenseAllocationRequest(
-                request_id=client.request_id(), allocation_serial=cleared.operation.serial, amount_fen=10_000
-            ),
-            timeout=TIMEOUT_S,
-        ),
+        client.suspense.ReverseSuspenseAllocation,
+        suspense_pb2.ReverseSuspenseAllocationRequest(allocation_serial=cleared.operation.serial, amount_fen=10_000),
         "C",
     )
     await _show_suspense(client, transfer_bank_serial)
@@ -110,7 +99,7 @@ async def _show_suspense(client: Client, transfer_bank_serial: str) -> None:
     token = ""
     while True:
         request = suspense_pb2.ListSuspenseRequest(page_size=200, page_token=token)
-        page = await client.suspense.ListSuspense(request, timeout=TIMEOUT_S)
+        page = await client.ask(client.suspense.ListSuspense, request)
         for entry in page.entries:
             if entry.transfer_bank_serial == transfer_bank_serial:
                 console.print(f"  suspense {yuan(entry.remaining_fen)} of transfer {transfer_bank_serial}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
@@ -74,15 +74,17 @@ class Client:
         """A member's code on this run."""
         return f"{name}_{self.run}"
 
-    def request_id(self) -> str:
-        """One that nobody has used."""
-        self.count += 1
-        return f"demo-{self.run}-{self.count}"
+    async def ask(self, rpc: Callable[..., Awaitable[Any]], request: Any) -> Any:
+        """Make one call. A request that has a request id, and it is empty, gets one that nobody has used."""
+        if getattr(request, "request_id", None) == "":
+            self.count += 1
+            request.request_id = f"demo-{self.run}-{self.count}"
+        return await rpc(request, timeout=TIMEOUT_S)
 
-    async def step(self, title: str, call: Awaitable[Any], *members: str) -> Any:
+    async def step(self, title: str, rpc: Callable[..., Awaitable[Any]], request: Any, *members: str) -> Any:
         """Make one call and show the balances it moved."""
         console.print(f"\n[bold]{title}[/bold]")
-        answer = await call
+        answer = await self.ask(rpc, request)
         operation = getattr(answer, "operation", None)
         if operation is not None and operation.operation_id:
             state = core_pb2.OperationState.Name(operation.state).removeprefix("OPERATION_STATE_")
@@ -90,11 +92,13 @@ class Client:
         await self.show(*members)
         return answer
 
-    async def refused(self, title: str, call: Awaitable[Any], *members: str) -> core_pb2.MoneyError:
+    async def refused(
+        self, title: str, rpc: Callable[..., Awaitable[Any]], request: Any, *members: str
+    ) -> core_pb2.MoneyError:
         """Make one call that must fail, and show what its error says."""
         console.print(f"\n[bold]{title}[/bold]")
         try:
-            await call
+            await self.ask(rpc, request)
         except grpc.aio.AioRpcError as error:
             info, money = details(error)
             outcome = core_pb2.Outcome.Name(money.outcome).removeprefix("OUTCOME_")

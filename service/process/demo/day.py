@@ -34,44 +34,34 @@ async def money_comes_in(client: Client) -> None:
     shares = ((50_000, 5_000), (30_000, 3_000), (20_000, 2_000))
     await client.step(
         "A channel payment of 1,000.00 is split: A 500 with fee 50, B 300 with fee 30, C 200 with fee 20",
-        client.top_ups.SplitTopUp(
-            topup_pb2.SplitTopUpRequest(
-                request_id=client.request_id(),
-                order_no=f"S{client.run}",
-                channel=_channel(client),
-                shares=[
-                    topup_pb2.TopUpShare(
-                        member_id=client.id(name), amount_fen=fen, fee_fen=fee_fen, order_no=f"S{client.run}{name}"
-                    )
-                    for name, (fen, fee_fen) in zip(MERCHANTS, shares, strict=True)
-                ],
-            ),
-            timeout=TIMEOUT_S,
+        client.top_ups.SplitTopUp,
+        topup_pb2.SplitTopUpRequest(
+            order_no=f"S{client.run}",
+            channel=_channel(client),
+            shares=[
+                topup_pb2.TopUpShare(
+                    member_id=client.id(name), amount_fen=fen, fee_fen=fee_fen, order_no=f"S{client.run}{name}"
+                )
+                for name, (fen, fee_fen) in zip(MERCHANTS, shares, strict=True)
+            ],
         ),
         *MERCHANTS,
     )
     topped_up = await client.step(
         "The buyer tops up 2,100.00",
-        client.top_ups.TopUp(
-            topup_pb2.TopUpRequest(
-                request_id=client.request_id(),
-                member_id=client.id("buyer"),
-                amount_fen=210_000,
-                channel=_channel(client),
-                order_no=f"T{client.run}",
-            ),
-            timeout=TIMEOUT_S,
+        client.top_ups.TopUp,
+        topup_pb2.TopUpRequest(
+            member_id=client.id("buyer"),
+            amount_fen=210_000,
+            channel=_channel(client),
+            order_no=f"T{client.run}",
         ),
         "buyer",
     )
     await client.step(
         "That was 100.00 too much: so much of the top-up is revoked, and the channel owes it no longer",
-        client.top_ups.RevokeTopUp(
-            topup_pb2.RevokeTopUpRequest(
-                request_id=client.request_id(), top_up_serial=topped_up.operation.serial, amount_fen=10_000
-            ),
-            timeout=TIMEOUT_S,
-        ),
+        client.top_ups.RevokeTopUp,
+        topup_pb2.RevokeTopUpRequest(top_up_serial=topped_up.operation.serial, amount_fen=10_000),
         "buyer",
     )
 
@@ -81,51 +71,45 @@ async def goods_are_sold(client: Client) -> None:
     order = f"O{client.run}"
     await client.step(
         "The buyer pre-pays an order of 300.00 to A",
-        client.payments.PrepayOrder(
-            payment_pb2.PrepayOrderRequest(
-                request_id=client.request_id(),
-                payer_member_id=client.id("buyer"),
-                payee_member_id=client.id("A"),
-                order_no=order,
-                amount_fen=30_000,
-            ),
-            timeout=TIMEOUT_S,
+        client.payments.PrepayOrder,
+        payment_pb2.PrepayOrderRequest(
+            payer_member_id=client.id("buyer"),
+            payee_member_id=client.id("A"),
+            order_no=order,
+            amount_fen=30_000,
         ),
         "buyer",
     )
     confirmed = await client.step(
         "The buyer confirms it, the platform takes 15.00",
-        client.payments.ConfirmOrder(
-            payment_pb2.ConfirmOrderRequest(
-                request_id=client.request_id(), order_no=order, amount_fen=30_000, fee_fen=1_500
-            ),
-            timeout=TIMEOUT_S,
-        ),
+        client.payments.ConfirmOrder,
+        payment_pb2.ConfirmOrderRequest(order_no=order, amount_fen=30_000, fee_fen=1_500),
         "buyer",
         "A",
     )
     payment_serial = confirmed.operation.serial
 
     def refund(fen: int, fee_fen: int) -> refund_pb2.RefundRequest:
-        return refund_pb2.RefundRequest(
-            request_id=client.request_id(), payment_serial=payment_serial, amount_fen=fen, fee_fen=fee_fen
-        )
+        return refund_pb2.RefundRequest(payment_serial=payment_serial, amount_fen=fen, fee_fen=fee_fen)
 
     await client.step(
         "100.00 of it are refunded, 5.00 of them fee",
-        client.refunds.Refund(refund(10_000, 500), timeout=TIMEOUT_S),
+        client.refunds.Refund,
+        refund(10_000, 500),
         "buyer",
         "A",
     )
     await client.refused(
         "A refund of 250.00 is too large: refused here, nothing is sent",
-        client.refunds.Refund(refund(25_000, 0), timeout=TIMEOUT_S),
+        client.refunds.Refund,
+        refund(25_000, 0),
         "buyer",
         "A",
     )
     await client.step(
         "The buyer pays B 200.00 with fee 10.00, T+1",
-        client.payments.Pay(_payment(client, "buyer", "B", 20_000, 1_000, T1), timeout=TIMEOUT_S),
+        client.payments.Pay,
+        _payment(client, "buyer", "B", 20_000, 1_000, T1),
         "buyer",
         "B",
     )
@@ -133,20 +117,19 @@ async def goods_are_sold(client: Client) -> None:
 
 async def the_night_clears(client: Client) -> None:
     """The bank's present day is cleared, as the night would."""
-    days = (await client.clearing.ListDays(clearing_pb2.ListDaysRequest(), timeout=TIMEOUT_S)).days
+    days = (await client.ask(client.clearing.ListDays, clearing_pb2.ListDaysRequest())).days
     for day in days:
         await client.step(
             f"The bank clears {day.bank_day}: what waited can be withdrawn",
-            client.clearing.ClearDay(
-                clearing_pb2.ClearDayRequest(request_id=client.request_id(), bank_day=day.bank_day),
-                timeout=TIMEOUT_S,
-            ),
+            client.clearing.ClearDay,
+            clearing_pb2.ClearDayRequest(bank_day=day.bank_day),
             "buyer",
             *MERCHANTS,
         )
     await client.step(
         "The buyer pays C 150.00 with fee 7.50, T+0: C may withdraw today",
-        client.payments.Pay(_payment(client, "buyer", "C", 15_000, 750, T0), timeout=TIMEOUT_S),
+        client.payments.Pay,
+        _payment(client, "buyer", "C", 15_000, 750, T0),
         "buyer",
         "C",
     )
@@ -157,27 +140,20 @@ async def money_is_frozen(client: Client) -> None:
     frozen = f"F{client.run}"
     await client.step(
         "400.00 of the buyer are frozen",
-        client.freezes.Freeze(
-            freeze_pb2.FreezeRequest(
-                request_id=client.request_id(), member_id=client.id("buyer"), amount_fen=40_000, order_no=frozen
-            ),
-            timeout=TIMEOUT_S,
-        ),
+        client.freezes.Freeze,
+        freeze_pb2.FreezeRequest(member_id=client.id("buyer"), amount_fen=40_000, order_no=frozen),
         "buyer",
     )
     await client.step(
         "Out of them A gets 120.00 and B 80.00, fee 10.00 on top",
-        client.freezes.PayFrozen(
-            freeze_pb2.PayFrozenRequest(
-                request_id=client.request_id(),
-                order_no=frozen,
-                fee_on_top_fen=1_000,
-                payees=[
-                    freeze_pb2.FrozenPayee(member_id=client.id("A"), amount_fen=12_000),
-                    freeze_pb2.FrozenPayee(member_id=client.id("B"), amount_fen=8_000),
-                ],
-            ),
-            timeout=TIMEOUT_S,
+        client.freezes.PayFrozen,
+        freeze_pb2.PayFrozenRequest(
+            order_no=frozen,
+            fee_on_top_fen=1_000,
+            payees=[
+                freeze_pb2.FrozenPayee(member_id=client.id("A"), amount_fen=12_000),
+                freeze_pb2.FrozenPayee(member_id=client.id("B"), amount_fen=8_000),
+            ],
         ),
         "buyer",
         "A",
@@ -185,10 +161,8 @@ async def money_is_frozen(client: Client) -> None:
     )
     await client.step(
         "The remaining 190.00 are released",
-        client.freezes.Release(
-            freeze_pb2.ReleaseRequest(request_id=client.request_id(), order_no=frozen, amount_fen=19_000),
-            timeout=TIMEOUT_S,
-        ),
+        client.freezes.Release,
+        freeze_pb2.ReleaseRequest(order_no=frozen, amount_fen=19_000),
         "buyer",
     )
 
@@ -198,14 +172,11 @@ async def money_goes_out(client: Client) -> str:
     card_id = await _bound_card(client, "A")
     withdrawn = await client.step(
         "A withdraws 200.00 to that card; the bank accepts it, the final word comes later",
-        client.withdrawals.Withdraw(
-            withdrawal_pb2.WithdrawRequest(
-                request_id=client.request_id(),
-                member_id=client.id("A"),
-                amount_fen=20_000,
-                card_id=card_id,
-            ),
-            timeout=TIMEOUT_S,
+        client.withdrawals.Withdraw,
+        withdrawal_pb2.WithdrawRequest(
+            member_id=client.id("A"),
+            amount_fen=20_000,
+            card_id=card_id,
         ),
         "A",
     )
@@ -217,17 +188,16 @@ async def an_answer_is_lost(client: Client) -> None:
     lost = _payment(client, "buyer", "B", 5_000, 0, T1, remark="[[lose_after]]")
     doubt = await client.refused(
         "The buyer pays B 50.00 and the bank's answer is lost: UNKNOWN, the money stays held",
-        client.payments.Pay(lost, timeout=TIMEOUT_S),
+        client.payments.Pay,
+        lost,
         "buyer",
         "B",
     )
     await client.step(
         "The bank is asked, and knows: DONE",
-        client.operations.ResolveOperation(
-            operation_pb2.ResolveOperationRequest(
-                key=operation_pb2.OperationKey(operation_id=doubt.operation.operation_id)
-            ),
-            timeout=TIMEOUT_S,
+        client.operations.ResolveOperation,
+        operation_pb2.ResolveOperationRequest(
+            key=operation_pb2.OperationKey(operation_id=doubt.operation.operation_id)
         ),
         "buyer",
         "B",
@@ -237,10 +207,11 @@ async def an_answer_is_lost(client: Client) -> None:
 async def a_request_is_repeated(client: Client) -> None:
     """One request id acts once."""
     twice = _payment(client, "buyer", "C", 2_500, 0, T1)
-    first = await client.step("The buyer pays C 25.00", client.payments.Pay(twice, timeout=TIMEOUT_S), "buyer", "C")
+    first = await client.step("The buyer pays C 25.00", client.payments.Pay, twice, "buyer", "C")
     second = await client.step(
         "The same request again: the same answer, nothing moves",
-        client.payments.Pay(twice, timeout=TIMEOUT_S),
+        client.payments.Pay,
+        twice,
         "buyer",
         "C",
     )
@@ -270,15 +241,15 @@ async def _ask_until_final(client: Client, key: operation_pb2.OperationKey) -> N
     """The service asks by itself, minutes apart; a demo has no minutes."""
     request = operation_pb2.ResolveOperationRequest(key=key)
     while True:
-        answer = await client.operations.ResolveOperation(request, timeout=TIMEOUT_S)
+        answer = await client.ask(client.operations.ResolveOperation, request)
         if answer.operation.state in FINAL:
             return
         await asyncio.sleep(0.3)
 
 
 async def _open(client: Client, name: str, kind: member_pb2.MemberProperty.ValueType) -> None:
-    request = member_pb2.OpenMemberRequest(request_id=client.request_id(), member_id=client.id(name), property=kind)
-    answer = await client.members.OpenMember(request, timeout=TIMEOUT_S)
+    request = member_pb2.OpenMemberRequest(member_id=client.id(name), property=kind)
+    answer = await client.ask(client.members.OpenMember, request)
     word = "00, pays" if kind == member_pb2.MEMBER_PROPERTY_ORDINARY else "SH, collects"
     console.print(f"  {name:8} sub-account {answer.member.sub_account} ({word})")
 
@@ -286,7 +257,6 @@ async def _open(client: Client, name: str, kind: member_pb2.MemberProperty.Value
 async def _bound_card(client: Client, name: str) -> str:
     """Bind a card by SMS; in the bank's test environment, and in the sandbox, any six digits are the right code."""
     check = card_pb2.CheckCardBySmsRequest(
-        request_id=client.request_id(),
         member_id=client.id(name),
         card_number=f"6200{secrets.randbelow(10**12):012d}",
         card_holder_name="Demo",
@@ -296,11 +266,12 @@ async def _bound_card(client: Client, name: str) -> str:
         branch_name="平安银行",
         mobile="13800000000",
     )
-    card = (await client.cards.CheckCardBySms(check, timeout=TIMEOUT_S)).card
-    confirm = card_pb2.ConfirmCardBySmsRequest(request_id=client.request_id(), card_id=card.card_id, code="123456")
+    card = (await client.ask(client.cards.CheckCardBySms, check)).card
+    confirm = card_pb2.ConfirmCardBySmsRequest(card_id=card.card_id, code="123456")
     await client.step(
         f"{name} binds card {card.masked_number}: the bank texts a code, which is handed in",
-        client.cards.ConfirmCardBySms(confirm, timeout=TIMEOUT_S),
+        client.cards.ConfirmCardBySms,
+        confirm,
     )
     return str(card.card_id)
 
@@ -321,7 +292,6 @@ def _payment(
     remark: str = "",
 ) -> payment_pb2.PayRequest:
     return payment_pb2.PayRequest(
-        request_id=client.request_id(),
         payer_member_id=client.id(payer),
         payee_member_id=client.id(payee),
         amount_fen=fen,
