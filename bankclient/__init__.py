@@ -38,16 +38,13 @@ from bankclient.errors import KeyUnreadable as KeyUnreadable
 from bankclient.errors import MessageInvalid as MessageInvalid
 from bankclient.errors import ServiceIdMissing as ServiceIdMissing
 from bankclient.files import BadRow as BadRow
-from bankclient.files import DayFile as DayFile
 from bankclient.files import Doubt as Doubt
 from bankclient.files import Examined as Examined
 from bankclient.files import FileRow as FileRow
 from bankclient.files import NoFile as NoFile
 from bankclient.files import OpenFile as OpenFile
-from bankclient.files import Rows as Rows
 from bankclient.files import SealedFile as SealedFile
 from bankclient.files import examine as examine
-from bankclient.files import fetch_file as fetch_file
 from bankclient.files import fetch_sealed as fetch_sealed
 from bankclient.files import opened as opened
 from bankclient.messages import *

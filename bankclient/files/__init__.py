@@ -10,34 +10,28 @@ from bankclient.files.layouts import (
     Examined,
     FileRow,
     Layout,
-    Rows,
     examine,
-    read_rows,
 )
 from bankclient.files.reading import OpenFile, SealedFile, opened
-from bankclient.files.reconciliation import DayFile, NoFile, fetch_file, fetch_sealed, plain_name, remote_path
+from bankclient.files.reconciliation import NoFile, fetch_sealed, plain_name, remote_path
 
 __all__ = [
     "LAYOUTS",
     "BadRow",
     "Column",
     "ColumnKind",
-    "DayFile",
     "Doubt",
     "Examined",
     "FileRow",
     "Layout",
     "NoFile",
     "OpenFile",
-    "Rows",
     "SealedFile",
     "decrypt",
     "examine",
-    "fetch_file",
     "fetch_sealed",
     "open_envelope",
     "opened",
     "plain_name",
-    "read_rows",
     "remote_path",
 ]

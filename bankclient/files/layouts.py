@@ -19,7 +19,6 @@ from enum import Enum
 from typing import Final
 
 from bankclient.errors import FileAnswerUnclear
-from bankclient.files.envelope import split_lines
 from bankclient.money import FEN_MAX, STATED_FEN_MAX, fen
 
 SEPARATOR: Final = "&"
@@ -160,51 +159,8 @@ class Examined:
     """Sum of the fees of the good rows."""
 
 
-@dataclass(frozen=True)
-class Rows:
-    """All rows of a small file at once."""
-
-    good: tuple[FileRow, ...]
-    examined: Examined
-
-    @property
-    def bad(self) -> tuple[BadRow, ...]:
-        """The rows put aside."""
-        return self.examined.bad
-
-    @property
-    def columns(self) -> int:
-        """The column count they were read by, 0 for plain columns."""
-        return self.examined.columns
-
-    @property
-    def has_header(self) -> bool:
-        """Whether the first line names the columns."""
-        return self.examined.has_header
-
-    @property
-    def amount_fen(self) -> int:
-        """Sum of the amounts of the good rows."""
-        return self.examined.amount_fen
-
-    @property
-    def fee_fen(self) -> int:
-        """Sum of the fees of the good rows."""
-        return self.examined.fee_fen
-
-
 Lines = Callable[[], Iterable[tuple[int, bytes]]]
 """Gives the lines of a file from its beginning, each time it is called."""
-
-
-def read_rows(file_type: str, text: str) -> Rows:
-    """Read the lines of a small file of that type. Raises FileAnswerUnclear when the sums are absurd."""
-
-    def lines() -> Iterable[tuple[int, bytes]]:
-        return split_lines([text.encode(ENCODING)])
-
-    examined = examine(file_type, lines)
-    return Rows(tuple(good_rows(file_type, lines, examined)), examined)
 
 
 def examine(file_type: str, lines: Lines) -> Examined:

@@ -12,8 +12,7 @@ from typing import Final, Protocol
 
 from bankclient.errors import FileAnswerUnclear, FileQuestionRefused, FileUnavailable
 from bankclient.files.envelope import open_envelope
-from bankclient.files.layouts import Rows
-from bankclient.files.reading import SealedFile, opened
+from bankclient.files.reading import SealedFile
 from bankclient.messages.files import FileKind, ReconciliationFile, ReconciliationFileReply, ReconciliationFileRow
 from bankclient.outcome import Answer, AnswerOutcome
 
@@ -33,23 +32,6 @@ class NoFile:
     """The bank's own words."""
 
 
-@dataclass(frozen=True)
-class DayFile:
-    """A small file, read whole. `stated_rows` is the count of the `.ok` file, None when there was none."""
-
-    file_type: str
-    day: date
-    name: str
-    rows: Rows
-    stated_rows: int | None
-    is_complete: bool
-
-    @property
-    def found_rows(self) -> int:
-        """Good and bad rows together."""
-        return len(self.rows.good) + self.rows.examined.bad_rows
-
-
 class FileBank(Protocol):
     """What is needed of the bank's client."""
 
@@ -62,20 +44,6 @@ class FileBank(Protocol):
 
     async def download(self, path: str, draw_code: str) -> bytes:
         """Fetch one encrypted file."""
-
-
-async def fetch_file(bank: "FileBank", file_type: FileKind, day: date) -> DayFile | NoFile:
-    """Find, fetch and read the file of a past bank day, all rows at once: for a day known to be small.
-
-    Raises FileError's family, and BankUnavailable when there is no token.
-    """
-    sealed = await fetch_sealed(bank, file_type, day)
-    if isinstance(sealed, NoFile):
-        return sealed
-    async with opened(sealed) as file:
-        good = [row async for batch in file.batches for row in batch]
-        rows = Rows(tuple(good), file.examined)
-        return DayFile(file_type, day, sealed.name, rows, sealed.stated_rows, file.is_complete)
 
 
 async def fetch_sealed(bank: "FileBank", file_type: FileKind, day: date) -> SealedFile | NoFile:

@@ -21,14 +21,12 @@ from bankclient import (
     FileZipDamaged,
 )
 from bankclient.files import (
-    Rows,
     SealedFile,
     decrypt,
     examine,
     open_envelope,
     opened,
     plain_name,
-    read_rows,
     reading,
     remote_path,
 )
@@ -36,7 +34,7 @@ from bankclient.files.envelope import Envelope
 from bankclient.files.frames import read_frame, request_frame
 from bankclient.files.layouts import good_rows
 from bankclient.messages import ReconciliationFileRow
-from tests.bankclient.files import CZ, CZ_WITHOUT_NAME, JY, PASSWORD, YE, sealed, zipped
+from tests.bankclient.files import CZ, CZ_WITHOUT_NAME, JY, PASSWORD, YE, Rows, read_rows, sealed, zipped
 
 
 def test_the_cipher_vector_of_the_bank_decrypts() -> None:

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bankclient import BankError, FileKind, MessageInvalid
-from bankclient.files import open_envelope, plain_name, read_rows
+from bankclient.files import open_envelope, plain_name
 from bankclient.files.frames import read_frame, request_frame
-from tests.bankclient.files import CZ, CZ_WITHOUT_NAME, JY, PASSWORD, YE, sealed, zipped
+from tests.bankclient.files import CZ, CZ_WITHOUT_NAME, JY, PASSWORD, YE, read_rows, sealed, zipped
 from tests.fuzz.spoiling import broken
 
 KINDS = get_args(FileKind)

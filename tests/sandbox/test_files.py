@@ -16,7 +16,6 @@ from bankclient import (
     Around,
     BankClient,
     BankSettings,
-    DayFile,
     DrawCodeWrong,
     FileChanged,
     FileError,
@@ -29,9 +28,9 @@ from bankclient import (
     NoFile,
     ReconciliationFile,
     consumer_serial,
-    fetch_file,
 )
 from sandbox.clock import day_of
+from tests.bankclient.files import DayFile, fetch_file
 from tests.sandbox.conftest import Opened
 from tests.sandbox.wire import Member, Merchant
 
