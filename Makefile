@@ -16,7 +16,7 @@ PROTOS := $(shell find protos -name '*.proto' | LC_ALL=C sort)
 .PHONY: help
 help:  ## show this list
 	@echo 'make TARGET [ARGS="..."]'
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: $(VENV)/.installed stubs/.generated  ## the Python environment in .venv and the gRPC stubs
@@ -68,6 +68,7 @@ mutants: setup  ## make small mistakes in the money path and list those that no 
 .PHONY: docs
 docs: setup  ## the documents that are made from the code
 	@$(BIN)/jzb docs bank
+	@$(BIN)/python -m scripts.dashboards
 
 .PHONY: lint
 lint: setup  ## style, types, contract and direction of imports
