@@ -16,7 +16,7 @@ from jzb.v1.names import OperationKind
 from jzb.v1.verification_pb2 import Verification
 from ledger import Available, Draft, Kind, Leg, Member, OfDay
 from ledger.accounts import LIMITS, escrow, order
-from service.plans.payments import confirmed, limits, paid
+from service.plans.payments import confirmed, refundably_paid
 from service.plans.plan import Facts, Plan, Serials
 from service.plans.verification import BATCH, verified
 from service.questions.booked import BookedQuery, noted
@@ -26,33 +26,27 @@ from service.questions.booked import BookedQuery, noted
 class _Row:
     """One row before it has a place in the mirror and in the message."""
 
-    payee: Member
-    order_no: str
+    asked: batch_pb2.OrderToPrepay | batch_pb2.OrderToConfirm | batch_pb2.PaymentOfBatch
     serial: str
-    amount_fen: int
-    fee_fen: int
-    remark: str
+    payee: Member
     legs: tuple[Leg, ...]
+
+    @property
+    def fee_fen(self) -> int:
+        """A pre-payment has none."""
+        return 0 if isinstance(self.asked, batch_pb2.OrderToPrepay) else self.asked.fee_fen
 
 
 def prepay(request: batch_pb2.BatchPrepayRequest, facts: Facts, serials: Serials) -> Plan:
     """Flag 1: the payer's available money goes to the escrow pocket of each order."""
     payer = facts.members[request.payer_member_id]
-    rows = [
-        _Row(
-            facts.members[row.payee_member_id],
-            row.order_no,
-            serial,
-            row.amount_fen,
-            0,
-            row.remark,
-            legs=(
-                Leg(order(row.order_no), LIMITS, 1),
-                Leg(Available(payer.sub_account), escrow(payer.sub_account, row.order_no), row.amount_fen),
-            ),
+    rows = []
+    for row, serial in zip(request.orders, serials.rows, strict=True):
+        legs = (
+            Leg(order(row.order_no), LIMITS, 1),
+            Leg(Available(payer.sub_account), escrow(payer.sub_account, row.order_no), row.amount_fen),
         )
-        for row, serial in zip(request.orders, serials.rows, strict=True)
-    ]
+        rows.append(_Row(row, serial, facts.members[row.payee_member_id], legs))
     return _plan(OperationKind.BATCH_PREPAY, "1", request.verification, payer, rows)
 
 
@@ -60,53 +54,23 @@ def confirm(
     request: batch_pb2.BatchConfirmRequest, payer: Member, payees: Mapping[str, Member], serials: Serials, settled: Kind
 ) -> Plan:
     """Flag 2: out of escrow to each order's payee, given by order number; refundable from then on."""
-    rows = [
-        _Row(
-            payees[row.order_no],
-            row.order_no,
-            serial,
-            row.amount_fen,
-            row.fee_fen,
-            row.remark,
-            legs=(
-                *paid(
-                    escrow(payer.sub_account, row.order_no),
-                    confirmed(payees[row.order_no], settled),
-                    row.amount_fen,
-                    row.fee_fen,
-                ),
-                *limits(serial, row.amount_fen, row.fee_fen),
-            ),
-        )
-        for row, serial in zip(request.orders, serials.rows, strict=True)
-    ]
+    rows = []
+    for row, serial in zip(request.orders, serials.rows, strict=True):
+        source, target = escrow(payer.sub_account, row.order_no), confirmed(payees[row.order_no], settled)
+        legs = refundably_paid(serial, source, target, row.amount_fen, row.fee_fen)
+        rows.append(_Row(row, serial, payees[row.order_no], legs))
     return _plan(OperationKind.BATCH_CONFIRM, "2", request.verification, payer, rows)
 
 
 def pay(request: batch_pb2.BatchPayRequest, facts: Facts, serials: Serials) -> Plan:
     """Flag 3: straight from available money, as flag 6 of 6034; each row uses its order number up."""
     payer = facts.members[request.payer_member_id]
-    rows = [
-        _Row(
-            facts.members[row.payee_member_id],
-            row.order_no,
-            serial,
-            row.amount_fen,
-            row.fee_fen,
-            row.remark,
-            legs=(
-                Leg(order(row.order_no), LIMITS, 1),
-                *paid(
-                    Available(payer.sub_account),
-                    OfDay(Kind.UNCLEARED, facts.sub_account(row.payee_member_id)),
-                    row.amount_fen,
-                    row.fee_fen,
-                ),
-                *limits(serial, row.amount_fen, row.fee_fen),
-            ),
-        )
-        for row, serial in zip(request.payments, serials.rows, strict=True)
-    ]
+    rows = []
+    for row, serial in zip(request.payments, serials.rows, strict=True):
+        payee = facts.members[row.payee_member_id]
+        source, target = Available(payer.sub_account), OfDay(Kind.UNCLEARED, payee.sub_account)
+        legs = refundably_paid(serial, source, target, row.amount_fen, row.fee_fen)
+        rows.append(_Row(row, serial, payee, (Leg(order(row.order_no), LIMITS, 1), *legs)))
     return _plan(OperationKind.BATCH_PAY, "3", request.verification, payer, rows)
 
 
@@ -126,11 +90,11 @@ def _plan(
                 BatchPaymentRow(
                     InSubAcctNo=row.payee.sub_account,
                     InMemberCode=row.payee.member_id,
-                    TranAmt=row.amount_fen,
+                    TranAmt=row.asked.amount_fen,
                     TranFee=row.fee_fen,
-                    OrderNo=row.order_no,
+                    OrderNo=row.asked.order_no,
                     TranSeqNo=row.serial,
-                    Remark=noted(row.order_no, row.serial, row.remark),
+                    Remark=noted(row.asked.order_no, row.serial, row.asked.remark),
                 )
                 for row in rows
             ),
@@ -141,15 +105,15 @@ def _plan(
                 serial=row.serial,
                 payer=payer.member_id,
                 payee=row.payee.member_id,
-                amount_fen=row.amount_fen,
+                amount_fen=row.asked.amount_fen,
                 fee_fen=row.fee_fen,
-                order_no=row.order_no,
+                order_no=row.asked.order_no,
             )
             for row in rows
         ),
         query=BookedQuery(payer.sub_account),
         payer=payer.member_id,
-        amount_fen=sum(row.amount_fen for row in rows),
+        amount_fen=sum(row.asked.amount_fen for row in rows),
         fee_fen=sum(row.fee_fen for row in rows),
         with_members=tuple(row.payee.sub_account for row in rows),
     )

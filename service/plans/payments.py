@@ -41,6 +41,11 @@ def limits(serial: str, amount_fen: int, fee_fen: int) -> tuple[Leg, ...]:
     return tuple(legs)
 
 
+def refundably_paid(serial: str, source: Source, target: Target, amount_fen: int, fee_fen: int) -> tuple[Leg, ...]:
+    """The legs of a payment that may be refunded later by its serial."""
+    return (*paid(source, target, amount_fen, fee_fen), *limits(serial, amount_fen, fee_fen))
+
+
 def confirmed(payee: Member, settled: Kind) -> Target:
     """Where the payee of a confirmed order gets its money: ``settled`` is when it may be withdrawn."""
     if settled is Kind.WITHDRAWABLE:
@@ -54,20 +59,9 @@ def pay(request: payment_pb2.PayRequest, facts: Facts, serials: Serials, names: 
     same_day = request.settlement == payment_pb2.SETTLEMENT_T0
     source: Source = withdrawable(payer.sub_account) if same_day else Available(payer.sub_account)
     target: Target = withdrawable(payee.sub_account) if same_day else OfDay(Kind.UNCLEARED, payee.sub_account)
-    return _plan(
-        OperationKind.PAY_T0 if same_day else OperationKind.PAY_T1,
-        "9" if same_day else "6",
-        payer,
-        payee,
-        request,
-        serials,
-        names,
-        fee_fen=request.fee_fen,
-        legs=(
-            *paid(source, target, request.amount_fen, request.fee_fen),
-            *limits(serials.own, request.amount_fen, request.fee_fen),
-        ),
-    )
+    kind = OperationKind.PAY_T0 if same_day else OperationKind.PAY_T1
+    legs = refundably_paid(serials.own, source, target, request.amount_fen, request.fee_fen)
+    return _plan(kind, "9" if same_day else "6", payer, payee, request, serials, names, legs, request.fee_fen)
 
 
 def prepay_order(
@@ -75,20 +69,11 @@ def prepay_order(
 ) -> Plan:
     """6034 flag 1: the payer's available money goes to the order's escrow pocket; the order number is used up."""
     payer, payee = facts.members[request.payer_member_id], facts.members[request.payee_member_id]
-    return _plan(
-        OperationKind.PREPAY_ORDER,
-        "1",
-        payer,
-        payee,
-        request,
-        serials,
-        names,
-        fee_fen=0,
-        legs=(
-            Leg(order(request.order_no), LIMITS, 1),
-            Leg(Available(payer.sub_account), escrow(payer.sub_account, request.order_no), request.amount_fen),
-        ),
+    legs = (
+        Leg(order(request.order_no), LIMITS, 1),
+        Leg(Available(payer.sub_account), escrow(payer.sub_account, request.order_no), request.amount_fen),
     )
+    return _plan(OperationKind.PREPAY_ORDER, "1", payer, payee, request, serials, names, legs)
 
 
 def confirm_order(
@@ -100,48 +85,18 @@ def confirm_order(
     names: Names = NAMELESS,
 ) -> Plan:
     """6034 flag 2: out of escrow to the payee, who may withdraw as ``settled`` says; refundable from then on."""
-    return _plan(
-        OperationKind.CONFIRM_ORDER,
-        "2",
-        payer,
-        payee,
-        request,
-        serials,
-        names,
-        fee_fen=request.fee_fen,
-        legs=(
-            *paid(
-                escrow(payer.sub_account, request.order_no),
-                confirmed(payee, settled),
-                request.amount_fen,
-                request.fee_fen,
-            ),
-            *limits(serials.own, request.amount_fen, request.fee_fen),
-        ),
-    )
+    source, target = escrow(payer.sub_account, request.order_no), confirmed(payee, settled)
+    legs = refundably_paid(serials.own, source, target, request.amount_fen, request.fee_fen)
+    return _plan(OperationKind.CONFIRM_ORDER, "2", payer, payee, request, serials, names, legs, request.fee_fen)
 
 
 def cancel_order(
     request: payment_pb2.CancelOrderRequest, payer: Member, payee: Member, serials: Serials, names: Names = NAMELESS
 ) -> Plan:
     """6034 flag 3: out of escrow back to the payer, before confirmation; payer and payee keep their places."""
-    return _plan(
-        OperationKind.CANCEL_ORDER,
-        "3",
-        payer,
-        payee,
-        request,
-        serials,
-        names,
-        fee_fen=0,
-        legs=(
-            Leg(
-                escrow(payer.sub_account, request.order_no),
-                OfDay(Kind.UNCLEARED, payer.sub_account),
-                request.amount_fen,
-            ),
-        ),
-    )
+    source, target = escrow(payer.sub_account, request.order_no), OfDay(Kind.UNCLEARED, payer.sub_account)
+    legs = (Leg(source, target, request.amount_fen),)
+    return _plan(OperationKind.CANCEL_ORDER, "3", payer, payee, request, serials, names, legs)
 
 
 def settle_order(
@@ -151,10 +106,7 @@ def settle_order(
     pocket = escrow(payer.sub_account, request.order_no)
     confirms = request.end == payment_pb2.ORDER_END_CONFIRM
     if confirms:
-        legs = (
-            *paid(pocket, confirmed(payee, settled), request.amount_fen, request.fee_fen),
-            *limits(serials.own, request.amount_fen, request.fee_fen),
-        )
+        legs = refundably_paid(serials.own, pocket, confirmed(payee, settled), request.amount_fen, request.fee_fen)
     else:
         legs = (Leg(pocket, OfDay(Kind.UNCLEARED, payer.sub_account), request.amount_fen),)
     return Plan(
@@ -198,9 +150,8 @@ def _plan(
     request: _Order,
     serials: Serials,
     names: Names,
-    *,
-    fee_fen: int,
     legs: tuple[Leg, ...],
+    fee_fen: int = 0,
 ) -> Plan:
     return Plan(
         kind=kind,
