@@ -25,6 +25,7 @@ import uvloop
 from bankclient.client import _signed
 from bench.profile import profiled
 from jzb.v1 import payment_pb2
+from ledger.names import MemberCode
 from service import telemetry
 from service.bankday import bank_today
 from service.plans import payments
@@ -58,7 +59,7 @@ class Comparisons:
             pay = payment_pb2.PayRequest(
                 payer_member_id=payer, payee_member_id=payee, amount_fen=1, settlement=payment_pb2.SETTLEMENT_T1
             )
-            facts = await MemberFacts(self._components.reads).facts([payer], [payee])
+            facts = await MemberFacts(self._components.reads).facts([MemberCode(payer)], [MemberCode(payee)])
             message = payments.pay(
                 pay, facts, Serials.make(self._components.settings.bank.uid, bank_today(), [0])
             ).message

@@ -21,6 +21,7 @@ import uuid_utils
 from jzb.v1.names import OperationKind
 from ledger import Account, Change, Draft, Kind, Leg, NewOperation, OfDay, State, Step, Writer
 from ledger.accounts import FEE, POOLED, withdrawable
+from ledger.names import BankSerial, MemberCode, RequestId, Serial, SubAccount
 from ledger.rules import draft_to_json
 
 PLATFORM = "9930"
@@ -58,27 +59,27 @@ class Load:
         """The next one: 100 fen, of which 1 is the fee."""
         payer, payee, other = self._random.sample(range(MEMBERS), 3)
         serial = f"{next(_serials):022d}"
-        fee = FEE if self._hot else withdrawable(member(other))
+        fee = FEE if self._hot else withdrawable(SubAccount(member(other)))
         draft = Draft(
             (
-                Leg(withdrawable(member(payer)), OfDay(Kind.UNCLEARED, member(payee)), 99),
-                Leg(withdrawable(member(payer)), fee, 1),
+                Leg(withdrawable(SubAccount(member(payer))), OfDay(Kind.UNCLEARED, SubAccount(member(payee))), 99),
+                Leg(withdrawable(SubAccount(member(payer))), fee, 1),
             ),
-            serial,
-            member(payer),
-            member(payee),
+            Serial(serial),
+            MemberCode(member(payer)),
+            MemberCode(member(payee)),
             100,
             1,
         )
         operation = NewOperation(
             id=UUID(bytes=uuid_utils.uuid7().bytes),
-            request_id=serial,
+            request_id=RequestId(serial),
             fingerprint=hashlib.sha256(serial.encode()).digest(),
             kind=OperationKind.PAY_T1,
-            serial=serial,
+            serial=Serial(serial),
             plan={"drafts": [draft_to_json(draft)]},
-            payer=member(payer),
-            payee=member(payee),
+            payer=MemberCode(member(payer)),
+            payee=MemberCode(member(payee)),
             amount_fen=100,
             fee_fen=1,
         )
@@ -90,7 +91,9 @@ class Load:
         )
         settle = Step(
             operation=operation.id,
-            change=Change(state=State.DONE, bank_code="000000", bank_serial=serial[:16], evidence=bytes(32)),
+            change=Change(
+                state=State.DONE, bank_code="000000", bank_serial=BankSerial(serial[:16]), evidence=bytes(32)
+            ),
             bank_day=DAY,
             post={1: draft},
         )
@@ -126,17 +129,17 @@ async def writing(dsn: str) -> AsyncIterator[Writer]:
 async def endow(writer: Writer) -> None:
     """Give every member money to spend."""
     for first in range(0, MEMBERS, 500):
-        await writer.submit(_money([withdrawable(member(number)) for number in range(first, first + 500)]))
+        await writer.submit(_money([withdrawable(SubAccount(member(number))) for number in range(first, first + 500)]))
 
 
 def _money(accounts: list[Account]) -> Step:
     serial = f"{next(_serials):022d}"
     operation = NewOperation(
         id=UUID(bytes=uuid_utils.uuid7().bytes),
-        request_id=serial,
+        request_id=RequestId(serial),
         fingerprint=bytes(32),
         kind=OperationKind.OPENING_BALANCE,
-        serial=serial,
+        serial=Serial(serial),
         plan={},
     )
     draft = Draft(tuple(Leg(POOLED, account, FUNDS_FEN) for account in accounts), amount_fen=FUNDS_FEN * len(accounts))

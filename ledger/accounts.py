@@ -16,6 +16,8 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import NamedTuple
 
+from ledger.names import NO_SUB_ACCOUNT, BankSerial, Serial, SubAccount
+
 
 class Kind(StrEnum):
     """What an account is for. The value is the first word of the account's name."""
@@ -113,7 +115,7 @@ class Account(NamedTuple):
     """
 
     kind: Kind
-    owner: str = ""
+    owner: SubAccount = NO_SUB_ACCOUNT
     ref: str = ""
 
     @property
@@ -138,103 +140,103 @@ def day_text(bank_day: date) -> str:
     return bank_day.isoformat().replace("-", "")
 
 
-def withdrawable(sub_account: str) -> Account:
+def withdrawable(sub_account: SubAccount) -> Account:
     """Money the member can take out today (可提现)."""
     return Account(Kind.WITHDRAWABLE, sub_account)
 
 
-def uncleared(sub_account: str, bank_day: date) -> Account:
+def uncleared(sub_account: SubAccount, bank_day: date) -> Account:
     """Money that is available but becomes withdrawable only when ``bank_day`` is cleared (6108)."""
     return Account(Kind.UNCLEARED, sub_account, day_text(bank_day))
 
 
-def frozen(sub_account: str, order_no: str) -> Account:
+def frozen(sub_account: SubAccount, order_no: str) -> Account:
     """What is left of a freeze (6007)."""
     return Account(Kind.FROZEN, sub_account, order_no)
 
 
-def frozen_fee(sub_account: str, order_no: str) -> Account:
+def frozen_fee(sub_account: SubAccount, order_no: str) -> Account:
     """The fee inside a share that an acquired order has frozen, until the bank takes it (notes.md 13). It is frozen as
     the rest is, and only the fee can be paid of it. No order number has a space.
     """
     return Account(Kind.FROZEN, sub_account, f"{order_no} fee")
 
 
-def escrow(sub_account: str, order_no: str) -> Account:
+def escrow(sub_account: SubAccount, order_no: str) -> Account:
     """What is left of a pre-paid order (6034 flag 1)."""
     return Account(Kind.ESCROW, sub_account, order_no)
 
 
 def in_transit(bank_day: date) -> Account:
     """What payment channels owe for ``bank_day``: negative until the day is cleared."""
-    return Account(Kind.IN_TRANSIT, "", day_text(bank_day))
+    return Account(Kind.IN_TRANSIT, NO_SUB_ACCOUNT, day_text(bank_day))
 
 
-def refundable(serial: str) -> Account:
+def refundable(serial: Serial) -> Account:
     """What may still be refunded of the payment with this serial, fee included (6164 ReturnAmt)."""
-    return Account(Kind.REFUNDABLE, "", serial)
+    return Account(Kind.REFUNDABLE, NO_SUB_ACCOUNT, serial)
 
 
-def refundable_fee(serial: str) -> Account:
+def refundable_fee(serial: Serial) -> Account:
     """What may still be refunded of that payment's fee (6164 ReturnCommission)."""
-    return Account(Kind.REFUNDABLE_FEE, "", serial)
+    return Account(Kind.REFUNDABLE_FEE, NO_SUB_ACCOUNT, serial)
 
 
-def revocable(serial: str) -> Account:
+def revocable(serial: Serial) -> Account:
     """What the member of the top-up with this serial may still have to give back, fee not included (6130, 6217)."""
-    return Account(Kind.REVOCABLE, "", serial)
+    return Account(Kind.REVOCABLE, NO_SUB_ACCOUNT, serial)
 
 
-def revocable_fee(serial: str) -> Account:
+def revocable_fee(serial: Serial) -> Account:
     """What of that top-up's fee may still be given back."""
-    return Account(Kind.REVOCABLE_FEE, "", serial)
+    return Account(Kind.REVOCABLE_FEE, NO_SUB_ACCOUNT, serial)
 
 
-def suspense(transfer: str) -> Account:
+def suspense(transfer: BankSerial) -> Account:
     """What is left in suspense (挂账) of the transfer with this bank serial (6050)."""
-    return Account(Kind.SUSPENSE, "", transfer)
+    return Account(Kind.SUSPENSE, NO_SUB_ACCOUNT, transfer)
 
 
-def undoable(serial: str) -> Account:
+def undoable(serial: Serial) -> Account:
     """What may still be put back of the allocation of suspense with this serial, fee included (6140 CancelAmt)."""
-    return Account(Kind.UNDOABLE, "", serial)
+    return Account(Kind.UNDOABLE, NO_SUB_ACCOUNT, serial)
 
 
-def undoable_fee(serial: str) -> Account:
+def undoable_fee(serial: Serial) -> Account:
     """What may still be put back of that clearing's fee (6140 TranFee)."""
-    return Account(Kind.UNDOABLE_FEE, "", serial)
+    return Account(Kind.UNDOABLE_FEE, NO_SUB_ACCOUNT, serial)
 
 
 def order(order_no: str) -> Account:
     """The one use of an order number by what the bank keeps under it: orders in escrow, freezes, allocations of
     suspense, batches. Direct payments do not take it (catalogue, OrderNo of 6034).
     """
-    return Account(Kind.ORDER, "", order_no)
+    return Account(Kind.ORDER, NO_SUB_ACCOUNT, order_no)
 
 
 def top_up_order(order_no: str) -> Account:
     """The one use of an order number by top-ups (EjzbOrderNo of 6129; TotalOrderNo and SubOrderNo of 6216)."""
-    return Account(Kind.TOP_UP_ORDER, "", order_no)
+    return Account(Kind.TOP_UP_ORDER, NO_SUB_ACCOUNT, order_no)
 
 
 def acquired(order_no: str) -> Account:
     """The one entry of an acquired order, or of a sub-order, under this number (6146, 6147)."""
-    return Account(Kind.ACQUIRED, "", order_no)
+    return Account(Kind.ACQUIRED, NO_SUB_ACCOUNT, order_no)
 
 
 def rebooked(order_no: str) -> Account:
     """The one move of an acquired order to the right member (6145)."""
-    return Account(Kind.REBOOKED, "", order_no)
+    return Account(Kind.REBOOKED, NO_SUB_ACCOUNT, order_no)
 
 
-def standing(sub_account: str) -> Account:
+def standing(sub_account: SubAccount) -> Account:
     """Whether new business may be opened with the sub-account: its one unit is gone while it is closed, and after."""
     return Account(Kind.STANDING, sub_account)
 
 
 def parking(order_no: str) -> Account:
     """What of an acquired order the bank could not credit to anybody (quick start 2.4)."""
-    return Account(Kind.PARKING, "", order_no)
+    return Account(Kind.PARKING, NO_SUB_ACCOUNT, order_no)
 
 
 FEE = Account(Kind.FEE)

@@ -13,6 +13,8 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
+from ledger.names import NO_SERIAL, MemberCode, Serial
+
 
 class CardState(StrEnum):
     """How far a binding is. It leaves CHECKING once, and BOUND for UNBOUND only."""
@@ -47,7 +49,7 @@ class Card:
     """
 
     card_id: UUID
-    member_id: str
+    member_id: MemberCode
     key_id: str
     digest: bytes
     sealed: bytes
@@ -57,7 +59,7 @@ class Card:
     cnaps_no: str = ""
     super_bank_no: str = ""
     checked_by: CheckedBy
-    serial: str = ""
+    serial: Serial = NO_SERIAL
     state: CardState = CardState.CHECKING
     wrong: int = 0
     pay_in_fen: int = 0

@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import LiteralString, NamedTuple
 
 from ledger.accounts import Kind
+from ledger.names import SubAccount
 
 
 class Result(StrEnum):
@@ -80,7 +81,7 @@ class Comparison(NamedTuple):
     the amount of which most may.
     """
 
-    sub_account: str
+    sub_account: SubAccount
     mirror: Amounts
     bank: Amounts
     in_doubt_fen: int
@@ -90,7 +91,7 @@ class Comparison(NamedTuple):
 
 
 def judge(
-    sub_account: str,
+    sub_account: SubAccount,
     bank: Amounts,
     position: Position,
     motion: Motion,

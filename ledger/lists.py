@@ -16,6 +16,7 @@ from uuid import UUID
 
 from ledger.journal import full_operation_from_row
 from ledger.lookups import fetched
+from ledger.names import NO_BANK_SERIAL, NO_MEMBER_CODE, NO_SUB_ACCOUNT, BankSerial, MemberCode, SubAccount
 from ledger.operations import OPEN_STATES, FullOperation, State
 from ledger.session import Pool
 from ledger.statements import OPERATION_ROW, PARTS_OF
@@ -46,11 +47,11 @@ class Filter:
 
     state: State | None = None
     kind: str = ""
-    member_id: str = ""
-    sub_account: str = ""
+    member_id: MemberCode = NO_MEMBER_CODE
+    sub_account: SubAccount = NO_SUB_ACCOUNT
     order_no: str = ""
     bank_day: date | None = None
-    bank_serial: str = ""
+    bank_serial: BankSerial = NO_BANK_SERIAL
     channel_no: str = ""
 
     @property

@@ -16,6 +16,7 @@ from ledger import arrays
 from ledger.coalesce import Coalesced
 from ledger.comparison import Amounts, Comparison, Result
 from ledger.errors import LedgerUnavailable
+from ledger.names import MemberCode, SubAccount
 from ledger.operations import Member
 from ledger.session import Pool
 
@@ -76,7 +77,7 @@ class MemberBalance:
     others. ``compared`` is the last comparison with the bank, where it was looked up and there is one.
     """
 
-    sub_account: str
+    sub_account: SubAccount
     available_fen: int = 0
     withdrawable_fen: int = 0
     uncleared_fen: int = 0
@@ -100,14 +101,14 @@ class Lookups:
     def __init__(self, pool: Pool, platform: str) -> None:
         self.platform = platform
         self._pool = pool
-        self.members: Coalesced[str, Member] = Coalesced(self._members)
+        self.members: Coalesced[MemberCode, Member] = Coalesced(self._members)
         """The members that have these codes."""
-        self.balances: Coalesced[str, MemberBalance] = Coalesced(self._balances)
+        self.balances: Coalesced[SubAccount, MemberBalance] = Coalesced(self._balances)
         """The balances of these sub-accounts."""
-        self.balances_of: Coalesced[str, MemberBalance] = Coalesced(self._balances_of)
+        self.balances_of: Coalesced[MemberCode, MemberBalance] = Coalesced(self._balances_of)
         """The balances of the members that have these codes."""
 
-    async def _members(self, member_ids: Collection[str]) -> dict[str, Member]:
+    async def _members(self, member_ids: Collection[MemberCode]) -> dict[MemberCode, Member]:
         return {
             row[0]: Member(
                 member_id=row[0],
@@ -121,10 +122,10 @@ class Lookups:
             for row in await self._rows(MEMBERS, member_ids)
         }
 
-    async def _balances(self, sub_accounts: Collection[str]) -> dict[str, MemberBalance]:
+    async def _balances(self, sub_accounts: Collection[SubAccount]) -> dict[SubAccount, MemberBalance]:
         return {row[0]: MemberBalance(*row[1:]) for row in await self._rows(BALANCES, sub_accounts)}
 
-    async def _balances_of(self, member_ids: Collection[str]) -> dict[str, MemberBalance]:
+    async def _balances_of(self, member_ids: Collection[MemberCode]) -> dict[MemberCode, MemberBalance]:
         return {row[0]: _balance(row) for row in await self._rows(BALANCES_OF, member_ids)}
 
     async def _rows(self, query: LiteralString, keys: Collection[str]) -> list[Any]:

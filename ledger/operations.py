@@ -15,6 +15,8 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from ledger.names import NO_MEMBER_CODE, BankSerial, MemberCode, RequestId, Serial, SubAccount
+
 
 class State(StrEnum):
     """Where an operation stands. DONE and REFUSED are final."""
@@ -48,11 +50,11 @@ class Member:
     ledger's; a step that records a member leaves them out.
     """
 
-    member_id: str
-    sub_account: str
+    member_id: MemberCode
+    sub_account: SubAccount
     property: str
     is_open: bool = True
-    same_name: str = ""
+    same_name: MemberCode = NO_MEMBER_CODE
     opened_at: datetime | None = None
     closed_at: datetime | None = None
 
@@ -72,9 +74,9 @@ class Part(NamedTuple):
     """
 
     part: int
-    serial: str
-    payer: str
-    payee: str
+    serial: Serial
+    payer: MemberCode
+    payee: MemberCode
     amount_fen: int
     fee_fen: int
     state: PartState
@@ -87,13 +89,13 @@ class Operation(NamedTuple):
     """An operation as the database has it."""
 
     id: UUID
-    request_id: str
+    request_id: RequestId
     fingerprint: bytes
     kind: str
-    serial: str
+    serial: Serial
     state: State
-    payer: str
-    payee: str
+    payer: MemberCode
+    payee: MemberCode
     order_no: str
     amount_fen: int
     fee_fen: int
@@ -102,7 +104,7 @@ class Operation(NamedTuple):
     breach: dict[str, Any] | None
     bank_code: str
     bank_message: str
-    bank_serial: str
+    bank_serial: BankSerial
     bank_day: date | None
     trace_id: str
     plan_text: str

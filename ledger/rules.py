@@ -19,6 +19,7 @@ from typing import Any, Literal, NamedTuple
 from ledger import accounts
 from ledger.accounts import Account, Kind
 from ledger.errors import Breach, FloorBroken, LedgerCorrupt
+from ledger.names import NO_MEMBER_CODE, NO_SERIAL, NO_SUB_ACCOUNT, MemberCode, Serial, SubAccount
 
 AMOUNT_MAX_FEN = 10**15
 """Above the bank's longest amount, 13 digits and 2 decimals; keeps every sum far inside int64."""
@@ -29,7 +30,7 @@ SpendOrder = Literal["waiting_first", "withdrawable_first"]
 class Available(NamedTuple):
     """Debit side: spendable money of a sub-account, from its pockets in the platform's spend order."""
 
-    sub_account: str
+    sub_account: SubAccount
 
 
 class OfDay(NamedTuple):
@@ -39,7 +40,7 @@ class OfDay(NamedTuple):
     """
 
     kind: Kind
-    owner: str = ""
+    owner: SubAccount = NO_SUB_ACCOUNT
 
     def on(self, bank_day: date) -> Account:
         """The account it stands for when the bank booked on ``bank_day``."""
@@ -76,9 +77,9 @@ class Draft:
     """
 
     legs: tuple[Leg, ...]
-    serial: str = ""
-    payer: str = ""
-    payee: str = ""
+    serial: Serial = NO_SERIAL
+    payer: MemberCode = NO_MEMBER_CODE
+    payee: MemberCode = NO_MEMBER_CODE
     amount_fen: int = 0
     fee_fen: int = 0
     corrects: int | None = None
@@ -152,7 +153,7 @@ class Book:
             self.add(state)
         return state
 
-    def available_fen(self, sub_account: str) -> int:
+    def available_fen(self, sub_account: SubAccount) -> int:
         """Spendable money of a sub-account, holds taken off."""
         return sum(p.remaining_fen for p in self.pockets.get(sub_account, ()))
 
@@ -385,9 +386,9 @@ def _side_to_json(side: Source) -> list[str]:
 def _side_from_json(value: list[str]) -> Source:
     match value:
         case ["available", sub_account]:
-            return Available(sub_account)
+            return Available(SubAccount(sub_account))
         case ["of-day", kind, owner]:
-            return OfDay(Kind(kind), owner)
+            return OfDay(Kind(kind), SubAccount(owner))
         case ["account", kind, owner, ref]:
-            return Account(Kind(kind), owner, ref)
+            return Account(Kind(kind), SubAccount(owner), ref)
     raise LedgerCorrupt(f"{value} is not a side of a leg")

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from ledger.accounts import Account
 from ledger.cards import Card, CardChange
+from ledger.names import NO_BANK_SERIAL, NO_MEMBER_CODE, BankSerial, MemberCode, RequestId, Serial
 from ledger.operations import OPEN_STATES, Member, Operation, Part, State
 from ledger.rules import Draft
 
@@ -27,13 +28,13 @@ class NewOperation:
     """
 
     id: UUID
-    request_id: str
+    request_id: RequestId
     fingerprint: bytes
     kind: str
-    serial: str
+    serial: Serial
     plan: dict[str, Any]
-    payer: str = ""
-    payee: str = ""
+    payer: MemberCode = NO_MEMBER_CODE
+    payee: MemberCode = NO_MEMBER_CODE
     order_no: str = ""
     amount_fen: int = 0
     fee_fen: int = 0
@@ -58,8 +59,8 @@ class Change:
     message: str = ""
     bank_code: str = ""
     bank_message: str = ""
-    bank_serial: str = ""
-    bank_serials: tuple[str, ...] = ()
+    bank_serial: BankSerial = NO_BANK_SERIAL
+    bank_serials: tuple[BankSerial, ...] = ()
     evidence: bytes = b""
     next_ask_in_s: float | None = None
     query_attempts: int = 0

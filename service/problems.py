@@ -37,6 +37,7 @@ from ledger import (
     RequestIdReused,
     State,
 )
+from ledger.names import MemberCode, SubAccount
 from service.recorded import ORDER_DIFFERS, SEND_AGAIN, SERVICE_FAULT, STILL_NEEDED
 
 OUTCOMES: dict[State, core_pb2.Outcome.ValueType] = {
@@ -355,7 +356,7 @@ ONCE = {
 """What has happened to an order number, or to a member, by the pocket that lets it happen once."""
 
 
-def member_closed(member_id: str) -> Problem:
+def member_closed(member_id: MemberCode) -> Problem:
     """The member's sub-account is closed; nothing was sent."""
     return precondition(
         ErrorReason.MEMBER_CLOSED,
@@ -381,7 +382,9 @@ _NEEDS = {
 """How a caller is told why a member is still needed."""
 
 
-def member_needed(member_id: str, dependencies: Sequence[Dependency], operation: Operation | None = None) -> Problem:
+def member_needed(
+    member_id: MemberCode, dependencies: Sequence[Dependency], operation: Operation | None = None
+) -> Problem:
     """A member cannot be closed: all that still needs it, with counts, amounts and the first few. Nothing was sent."""
     money_fen = sum(one.amount_fen for one in dependencies if one.need in MONEY)
     metadata = {"member_id": member_id, "needed_by": ",".join(one.need for one in dependencies)}
@@ -410,7 +413,7 @@ def _need(one: Dependency) -> str:
     return f"{what} ({named}{more})" if named else what
 
 
-def still_needed(member_id: str, why: str, found: Sequence[Operation]) -> Problem:
+def still_needed(member_id: MemberCode, why: str, found: Sequence[Operation]) -> Problem:
     """A member, its card or its mobile cannot be changed while operations under way need it as it is."""
     first = found[:FIRST_VIOLATIONS]
     more = f" and {len(found) - len(first)} more" if len(found) > len(first) else ""
@@ -431,7 +434,9 @@ def floor_broken(breach: Breach, operation: Operation | None, parts: Sequence[Pa
     told = FLOOR_REASONS[breach.pocket]
     # A use is no money: it has no amounts.
     amounts: dict[str, int] = {}
-    taken: Account | None = Account(Kind(breach.pocket), breach.owner, breach.ref) if breach.pocket in ONCE else None
+    taken: Account | None = (
+        Account(Kind(breach.pocket), SubAccount(breach.owner), breach.ref) if breach.pocket in ONCE else None
+    )
     if breach.pocket == Kind.STANDING:
         message = f"the member with sub-account {breach.owner} is being closed, or was closed"
     elif breach.pocket in ONCE:
@@ -456,7 +461,7 @@ def floor_broken(breach: Breach, operation: Operation | None, parts: Sequence[Pa
     )
 
 
-def of_member(problem: Problem, member_id: str) -> Problem:
+def of_member(problem: Problem, member_id: MemberCode) -> Problem:
     """The same error with the member's code in it."""
     return replace(
         problem,
@@ -664,7 +669,7 @@ def deadline_too_short(remaining_s: float, required_s: float) -> Problem:
     )
 
 
-def member_exists(member_id: str, sub_account: str) -> Problem:
+def member_exists(member_id: MemberCode, sub_account: SubAccount) -> Problem:
     """Opened before, by another request id."""
     return Problem(
         grpc.StatusCode.ALREADY_EXISTS,

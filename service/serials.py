@@ -6,12 +6,13 @@ from collections.abc import Awaitable, Callable
 
 from bankclient import consumer_serial
 from ledger import SerialNumbers
+from ledger.names import Serial
 from service.bankday import bank_today
 
-SerialSource = Callable[[], Awaitable[str]]
+SerialSource = Callable[[], Awaitable[Serial]]
 """`new_serial` of one platform."""
 
 
-async def new_serial(uid: str, numbers: SerialNumbers) -> str:
+async def new_serial(uid: str, numbers: SerialNumbers) -> Serial:
     """A serial of today, from a number that nobody has had. Raises `LedgerUnavailable`."""
-    return consumer_serial(uid, bank_today(), await numbers.next() % 10**10)
+    return Serial(consumer_serial(uid, bank_today(), await numbers.next() % 10**10))

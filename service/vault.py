@@ -31,6 +31,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from ledger import Card, Cards
+from ledger.names import MemberCode
 
 KEY_BYTES = 32
 KEY_ID_BYTES = 6
@@ -163,7 +164,7 @@ class Vault:
         return f"{self.platform}:{binding}".encode()
 
 
-def binding_of(card_id: UUID, member_id: str) -> str:
+def binding_of(card_id: UUID, member_id: MemberCode) -> str:
     """What the sealed values of a card are bound to, beside the platform."""
     return f"{card_id} {member_id}"
 

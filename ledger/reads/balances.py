@@ -13,6 +13,7 @@ from ledger.accounts import OWN, POCKETS, Account, Kind, day_text
 from ledger.comparison import MOTION, POSITION, Comparison, Motion, Position
 from ledger.database import reading
 from ledger.lookups import MemberBalance
+from ledger.names import BankSerial, MemberCode, SubAccount
 from ledger.reads.queries import Queries
 from ledger.schema import account, comparison
 
@@ -21,7 +22,7 @@ from ledger.schema import account, comparison
 class Suspended:
     """What of a transfer lies in suspense, in fen: what can still be cleared, and what is held for clearings."""
 
-    transfer: str
+    transfer: BankSerial
     remaining_fen: int
     held_fen: int
 
@@ -48,7 +49,7 @@ class Balances(Queries):
         )
         return (rows[0]["balance_fen"], rows[0]["held_fen"]) if rows else (0, 0)
 
-    async def pockets(self, sub_account: str, kinds: Collection[Kind] = POCKETS) -> dict[Account, int]:
+    async def pockets(self, sub_account: SubAccount, kinds: Collection[Kind] = POCKETS) -> dict[Account, int]:
         """The pockets of a sub-account that are not empty, and what each can still give, in fen. The platform's own
         accounts are without a sub-account.
         """
@@ -64,16 +65,16 @@ class Balances(Queries):
         )
         return {Account(Kind(row["kind"]), sub_account, row["ref"]): row["remaining"] for row in rows}
 
-    async def balances(self, sub_accounts: Collection[str]) -> dict[str, MemberBalance]:
+    async def balances(self, sub_accounts: Collection[SubAccount]) -> dict[SubAccount, MemberBalance]:
         """The balances of these sub-accounts, by number; one without money has zeros."""
         found = await self._lookups.balances.get(sub_accounts)
         return {sub: found.get(sub) or MemberBalance(sub_account=sub) for sub in sub_accounts}
 
-    async def balances_of(self, member_ids: Collection[str]) -> dict[str, MemberBalance]:
+    async def balances_of(self, member_ids: Collection[MemberCode]) -> dict[MemberCode, MemberBalance]:
         """The balances of the members among these codes, by code."""
         return await self._lookups.balances_of.get(member_ids)
 
-    async def position(self, sub_account: str, today: date) -> Position:
+    async def position(self, sub_account: SubAccount, today: date) -> Position:
         """The accounts of a sub-account, before the bank is asked about it; those of the platform without a number."""
         rows = await self._rows(
             text(POSITION),
@@ -93,7 +94,7 @@ class Balances(Queries):
             now=rows[0]["now"],
         )
 
-    async def motion(self, sub_account: str, member_id: str, since: Position) -> Motion:
+    async def motion(self, sub_account: SubAccount, member_id: MemberCode, since: Position) -> Motion:
         """What may have moved on the accounts of ``since`` by now, once the bank has answered."""
         rows = await self._rows(
             text(MOTION),

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ledger.cards import Card, CardState, CheckedBy
 from ledger.database import reading, seconds
+from ledger.names import MemberCode
 from ledger.schema import card
 
 
@@ -26,7 +27,7 @@ class Cards:
         found = await self._cards(self._select().where(card.c.card_id == card_id))
         return found[0] if found else None
 
-    async def of_member(self, member_id: str, states: Collection[CardState] = ()) -> list[Card]:
+    async def of_member(self, member_id: MemberCode, states: Collection[CardState] = ()) -> list[Card]:
         """A member's cards in these states, or all, oldest first."""
         query = self._select().where(card.c.member_id == member_id).order_by(card.c.card_id)
         if states:
@@ -50,7 +51,7 @@ class Cards:
         async with reading(self._engine) as connection:
             return int((await connection.execute(query)).scalar_one())
 
-    async def last_check(self, member_id: str, checked_by: CheckedBy) -> Card | None:
+    async def last_check(self, member_id: MemberCode, checked_by: CheckedBy) -> Card | None:
         """A member's latest check of that kind that the bank did not refuse."""
         found = await self._cards(
             self._select()

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import case, func, select, text
 
 from ledger.accounts import Account, Kind, day_text
+from ledger.names import NO_SUB_ACCOUNT
 from ledger.operations import Member
 from ledger.reads.queries import Queries, member_of
 from ledger.schema import account, platform
@@ -106,7 +107,7 @@ class Clearing(Queries):
         )
         return [
             WaitingDay(
-                bank_day=Account(Kind.UNCLEARED, "", row["ref"]).day,
+                bank_day=Account(Kind.UNCLEARED, NO_SUB_ACCOUNT, row["ref"]).day,
                 in_transit_fen=-row["in_transit_fen"],
                 uncleared_fen=row["uncleared_fen"],
                 held_fen=row["held_fen"],

@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import select
 
 from ledger.dependencies import DEPENDENCIES, NAMED, Dependency, dependencies_of
+from ledger.names import MemberCode, SubAccount
 from ledger.operations import Member
 from ledger.reads.queries import Queries, member_of
 from ledger.schema import member
@@ -17,16 +18,16 @@ from ledger.schema import member
 class Members(Queries):
     """Who the members are."""
 
-    async def member(self, member_id: str) -> Member | None:
+    async def member(self, member_id: MemberCode) -> Member | None:
         """The member with this code, or None."""
         found = await self.members([member_id])
         return found.get(member_id)
 
-    async def members(self, member_ids: Collection[str]) -> dict[str, Member]:
+    async def members(self, member_ids: Collection[MemberCode]) -> dict[MemberCode, Member]:
         """The members among these codes, by code."""
         return await self._lookups.members.get(member_ids)
 
-    async def members_by_sub_account(self, sub_accounts: Collection[str]) -> dict[str, Member]:
+    async def members_by_sub_account(self, sub_accounts: Collection[SubAccount]) -> dict[SubAccount, Member]:
         """The members behind these sub-account numbers, by number."""
         rows = await self._rows(
             select(member).where(member.c.platform == self._platform, member.c.sub_account.in_(list(sub_accounts)))

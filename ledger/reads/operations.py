@@ -14,6 +14,7 @@ from ledger.coalesce import Coalesced
 from ledger.errors import LedgerBehind, LedgerCorrupt
 from ledger.journal import full_operation_from_row
 from ledger.lookups import Lookups
+from ledger.names import MemberCode, RequestId, Serial
 from ledger.operations import FullOperation, Operation, Part, State
 from ledger.reads.queries import DUE, OPERATION, Queries, operation_of, part_of, select_operations, select_parts
 from ledger.schema import due, operation, transaction
@@ -38,9 +39,9 @@ class Operations(Queries):
 
     def __init__(self, engine: AsyncEngine, lookups: Lookups) -> None:
         super().__init__(engine, lookups)
-        self._by_request: Coalesced[str, Operation] = Coalesced(self._certainly_by_request)
+        self._by_request: Coalesced[RequestId, Operation] = Coalesced(self._certainly_by_request)
 
-    async def under_way(self, *member_ids: str) -> list[Operation]:
+    async def under_way(self, *member_ids: MemberCode) -> list[Operation]:
         """The operations that are not final and name one of these members themselves, oldest first."""
         rows = await self._rows(
             select(*OPERATION)
@@ -54,7 +55,7 @@ class Operations(Queries):
         return [operation_of(row) for row in rows]
 
     async def operation(
-        self, *, operation_id: UUID | None = None, request_id: str | None = None, serial: str | None = None
+        self, *, operation_id: UUID | None = None, request_id: RequestId | None = None, serial: Serial | None = None
     ) -> Operation | None:
         """The operation named by exactly one of the three, or None."""
         named = {operation.c.id: operation_id, operation.c.request_id: request_id, operation.c.serial: serial}
@@ -79,14 +80,14 @@ class Operations(Queries):
         )
         return operation_of(rows[0]) if rows else None
 
-    async def operation_of_request(self, request_id: str) -> Operation | None:
+    async def operation_of_request(self, request_id: RequestId) -> Operation | None:
         """The operation of this request id, for many callers in one query; None when there certainly is none.
 
         Raises `LedgerBehind` where books that are older than the bank do not have it: that proves nothing.
         """
         return (await self._by_request.get([request_id])).get(request_id)
 
-    async def _certainly_by_request(self, request_ids: Collection[str]) -> dict[str, Operation]:
+    async def _certainly_by_request(self, request_ids: Collection[RequestId]) -> dict[RequestId, Operation]:
         found = await self.operations_by_request(request_ids)
         if len(found) < len(request_ids):
             behind_since = await copies.behind_since(self._engine, self._platform)
@@ -94,7 +95,7 @@ class Operations(Queries):
                 raise LedgerBehind.restored(behind_since)
         return found
 
-    async def operations_by_request(self, request_ids: Collection[str]) -> dict[str, Operation]:
+    async def operations_by_request(self, request_ids: Collection[RequestId]) -> dict[RequestId, Operation]:
         """The operations under these request ids, by request id."""
         rows = await self._rows(
             select_operations().where(
@@ -103,7 +104,7 @@ class Operations(Queries):
         )
         return {row["request_id"]: operation_of(row) for row in rows}
 
-    async def operations_naming(self, serial: str, kind: str) -> list[Operation]:
+    async def operations_naming(self, serial: Serial, kind: str) -> list[Operation]:
         """The operations of this kind with a part under this serial, oldest first."""
         naming = select(transaction.c.operation_id).where(
             transaction.c.platform == self._platform,

@@ -12,6 +12,7 @@ from sqlalchemy import CompoundSelect, and_, func, literal_column, or_, select, 
 
 from ledger import accounts
 from ledger.accounts import CONTROLS, Account, Kind
+from ledger.names import BankSerial, MemberCode, Serial
 from ledger.operations import Operation, Part, PartState, State
 from ledger.reads.balances import Balances
 from ledger.reads.operations import Operations
@@ -23,7 +24,7 @@ from ledger.schema import account, hold, leg, operation, reference, resolution, 
 class Payment:
     """A payment that can be refunded, and what is left of it in fen, pending refunds counted as gone."""
 
-    serial: str
+    serial: Serial
     operation: Operation
     part: Part
     refundable_fen: int
@@ -38,15 +39,15 @@ class Order:
     """
 
     operation: Operation
-    payer: str
-    payee: str
+    payer: MemberCode
+    payee: MemberCode
     done_fen: dict[str, int]
 
 
 class Payments(Operations, Balances):
     """Payments and orders."""
 
-    async def payment(self, serial: str) -> Payment | None:
+    async def payment(self, serial: Serial) -> Payment | None:
         """The payment that the bank knows by this serial (CnsmrSeqNo or row serial), whatever its state."""
         rows = await self._rows(
             select_parts()
@@ -69,7 +70,7 @@ class Payments(Operations, Balances):
             refundable_fee_fen=remaining[accounts.refundable_fee(serial).name],
         )
 
-    async def pending_refunds(self, serial: str) -> list[Part]:
+    async def pending_refunds(self, serial: Serial) -> list[Part]:
         """The transactions that hold a part of this payment's refundable amount and are not final."""
         rows = await self._rows(
             select_parts()
@@ -204,7 +205,7 @@ class Payments(Operations, Balances):
 
     async def payments_under(
         self, order_nos: Collection[str], kinds: Collection[str]
-    ) -> list[tuple[str, str, int, str]]:
+    ) -> list[tuple[str, str, int, BankSerial]]:
         """Operations of these kinds that themselves have one of these order numbers and were not refused, as kind,
         order number, amount in fen, and the bank's serial where it has given one.
         """
@@ -219,7 +220,9 @@ class Payments(Operations, Balances):
         )
         return [tuple(row.values()) for row in rows]
 
-    async def order_sides(self, order_nos: Collection[str], kinds: Collection[str]) -> dict[str, tuple[str, str]]:
+    async def order_sides(
+        self, order_nos: Collection[str], kinds: Collection[str]
+    ) -> dict[str, tuple[MemberCode, MemberCode]]:
         """Payer and payee of these orders by number, as `order` finds them; a number nobody has used is missing."""
         rows = await self._rows(
             select(own_order_no.label("order_no"), transaction.c.payer, transaction.c.payee)

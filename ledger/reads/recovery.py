@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import and_, exists, select
 
+from ledger.names import BankSerial, MemberCode
 from ledger.operations import Part, PartState
 from ledger.reads.queries import IS_OF, Queries, part_of, select_parts
 from ledger.schema import operation, resolution, transaction
@@ -19,7 +20,7 @@ CATCH_UP = "CATCH_UP"
 class Recovery(Queries):
     """What was taken over, and what the books have had since."""
 
-    async def caught_up(self, since: str) -> list[tuple[str, dict[str, Any]]]:
+    async def caught_up(self, since: str) -> list[tuple[MemberCode, dict[str, Any]]]:
         """The members and the plans of the CATCH_UP operations of the copy of ``since``, as their plans have it."""
         rows = await self._rows(
             select(operation.c.payee, operation.c.plan)
@@ -32,7 +33,7 @@ class Recovery(Queries):
         )
         return [(row["payee"], row["plan"]) for row in rows]
 
-    async def booked_since(self, at: datetime) -> tuple[set[str], list[tuple[str, Part]]]:
+    async def booked_since(self, at: datetime) -> tuple[set[BankSerial], list[tuple[str, Part]]]:
         """The bank's serials of all operations that moved on since; and of those whose parts have serials of their own,
         under each of which the bank books, the kind and the posted parts. Reads all operations.
         """

@@ -52,6 +52,7 @@ from ledger import (
     Writer,
 )
 from ledger.accounts import LIMITS, OWN_FUNDS, POOLED, in_transit, order, withdrawable
+from ledger.names import RequestId, SubAccount
 from service import problems
 from service.bankday import bank_today
 from service.inflows.collector import collecting
@@ -137,7 +138,7 @@ class Sweeper:
             change = Change(state=State.ACCEPTED, message=COMPARED_LATER, next_ask_in_s=self._compare_again_s)
         return await self._writer.submit(Step(operation=operation_id, change=change, bank_day=bank_day))
 
-    async def sweep_one(self, operation_id: UUID, bank_day: date, sub_account: str) -> None:
+    async def sweep_one(self, operation_id: UUID, bank_day: date, sub_account: SubAccount) -> None:
         """Move what one member has waiting up to ``bank_day``, ahead of whoever moves that of all members."""
         waiting = await self._reads.pockets(sub_account, (Kind.UNCLEARED,))
         pockets = [
@@ -228,7 +229,7 @@ class Clearing:
                 await self._query_ahead()
                 day = await self._reads.cleared_through()
                 if day is not None and (entered := await self.entered(day)) is not None:
-                    await self._sweeper.sweep_one(entered.operation.id, day, broken.breach.owner)
+                    await self._sweeper.sweep_one(entered.operation.id, day, SubAccount(broken.breach.owner))
         return await self._writer.submit(step)
 
     async def _query_ahead(self) -> None:
@@ -323,10 +324,10 @@ class Clearing:
         """Take over the opening balance of the platform's own funds, once (6010 flag 3); False when the bank is
         away.
         """
-        before = await self._reads.operation(request_id=OPENING_BALANCE_ID_BEFORE)
+        before = await self._reads.operation(request_id=RequestId(OPENING_BALANCE_ID_BEFORE))
         if before is not None and before.kind == OperationKind.OPENING_BALANCE:
             return True
-        if await self._reads.operation(request_id=OPENING_BALANCE_ID) is not None:
+        if await self._reads.operation(request_id=RequestId(OPENING_BALANCE_ID)) is not None:
             return True
         listed = await self._functional()
         if listed is None:

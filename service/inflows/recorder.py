@@ -16,6 +16,7 @@ from uuid import UUID
 import uuid_utils
 
 from ledger import Card, CardChange, Change, Draft, Member, NewOperation, SerialNumbers, Step, StepOutcome, Writer
+from ledger.names import NO_MEMBER_CODE, MemberCode, RequestId
 from service import telemetry
 from service.bankday import bank_today
 from service.serials import new_serial
@@ -25,14 +26,14 @@ from service.serials import new_serial
 class Key:
     """What is entered once: the request id, and the digest of what it stands for."""
 
-    request_id: str
+    request_id: RequestId
     fingerprint: bytes
 
     @classmethod
     def of_bank(cls, name: str) -> Key:
         """Of what no caller has asked for. The name has a space, which no request id of a caller has."""
         assert " " in name, name
-        return cls(name, sha256(name.encode()).digest())
+        return cls(RequestId(name), sha256(name.encode()).digest())
 
 
 class Recorder:
@@ -51,8 +52,8 @@ class Recorder:
         drafts: Sequence[Draft] = (),
         *,
         plan: Mapping[str, Any] | None = None,
-        payer: str = "",
-        payee: str = "",
+        payer: MemberCode = NO_MEMBER_CODE,
+        payee: MemberCode = NO_MEMBER_CODE,
         bank_day: date | None = None,
         members: tuple[Member, ...] = (),
         cards_new: tuple[Card, ...] = (),

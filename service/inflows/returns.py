@@ -32,6 +32,7 @@ from ledger import (
     StepOutcome,
     Writer,
 )
+from ledger.names import BankSerial, RequestId, Serial, SubAccount
 from service.bankday import days_now
 from service.inflows.collector import collect_all, last_days
 from service.inflows.recorder import Key, Recorder
@@ -90,9 +91,9 @@ def problem_of(row: ReturnedWithdrawalsRow, member: Member | None, known: Operat
     return None
 
 
-def request_id(bank_serial: str) -> str:
+def request_id(bank_serial: BankSerial) -> RequestId:
     """The request id of what was entered under a bank serial: with a space, which no request id of a caller has."""
-    return f"return {bank_serial}"
+    return RequestId(f"return {bank_serial}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ class ReturnQuery(Query):
     by: ClassVar[str] = "return"
 
     bank_day: date
-    bank_serial: str
+    bank_serial: BankSerial
 
 
 class Returns:
@@ -133,14 +134,14 @@ class Returns:
             earliest, latest = days_now()
             listed, evidence = await self.listed_day(day, is_refusal_empty=earliest < day <= latest)
             rows = [row for row in listed if (str(day), row.PayeeFrontSeqNo) > (behind_day, behind_serial)]
-            members = await self._reads.members_by_sub_account({row.PayeeWitnessSubAcctNo for row in rows})
+            members = await self._reads.members_by_sub_account({SubAccount(row.PayeeWitnessSubAcctNo) for row in rows})
             for row in rows:
                 # Rows of one serial, which are problems but for one, stand on one page.
                 is_same = (str(day), row.PayeeFrontSeqNo) == (behind_day, behind_serial)
                 if len(page.outcomes) + len(page.problems) >= limit and not is_same:
                     page.next = f"{behind_day} {behind_serial}"
                     return page
-                await self._enter_row(page, day, row, members.get(row.PayeeWitnessSubAcctNo), evidence)
+                await self._enter_row(page, day, row, members.get(SubAccount(row.PayeeWitnessSubAcctNo)), evidence)
                 behind_day, behind_serial = str(day), row.PayeeFrontSeqNo
             day += timedelta(days=1)
         return page
@@ -148,7 +149,7 @@ class Returns:
     async def _enter_row(
         self, page: Collected, day: date, row: ReturnedWithdrawalsRow, member: Member | None, evidence: bytes
     ) -> None:
-        known = await self._reads.operation(request_id=request_id(row.PayeeFrontSeqNo))
+        known = await self._reads.operation(request_id=request_id(BankSerial(row.PayeeFrontSeqNo)))
         reason = problem_of(row, member, known)
         outcome = None
         if reason is None and known is not None:
@@ -212,27 +213,27 @@ class Returns:
     async def _enter(self, day: date, row: ReturnedWithdrawalsRow, member: Member, evidence: bytes) -> StepOutcome:
         """Raises `FloorBroken` when it was entered as a transfer."""
         amount_fen, original = row.RejectInAcctTranAmt, row.OldMarketSeqNo or ""
-        booked_day = booked_on(row.PayeeFrontSeqNo) or day
+        booked_day = booked_on(BankSerial(row.PayeeFrontSeqNo)) or day
         legs, balance_evidence = await credit(self._bank, self._reads, member.sub_account, amount_fen, booked_day)
         draft = Draft(
-            (once(row.PayeeFrontSeqNo), *legs),
-            serial=original,
+            (once(BankSerial(row.PayeeFrontSeqNo)), *legs),
+            serial=Serial(original),
             payee=member.member_id,
             amount_fen=amount_fen,
         )
         outcome = await self._recorder.record(
             OperationKind.WITHDRAWAL_RETURN,
-            Key.of_bank(request_id(row.PayeeFrontSeqNo)),
+            Key.of_bank(request_id(BankSerial(row.PayeeFrontSeqNo))),
             Change(
                 state=State.DONE if original else State.ACCEPTED,
                 message="the receiving bank sent a withdrawal back",
                 bank_message=row.RejectBillReason or "",
-                bank_serial=row.PayeeFrontSeqNo,
+                bank_serial=BankSerial(row.PayeeFrontSeqNo),
                 evidence=combined_digest((evidence, balance_evidence)),
                 next_ask_in_s=None if original else self._settings.name_after_s,
             ),
             [draft],
-            plan=Stored((), (), (), ReturnQuery(day, row.PayeeFrontSeqNo)).to_json(),
+            plan=Stored((), (), (), ReturnQuery(day, BankSerial(row.PayeeFrontSeqNo))).to_json(),
             payee=member.member_id,
             bank_day=booked_day,
         )
@@ -255,7 +256,7 @@ class Returns:
                 operation=operation_id,
                 change=Change(state=State.DONE, message=message, evidence=evidence, query_attempts=query_attempts),
                 bank_day=day,
-                enter=(Draft((), serial=original),),
+                enter=(Draft((), serial=Serial(original)),),
                 expects=frozenset({State.ACCEPTED}),
             )
         )

@@ -34,6 +34,7 @@ from ledger import (
     StepOutcome,
 )
 from ledger.accounts import POOLED, suspense, withdrawable
+from ledger.names import NO_MEMBER_CODE, BankSerial, RequestId, SubAccount
 from service.bankday import days_now
 from service.inflows import returns
 from service.inflows.collector import collect_all, last_days
@@ -134,9 +135,9 @@ def problem_of(row: TransfersInRow, member: Member | None, known: Operation | No
     return None
 
 
-def request_id(bank_serial: str) -> str:
+def request_id(bank_serial: BankSerial) -> RequestId:
     """The request id of what was entered under a bank serial."""
-    return f"transfer {bank_serial}"
+    return RequestId(f"transfer {bank_serial}")
 
 
 class Transfers:
@@ -167,16 +168,16 @@ class Transfers:
             listed, evidence = await self._listed(day)
             rows = [row for row in listed if (str(day), row.FrontSeqNo) > (behind_day, behind_serial)]
             returned = {row.PayeeFrontSeqNo for row in (await self._returns.listed_day(day))[0]} if rows else set()
-            members = await self._reads.members_by_sub_account({row.SubAcctNo for row in rows})
-            names = {name(row.FrontSeqNo) for row in rows for name in (request_id, returns.request_id)}
+            members = await self._reads.members_by_sub_account({SubAccount(row.SubAcctNo) for row in rows})
+            names = {name(BankSerial(row.FrontSeqNo)) for row in rows for name in (request_id, returns.request_id)}
             known = await self._reads.operations_by_request(names)
-            returned |= {row.FrontSeqNo for row in rows if returns.request_id(row.FrontSeqNo) in known}
+            returned |= {row.FrontSeqNo for row in rows if returns.request_id(BankSerial(row.FrontSeqNo)) in known}
             for row in rows:
                 is_same = (str(day), row.FrontSeqNo) == (behind_day, behind_serial)
                 if len(page.transfers) + len(page.problems) >= limit and not is_same:
                     page.next = f"{behind_day} {behind_serial}"
                     return page
-                await self._enter_row(page, day, row, returned, members.get(row.SubAcctNo), known, evidence)
+                await self._enter_row(page, day, row, returned, members.get(SubAccount(row.SubAcctNo)), known, evidence)
                 behind_day, behind_serial = str(day), row.FrontSeqNo
             day += timedelta(days=1)
         return page
@@ -188,14 +189,14 @@ class Transfers:
         row: TransfersInRow,
         returned: Collection[str],
         member: Member | None,
-        known: dict[str, Operation],
+        known: dict[RequestId, Operation],
         evidence: bytes,
     ) -> None:
         skip = skip_of(row, returned)
         if skip is not None:
             page.skip(skip, row)
             return
-        earlier = known.get(request_id(row.FrontSeqNo))
+        earlier = known.get(request_id(BankSerial(row.FrontSeqNo)))
         reason = problem_of(row, member, earlier)
         if reason is not None:
             log.error("a transfer cannot be entered", reason=reason.name, bank_serial=row.FrontSeqNo, bank_day=str(day))
@@ -216,9 +217,9 @@ class Transfers:
 
     async def _enter(self, day: date, row: TransfersInRow, member: Member | None, evidence: bytes) -> StepOutcome:
         """Raises `FloorBroken` when it was entered as a return."""
-        payee, balance_evidence = "", b""
-        booked_day = booked_on(row.FrontSeqNo) or day
-        legs: tuple[Leg, ...] = (Leg(POOLED, suspense(row.FrontSeqNo), row.TranAmt),)
+        payee, balance_evidence = NO_MEMBER_CODE, b""
+        booked_day = booked_on(BankSerial(row.FrontSeqNo)) or day
+        legs: tuple[Leg, ...] = (Leg(POOLED, suspense(BankSerial(row.FrontSeqNo)), row.TranAmt),)
         if row.InAcctType == TO_MEMBER and member is not None:
             payee = member.member_id
             if self._settings.rules.transferred_money == "withdrawable":
@@ -229,14 +230,14 @@ class Transfers:
                 )
         outcome = await self._recorder.record(
             OperationKind.TRANSFER_IN,
-            Key.of_bank(request_id(row.FrontSeqNo)),
+            Key.of_bank(request_id(BankSerial(row.FrontSeqNo))),
             Change(
                 state=State.DONE,
                 message="a transfer came in" if payee else "a transfer came in and lies in suspense",
-                bank_serial=row.FrontSeqNo,
+                bank_serial=BankSerial(row.FrontSeqNo),
                 evidence=combined_digest((evidence, balance_evidence)),
             ),
-            [Draft((once(row.FrontSeqNo), *legs), payee=payee, amount_fen=row.TranAmt)],
+            [Draft((once(BankSerial(row.FrontSeqNo)), *legs), payee=payee, amount_fen=row.TranAmt)],
             payee=payee,
             bank_day=booked_day,
         )

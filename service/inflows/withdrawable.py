@@ -40,6 +40,7 @@ from ledger import (
     Writer,
 )
 from ledger.accounts import LIMITS, POOLED, Account, order, withdrawable
+from ledger.names import SubAccount
 
 log = structlog.get_logger("jzb.withdrawable")
 
@@ -122,7 +123,7 @@ class Withdrawable:
 
 
 async def credit(
-    bank: BankClient, reads: Reads, sub_account: str, amount_fen: int, bank_day: date
+    bank: BankClient, reads: Reads, sub_account: SubAccount, amount_fen: int, bank_day: date
 ) -> tuple[tuple[Leg, ...], bytes]:
     """A credit of real money that the bank has booked on ``bank_day`` and the books have not: what of it may leave is
     withdrawable, the rest waits for its day; and the evidence of the bank's word, where it decides.
@@ -139,7 +140,7 @@ async def credit(
 
 
 async def _withdrawable_of(
-    bank: BankClient, reads: Reads, sub_account: str, amount_fen: int, bank_day: date
+    bank: BankClient, reads: Reads, sub_account: SubAccount, amount_fen: int, bank_day: date
 ) -> tuple[int, bytes]:
     before = await _balance(reads, sub_account)
     waiting = await reads.pockets(sub_account, (Kind.UNCLEARED,))
@@ -154,17 +155,17 @@ async def _withdrawable_of(
     return (more_fen, answer.evidence) if more_fen > 0 else (0, b"")
 
 
-async def _balance(reads: Reads, sub_account: str) -> MemberBalance:
+async def _balance(reads: Reads, sub_account: SubAccount) -> MemberBalance:
     return (await reads.balances([sub_account])).get(sub_account, MemberBalance(sub_account))
 
 
-def _only_row(sub_account: str, rows: Sequence[SubAccountBalancesRow]) -> SubAccountBalancesRow | None:
+def _only_row(sub_account: SubAccount, rows: Sequence[SubAccountBalancesRow]) -> SubAccountBalancesRow | None:
     if len(rows) != 1 or rows[0].SubAcctNo != sub_account or not 0 <= rows[0].CashAmt <= rows[0].AcctAvailBal:
         return None
     return rows[0]
 
 
-def _moved(bank_day: date, sub_account: str, amount_fen: int, pockets: Iterable[tuple[Account, int]]) -> Draft:
+def _moved(bank_day: date, sub_account: SubAccount, amount_fen: int, pockets: Iterable[tuple[Account, int]]) -> Draft:
     """Uncleared money becomes withdrawable, of the oldest day first as the bank spends it; once for a clearing."""
     # With spaces, which no order number of a caller has.
     legs = [Leg(order(f"withdrawable {bank_day} {sub_account}"), LIMITS, 1)]

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from jzb.v1.names import OperationKind
 from ledger import GIVEN_BACK, Member, Operation, Reads
+from ledger.names import MemberCode
 from service import problems
 from service.bankday import days_now
 from service.plans.cards import KEPT_CARD
@@ -48,7 +49,7 @@ class Parties:
         member = await self._reads.member(member_id)
         return None if member is None else await self.needed(member, operation.id)
 
-    async def require_card_unneeded(self, member_id: str, card_id: str) -> None:
+    async def require_card_unneeded(self, member_id: MemberCode, card_id: str) -> None:
         """Raises `Problem` while an operation that is not final is about the card, or withdraws to an unknown one."""
         found = [
             one
@@ -59,7 +60,7 @@ class Parties:
         if found:
             raise problems.still_needed(member_id, f"card {card_id} of member {member_id} is still needed", found)
 
-    async def require_settled(self, *member_ids: str, kinds: tuple[str, ...]) -> None:
+    async def require_settled(self, *member_ids: MemberCode, kinds: tuple[str, ...]) -> None:
         """Raises `Problem` while operations of these kinds, whose outcome the bank is asked for by how these members
         look, are not final: another change would make it say the wrong thing of them.
         """

@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 
 from jzb.v1.names import ErrorReason
 from ledger import LedgerBehind, LedgerUnavailable, Operation, Reads
+from ledger.names import RequestId
 from service import problems
 from service.path.fingerprint import Fingerprint
 from service.problems import LookedUp, Problem
@@ -65,6 +66,6 @@ class Repeats:
             return problem.after(None)
 
     async def _find(self, request: Message) -> Operation | None:
-        request_id = str(request.request_id)  # type: ignore[attr-defined]  # as every request of money has
+        request_id = RequestId(request.request_id)  # type: ignore[attr-defined]  # as every request of money has
         # What no call can have was never recorded.
         return await self._reads.operation_of_request(request_id) if REQUEST_ID.fullmatch(request_id) else None

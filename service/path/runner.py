@@ -42,6 +42,7 @@ from ledger import (
     StepOutcome,
     Writer,
 )
+from ledger.names import RequestId, Serial, SubAccount
 from service import problems, telemetry, view
 from service.bankday import bank_today
 from service.inflows.clearing import Clearing
@@ -187,14 +188,14 @@ class Runner:
         """The same error, with the names that its caller knows things by."""
         if problem.taken is not None:
             return await self._naming_owner(problem, problem.taken)
-        sub_account = problem.metadata.get("sub_account", "")
+        sub_account = SubAccount(problem.metadata.get("sub_account", ""))
         if sub_account and "member_id" not in problem.metadata:
             owners = await self._reads.members_by_sub_account([sub_account])
             return problems.short_of(problem, owners.get(sub_account))
         return problem
 
     async def _first_time(self, request: Message, content: Fingerprint, make_plan: MakePlan, rows: int) -> Settled:
-        request_id: str = request.request_id  # type: ignore[attr-defined]  # as every request of money has
+        request_id: RequestId = request.request_id  # type: ignore[attr-defined]  # as every request of money has
         self._admit_mode(request)
         if getattr(request, "validate_only", False):
             plan, serial = await self._planned(make_plan, rows)
@@ -210,7 +211,7 @@ class Runner:
         ended = await asyncio.shield(task)
         return await self._again(ended, content) if isinstance(ended, Operation) else _or_problem(ended)
 
-    async def _planned(self, make_plan: MakePlan, rows: int) -> tuple[Plan, str]:
+    async def _planned(self, make_plan: MakePlan, rows: int) -> tuple[Plan, Serial]:
         numbers = [await self._numbers.next() for _ in range(1 + rows)]
         serials = Serials.make(self._settings.bank.uid, bank_today(), numbers)
         plan = await make_plan(serials)
@@ -237,7 +238,7 @@ class Runner:
             code = plan.message.code
             raise problems.not_enabled(code, str(missing), f'JZB_BANK__SERVICE_IDS (key "{code}")') from None
 
-    def _opening(self, request_id: str, content: Fingerprint, plan: Plan, serial: str) -> Step:
+    def _opening(self, request_id: RequestId, content: Fingerprint, plan: Plan, serial: Serial) -> Step:
         return Step(
             operation=NewOperation(
                 id=UUID(bytes=uuid_utils.uuid7().bytes),

@@ -13,6 +13,7 @@ from jzb.v1 import acquiring_pb2
 from jzb.v1.names import OperationKind
 from ledger import Available, Draft, Leg, Member, Part
 from ledger.accounts import LIMITS, acquired, frozen, frozen_fee, order, parking, rebooked
+from ledger.names import NO_MEMBER_CODE, NO_SERIAL, MemberCode
 from service.plans.plan import Facts, Plan, Serials
 from service.questions.acquiring import AcquiredQuery, RebookQuery
 from service.questions.shares import AcquiredShare
@@ -39,7 +40,7 @@ def record_order(
         tuple(
             AcquiredShare(
                 share.sub_order_no or request.order_no,
-                facts.sub_account(share.member_id),
+                facts.sub_account(MemberCode(share.member_id)),
                 share.amount_fen,
                 share.fee_fen,
                 share.credit == acquiring_pb2.ORDER_CREDIT_FROZEN,
@@ -51,8 +52,8 @@ def record_order(
     drafts = [
         Draft(
             (*_uses(request.order_no, number, share), *share.credits(share.sub_account)),
-            serial=serials.own if len(query.shares) == 1 else "",
-            payee=asked.member_id,
+            serial=serials.own if len(query.shares) == 1 else NO_SERIAL,
+            payee=MemberCode(asked.member_id),
             amount_fen=share.amount_fen,
             fee_fen=share.fee_fen,
             order_no=asked.sub_order_no,
@@ -66,7 +67,7 @@ def record_order(
         ),
         drafts=tuple(drafts),
         query=query,
-        payee=request.shares[0].member_id if len(request.shares) == 1 else "",
+        payee=MemberCode(request.shares[0].member_id if len(request.shares) == 1 else ""),
         order_no=request.order_no,
         amount_fen=request.amount_fen,
         fee_fen=sum(share.fee_fen for share in request.shares),
@@ -114,14 +115,14 @@ def rebook_order(
             Draft(
                 tuple(legs),
                 serial=serials.own,
-                payer=payer.member_id if payer else "",
+                payer=payer.member_id if payer else NO_MEMBER_CODE,
                 payee=right.member_id,
                 amount_fen=moved_fen,
                 fee_fen=share.fee_fen if payer is None else 0,
             ),
         ),
         query=RebookQuery(channel, share.order_no, right.sub_account),
-        payer=payer.member_id if payer else "",
+        payer=payer.member_id if payer else NO_MEMBER_CODE,
         payee=right.member_id,
         order_no=share.order_no,
         amount_fen=share.amount_fen,

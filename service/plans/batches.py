@@ -16,6 +16,7 @@ from jzb.v1.names import OperationKind
 from jzb.v1.verification_pb2 import Verification
 from ledger import Available, Draft, Kind, Leg, Member, OfDay
 from ledger.accounts import LIMITS, escrow, order
+from ledger.names import MemberCode, Serial
 from service.plans.payments import confirmed, refundably_paid
 from service.plans.plan import Facts, Plan, Serials
 from service.plans.verification import BATCH, verified
@@ -27,7 +28,7 @@ class _Row:
     """One row before it has a place in the mirror and in the message."""
 
     asked: batch_pb2.OrderToPrepay | batch_pb2.OrderToConfirm | batch_pb2.PaymentOfBatch
-    serial: str
+    serial: Serial
     payee: Member
     legs: tuple[Leg, ...]
 
@@ -39,14 +40,14 @@ class _Row:
 
 def prepay(request: batch_pb2.BatchPrepayRequest, facts: Facts, serials: Serials) -> Plan:
     """Flag 1: the payer's available money goes to the escrow pocket of each order."""
-    payer = facts.members[request.payer_member_id]
+    payer = facts.members[MemberCode(request.payer_member_id)]
     rows = []
     for row, serial in zip(request.orders, serials.rows, strict=True):
         legs = (
             Leg(order(row.order_no), LIMITS, 1),
             Leg(Available(payer.sub_account), escrow(payer.sub_account, row.order_no), row.amount_fen),
         )
-        rows.append(_Row(row, serial, facts.members[row.payee_member_id], legs))
+        rows.append(_Row(row, serial, facts.members[MemberCode(row.payee_member_id)], legs))
     return _plan(OperationKind.BATCH_PREPAY, "1", request.verification, payer, rows)
 
 
@@ -64,10 +65,10 @@ def confirm(
 
 def pay(request: batch_pb2.BatchPayRequest, facts: Facts, serials: Serials) -> Plan:
     """Flag 3: straight from available money, as flag 6 of 6034; each row uses its order number up."""
-    payer = facts.members[request.payer_member_id]
+    payer = facts.members[MemberCode(request.payer_member_id)]
     rows = []
     for row, serial in zip(request.payments, serials.rows, strict=True):
-        payee = facts.members[row.payee_member_id]
+        payee = facts.members[MemberCode(row.payee_member_id)]
         source, target = Available(payer.sub_account), OfDay(Kind.UNCLEARED, payee.sub_account)
         legs = refundably_paid(serial, source, target, row.amount_fen, row.fee_fen)
         rows.append(_Row(row, serial, payee, (Leg(order(row.order_no), LIMITS, 1), *legs)))

@@ -10,6 +10,7 @@ from jzb.v1 import freeze_pb2
 from jzb.v1.names import OperationKind
 from ledger import Available, Draft, Kind, Leg, Member, OfDay
 from ledger.accounts import FEE, LIMITS, frozen, frozen_fee, order
+from ledger.names import MemberCode
 from service.plans.payments import limits, paid
 from service.plans.plan import Facts, Plan, Serials
 from service.plans.verification import FREEZE, PAY_FROZEN, verified
@@ -18,7 +19,7 @@ from service.questions.status import StatusQuery
 
 def freeze(request: freeze_pb2.FreezeRequest, facts: Facts, serials: Serials) -> Plan:
     """6007 flag 1: available money goes to the order's frozen pocket. No fee, whatever is sent."""
-    member = facts.members[request.member_id]
+    member = facts.members[MemberCode(request.member_id)]
     pocket = frozen(member.sub_account, request.order_no)
     legs = (
         Leg(order(request.order_no), LIMITS, 1),
@@ -111,12 +112,12 @@ def pay_frozen(
     drafts = [
         Draft(
             (
-                Leg(pocket, OfDay(Kind.UNCLEARED, facts.sub_account(payee.member_id)), payee.amount_fen),
+                Leg(pocket, OfDay(Kind.UNCLEARED, facts.sub_account(MemberCode(payee.member_id))), payee.amount_fen),
                 *limits(serial, payee.amount_fen, 0),
             ),
             serial=serial,
             payer=member.member_id,
-            payee=payee.member_id,
+            payee=MemberCode(payee.member_id),
             amount_fen=payee.amount_fen,
         )
         for payee, serial in rows
@@ -144,7 +145,7 @@ def pay_frozen(
             TranItemArray=tuple(
                 PayFrozenRow(
                     TranSeqNo=serial,
-                    InSubAcctNo=facts.sub_account(payee.member_id),
+                    InSubAcctNo=facts.sub_account(MemberCode(payee.member_id)),
                     InTranNetMemberCode=payee.member_id,
                     TranAmt=payee.amount_fen,
                 )

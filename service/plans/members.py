@@ -11,6 +11,7 @@ from jzb.v1 import member_pb2
 from jzb.v1.names import OperationKind
 from ledger import Draft, Leg, Member
 from ledger.accounts import LIMITS, standing
+from ledger.names import MemberCode
 from service.plans.plan import Plan
 from service.questions.cards import MobileQuery
 from service.questions.members import MemberQuery, SameNameQuery
@@ -35,8 +36,8 @@ def open_member(request: member_pb2.OpenMemberRequest) -> Plan:
             Mobile=request.mobile or None,
             Email=request.email or None,
         ),
-        query=MemberQuery(request.member_id, member_property, opening=True),
-        payer=request.member_id,
+        query=MemberQuery(MemberCode(request.member_id), member_property, opening=True),
+        payer=MemberCode(request.member_id),
     )
 
 
@@ -68,9 +69,9 @@ def link_same_name(request: member_pb2.LinkSameNameRequest, ordinary: Member | N
             Mobile=request.mobile or None,
             Email=request.email or None,
         ),
-        query=SameNameQuery(request.ordinary_member_id, request.merchant_member_id),
-        payer=request.ordinary_member_id,
-        payee=request.merchant_member_id,
+        query=SameNameQuery(MemberCode(request.ordinary_member_id), MemberCode(request.merchant_member_id)),
+        payer=MemberCode(request.ordinary_member_id),
+        payee=MemberCode(request.merchant_member_id),
         with_members=tuple(member.sub_account for member in (ordinary, merchant) if member),
     )
 

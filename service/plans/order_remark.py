@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from bankclient import REQUEST_FEN_MAX, fen, yuan
+from ledger.names import SubAccount
 
 PAY_API_MAX: Final = 300
 """Characters of OrderRemark and RefundRemark in the payment interface (quick start 2.4)."""
@@ -50,7 +51,7 @@ UNREADABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 class Row:
     """One share. Amounts in fen, ``fee_fen`` inside ``amount_fen``. ``number`` is empty in a plain order."""
 
-    sub_account: str
+    sub_account: SubAccount
     amount_fen: int
     fee_fen: int
     is_frozen: bool
@@ -208,7 +209,7 @@ def _row(
     elif UNREADABLE.search(text):
         violations.append(Violation(f"{path}.object", "has a control character or half of a character"))
         text = ""
-    return Row(sub_account, amount_fen, fee_fen, mode == "0", number, refund_number, text)
+    return Row(SubAccount(sub_account), amount_fen, fee_fen, mode == "0", number, refund_number, text)
 
 
 def _text(one: Mapping[str, Any], name: str, path: str, violations: list[Violation], length_max: int = 32) -> str:

@@ -16,6 +16,7 @@ from jzb.v1 import payment_pb2
 from jzb.v1.names import OperationKind
 from ledger import Available, Kind, Leg, Member, OfDay
 from ledger.accounts import FEE, LIMITS, escrow, order, refundable, refundable_fee, withdrawable
+from ledger.names import MemberCode, Serial
 from ledger.rules import Source, Target
 from service.plans.plan import NAMELESS, Facts, Names, Plan, Serials
 from service.plans.verification import PAYMENT, verified
@@ -33,7 +34,7 @@ def paid(source: Source, target: Target, amount_fen: int, fee_fen: int) -> tuple
     return tuple(legs)
 
 
-def limits(serial: str, amount_fen: int, fee_fen: int) -> tuple[Leg, ...]:
+def limits(serial: Serial, amount_fen: int, fee_fen: int) -> tuple[Leg, ...]:
     """What may be refunded later of a payment, its fee apart."""
     legs = [Leg(LIMITS, refundable(serial), amount_fen)]
     if fee_fen:
@@ -41,7 +42,7 @@ def limits(serial: str, amount_fen: int, fee_fen: int) -> tuple[Leg, ...]:
     return tuple(legs)
 
 
-def refundably_paid(serial: str, source: Source, target: Target, amount_fen: int, fee_fen: int) -> tuple[Leg, ...]:
+def refundably_paid(serial: Serial, source: Source, target: Target, amount_fen: int, fee_fen: int) -> tuple[Leg, ...]:
     """The legs of a payment that may be refunded later by its serial."""
     return (*paid(source, target, amount_fen, fee_fen), *limits(serial, amount_fen, fee_fen))
 
@@ -55,7 +56,10 @@ def confirmed(payee: Member, settled: Kind) -> Target:
 
 def pay(request: payment_pb2.PayRequest, facts: Facts, serials: Serials, names: Names = NAMELESS) -> Plan:
     """6034 flag 6 (T+1: from available money) or flag 9 (T+0: from withdrawable money, withdrawable at once)."""
-    payer, payee = facts.members[request.payer_member_id], facts.members[request.payee_member_id]
+    payer, payee = (
+        facts.members[MemberCode(request.payer_member_id)],
+        facts.members[MemberCode(request.payee_member_id)],
+    )
     same_day = request.settlement == payment_pb2.SETTLEMENT_T0
     source: Source = withdrawable(payer.sub_account) if same_day else Available(payer.sub_account)
     target: Target = withdrawable(payee.sub_account) if same_day else OfDay(Kind.UNCLEARED, payee.sub_account)
@@ -68,7 +72,10 @@ def prepay_order(
     request: payment_pb2.PrepayOrderRequest, facts: Facts, serials: Serials, names: Names = NAMELESS
 ) -> Plan:
     """6034 flag 1: the payer's available money goes to the order's escrow pocket; the order number is used up."""
-    payer, payee = facts.members[request.payer_member_id], facts.members[request.payee_member_id]
+    payer, payee = (
+        facts.members[MemberCode(request.payer_member_id)],
+        facts.members[MemberCode(request.payee_member_id)],
+    )
     legs = (
         Leg(order(request.order_no), LIMITS, 1),
         Leg(Available(payer.sub_account), escrow(payer.sub_account, request.order_no), request.amount_fen),

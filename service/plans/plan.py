@@ -16,6 +16,7 @@ from bankclient import Request, consumer_serial, row_serial
 from jzb.v1.names import OperationKind
 from ledger import Account, Available, Card, Draft, Leg, Member, draft_from_json, draft_to_json
 from ledger.accounts import POCKETS, standing
+from ledger.names import NO_MEMBER_CODE, NO_SUB_ACCOUNT, MemberCode, Serial, SubAccount
 from ledger.rules import Source
 from service.questions.query import OutcomeQuery, Query
 
@@ -38,17 +39,17 @@ class Plan:
     drafts: tuple[Draft, ...] = ()
     then: tuple[Draft, ...] = ()
     undo: tuple[Draft, ...] = ()
-    payer: str = ""
-    payee: str = ""
+    payer: MemberCode = NO_MEMBER_CODE
+    payee: MemberCode = NO_MEMBER_CODE
     order_no: str = ""
     amount_fen: int = 0
     fee_fen: int = 0
     keep: Mapping[str, Any] = field(default_factory=dict)
     card: Card | None = None
     channel_no: str = ""
-    with_members: tuple[str, ...] = ()
+    with_members: tuple[SubAccount, ...] = ()
 
-    def moving(self, legs: Iterable[Leg], serial: str) -> Plan:
+    def moving(self, legs: Iterable[Leg], serial: Serial) -> Plan:
         """The same with one draft, between the plan's own parties and of its own amounts."""
         draft = Draft(tuple(legs), serial, self.payer, self.payee, self.amount_fen, self.fee_fen)
         return replace(self, drafts=(draft,))
@@ -69,11 +70,11 @@ class Plan:
         return Stored(self.drafts, self.then, self.undo, self.query, self.keep)
 
 
-def _member_of(side: Source) -> str:
+def _member_of(side: Source) -> SubAccount:
     """The sub-account whose pocket it is, or nothing."""
     if isinstance(side, Available):
         return side.sub_account
-    return side.owner if side.kind in POCKETS else ""
+    return side.owner if side.kind in POCKETS else NO_SUB_ACCOUNT
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,14 +113,15 @@ class Stored:
 class Serials:
     """The numbers of one call: its CnsmrSeqNo, and as many row serials as it has rows. None is ever used twice."""
 
-    own: str
-    rows: tuple[str, ...] = ()
+    own: Serial
+    rows: tuple[Serial, ...] = ()
 
     @classmethod
     def make(cls, uid: str, day: date, numbers: Sequence[int]) -> Serials:
         """Serials of ``day`` from numbers nobody has had: the first is the call's, the others its rows'."""
         first, *others = numbers
-        return cls(consumer_serial(uid, day, first % 10**10), tuple(row_serial(day, number) for number in others))
+        own = Serial(consumer_serial(uid, day, first % 10**10))
+        return cls(own, tuple(Serial(row_serial(day, number)) for number in others))
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +144,8 @@ NAMELESS = Names()
 class Facts:
     """The members that a plan names, by code, each open and fit for its place."""
 
-    members: dict[str, Member]
+    members: dict[MemberCode, Member]
 
-    def sub_account(self, member_id: str) -> str:
+    def sub_account(self, member_id: MemberCode) -> SubAccount:
         """A member's sub-account number at the bank."""
         return self.members[member_id].sub_account

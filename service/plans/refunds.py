@@ -19,6 +19,7 @@ from jzb.v1 import refund_pb2
 from jzb.v1.names import OperationKind
 from ledger import Available, Kind, Leg, Member, OfDay, Payment
 from ledger.accounts import FEE, LIMITS, OWN_FUNDS, refundable, refundable_fee
+from ledger.names import NO_MEMBER_CODE
 from ledger.rules import Source
 from service.plans.plan import Plan, Serials
 from service.questions.resend import ResendQuery
@@ -85,7 +86,7 @@ def refund(
         kind=OperationKind.REFUND,
         message=message,
         query=ResendQuery.of("2", message),
-        payer=payee.member_id if payee else "",
+        payer=payee.member_id if payee else NO_MEMBER_CODE,
         payee=payer.member_id,
         order_no=order_no,
         amount_fen=request.amount_fen,

@@ -18,6 +18,7 @@ from jzb.v1 import topup_pb2
 from jzb.v1.names import OperationKind
 from ledger import Available, Draft, Kind, Leg, Member, OfDay, Operation
 from ledger.accounts import FEE, LIMITS, revocable, revocable_fee
+from ledger.names import Serial
 from service.plans.plan import Plan, Serials
 from service.plans.topups import CHANNEL, CHANNEL_SERIAL
 from service.questions.status import StatusQuery
@@ -31,7 +32,7 @@ RevokedOrder = Literal["original", "new"]
 class RevokedShare:
     """What is to be taken back of a share; ``amount_fen`` is gross, the fee inside."""
 
-    serial: str
+    serial: Serial
     order_no: str
     member: Member
     amount_fen: int
@@ -71,11 +72,11 @@ def revoke_top_up(request: topup_pb2.RevokeTopUpRequest, top_up: Operation, memb
 
 
 def revoke_split_top_up(
-    top_up: Operation, share: Sequence[RevokedShare], serials: Serials, order: RevokedOrder
+    top_up: Operation, shares: Sequence[RevokedShare], serials: Serials, order: RevokedOrder
 ) -> Plan:
     """6217: each row has a serial of its own by which 6110 knows it, as in 6216."""
-    rows = list(zip(share, serials.rows, strict=True))
-    total_fen = sum(one.amount_fen for one in share)
+    rows = list(zip(shares, serials.rows, strict=True))
+    total_fen = sum(one.amount_fen for one in shares)
     return Plan(
         kind=OperationKind.REVOKE_SPLIT_TOP_UP,
         message=RevokeSplitTopUp(
@@ -99,13 +100,13 @@ def revoke_split_top_up(
         query=StatusQuery("4", by_part=True),
         order_no=top_up.order_no,
         amount_fen=total_fen,
-        fee_fen=sum(one.fee_fen for one in share),
+        fee_fen=sum(one.fee_fen for one in shares),
         keep={ORIGINAL: top_up.serial},
-        with_members=tuple(one.member.sub_account for one in share),
+        with_members=tuple(one.member.sub_account for one in shares),
     )
 
 
-def _draft(share: RevokedShare, serial: str, order_no: str = "") -> Draft:
+def _draft(share: RevokedShare, serial: Serial, order_no: str = "") -> Draft:
     owed = OfDay(Kind.IN_TRANSIT)
     legs = []
     if share.net_fen:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from datetime import date
 
 from ledger import Change, Draft, Operation, State, Step
+from ledger.names import NO_BANK_SERIAL
 from service.plans.plan import Stored
 from service.questions.results import BankResult, Verdict, combined_digest
 from service.recorded import SEND_AGAIN
@@ -69,7 +70,7 @@ def settle(
             message=last.detail,
             bank_code=last.code,
             bank_message=last.message,
-            bank_serial=next((one.bank_serial for one in results if one.bank_serial), ""),
+            bank_serial=next((one.bank_serial for one in results if one.bank_serial), NO_BANK_SERIAL),
             bank_serials=tuple(
                 filter(None, (serial for one in results for serial in (one.bank_serial, *one.bank_serials)))
             ),

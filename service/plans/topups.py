@@ -16,6 +16,7 @@ from jzb.v1 import topup_pb2
 from jzb.v1.names import OperationKind
 from ledger import Draft, Kind, Leg, OfDay
 from ledger.accounts import FEE, LIMITS, TOP_UP_ORDER_UNITS, revocable, revocable_fee, top_up_order
+from ledger.names import MemberCode, Serial, SubAccount
 from service.plans.plan import Facts, Plan, Serials
 from service.questions.status import StatusQuery
 
@@ -35,11 +36,11 @@ def channel_code(channel: topup_pb2.Channel) -> str:
 
 
 def _credit(
-    sub_account: str,
-    member_id: str,
+    sub_account: SubAccount,
+    member_id: MemberCode,
     amount_fen: int,
     fee_fen: int,
-    serial: str,
+    serial: Serial,
     uses: Mapping[str, int],
     order_no: str = "",
 ) -> Draft:
@@ -63,7 +64,7 @@ def top_up(
     also_uses: Mapping[str, int] = NOTHING_ELSE,
 ) -> Plan:
     """6129: one member. ``also_uses`` is what it takes beside its order number (`service.questions.top_up_reading`)."""
-    sub_account = facts.sub_account(request.member_id)
+    sub_account = facts.sub_account(MemberCode(request.member_id))
     net_fen = request.amount_fen - request.fee_fen
     return Plan(
         kind=OperationKind.TOP_UP,
@@ -81,7 +82,7 @@ def top_up(
         drafts=(
             _credit(
                 sub_account,
-                request.member_id,
+                MemberCode(request.member_id),
                 request.amount_fen,
                 request.fee_fen,
                 serials.own,
@@ -89,7 +90,7 @@ def top_up(
             ),
         ),
         query=StatusQuery("4"),
-        payee=request.member_id,
+        payee=MemberCode(request.member_id),
         order_no=request.order_no,
         amount_fen=request.amount_fen,
         fee_fen=request.fee_fen,
@@ -113,7 +114,7 @@ def split_top_up(request: topup_pb2.SplitTopUpRequest, facts: Facts, serials: Se
             OrdersCount=len(rows),
             TranItemArray=tuple(
                 SplitTopUpRow(
-                    RechargeSubAcctNo=facts.sub_account(share.member_id),
+                    RechargeSubAcctNo=facts.sub_account(MemberCode(share.member_id)),
                     SubOrderFillMemberCd=share.member_id,
                     SubOrderTranAmt=share.amount_fen - share.fee_fen,
                     SubOrderTranFee=share.fee_fen,
@@ -126,8 +127,8 @@ def split_top_up(request: topup_pb2.SplitTopUpRequest, facts: Facts, serials: Se
         ),
         drafts=tuple(
             _credit(
-                facts.sub_account(share.member_id),
-                share.member_id,
+                facts.sub_account(MemberCode(share.member_id)),
+                MemberCode(share.member_id),
                 share.amount_fen,
                 share.fee_fen,
                 serial,
@@ -146,5 +147,5 @@ def split_top_up(request: topup_pb2.SplitTopUpRequest, facts: Facts, serials: Se
         fee_fen=sum(share.fee_fen for share in request.shares),
         keep={CHANNEL: channel_code(request.channel)},
         channel_no=request.channel.transaction_no,
-        with_members=tuple(facts.sub_account(share.member_id) for share in request.shares),
+        with_members=tuple(facts.sub_account(MemberCode(share.member_id)) for share in request.shares),
     )

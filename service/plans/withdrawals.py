@@ -13,6 +13,7 @@ from jzb.v1 import withdrawal_pb2
 from jzb.v1.names import OperationKind
 from ledger import Draft, Leg, Member, reverse
 from ledger.accounts import POOLED, WITHDRAWING, withdrawable
+from ledger.names import MemberCode
 from service.plans.cards import KEPT_CARD
 from service.plans.payments import paid
 from service.plans.plan import Facts, Plan, Serials
@@ -32,7 +33,7 @@ def withdraw(
 
     ``card`` is what the request's card_id stands for; without it the request names number and holder itself.
     """
-    member = facts.members[request.member_id]
+    member = facts.members[MemberCode(request.member_id)]
     taken = Draft(
         paid(
             withdrawable(member.sub_account),

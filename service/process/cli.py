@@ -38,6 +38,7 @@ from ledger import (
     newest_revision,
     require_current,
 )
+from ledger.names import MemberCode
 from service import telemetry
 from service.catalogue import bank_document
 from service.inflows.reconciliation_files import fetch, summary
@@ -255,7 +256,7 @@ def catch_up_command(
 
     Repeat nothing that was sent after the copy was made before it was compared with the list.
     """
-    opened = dict(one.partition("=")[::2] for one in member or ())
+    opened = {MemberCode(code): kind for code, _, kind in (one.partition("=") for one in member or ())}
     if any(member_property not in ("00", "SH") for member_property in opened.values()):
         raise typer.BadParameter("a member is named with its property, CODE=00 or CODE=SH", param_hint="--member")
     with _complaints():
@@ -384,7 +385,9 @@ async def _verify(dsn: str, platform: str, noted: bytes, unsealed: int) -> Summa
     return summary
 
 
-async def _catch_up(settings: Settings, since: datetime, patience_s: float, opened: Mapping[str, str]) -> CaughtUp:
+async def _catch_up(
+    settings: Settings, since: datetime, patience_s: float, opened: Mapping[MemberCode, str]
+) -> CaughtUp:
     telemetry.set_up(settings.telemetry, settings.platform)
     async with assembled(settings, catches_up=True) as components:
         catch_up = CatchUp(

@@ -26,6 +26,7 @@ from bankclient import (
     yuan,
 )
 from ledger import Draft, Member, Part, Reads
+from ledger.names import NO_MEMBER_CODE, BankSerial, Serial, SubAccount
 from service.questions.bookings import booked_on
 from service.questions.query import FirstAnswer, OutcomeQuery, QueryContext
 from service.questions.results import BankResult, Verdict
@@ -62,7 +63,7 @@ class AcquiredQuery(OutcomeQuery):
         self,
         bank: BankClient,
         reads: Reads,
-        serial: str,
+        serial: Serial,
         message: Request[Any],
         drafts: Sequence[Draft],
         *,
@@ -82,7 +83,7 @@ class AcquiredQuery(OutcomeQuery):
                 return share, part
         return None
 
-    async def _carry_out(self, bank: BankClient, reads: Reads, serial: str, drafts: Sequence[Draft]) -> FirstAnswer:
+    async def _carry_out(self, bank: BankClient, reads: Reads, serial: Serial, drafts: Sequence[Draft]) -> FirstAnswer:
         """Carry an entry on as far as the bank answers."""
         results = await self._listed(bank, reads, drafts)
         verdicts = {one.verdict for one in results}
@@ -140,7 +141,7 @@ class RebookQuery(OutcomeQuery):
 
     channel: AcquiringChannel
     order_no: str
-    sub_account: str
+    sub_account: SubAccount
 
     async def run(self, context: QueryContext) -> Sequence[BankResult]:
         """See `OutcomeQuery`."""
@@ -163,12 +164,12 @@ async def _order(bank: BankClient, channel: AcquiringChannel, order_no: str) -> 
     return await bank.call(AcquiringOrder(AcquiringChannelType=channel, OrderNo=order_no))
 
 
-def _holder(reply: AcquiringOrderReply) -> str:
-    return reply.OrderActInSubAcctNo or reply.OrderInSubAcctNo or ""
+def _holder(reply: AcquiringOrderReply) -> SubAccount:
+    return SubAccount(reply.OrderActInSubAcctNo or reply.OrderInSubAcctNo or "")
 
 
 def _share_result(
-    share: AcquiredShare, draft: Draft, answer: Answer[AcquiringOrderReply], members: dict[str, Member]
+    share: AcquiredShare, draft: Draft, answer: Answer[AcquiringOrderReply], members: dict[SubAccount, Member]
 ) -> BankResult:
     reply = answer.reply
     if reply is None:
@@ -191,9 +192,11 @@ def _share_result(
     return replace(
         BankResult.of_call(Verdict.DONE, answer),
         detail=detail,
-        bank_serial=reply.FrontSeqNo or "",
-        bank_day=booked_on(reply.FrontSeqNo, reply.TranDate),
-        booked=share.booked(draft, sub_account, members[sub_account].member_id if sub_account in members else ""),
+        bank_serial=BankSerial(reply.FrontSeqNo or ""),
+        bank_day=booked_on(BankSerial(reply.FrontSeqNo or ""), reply.TranDate),
+        booked=share.booked(
+            draft, sub_account, members[sub_account].member_id if sub_account in members else NO_MEMBER_CODE
+        ),
     )
 
 

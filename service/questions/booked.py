@@ -20,6 +20,7 @@ from typing import ClassVar, Final
 from bankclient import NO_RECORD, SUCCESS_CODE, SubAccountTransactions, SubAccountTransactionsRow
 from jzb.v1.names import OperationKind
 from ledger import Operation, Reads
+from ledger.names import BankSerial, Serial, SubAccount
 from service.bankday import days_around, days_now
 from service.questions.bookings import booked_on
 from service.questions.conflicts import response_mismatch
@@ -63,7 +64,7 @@ class BookedQuery(OutcomeQuery):
 
     by: ClassVar[str] = "booked"
 
-    sub_account: str
+    sub_account: SubAccount
 
     async def run(self, context: QueryContext) -> Sequence[BankResult]:
         """See `OutcomeQuery`."""
@@ -110,7 +111,7 @@ class BookedQuery(OutcomeQuery):
         return [present, present.model_copy(update={"FunctionFlag": "2", "StartDate": first, "EndDate": last})]
 
 
-def noted(order_no: str, serial: str, remark: str) -> str:
+def noted(order_no: str, serial: Serial, remark: str) -> str:
     """The Remark by which `BookedQuery` finds a part again: order number, serial, and the caller's note."""
     return f"{order_no} {serial} {remark}".rstrip()
 
@@ -119,7 +120,7 @@ def noted(order_no: str, serial: str, remark: str) -> str:
 class Sought:
     """A part whose outcome is not known."""
 
-    serial: str
+    serial: Serial
     like: Likeness
 
 
@@ -154,7 +155,7 @@ def _like(row: SubAccountTransactionsRow) -> Likeness:
 
 
 def _day(row: SubAccountTransactionsRow) -> date | None:
-    return booked_on(row.FrontSeqNo, row.TranDate)
+    return booked_on(BankSerial(row.FrontSeqNo), row.TranDate)
 
 
 def _carries(row: SubAccountTransactionsRow, part: Sought) -> bool:
@@ -176,7 +177,7 @@ class _Mirror:
 
     posted: Counter[tuple[Likeness, date]]
     ahead: Counter[Likeness]
-    serials: set[str]
+    serials: set[BankSerial]
     beside: set[Likeness]
 
     @classmethod
@@ -231,7 +232,7 @@ def _row_result(row: SubAccountTransactionsRow | None, evidence: bytes) -> BankR
         Verdict.DONE,
         code=SUCCESS_CODE,
         detail="6072 lists it",
-        bank_serial=row.FrontSeqNo,
+        bank_serial=BankSerial(row.FrontSeqNo),
         bank_day=_day(row),
         evidence=evidence,
     )

@@ -9,6 +9,7 @@ from typing import Final
 from bankclient import MessageInvalid, booking_date
 from ledger import Leg
 from ledger.accounts import LIMITS, order
+from ledger.names import BankSerial
 
 _SERIAL: Final = re.compile(r"[!-~]{1,52}", re.ASCII)
 """The longest published length; other characters no caller could send back."""
@@ -16,10 +17,10 @@ _SERIAL: Final = re.compile(r"[!-~]{1,52}", re.ASCII)
 
 def is_serial(text: str) -> bool:
     """Whether a booking can be entered once only by this serial: it has the form of one, its day in front."""
-    return _SERIAL.fullmatch(text) is not None and booked_on(text) is not None
+    return _SERIAL.fullmatch(text) is not None and booked_on(BankSerial(text)) is not None
 
 
-def booked_on(bank_serial: str | None, day_text: str | None = None) -> date | None:
+def booked_on(bank_serial: BankSerial | None, day_text: str | None = None) -> date | None:
     """The bank day of a booking: by its serial, or else by its date (yyyyMMdd). None when neither says it.
 
     The bank's final word counts whether or not its day can be read.
@@ -32,7 +33,7 @@ def booked_on(bank_serial: str | None, day_text: str | None = None) -> date | No
     return None
 
 
-def once(bank_serial: str) -> Leg:
+def once(bank_serial: BankSerial) -> Leg:
     """The one entry of what came in under this serial, whichever list shows it: 6050 has what came back (6048), too,
     and may have it first.
     """

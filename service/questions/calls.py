@@ -16,6 +16,7 @@ from bankclient import (
     Request,
 )
 from jzb.v1.names import ErrorReason
+from ledger.names import Serial
 from service import problems
 from service.problems import Problem
 
@@ -42,7 +43,7 @@ def reply_of(answer: Answer[R], code: str, *, is_refusal_empty: bool = False) ->
     raise problems.question_refused(code, answer.code, answer.message)
 
 
-async def call_once(bank: BankClient, request: Request[R], serial: str) -> R:
+async def call_once(bank: BankClient, request: Request[R], serial: Serial) -> R:
     """The reply to a call that is no operation, such as one for a text. Raises `Problem` when it is lost, too."""
     answer = await bank.call(request, serial)
     if answer.reply is not None:

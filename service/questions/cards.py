@@ -25,6 +25,7 @@ from bankclient import (
     fen,
 )
 from ledger import Card, CardChange, CardState
+from ledger.names import Serial, SubAccount
 from service.questions.lists import BankList, read_list
 from service.questions.query import OutcomeQuery, QueryContext
 from service.questions.results import NO_CARD_RESULT, BankResult, CardResult, Verdict
@@ -53,7 +54,7 @@ class CardQuery(OutcomeQuery):
 
     by: ClassVar[str] = "card"
 
-    sub_account: str
+    sub_account: SubAccount
     card_id: str
     does: Literal["check", "confirm", "unbind", "correct"]
     life_s: float = 0.0
@@ -134,7 +135,7 @@ class MobileQuery(OutcomeQuery):
 
     by: ClassVar[str] = "mobile"
 
-    sub_account: str
+    sub_account: SubAccount
     digest: str
 
     async def run(self, context: QueryContext) -> Sequence[BankResult]:
@@ -168,7 +169,7 @@ async def _transfer_result(context: QueryContext) -> BankResult:
     return BankResult.of_question(verdicts.get(answer.reply.ReturnStatu, Verdict.INCONCLUSIVE), answer)
 
 
-async def transfer_of(bank: BankClient, serial: str) -> Answer[SmallTransferResultReply]:
+async def transfer_of(bank: BankClient, serial: Serial) -> Answer[SmallTransferResultReply]:
     """What became of the small transfer sent with this serial (6061), which the bank finds only by its own day."""
     for day in days_of_serial(serial):
         answer = await bank.call(SmallTransferResult(OldTranSeqNo=serial, TranDate=day))
@@ -177,7 +178,7 @@ async def transfer_of(bank: BankClient, serial: str) -> Answer[SmallTransferResu
     return answer
 
 
-async def listed_cards(bank: BankClient, sub_account: str) -> BankList[BoundCardsRow]:
+async def listed_cards(bank: BankClient, sub_account: SubAccount) -> BankList[BoundCardsRow]:
     """The cards that the bank has bound to a sub-account (6098)."""
     return await read_list(bank, BoundCards(QueryFlag="2", SubAcctNo=sub_account))
 

@@ -9,6 +9,7 @@ import structlog
 
 from bankclient import TransactionStatusReply, yuan
 from ledger import Member, Operation, Part, Reads
+from ledger.names import SubAccount
 from service.questions.results import BankResult, Verdict
 
 log = structlog.get_logger("jzb.conflicts")
@@ -57,7 +58,7 @@ async def response_mismatch(
         )
     else:
         own = {operation.payer, operation.payee, *(side for one in parts for side in (one.payer, one.payee))}
-        named = {one for one in (reply.InSubAcctNo, reply.OutSubAcctNo) if one}
+        named = {SubAccount(one) for one in (reply.InSubAcctNo, reply.OutSubAcctNo) if one}
         unrelated = {one.member_id for one in (await reads.members_by_sub_account(named)).values()} - own
         mismatch = f"6110 tells of {', '.join(sorted(unrelated))}, who have no part in the request" if unrelated else ""
     if mismatch:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Final
 
 from bankclient import NO_RECORD, Answer, AnswerOutcome, FindSubAccount
 from ledger import Member
+from ledger.names import NO_MEMBER_CODE, MemberCode, SubAccount
 from service.questions.conflicts import without_conflict
 from service.questions.query import OutcomeQuery, QueryContext
 from service.questions.results import BankResult, Verdict, combined_digest
@@ -22,20 +23,20 @@ class MemberQuery(OutcomeQuery):
 
     by: ClassVar[str] = "member"
 
-    member_id: str
+    member_id: MemberCode
     property: str
     opening: bool
 
-    def closed_member(self) -> str:
+    def closed_member(self) -> MemberCode:
         """See `Query`."""
-        return "" if self.opening else self.member_id
+        return NO_MEMBER_CODE if self.opening else self.member_id
 
     async def run(self, context: QueryContext) -> Sequence[BankResult]:
         """See `OutcomeQuery`."""
         answer = await context.bank.call(FindSubAccount(TranNetMemberCode=self.member_id))
         members: tuple[Member, ...] = ()
         if answer.reply is not None and self.opening:
-            verdict, members = Verdict.DONE, (self._member(answer.reply.SubAcctNo),)
+            verdict, members = Verdict.DONE, (self._member(SubAccount(answer.reply.SubAcctNo)),)
         elif answer.reply is not None:
             # After a lost "close" the member still exists: not done (yet).
             verdict = Verdict.NOT_FOUND
@@ -56,7 +57,7 @@ class MemberQuery(OutcomeQuery):
         members = () if answer.reply is None else (self._member(answer.reply.SubAcctNo),)
         return replace(BankResult.of_call(verdict, answer), members=members)
 
-    def _member(self, sub_account: str) -> Member:
+    def _member(self, sub_account: SubAccount) -> Member:
         return Member(member_id=self.member_id, sub_account=sub_account, property=self.property, is_open=self.opening)
 
 
@@ -66,19 +67,19 @@ class SameNameQuery(OutcomeQuery):
 
     by: ClassVar[str] = "same-name"
 
-    ordinary: str
-    merchant: str
+    ordinary: MemberCode
+    merchant: MemberCode
 
     async def run(self, context: QueryContext) -> Sequence[BankResult]:
         """See `OutcomeQuery`."""
-        numbers: list[str] = []
+        numbers: list[SubAccount] = []
         evidence: list[bytes] = []
         for member_id in (self.ordinary, self.merchant):
             answer = await context.bank.call(FindSubAccount(TranNetMemberCode=member_id))
             if answer.reply is None:
                 verdict = Verdict.NOT_FOUND if _is_missing(answer) else Verdict.INCONCLUSIVE
                 return [BankResult.of_question(verdict, answer)]
-            numbers.append(answer.reply.SubAcctNo)
+            numbers.append(SubAccount(answer.reply.SubAcctNo))
             evidence.append(answer.evidence)
         result = BankResult(
             Verdict.DONE,
@@ -95,7 +96,7 @@ class SameNameQuery(OutcomeQuery):
         members = () if reply is None else self.members(reply.CommonSubAcctNo, reply.MerSubAcctNo)
         return replace(BankResult.of_call(verdict, answer), members=members)
 
-    def members(self, ordinary: str, merchant: str) -> tuple[Member, Member]:
+    def members(self, ordinary: SubAccount, merchant: SubAccount) -> tuple[Member, Member]:
         """The two members of one customer, by the sub-account numbers that the bank gives."""
         return (
             Member(member_id=self.ordinary, sub_account=ordinary, property="00", same_name=self.merchant),

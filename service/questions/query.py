@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 
 from bankclient import Answer, AnswerOutcome, BankClient, Request
 from ledger import CardChange, Cards, Draft, Leased, Operation, Part, PartState, Reads
+from ledger.names import NO_MEMBER_CODE, MemberCode, Serial
 from service.questions.conflicts import without_conflict
 from service.questions.results import BankResult, Verdict
 from service.settings import ResolverSettings
@@ -55,9 +56,9 @@ class Query(ABC):
             raise ValueError(f"no query is stored as {value['by']!r}")
         return _adapter(kind).validate_python({name: field for name, field in value.items() if name != "by"})
 
-    def closed_member(self) -> str:
+    def closed_member(self) -> MemberCode:
         """The code of the member that the call closes, or nothing."""
-        return ""
+        return NO_MEMBER_CODE
 
     def card_changes(self, result: BankResult) -> tuple[CardChange, ...]:
         """What a result does to cards."""
@@ -132,7 +133,7 @@ class OutcomeQuery(Query):
         self,
         bank: BankClient,
         reads: Reads,
-        serial: str,
+        serial: Serial,
         message: Request[Any],
         drafts: Sequence[Draft],
         *,

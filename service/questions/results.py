@@ -15,6 +15,7 @@ from typing import Any
 
 from bankclient import Answer
 from ledger import Draft, Member
+from ledger.names import NO_BANK_SERIAL, BankSerial
 
 
 class Verdict(Enum):
@@ -57,8 +58,8 @@ class BankResult:
     code: str = ""
     message: str = ""
     detail: str = ""
-    bank_serial: str = ""
-    bank_serials: tuple[str, ...] = ()
+    bank_serial: BankSerial = NO_BANK_SERIAL
+    bank_serials: tuple[BankSerial, ...] = ()
     bank_day: date | None = None
     evidence: bytes = b""
     members: tuple[Member, ...] = ()

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Final, Literal, TypeAlias
 
 from bankclient import Answer, BankClient, TransactionStatus, TransactionStatusReply, days_of_serial
 from ledger import Leased, Part, State
+from ledger.names import BankSerial, Serial
 from service.questions.bookings import booked_on
 from service.questions.conflicts import response_mismatch
 from service.questions.query import OutcomeQuery, QueryContext
@@ -66,7 +67,9 @@ class StatusQuery(OutcomeQuery):
             return result
         serials = tuple(row.FrontSeqNo for row in answer.reply.TranItemArray if row.FrontSeqNo)
         first = next(iter(serials), "")
-        return replace(result, bank_serial=first, bank_serials=serials, bank_day=booked_on(first))
+        return replace(
+            result, bank_serial=BankSerial(first), bank_serials=serials, bank_day=booked_on(BankSerial(first))
+        )
 
 
 async def status_result(context: QueryContext, flag: Flag, part: Part | None = None) -> BankResult:
@@ -92,13 +95,13 @@ def reply_result(answer: Answer[TransactionStatusReply], reply: TransactionStatu
         code=answer.code,
         message=reply.FailMsg or "",
         detail=f"6110 says TranStatus {reply.TranStatus}",
-        bank_serial=reply.OldTranFrontSeqNo or "",
-        bank_day=booked_on(reply.OldTranFrontSeqNo, reply.TranDate),
+        bank_serial=BankSerial(reply.OldTranFrontSeqNo or ""),
+        bank_day=booked_on(BankSerial(reply.OldTranFrontSeqNo or ""), reply.TranDate),
         evidence=answer.evidence,
     )
 
 
-def query_days(serial: str, opened_at: datetime, now: datetime) -> tuple[date | None, ...]:
+def query_days(serial: Serial, opened_at: datetime, now: datetime) -> tuple[date | None, ...]:
     """The days with which 6110 is asked about a call in turn, until one is found; as a rule it is asked without.
 
     It wants the day of what is older than three days (notes.md 9.14), by its own calendar. Ours is in the serial; the
@@ -107,7 +110,7 @@ def query_days(serial: str, opened_at: datetime, now: datetime) -> tuple[date | 
     return days_of_serial(serial) if now - opened_at >= OLD else (None,)
 
 
-async def status_of(bank: BankClient, flag: Flag, leased: Leased, serial: str) -> Answer[TransactionStatusReply]:
+async def status_of(bank: BankClient, flag: Flag, leased: Leased, serial: Serial) -> Answer[TransactionStatusReply]:
     """What 6110 answers about the call, or the row of a call, with this serial."""
     for day in query_days(serial, leased.operation.created_at, leased.at):
         answer = await bank.call(TransactionStatus(FunctionFlag=flag, TranNetSeqNo=serial, TranDate=day))

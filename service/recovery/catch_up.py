@@ -44,6 +44,7 @@ from ledger.accounts import (
     uncleared,
     withdrawable,
 )
+from ledger.names import NO_MEMBER_CODE, NO_SUB_ACCOUNT, BankSerial, MemberCode, SubAccount
 from service.bankday import bank_day_of, bank_today, days_now
 from service.inflows.card_list import differences as card_differences
 from service.inflows.clearing import Clearing
@@ -84,7 +85,7 @@ class AccountChange:
     """An account that was brought to what the bank says, in fen. ``member_id`` is empty for the platform's own."""
 
     account: str
-    member_id: str
+    member_id: MemberCode
     before_fen: int
     after_fen: int
 
@@ -109,7 +110,7 @@ class _Entry:
     ``lacked_fen`` is what of the member's incoming money went to the platform, as far as one can tell: fees.
     """
 
-    member_id: str
+    member_id: MemberCode
     legs: list[Leg] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
     lacked_fen: int = 0
@@ -162,7 +163,7 @@ class CatchUp:
         self._platforms_own: set[str] = set()
         self._fee_accounts: set[str] = set()
 
-    async def run(self, patience_s: float, opened: Mapping[str, str]) -> CaughtUp:
+    async def run(self, patience_s: float, opened: Mapping[MemberCode, str]) -> CaughtUp:
         """``opened`` are members that were opened since, with their property (00 or SH), which the bank does not list.
 
         Raises `CatchUpStopped` when operations of the copy are still in doubt after ``patience_s``, or the bank does
@@ -237,8 +238,8 @@ class CatchUp:
         codes = {side for _, part in parts for side in (part.payer, part.payee) if side}
         members = await self.reads.members(codes) if codes else {}
 
-        def sub_account(member_id: str) -> str:
-            return members[member_id].sub_account if member_id in members else ""
+        def sub_account(member_id: MemberCode) -> SubAccount:
+            return members[member_id].sub_account if member_id in members else NO_SUB_ACCOUNT
 
         moved = [
             (
@@ -252,7 +253,7 @@ class CatchUp:
         self._platforms_own = {row.SubAcctNo for row in rows}
         self._fee_accounts = {row.SubAcctNo for row in rows if COMPARED_PROPERTIES.get(row.SubAcctProperty) is Kind.FEE}
 
-    async def _find(self, member_id: str, member_property: str) -> str:
+    async def _find(self, member_id: MemberCode, member_property: str) -> str:
         """Record a member that was opened since (6092); a line when there is none."""
         if await self.reads.member(member_id) is None:
             sub_account = await self._sub_account_of(member_id)
@@ -264,11 +265,11 @@ class CatchUp:
             await self._enter(_Entry(member_id, members=(member,)))
         return ""
 
-    async def _sub_account_of(self, member_id: str) -> str | None:
+    async def _sub_account_of(self, member_id: MemberCode) -> SubAccount | None:
         """The sub-account behind a code (6092), None when the bank has none."""
         answer = await self.bank.call(FindSubAccount(TranNetMemberCode=member_id))
         if answer.reply is not None:
-            return str(answer.reply.SubAcctNo)
+            return SubAccount(answer.reply.SubAcctNo)
         if answer.outcome is AnswerOutcome.REFUSED and answer.code in NO_MEMBER:
             return None
         raise CatchUpStopped(f"6092 has no answer for member {member_id}; run this again later")
@@ -455,7 +456,7 @@ class CatchUp:
             if (kind := properties.get(row.SubAcctProperty)) is not None:
                 bank[kind] += row.AcctAvailBal
         mirror = await reads.functional()
-        pockets = await reads.pockets("", (Kind.SUSPENSE, Kind.PARKING, Kind.OWN_FUNDS))
+        pockets = await reads.pockets(NO_SUB_ACCOUNT, (Kind.SUSPENSE, Kind.PARKING, Kind.OWN_FUNDS))
         cleared = await reads.cleared_through()
         top_up_day = _uncleared(cleared, [one for one in self._lost.values() if one.kind == TOP_UP])
         accounts = {
@@ -463,10 +464,10 @@ class CatchUp:
             Kind.OWN_FUNDS: OWN_FUNDS,
             Kind.WITHDRAWING: WITHDRAWING,
             Kind.IN_TRANSIT: in_transit(top_up_day),
-            Kind.SUSPENSE: suspense(self._order),
+            Kind.SUSPENSE: suspense(BankSerial(self._order)),
             Kind.PARKING: parking(self._order),
         }
-        entry = _Entry("")
+        entry = _Entry(NO_MEMBER_CODE)
         for day in await reads.waiting_days():
             if cleared is not None and day.bank_day <= cleared and day.in_transit_fen:
                 # What the channels paid for that day is what the bank says; top-ups of it are lost here.
@@ -557,7 +558,7 @@ def _uncleared(cleared: date | None, lost: Sequence[Lost]) -> date:
     return day if cleared is None or day > cleared else max(bank_today(), cleared + timedelta(days=1))
 
 
-def _entry_of(member_id: str, plan: Mapping[str, Any]) -> _Entry:
+def _entry_of(member_id: MemberCode, plan: Mapping[str, Any]) -> _Entry:
     """What an earlier run has changed."""
     return _Entry(
         member_id,

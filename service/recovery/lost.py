@@ -17,6 +17,7 @@ from bankclient import (
     SubAccountTransactionsRow,
     wall_clock,
 )
+from ledger.names import BankSerial, SubAccount
 from service.bankday import bank_day_of, days_now
 from service.questions.lists import rows
 
@@ -51,12 +52,12 @@ SKEW: Final = timedelta(seconds=60)
 class Lost:
     """A transaction of the bank that the books do not know. The amount is in fen, its fee included."""
 
-    bank_serial: str
+    bank_serial: BankSerial
     booked_at: datetime
     kind: str
     amount_fen: int
-    payer: str
-    payee: str
+    payer: SubAccount
+    payee: SubAccount
     remark: str
 
     @property
@@ -78,7 +79,7 @@ class KnownBookings:
     moved, as often as the books have it and not after ``until``.
     """
 
-    def __init__(self, serials: set[str], rows: Iterable[Moved], until: datetime) -> None:
+    def __init__(self, serials: set[BankSerial], rows: Iterable[Moved], until: datetime) -> None:
         self._serials = serials
         self._rows = Counter(rows)
         self._until = until
@@ -100,7 +101,7 @@ class KnownBookings:
         return False
 
 
-async def bookings_at_bank(bank: BankClient, sub_account: str, since: datetime) -> list[tuple[Lost, int]]:
+async def bookings_at_bank(bank: BankClient, sub_account: SubAccount, since: datetime) -> list[tuple[Lost, int]]:
     """What the bank has booked on a sub-account since, and what it did to the available money. Raises `Problem`."""
     first, ended = bank_day_of(since - SKEW), days_now()[1] - timedelta(days=1)
     # A day that ends meanwhile is in both lists, and would be in none the other way round.
@@ -111,7 +112,7 @@ async def bookings_at_bank(bank: BankClient, sub_account: str, since: datetime) 
 
 
 async def _listed(
-    bank: BankClient, sub_account: str, flag: Literal["1", "2"], begin: date | None, end: date | None
+    bank: BankClient, sub_account: SubAccount, flag: Literal["1", "2"], begin: date | None, end: date | None
 ) -> list[tuple[Lost, int]]:
     found: list[tuple[Lost, int]] = []
     question = SubAccountTransactions(
@@ -131,12 +132,12 @@ def _transaction(row: SubAccountTransactionsRow) -> tuple[Lost, int]:
     kind, out, into = KINDS.get(row.BookingType, (f"booking type {row.BookingType}", 0, 0))
     effect = out if row.BookingFlag == "1" else into
     lost = Lost(
-        bank_serial=row.FrontSeqNo,
+        bank_serial=BankSerial(row.FrontSeqNo),
         booked_at=_booked_at(row.TranDate, row.TranTime),
         kind=kind,
         amount_fen=row.TranAmt,
-        payer=row.OutSubAcctNo or "",
-        payee=row.InSubAcctNo or "",
+        payer=SubAccount(row.OutSubAcctNo or ""),
+        payee=SubAccount(row.InSubAcctNo or ""),
         remark=row.Remark or "",
     )
     return lost, effect * row.TranAmt
@@ -146,12 +147,12 @@ def _movement(row: CashMovementsRow) -> tuple[Lost, int]:
     kind = WITHDRAWAL if row.BookingFlag == "01" else REVOCATION if REVOKED in (row.BookingMsg or "") else TOP_UP
     net_fen = row.TranAmt if kind is WITHDRAWAL else row.TranAmt - (row.Commission or 0)
     lost = Lost(
-        bank_serial=row.FrontSeqNo,
+        bank_serial=BankSerial(row.FrontSeqNo),
         booked_at=_booked_at(row.TranDate, row.TranTime),
         kind=kind,
         amount_fen=row.TranAmt,
-        payer="" if kind is TOP_UP else row.SubAcctNo,
-        payee=row.SubAcctNo if kind is TOP_UP else "",
+        payer=SubAccount("" if kind is TOP_UP else row.SubAcctNo),
+        payee=SubAccount(row.SubAcctNo if kind is TOP_UP else ""),
         remark=row.Remark or "",
     )
     return lost, net_fen if kind is TOP_UP else -net_fen

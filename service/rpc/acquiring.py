@@ -10,6 +10,7 @@ from bankclient import AcquiringOrder, BankClient, yuan
 from jzb.v1 import acquiring_pb2, acquiring_pb2_grpc, core_pb2
 from jzb.v1.names import ErrorReason, OperationKind
 from ledger import Account, Kind, Operation, PartState, Reads, State
+from ledger.names import BankSerial, MemberCode, SubAccount
 from service import problems, view
 from service.path.runner import Runner, Settled
 from service.plans import acquiring, order_remark
@@ -61,7 +62,8 @@ class AcquiringRpc(acquiring_pb2_grpc.AcquiringServiceServicer):
         self, request: acquiring_pb2.BuildOrderRemarkRequest, context: Context
     ) -> acquiring_pb2.BuildOrderRemarkResponse:
         """From the mirror."""
-        named = [one.member_id for one in request.shares] + [one.member_id for one in request.refunds]
+        named = [MemberCode(share.member_id) for share in request.shares]
+        named += [MemberCode(refund.member_id) for refund in request.refunds]
         facts = await self.members.facts(others=named)
         remark = remark_of(request, facts, self.platform)
         text, length_max = order_remark.written(remark), LENGTHS[request.carrier]
@@ -128,7 +130,7 @@ class AcquiringRpc(acquiring_pb2_grpc.AcquiringServiceServicer):
         _sums(request)
 
         async def plan(serials: Serials) -> Plan:
-            facts = await self.members.facts(others=[share.member_id for share in request.shares])
+            facts = await self.members.facts(others=[MemberCode(share.member_id) for share in request.shares])
             at_release = self.rules.acquired_fee == "at_release"
             return acquiring.record_order(request, facts, serials, fee_at_release=at_release)
 
@@ -153,9 +155,9 @@ class AcquiringRpc(acquiring_pb2_grpc.AcquiringServiceServicer):
         reply = await query_bank(self.bank, question)
         if reply is None:
             raise problems.not_found(ErrorReason.ACQUIRED_ORDER_NOT_FOUND, "acquired order", request.order_no)
-        named, booked = reply.OrderInSubAcctNo or "", reply.OrderActInSubAcctNo or ""
+        named, booked = SubAccount(reply.OrderInSubAcctNo or ""), SubAccount(reply.OrderActInSubAcctNo or "")
         members = await self.reads.members_by_sub_account({named, booked})
-        day = booked_on(reply.FrontSeqNo, reply.TranDate)
+        day = booked_on(BankSerial(reply.FrontSeqNo or ""), reply.TranDate)
         return acquiring_pb2.GetBankOrderResponse(
             state=STATES.get(reply.TranStatus, acquiring_pb2.BANK_ORDER_STATE_UNSPECIFIED),
             amount_fen=reply.TranAmt,
@@ -181,8 +183,8 @@ class AcquiringRpc(acquiring_pb2_grpc.AcquiringServiceServicer):
         if entered is None or found is None or found[1].state is not PartState.POSTED:
             raise problems.not_found(ErrorReason.ACQUIRED_ORDER_NOT_FOUND, "acquired order", request.order_no)
         share, part = found
-        facts = await self.members.facts(others=[request.member_id])
-        right = facts.members[request.member_id]
+        facts = await self.members.facts(others=[MemberCode(request.member_id)])
+        right = facts.members[MemberCode(request.member_id)]
         credits = (await self.reads.credited(entered.id)).get(part.part, [])
         holder = next((credit for credit, _ in credits if credit.owner or credit.kind is Kind.PARKING), None)
         if holder is None or holder.owner == right.sub_account:

@@ -22,6 +22,7 @@ from jzb.v1 import balance_pb2, balance_pb2_grpc
 from jzb.v1.names import ErrorReason
 from ledger import Amounts, Comparison, Finding, Kind, Member, Reads, Result, Summary, judge
 from ledger.accounts import CONTROLS
+from ledger.names import NO_MEMBER_CODE, NO_SUB_ACCOUNT, MemberCode, SubAccount
 from service import problems, view
 from service.bankday import bank_today
 from service.inflows.clearing import Clearing
@@ -85,14 +86,16 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
         self, request: balance_pb2.GetBalanceRequest, context: Context
     ) -> balance_pb2.GetBalanceResponse:
         """From the mirror."""
-        (balance,) = await self._balances([request.member_id])
+        (balance,) = await self._balances([MemberCode(request.member_id)])
         return balance_pb2.GetBalanceResponse(balance=balance)
 
     async def BatchGetBalances(
         self, request: balance_pb2.BatchGetBalancesRequest, context: Context
     ) -> balance_pb2.BatchGetBalancesResponse:
         """From the mirror, in the order asked."""
-        return balance_pb2.BatchGetBalancesResponse(balances=await self._balances(list(request.member_ids)))
+        return balance_pb2.BatchGetBalancesResponse(
+            balances=await self._balances([MemberCode(member_id) for member_id in request.member_ids])
+        )
 
     async def GetTrialBalance(
         self, request: balance_pb2.GetTrialBalanceRequest, context: Context
@@ -119,7 +122,7 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
         """The mirror beside the bank's own answers, member by member, then the platform's own accounts."""
         if request.member_id:
             # Of a member that is not open the bank answers nothing.
-            yield await self._compare(await self.members.get_open(request.member_id))
+            yield await self._compare(await self.members.get_open(MemberCode(request.member_id)))
             return
         after = ""
         while members := await self.reads.members_page(after, PAGE_SIZE_MAX):
@@ -165,7 +168,7 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
     ) -> balance_pb2.GetBankBalancesResponse:
         """From the bank alone: a member, or the functional sub-accounts."""
         if request.member_id:
-            found = [await self._bank_balance(await self.members.get_open(request.member_id))]
+            found = [await self._bank_balance(await self.members.get_open(MemberCode(request.member_id)))]
         else:
             question = SubAccountBalances(QueryFlag="3")
             properties = {**MIRRORED_PROPERTIES, **self._chosen_properties()}
@@ -204,7 +207,7 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
             raise problems.invalid(
                 "last_bank_day", f"{last} is more than ten days after {first}", ErrorReason.BANK_DAY_INVALID
             )
-        member = await self.members.get(request.member_id)
+        member = await self.members.get(MemberCode(request.member_id))
         question = DayEndBalances(SubAcctNo=member.sub_account, StartDate=first, EndDate=last)
         return balance_pb2.ListDayEndBalancesResponse(
             days=[
@@ -242,7 +245,7 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
             assured_fen=assured.SubAcctAssureAmt,
         )
 
-    async def _balances(self, member_ids: list[str]) -> list[balance_pb2.Balance]:
+    async def _balances(self, member_ids: list[MemberCode]) -> list[balance_pb2.Balance]:
         found = await self.reads.balances_of(member_ids)
         now = view.timestamp(wall_clock())
         messages = []
@@ -285,23 +288,23 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
 
     async def _functional(self) -> list[balance_pb2.CompareWithBankResponse]:
         reads = self.reads
-        position = await reads.position("", bank_today())
+        position = await reads.position(NO_SUB_ACCOUNT, bank_today())
         rows = await self.clearing.functional_accounts()
         if rows is None:
             raise problems.bank_unavailable("6010 did not answer for the platform's own accounts")
-        motion = await reads.motion("", "", position)
+        motion = await reads.motion(NO_SUB_ACCOUNT, NO_MEMBER_CODE, position)
         properties = {**COMPARED_PROPERTIES, **self._chosen_properties()}
         found = []
         for row in rows:
             kind = properties.get(row.SubAcctProperty)
             if kind is not None:
-                compared = judge(row.SubAcctNo, Amounts(row.AcctAvailBal), position, motion, kind=kind)
+                compared = judge(SubAccount(row.SubAcctNo), Amounts(row.AcctAvailBal), position, motion, kind=kind)
                 await reads.keep(compared)
                 found.append(balance_pb2.CompareWithBankResponse(comparison=_comparison(compared)))
         return found
 
 
-def _comparison(found: Comparison, member_id: str = "") -> balance_pb2.Comparison:
+def _comparison(found: Comparison, member_id: MemberCode = NO_MEMBER_CODE) -> balance_pb2.Comparison:
     return balance_pb2.Comparison(
         member_id=member_id,
         sub_account=found.sub_account,

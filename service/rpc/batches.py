@@ -8,6 +8,7 @@ from jzb.v1 import batch_pb2, batch_pb2_grpc
 from jzb.v1.names import ErrorReason
 from ledger import Kind, Reads
 from ledger.accounts import escrow
+from ledger.names import MemberCode
 from service import problems
 from service.path.runner import Runner
 from service.plans import batches
@@ -34,8 +35,10 @@ class Batches(batch_pb2_grpc.BatchServiceServicer):
         """Flag 1."""
 
         async def plan(serials: Serials) -> Plan:
-            payees = [order.payee_member_id for order in request.orders]
-            return batches.prepay(request, await self.members.facts([request.payer_member_id], payees), serials)
+            payees = [MemberCode(order.payee_member_id) for order in request.orders]
+            return batches.prepay(
+                request, await self.members.facts([MemberCode(request.payer_member_id)], payees), serials
+            )
 
         return batch_pb2.BatchPrepayResponse(
             operation=await self.runner.carry_out(request, plan, rows=len(request.orders))
@@ -67,8 +70,10 @@ class Batches(batch_pb2_grpc.BatchServiceServicer):
                     "direct batch payment is not switched on: the quick start says the bank does not offer it",
                     "JZB_RULES__BATCH_DIRECT_PAY",
                 )
-            payees = [payment.payee_member_id for payment in request.payments]
-            return batches.pay(request, await self.members.facts([request.payer_member_id], payees), serials)
+            payees = [MemberCode(payment.payee_member_id) for payment in request.payments]
+            return batches.pay(
+                request, await self.members.facts([MemberCode(request.payer_member_id)], payees), serials
+            )
 
         return batch_pb2.BatchPayResponse(
             operation=await self.runner.carry_out(request, plan, rows=len(request.payments))

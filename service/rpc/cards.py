@@ -20,6 +20,7 @@ from bankclient import BANK_ZONE, BankClient, SmallTransferResult
 from jzb.v1 import card_pb2, card_pb2_grpc
 from jzb.v1.names import ErrorReason
 from ledger import Card, Cards, CardState, CheckedBy, Member
+from ledger.names import MemberCode, RequestId
 from service import problems, view
 from service.inflows.card_list import CardList
 from service.inflows.recorder import Key
@@ -170,10 +171,10 @@ class CardsRpc(card_pb2_grpc.CardServiceServicer):
         operation = await self.repeats.earlier(request)
         if operation is None:
             self.card_facts.require_vault()
-            member = await self.members.get_open(request.member_id)
-            key = Key(request.request_id, self.repeats.fingerprint(request).digest)
+            member = await self.members.get_open(MemberCode(request.member_id))
+            key = Key(RequestId(request.request_id), self.repeats.fingerprint(request).digest)
             operation = (await self.card_list.refresh(key, member)).operation
-        found = await self.cards.of_member(request.member_id, (CardState.BOUND,))
+        found = await self.cards.of_member(MemberCode(request.member_id), (CardState.BOUND,))
         # Its change of the cards is all that it is: it has no parts.
         return card_pb2.RefreshCardsResponse(
             operation=view.operation(operation, ()), cards=[view.card(card) for card in found]
@@ -185,7 +186,7 @@ class CardsRpc(card_pb2_grpc.CardServiceServicer):
 
     async def ListCards(self, request: card_pb2.ListCardsRequest, context: Context) -> card_pb2.ListCardsResponse:
         """From the mirror. Checks past their time are left out."""
-        member = await self.members.get(request.member_id)
+        member = await self.members.get(MemberCode(request.member_id))
         found = await self.cards.of_member(member.member_id, (CardState.CHECKING, CardState.BOUND))
         return card_pb2.ListCardsResponse(cards=[view.card(card) for card in found if not self._why_ended(card)])
 
@@ -203,7 +204,7 @@ class CardsRpc(card_pb2_grpc.CardServiceServicer):
 
     async def _member(self, request: card_pb2.CheckCardBySmsRequest | card_pb2.CheckCardByTransferRequest) -> Member:
         """The open member, whose card is bound neither to it nor to another customer's sub-account."""
-        member = await self.members.get_open(request.member_id)
+        member = await self.members.get_open(MemberCode(request.member_id))
         for other in await self.cards.bound(self.vault.digests(request.card_number)):
             if other.member_id == member.member_id:
                 raise Problem(
@@ -272,10 +273,10 @@ class CardsRpc(card_pb2_grpc.CardServiceServicer):
         self, request: card_pb2.CheckCardBySmsRequest | card_pb2.CheckCardByTransferRequest, checked_by: CheckedBy
     ) -> Card:
         card_id = UUID(bytes=uuid_utils.uuid7().bytes)
-        sealed = self.vault.seal(cards.personal(request), binding_of(card_id, request.member_id))
+        sealed = self.vault.seal(cards.personal(request), binding_of(card_id, MemberCode(request.member_id)))
         return Card(
             card_id=card_id,
-            member_id=request.member_id,
+            member_id=MemberCode(request.member_id),
             key_id=sealed.key_id,
             digest=sealed.digest,
             sealed=sealed.content,

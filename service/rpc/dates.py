@@ -8,6 +8,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from bankclient import BANK_ZONE, booking_date
 from jzb.v1.names import ErrorReason
+from ledger.names import BankSerial
 from service import problems, view
 from service.bankday import days_now
 
@@ -35,7 +36,7 @@ def booked_at(day_text: str, time_text: str) -> Timestamp | None:
         return None
 
 
-def booking_day_text(bank_serial: str, day_text: str) -> str:
+def booking_day_text(bank_serial: BankSerial, day_text: str) -> str:
     """The bank day of a booking, YYYY-MM-DD: by its serial, or else by its date."""
     try:
         return booking_date(bank_serial).isoformat()

@@ -9,6 +9,7 @@ from bankclient import BankClient, SubAccountBalances
 from jzb.v1.names import ErrorReason
 from jzb.v1.verification_pb2 import Verification
 from ledger import Card, Cards, CardState, Member, Reads
+from ledger.names import NO_MEMBER_CODE, MemberCode
 from service import problems
 from service.plans.plan import NAMELESS, Facts, Names
 from service.plans.verification import mode_of
@@ -21,22 +22,22 @@ class MemberFacts:
     def __init__(self, reads: Reads) -> None:
         self._reads = reads
 
-    async def get(self, member_id: str) -> Member:
+    async def get(self, member_id: MemberCode) -> Member:
         """A member, open or closed. Raises `Problem`."""
         found = await self._reads.member(member_id)
         if found is None:
             raise problems.not_found(ErrorReason.MEMBER_NOT_FOUND, "member", member_id)
         return found
 
-    async def get_open(self, member_id: str) -> Member:
+    async def get_open(self, member_id: MemberCode) -> Member:
         """A member that is open. Raises `Problem`."""
         return (await self.facts(others=[member_id])).members[member_id]
 
     async def facts(
         self,
-        payers: Sequence[str] = (),
-        payees: Sequence[str] = (),
-        others: Sequence[str] = (),
+        payers: Sequence[MemberCode] = (),
+        payees: Sequence[MemberCode] = (),
+        others: Sequence[MemberCode] = (),
         *,
         between_same_name: bool = False,
     ) -> Facts:
@@ -92,7 +93,7 @@ class CardFacts:
             raise problems.not_found(ErrorReason.CARD_NOT_FOUND, "card", card_id)
         return found
 
-    async def get_bound(self, card_id: str, member_id: str = "") -> tuple[Card, Personal]:
+    async def get_bound(self, card_id: str, member_id: MemberCode = NO_MEMBER_CODE) -> tuple[Card, Personal]:
         """A bound card, of that member if one is named, and what is sealed of it. Raises `Problem`."""
         card = await self.get(card_id)
         if card.state is not CardState.BOUND or member_id not in ("", card.member_id):

@@ -9,6 +9,7 @@ from jzb.v1 import freeze_pb2, freeze_pb2_grpc
 from jzb.v1.names import ErrorReason, OperationKind
 from ledger import Account, Kind, Member, Order, Reads
 from ledger.accounts import frozen, frozen_fee
+from ledger.names import NO_SUB_ACCOUNT, MemberCode
 from service import problems
 from service.path.runner import Runner
 from service.plans import freezes
@@ -39,7 +40,7 @@ class Freezes(freeze_pb2_grpc.FreezeServiceServicer):
         """6007 flag 1."""
 
         async def plan(serials: Serials) -> Plan:
-            return freezes.freeze(request, await self.members.facts(others=[request.member_id]), serials)
+            return freezes.freeze(request, await self.members.facts(others=[MemberCode(request.member_id)]), serials)
 
         return freeze_pb2.FreezeResponse(operation=await self.runner.carry_out(request, plan))
 
@@ -68,7 +69,9 @@ class Freezes(freeze_pb2_grpc.FreezeServiceServicer):
 
         async def plan(serials: Serials) -> Plan:
             order, member = await self._order(request.order_no)
-            facts = await self.members.facts([member.member_id], [payee.member_id for payee in request.payees])
+            facts = await self.members.facts(
+                [member.member_id], [MemberCode(payee.member_id) for payee in request.payees]
+            )
             return freezes.pay_frozen(request, member, facts, serials, await self._order_fee(order, member, request))
 
         return freeze_pb2.PayFrozenResponse(
@@ -118,7 +121,7 @@ class Freezes(freeze_pb2_grpc.FreezeServiceServicer):
             (credit, amount_fen)
             for credits in credited.values()
             for credit, amount_fen in credits
-            if credit.kind is Kind.FROZEN and credit.ref in (order_no, frozen_fee("", order_no).ref)
+            if credit.kind is Kind.FROZEN and credit.ref in (order_no, frozen_fee(NO_SUB_ACCOUNT, order_no).ref)
         ]
 
     @property

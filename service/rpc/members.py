@@ -13,6 +13,7 @@ from bankclient import BANK_ZONE, BankClient, ChangeMobile, RegisterBehavior, Re
 from jzb.v1 import member_pb2, member_pb2_grpc
 from jzb.v1.names import ErrorReason, OperationKind
 from ledger import Member, Reads
+from ledger.names import MemberCode
 from service import problems, view
 from service.path.parties import Parties
 from service.path.runner import Runner
@@ -44,14 +45,14 @@ class Members(member_pb2_grpc.MemberServiceServicer):
         """6000 flag 1."""
 
         async def plan(_: Serials) -> Plan:
-            found = await self.reads.member(request.member_id)
+            found = await self.reads.member(MemberCode(request.member_id))
             if found is not None and found.is_open:
-                raise member_exists(request.member_id, found.sub_account)
+                raise member_exists(MemberCode(request.member_id), found.sub_account)
             return members.open_member(request)
 
         return member_pb2.OpenMemberResponse(
             operation=await self.runner.carry_out(request, plan),
-            member=view.member(await self.members.get(request.member_id)),
+            member=view.member(await self.members.get(MemberCode(request.member_id))),
         )
 
     async def CloseMember(
@@ -60,14 +61,14 @@ class Members(member_pb2_grpc.MemberServiceServicer):
         """6000 flag 3."""
 
         async def plan(_: Serials) -> Plan:
-            member = await self.members.get_open(request.member_id)
+            member = await self.members.get_open(MemberCode(request.member_id))
             if needed := await self.parties.needed(member):
                 raise needed
             return members.close_member(member)
 
         return member_pb2.CloseMemberResponse(
             operation=await self.runner.carry_out(request, plan),
-            member=view.member(await self.members.get(request.member_id)),
+            member=view.member(await self.members.get(MemberCode(request.member_id))),
         )
 
     async def LinkSameName(
@@ -76,28 +77,30 @@ class Members(member_pb2_grpc.MemberServiceServicer):
         """6167."""
 
         async def plan(_: Serials) -> Plan:
-            ordinary, merchant = await self._unlinked(request.ordinary_member_id, request.merchant_member_id)
+            ordinary, merchant = await self._unlinked(
+                MemberCode(request.ordinary_member_id), MemberCode(request.merchant_member_id)
+            )
             await self.parties.require_settled(
-                request.ordinary_member_id,
-                request.merchant_member_id,
+                MemberCode(request.ordinary_member_id),
+                MemberCode(request.merchant_member_id),
                 kinds=(OperationKind.OPEN_MEMBER, OperationKind.CLOSE_MEMBER, OperationKind.LINK_SAME_NAME),
             )
             return members.link_same_name(request, ordinary, merchant)
 
         return member_pb2.LinkSameNameResponse(
             operation=await self.runner.carry_out(request, plan),
-            ordinary=view.member(await self.members.get(request.ordinary_member_id)),
-            merchant=view.member(await self.members.get(request.merchant_member_id)),
+            ordinary=view.member(await self.members.get(MemberCode(request.ordinary_member_id))),
+            merchant=view.member(await self.members.get(MemberCode(request.merchant_member_id))),
         )
 
     async def RequestMobileChange(
         self, request: member_pb2.RequestMobileChangeRequest, context: Context
     ) -> member_pb2.RequestMobileChangeResponse:
         """6083. Nothing is reserved: a lost answer costs a text, and the next one brings a new code."""
-        member = await self.members.get_open(request.member_id)
+        member = await self.members.get_open(MemberCode(request.member_id))
         number = None
         if request.card_id:
-            number = (await self.card_facts.get_bound(request.card_id, request.member_id))[1].number
+            number = (await self.card_facts.get_bound(request.card_id, MemberCode(request.member_id)))[1].number
         message = ChangeMobile(
             TranNetMemberCode=member.member_id,
             SubAcctNo=member.sub_account,
@@ -114,7 +117,7 @@ class Members(member_pb2_grpc.MemberServiceServicer):
         """6084."""
 
         async def plan(_: Serials) -> Plan:
-            member = await self.members.get_open(request.member_id)
+            member = await self.members.get_open(MemberCode(request.member_id))
             digest = self.card_facts.require_vault().digest(request.mobile)
             await self.parties.require_settled(member.member_id, kinds=(OperationKind.CHANGE_MOBILE,))
             return members.change_mobile(request, member, digest)
@@ -126,7 +129,7 @@ class Members(member_pb2_grpc.MemberServiceServicer):
     ) -> member_pb2.RecordAgreementResponse:
         """6244 flag 1. Nothing is reserved: the bank keeps what it is told, and once more does no harm."""
         await self._registered(
-            request.member_id,
+            MemberCode(request.member_id),
             FunctionFlag="1",
             OpClickTime=clicked(request.click_time),
             IpAddress=request.ip_address,
@@ -139,10 +142,10 @@ class Members(member_pb2_grpc.MemberServiceServicer):
         self, request: member_pb2.GetRecordStateRequest, context: Context
     ) -> member_pb2.GetRecordStateResponse:
         """6244 flag 2."""
-        reply = await self._registered(request.member_id, FunctionFlag="2")
+        reply = await self._registered(MemberCode(request.member_id), FunctionFlag="2")
         return member_pb2.GetRecordStateResponse(is_complete=reply.ReinSuccessFlag == "S")
 
-    async def _registered(self, member_id: str, **fields: str) -> RegisterBehaviorReply:
+    async def _registered(self, member_id: MemberCode, **fields: str) -> RegisterBehaviorReply:
         member = await self.members.get_open(member_id)
         message = RegisterBehavior.model_validate(
             {"SubAcctNo": member.sub_account, "TranNetMemberCode": member.member_id, **fields}
@@ -151,7 +154,7 @@ class Members(member_pb2_grpc.MemberServiceServicer):
 
     async def GetMember(self, request: member_pb2.GetMemberRequest, context: Context) -> member_pb2.GetMemberResponse:
         """From the mirror."""
-        return member_pb2.GetMemberResponse(member=view.member(await self.members.get(request.member_id)))
+        return member_pb2.GetMemberResponse(member=view.member(await self.members.get(MemberCode(request.member_id))))
 
     async def ListMembers(
         self, request: member_pb2.ListMembersRequest, context: Context
@@ -165,7 +168,7 @@ class Members(member_pb2_grpc.MemberServiceServicer):
             next_page_token=page_token(page[-1].member_id, request) if len(found) > size else "",
         )
 
-    async def _unlinked(self, ordinary_id: str, merchant_id: str) -> tuple[Member | None, Member | None]:
+    async def _unlinked(self, ordinary_id: MemberCode, merchant_id: MemberCode) -> tuple[Member | None, Member | None]:
         if ordinary_id == merchant_id:
             raise problems.invalid(
                 "merchant_member_id", f"{merchant_id} cannot be both members", ErrorReason.SAME_MEMBER

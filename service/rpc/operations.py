@@ -12,6 +12,7 @@ from uuid import UUID
 from jzb.v1 import core_pb2, operation_pb2, operation_pb2_grpc
 from jzb.v1.names import ErrorReason, OperationKind
 from ledger import OPEN_STATES, Event, Filter, LedgerUnavailable, Lists, Operation, Reads, Wanted
+from ledger.names import BankSerial, MemberCode, RequestId, Serial, SubAccount
 from service import problems, view
 from service.feed import Feed
 from service.path.resolver import Resolver
@@ -67,11 +68,11 @@ class Operations(operation_pb2_grpc.OperationServiceServicer):
         wanted = Filter(
             state=STATE_OF[request.state] if request.state else None,
             kind=kind,
-            member_id=request.member_id,
-            sub_account=request.sub_account,
+            member_id=MemberCode(request.member_id),
+            sub_account=SubAccount(request.sub_account),
             order_no=request.order_no,
             bank_day=bank_day("bank_day", request.bank_day) if request.bank_day else None,
-            bank_serial=request.bank_serial,
+            bank_serial=BankSerial(request.bank_serial),
             channel_no=request.channel_transaction_no,
         )
         page = await self.lists.page(wanted, before=before, limit=size)
@@ -139,13 +140,13 @@ class Operations(operation_pb2_grpc.OperationServiceServicer):
             case "operation_id":
                 named, found = key.operation_id, await self.reads.operation(operation_id=UUID(key.operation_id))
             case "request_id":
-                named, found = key.request_id, await self.reads.operation(request_id=key.request_id)
+                named, found = key.request_id, await self.reads.operation(request_id=RequestId(key.request_id))
             case "bank_serial":
-                named, full = key.bank_serial, await self.lists.newest(Filter(bank_serial=key.bank_serial))
+                named, full = key.bank_serial, await self.lists.newest(Filter(bank_serial=BankSerial(key.bank_serial)))
                 found = None if full is None else full.operation
             case _:
-                named, found = key.serial, await self.reads.operation(serial=key.serial)
-                if found is None and (part := await self.reads.payment(key.serial)) is not None:
+                named, found = key.serial, await self.reads.operation(serial=Serial(key.serial))
+                if found is None and (part := await self.reads.payment(Serial(key.serial))) is not None:
                     found = part.operation
         if found is None:
             raise problems.operation_not_found(named, is_request_id=key.WhichOneof("key") == "request_id")

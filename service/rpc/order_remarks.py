@@ -9,6 +9,7 @@ import grpc
 from bankclient import yuan
 from jzb.v1 import acquiring_pb2
 from jzb.v1.names import ErrorReason
+from ledger.names import MemberCode
 from service import problems
 from service.plans import order_remark
 from service.plans.order_remark import Remark, Row, Violation
@@ -31,7 +32,7 @@ def remark_of(request: acquiring_pb2.BuildOrderRemarkRequest, facts: Facts, plat
             platform,
             tuple(
                 Row(
-                    facts.sub_account(one.member_id),
+                    facts.sub_account(MemberCode(one.member_id)),
                     one.amount_fen,
                     one.fee_fen,
                     one.credit == frozen,
@@ -44,7 +45,7 @@ def remark_of(request: acquiring_pb2.BuildOrderRemarkRequest, facts: Facts, plat
         )
     rows = tuple(
         Row(
-            facts.sub_account(one.member_id),
+            facts.sub_account(MemberCode(one.member_id)),
             one.amount_fen,
             one.fee_fen,
             one.credit == frozen,

@@ -8,6 +8,7 @@ from jzb.v1 import payment_pb2, payment_pb2_grpc
 from jzb.v1.names import ErrorReason, OperationKind
 from ledger import Kind, Member, Order, Reads
 from ledger.accounts import escrow
+from ledger.names import MemberCode
 from service import problems
 from service.path.runner import Runner
 from service.plans import payments
@@ -39,9 +40,12 @@ class Payments(payment_pb2_grpc.PaymentServiceServicer):
 
         async def plan(serials: Serials) -> Plan:
             facts = await self.members.facts(
-                [request.payer_member_id], [request.payee_member_id], between_same_name=True
+                [MemberCode(request.payer_member_id)], [MemberCode(request.payee_member_id)], between_same_name=True
             )
-            payer, payee = facts.members[request.payer_member_id], facts.members[request.payee_member_id]
+            payer, payee = (
+                facts.members[MemberCode(request.payer_member_id)],
+                facts.members[MemberCode(request.payee_member_id)],
+            )
             if payer.property == "SH" and mode_of(request.verification) == "none":
                 raise problems.precondition(
                     ErrorReason.VERIFICATION_REQUIRED,
@@ -61,8 +65,13 @@ class Payments(payment_pb2_grpc.PaymentServiceServicer):
         """6034 flag 1."""
 
         async def plan(serials: Serials) -> Plan:
-            facts = await self.members.facts([request.payer_member_id], [request.payee_member_id])
-            payer, payee = facts.members[request.payer_member_id], facts.members[request.payee_member_id]
+            facts = await self.members.facts(
+                [MemberCode(request.payer_member_id)], [MemberCode(request.payee_member_id)]
+            )
+            payer, payee = (
+                facts.members[MemberCode(request.payer_member_id)],
+                facts.members[MemberCode(request.payee_member_id)],
+            )
             names = await self.names.for_verification(request.verification, payer, payee)
             return payments.prepay_order(request, facts, serials, names)
 

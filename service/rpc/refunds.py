@@ -8,6 +8,7 @@ from datetime import timedelta
 from jzb.v1 import refund_pb2, refund_pb2_grpc
 from jzb.v1.names import ErrorReason
 from ledger import Breach, Kind, PartState, Payment, Reads
+from ledger.names import Serial
 from service import problems, view
 from service.bankday import days_now
 from service.path.runner import Runner
@@ -97,7 +98,7 @@ class Refunds(refund_pb2_grpc.RefundServiceServicer):
         )
 
     async def _payment(self, payment_serial: str) -> Payment:
-        payment = await self.reads.payment(payment_serial)
+        payment = await self.reads.payment(Serial(payment_serial))
         if payment is None or payment.operation.kind not in refunds.SOURCES:
             raise problems.not_found(ErrorReason.PAYMENT_NOT_FOUND, "payment", payment_serial)
         if payment.part.state is PartState.VOIDED:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from bankclient import BankCharges, BankClient, CashMovements, SubAccountTransactions
 from jzb.v1 import statement_pb2, statement_pb2_grpc
 from jzb.v1.names import ErrorReason
+from ledger.names import MemberCode
 from service import problems
 from service.bankday import days_now
 from service.questions.lists import rows
@@ -74,7 +75,7 @@ class Statements(statement_pb2_grpc.StatementServiceServicer):
     ) -> AsyncIterator[statement_pb2.ListTransactionsResponse]:
         """6072: history, then the bank's current day."""
         first, last = days(request.first_bank_day, request.last_bank_day)
-        member = await self.members.get(request.member_id)
+        member = await self.members.get(MemberCode(request.member_id))
         way = DIRECTIONS[request.direction]
         present = SubAccountTransactions(FunctionFlag="1", SubAcctNo=member.sub_account, QueryFlag=way)
 
@@ -103,7 +104,7 @@ class Statements(statement_pb2_grpc.StatementServiceServicer):
     ) -> AsyncIterator[statement_pb2.ListCashMovementsResponse]:
         """6073: withdrawals, then top-ups; of each history, then the bank's current day."""
         first, last = days(request.first_bank_day, request.last_bank_day)
-        member = await self.members.get(request.member_id)
+        member = await self.members.get(MemberCode(request.member_id))
         for flag in MOVEMENTS[request.kind]:
             present = CashMovements(FunctionFlag="1", SubAcctNo=member.sub_account, QueryFlag=flag)
 

@@ -8,6 +8,7 @@ from jzb.v1 import suspense_pb2, suspense_pb2_grpc
 from jzb.v1.names import ErrorReason, OperationKind
 from ledger import Operation, Reads, State
 from ledger.accounts import undoable, undoable_fee
+from ledger.names import BankSerial, MemberCode, Serial
 from service import problems, view
 from service.inflows.transfers import Collected, Transfers, request_id
 from service.path.runner import Runner
@@ -80,8 +81,8 @@ class Suspense(suspense_pb2_grpc.SuspenseServiceServicer):
 
         async def plan(serials: Serials) -> Plan:
             transfer = await self._transfer(request.transfer_bank_serial)
-            facts = await self.members.facts(others=[request.member_id])
-            return suspense.allocate_suspense(request, transfer, facts.members[request.member_id], serials)
+            facts = await self.members.facts(others=[MemberCode(request.member_id)])
+            return suspense.allocate_suspense(request, transfer, facts.members[MemberCode(request.member_id)], serials)
 
         return suspense_pb2.AllocateSuspenseResponse(operation=await self.runner.carry_out(request, plan))
 
@@ -121,13 +122,13 @@ class Suspense(suspense_pb2_grpc.SuspenseServiceServicer):
         )
 
     async def _transfer(self, transfer_bank_serial: str) -> Operation:
-        found = await self.reads.operation(request_id=request_id(transfer_bank_serial))
+        found = await self.reads.operation(request_id=request_id(BankSerial(transfer_bank_serial)))
         if found is None or found.payee:
             raise problems.not_found(ErrorReason.TRANSFER_NOT_FOUND, "transfer in suspense", transfer_bank_serial)
         return found
 
     async def _allocation(self, allocation_serial: str) -> Operation:
-        found = await self.reads.operation(serial=allocation_serial)
+        found = await self.reads.operation(serial=Serial(allocation_serial))
         if (
             found is None
             or found.kind != OperationKind.ALLOCATE_SUSPENSE

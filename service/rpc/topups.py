@@ -9,6 +9,7 @@ from jzb.v1 import topup_pb2, topup_pb2_grpc
 from jzb.v1.names import ErrorReason, OperationKind
 from ledger import Operation, Part, PartState, Reads, State
 from ledger.accounts import revocable, revocable_fee
+from ledger.names import MemberCode, Serial
 from service import problems
 from service.path.runner import Runner
 from service.plans import revocations, topups
@@ -36,7 +37,7 @@ class TopUps(topup_pb2_grpc.TopUpServiceServicer):
         fee_within(request.amount_fen, request.fee_fen)
 
         async def plan(serials: Serials) -> Plan:
-            facts = await self.members.facts(others=[request.member_id])
+            facts = await self.members.facts(others=[MemberCode(request.member_id)])
             also_uses = await self.reading.uses(request.fee_fen)
             return topups.top_up(request, facts, serials, self.rules.top_up_amount, also_uses)
 
@@ -55,7 +56,7 @@ class TopUps(topup_pb2_grpc.TopUpServiceServicer):
             fee_within(share.amount_fen, share.fee_fen)
 
         async def plan(serials: Serials) -> Plan:
-            facts = await self.members.facts(others=[share.member_id for share in request.shares])
+            facts = await self.members.facts(others=[MemberCode(share.member_id) for share in request.shares])
             return topups.split_top_up(request, facts, serials)
 
         return topup_pb2.SplitTopUpResponse(
@@ -88,12 +89,12 @@ class TopUps(topup_pb2_grpc.TopUpServiceServicer):
             for share in request.shares:
                 if share.member_id not in by_member:
                     raise problems.not_found(ErrorReason.MEMBER_NOT_FOUND, "member of the top-up", share.member_id)
-            facts = await self.members.facts(others=[share.member_id for share in request.shares])
+            facts = await self.members.facts(others=[MemberCode(share.member_id) for share in request.shares])
             revoked = [
                 revocations.RevokedShare(
-                    by_member[share.member_id].serial,
-                    by_member[share.member_id].order_no,
-                    facts.members[share.member_id],
+                    by_member[MemberCode(share.member_id)].serial,
+                    by_member[MemberCode(share.member_id)].order_no,
+                    facts.members[MemberCode(share.member_id)],
                     share.amount_fen,
                     share.fee_fen,
                 )
@@ -127,7 +128,7 @@ class TopUps(topup_pb2_grpc.TopUpServiceServicer):
         )
 
     async def _top_up(self, top_up_serial: str, kinds: Sequence[str]) -> tuple[Operation, list[Part]]:
-        found = await self.reads.operation(serial=top_up_serial)
+        found = await self.reads.operation(serial=Serial(top_up_serial))
         if found is None or found.kind not in kinds or found.state in (State.REFUSED, State.RELEASED):
             raise problems.not_found(ErrorReason.TOP_UP_NOT_FOUND, "top up", top_up_serial)
         parts = (await self.reads.parts([found.id]))[found.id]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from bankclient import BankClient, RequestSmsCode
 from jzb.v1 import verification_pb2, verification_pb2_grpc
+from ledger.names import MemberCode
 from service import problems
 from service.questions.calls import call_once
 from service.rpc.context import Context
@@ -36,14 +37,14 @@ class Verifications(verification_pb2_grpc.VerificationServiceServicer):
                 "verification by SMS is not switched on for this platform",
                 "JZB_RULES__VERIFICATION",
             )
-        payees = [request.payee_member_id] if request.payee_member_id else []
-        facts = await self.members.facts(others=[request.member_id, *payees])
+        payees = [MemberCode(request.payee_member_id)] if request.payee_member_id else []
+        facts = await self.members.facts(others=[MemberCode(request.member_id), *payees])
         named = {rules.sms_payee_field: facts.sub_account(payees[0])} if payees else {}
         message = RequestSmsCode.model_validate(
             {
                 "TranType": TRAN_TYPES[request.purpose],
                 "TranNetMemberCode": request.member_id,
-                "SubAcctNo": facts.sub_account(request.member_id),
+                "SubAcctNo": facts.sub_account(MemberCode(request.member_id)),
                 "TranAmt": request.amount_fen,
                 "OrderNo": request.order_no or None,
                 **named,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from jzb.v1 import withdrawal_pb2, withdrawal_pb2_grpc
 from jzb.v1.names import ErrorReason, OperationKind
 from ledger import Reads
+from ledger.names import MemberCode, Serial
 from service import problems, view
 from service.inflows.returns import Returns
 from service.path.runner import Runner
@@ -37,10 +38,10 @@ class Withdrawals(withdrawal_pb2_grpc.WithdrawalServiceServicer):
         """6033; the final word comes later."""
 
         async def plan(serials: Serials) -> Plan:
-            facts = await self.members.facts(others=[request.member_id])
+            facts = await self.members.facts(others=[MemberCode(request.member_id)])
             card = None
             if request.card_id:
-                _, card = await self.card_facts.get_bound(request.card_id, request.member_id)
+                _, card = await self.card_facts.get_bound(request.card_id, MemberCode(request.member_id))
             return withdrawals.withdraw(request, facts, serials, self.platform, card)
 
         return withdrawal_pb2.WithdrawResponse(operation=await self.runner.carry_out(request, plan))
@@ -49,7 +50,7 @@ class Withdrawals(withdrawal_pb2_grpc.WithdrawalServiceServicer):
         self, request: withdrawal_pb2.GetWithdrawalRequest, context: Context
     ) -> withdrawal_pb2.GetWithdrawalResponse:
         """From the mirror."""
-        found = await self.reads.operation(serial=request.withdrawal_serial)
+        found = await self.reads.operation(serial=Serial(request.withdrawal_serial))
         if found is None or found.kind != OperationKind.WITHDRAW:
             raise problems.not_found(ErrorReason.WITHDRAWAL_NOT_FOUND, "withdrawal", request.withdrawal_serial)
         returns = await self.reads.operations_naming(found.serial, OperationKind.WITHDRAWAL_RETURN)

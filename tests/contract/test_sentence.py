@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 
 from ledger import Operation, Part, PartState, State
+from ledger.names import MemberCode, Serial
 from service.recorded import ORDER_DIFFERS, SEND_AGAIN
 from service.sentence import sentence
 
@@ -49,9 +50,9 @@ def operation(state: State, **fields: Any) -> Operation:
 def part(number: int, state: PartState, order_no: str = "") -> Part:
     return Part(
         part=number,
-        serial=f"S{number}",
-        payer="buyer",
-        payee="seller",
+        serial=Serial(f"S{number}"),
+        payer=MemberCode("buyer"),
+        payee=MemberCode("seller"),
         amount_fen=1,
         fee_fen=0,
         state=state,

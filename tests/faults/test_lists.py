@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bankclient import AnswerOutcome, BankClient, BoundCards, SubAccountBalances
+from ledger.names import MemberCode
 from sandbox import paging
 from service.problems import Problem
 from service.questions import lists
@@ -33,7 +34,7 @@ async def test_all_pages_are_read_in_order_and_rest_on_the_evidence_of_each(bank
 
 
 async def test_no_such_record_is_an_empty_list_or_the_end_of_one(shop: Marketplace, bank: BankClient) -> None:
-    (buyer,) = (await shop.service.components.reads.members([await shop.buyer("buyer")])).values()
+    (buyer,) = (await shop.service.components.reads.members([MemberCode(await shop.buyer("buyer"))])).values()
     cards = await read_list(bank, BoundCards(QueryFlag="2", SubAcctNo=buyer.sub_account))
     assert (cards.is_complete, cards.required(), cards.answer.is_no_record) == (True, [], True)
     shop.sandbox.faults.add("refuse:ERR020", code="6010", after=1)

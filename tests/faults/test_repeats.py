@@ -31,6 +31,7 @@ from jzb.v1 import (
 )
 from jzb.v1.names import ErrorReason
 from ledger import Step
+from ledger.names import MemberCode, RequestId
 from service import problems
 from service.catalogue.interfaces import SERVICES
 from service.path import runner
@@ -237,8 +238,8 @@ async def test_what_never_left_and_cannot_be_tried_again_is_told_why(shop: Marke
     for _ in range(2):
         told = await shop.refusal(shop.payments.Pay(request, timeout=TIMEOUT_S))
         assert (told.reason, told.outcome, told.operation) == ("MEMBER_CLOSED", NO_EFFECT, away.operation)
-    released = await shop.service.components.reads.operation(request_id=request.request_id)
-    closed = problems.member_closed("seller")
+    released = await shop.service.components.reads.operation(request_id=RequestId(request.request_id))
+    closed = problems.member_closed(MemberCode("seller"))
     assert closed.after(LookedUp(released)).next_step == closed.next_step
     assert shop.calls_received("MemberTransaction") == 0
 

@@ -17,6 +17,7 @@ from psycopg import sql
 
 from jzb.v1 import balance_pb2, core_pb2, member_pb2, withdrawal_pb2
 from ledger import Leased, State
+from ledger.names import Serial
 from sandbox.records import Trade
 from sandbox.server import Sandbox
 from sandbox.settings import SandboxSettings
@@ -434,7 +435,7 @@ def test_an_old_call_is_asked_for_with_its_bank_day_and_those_beside_it(
 ) -> None:
     opened, present = (datetime.fromisoformat(text).replace(tzinfo=UTC) for text in (opened_at, now))
     for serial in ("X285502603010000000001", "26030100000000000001"):
-        assert list(query_days(serial, opened, present)) == days
+        assert list(query_days(Serial(serial), opened, present)) == days
 
 
 @pytest.mark.parametrize("code", ["6034", "6216"])

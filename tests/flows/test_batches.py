@@ -9,6 +9,7 @@ import grpc
 import pytest
 
 from jzb.v1 import batch_pb2, core_pb2, payment_pb2
+from ledger.names import Serial
 from tests.world.batches import batches, confirm_request, prepaid, prepay_request
 from tests.world.marketplace import TIMEOUT_S, Marketplace, open_marketplace
 from tests.world.verifying import MODES, SERVICE_IDS, Mode, named, verification
@@ -254,7 +255,7 @@ async def test_a_row_keeps_its_refundable_limits_under_its_own_serial(shop: Mark
     shoes, hats = await prepaid(shop)
     confirm = confirm_request(shop, shoes, hats)
     operation = (await batches(shop).BatchConfirm(confirm, timeout=TIMEOUT_S)).operation
-    payments = [await shop.service.components.reads.payment(part.serial) for part in operation.parts]
+    payments = [await shop.service.components.reads.payment(Serial(part.serial)) for part in operation.parts]
     assert [(p.refundable_fen, p.refundable_fee_fen, p.part.order_no) for p in payments if p] == [
         (80_00, 8_00, shoes),
         (50_00, 0, hats),

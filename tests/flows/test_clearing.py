@@ -12,6 +12,7 @@ import pytest
 
 from bankclient import STATED_FEN_MAX, yuan
 from jzb.v1 import clearing_pb2, core_pb2, operation_pb2
+from ledger.names import RequestId
 from sandbox.clock import BankClock
 from sandbox.server import Sandbox
 from sandbox.settings import SandboxSettings
@@ -261,7 +262,7 @@ async def test_opening_funds_that_are_listed_twice_or_cannot_be_are_not_taken_ov
                 assert not await service.components.clearing.enter_opening_balance()
         async with running(service_settings(database, sandbox)) as service:
             assert await service.components.clearing.enter_opening_balance()
-            adopted = await service.components.reads.operation(request_id="adoption own-funds")
+            adopted = await service.components.reads.operation(request_id=RequestId("adoption own-funds"))
     assert adopted is not None
     assert adopted.amount_fen == 100_000_000
 
@@ -286,4 +287,4 @@ async def test_opening_funds_are_taken_over_though_a_caller_has_used_their_older
     assert await shop.service.components.clearing.enter_opening_balance()
     monkeypatch.setattr("service.inflows.clearing.OPENING_BALANCE_ID", "adoption of another name")
     assert await shop.service.components.clearing.enter_opening_balance()
-    assert await shop.service.components.reads.operation(request_id="adoption of another name") is not None
+    assert await shop.service.components.reads.operation(request_id=RequestId("adoption of another name")) is not None

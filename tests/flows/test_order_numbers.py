@@ -12,6 +12,7 @@ import pytest
 from jzb.v1 import batch_pb2, batch_pb2_grpc, core_pb2, operation_pb2, topup_pb2
 from ledger import FloorBroken, Member
 from ledger.accounts import top_up_order
+from ledger.names import MemberCode, Serial, SubAccount
 from ledger.rules import Book, enter, post, reserve, void
 from sandbox.records import Order
 from service.plans.plan import Facts, Serials
@@ -290,7 +291,10 @@ def test_a_split_keeps_the_number_of_the_whole_order_while_one_share_stands(
     shares: tuple[str, ...], refused: set[int]
 ) -> None:
     def drafts(whole: str, order_nos: tuple[str, ...], day: str) -> tuple[Any, ...]:
-        members = {name: Member(member_id=name, sub_account=f"99{name}", property="SH") for name in "abc"}
+        members = {
+            MemberCode(name): Member(member_id=MemberCode(name), sub_account=SubAccount(f"99{name}"), property="SH")
+            for name in "abc"
+        }
         request = topup_pb2.SplitTopUpRequest(
             order_no=whole,
             channel=topup_pb2.Channel(type=topup_pb2.CHANNEL_TYPE_WECHAT, merchant_no="1"),
@@ -299,7 +303,7 @@ def test_a_split_keeps_the_number_of_the_whole_order_while_one_share_stands(
                 for name, order_no in zip("abc", order_nos, strict=False)
             ],
         )
-        serials = Serials(f"X{day}", tuple(f"{day}{number}" for number in range(len(order_nos))))
+        serials = Serials(Serial(f"X{day}"), tuple(Serial(f"{day}{number}") for number in range(len(order_nos))))
         return split_top_up(request, Facts(members), serials).drafts
 
     book = Book()
@@ -323,13 +327,16 @@ def test_a_split_keeps_the_number_of_the_whole_order_while_one_share_stands(
 
 
 def test_a_split_of_which_no_share_stands_gives_every_number_back() -> None:
-    members = {name: Member(member_id=name, sub_account=f"99{name}", property="SH") for name in "ab"}
+    members = {
+        MemberCode(name): Member(member_id=MemberCode(name), sub_account=SubAccount(f"99{name}"), property="SH")
+        for name in "ab"
+    }
     request = topup_pb2.SplitTopUpRequest(
         order_no="W",
         channel=topup_pb2.Channel(type=topup_pb2.CHANNEL_TYPE_WECHAT, merchant_no="1"),
         shares=[topup_pb2.TopUpShare(member_id=name, amount_fen=100, order_no=f"S{name}") for name in "ab"],
     )
-    rows = split_top_up(request, Facts(members), Serials("X1", ("11", "12"))).drafts
+    rows = split_top_up(request, Facts(members), Serials(Serial("X1"), (Serial("11"), Serial("12")))).drafts
     book = Book()
     for holds in reserve(book, rows):
         void(book, holds)

@@ -10,6 +10,7 @@ import grpc
 import pytest
 
 from jzb.v1 import acquiring_pb2
+from ledger.names import SubAccount
 from service.plans.order_remark import (
     AGGREGATED,
     CASHIER_PAGE_MAX,
@@ -34,7 +35,10 @@ SPLIT = Remark(
     WITH_SUB_ORDERS,
     AGGREGATED,
     "9930",
-    (Row(A, 60_00, 1_00, is_frozen=False, number="S1"), Row(B, 40_00, 0, is_frozen=True, number="S2")),
+    (
+        Row(SubAccount(A), 60_00, 1_00, is_frozen=False, number="S1"),
+        Row(SubAccount(B), 40_00, 0, is_frozen=True, number="S2"),
+    ),
 )
 FULL_AMOUNT = 100_00
 
@@ -67,7 +71,7 @@ def test_an_order_with_sub_orders_is_written_as_the_bank_spells_it() -> None:
 
 @pytest.mark.parametrize("remark_type", [AGGREGATED, QUICK])
 def test_a_plain_order_has_one_row_of_three_fields(remark_type: str) -> None:
-    plain = Remark(PLAIN, remark_type, "9930", (Row(A, 5_00, 50, is_frozen=False),))
+    plain = Remark(PLAIN, remark_type, "9930", (Row(SubAccount(A), 5_00, 50, is_frozen=False),))
     assert json.loads(written(plain)) == [
         {
             "SFJOrdertype": "0",
@@ -80,7 +84,7 @@ def test_a_plain_order_has_one_row_of_three_fields(remark_type: str) -> None:
 
 
 def test_a_refund_names_the_sub_order_and_a_number_of_its_own() -> None:
-    row = Row(A, 5_00, 50, is_frozen=True, number="S1", refund_number="R1", text="退货")
+    row = Row(SubAccount(A), 5_00, 50, is_frozen=True, number="S1", refund_number="R1", text="退货")
     refund = Remark(WITH_SUB_ORDERS, REFUND, "9930", (row,))
     (written_row,) = json.loads(written(refund))[0]["oderlist"]
     assert written_row == {
@@ -125,7 +129,7 @@ def test_a_fee_above_its_share_is_named_with_both_amounts() -> None:
 
 
 def test_a_remark_may_fit_the_cashier_page_and_not_the_payment_interface() -> None:
-    row = Row(A, FULL_AMOUNT, 0, is_frozen=False, number="S1", text="货" * 250)
+    row = Row(SubAccount(A), FULL_AMOUNT, 0, is_frozen=False, number="S1", text="货" * 250)
     text = written(Remark(WITH_SUB_ORDERS, AGGREGATED, "9930", (row,)))
     assert PAY_API_MAX < len(text) <= CASHIER_PAGE_MAX
     assert faults_of(text) == []
@@ -135,7 +139,7 @@ def test_a_remark_may_fit_the_cashier_page_and_not_the_payment_interface() -> No
 
 @pytest.mark.parametrize("length", [PAY_API_MAX, PAY_API_MAX + 1])
 def test_the_length_counts_to_the_last_character(length: int) -> None:
-    row = Row(A, FULL_AMOUNT, 0, is_frozen=False, number="S1", text="x")
+    row = Row(SubAccount(A), FULL_AMOUNT, 0, is_frozen=False, number="S1", text="x")
     text = written(Remark(WITH_SUB_ORDERS, AGGREGATED, "9930", (row,)))
     longer = text.replace('"x"', '"' + "x" * (length - len(text) + 1) + '"')
     assert len(longer) == length
@@ -174,7 +178,9 @@ def test_a_number_of_22_characters_is_the_longest() -> None:
 
 
 def test_refund_numbers_differ_while_a_sub_order_may_be_refunded_twice_in_one_remark() -> None:
-    rows = tuple(Row(A, 50_00, 0, is_frozen=False, number="S1", refund_number=number) for number in ("R1", "R2"))
+    rows = tuple(
+        Row(SubAccount(A), 50_00, 0, is_frozen=False, number="S1", refund_number=number) for number in ("R1", "R2")
+    )
     refund = Remark(WITH_SUB_ORDERS, REFUND, "9930", rows)
     assert faults_of(written(refund)) == []
     twice = changed(refund, ["oderlist", 1, "subrefundId"], "R1")

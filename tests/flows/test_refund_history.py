@@ -9,6 +9,7 @@ import psycopg
 
 from bankclient import Answer, AnswerOutcome
 from jzb.v1 import core_pb2
+from ledger.names import Serial
 from service.plans.plan import Stored
 from service.questions.resend import ResendQuery, resent_result
 from service.questions.results import Verdict
@@ -161,7 +162,7 @@ async def test_another_process_carries_it_on_from_what_the_first_has_stored(data
     async with open_marketplace(database) as shop:
         payment_serial = await paid(shop)
         told = await waiting(shop, payment_serial, 1, more="含备注")
-        stored = await shop.service.components.reads.operation(serial=told.operation.serial)
+        stored = await shop.service.components.reads.operation(serial=Serial(told.operation.serial))
         assert stored is not None
         query = Stored.from_json(stored.plan).query
         assert isinstance(query, ResendQuery)

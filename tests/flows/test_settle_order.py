@@ -10,6 +10,7 @@ import pytest
 
 from bankclient import SubAccountTransactionsRow
 from jzb.v1 import core_pb2, payment_pb2
+from ledger.names import Serial
 from service.questions.booked import Sought, find, noted
 from tests.world.marketplace import TIMEOUT_S, Marketplace, bank_says
 from tests.world.orders import settle_request
@@ -149,10 +150,10 @@ LIKE = ("7", "O1", 20_00)
 @pytest.mark.parametrize(
     ("rows", "posted", "ahead", "found"),
     [
-        ([row(noted("O1", SERIAL, "note"))], 1, 1, True),
-        ([row(noted("O1", "26112300000000000008", "note"))], 0, 0, False),
+        ([row(noted("O1", Serial(SERIAL), "note"))], 1, 1, True),
+        ([row(noted("O1", Serial("26112300000000000008"), "note"))], 0, 0, False),
         ([row(f"O9 for {SERIAL}")], 0, 0, False),
-        ([row(noted("O1", SERIAL, ""), fen=19_99)], 0, 0, False),
+        ([row(noted("O1", Serial(SERIAL), ""), fen=19_99)], 0, 0, False),
         ([row("O1")], 0, 0, True),
         ([row("O1")], 1, 0, False),
         ([row("O1"), row("O1", number=2)], 1, 0, True),
@@ -165,7 +166,7 @@ LIKE = ("7", "O1", 20_00)
 def test_a_row_is_taken_for_a_part_by_its_serial_or_when_nothing_else_explains_it(
     rows: Any, posted: int, ahead: int, found: bool
 ) -> None:
-    (result,) = find([Sought(SERIAL, LIKE)], rows, {(LIKE, DAY): posted}, {LIKE: ahead})
+    (result,) = find([Sought(Serial(SERIAL), LIKE)], rows, {(LIKE, DAY): posted}, {LIKE: ahead})
     assert (result is not None) == found
 
 

@@ -16,6 +16,7 @@ import pytest
 from bankclient import OpenMember, TransfersInRow, TrialTransfer
 from jzb.v1 import balance_pb2, clearing_pb2, core_pb2, suspense_pb2, withdrawal_pb2
 from ledger import Member
+from ledger.names import MemberCode, Serial, SubAccount
 from sandbox.clock import BankClock
 from service.inflows.transfers import ProblemReason, Skip, problem_of, skip_of
 from tests.sandbox.choices import BankChoices
@@ -276,7 +277,11 @@ def row(**changed: Any) -> TransfersInRow:
 )
 def test_a_row_that_cannot_be_entered_says_why(changed: dict[str, Any], fault: ProblemReason | None) -> None:
     found = row(**changed)
-    member = Member(member_id="m", sub_account="1001", property="00") if found.SubAcctNo == "1001" else None
+    member = (
+        Member(member_id=MemberCode("m"), sub_account=SubAccount("1001"), property="00")
+        if found.SubAcctNo == "1001"
+        else None
+    )
     assert problem_of(found, member, None) is fault
 
 
@@ -300,7 +305,7 @@ def test_only_what_is_marked_enters_by_another_door(changed: dict[str, Any], ski
 async def test_a_row_that_changes_after_it_was_entered_is_told_and_moves_nothing(shop: Marketplace) -> None:
     (transfer_bank_serial,) = await in_suspense(shop, 50_00)
     known = (await collect(shop)).transfers[0].operation
-    found = await shop.service.components.reads.operation(serial=known.serial)
+    found = await shop.service.components.reads.operation(serial=Serial(known.serial))
     changed = row(InAcctType="03", FrontSeqNo=transfer_bank_serial, TranAmt=60_00)
     assert problem_of(changed, None, found) is ProblemReason.CHANGED
     assert problem_of(row(InAcctType="03", FrontSeqNo=transfer_bank_serial, TranAmt=50_00), None, found) is None

@@ -12,6 +12,7 @@ import grpc
 import pytest
 
 from jzb.v1 import core_pb2, freeze_pb2, payment_pb2, verification_pb2, verification_pb2_grpc, withdrawal_pb2
+from ledger.names import Serial
 from tests.world.marketplace import TIMEOUT_S, Marketplace, open_marketplace
 from tests.world.verifying import MODES, SERVICE_IDS, Mode, ask_code, named, type_password, verification
 
@@ -293,7 +294,7 @@ async def test_codes_and_signatures_stay_out_of_the_mirror(shop: Marketplace) ->
         request = shop.pay_request("buyer", "seller", 10_00)
         request.verification.CopyFrom(proof)
         operation = (await shop.payments.Pay(request, timeout=TIMEOUT_S)).operation
-        stored = await shop.service.components.reads.operation(serial=operation.serial)
+        stored = await shop.service.components.reads.operation(serial=Serial(operation.serial))
         assert proof.sms.message_order_no not in repr(stored) or not proof.sms.message_order_no
         assert proof.password.signature not in repr(stored) or not proof.password.signature
         assert "buyer名" not in repr(stored)

@@ -6,6 +6,7 @@ import json
 from random import Random
 from typing import Any, Final
 
+from ledger.names import SubAccount
 from service.plans.order_remark import AGGREGATED, WITH_SUB_ORDERS, Remark, Row, written
 
 AMOUNTS: Final = (-(2**63), -(10**14), -100, -1, 0, 1, 99_999_999_999_999, 10**14, 2**53 + 1, 2**63 - 1)
@@ -84,7 +85,7 @@ def bad_text(dice: Random) -> str:
 def order_remark(dice: Random, built: str) -> str:
     """The remark of an order, ``built`` by the service if it has built one, and mostly with something wrong in it."""
     if not built:
-        row = Row("9930000000001001", 100, 0, is_frozen=False, number="S1")
+        row = Row(SubAccount("9930000000001001"), 100, 0, is_frozen=False, number="S1")
         built = written(Remark(WITH_SUB_ORDERS, AGGREGATED, "9930", (row, row)))
     match dice.randrange(4):
         case 0:

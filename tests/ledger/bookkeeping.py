@@ -24,13 +24,14 @@ from ledger.accounts import (
     withdrawable,
 )
 from ledger.batch import Known, Rows, judge
+from ledger.names import NO_SERIAL, NO_SUB_ACCOUNT, MemberCode, RequestId, Serial, SubAccount
 from ledger.rules import Balance, Book, SpendOrder
 
 PLATFORM = "9930"
 DAY = date(2026, 11, 23)
 DAY_BEFORE = date(2026, 11, 22)
 DAY_AFTER = date(2026, 11, 24)
-ANN, BOB, CAT = "1001", "1002", "1003"
+ANN, BOB, CAT = SubAccount("1001"), SubAccount("1002"), SubAccount("1003")
 
 _numbers = itertools.count(1)
 
@@ -44,14 +45,14 @@ def money(account: Account, fen: int) -> Draft:
     return Draft((Leg(POOLED, account, fen),), amount_fen=fen)
 
 
-def top_up(member: str, fen: int, fee_fen: int = 0) -> Draft:
+def top_up(member: SubAccount, fen: int, fee_fen: int = 0) -> Draft:
     legs = [Leg(OfDay(Kind.IN_TRANSIT), OfDay(Kind.UNCLEARED, member), fen - fee_fen)]
     if fee_fen:
         legs.append(Leg(OfDay(Kind.IN_TRANSIT), FEE, fee_fen))
-    return Draft(tuple(legs), payee=member, amount_fen=fen, fee_fen=fee_fen)
+    return Draft(tuple(legs), payee=MemberCode(member), amount_fen=fen, fee_fen=fee_fen)
 
 
-def pay(payer: str, payee: str, fen: int, fee_fen: int = 0, serial: str = "") -> Draft:
+def pay(payer: SubAccount, payee: SubAccount, fen: int, fee_fen: int = 0, serial: Serial = NO_SERIAL) -> Draft:
     """T+1: out of available money. With a serial it may be refunded."""
     legs = [Leg(Available(payer), OfDay(Kind.UNCLEARED, payee), fen - fee_fen)]
     if fee_fen:
@@ -60,31 +61,36 @@ def pay(payer: str, payee: str, fen: int, fee_fen: int = 0, serial: str = "") ->
         legs.append(Leg(LIMITS, refundable(serial), fen))
     if serial and fee_fen:
         legs.append(Leg(LIMITS, refundable_fee(serial), fee_fen))
-    return Draft(tuple(legs), serial, payer, payee, fen, fee_fen)
+    return Draft(tuple(legs), serial, MemberCode(payer), MemberCode(payee), fen, fee_fen)
 
 
-def pay_today(payer: str, payee: str, fen: int) -> Draft:
+def pay_today(payer: SubAccount, payee: SubAccount, fen: int) -> Draft:
     """T+0: from withdrawable to withdrawable."""
-    return Draft((Leg(withdrawable(payer), withdrawable(payee), fen),), payer=payer, payee=payee, amount_fen=fen)
+    return Draft(
+        (Leg(withdrawable(payer), withdrawable(payee), fen),),
+        payer=MemberCode(payer),
+        payee=MemberCode(payee),
+        amount_fen=fen,
+    )
 
 
-def prepay(payer: str, order_no: str, fen: int) -> Draft:
+def prepay(payer: SubAccount, order_no: str, fen: int) -> Draft:
     return Draft((Leg(order(order_no), LIMITS, 1), Leg(Available(payer), escrow(payer, order_no), fen)), amount_fen=fen)
 
 
-def confirm(payer: str, payee: str, order_no: str, fen: int) -> Draft:
+def confirm(payer: SubAccount, payee: SubAccount, order_no: str, fen: int) -> Draft:
     return Draft((Leg(escrow(payer, order_no), OfDay(Kind.UNCLEARED, payee), fen),), amount_fen=fen)
 
 
-def cancel(payer: str, order_no: str, fen: int) -> Draft:
+def cancel(payer: SubAccount, order_no: str, fen: int) -> Draft:
     return Draft((Leg(escrow(payer, order_no), OfDay(Kind.UNCLEARED, payer), fen),), amount_fen=fen)
 
 
-def freeze(member: str, order_no: str, fen: int) -> Draft:
+def freeze(member: SubAccount, order_no: str, fen: int) -> Draft:
     return Draft((Leg(Available(member), frozen(member, order_no), fen),), amount_fen=fen)
 
 
-def refund(serial: str, payer: str, payee: str, fen: int, fee_fen: int = 0) -> Draft:
+def refund(serial: Serial, payer: SubAccount, payee: SubAccount, fen: int, fee_fen: int = 0) -> Draft:
     """From ``payee`` back to ``payer``; the fee out of the fee account."""
     legs = [Leg(refundable(serial), LIMITS, fen)]
     if fee_fen:
@@ -94,7 +100,7 @@ def refund(serial: str, payer: str, payee: str, fen: int, fee_fen: int = 0) -> D
     return Draft(tuple(legs), amount_fen=fen, fee_fen=fee_fen)
 
 
-def closing(sub_account: str) -> Draft:
+def closing(sub_account: SubAccount) -> Draft:
     """From here on nothing new is opened with the sub-account."""
     return Draft((Leg(accounts.standing(sub_account), LIMITS, 1),))
 
@@ -103,14 +109,14 @@ def opening(
     *drafts: Draft,
     enter: Iterable[Draft] = (),
     request_id: str = "",
-    serial: str = "",
+    serial: Serial = NO_SERIAL,
     content: bytes = b"content",
     state: State | None = None,
     bank_day: date = DAY,
     plan: dict[str, Any] | None = None,
     kind: str = "PAY_T1",
-    payer: str = "",
-    payee: str = "",
+    payer: SubAccount = NO_SUB_ACCOUNT,
+    payee: SubAccount = NO_SUB_ACCOUNT,
     order_no: str = "",
     amount_fen: int = 0,
     **step: Any,
@@ -120,13 +126,13 @@ def opening(
     chosen = state or (State.RESERVED if drafts else State.DONE)
     new = NewOperation(
         id=new_id(),
-        request_id=request_id or f"request-{number}",
+        request_id=RequestId(request_id or f"request-{number}"),
         fingerprint=content,
         kind=kind,
-        serial=serial or f"S{number:021}",
+        serial=Serial(serial or f"S{number:021}"),
         plan=plan or {},
-        payer=payer,
-        payee=payee,
+        payer=MemberCode(payer),
+        payee=MemberCode(payee),
         order_no=order_no,
         amount_fen=amount_fen,
     )

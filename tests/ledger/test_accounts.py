@@ -8,6 +8,7 @@ import pytest
 
 from ledger import Account, Kind, accounts
 from ledger.accounts import CONTROLS, FLOORS, POCKETS
+from ledger.names import BankSerial, Serial, SubAccount
 
 DAY = date(2026, 3, 4)
 
@@ -15,16 +16,16 @@ DAY = date(2026, 3, 4)
 @pytest.mark.parametrize(
     ("account", "name"),
     [
-        (accounts.withdrawable("1001"), "withdrawable:1001"),
-        (accounts.uncleared("1001", DAY), "waiting:1001:20260304"),
-        (accounts.frozen("1001", "F1"), "frozen:1001:F1"),
-        (accounts.escrow("1001", "O1"), "escrow:1001:O1"),
+        (accounts.withdrawable(SubAccount("1001")), "withdrawable:1001"),
+        (accounts.uncleared(SubAccount("1001"), DAY), "waiting:1001:20260304"),
+        (accounts.frozen(SubAccount("1001"), "F1"), "frozen:1001:F1"),
+        (accounts.escrow(SubAccount("1001"), "O1"), "escrow:1001:O1"),
         (accounts.in_transit(DAY), "in-transit:20260304"),
-        (accounts.refundable("S1"), "refundable:S1"),
-        (accounts.refundable_fee("S1"), "refundable-fee:S1"),
-        (accounts.suspense("2611230000000001"), "suspense:2611230000000001"),
-        (accounts.undoable("S1"), "undoable:S1"),
-        (accounts.undoable_fee("S1"), "undoable-fee:S1"),
+        (accounts.refundable(Serial("S1")), "refundable:S1"),
+        (accounts.refundable_fee(Serial("S1")), "refundable-fee:S1"),
+        (accounts.suspense(BankSerial("2611230000000001")), "suspense:2611230000000001"),
+        (accounts.undoable(Serial("S1")), "undoable:S1"),
+        (accounts.undoable_fee(Serial("S1")), "undoable-fee:S1"),
         (accounts.order("O1"), "order:O1"),
         (accounts.FEE, "fee"),
         (accounts.POOLED, "pooled"),
@@ -36,12 +37,12 @@ def test_an_account_is_named_by_kind_owner_and_reference(account: Account, name:
 
 def test_the_days_of_waiting_money_sort_by_name() -> None:
     days = [date(2026, 12, 31), date(2027, 1, 1), date(2026, 2, 28)]
-    by_name = sorted(days, key=lambda day: accounts.uncleared("1001", day).name)
+    by_name = sorted(days, key=lambda day: accounts.uncleared(SubAccount("1001"), day).name)
     assert by_name == sorted(days)
 
 
 def test_a_waiting_account_knows_its_bank_day() -> None:
-    assert accounts.uncleared("1001", DAY).day == DAY
+    assert accounts.uncleared(SubAccount("1001"), DAY).day == DAY
     assert accounts.in_transit(DAY).day == DAY
 
 
@@ -89,7 +90,7 @@ def test_no_member_money_can_go_below_zero() -> None:
 
 
 def test_money_in_suspense_cannot_go_below_zero() -> None:
-    assert accounts.suspense("2611230000000001").floor == 0
+    assert accounts.suspense(BankSerial("2611230000000001")).floor == 0
 
 
 def test_a_limit_cannot_be_overdrawn_but_where_limits_come_from_can() -> None:

@@ -35,6 +35,7 @@ from ledger import (
 from ledger.accounts import FEE, LIMITS, POOLED, escrow, order, refundable, refundable_fee, uncleared, withdrawable
 from ledger.batch import Rows, accounts_of
 from ledger.errors import Breach, LedgerCorrupt
+from ledger.names import NO_SUB_ACCOUNT, BankSerial, MemberCode, RequestId, Serial, SubAccount
 from ledger.rules import Hold, Posting
 from tests.ledger.bookkeeping import (
     ANN,
@@ -70,11 +71,11 @@ def rich(fen: int = 100) -> OneByOne:
 def test_of_256_steps_exactly_those_3_fail_that_break_a_floor_each_with_its_own_amounts() -> None:
     payers = [f"{number:04}" for number in range(256)]
     greedy = {7: 101, 100: 5000, 255: 102}
-    bench = OneByOne(book_of({withdrawable(payer): 100 for payer in payers}))
+    bench = OneByOne(book_of({withdrawable(SubAccount(payer)): 100 for payer in payers}))
     breaches = {}
     for number, payer in enumerate(payers):
         try:
-            bench.judge(opening(pay(payer, BOB, greedy.get(number, 100))))
+            bench.judge(opening(pay(SubAccount(payer), BOB, greedy.get(number, 100))))
         except FloorBroken as refusal:
             breaches[number] = refusal.breach
     assert {number: (b.owner, b.needed_fen, b.left_fen) for number, b in breaches.items()} == {
@@ -387,7 +388,7 @@ def test_days_that_are_cleared_stay_cleared() -> None:
 
 def test_a_member_is_recorded_with_the_step_that_opened_it() -> None:
     bench = OneByOne()
-    ann = Member(member_id="ann", sub_account=ANN, property="00")
+    ann = Member(member_id=MemberCode("ann"), sub_account=ANN, property="00")
     bench.judge(opening(state=State.DONE, members=(ann,)))
     assert [member for _, member in bench.rows.members] == [ann]
 
@@ -399,17 +400,17 @@ def test_an_operation_that_nobody_opened_is_unknown() -> None:
 
 
 def test_a_step_that_holds_loads_what_it_may_debit() -> None:
-    accounts, drawn = accounts_of(opening(pay(ANN, BOB, 10, 1, serial="S1"), prepay(CAT, "O1", 5)))
+    accounts, drawn = accounts_of(opening(pay(ANN, BOB, 10, 1, serial=Serial("S1")), prepay(CAT, "O1", 5)))
     assert (accounts, drawn) == ({order("O1")}, {ANN, CAT})
 
 
 def test_a_step_that_posts_loads_where_the_money_may_land_too() -> None:
-    accounts, drawn = accounts_of(posting(opening(pay(ANN, BOB, 10, 1, serial="S1"), prepay(CAT, "O1", 5))))
+    accounts, drawn = accounts_of(posting(opening(pay(ANN, BOB, 10, 1, serial=Serial("S1")), prepay(CAT, "O1", 5))))
     assert accounts == {
         uncleared(BOB, DAY),
         withdrawable(BOB),
-        refundable("S1"),
-        refundable_fee("S1"),
+        refundable(Serial("S1")),
+        refundable_fee(Serial("S1")),
         escrow(CAT, "O1"),
     }
     assert drawn == set()
@@ -435,20 +436,22 @@ def later(bench: OneByOne) -> Rows:
 
 def whole_payment() -> Draft:
     """A payment of a batch, with an order of its own."""
-    return dataclasses.replace(pay("1001", "1002", 60, 6, serial="P1"), corrects=3, order_no="O7")
+    return dataclasses.replace(
+        pay(SubAccount("1001"), SubAccount("1002"), 60, 6, serial=Serial("P1")), corrects=3, order_no="O7"
+    )
 
 
 def test_an_opening_is_kept_as_it_was_asked_for_and_as_it_stands() -> None:
     bench = rich(100)
     new = NewOperation(
         id=new_id(),
-        request_id="r",
+        request_id=RequestId("r"),
         fingerprint=b"f",
         kind="PAY_T1",
-        serial="S",
+        serial=Serial("S"),
         plan={"who": "买家"},
-        payer="ann",
-        payee="bob",
+        payer=MemberCode("ann"),
+        payee=MemberCode("bob"),
         order_no="O1",
         amount_fen=60,
         fee_fen=6,
@@ -460,7 +463,7 @@ def test_an_opening_is_kept_as_it_was_asked_for_and_as_it_stands() -> None:
         message="m",
         bank_code="ERR1",
         bank_message="忙",
-        bank_serial="B1",
+        bank_serial=BankSerial("B1"),
         next_ask_in_s=60.0,
         query_attempts=2,
         not_found=1,
@@ -468,13 +471,13 @@ def test_an_opening_is_kept_as_it_was_asked_for_and_as_it_stands() -> None:
     outcome = bench.judge(Step(operation=new, change=change, bank_day=DAY, pend=(pay(ANN, BOB, 60),)))
     assert outcome.operation == Operation(
         id=new.id,
-        request_id="r",
+        request_id=RequestId("r"),
         fingerprint=b"f",
         kind="PAY_T1",
-        serial="S",
+        serial=Serial("S"),
         state=State.UNKNOWN,
-        payer="ann",
-        payee="bob",
+        payer=MemberCode("ann"),
+        payee=MemberCode("bob"),
         order_no="O1",
         amount_fen=60,
         fee_fen=6,
@@ -483,7 +486,7 @@ def test_an_opening_is_kept_as_it_was_asked_for_and_as_it_stands() -> None:
         breach=None,
         bank_code="ERR1",
         bank_message="忙",
-        bank_serial="B1",
+        bank_serial=BankSerial("B1"),
         bank_day=None,
         trace_id="t",
         plan_text='{"who": "买家"}',
@@ -511,7 +514,7 @@ def test_a_reservation_writes_its_transactions_and_what_they_hold() -> None:
     draft = whole_payment()
     step = opening(draft)
     outcome = bench.judge(step)
-    part = Part(1, "P1", ANN, BOB, 60, 6, PartState.RESERVED, None, 3, "O7")
+    part = Part(1, Serial("P1"), MemberCode(ANN), MemberCode(BOB), 60, 6, PartState.RESERVED, None, 3, "O7")
     assert outcome.parts == (part,)
     rows = bench.rows
     assert rows.transactions == [(step.operation_id, 1, draft)]
@@ -525,13 +528,15 @@ def test_a_posting_writes_its_resolution_and_its_legs_in_order() -> None:
     bench.judge(step)
     rows = later(bench)
     outcome = bench.judge(posting(step, bank_day=DAY_AFTER))
-    assert outcome.parts == (Part(1, "P1", ANN, BOB, 60, 6, PartState.POSTED, DAY_AFTER, 3, "O7"),)
+    assert outcome.parts == (
+        Part(1, Serial("P1"), MemberCode(ANN), MemberCode(BOB), 60, 6, PartState.POSTED, DAY_AFTER, 3, "O7"),
+    )
     assert rows.resolutions == [(step.operation_id, 1, PartState.POSTED, DAY_AFTER)]
     assert rows.legs == [
         (step.operation_id, 1, 1, Posting(withdrawable(ANN), uncleared(BOB, DAY_AFTER), 54)),
         (step.operation_id, 1, 2, Posting(withdrawable(ANN), FEE, 6)),
-        (step.operation_id, 1, 3, Posting(LIMITS, refundable("P1"), 60)),
-        (step.operation_id, 1, 4, Posting(LIMITS, refundable_fee("P1"), 6)),
+        (step.operation_id, 1, 3, Posting(LIMITS, refundable(Serial("P1")), 60)),
+        (step.operation_id, 1, 4, Posting(LIMITS, refundable_fee(Serial("P1")), 6)),
     ]
     assert (rows.transactions, rows.holds) == ([], [])
     assert rows.operations_changed == {step.operation_id: outcome.operation}
@@ -544,7 +549,9 @@ def test_a_void_writes_its_resolution_and_no_legs() -> None:
     bench.judge(step)
     rows = later(bench)
     outcome = bench.judge(voiding(step, bank_day=DAY_AFTER))
-    assert outcome.parts == (Part(1, "P1", ANN, BOB, 60, 6, PartState.VOIDED, DAY_AFTER, 3, "O7"),)
+    assert outcome.parts == (
+        Part(1, Serial("P1"), MemberCode(ANN), MemberCode(BOB), 60, 6, PartState.VOIDED, DAY_AFTER, 3, "O7"),
+    )
     assert rows.resolutions == [(step.operation_id, 1, PartState.VOIDED, DAY_AFTER)]
     assert rows.legs == []
 
@@ -554,7 +561,9 @@ def test_what_the_bank_has_done_already_is_written_with_what_it_took() -> None:
     draft = whole_payment()
     step = opening(enter=[draft, top_up(CAT, 5)])
     outcome = bench.judge(step)
-    assert outcome.parts[0] == Part(1, "P1", ANN, BOB, 60, 6, PartState.POSTED, DAY, 3, "O7")
+    assert outcome.parts[0] == Part(
+        1, Serial("P1"), MemberCode(ANN), MemberCode(BOB), 60, 6, PartState.POSTED, DAY, 3, "O7"
+    )
     rows = bench.rows
     assert rows.transactions == [(step.operation_id, 1, draft), (step.operation_id, 2, top_up(CAT, 5))]
     assert rows.holds == [(step.operation_id, 1, Hold(withdrawable(ANN), 60))]
@@ -586,7 +595,7 @@ def test_an_operation_that_is_new_in_a_batch_stays_new_in_it_and_is_changed_in_t
 
 def test_what_the_bank_said_stays_with_the_operation_until_it_says_more() -> None:
     bench = rich(100)
-    step = opening(pay(ANN, BOB, 60), kind="WITHDRAW", payer="ann", order_no="O1", amount_fen=60)
+    step = opening(pay(ANN, BOB, 60), kind="WITHDRAW", payer=SubAccount("ann"), order_no="O1", amount_fen=60)
     opened = bench.judge(step).operation
     accepted = Change(
         state=State.ACCEPTED,
@@ -594,7 +603,7 @@ def test_what_the_bank_said_stays_with_the_operation_until_it_says_more() -> Non
         message="m",
         bank_code="000000",
         bank_message="受理",
-        bank_serial="B1",
+        bank_serial=BankSerial("B1"),
         next_ask_in_s=30.0,
         query_attempts=3,
         not_found=2,
@@ -608,7 +617,7 @@ def test_what_the_bank_said_stays_with_the_operation_until_it_says_more() -> Non
         message="m",
         bank_code="000000",
         bank_message="受理",
-        bank_serial="B1",
+        bank_serial=BankSerial("B1"),
         bank_day=DAY_AFTER,
         query_attempts=3,
         not_found=2,
@@ -624,7 +633,7 @@ def test_what_the_bank_said_stays_with_the_operation_until_it_says_more() -> Non
     assert outcome.operation == known._replace(
         state=State.UNKNOWN, reason="", message="", query_attempts=0, not_found=0
     )
-    more = Change(state=State.DONE, bank_code="000001", bank_message="成功", bank_serial="B2")
+    more = Change(state=State.DONE, bank_code="000001", bank_message="成功", bank_serial=BankSerial("B2"))
     outcome = bench.judge(Step(operation=step.operation_id, change=more, bank_day=DAY_BEFORE))
     assert outcome.operation == known._replace(
         state=State.DONE,
@@ -632,7 +641,7 @@ def test_what_the_bank_said_stays_with_the_operation_until_it_says_more() -> Non
         message="",
         bank_code="000001",
         bank_message="成功",
-        bank_serial="B2",
+        bank_serial=BankSerial("B2"),
         bank_day=DAY_BEFORE,
         query_attempts=0,
         not_found=0,
@@ -642,7 +651,14 @@ def test_what_the_bank_said_stays_with_the_operation_until_it_says_more() -> Non
 
 def test_a_refused_operation_says_what_it_asked_for_and_which_floor_was_in_the_way() -> None:
     bench = rich(100)
-    step = opening(whole_payment(), pay(ANN, BOB, 60), payer="ann", payee="bob", order_no="O1", amount_fen=120)
+    step = opening(
+        whole_payment(),
+        pay(ANN, BOB, 60),
+        payer=SubAccount("ann"),
+        payee=SubAccount("bob"),
+        order_no="O1",
+        amount_fen=120,
+    )
     with pytest.raises(FloorBroken) as refusal:
         bench.judge(step)
     refused = refusal.value.operation
@@ -687,7 +703,7 @@ def test_a_released_operation_that_is_refused_is_changed_and_not_new() -> None:
 def test_cards_are_recorded_with_the_step_that_finds_them() -> None:
     card = Card(
         card_id=new_id(),
-        member_id="ann",
+        member_id=MemberCode("ann"),
         key_id="k",
         digest=b"d",
         sealed=b"s",
@@ -710,19 +726,24 @@ def test_no_day_is_cleared_by_a_step_that_clears_none() -> None:
 # What an operation is found by.
 
 
-def row(payer: str, payee: str, order_no: str) -> Draft:
-    return dataclasses.replace(top_up(BOB, 5), payer=payer, payee=payee, order_no=order_no)
+def row(payer: SubAccount, payee: SubAccount, order_no: str) -> Draft:
+    return dataclasses.replace(top_up(BOB, 5), payer=MemberCode(payer), payee=MemberCode(payee), order_no=order_no)
 
 
 def opened_through(channel_no: str, *drafts: Draft) -> Step:
-    step = opening(*drafts, payer="ann", payee="bob", order_no="O1")
+    step = opening(*drafts, payer=SubAccount("ann"), payee=SubAccount("bob"), order_no="O1")
     assert isinstance(step.operation, NewOperation)
     return dataclasses.replace(step, operation=dataclasses.replace(step.operation, channel_no=channel_no))
 
 
 def test_an_operation_is_found_by_its_channels_number_and_by_the_members_and_orders_of_its_parts() -> None:
     bench = OneByOne()
-    step = opened_through("T1", row("ann", "bob", "O1"), row("ann", "cat", "O2"), row("dan", "bob", ""))
+    step = opened_through(
+        "T1",
+        row(SubAccount("ann"), SubAccount("bob"), "O1"),
+        row(SubAccount("ann"), SubAccount("cat"), "O2"),
+        row(SubAccount("dan"), SubAccount("bob"), ""),
+    )
     bench.judge(step)
     # What stands in its own columns is found there.
     assert bench.rows.references == [
@@ -732,26 +753,33 @@ def test_an_operation_is_found_by_its_channels_number_and_by_the_members_and_ord
         (step.operation_id, "member", "dan"),
     ]
     bench.rows.references.clear()
-    bench.judge(dataclasses.replace(posting(step), post={1: row("ann", "eve", "O1"), 2: step.pend[1]}))
+    bench.judge(
+        dataclasses.replace(posting(step), post={1: row(SubAccount("ann"), SubAccount("eve"), "O1"), 2: step.pend[1]})
+    )
     assert (step.operation_id, "member", "eve") in bench.rows.references
 
 
 def test_an_operation_without_a_channel_is_found_by_none() -> None:
     bench = OneByOne()
-    bench.judge(opened_through("", row("ann", "bob", "O1")))
+    bench.judge(opened_through("", row(SubAccount("ann"), SubAccount("bob"), "O1")))
     assert bench.rows.references == []
 
 
 def test_what_was_entered_is_found_as_what_is_pending() -> None:
     bench = OneByOne()
-    step = opening(enter=[row("", "cat", "O2")], payer="ann", payee="bob", order_no="O1")
+    step = opening(
+        enter=[row(NO_SUB_ACCOUNT, SubAccount("cat"), "O2")],
+        payer=SubAccount("ann"),
+        payee=SubAccount("bob"),
+        order_no="O1",
+    )
     bench.judge(step)
     assert bench.rows.references == [(step.operation_id, "member", "cat"), (step.operation_id, "order", "O2")]
 
 
 def test_a_refused_operation_is_found_by_its_parts_too() -> None:
     bench = OneByOne()
-    lacking = dataclasses.replace(pay(CAT, BOB, 1), payer="cat", payee="bob")
+    lacking = dataclasses.replace(pay(CAT, BOB, 1), payer=MemberCode("cat"), payee=MemberCode("bob"))
     step = opened_through("T1", lacking)
     with pytest.raises(FloorBroken):
         bench.judge(step)
@@ -764,11 +792,11 @@ def test_a_booking_is_found_by_its_day_and_by_each_serial_of_the_bank() -> None:
     bench.judge(step)
     assert bench.rows.bookings == []
     # Doubted under a serial: the bank has booked it, though nobody knows what.
-    doubt = Change(state=State.UNKNOWN, bank_serial="B1", next_ask_in_s=60.0)
+    doubt = Change(state=State.UNKNOWN, bank_serial=BankSerial("B1"), next_ask_in_s=60.0)
     bench.judge(Step(operation=step.operation_id, change=doubt, bank_day=DAY))
     assert bench.rows.bookings == [(step.operation_id, DAY, "B1")]
     bench.rows.bookings.clear()
-    done = Change(state=State.DONE, bank_serial="B1", bank_serials=("B2", "B3"))
+    done = Change(state=State.DONE, bank_serial=BankSerial("B1"), bank_serials=(BankSerial("B2"), BankSerial("B3")))
     bench.judge(dataclasses.replace(posting(step, bank_day=DAY_AFTER), change=done))
     assert bench.rows.bookings == [(step.operation_id, DAY_AFTER, serial) for serial in ("B2", "B3")]
 

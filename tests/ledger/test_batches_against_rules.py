@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from ledger import FloorBroken, LedgerError, PartState, State, Step, StepOutcome, Writer, connect, verify
 from ledger.accounts import FEE, uncleared, withdrawable
 from ledger.batch import KnownPart
+from ledger.names import Serial
 from ledger.rules import Draft, Leg
 from ledger.steps import NewOperation
 from tests.ledger.bookkeeping import (
@@ -45,7 +46,7 @@ fen = st.integers(1, 40)
 days = st.sampled_from([DAY_BEFORE, DAY, DAY_AFTER])
 drafts = st.one_of(
     st.builds(top_up, members, st.integers(20, 60), st.integers(0, 3)),
-    st.builds(lambda amount_fen: pay(ANN, BOB, amount_fen, 1 if amount_fen > 1 else 0, serial="P1"), fen),
+    st.builds(lambda amount_fen: pay(ANN, BOB, amount_fen, 1 if amount_fen > 1 else 0, serial=Serial("P1")), fen),
     st.builds(pay_today, st.just(BOB), st.just(ANN), fen),
     st.builds(pay, st.just(BOB), st.just(ANN), fen),
     st.builds(prepay, st.just(ANN), st.sampled_from(["O1", "O2"]), fen),

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from ledger import Card, CardChange, Cards, CardState, CheckedBy, Member, StepOutcome
+from ledger.names import MemberCode, SubAccount
 from tests.ledger.bookkeeping import ANN, BOB, PLATFORM, execute, new_id, opening, pay_today
 from tests.ledger.conftest import Mirror
 
 
-def card(member: str = ANN, digest: bytes = b"digest", **fields: Any) -> Card:
+def card(member: SubAccount = ANN, digest: bytes = b"digest", **fields: Any) -> Card:
     """A check by SMS that has just begun."""
     return Card(
         **{
@@ -45,8 +46,8 @@ def cards_of(mirror: Mirror, platform: str = PLATFORM) -> Cards:
 async def cards(mirror: Mirror) -> Cards:
     """Two members, no card yet."""
     members = (
-        Member(member_id=ANN, sub_account="A1", property="00"),
-        Member(member_id=BOB, sub_account="B1", property="SH"),
+        Member(member_id=MemberCode(ANN), sub_account=SubAccount("A1"), property="00"),
+        Member(member_id=MemberCode(BOB), sub_account=SubAccount("B1"), property="SH"),
     )
     await mirror.do(opening(members=members))
     return cards_of(mirror)
@@ -102,8 +103,8 @@ async def test_a_card_is_known_again_by_its_digest(mirror: Mirror, cards: Cards)
     assert await cards.bound([b"digest"]) == []
     await changed(mirror, CardChange(card_id=theirs.card_id, state=CardState.BOUND))
     assert [one.card_id for one in await cards.bound([b"other", b"digest"])] == [theirs.card_id]
-    assert [one.card_id for one in await cards.of_member(ANN)] == [mine.card_id]
-    assert await cards.of_member(ANN, (CardState.BOUND,)) == []
+    assert [one.card_id for one in await cards.of_member(MemberCode(ANN))] == [mine.card_id]
+    assert await cards.of_member(MemberCode(ANN), (CardState.BOUND,)) == []
 
 
 async def test_only_checks_that_reached_the_bank_count(mirror: Mirror, cards: Cards) -> None:
@@ -118,7 +119,7 @@ async def test_checks_are_counted_from_midnight_in_shanghai_by_the_clock_that_wr
     mirror: Mirror, cards: Cards
 ) -> None:
     await mirror.do(opening(cards_new=(card(), card())))
-    first, second = (one.card_id for one in await cards.of_member(ANN))
+    first, second = (one.card_id for one in await cards.of_member(MemberCode(ANN)))
     midnight = "date_trunc('day', now() AT TIME ZONE 'Asia/Shanghai') AT TIME ZONE 'Asia/Shanghai'"
     execute(mirror.dsn, f"UPDATE card SET created_at = {midnight} WHERE card_id = '{first}'")
     execute(mirror.dsn, f"UPDATE card SET created_at = {midnight} - interval '1 us' WHERE card_id = '{second}'")
@@ -129,10 +130,10 @@ async def test_the_last_check_is_the_latest_that_the_bank_did_not_refuse(mirror:
     first, second = card(checked_by=CheckedBy.PAY_OUT), card(checked_by=CheckedBy.PAY_OUT)
     await mirror.do(opening(cards_new=(first, second)))
     await changed(mirror, CardChange(card_id=second.card_id, state=CardState.FAILED))
-    last = await cards.last_check(ANN, CheckedBy.PAY_OUT)
+    last = await cards.last_check(MemberCode(ANN), CheckedBy.PAY_OUT)
     assert last is not None
     assert last.card_id == first.card_id
-    assert await cards.last_check(ANN, CheckedBy.PAY_IN) is None
+    assert await cards.last_check(MemberCode(ANN), CheckedBy.PAY_IN) is None
 
 
 async def test_a_card_is_put_under_another_key_once(mirror: Mirror, cards: Cards) -> None:
@@ -151,12 +152,16 @@ async def test_same_name_members_stay_linked_when_recorded_again(mirror: Mirror,
     await mirror.do(
         opening(
             members=(
-                Member(member_id=ANN, sub_account="A1", property="00", same_name=BOB),
-                Member(member_id=BOB, sub_account="B1", property="SH", same_name=ANN),
+                Member(
+                    member_id=MemberCode(ANN), sub_account=SubAccount("A1"), property="00", same_name=MemberCode(BOB)
+                ),
+                Member(
+                    member_id=MemberCode(BOB), sub_account=SubAccount("B1"), property="SH", same_name=MemberCode(ANN)
+                ),
             )
         )
     )
-    await mirror.do(opening(members=(Member(member_id=ANN, sub_account="A1", property="00"),)))
-    found = await mirror.reads.member(ANN)
+    await mirror.do(opening(members=(Member(member_id=MemberCode(ANN), sub_account=SubAccount("A1"), property="00"),)))
+    found = await mirror.reads.member(MemberCode(ANN))
     assert found is not None
-    assert found.same_name == BOB
+    assert found.same_name == MemberCode(BOB)

@@ -25,6 +25,7 @@ from ledger import (
     judge,
 )
 from ledger.accounts import FEE, withdrawable
+from ledger.names import NO_SUB_ACCOUNT, MemberCode, SubAccount
 from ledger.rules import draft_to_json
 from tests.ledger.bookkeeping import (
     ANN,
@@ -146,7 +147,7 @@ def test_what_is_in_doubt_is_told_for_the_amount_of_which_it_is_most() -> None:
 )
 def test_what_channels_owe_is_less_at_the_bank_once_it_has_cleared_a_day(bank_fen: int, result: Result) -> None:
     before = position({Kind.IN_TRANSIT: -90}, {}, {Kind.IN_TRANSIT: -60})
-    found = judge("9930", Amounts(bank_fen), before, Motion(), kind=Kind.IN_TRANSIT)
+    found = judge(SubAccount("9930"), Amounts(bank_fen), before, Motion(), kind=Kind.IN_TRANSIT)
     assert (found.result, found.kind) == (result, Kind.IN_TRANSIT)
 
 
@@ -158,17 +159,19 @@ def planned(step: Step, then: tuple[Draft, ...] = (), undo: tuple[Draft, ...] = 
     return dataclasses.replace(step, operation=dataclasses.replace(step.operation, plan=plan))
 
 
-async def seen(mirror: Mirror, *during: Step, member: str = "ann", sub_account: str = ANN) -> tuple[Position, Motion]:
+async def seen(
+    mirror: Mirror, *during: Step, member: str = "ann", sub_account: SubAccount = ANN
+) -> tuple[Position, Motion]:
     """What is read before and after ``during``."""
     before = await mirror.reads.position(sub_account, DAY)
     for step in during:
         await mirror.do(step)
-    return before, await mirror.reads.motion(sub_account, member, before)
+    return before, await mirror.reads.motion(sub_account, MemberCode(member), before)
 
 
 async def test_the_payers_and_the_payees_side_of_an_open_payment_are_known(mirror: Mirror) -> None:
     await mirror.give(withdrawable(ANN), 100)
-    step = planned(opening(pay(ANN, BOB, 60, 1), payer="ann", payee="bob"))
+    step = planned(opening(pay(ANN, BOB, 60, 1), payer=SubAccount("ann"), payee=SubAccount("bob")))
     await mirror.do(step)
     await mirror.do(doubting(step))
     before, motion = await seen(mirror)
@@ -176,16 +179,16 @@ async def test_the_payers_and_the_payees_side_of_an_open_payment_are_known(mirro
     assert motion.taken_fen[Kind.WITHDRAWABLE] == 60
     _, motion = await seen(mirror, member="bob", sub_account=BOB)
     assert (motion.taken_fen, motion.given_fen) == ({Kind.UNCLEARED: 0}, {Kind.UNCLEARED: 59})
-    _, motion = await seen(mirror, member="", sub_account="")
+    _, motion = await seen(mirror, member="", sub_account=NO_SUB_ACCOUNT)
     assert motion.given_fen[Kind.FEE] == 1
-    _, motion = await seen(mirror, member="cat", sub_account="1003")
+    _, motion = await seen(mirror, member="cat", sub_account=SubAccount("1003"))
     assert motion == Motion()
 
 
 async def test_a_payment_that_began_and_ended_while_the_bank_was_asked_is_known(mirror: Mirror) -> None:
     await mirror.give(withdrawable(ANN), 100)
     for member, sub_account in (("ann", ANN), ("bob", BOB)):
-        step = planned(opening(pay(ANN, BOB, 10, 1), payer="ann", payee="bob"))
+        step = planned(opening(pay(ANN, BOB, 10, 1), payer=SubAccount("ann"), payee=SubAccount("bob")))
         _, motion = await seen(mirror, step, posting(step), member=member, sub_account=sub_account)
         if member == "ann":
             assert motion.taken_fen[Kind.WITHDRAWABLE] == 10
@@ -199,7 +202,7 @@ async def test_a_payment_that_began_and_ended_while_the_bank_was_asked_is_known(
 async def test_a_payment_that_was_open_before_and_ended_meanwhile_is_known(mirror: Mirror) -> None:
     await mirror.give(withdrawable(ANN), 100)
     for end in (posting, voiding):
-        step = planned(opening(pay(ANN, BOB, 10), payer="ann", payee="bob"))
+        step = planned(opening(pay(ANN, BOB, 10), payer=SubAccount("ann"), payee=SubAccount("bob")))
         await mirror.do(step)
         _, motion = await seen(mirror, end(step))
         assert motion.taken_fen == {Kind.WITHDRAWABLE: 10}
@@ -208,7 +211,7 @@ async def test_a_payment_that_was_open_before_and_ended_meanwhile_is_known(mirro
 async def test_money_on_its_way_into_orders_and_out_of_them_is_known(mirror: Mirror) -> None:
     await mirror.give(withdrawable(ANN), 100)
     for draft, kind in ((freeze(ANN, "O1", 10), Kind.FROZEN), (prepay(ANN, "O2", 10), Kind.ESCROW)):
-        step = planned(opening(draft, payer="ann"))
+        step = planned(opening(draft, payer=SubAccount("ann")))
         await mirror.do(step)
         _, motion = await seen(mirror)
         assert (motion.taken_fen[Kind.WITHDRAWABLE], motion.given_fen[kind]) == (10, 10)
@@ -217,9 +220,9 @@ async def test_money_on_its_way_into_orders_and_out_of_them_is_known(mirror: Mir
 
 async def test_an_accepted_withdrawal_may_still_come_back(mirror: Mirror) -> None:
     await mirror.give(withdrawable(ANN), 100)
-    taken = Draft((Leg(withdrawable(ANN), OfDay(Kind.WITHDRAWING), 40),), payer="ann", amount_fen=40)
-    back = Draft((Leg(OfDay(Kind.WITHDRAWING), withdrawable(ANN), 40),), payee="ann", amount_fen=40)
-    step = planned(opening(taken, payer="ann"), undo=(back,))
+    taken = Draft((Leg(withdrawable(ANN), OfDay(Kind.WITHDRAWING), 40),), payer=MemberCode("ann"), amount_fen=40)
+    back = Draft((Leg(OfDay(Kind.WITHDRAWING), withdrawable(ANN), 40),), payee=MemberCode("ann"), amount_fen=40)
+    step = planned(opening(taken, payer=SubAccount("ann")), undo=(back,))
     await mirror.do(step)
     accepted = dataclasses.replace(posting(step), change=Change(state=State.ACCEPTED, next_ask_in_s=1.0))
     await mirror.do(accepted)
@@ -229,12 +232,14 @@ async def test_an_accepted_withdrawal_may_still_come_back(mirror: Mirror) -> Non
 
 
 async def test_every_member_of_a_split_top_up_is_known_to_wait_for_its_share(mirror: Mirror) -> None:
-    shares = [dataclasses.replace(top_up(sub, 10), payee=name) for sub, name in ((ANN, "ann"), (BOB, "bob"))]
+    shares = [
+        dataclasses.replace(top_up(sub, 10), payee=MemberCode(name)) for sub, name in ((ANN, "ann"), (BOB, "bob"))
+    ]
     await mirror.do(planned(opening(*shares)))
     for member, sub_account in (("ann", ANN), ("bob", BOB)):
         _, motion = await seen(mirror, member=member, sub_account=sub_account)
         assert motion.given_fen == {Kind.UNCLEARED: 10}
-    _, motion = await seen(mirror, member="", sub_account="")
+    _, motion = await seen(mirror, member="", sub_account=NO_SUB_ACCOUNT)
     assert motion.taken_fen[Kind.IN_TRANSIT] == 20
 
 
@@ -245,8 +250,8 @@ async def test_money_of_earlier_days_and_a_clearing_that_is_due_are_told(mirror:
     assert (await mirror.reads.position(ANN, DAY_AFTER)).earlier_fen == {Kind.UNCLEARED: 50}
     assert (await mirror.reads.position(BOB, DAY)).clearing_is_due
     assert not (await mirror.reads.position(BOB, DAY_BEFORE)).clearing_is_due
-    assert (await mirror.reads.position("", DAY)).earlier_fen[Kind.IN_TRANSIT] == -30
-    assert FEE.kind not in (await mirror.reads.position("", DAY)).balance_fen
+    assert (await mirror.reads.position(NO_SUB_ACCOUNT, DAY)).earlier_fen[Kind.IN_TRANSIT] == -30
+    assert FEE.kind not in (await mirror.reads.position(NO_SUB_ACCOUNT, DAY)).balance_fen
 
 
 async def test_the_last_comparison_is_kept_and_an_older_one_does_not_replace_it(mirror: Mirror) -> None:
@@ -261,8 +266,8 @@ async def test_the_last_comparison_is_kept_and_an_older_one_does_not_replace_it(
 
 
 async def last(mirror: Mirror) -> Comparison | None:
-    return (await mirror.reads.balances_of(["ann"]))["ann"].compared
+    return (await mirror.reads.balances_of([MemberCode("ann")]))[MemberCode("ann")].compared
 
 
 def member_of(name: str) -> Member:
-    return Member(member_id=name, sub_account=ANN, property="00")
+    return Member(member_id=MemberCode(name), sub_account=ANN, property="00")

@@ -14,6 +14,7 @@ from embedded import find_clients
 from ledger import Draft, Events, PartState, State, Step, Wanted, Writer, copies, open_pool
 from ledger.accounts import withdrawable
 from ledger.events import LAST, Event
+from ledger.names import NO_SUB_ACCOUNT, MemberCode, SubAccount
 from ledger.statements import EVENTS, EVENTS_OF_ONE
 from tests.ledger.bookkeeping import ANN, BOB, PLATFORM, doubting, opening, pay, posting, voiding
 from tests.ledger.conftest import Mirror
@@ -46,7 +47,7 @@ async def test_events_come_in_commit_order_and_go_on_from_a_cursor(mirror: Mirro
 
 async def test_a_page_says_how_far_it_looked_also_when_nothing_was_wanted(mirror: Mirror) -> None:
     await mirror.give(withdrawable(ANN), 100)
-    steps = [opening(pay(ANN, BOB, 1), payer="ann") for _ in range(4)]
+    steps = [opening(pay(ANN, BOB, 1), payer=SubAccount("ann")) for _ in range(4)]
     await mirror.together(*steps)
     first, *_, last = (await mirror.events.after(0, 100)).events
     nobodys = Wanted(member_id="nobody")
@@ -60,15 +61,20 @@ async def test_a_page_says_how_far_it_looked_also_when_nothing_was_wanted(mirror
     assert page.end == last.seq - 1
 
 
-def part(payer: str, payee: str, order_no: str, fen: int = 1) -> Draft:
-    return replace(pay(ANN, BOB, fen), payer=payer, payee=payee, order_no=order_no)
+def part(payer: SubAccount, payee: SubAccount, order_no: str, fen: int = 1) -> Draft:
+    return replace(pay(ANN, BOB, fen), payer=MemberCode(payer), payee=MemberCode(payee), order_no=order_no)
 
 
 STEPS = [
-    opening(part("ann", "bob", ""), payer="ann", payee="bob"),
-    opening(part("ann", "bob", "O1"), part("ann", "cat", "O2"), kind="BATCH_PAY", payer="ann"),
-    opening(part("", "cat", ""), kind="CONFIRM_ORDER", payee="cat", order_no="O1"),
-    opening(kind="OPEN_MEMBER", payee="cat"),
+    opening(part(SubAccount("ann"), SubAccount("bob"), ""), payer=SubAccount("ann"), payee=SubAccount("bob")),
+    opening(
+        part(SubAccount("ann"), SubAccount("bob"), "O1"),
+        part(SubAccount("ann"), SubAccount("cat"), "O2"),
+        kind="BATCH_PAY",
+        payer=SubAccount("ann"),
+    ),
+    opening(part(NO_SUB_ACCOUNT, SubAccount("cat"), ""), kind="CONFIRM_ORDER", payee=SubAccount("cat"), order_no="O1"),
+    opening(kind="OPEN_MEMBER", payee=SubAccount("cat")),
 ]
 FILTERS = [
     Wanted(operation_id=operation_id, member_id=member_id, order_no=order_no, kinds=kinds, states=states)
@@ -145,7 +151,9 @@ async def test_a_page_of_events_is_found_by_index_whatever_is_known_of_the_table
 
 async def test_an_operations_parts_come_with_their_days_and_numbers(mirror: Mirror) -> None:
     await mirror.give(withdrawable(ANN), 100)
-    step: Step = opening(part("ann", "bob", "O1", 10), part("ann", "cat", "", 20))
+    step: Step = opening(
+        part(SubAccount("ann"), SubAccount("bob"), "O1", 10), part(SubAccount("ann"), SubAccount("cat"), "", 20)
+    )
     await mirror.do(step)
     await mirror.do(posting(step, 1))
     whole = (await mirror.reads.full_operations([step.operation_id]))[step.operation_id]

@@ -14,6 +14,7 @@ import pytest
 from ledger import Change, Draft, Filter, FloorBroken, Member, NewOperation, State, Step, lists
 from ledger.accounts import withdrawable
 from ledger.lookups import fetched
+from ledger.names import NO_MEMBER_CODE, BankSerial, MemberCode, SubAccount
 from ledger.session import Pool
 from tests.ledger.bookkeeping import ANN, BOB, DAY, DAY_AFTER, DAY_BEFORE, money, opening, pay, posting, top_up, voiding
 from tests.ledger.conftest import Mirror
@@ -50,8 +51,8 @@ class Made:
         )
 
 
-def share(payee: str, order_no: str) -> Draft:
-    return dataclasses.replace(top_up(BOB, 1), payee=payee, order_no=order_no)
+def share(payee: SubAccount, order_no: str) -> Draft:
+    return dataclasses.replace(top_up(BOB, 1), payee=MemberCode(payee), order_no=order_no)
 
 
 async def make(mirror: Mirror, dice: random.Random, number: int) -> Made:
@@ -62,12 +63,12 @@ async def make(mirror: Mirror, dice: random.Random, number: int) -> Made:
     ]
     payer, order_no = dice.choice(("", *MEMBERS)), dice.choice(("", f"O{dice.randrange(4)}"))
     channel_no = f"C{dice.randrange(4)}" if kind == "TOP_UP" else ""
-    drafts = [share(payee, order) for payee, order in shares]
+    drafts = [share(SubAccount(payee), order) for payee, order in shares]
     if dice.random() < 0.1:
         # More than there is: the floor refuses it.
-        drafts.append(dataclasses.replace(pay(ANN, BOB, 10**9), payer="", payee="cat"))
+        drafts.append(dataclasses.replace(pay(ANN, BOB, 10**9), payer=NO_MEMBER_CODE, payee=MemberCode("cat")))
         shares.append(("cat", ""))
-    step = opening(*drafts, kind=kind, payer=payer, order_no=order_no, request_id=f"r{number}")
+    step = opening(*drafts, kind=kind, payer=SubAccount(payer), order_no=order_no, request_id=f"r{number}")
     assert isinstance(step.operation, NewOperation)
     step = dataclasses.replace(step, operation=dataclasses.replace(step.operation, channel_no=channel_no))
     made = Made(
@@ -98,7 +99,9 @@ async def make(mirror: Mirror, dice: random.Random, number: int) -> Made:
             made.state, made.bank_day = State.DONE, dice.choice(DAYS)
             serials = tuple(f"B{number}-{part}" for part in range(len(drafts)))
             made.bank_serials = set(serials)
-            change = Change(state=State.DONE, bank_serial=serials[0], bank_serials=serials)
+            change = Change(
+                state=State.DONE, bank_serial=BankSerial(serials[0]), bank_serials=tuple(map(BankSerial, serials))
+            )
             await mirror.do(dataclasses.replace(posting(step, bank_day=made.bank_day), change=change))
     return made
 
@@ -131,16 +134,19 @@ async def test_every_combination_of_filters_finds_what_meets_all_once_newest_fir
 ) -> None:
     monkeypatch.setattr(lists, "EXAMINED_MAX", 7)
     dice = random.Random(17)
-    cat = Member(member_id="cat", sub_account=NUMBERS["cat"], property="00")
+    cat = Member(member_id=MemberCode("cat"), sub_account=SubAccount(NUMBERS["cat"]), property="00")
     opened = opening(state=State.DONE, kind="OPEN_MEMBER", members=(cat,))
     await mirror.do(opened)
     made = [Made(opened.operation_id, State.DONE, "OPEN_MEMBER", set(), set(), DAY, set(), "")]
     made += [await make(mirror, dice, number) for number in range(48)]
     wanted = [Filter(**dict(zip(FILTERS, values, strict=True))) for values in itertools.product(*FILTERS.values())]
-    wanted += [Filter(bank_serial=next(iter(made[-1].bank_serials or {"B50-0"}))), Filter(bank_serial="B41-1")]
+    wanted += [
+        Filter(bank_serial=BankSerial(next(iter(made[-1].bank_serials or {"B50-0"})))),
+        Filter(bank_serial=BankSerial("B41-1")),
+    ]
     wanted += [Filter(channel_no=f"C{number}", state=state) for number in range(5) for state in (None, State.DONE)]
     wanted += [
-        Filter(sub_account=number, member_id=member, state=state)
+        Filter(sub_account=SubAccount(number), member_id=MemberCode(member), state=state)
         for number in (NUMBERS["cat"], "9999")
         for member in ("", "cat", "ann")
         for state in (None, State.DONE, State.RESERVED)
@@ -163,9 +169,13 @@ async def test_a_page_is_of_one_moment_whatever_was_asked_for(mirror: Mirror, mo
 
     monkeypatch.setattr(lists, "fetched", counted)
     assert await mirror.lists.page(Filter(), limit=1) == ([], None, 0)
-    step = opening(share("bob", ""))
+    step = opening(share(SubAccount("bob"), ""))
     await mirror.do(step)
-    for wanted in (Filter(), Filter(member_id="bob"), Filter(member_id="bob", state=State.RESERVED, kind="PAY_T1")):
+    for wanted in (
+        Filter(),
+        Filter(member_id=MemberCode("bob")),
+        Filter(member_id=MemberCode("bob"), state=State.RESERVED, kind="PAY_T1"),
+    ):
         statements.clear()
         page = await mirror.lists.page(wanted, limit=1)
         assert len(statements) == 1
@@ -174,59 +184,71 @@ async def test_a_page_is_of_one_moment_whatever_was_asked_for(mirror: Mirror, mo
 
 
 async def test_an_operation_of_several_is_found_by_each_of_its_members_orders_and_serials(mirror: Mirror) -> None:
-    split = opening(share("bob", "O-b"), share("cat", "O-c"), kind="SPLIT_TOP_UP", order_no="O-whole")
+    split = opening(
+        share(SubAccount("bob"), "O-b"), share(SubAccount("cat"), "O-c"), kind="SPLIT_TOP_UP", order_no="O-whole"
+    )
     await mirror.do(split)
     serials = ("B-b", "B-c")
     await mirror.do(
-        dataclasses.replace(posting(split), change=Change(state=State.DONE, bank_serial="B-b", bank_serials=serials))
+        dataclasses.replace(
+            posting(split),
+            change=Change(
+                state=State.DONE, bank_serial=BankSerial("B-b"), bank_serials=tuple(map(BankSerial, serials))
+            ),
+        )
     )
     for wanted in (
-        *(Filter(member_id=member) for member in ("bob", "cat")),
+        *(Filter(member_id=MemberCode(member)) for member in ("bob", "cat")),
         *(Filter(order_no=order_no) for order_no in ("O-whole", "O-b", "O-c")),
-        *(Filter(bank_serial=serial) for serial in serials),
+        *(Filter(bank_serial=BankSerial(serial)) for serial in serials),
     ):
         assert await pages(mirror, wanted, 10) == [split.operation_id], wanted
-    assert await pages(mirror, Filter(member_id="ann"), 10) == []
+    assert await pages(mirror, Filter(member_id=MemberCode("ann")), 10) == []
 
 
 async def test_what_a_floor_refused_is_found_by_the_members_it_was_for(mirror: Mirror) -> None:
-    batch = opening(*(dataclasses.replace(pay(ANN, BOB, 5), payer="ann", payee=payee) for payee in ("bob", "cat")))
+    batch = opening(
+        *(
+            dataclasses.replace(pay(ANN, BOB, 5), payer=MemberCode("ann"), payee=MemberCode(payee))
+            for payee in ("bob", "cat")
+        )
+    )
     with pytest.raises(FloorBroken):
         await mirror.do(batch)
     for member in ("ann", "bob", "cat"):
-        assert await pages(mirror, Filter(member_id=member), 10) == [batch.operation_id]
+        assert await pages(mirror, Filter(member_id=MemberCode(member)), 10) == [batch.operation_id]
 
 
 async def test_a_part_that_went_to_another_member_is_found_by_both(mirror: Mirror) -> None:
-    step = opening(share("bob", "O1"), payee="bob")
+    step = opening(share(SubAccount("bob"), "O1"), payee=SubAccount("bob"))
     await mirror.do(step)
-    elsewhere = dataclasses.replace(share("cat", "O1"), legs=top_up("1003", 1).legs)
+    elsewhere = dataclasses.replace(share(SubAccount("cat"), "O1"), legs=top_up(SubAccount("1003"), 1).legs)
     await mirror.do(dataclasses.replace(posting(step), post={1: elsewhere}))
     for member in ("bob", "cat"):
-        assert await pages(mirror, Filter(member_id=member), 10) == [step.operation_id]
+        assert await pages(mirror, Filter(member_id=MemberCode(member)), 10) == [step.operation_id]
 
 
 async def test_an_operation_that_moves_to_another_bank_day_is_listed_under_its_last(mirror: Mirror) -> None:
-    step = opening(share("bob", ""))
+    step = opening(share(SubAccount("bob"), ""))
     await mirror.do(step)
-    accepted = Change(state=State.ACCEPTED, bank_serial="B1", next_ask_in_s=1.0)
+    accepted = Change(state=State.ACCEPTED, bank_serial=BankSerial("B1"), next_ask_in_s=1.0)
     await mirror.do(Step(operation=step.operation_id, change=accepted, bank_day=DAY))
     assert await pages(mirror, Filter(bank_day=DAY), 10) == [step.operation_id]
     await mirror.do(dataclasses.replace(posting(step, bank_day=DAY_AFTER), expects=frozenset({State.ACCEPTED})))
     assert await pages(mirror, Filter(bank_day=DAY), 10) == []
     assert await pages(mirror, Filter(bank_day=DAY_AFTER), 10) == [step.operation_id]
-    assert await pages(mirror, Filter(bank_serial="B1"), 10) == [step.operation_id]
+    assert await pages(mirror, Filter(bank_serial=BankSerial("B1")), 10) == [step.operation_id]
 
 
 async def test_an_operation_that_was_released_twice_is_listed_once(mirror: Mirror) -> None:
-    first = opening(share("bob", ""), request_id="again")
+    first = opening(share(SubAccount("bob"), ""), request_id="again")
     await mirror.do(first)
     await mirror.do(voiding(first, state=State.RELEASED))
-    second = opening(share("bob", ""), request_id="again")
+    second = opening(share(SubAccount("bob"), ""), request_id="again")
     again = await mirror.do(second)
     await mirror.do(
         Step(operation=again.operation.id, change=Change(state=State.RELEASED), bank_day=DAY, void=again.pended)
     )
     assert await pages(mirror, Filter(state=State.RELEASED), 10) == [first.operation_id]
     await mirror.do(opening(enter=[money(withdrawable(BOB), 1)]))
-    assert await pages(mirror, Filter(state=State.DONE, member_id="bob"), 10) == []
+    assert await pages(mirror, Filter(state=State.DONE, member_id=MemberCode("bob")), 10) == []

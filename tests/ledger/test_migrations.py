@@ -17,6 +17,7 @@ from sqlalchemy.pool import NullPool
 from ledger import LedgerUnavailable, Member, migrate
 from ledger.accounts import withdrawable
 from ledger.database import MIGRATIONS
+from ledger.names import MemberCode
 from ledger.schema import JOURNAL, account, member, metadata, operation
 from tests.ledger.bookkeeping import ANN, BOB, ask, execute, new_id, opening, pay, posting, prepay
 from tests.ledger.conftest import open_mirror
@@ -167,7 +168,7 @@ async def journal(database: str) -> str:
         step = opening(pay(ANN, BOB, 10))
         await mirror.do(step)
         await mirror.do(posting(step))
-        ann = Member(member_id="ann", sub_account=ANN, property="00")
+        ann = Member(member_id=MemberCode("ann"), sub_account=ANN, property="00")
         await mirror.do(opening(prepay(ANN, "O1", 20), members=(ann,)))
     return database
 

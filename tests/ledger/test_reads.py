@@ -34,6 +34,7 @@ from ledger import (
     seals,
 )
 from ledger.accounts import FEE, POOLED, escrow, frozen, refundable, refundable_fee, suspense, uncleared, withdrawable
+from ledger.names import BankSerial, MemberCode, RequestId, Serial, SubAccount
 from tests.ledger.bookkeeping import (
     ANN,
     BOB,
@@ -102,7 +103,7 @@ async def test_available_is_withdrawable_plus_waiting_without_what_is_held(mirro
 
 async def test_the_platforms_own_accounts_are_shown_without_the_limits(mirror: Mirror) -> None:
     await mirror.do(opening(enter=[top_up(ANN, 100, 10)]))
-    await done(mirror, opening(pay(ANN, BOB, 50, 5, serial="S1")))
+    await done(mirror, opening(pay(ANN, BOB, 50, 5, serial=Serial("S1"))))
     assert await mirror.reads.functional() == {Kind.IN_TRANSIT: -100, Kind.FEE: 15}
 
 
@@ -125,11 +126,11 @@ async def test_the_trial_balance_sums_to_zero_and_shows_both_sides(mirror: Mirro
 
 async def test_members_are_found_by_code_and_by_sub_account_and_page_by_page(mirror: Mirror) -> None:
     for code, sub_account in (("ann", ANN), ("bob", BOB), ("cat", CAT)):
-        member = Member(member_id=code, sub_account=sub_account, property="SH" if code == "bob" else "00")
+        member = Member(member_id=MemberCode(code), sub_account=sub_account, property="SH" if code == "bob" else "00")
         await mirror.do(opening(state=State.DONE, members=(member,)))
-    assert set(await mirror.reads.members(["ann", "cat", "dan"])) == {"ann", "cat"}
-    assert await mirror.reads.member("dan") is None
-    by_number = await mirror.reads.members_by_sub_account([BOB, "9999"])
+    assert set(await mirror.reads.members([MemberCode("ann"), MemberCode("cat"), MemberCode("dan")])) == {"ann", "cat"}
+    assert await mirror.reads.member(MemberCode("dan")) is None
+    by_number = await mirror.reads.members_by_sub_account([BOB, SubAccount("9999")])
     assert {number: (member.member_id, member.property) for number, member in by_number.items()} == {BOB: ("bob", "SH")}
     first = await mirror.reads.members_page("", 2)
     rest = await mirror.reads.members_page(first[-1].member_id, 2)
@@ -137,23 +138,25 @@ async def test_members_are_found_by_code_and_by_sub_account_and_page_by_page(mir
 
 
 async def test_an_operation_is_found_by_each_of_its_names(mirror: Mirror) -> None:
-    step = opening(top_up(ANN, 5), request_id="r-1", serial="S-1", plan={"kept": "as it was", "fen": 5})
+    step = opening(top_up(ANN, 5), request_id="r-1", serial=Serial("S-1"), plan={"kept": "as it was", "fen": 5})
     await mirror.do(step)
-    found = await mirror.reads.operation(request_id="r-1")
+    found = await mirror.reads.operation(request_id=RequestId("r-1"))
     assert found is not None
     assert found.id == step.operation_id
     assert found.plan == {"kept": "as it was", "fen": 5}
-    assert await mirror.reads.operation(serial="S-1") == found
+    assert await mirror.reads.operation(serial=Serial("S-1")) == found
     assert await mirror.reads.operation(operation_id=found.id) == found
-    assert await mirror.reads.operation(request_id="r-2") is None
+    assert await mirror.reads.operation(request_id=RequestId("r-2")) is None
     with pytest.raises(ValueError, match="by its id, its request id or its serial"):
-        await mirror.reads.operation(request_id="r-1", serial="S-1")
+        await mirror.reads.operation(request_id=RequestId("r-1"), serial=Serial("S-1"))
 
 
 async def test_operations_are_found_by_their_request_ids_together(mirror: Mirror) -> None:
     for name in ("transfer 1", "transfer 2"):
         await mirror.do(opening(enter=[money(withdrawable(ANN), 100)], request_id=name))
-    found = await mirror.reads.operations_by_request({"transfer 1", "transfer 2", "transfer 3"})
+    found = await mirror.reads.operations_by_request(
+        {RequestId("transfer 1"), RequestId("transfer 2"), RequestId("transfer 3")}
+    )
     assert {name: one.request_id for name, one in found.items()} == {
         "transfer 1": "transfer 1",
         "transfer 2": "transfer 2",
@@ -163,17 +166,17 @@ async def test_operations_are_found_by_their_request_ids_together(mirror: Mirror
 
 async def test_what_lies_in_suspense_is_told_by_transfer_until_it_is_gone(mirror: Mirror) -> None:
     for transfer, fen in (("2611230000000001", 100), ("2611230000000002", 50), ("2611240000000003", 70)):
-        await mirror.do(opening(enter=[money(suspense(transfer), fen)]))
-    await done(mirror, opening(Draft((Leg(suspense("2611230000000002"), withdrawable(ANN), 50),))))
-    await mirror.do(opening(Draft((Leg(suspense("2611230000000001"), withdrawable(ANN), 60),))))
-    first = Suspended(transfer="2611230000000001", remaining_fen=40, held_fen=60)
-    last = Suspended(transfer="2611240000000003", remaining_fen=70, held_fen=0)
+        await mirror.do(opening(enter=[money(suspense(BankSerial(transfer)), fen)]))
+    await done(mirror, opening(Draft((Leg(suspense(BankSerial("2611230000000002")), withdrawable(ANN), 50),))))
+    await mirror.do(opening(Draft((Leg(suspense(BankSerial("2611230000000001")), withdrawable(ANN), 60),))))
+    first = Suspended(transfer=BankSerial("2611230000000001"), remaining_fen=40, held_fen=60)
+    last = Suspended(transfer=BankSerial("2611240000000003"), remaining_fen=70, held_fen=0)
     assert await mirror.reads.suspended("", 10) == [first, last]
     assert await mirror.reads.suspended("", 1) == [first]
     assert await mirror.reads.suspended(first.transfer, 10) == [last]
     assert (await mirror.reads.functional())[Kind.SUSPENSE] == 170
     with pytest.raises(FloorBroken) as refusal:
-        await mirror.do(opening(Draft((Leg(suspense("2611230000000001"), withdrawable(ANN), 41),))))
+        await mirror.do(opening(Draft((Leg(suspense(BankSerial("2611230000000001")), withdrawable(ANN), 41),))))
     breach = refusal.value.breach
     assert (breach.pocket, breach.ref, breach.needed_fen, breach.left_fen) == ("suspense", first.transfer, 41, 40)
     await mirror.assert_whole()
@@ -181,9 +184,9 @@ async def test_what_lies_in_suspense_is_told_by_transfer_until_it_is_gone(mirror
 
 async def test_operations_are_listed_newest_first_by_every_filter(mirror: Mirror) -> None:
     await mirror.give(withdrawable(ANN), 100)
-    paid = await done(mirror, opening(pay(ANN, BOB, 1), payer="ann", payee="bob"))
-    ordered = opening(prepay(ANN, "O1", 2), kind="PREPAY_ORDER", payer="ann", order_no="O1")
-    topped = opening(top_up(BOB, 3), kind="TOP_UP", payee="bob")
+    paid = await done(mirror, opening(pay(ANN, BOB, 1), payer=SubAccount("ann"), payee=SubAccount("bob")))
+    ordered = opening(prepay(ANN, "O1", 2), kind="PREPAY_ORDER", payer=SubAccount("ann"), order_no="O1")
+    topped = opening(top_up(BOB, 3), kind="TOP_UP", payee=SubAccount("bob"))
     for step in (ordered, topped):
         await mirror.do(step)
 
@@ -209,30 +212,30 @@ async def test_operations_are_listed_newest_first_by_every_filter(mirror: Mirror
 
 async def test_a_payment_tells_what_is_left_of_it_pending_refunds_counted_as_gone(mirror: Mirror) -> None:
     await mirror.give(withdrawable(ANN), 100)
-    step = await done(mirror, opening(pay(ANN, BOB, 100, 10, serial="S1"), serial="S1"))
-    pending = opening(refund("S1", ANN, BOB, 30, 4))
+    step = await done(mirror, opening(pay(ANN, BOB, 100, 10, serial=Serial("S1")), serial=Serial("S1")))
+    pending = opening(refund(Serial("S1"), ANN, BOB, 30, 4))
     await mirror.do(pending)
-    payment = await mirror.reads.payment("S1")
+    payment = await mirror.reads.payment(Serial("S1"))
     assert payment is not None
     assert payment.operation.id == step.operation_id
     assert (payment.part.amount_fen, payment.part.state) == (100, PartState.POSTED)
     assert (payment.refundable_fen, payment.refundable_fee_fen) == (70, 6)
-    assert [part.amount_fen for part in await mirror.reads.pending_refunds("S1")] == [30]
+    assert [part.amount_fen for part in await mirror.reads.pending_refunds(Serial("S1"))] == [30]
     await mirror.do(voiding(pending))
-    assert await mirror.reads.pending_refunds("S1") == []
-    assert await mirror.reads.remaining([refundable("S1"), refundable_fee("S1")]) == {
+    assert await mirror.reads.pending_refunds(Serial("S1")) == []
+    assert await mirror.reads.remaining([refundable(Serial("S1")), refundable_fee(Serial("S1"))]) == {
         "refundable:S1": 100,
         "refundable-fee:S1": 10,
     }
-    assert await mirror.reads.payment("S2") is None
+    assert await mirror.reads.payment(Serial("S2")) is None
 
 
 async def test_a_payment_is_its_last_part_under_that_serial(mirror: Mirror) -> None:
-    step = opening(dataclasses.replace(top_up(ANN, 5), serial="T1"))
+    step = opening(dataclasses.replace(top_up(ANN, 5), serial=Serial("T1")))
     await mirror.do(step)
-    back = dataclasses.replace(money(POOLED, 5), legs=(Leg(FEE, POOLED, 5),), serial="T1", corrects=1)
+    back = dataclasses.replace(money(POOLED, 5), legs=(Leg(FEE, POOLED, 5),), serial=Serial("T1"), corrects=1)
     await mirror.do(posting(step, enter=(back,)))
-    payment = await mirror.reads.payment("T1")
+    payment = await mirror.reads.payment(Serial("T1"))
     assert payment is not None
     assert (payment.part.part, payment.part.corrects) == (2, 1)
 
@@ -398,7 +401,11 @@ async def test_reads_without_a_database_say_that_it_is_away(empty_database: str)
     await pool.open()
     try:
         reads = Reads(engine, Lookups(pool, "9930"))
-        for question in (reads.operation(request_id="r"), reads.member("m"), SerialNumbers(engine).next()):
+        for question in (
+            reads.operation(request_id=RequestId("r")),
+            reads.member(MemberCode("m")),
+            SerialNumbers(engine).next(),
+        ):
             with pytest.raises(LedgerUnavailable):
                 await question
     finally:

@@ -39,6 +39,7 @@ from ledger.accounts import (
     withdrawable,
 )
 from ledger.errors import Breach
+from ledger.names import NO_MEMBER_CODE, MemberCode, Serial, SubAccount
 from ledger.rules import AMOUNT_MAX_FEN, Balance, Book, Hold, Posting, Source, Target
 from tests.ledger.bookkeeping import (
     ANN,
@@ -207,17 +208,19 @@ def test_frozen_money_of_one_order_does_not_pay_another() -> None:
 
 def test_a_second_refund_cannot_exceed_what_is_left_while_the_first_is_pending() -> None:
     book = book_of({withdrawable(ANN): 100, withdrawable(BOB): 500})
-    carry_out(book, pay(ANN, BOB, 100, serial="S1"))
-    rules.reserve(book, [refund("S1", ANN, BOB, 60)])
-    assert breach_of(book, refund("S1", ANN, BOB, 41)) == Breach("refundable", "", "S1", needed_fen=41, left_fen=40)
+    carry_out(book, pay(ANN, BOB, 100, serial=Serial("S1")))
+    rules.reserve(book, [refund(Serial("S1"), ANN, BOB, 60)])
+    assert breach_of(book, refund(Serial("S1"), ANN, BOB, 41)) == Breach(
+        "refundable", "", "S1", needed_fen=41, left_fen=40
+    )
 
 
 def test_a_fee_is_refunded_up_to_the_fee_even_where_the_amount_would_allow_more() -> None:
     book = book_of({withdrawable(ANN): 100})
-    carry_out(book, pay(ANN, BOB, 100, 5, serial="S1"))
-    assert breach_of(book, refund("S1", ANN, BOB, 20, 6)).pocket == "refundable-fee"
-    carry_out(book, refund("S1", ANN, BOB, 20, 5))
-    assert breach_of(book, refund("S1", ANN, BOB, 20, 1)).left_fen == 0
+    carry_out(book, pay(ANN, BOB, 100, 5, serial=Serial("S1")))
+    assert breach_of(book, refund(Serial("S1"), ANN, BOB, 20, 6)).pocket == "refundable-fee"
+    carry_out(book, refund(Serial("S1"), ANN, BOB, 20, 5))
+    assert breach_of(book, refund(Serial("S1"), ANN, BOB, 20, 1)).left_fen == 0
 
 
 def test_what_channels_owe_and_what_the_platform_earns_has_no_floor() -> None:
@@ -256,7 +259,7 @@ def test_a_need_is_met_by_a_single_unit_that_is_left_and_takes_nothing() -> None
     rules.reserve(book, [pay(ANN, BOB, 1)])
     for account, breach in (
         (withdrawable(ANN), Breach("withdrawable", ANN, "", needed_fen=1, left_fen=0)),
-        (refundable("S1"), Breach("refundable", "", "S1", needed_fen=1, left_fen=0)),
+        (refundable(Serial("S1")), Breach("refundable", "", "S1", needed_fen=1, left_fen=0)),
     ):
         with pytest.raises(FloorBroken) as refusal:
             rules.require(book, [order("O1"), account])
@@ -367,7 +370,12 @@ def test_reversing_a_posted_draft_puts_everything_back() -> None:
     book = book_of({withdrawable(ANN): 100})
     before = standing(book)
     draft = Draft(
-        (Leg(withdrawable(ANN), Account(Kind.WITHDRAWING), 95), Leg(withdrawable(ANN), FEE, 5)), "S1", "ann", "", 100, 5
+        (Leg(withdrawable(ANN), Account(Kind.WITHDRAWING), 95), Leg(withdrawable(ANN), FEE, 5)),
+        Serial("S1"),
+        MemberCode("ann"),
+        NO_MEMBER_CODE,
+        100,
+        5,
     )
     carry_out(book, draft)
     back = reverse(draft, part=1)
@@ -390,8 +398,23 @@ def test_a_draft_whose_accounts_are_not_known_cannot_be_reversed(leg: Leg) -> No
 
 
 def test_what_is_reversed_goes_from_its_payee_to_its_payer_and_names_the_part_it_takes_back() -> None:
-    draft = Draft((Leg(withdrawable(ANN), withdrawable(BOB), 9),), "S1", "ann", "bob", 9, 2, None, "O1")
-    back = Draft((Leg(withdrawable(BOB), withdrawable(ANN), 9),), payer="bob", payee="ann", amount_fen=9, corrects=4)
+    draft = Draft(
+        (Leg(withdrawable(ANN), withdrawable(BOB), 9),),
+        Serial("S1"),
+        MemberCode("ann"),
+        MemberCode("bob"),
+        9,
+        2,
+        None,
+        "O1",
+    )
+    back = Draft(
+        (Leg(withdrawable(BOB), withdrawable(ANN), 9),),
+        payer=MemberCode("bob"),
+        payee=MemberCode("ann"),
+        amount_fen=9,
+        corrects=4,
+    )
     assert reverse(draft, part=4) == back
 
 
@@ -403,8 +426,8 @@ sources: st.SearchStrategy[Source] = st.one_of(
     st.builds(uncleared, members, days),
     st.builds(escrow, members, st.just("O1")),
     st.just(order("O1")),
-    st.just(refundable("S1")),
-    st.just(refundable_fee("S1")),
+    st.just(refundable(Serial("S1"))),
+    st.just(refundable_fee(Serial("S1"))),
     st.just(FEE),
     st.just(OfDay(Kind.IN_TRANSIT)),
 )
@@ -413,7 +436,7 @@ targets: st.SearchStrategy[Target] = st.one_of(
     st.builds(uncleared, members, days),
     members.map(lambda member: OfDay(Kind.UNCLEARED, member)),
     st.builds(escrow, members, st.just("O1")),
-    st.just(refundable("S1")),
+    st.just(refundable(Serial("S1"))),
     st.just(FEE),
     st.just(LIMITS),
 )
@@ -433,9 +456,9 @@ def test_a_draft_is_stored_as_every_process_reads_it() -> None:
             Leg(Available(ANN), OfDay(Kind.UNCLEARED, BOB), 9),
             Leg(escrow(ANN, "O1"), FEE, 1),
         ),
-        "S1",
-        "ann",
-        "bob",
+        Serial("S1"),
+        MemberCode("ann"),
+        MemberCode("bob"),
         10,
         1,
         2,
@@ -488,7 +511,7 @@ class FenByFen:
     def remaining(self, account: Account) -> int:
         return self.balance[account] - self.held[account] - (account.floor or 0)
 
-    def pockets(self, member: str) -> list[Account]:
+    def pockets(self, member: SubAccount) -> list[Account]:
         lots = [uncleared(member, day) for day in (DAY_BEFORE, DAY, DAY_AFTER)]
         return [*lots, withdrawable(member)] if self.order == "waiting_first" else [withdrawable(member), *lots]
 
@@ -553,7 +576,7 @@ actions = st.one_of(
 @given(
     st.sampled_from(["waiting_first", "withdrawable_first"]),
     st.dictionaries(
-        st.one_of(members.map(withdrawable), st.builds(uncleared, members, days), st.just(refundable("S1"))),
+        st.one_of(members.map(withdrawable), st.builds(uncleared, members, days), st.just(refundable(Serial("S1")))),
         st.integers(1, 30),
     ),
     st.lists(actions, max_size=15),

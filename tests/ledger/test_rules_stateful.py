@@ -37,6 +37,7 @@ from ledger.accounts import (
     undoable_fee,
     withdrawable,
 )
+from ledger.names import BankSerial, Serial, SubAccount
 from ledger.rules import AMOUNT_MAX_FEN, Source, SpendOrder, Target, reverse
 from tests.ledger.bookkeeping import (
     ANN,
@@ -166,9 +167,11 @@ class Marketplace(RuleBasedStateMachine):
     def remaining(self, key: tuple[str, ...]) -> int:
         """What can be taken; ``available`` money is in several pockets."""
         kind, *of = key
-        return sum(self.have[one] for one in self.spendable(*of)) if kind == "available" else self.have[key]
+        return (
+            sum(self.have[one] for one in self.spendable(SubAccount(of[0]))) if kind == "available" else self.have[key]
+        )
 
-    def spendable(self, member: str) -> list[tuple[str, ...]]:
+    def spendable(self, member: SubAccount) -> list[tuple[str, ...]]:
         waits = sorted(key for key in self.have if key[:2] == ("waiting", member))
         now = ("withdrawable", member)
         return [*waits, now] if self.spend_order == "waiting_first" else [now, *waits]
@@ -177,7 +180,7 @@ class Marketplace(RuleBasedStateMachine):
         """Which pockets an amount comes out of."""
         for key, wanted_fen in takes.items():
             left_fen = wanted_fen
-            for pocket in self.spendable(*key[1:]) if key[0] == "available" else [key]:
+            for pocket in self.spendable(SubAccount(key[1])) if key[0] == "available" else [key]:
                 if taken_fen := min(left_fen, self.have[pocket]):
                     yield pocket, taken_fen
                     left_fen -= taken_fen
@@ -185,9 +188,9 @@ class Marketplace(RuleBasedStateMachine):
     def arrive(self, amounts: Amounts, day: date) -> None:
         """What comes to a member waits for the clearing of its day, unless that day is cleared already."""
         for key, fen in amounts.items():
-            self.have[self.of_day(key[1], day) if key[0] == "available" else key] += fen
+            self.have[self.of_day(SubAccount(key[1]), day) if key[0] == "available" else key] += fen
 
-    def of_day(self, member: str, day: date) -> tuple[str, ...]:
+    def of_day(self, member: SubAccount, day: date) -> tuple[str, ...]:
         return ("withdrawable", member) if self.is_cleared(day) else ("waiting", member, f"{day:%Y%m%d}")
 
     def is_cleared(self, day: date) -> bool:
@@ -198,11 +201,11 @@ class Marketplace(RuleBasedStateMachine):
         return f"N{self.number}"
 
     @rule(member=members, fen=amounts, fee=fees)
-    def tops_up(self, member: str, fen: int, fee: int) -> None:
+    def tops_up(self, member: SubAccount, fen: int, fee: int) -> None:
         if fee >= fen:
             return
         serial, draft = self.serial(), top_up(member, fen, fee)
-        limits = legs((LIMITS, revocable(serial), fen - fee), (LIMITS, revocable_fee(serial), fee))
+        limits = legs((LIMITS, revocable(Serial(serial)), fen - fee), (LIMITS, revocable_fee(Serial(serial)), fee))
         gives: Amounts = {("available", member): fen - fee, ("revoke", serial): fen - fee, ("revoke fee", serial): fee}
         self.ask(dataclasses.replace(draft, legs=(*draft.legs, *limits)), {}, gives)
         self.top_ups[serial] = member
@@ -214,25 +217,25 @@ class Marketplace(RuleBasedStateMachine):
         channel = OfDay(Kind.IN_TRANSIT)
         draft = Draft(
             legs(
-                (revocable(serial), LIMITS, net),
-                (revocable_fee(serial), LIMITS, fee),
-                (Available(member), channel, net),
+                (revocable(Serial(serial)), LIMITS, net),
+                (revocable_fee(Serial(serial)), LIMITS, fee),
+                (Available(SubAccount(member)), channel, net),
                 (FEE, channel, fee),
             )
         )
         self.ask(draft, {("revoke", serial): net, ("revoke fee", serial): fee, ("available", member): net}, {})
 
     @rule(payer=members, payee=members, fen=amounts, fee=fees)
-    def pays(self, payer: str, payee: str, fen: int, fee: int) -> None:
+    def pays(self, payer: SubAccount, payee: SubAccount, fen: int, fee: int) -> None:
         if payer == payee or fee >= fen:
             return
         serial = self.serial()
         gives: Amounts = {("available", payee): fen - fee, ("refund", serial): fen, ("refund fee", serial): fee}
-        if self.ask(pay(payer, payee, fen, fee, serial), {("available", payer): fen}, gives):
+        if self.ask(pay(payer, payee, fen, fee, Serial(serial)), {("available", payer): fen}, gives):
             self.payments[serial] = (payer, payee)
 
     @rule(payer=members, payee=members, fen=amounts)
-    def pays_what_is_withdrawable_at_once(self, payer: str, payee: str, fen: int) -> None:
+    def pays_what_is_withdrawable_at_once(self, payer: SubAccount, payee: SubAccount, fen: int) -> None:
         if payer != payee:
             self.ask(pay_today(payer, payee, fen), {("withdrawable", payer): fen}, {("withdrawable", payee): fen})
 
@@ -243,13 +246,13 @@ class Marketplace(RuleBasedStateMachine):
         payer, payee = self.payments[serial]
         if fee > fen:
             return
-        back = OfDay(Kind.UNCLEARED, payer)
+        back = OfDay(Kind.UNCLEARED, SubAccount(payer))
         draft = Draft(
             legs(
-                (refundable(serial), LIMITS, fen),
-                (refundable_fee(serial), LIMITS, fee),
+                (refundable(Serial(serial)), LIMITS, fen),
+                (refundable_fee(Serial(serial)), LIMITS, fee),
                 (OWN_FUNDS if is_advanced else FEE, back, fee),
-                (Available(payee), back, fen - fee),
+                (Available(SubAccount(payee)), back, fen - fee),
             )
         )
         takes: Amounts = {("refund", serial): fen, ("refund fee", serial): fee, ("available", payee): fen - fee}
@@ -263,36 +266,38 @@ class Marketplace(RuleBasedStateMachine):
         self.have["own funds",] += fen
 
     @rule(payer=members, order_no=orders, fen=amounts)
-    def prepays(self, payer: str, order_no: str, fen: int) -> None:
+    def prepays(self, payer: SubAccount, order_no: str, fen: int) -> None:
         takes: Amounts = {("available", payer): fen, ("order", order_no): 1}
         if self.ask(prepay(payer, order_no, fen), takes, {("escrow", payer, order_no): fen}):
             self.prepaid.append((payer, order_no))
 
     @precondition(lambda self: self.prepaid)
     @rule(index=chosen, payee=members, fen=parts)
-    def confirms(self, index: int, payee: str, fen: int) -> None:
+    def confirms(self, index: int, payee: SubAccount, fen: int) -> None:
         payer, order_no = self.prepaid[index % len(self.prepaid)]
         takes: Amounts = {("escrow", payer, order_no): fen}
-        self.ask(confirm(payer, payee, order_no, fen), takes, {("available", payee): fen})
+        self.ask(confirm(SubAccount(payer), payee, order_no, fen), takes, {("available", payee): fen})
 
     @precondition(lambda self: self.prepaid)
     @rule(index=chosen, fen=parts)
     def cancels(self, index: int, fen: int) -> None:
         payer, order_no = self.prepaid[index % len(self.prepaid)]
-        self.ask(cancel(payer, order_no, fen), {("escrow", payer, order_no): fen}, {("available", payer): fen})
+        self.ask(
+            cancel(SubAccount(payer), order_no, fen), {("escrow", payer, order_no): fen}, {("available", payer): fen}
+        )
 
     @rule(member=members, order_no=orders, fen=amounts)
-    def freezes(self, member: str, order_no: str, fen: int) -> None:
+    def freezes(self, member: SubAccount, order_no: str, fen: int) -> None:
         takes: Amounts = {("available", member): fen}
         self.ask(freeze(member, order_no, fen), takes, {("frozen", member, order_no): fen})
 
     @rule(payer=members, order_no=orders, shares=st.lists(st.tuples(members, small), min_size=1, max_size=3))
-    def pays_several_out_of_frozen_money(self, payer: str, order_no: str, shares: list[tuple[str, int]]) -> None:
+    def pays_several_out_of_frozen_money(self, payer: SubAccount, order_no: str, shares: list[tuple[str, int]]) -> None:
         pocket = frozen(payer, order_no)
         self.ask_all(
             [
                 (
-                    Draft(legs((pocket, OfDay(Kind.UNCLEARED, payee), fen))),
+                    Draft(legs((pocket, OfDay(Kind.UNCLEARED, SubAccount(payee)), fen))),
                     {("frozen", payer, order_no): fen},
                     {("available", payee): fen},
                 )
@@ -303,21 +308,21 @@ class Marketplace(RuleBasedStateMachine):
     @rule(fen=amounts)
     def a_stranger_pays_in(self, fen: int) -> None:
         self.transfers.append(self.serial())
-        self.ledger.judge(opening(enter=[money(suspense(self.transfers[-1]), fen)]))
+        self.ledger.judge(opening(enter=[money(suspense(BankSerial(self.transfers[-1])), fen)]))
         self.have["suspense", self.transfers[-1]] += fen
 
     @precondition(lambda self: self.transfers)
     @rule(index=chosen, member=members, fen=amounts, fee=fees)
-    def clears_suspense(self, index: int, member: str, fen: int, fee: int) -> None:
+    def clears_suspense(self, index: int, member: SubAccount, fen: int, fee: int) -> None:
         if fee > fen:
             return
         transfer, serial = self.transfers[index % len(self.transfers)], self.serial()
         draft = Draft(
             legs(
-                (LIMITS, undoable(serial), fen),
-                (LIMITS, undoable_fee(serial), fee),
-                (suspense(transfer), withdrawable(member), fen - fee),
-                (suspense(transfer), FEE, fee),
+                (LIMITS, undoable(Serial(serial)), fen),
+                (LIMITS, undoable_fee(Serial(serial)), fee),
+                (suspense(BankSerial(transfer)), withdrawable(member), fen - fee),
+                (suspense(BankSerial(transfer)), FEE, fee),
             )
         )
         gives: Amounts = {("withdrawable", member): fen - fee, ("undo", serial): fen, ("undo fee", serial): fee}
@@ -333,17 +338,17 @@ class Marketplace(RuleBasedStateMachine):
         transfer, member = self.clearings[serial]
         draft = Draft(
             legs(
-                (undoable(serial), LIMITS, fen),
-                (undoable_fee(serial), LIMITS, fee),
-                (FEE, suspense(transfer), fee),
-                (withdrawable(member), suspense(transfer), fen - fee),
+                (undoable(Serial(serial)), LIMITS, fen),
+                (undoable_fee(Serial(serial)), LIMITS, fee),
+                (FEE, suspense(BankSerial(transfer)), fee),
+                (withdrawable(SubAccount(member)), suspense(BankSerial(transfer)), fen - fee),
             )
         )
         takes: Amounts = {("undo", serial): fen, ("undo fee", serial): fee, ("withdrawable", member): fen - fee}
         self.ask(draft, takes, {("suspense", transfer): fen})
 
     @rule(member=members, fen=amounts, fee=fees)
-    def withdraws(self, member: str, fen: int, fee: int) -> None:
+    def withdraws(self, member: SubAccount, fen: int, fee: int) -> None:
         draft = Draft(legs((withdrawable(member), WITHDRAWING, fen), (withdrawable(member), FEE, fee)))
         then = Draft((Leg(WITHDRAWING, POOLED, fen),))
         self.ask(draft, {("withdrawable", member): fen + fee}, {}, then=(then,))

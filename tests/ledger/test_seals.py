@@ -29,6 +29,7 @@ from ledger import (
     verify,
 )
 from ledger.accounts import withdrawable
+from ledger.names import MemberCode, Serial
 from ledger.replay import ALL_SEALED, COMPLETE, KEPT, LINKED, NOTED, SEALED
 from tests.ledger.bookkeeping import (
     ANN,
@@ -54,7 +55,7 @@ AS_OWNER = "SET LOCAL session_replication_role = replica"
 async def paid(mirror: Mirror) -> UUID:
     """Ann has 100 and pays Bob 30 with a fee of 3: three batches. The payment's operation."""
     await mirror.give(withdrawable(ANN), 100)
-    step = opening(pay(ANN, BOB, 30, 3, serial="S1"))
+    step = opening(pay(ANN, BOB, 30, 3, serial=Serial("S1")))
     await mirror.do(step)
     await mirror.do(posting(step))
     return step.operation_id
@@ -409,12 +410,14 @@ EARLIER = "INSERT INTO membership (platform, member_id, sub_account, property, i
 
 async def two_members(mirror: Mirror) -> UUID:
     """Ann and Bob, opened by one operation; Ann is closed and opened again, with another sub-account, by others."""
-    ann, bob = (Member(member_id=name, sub_account=sub, property="00") for name, sub in (("ann", ANN), ("bob", BOB)))
+    ann, bob = (
+        Member(member_id=MemberCode(name), sub_account=sub, property="00") for name, sub in (("ann", ANN), ("bob", BOB))
+    )
     step = opening(state=State.DONE, members=(bob, ann))
     await mirror.do(step)
     await mirror.do(opening(state=State.DONE, members=(dataclasses.replace(ann, is_open=False),)))
     await mirror.do(opening(state=State.DONE, members=(dataclasses.replace(ann, sub_account=CAT),)))
-    await mirror.do(opening(state=State.DONE, members=(dataclasses.replace(bob, same_name="ann"),)))
+    await mirror.do(opening(state=State.DONE, members=(dataclasses.replace(bob, same_name=MemberCode("ann")),)))
     await mirror.do(opening(state=State.DONE, members=(bob,)))
     return step.operation_id
 

@@ -9,6 +9,7 @@ import pytest
 from ledger import REASON_FLOOR, FloorBroken, State, Step, Writer
 from ledger.accounts import standing, withdrawable
 from ledger.batch import accounts_of
+from ledger.names import SubAccount
 from tests.ledger.bookkeeping import (
     ANN,
     BOB,
@@ -27,7 +28,7 @@ from tests.ledger.conftest import Mirror
 MONEY = {withdrawable(ANN): 1_000}
 
 
-def order_to(payee: str, number: str, *, check_only: bool = False) -> Step:
+def order_to(payee: SubAccount, number: str, *, check_only: bool = False) -> Step:
     """Prepaid by Ann; nothing of the payee's moves, and yet it must be there."""
     needs = (standing(ANN), standing(payee))
     return opening(prepay(ANN, number, 100), kind="PREPAY_ORDER", needs=needs, check_only=check_only)
@@ -45,7 +46,7 @@ def test_an_order_behind_a_closing_in_one_batch_is_refused_and_recorded_as_refus
     assert (refusal.value.operation.state, refusal.value.operation.reason) == (State.REFUSED, REASON_FLOOR)
     assert ledger.book.of(withdrawable(ANN)).held_fen == 0
     # With others business goes on.
-    assert ledger.judge(order_to("1009", "O2")).operation.state is State.RESERVED
+    assert ledger.judge(order_to(SubAccount("1009"), "O2")).operation.state is State.RESERVED
 
 
 def test_a_check_alone_is_told_of_a_closing_as_well() -> None:
@@ -110,8 +111,8 @@ async def test_closings_and_orders_of_two_processes_at_once_are_judged_one_behin
     async with Writer(database, PLATFORM).running() as other:
         for number in range(20):
             payee = f"20{number:02}"
-            closed = opening(closing(payee), kind="CLOSE_MEMBER")
-            orders = [order_to(payee, f"O{number}-{each}") for each in range(4)]
+            closed = opening(closing(SubAccount(payee)), kind="CLOSE_MEMBER")
+            orders = [order_to(SubAccount(payee), f"O{number}-{each}") for each in range(4)]
             results = await asyncio.gather(
                 other.submit(closed), *(mirror.do(step) for step in orders), return_exceptions=True
             )
@@ -121,5 +122,5 @@ async def test_closings_and_orders_of_two_processes_at_once_are_judged_one_behin
             assert len(seen) == sum(not isinstance(one, BaseException) for one in results[1:])
             assert all(isinstance(one, FloorBroken) for one in results[1:] if isinstance(one, BaseException))
             with pytest.raises(FloorBroken):
-                await mirror.do(order_to(payee, f"O{number}-late"))
+                await mirror.do(order_to(SubAccount(payee), f"O{number}-late"))
     await mirror.assert_whole()

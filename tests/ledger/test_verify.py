@@ -9,6 +9,7 @@ import pytest
 
 from ledger import OPEN_STATES, Change, Member, State, audit, verify
 from ledger.accounts import withdrawable
+from ledger.names import MemberCode, Serial, SubAccount
 from ledger.verify import CHECKS
 from tests.ledger.bookkeeping import (
     ANN,
@@ -37,17 +38,23 @@ async def busy_day(mirror: Mirror) -> None:
     """Something of everything: posted, voided, pending, refused, entered, swept and released."""
     await mirror.give(withdrawable(ANN), 100)
     await mirror.do(
-        opening(enter=[top_up(ANN, 50, 5)], members=(Member(member_id="ann", sub_account=ANN, property="00"),))
+        opening(
+            enter=[top_up(ANN, 50, 5)], members=(Member(member_id=MemberCode("ann"), sub_account=ANN, property="00"),)
+        )
     )
-    paid, lost, back = opening(pay(ANN, BOB, 30, 3, serial="S1")), opening(pay(ANN, BOB, 20)), opening(pay(ANN, BOB, 9))
+    paid, lost, back = (
+        opening(pay(ANN, BOB, 30, 3, serial=Serial("S1"))),
+        opening(pay(ANN, BOB, 20)),
+        opening(pay(ANN, BOB, 9)),
+    )
     for step in (paid, lost, back, opening(pay_today(ANN, BOB, 9999)), opening(prepay(ANN, "O1", 7))):
         await mirror.together(step)
     await mirror.do(posting(paid))
     await mirror.do(doubting(lost))
-    given_back = opening(refund("S1", ANN, BOB, 5), kind="REFUND")
+    given_back = opening(refund(Serial("S1"), ANN, BOB, 5), kind="REFUND")
     await mirror.do(given_back)
     await mirror.do(posting(given_back))
-    await mirror.do(opening(refund("S1", ANN, BOB, 10, 1)))
+    await mirror.do(opening(refund(Serial("S1"), ANN, BOB, 10, 1)))
     await mirror.do(clearing(paid.bank_day))
     await mirror.do(voiding(back, state=State.RELEASED))
 
@@ -106,7 +113,7 @@ async def test_tampering_is_found(mirror: Mirror, check: str) -> None:
 
 
 async def test_a_part_whose_member_or_order_no_list_would_find_is_named(mirror: Mirror) -> None:
-    step = opening(dataclasses.replace(top_up(BOB, 5), payee="bob", order_no="O9"), order_no="O1")
+    step = opening(dataclasses.replace(top_up(BOB, 5), payee=MemberCode("bob"), order_no="O9"), order_no="O1")
     await mirror.do(step)
     check = "an operation is found by all that its parts and the bank name"
     assert sorted(await found_after(mirror, "DELETE FROM reference")) == [
@@ -229,7 +236,10 @@ async def test_more_given_back_than_was_given_is_found_without_the_account_of_th
     mirror: Mirror, tampering: str, found: list[tuple[str, str, str]]
 ) -> None:
     await mirror.give(withdrawable(ANN), 100)
-    for step in (opening(pay(ANN, BOB, 30, 3, serial="S1")), opening(refund("S1", ANN, BOB, 5), kind="REFUND")):
+    for step in (
+        opening(pay(ANN, BOB, 30, 3, serial=Serial("S1"))),
+        opening(refund(Serial("S1"), ANN, BOB, 5), kind="REFUND"),
+    ):
         await mirror.do(step)
         await mirror.do(posting(step))
     findings = await found_after(mirror, tampering)
@@ -289,7 +299,7 @@ async def test_books_that_are_not_there_do_not_agree_when_others_are(mirror: Mir
 async def test_of_very_many_findings_the_first_are_told_and_that_there_may_be_more(
     mirror: Mirror, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await mirror.together(*(opening(enter=[money(withdrawable(str(member)), 1)]) for member in range(30)))
+    await mirror.together(*(opening(enter=[money(withdrawable(SubAccount(str(member))), 1)]) for member in range(30)))
     execute(mirror.dsn, "UPDATE account SET balance_fen = 7 WHERE kind = 'withdrawable'")
     monkeypatch.setattr(sys.modules[audit.__module__], "FINDINGS_MAX", 10)
     *findings, more = await verify(mirror.engine, PLATFORM)

@@ -44,6 +44,7 @@ from ledger import (
 )
 from ledger import writer as ledger_writer
 from ledger.accounts import refundable, uncleared, withdrawable
+from ledger.names import MemberCode, Serial, SubAccount
 from tests.ledger.bookkeeping import (
     ANN,
     BOB,
@@ -124,7 +125,7 @@ async def test_steps_that_wait_together_are_committed_together(mirror: Mirror) -
 
 async def test_a_refusal_is_recorded_with_the_floor_and_its_amounts(mirror: Mirror) -> None:
     await mirror.give(withdrawable(ANN), 100)
-    step = opening(pay(ANN, BOB, 101), payer="ann", amount_fen=101)
+    step = opening(pay(ANN, BOB, 101), payer=SubAccount("ann"), amount_fen=101)
     with pytest.raises(FloorBroken) as refusal:
         await mirror.do(step)
     assert (refusal.value.breach.needed_fen, refusal.value.breach.left_fen) == (101, 100)
@@ -182,8 +183,8 @@ async def test_two_prepayments_of_one_order_number_at_once_make_one_order(mirror
 async def test_refunds_at_once_give_back_the_payment_and_not_a_fen_more(mirror: Mirror) -> None:
     await mirror.give(withdrawable(ANN), 100)
     await mirror.give(withdrawable(BOB), 1000)
-    await carried_out(mirror, opening(pay(ANN, BOB, 100, 10, serial="S1")))
-    results = await mirror.together(*(opening(refund("S1", ANN, BOB, 30)) for _ in range(5)))
+    await carried_out(mirror, opening(pay(ANN, BOB, 100, 10, serial=Serial("S1"))))
+    results = await mirror.together(*(opening(refund(Serial("S1"), ANN, BOB, 30)) for _ in range(5)))
     assert did(results) == [True, True, True, "FloorBroken", "FloorBroken"]
     refusal = results[3]
     assert isinstance(refusal, FloorBroken)
@@ -192,14 +193,14 @@ async def test_refunds_at_once_give_back_the_payment_and_not_a_fen_more(mirror: 
 
 async def test_fee_refunds_at_once_give_back_the_fee_once(mirror: Mirror) -> None:
     await mirror.give(withdrawable(ANN), 100)
-    await carried_out(mirror, opening(pay(ANN, BOB, 100, 10, serial="S1")))
-    results = await mirror.together(*(opening(refund("S1", ANN, BOB, 20, 10)) for _ in range(3)))
+    await carried_out(mirror, opening(pay(ANN, BOB, 100, 10, serial=Serial("S1"))))
+    results = await mirror.together(*(opening(refund(Serial("S1"), ANN, BOB, 20, 10)) for _ in range(3)))
     assert did(results) == [True, "FloorBroken", "FloorBroken"]
     refusal = results[1]
     assert isinstance(refusal, FloorBroken)
     assert refusal.breach.pocket == "refundable-fee"
-    left = await mirror.reads.remaining([refundable("S1")])
-    assert left[refundable("S1").name] == 80
+    left = await mirror.reads.remaining([refundable(Serial("S1"))])
+    assert left[refundable(Serial("S1")).name] == 80
 
 
 async def test_the_same_request_twenty_times_at_once_acts_once(mirror: Mirror) -> None:
@@ -317,7 +318,7 @@ async def test_two_processes_never_spend_the_same_money_and_never_block_each_oth
     assert all(spent), "both processes had their turn"
     standing = mirror.standing()
     assert withdrawable(CAT).name not in standing
-    assert standing[uncleared("2000", DAY).name] == (150, 0)
+    assert standing[uncleared(SubAccount("2000"), DAY).name] == (150, 0)
     assert (standing[withdrawable(ANN).name], standing[withdrawable(BOB).name]) == ((300, 0), (300, 0))
     await mirror.assert_whole()
 
@@ -502,7 +503,7 @@ async def test_a_writer_that_stalls_gives_its_turn_up_and_still_writes_its_step(
 def poison() -> dict[str, Step]:
     """Steps that no caller should make, by what stops each."""
     return {
-        "UniqueViolation": opening(top_up(ANN, 1), serial="S-taken"),
+        "UniqueViolation": opening(top_up(ANN, 1), serial=Serial("S-taken")),
         "CheckViolation": opening(top_up(ANN, 1), amount_fen=-1),
         "NumericValueOutOfRange": opening(top_up(ANN, 1), amount_fen=2**63),
         "LedgerCorrupt": opening(top_up(ANN, 1)),
@@ -513,7 +514,7 @@ def poison() -> dict[str, Step]:
 @pytest.mark.parametrize("kind", list(poison()))
 async def test_a_step_that_cannot_be_written_hurts_nobody_else_in_its_batch(mirror: Mirror, kind: str) -> None:
     await mirror.give(withdrawable(ANN), 100)
-    await mirror.do(opening(top_up(CAT, 1), serial="S-taken"))
+    await mirror.do(opening(top_up(CAT, 1), serial=Serial("S-taken")))
     bad = poison()[kind]
     if kind == "LedgerCorrupt":
         await mirror.do(bad)
@@ -652,13 +653,13 @@ async def test_callers_are_told_when_postgres_stays_away_and_those_behind_them_w
 
 
 async def test_a_member_is_kept_with_the_step_that_opened_it(mirror: Mirror) -> None:
-    member = Member(member_id="ann", sub_account=ANN, property="00")
+    member = Member(member_id=MemberCode("ann"), sub_account=ANN, property="00")
     await mirror.do(opening(state=State.DONE, members=(member,)))
-    found = await mirror.reads.member("ann")
+    found = await mirror.reads.member(MemberCode("ann"))
     assert found is not None
     assert (found.sub_account, found.property, found.is_open) == (ANN, "00", True)
     await mirror.do(opening(state=State.DONE, members=(dataclasses.replace(member, is_open=False),)))
-    found = await mirror.reads.member("ann")
+    found = await mirror.reads.member(MemberCode("ann"))
     assert found is not None
     assert not found.is_open
     assert found.closed_at is not None
@@ -698,7 +699,7 @@ async def test_a_part_that_was_never_pending_is_reported_as_corruption(mirror: M
 async def test_a_writer_that_remembers_too_much_starts_afresh(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "ACCOUNTS_MAX", 3)
     await mirror.give(withdrawable(ANN), 100)
-    steps = [opening(pay(ANN, member, 10)) for member in (BOB, CAT, "1004", "1005")]
+    steps = [opening(pay(ANN, SubAccount(member), 10)) for member in (BOB, CAT, "1004", "1005")]
     assert did(await mirror.together(*steps)) == [True] * 4
     assert did(await mirror.together(*map(posting, steps))) == [True] * 4
     assert mirror.standing()[withdrawable(ANN).name] == (60, 0)

@@ -12,6 +12,7 @@ import pytest
 
 from ledger import EVERYTHING, Event, Events, LedgerUnavailable, State, Wanted
 from ledger.accounts import withdrawable
+from ledger.names import SubAccount
 from service import feed as feeds
 from service.feed import Feed
 from service.problems import Problem
@@ -51,7 +52,7 @@ async def feed_of(mirror: Mirror, **settings: Any) -> AsyncIterator[tuple[Feed, 
 async def trade(mirror: Mirror, times: int = 1, *, payee: str = "") -> None:
     """Two events each time."""
     for _ in range(times):
-        step = opening(pay(ANN, BOB, 1), payee=payee)
+        step = opening(pay(ANN, BOB, 1), payee=SubAccount(payee))
         await mirror.do(step)
         await mirror.do(posting(step))
 

@@ -15,6 +15,7 @@ import pytest
 
 from jzb.v1 import card_pb2, core_pb2, withdrawal_pb2
 from ledger import Card, Cards, CheckedBy, connect
+from ledger.names import MemberCode
 from sandbox.records import BoundCard
 from sandbox.server import Sandbox
 from sandbox.settings import SandboxSettings
@@ -73,7 +74,9 @@ def test_a_sealed_value_opens_in_its_own_place_alone() -> None:
         assert not shown(str(broken.value))
 
 
-@pytest.mark.parametrize("binding", [binding_of(UUID(PLACE), "ann"), PLACE], ids=["now", "before the member was in it"])
+@pytest.mark.parametrize(
+    "binding", [binding_of(UUID(PLACE), MemberCode("ann")), PLACE], ids=["now", "before the member was in it"]
+)
 def test_a_card_opens_for_its_own_member(binding: str) -> None:
     vault = Vault([VAULT_KEY], "9930")
     assert card_of(vault, _card(vault.seal(VALUE, binding), "ann")) == VALUE
@@ -82,13 +85,13 @@ def test_a_card_opens_for_its_own_member(binding: str) -> None:
 def test_a_card_that_was_given_to_another_member_in_the_database_does_not_open() -> None:
     vault = Vault([VAULT_KEY], "9930")
     with pytest.raises(SealBroken):
-        card_of(vault, _card(vault.seal(VALUE, binding_of(UUID(PLACE), "ann")), "eve"))
+        card_of(vault, _card(vault.seal(VALUE, binding_of(UUID(PLACE), MemberCode("ann"))), "eve"))
 
 
 def _card(sealed: Sealed, member_id: str) -> Card:
     return Card(
         card_id=UUID(PLACE),
-        member_id=member_id,
+        member_id=MemberCode(member_id),
         key_id=sealed.key_id,
         digest=sealed.digest,
         sealed=sealed.content,

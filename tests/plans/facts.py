@@ -8,13 +8,14 @@ from typing import Any
 from uuid import UUID
 
 from ledger import Member, Operation, State
+from ledger.names import MemberCode, Serial, SubAccount
 from service.plans.plan import Facts, Serials
 
-PAYER = Member(member_id="payer", sub_account="9930000000001000", property="00")
-PAYEE = Member(member_id="payee", sub_account="9930000000001001", property="SH")
-THIRD = Member(member_id="third", sub_account="9930000000001002", property="SH")
+PAYER = Member(member_id=MemberCode("payer"), sub_account=SubAccount("9930000000001000"), property="00")
+PAYEE = Member(member_id=MemberCode("payee"), sub_account=SubAccount("9930000000001001"), property="SH")
+THIRD = Member(member_id=MemberCode("third"), sub_account=SubAccount("9930000000001002"), property="SH")
 FACTS = Facts({member.member_id: member for member in (PAYER, PAYEE, THIRD)})
-SERIALS = Serials("X285502611240000000001", ("26112400000000000001", "26112400000000000002"))
+SERIALS = Serials(Serial("X285502611240000000001"), (Serial("26112400000000000001"), Serial("26112400000000000002")))
 
 
 def operation(kind: str, **fields: Any) -> Operation:

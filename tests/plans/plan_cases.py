@@ -27,6 +27,7 @@ from jzb.v1 import (
     withdrawal_pb2,
 )
 from ledger import Account, Available, Card, CheckedBy, Draft, Kind, OfDay, Part, PartState, Payment
+from ledger.names import NO_MEMBER_CODE, MemberCode, Serial
 from ledger.rules import Source
 from service.plans import acquiring, batches, cards, freezes, members, payments, refunds, revocations, suspense, topups
 from service.plans.plan import Names, Plan
@@ -42,7 +43,7 @@ NAMES = Names(payer="甲", payee="乙")
 BOOKED = date(2026, 11, 24)
 CARD = Card(
     card_id=UUID(int=5),
-    member_id="payer",
+    member_id=MemberCode("payer"),
     key_id="k",
     digest=b"d",
     sealed=b"s",
@@ -166,13 +167,13 @@ def top_up_plans() -> Cases:
         )
         yield f"revoke a top-up with {fee_fen} of its fee", revocations.revoke_top_up(revoke, kept, PAYER, SERIALS)
     taken = [
-        revocations.RevokedShare("P1", "S1", PAYER, 30_00, 1_00),
-        revocations.RevokedShare("P2", "S2", THIRD, 20_00, 0),
+        revocations.RevokedShare(Serial("P1"), "S1", PAYER, 30_00, 1_00),
+        revocations.RevokedShare(Serial("P2"), "S2", THIRD, 20_00, 0),
     ]
     for order in ("original", "new"):
         plan = revocations.revoke_split_top_up(kept, taken, SERIALS, order)
         yield f"revoke a split top-up, order numbers {order}", plan
-    all_fee = [revocations.RevokedShare("P1", "S1", PAYER, 30_00, 30_00), taken[1]]
+    all_fee = [revocations.RevokedShare(Serial("P1"), "S1", PAYER, 30_00, 30_00), taken[1]]
     plan = revocations.revoke_split_top_up(kept, all_fee, SERIALS, "original")
     yield "revoke a split top-up, one share all fee", plan
 
@@ -188,7 +189,7 @@ def refund_plans() -> Cases:
 
 
 def _refund(kind: str, amount_fen: int, fee_fen: int, today: date, *, is_fee: bool = False) -> Plan:
-    part = Part(1, "P1", "payer", "payee", 90_00, 9_00, PartState.POSTED, BOOKED, None)
+    part = Part(1, Serial("P1"), MemberCode("payer"), MemberCode("payee"), 90_00, 9_00, PartState.POSTED, BOOKED, None)
     if kind.startswith("BATCH"):
         part = part._replace(order_no="ROW-O1")
     return refunds.refund(
@@ -196,7 +197,7 @@ def _refund(kind: str, amount_fen: int, fee_fen: int, today: date, *, is_fee: bo
             payment_serial="P1", amount_fen=amount_fen, fee_fen=fee_fen, remark="r" if fee_fen else ""
         ),
         Payment(
-            serial="P1",
+            serial=Serial("P1"),
             operation=operation(kind, order_no="" if fee_fen == amount_fen else "O1"),
             part=part,
             refundable_fen=90_00,
@@ -301,7 +302,9 @@ def acquiring_plans() -> Cases:
             share = query.shares[0]
             for payer in (None, THIRD):
                 rebook = acquiring_pb2.RebookOrderRequest(order_no="O1", member_id="payee", remark="r" if payer else "")
-                part = Part(1, "P1", "", "payee", 30_00, 3_00, PartState.POSTED, BOOKED, None)
+                part = Part(
+                    1, Serial("P1"), NO_MEMBER_CODE, MemberCode("payee"), 30_00, 3_00, PartState.POSTED, BOOKED, None
+                )
                 moved = acquiring.rebook_order(rebook, "X1", query.channel, share, part, payer, PAYEE, "乙", SERIALS)
                 where = "from the wrong member" if payer else "from parking"
                 yield f"rebook an order of {name} {where}, {how}", moved
@@ -317,7 +320,9 @@ def acquiring_plans() -> Cases:
         share = query.shares[0]
         for payer in (None, THIRD):
             rebook = acquiring_pb2.RebookOrderRequest(order_no="O1", member_id="payee")
-            part = Part(1, "P1", "", "payee", 30_00, fee_fen, PartState.POSTED, BOOKED, None)
+            part = Part(
+                1, Serial("P1"), NO_MEMBER_CODE, MemberCode("payee"), 30_00, fee_fen, PartState.POSTED, BOOKED, None
+            )
             moved = acquiring.rebook_order(rebook, "X1", query.channel, share, part, payer, PAYEE, "乙", SERIALS)
             where = "from the wrong member" if payer else "from parking"
             yield f"rebook an order with a fee of {fee_fen} {where}", moved

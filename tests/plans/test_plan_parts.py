@@ -12,6 +12,7 @@ from bankclient import Booked
 from jzb.v1 import acquiring_pb2, card_pb2, verification_pb2
 from ledger import CardChange, CardState, Draft, Kind, Leg, Member, OfDay
 from ledger.accounts import FEE, LIMITS, acquired, parking
+from ledger.names import MemberCode, SubAccount
 from service.plans import acquiring, cards, refunds, verification
 from service.questions.acquiring import AcquiredQuery
 from service.questions.cards import CardQuery, card_result
@@ -48,15 +49,27 @@ def test_an_order_that_the_bank_gave_to_another_member_is_booked_there() -> None
     planned, query = recorded()
     used, owed = Leg(acquired("O1"), LIMITS, 1), OfDay(Kind.IN_TRANSIT)
     there = OfDay(Kind.UNCLEARED, THIRD.sub_account)
-    moved = query.shares[0].booked(planned, THIRD.sub_account, "third")
+    moved = query.shares[0].booked(planned, THIRD.sub_account, MemberCode("third"))
     legs = (used, Leg(owed, there, 27_00), Leg(owed, FEE, 3_00))
-    assert moved == replace(planned, legs=legs, payee="third")
+    assert moved == replace(planned, legs=legs, payee=MemberCode("third"))
 
 
 def test_a_customers_two_members_are_recorded_with_the_property_of_each_and_name_one_another() -> None:
-    assert SameNameQuery("ann", "annshop").members("993001", "993002") == (
-        Member(member_id="ann", sub_account="993001", property="00", same_name="annshop"),
-        Member(member_id="annshop", sub_account="993002", property="SH", same_name="ann"),
+    assert SameNameQuery(MemberCode("ann"), MemberCode("annshop")).members(
+        SubAccount("993001"), SubAccount("993002")
+    ) == (
+        Member(
+            member_id=MemberCode("ann"),
+            sub_account=SubAccount("993001"),
+            property="00",
+            same_name=MemberCode("annshop"),
+        ),
+        Member(
+            member_id=MemberCode("annshop"),
+            sub_account=SubAccount("993002"),
+            property="SH",
+            same_name=MemberCode("ann"),
+        ),
     )
 
 
@@ -160,7 +173,7 @@ def test_what_the_banks_final_word_does_to_a_card(
     change: CardChange | None,
 ) -> None:
     query = CardQuery(
-        sub_account="993",
+        sub_account=SubAccount("993"),
         card_id=str(CARD_ID),
         does=does,
         life_s=60.0,

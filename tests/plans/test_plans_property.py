@@ -28,6 +28,7 @@ from jzb.v1 import (
 )
 from ledger import Account, Available, Draft, Kind, Leg, Member, OfDay, Part, PartState, Payment
 from ledger.accounts import CONTROLS
+from ledger.names import MemberCode, Serial, SubAccount
 from service.plans import acquiring, batches, refunds, suspense
 from service.plans.freezes import freeze, pay_frozen, release
 from service.plans.payments import cancel_order, confirm_order, pay, prepay_order, settle_order
@@ -97,7 +98,7 @@ def pockets(plan: Plan) -> set[Any]:
     for leg in (leg for draft in plan.drafts for leg in draft.legs if not is_limit(leg)):
         for side in (leg.debit, leg.credit):
             kind = "available" if isinstance(side, Available) else side.kind.value
-            member = MEMBERS.get(owner_of(side))
+            member = MEMBERS.get(SubAccount(owner_of(side)))
             found.add((kind, member) if member else kind)
     return found
 
@@ -113,7 +114,17 @@ def limited(plan: Plan, kind: Kind) -> int:
 
 
 def part_of(amount_fen: int, fee_fen: int) -> Part:
-    return Part(1, "P1", "payer", "payee", amount_fen, fee_fen, PartState.POSTED, date(2026, 11, 24), None)
+    return Part(
+        1,
+        Serial("P1"),
+        MemberCode("payer"),
+        MemberCode("payee"),
+        amount_fen,
+        fee_fen,
+        PartState.POSTED,
+        date(2026, 11, 24),
+        None,
+    )
 
 
 def said(plan: Plan) -> dict[str, Any]:
@@ -214,7 +225,11 @@ def test_what_is_paid_out_of_frozen_money_has_its_fee_on_top(first_fen: int, sec
     )
     plan = pay_frozen(request, PAYER, FACTS, SERIALS, 0)
     whole_fen = first_fen + second_fen + fee_fen
-    expected = {PAYER.sub_account: -whole_fen, PAYEE.sub_account: first_fen, THIRD.sub_account: second_fen}
+    expected: dict[str, int] = {
+        PAYER.sub_account: -whole_fen,
+        PAYEE.sub_account: first_fen,
+        THIRD.sub_account: second_fen,
+    }
     assert moved(plan.drafts) == without_zero({**expected, "fee": fee_fen})
     assert refundable(plan) == whole_fen
     wire = said(plan)
@@ -278,7 +293,7 @@ def test_a_refund_gives_back_what_the_payee_and_the_advance_return(
     payee = None if is_fee and kind == "PAY_FROZEN" else PAYEE
     fee_fen = 0 if kind == "PAY_FROZEN" else fee_fen
     payment = Payment(
-        serial="P1",
+        serial=Serial("P1"),
         operation=operation(kind, order_no=ORDER),
         part=part_of(fen, fee_fen),
         refundable_fen=fen,
@@ -313,7 +328,7 @@ def test_a_revocation_takes_the_members_part_and_the_fee_apart(first: tuple[int,
     assert (limited(one, Kind.REVOCABLE), limited(one, Kind.REVOCABLE_FEE)) == (fen - fee_fen, fee_fen)
     wire = said(one)
     assert (wire["ApplyCancelMemberAmt"], wire["ApplyCancelCommission"]) == (yuan(fen - fee_fen), yuan(fee_fen))
-    taken = [RevokedShare("S1", "R1", PAYER, *first), RevokedShare("S2", "R2", THIRD, *second)]
+    taken = [RevokedShare(Serial("S1"), "R1", PAYER, *first), RevokedShare(Serial("S2"), "R2", THIRD, *second)]
     split = revoke_split_top_up(top_up, taken, SERIALS, "original")
     expected = {
         PAYER.sub_account: -(fen - fee_fen),

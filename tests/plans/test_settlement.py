@@ -19,6 +19,7 @@ from bankclient import Answer
 from bankclient import AnswerOutcome as AnswerOutcome
 from ledger import CardChange, CardState, Change, Draft, Leg, Member, Operation, State, Step
 from ledger.accounts import FEE, withdrawable
+from ledger.names import NO_BANK_SERIAL, BankSerial, MemberCode, RequestId, Serial, SubAccount
 from service.plans.plan import Stored
 from service.plans.settlement import mark_unknown, release, settle
 from service.questions.cards import CardQuery
@@ -51,7 +52,7 @@ PAUSES = {AGAIN: 14.0, INCONCLUSIVE: 15.0, NOT_FOUND: 12.0, ACCEPTED: 13.0, DONE
 
 def draft(number: int) -> Draft:
     """A draft that no other is equal to."""
-    return Draft((Leg(withdrawable("A"), FEE, number),), serial=f"S{number}", amount_fen=number)
+    return Draft((Leg(withdrawable(SubAccount("A")), FEE, number),), serial=Serial(f"S{number}"), amount_fen=number)
 
 
 THEN, UNDO, ELSEWHERE = draft(1001), draft(2002), draft(3003)
@@ -65,13 +66,13 @@ def stored(parts: int, *, then: bool = False) -> Stored:
 def operation(state: State, *, query_attempts: int = 4, not_found: int = 0, reason: str = "") -> Operation:
     return Operation(
         id=OPERATION_ID,
-        request_id="r",
+        request_id=RequestId("r"),
         fingerprint=b"f",
         kind="PAY_T1",
-        serial="S",
+        serial=Serial("S"),
         state=state,
-        payer="buyer",
-        payee="seller",
+        payer=MemberCode("buyer"),
+        payee=MemberCode("seller"),
         order_no="",
         amount_fen=1,
         fee_fen=0,
@@ -80,7 +81,7 @@ def operation(state: State, *, query_attempts: int = 4, not_found: int = 0, reas
         breach=None,
         bank_code="",
         bank_message="",
-        bank_serial="",
+        bank_serial=NO_BANK_SERIAL,
         bank_day=None,
         trace_id="",
         plan_text="{}",
@@ -318,8 +319,13 @@ def test_the_answer_to_the_call_itself_is_no_question() -> None:
 def test_a_step_has_the_banks_day_serial_and_the_evidence_of_all_answers() -> None:
     verdicts = [
         result(DONE, 1),
-        dataclasses.replace(result(DONE, 2), bank_day=BOOKED, bank_serial="B2"),
-        dataclasses.replace(result(DONE, 3), bank_day=TODAY, bank_serial="B3", bank_serials=("B4", "", "B5")),
+        dataclasses.replace(result(DONE, 2), bank_day=BOOKED, bank_serial=BankSerial("B2")),
+        dataclasses.replace(
+            result(DONE, 3),
+            bank_day=TODAY,
+            bank_serial=BankSerial("B3"),
+            bank_serials=(BankSerial("B4"), NO_BANK_SERIAL, BankSerial("B5")),
+        ),
     ]
     step = settle(operation(State.UNKNOWN), stored(3), [1, 2, 3], verdicts, TODAY, SETTINGS, by_query=True)
     assert (step.bank_day, step.change.bank_serial) == (BOOKED, "B2")
@@ -337,7 +343,7 @@ def test_the_bank_may_have_booked_another_draft_than_the_planned_one() -> None:
 
 
 def test_members_are_recorded_with_a_success_alone() -> None:
-    member = Member(member_id="m", sub_account="993", property="00")
+    member = Member(member_id=MemberCode("m"), sub_account=SubAccount("993"), property="00")
     for verdict in Verdict:
         verdicts = [dataclasses.replace(result(verdict), members=(member,))]
         step = settle(operation(State.UNKNOWN), stored(1), [1], verdicts, TODAY, SETTINGS, by_query=True)
@@ -349,7 +355,7 @@ CardCall = Literal["check", "confirm", "unbind", "correct"]
 
 
 def card_step(does: CardCall, verdict: Verdict, code: str = "ERR138") -> Step:
-    query = CardQuery(sub_account="993", card_id=str(CARD_ID), does=does, life_s=60.0)
+    query = CardQuery(sub_account=SubAccount("993"), card_id=str(CARD_ID), does=does, life_s=60.0)
     verdicts = [dataclasses.replace(result(verdict), code=code, card=CardResult(pay_in_fen=12))]
     return settle(operation(State.UNKNOWN), Stored((), (), (), query), [], verdicts, TODAY, SETTINGS, by_query=True)
 
@@ -403,7 +409,7 @@ def test_a_call_that_never_left_lets_all_of_its_holds_go() -> None:
 
 @pytest.mark.parametrize("does", ["check", "confirm", "unbind", "correct"])
 def test_a_check_of_a_card_that_never_left_was_not_sent(does: CardCall) -> None:
-    query = CardQuery(sub_account="993", card_id=str(CARD_ID), does=does)
+    query = CardQuery(sub_account=SubAccount("993"), card_id=str(CARD_ID), does=does)
     step = release(operation(State.RESERVED), Stored((), (), (), query), [], result(INCONCLUSIVE), TODAY)
     unsent = (CardChange(card_id=CARD_ID, state=CardState.UNSENT),)
     assert step.cards == (unsent if does == "check" else ())
