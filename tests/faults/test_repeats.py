@@ -39,7 +39,6 @@ from service.plans import payments as payment_plans
 from service.plans.settlement import settle
 from service.problems import NAMES_NOTHING, LookedUp
 from service.process.server import running
-from service.rpc import payments as payment_rpcs
 from service.rpc.errors import _Method
 from tests.world.marketplace import TIMEOUT_S, Marketplace, open_marketplace, service_settings
 from tests.world.process import until
@@ -353,7 +352,7 @@ async def test_when_only_the_answer_breaks_the_error_says_that_the_money_has_mov
     await shop.merchant("seller")
     request = shop.pay_request("buyer", "seller", 30_00)
     with monkeypatch.context() as patched:
-        patched.setattr(payment_rpcs, "view", None)
+        patched.setattr(runner, "view", None)
         refusal = await shop.refusal(shop.payments.Pay(request, timeout=TIMEOUT_S))
     assert (refusal.reason, refusal.outcome) == ("SERVICE_FAULT", core_pb2.OUTCOME_DONE)
     assert (await shop.payments.Pay(request, timeout=TIMEOUT_S)).operation == refusal.operation
