@@ -69,6 +69,7 @@ mutants: setup  ## make small mistakes in the money path and list those that no 
 docs: setup  ## the documents that are made from the code
 	@$(BIN)/jzb docs bank
 	@$(BIN)/python -m scripts.dashboards
+	@$(BIN)/jzb docs metrics
 
 .PHONY: lint
 lint: setup  ## style, types, contract and direction of imports

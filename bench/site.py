@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -67,6 +68,19 @@ def collector() -> Iterator[str]:
     """A collector of traces and metrics that throws them away; its endpoint."""
     with _process("bench.collector") as (_, port):
         yield f"http://127.0.0.1:{port}"
+
+
+@contextmanager
+def scraper(address: str) -> Iterator[None]:
+    """A Prometheus that reads the metrics of a service at this address, and throws them away."""
+    with _process("bench.scraper", address):
+        yield
+
+
+def free_address() -> str:
+    """An address of this machine on which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return f"127.0.0.1:{probe.getsockname()[1]}"
 
 
 @contextmanager

@@ -6,11 +6,12 @@ Connections come from `ledger.session` alone.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import psycopg
 from alembic import command
@@ -33,17 +34,8 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 MIGRATION_LOCK = 0x6A7A62
 
 
-class _CountedPool(AsyncAdaptedQueuePool):
-    """SQLAlchemy's pool, which counts who waits for a connection."""
-
-    waiting = 0
-
-    def _do_get(self) -> Any:
-        self.waiting += 1
-        try:
-            return super()._do_get()
-        finally:
-            self.waiting -= 1
+_waiting: WeakKeyDictionary[AsyncEngine, int] = WeakKeyDictionary()
+"""How many queries wait for a connection of an engine: its pool does not count them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +161,6 @@ def connect(dsn: str, pool_size: int = 8) -> AsyncEngine:
     return create_async_engine(
         DIALECT,
         async_creator=opened,
-        poolclass=_CountedPool,
         isolation_level="AUTOCOMMIT",
         pool_size=pool_size,
         max_overflow=0,
@@ -181,8 +172,8 @@ def connect(dsn: str, pool_size: int = 8) -> AsyncEngine:
 def usage_of_engine(engine: AsyncEngine) -> Usage:
     """How the connections of `connect` are used now. May be called from any thread."""
     pool = engine.pool
-    assert isinstance(pool, _CountedPool)
-    return Usage(idle=pool.checkedin(), used=pool.checkedout(), waiting=pool.waiting)
+    assert isinstance(pool, AsyncAdaptedQueuePool)
+    return Usage(idle=pool.checkedin(), used=pool.checkedout(), waiting=_waiting.get(engine, 0))
 
 
 def usage_of_pool(pool: Pool) -> Usage:
@@ -192,6 +183,15 @@ def usage_of_pool(pool: Pool) -> Usage:
     return Usage(idle=idle, used=found["pool_size"] - idle, waiting=found["requests_waiting"])
 
 
+@contextmanager
+def _counted(engine: AsyncEngine) -> Iterator[None]:
+    _waiting[engine] = _waiting.get(engine, 0) + 1
+    try:
+        yield
+    finally:
+        _waiting[engine] -= 1
+
+
 @asynccontextmanager
 async def reading(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     """A connection for a query.
@@ -199,7 +199,9 @@ async def reading(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     Raises `LedgerUnavailable` when PostgreSQL is away, all connections are taken, or the tables are older.
     """
     try:
-        async with engine.connect() as connection:
+        async with AsyncExitStack() as stack:
+            with _counted(engine):
+                connection = await stack.enter_async_context(engine.connect())
             yield connection
     except ProgrammingError as failure:
         if isinstance(failure.orig, (UndefinedTable, UndefinedColumn)):

@@ -55,6 +55,7 @@ SOAK = (
     "operation/test_cli.py",
     "operation/test_files.py",
     "operation/test_restore.py",
+    "operation/test_scrapes.py",
     "operation/test_telemetry.py",
     "operation/test_vault.py",
     "operation/test_wheel.py",

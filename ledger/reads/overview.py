@@ -38,11 +38,14 @@ class Overview:
     replicas_s: Mapping[str, float] = field(default_factory=dict)
 
 
+# Lateral, so that the plan is one index look-up an open operation, however long the history is.
 OVERVIEW = """
 WITH
 open AS (
   SELECT o.kind, o.state, o.amount_fen, extract(epoch FROM now() - o.created_at)::float8 AS age_s
-  FROM due d JOIN operation o ON o.id = d.operation_id AND o.platform = d.platform
+  FROM due d CROSS JOIN LATERAL (
+    SELECT * FROM operation WHERE id = d.operation_id AND platform = d.platform OFFSET 0
+  ) o
   WHERE d.platform = :platform
 ),
 doubt AS (
@@ -64,8 +67,9 @@ suspended AS (
 replica AS (
   SELECT application_name, max(extract(epoch FROM coalesce(replay_lag, '0')))::float8 AS behind_s
   FROM pg_stat_replication
-  -- Of others' sessions a user without the right sees no state; a base backup is no standby.
-  WHERE state IN ('streaming', 'catchup') AND (replay_lag IS NOT NULL OR state = 'streaming')
+  -- One that has replayed all has no lag; of one that replays nothing, such as a base backup, and of the sessions
+  -- of others for a user without the right to see them, there is no position either.
+  WHERE replay_lsn IS NOT NULL
   GROUP BY application_name
 )
 SELECT

@@ -8,7 +8,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 import structlog
 
@@ -17,20 +16,26 @@ from ledger import Reads
 log = structlog.get_logger("jzb.anchor")
 
 EVERY_S = 3600.0
+AGAIN_S = 60.0
+"""After a note that could not be made."""
 PATIENCE_S = 1.0
 """A note that takes longer is left out: at the end of a process it must not keep it."""
 
 
-@dataclass(slots=True)
 class Anchor:
-    """When this process last noted a digest."""
+    """When this process last noted a digest, or found none to note; its start until then."""
 
-    noted_at_s: float | None = None
+    def __init__(self) -> None:
+        self._noted_at_s = time.monotonic()
 
     @property
-    def age_s(self) -> float | None:
-        """How long ago that was; None while it has noted none."""
-        return None if self.noted_at_s is None else time.monotonic() - self.noted_at_s
+    def age_s(self) -> float:
+        """How long ago that was."""
+        return time.monotonic() - self._noted_at_s
+
+    def note(self) -> None:
+        """It was now."""
+        self._noted_at_s = time.monotonic()
 
 
 @asynccontextmanager
@@ -48,17 +53,18 @@ async def anchored(reads: Reads) -> AsyncIterator[Anchor]:
 
 async def _run(reads: Reads, anchor: Anchor) -> None:
     while True:
-        await _note(reads, anchor)
-        await asyncio.sleep(EVERY_S)
+        is_noted = await _note(reads, anchor)
+        await asyncio.sleep(EVERY_S if is_noted else AGAIN_S)
 
 
-async def _note(reads: Reads, anchor: Anchor) -> None:
+async def _note(reads: Reads, anchor: Anchor) -> bool:
     try:
         async with asyncio.timeout(PATIENCE_S):
             seal = await reads.last_seal()
     except Exception as failure:
         log.warning("the last seal could not be read", why=type(failure).__name__)
-        return
+        return False
     if seal is not None:
         log.info("sealed", batch=seal.batch, at=seal.at.isoformat(), digest=seal.digest.hex())
-        anchor.noted_at_s = time.monotonic()
+    anchor.note()
+    return True

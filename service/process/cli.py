@@ -40,7 +40,7 @@ from ledger import (
 )
 from ledger.names import MemberCode
 from service import telemetry
-from service.catalogue import bank_document
+from service.catalogue import bank_document, metrics_document
 from service.inflows.reconciliation_files import fetch, summary
 from service.problems import Problem
 from service.process import demo as day
@@ -360,6 +360,17 @@ def docs_bank(
     with _complaints():
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(bank_document.render(), "utf-8")
+        console.print(f"wrote {out}")
+
+
+@docs.command("metrics")
+def docs_metrics(
+    out: Annotated[Path, typer.Option(help="Where it is written.")] = metrics_document.PATH,
+) -> None:
+    """Write docs/operations/metrics.md from the code: each metric, and which dashboards and alerts use it."""
+    with _complaints():
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(metrics_document.render(), "utf-8")
         console.print(f"wrote {out}")
 
 

@@ -68,7 +68,7 @@ class PlatformNumbers:
 
 @asynccontextmanager
 async def observing(
-    components: Components, watches: Callable[[], int], noted_age_s: Callable[[], float | None]
+    components: Components, watches: Callable[[], int], noted_age_s: Callable[[], float]
 ) -> AsyncIterator[None]:
     """Show everything that is not counted on the way, for the life of the block.
 

@@ -145,7 +145,7 @@ CERTIFICATE_REMAINING = Gauge(
 )
 DIGEST_NOTED_AGE = Gauge(
     "jzb.digest.noted.age",
-    "How long ago this process last wrote the end of the chain of seals to its log (docs/seals.md).",
+    "How long ago this process last wrote the end of the chain of seals to its log (docs/seals.md), or was started.",
     unit="s",
 )
 RESOLVER_LAG = Gauge(

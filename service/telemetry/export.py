@@ -64,7 +64,7 @@ def set_up(settings: TelemetrySettings, platform: str) -> Callable[[], None]:
     )
     endings: list[Callable[[], None]] = []
     if settings.metrics_listen is not None:
-        endings.append(_serve_metrics(settings.metrics_listen, resource))
+        endings.append(serve_metrics(settings.metrics_listen, resource)[1])
     if settings.otlp_endpoint is None:
         # Every operation has a trace id all the same: it is what its log lines have in common.
         trace.set_tracer_provider(
@@ -162,8 +162,10 @@ class _Families(Collector):
         return families(self._resource)
 
 
-def _serve_metrics(listen: str, resource: Resource) -> Callable[[], None]:
-    """Serve `GET /metrics` from a thread; returns what ends it. The Accept header decides on the format."""
+def serve_metrics(listen: str, resource: Resource) -> tuple[str, Callable[[], None]]:
+    """Serve `GET /metrics` from a thread; returns its address and what ends it. The Accept header decides on the
+    format. Raises OSError when the address is taken.
+    """
     host, _, port = listen.rpartition(":")
     registry = CollectorRegistry()
     registry.register(_Families(resource))
@@ -171,14 +173,15 @@ def _serve_metrics(listen: str, resource: Resource) -> Callable[[], None]:
         server, thread = start_http_server(int(port), host.strip("[]"), registry)
     except OSError as taken:
         raise OSError(f"cannot listen on {listen} (JZB_TELEMETRY__METRICS_LISTEN): {taken.strerror}") from None
-    log.info("metrics are served", url=f"http://{host}:{server.server_port}/metrics")
+    url = f"http://{host}:{server.server_port}/metrics"
+    log.info("metrics are served", url=url)
 
     def end() -> None:
         server.shutdown()
         server.server_close()
         thread.join()
 
-    return end
+    return url, end
 
 
 class _Pushing:

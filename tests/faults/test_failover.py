@@ -11,6 +11,7 @@ import subprocess
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -26,6 +27,7 @@ from sandbox.settings import SandboxSettings
 from tests.world.doubts import rested
 from tests.world.marketplace import LENIENT, TIMEOUT_S, refusal_of
 from tests.world.process import ServiceProcess, orphans_are_due, service_process, shop_on, until
+from tests.world.scraping import LISTEN, scrape
 
 STANDBY = "jzb_standby"
 CALLERS = 8
@@ -223,3 +225,23 @@ async def test_a_service_that_starts_before_its_database_waits_for_it(tmp_path: 
         async with EmbeddedPostgres(tmp_path) as server:
             assert server.dsn == dsn
             assert "waits for its database" in await starting
+
+
+async def test_a_standby_that_replays_nothing_is_shown_as_ever_further_behind(tmp_path: Path) -> None:
+    async with (
+        pair(tmp_path) as (primary, standby),
+        Sandbox(SandboxSettings(**LENIENT)) as bank,
+        service_process(primary.dsn, bank, telemetry=LISTEN) as service,
+    ):
+
+        async def lags(enough_s: float, most_s: float) -> bool:
+            found = (await scrape(service)).values("jzb_replication_lag_seconds", replica=STANDBY)
+            return len(found) == 1 and enough_s <= found[0] <= most_s
+
+        await until(partial(lags, 0.0, 10.0), "the standby is shown")
+        await execute(standby.dsn, "SELECT pg_wal_replay_pause()")
+        await execute(primary.dsn, "CREATE TABLE something AS SELECT 1")
+        await until(partial(lags, 1.0, 60.0), "it is behind")
+        await execute(standby.dsn, "SELECT pg_wal_replay_resume()")
+        await execute(primary.dsn, "DROP TABLE something")
+        await until(partial(lags, 0.0, 0.9), "it has caught up")

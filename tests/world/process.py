@@ -67,8 +67,9 @@ def as_environment(settings: Mapping[str, Any], prefix: str = "JZB_") -> dict[st
 class ServiceProcess:
     """A running `jzb serve`."""
 
-    def __init__(self, process: Process, channel: grpc.aio.Channel, said: list[str]) -> None:
+    def __init__(self, process: Process, channel: grpc.aio.Channel, said: list[str], target: str) -> None:
         self._process = process
+        self.target = target
         self.said = said
         self.payments = payment_pb2_grpc.PaymentServiceStub(channel)
         self.operations = operation_pb2_grpc.OperationServiceStub(channel)
@@ -124,8 +125,9 @@ async def service_process(
     reading = asyncio.create_task(read())
     try:
         port = await asyncio.wait_for(listens, START_S)
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            yield ServiceProcess(process, channel, said)
+        target = f"127.0.0.1:{port}"
+        async with grpc.aio.insecure_channel(target) as channel:
+            yield ServiceProcess(process, channel, said, target)
     finally:
         if process.returncode is None:
             process.kill()

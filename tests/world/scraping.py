@@ -10,6 +10,9 @@ import httpx
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
+from service.telemetry.catalogue import METRICS
+from service.telemetry.export import label_name, prometheus_name
+from service.telemetry.metrics import OTHER
 from tests.world.process import ServiceProcess, until
 
 LISTEN = {"metrics_listen": "127.0.0.1:0", "metrics_interval_s": 0.2}
@@ -62,3 +65,25 @@ def address(service: ServiceProcess) -> str:
     """Where a service says that it serves metrics; empty while it has not."""
     matches = (re.search(r"http://\S+/metrics", line) for line in service.said)
     return next((match.group() for match in matches if match), "")
+
+
+def require_bounded(found: Scrape) -> int:
+    """Require of every series that its declaration allows it; returns how many lines there are."""
+    metrics = {prometheus_name(metric): metric for metric in METRICS}
+    for family in found.families:
+        if family.name == "target":
+            continue
+        metric = metrics[family.name]
+        names = [label_name(attribute.name) for attribute in metric.attributes]
+        series: set[tuple[str, ...]] = set()
+        for sample in family.samples:
+            assert sample.labels.keys() - {"le"} == {"platform", *names}, sample
+            series.add(tuple(sample.labels[name] for name in names))
+        assert len(series) <= metric.bound, metric.name
+        for number, attribute in enumerate(metric.attributes):
+            values = {labels[number] for labels in series}
+            if attribute.at_most:
+                assert len(values) <= attribute.bound, (metric.name, values)
+            else:
+                assert values <= attribute.values | {OTHER}, (metric.name, values - attribute.values)
+    return len(found.samples)
