@@ -35,6 +35,7 @@ from ledger import (
 )
 from ledger.accounts import FEE, POOLED, escrow, frozen, refundable, refundable_fee, suspense, uncleared, withdrawable
 from ledger.names import BankSerial, MemberCode, RequestId, Serial, SubAccount
+from ledger.reads.overview import OVERVIEW
 from tests.ledger.bookkeeping import (
     ANN,
     BOB,
@@ -411,3 +412,24 @@ async def test_reads_without_a_database_say_that_it_is_away(empty_database: str)
     finally:
         await pool.close()
         await engine.dispose()
+
+
+async def test_the_overview_looks_up_what_is_open_however_long_the_history_is(mirror: Mirror) -> None:
+    execute(
+        mirror.dsn,
+        "INSERT INTO operation SELECT '9930', md5(n::text)::uuid, 'r' || n, '', 'PAY_T1', 's' || n,"
+        " CASE WHEN n % 50 = 0 THEN 'unknown' ELSE 'done' END, '', '', '', 100, 0, '', '', NULL, '', '', '', NULL, '',"
+        " '{}', 0, 0, now() - interval '1 hour', now() FROM generate_series(1, 20000) n",
+        "INSERT INTO due SELECT platform, id, now() - interval '1 minute' FROM operation WHERE state <> 'done'",
+        "ANALYZE operation, due",
+    )
+    found = await in_doubt(mirror)
+    assert found.in_doubt == {"PAY_T1": InDoubt(operations=400, amount_fen=40_000)}
+    assert 60 <= found.overdue_s < 120
+    assert 3600 <= found.doubt_age_s < 3700
+    statement = OVERVIEW
+    for name, value in {"platform": "'9930'", "reserved_for_s": "60", "accepted_for_s": "60"}.items():
+        statement = statement.replace(f":{name}", value)
+    plan = "\n".join(line for (line,) in ask(mirror.dsn, f"EXPLAIN {statement}"))
+    assert "Index Scan using operation_pk" in plan
+    assert "Seq Scan on operation" not in plan
