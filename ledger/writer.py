@@ -31,7 +31,7 @@ from ledger.seals import Seal
 from ledger.steps import NewOperation, Step, StepOutcome
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
 
 
 LOST = (
@@ -58,7 +58,12 @@ REST_MAX_S = 0.05
 RETRY_PAUSE_S = 0.1
 """Between two tries to reach PostgreSQL."""
 
-Waiting = tuple[Step, "asyncio.Future[StepOutcome]"]
+Waiting = tuple[Step, "asyncio.Future[StepOutcome]", Any]
+"""A step, who waits for its outcome, and where it came from."""
+
+
+def _unknown() -> None:
+    return None
 
 
 class Writer:
@@ -67,7 +72,9 @@ class Writer:
     ``queue_max`` bounds the steps that may wait when a new operation comes (one under way may always go on),
     ``batch_max`` those taken into one commit; ``retry_s`` is for how long PostgreSQL may be away before callers get
     `LedgerUnavailable`, ``close_s`` for how long what waits at the end may take to be written. Only a writer that
-    ``catches_up`` writes to books that are marked as behind the bank, and to no others.
+    ``catches_up`` writes to books that are marked as behind the bank, and to no others. ``on_batch`` is called after
+    each commit with what ``origin`` returned when each of its steps was submitted, in the caller's own context, and
+    with the seconds that the batch took.
     """
 
     def __init__(
@@ -81,7 +88,8 @@ class Writer:
         retry_s: float = 10.0,
         close_s: float = 5.0,
         catches_up: bool = False,
-        on_batch: Callable[[int, float], None] | None = None,
+        on_batch: Callable[[Sequence[Any], float], None] | None = None,
+        origin: Callable[[], Any] = _unknown,
     ) -> None:
         self._dsn = dsn
         self._platform = platform
@@ -91,6 +99,7 @@ class Writer:
         self._close_s = close_s
         self._catches_up = catches_up
         self._on_batch = on_batch
+        self._origin = origin
         self._committed: Seal | None = None
         self._waiting: deque[Waiting] = deque()
         self._suspects = 0
@@ -142,7 +151,7 @@ class Writer:
         if len(self._waiting) >= self._queue_max and isinstance(step.operation, NewOperation):
             raise LedgerBusy(f"{self._queue_max} steps wait already")
         result: asyncio.Future[StepOutcome] = asyncio.get_running_loop().create_future()
-        self._waiting.append((step, result))
+        self._waiting.append((step, result, self._origin()))
         self._arrived.set()
         return await result
 
@@ -266,7 +275,7 @@ class Writer:
         for waiting, outcome in zip(judged.batch, judged.outcomes, strict=True):
             _resolve(waiting, outcome)
         if self._on_batch is not None:
-            self._on_batch(len(judged.batch), self._clock() - judged.since_s)
+            self._on_batch([origin for _, _, origin in judged.batch], self._clock() - judged.since_s)
 
     async def _lost(self, in_hand: list[Waiting], failure: Exception) -> None:
         """Try again on a new connection, until PostgreSQL has been away for too long."""
@@ -309,11 +318,11 @@ class _Judged:
 
 
 def _steps(batch: list[Waiting]) -> list[Step]:
-    return [step for step, _ in batch]
+    return [step for step, _, _ in batch]
 
 
 def _resolve(waiting: Waiting, outcome: StepOutcome | Exception) -> None:
-    _, result = waiting
+    _, result, _ = waiting
     if result.done():
         return
     if isinstance(outcome, StepOutcome):

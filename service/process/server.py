@@ -117,8 +117,8 @@ async def assembled(settings: Settings, *, catches_up: bool = False) -> AsyncIte
             Feed(Events(stream, settings.platform), reads.last_event, settings.watch).running()
         )
 
-        def committed(size: int, seconds: float) -> None:
-            telemetry.catalogue.BATCH_SIZE.record(size)
+        def committed(origins: Sequence[None], seconds: float) -> None:
+            telemetry.catalogue.BATCH_SIZE.record(len(origins))
             telemetry.catalogue.BATCH_DURATION.record(seconds)
             feed.wake()
 

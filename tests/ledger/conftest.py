@@ -68,7 +68,7 @@ async def open_mirror(dsn: str, *, queue_max: int = 20_000) -> AsyncIterator[Mir
         async with (
             open_pool(dsn) as pool,
             Writer(
-                dsn, PLATFORM, on_batch=lambda size, _: batches.append(size), queue_max=queue_max
+                dsn, PLATFORM, on_batch=lambda origins, _: batches.append(len(origins)), queue_max=queue_max
             ).running() as writer,
         ):
             reads = Reads(engine, Lookups(pool, PLATFORM))

@@ -10,7 +10,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,29 @@ async def test_steps_that_wait_together_are_committed_together(mirror: Mirror) -
         await asyncio.sleep(0)
     await asyncio.gather(first, *others)
     assert mirror.batches == [1, 40]
+
+
+async def test_who_watches_the_batches_hears_where_each_step_of_one_came_from(mirror: Mirror) -> None:
+    await mirror.give(withdrawable(ANN), 1000)
+    caller: ContextVar[str] = ContextVar("caller", default="nobody")
+    batches: list[tuple[list[str], float]] = []
+
+    async def submit(writer: Writer, name: str) -> None:
+        caller.set(name)
+        await writer.submit(opening(pay(ANN, BOB, 1)))
+
+    def noted(origins: Sequence[str], seconds: float) -> None:
+        batches.append((list(origins), seconds))
+
+    async with Writer(mirror.dsn, PLATFORM, on_batch=noted, origin=caller.get).running() as writer:
+        async with mirror.held_up():
+            first = asyncio.create_task(submit(writer, "first"))
+            await asyncio.sleep(0.05)
+            others = [asyncio.create_task(submit(writer, name)) for name in ("second", "third")]
+            await asyncio.sleep(0)
+        await asyncio.gather(first, *others)
+    assert [origins for origins, _ in batches] == [["first"], ["second", "third"]]
+    assert all(seconds > 0 for _, seconds in batches)
 
 
 async def test_a_refusal_is_recorded_with_the_floor_and_its_amounts(mirror: Mirror) -> None:
@@ -330,9 +354,9 @@ async def test_a_process_that_waited_for_its_turn_has_a_whole_one(
     await mirror.give(withdrawable(ANN), 1000)
     done = 0
 
-    def count(size: int, _: float) -> None:
+    def count(origins: Sequence[None], _: float) -> None:
         nonlocal done
-        done += size
+        done += len(origins)
 
     async with (
         Writer(mirror.dsn, PLATFORM, batch_max=64, on_batch=count).running() as writer,
