@@ -68,6 +68,7 @@ mutants: setup  ## make small mistakes in the money path and list those that no 
 .PHONY: docs
 docs: setup  ## the documents that are made from the code
 	@$(BIN)/jzb docs bank
+	@$(BIN)/jzb docs logs
 	@$(BIN)/python -m scripts.dashboards
 	@$(BIN)/jzb docs metrics
 

@@ -88,6 +88,6 @@ class TokenKeeper:
             try:
                 await self._fresh()
             except BankUnavailable as error:
-                _log.warning("the access token could not be renewed: %s", error)
+                _log.warning("the access token could not be renewed", extra={"why": str(error)})
                 await asyncio.sleep(self._retry_s)
                 self._ageing.set()

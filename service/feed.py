@@ -18,14 +18,11 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 
-import structlog
-
 from jzb.v1.names import ErrorReason
 from ledger import LAST, Event, Events, LedgerError, LedgerUnavailable, Wanted
 from service import problems
 from service.settings import WatchSettings
-
-log = structlog.get_logger("jzb.feed")
+from service.telemetry import events
 
 POLL_S = 0.2
 """How often the commits of other processes are looked for."""
@@ -215,7 +212,7 @@ class Feed:
                 raise
             except Exception as failure:
                 if not isinstance(failure, LedgerError):
-                    log.exception("unforeseen")
+                    events.UNFORESEEN.log(what="feed")
                 self._joining += joining
                 self._end_all(partial(LedgerUnavailable, str(failure)))
             await asyncio.sleep(GATHER_S)

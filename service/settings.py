@@ -237,6 +237,9 @@ class TelemetrySettings(BaseModel):
     """host:port of `GET /metrics`, e.g. 127.0.0.1:9464. Whoever reaches it reads it: keep it inside."""
     metrics_interval_s: Seconds = 15.0
     """Between two exports over OTLP, and between two reads of the platform's numbers from the database."""
+    jaeger_url: str | None = None
+    """Query address of the Jaeger in which `jzb trace` looks, e.g. http://127.0.0.1:16686; without one it looks in the
+    spans that a running `jzb run` keeps."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_json: bool = False
 
@@ -338,6 +341,17 @@ class _DatabaseAlone(BaseSettings):
 def database_from_environment() -> str:
     """Where the database is, for a command that needs nothing else. Raises pydantic's ValidationError."""
     return _DatabaseAlone().database_url.get_secret_value()
+
+
+class _TelemetryAlone(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="JZB_", env_nested_delimiter="__", frozen=True, extra="ignore")
+
+    telemetry: TelemetrySettings = TelemetrySettings()
+
+
+def telemetry_from_environment() -> TelemetrySettings:
+    """Where traces are, for a command that needs no service. Raises pydantic's ValidationError."""
+    return _TelemetryAlone().telemetry
 
 
 class _VaultAlone(BaseSettings):

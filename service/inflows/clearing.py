@@ -23,8 +23,6 @@ from datetime import date
 from typing import ClassVar
 from uuid import UUID
 
-import structlog
-
 from bankclient import (
     STATED_FEN_MAX,
     BankClient,
@@ -63,8 +61,7 @@ from service.questions.calls import reply_of
 from service.questions.lists import read_list
 from service.questions.query import Query
 from service.settings import Settings
-
-log = structlog.get_logger("jzb.clearing")
+from service.telemetry import events
 
 CLEARED = "0"
 CLEARING = OperationKind.CLEARING
@@ -244,8 +241,10 @@ class Clearing:
     async def _clear_safely(self) -> None:
         try:
             await self.clear_past_days()
-        except Exception as failure:
-            log.warning("the clearing could not be asked for ahead of its time", why=repr(failure))
+        except events.AWAY as away:
+            events.CLEARING_NOT_ASKED.log(why=events.why(away))
+        except Exception:
+            events.UNFORESEEN.log(what="clearing ahead of its time")
         finally:
             self._ahead = None
 
@@ -309,7 +308,7 @@ class Clearing:
             return entered
         if not outcome.did:
             return outcome
-        log.info("bank day cleared", bank_day=str(day), total=yuan(status.total_fen))
+        events.DAY_CLEARED.log(bank_day=str(day), total=yuan(status.total_fen))
         if self.blocked is not None:
             self.blocked = {left: fen for left, fen in self.blocked.items() if left > day}
         swept = await self._sweeper.sweep(outcome.operation.id, day)
@@ -337,13 +336,13 @@ class Clearing:
             row.AcctAvailBal for row in rows if row.SubAcctProperty == self._settings.rules.own_funds_property
         )
         if amount_fen > STATED_FEN_MAX:
-            log.error("6010 lists more of the platform's own funds than there can be", amount=yuan(amount_fen))
+            events.OWN_FUNDS_IMPOSSIBLE.log(amount=yuan(amount_fen))
             return False
         drafts = [Draft((Leg(POOLED, OWN_FUNDS, amount_fen),), amount_fen=amount_fen)] if amount_fen > 0 else []
         message = "the platform's own funds are taken over, as the bank had them at the first start"
         change = Change(state=State.DONE, message=message, evidence=evidence)
         await self._recorder.record(OperationKind.OPENING_BALANCE, Key.of_bank(OPENING_BALANCE_ID), change, drafts)
-        log.info("opening balance of the platform's own funds taken over", amount=yuan(amount_fen))
+        events.OWN_FUNDS_TAKEN_OVER.log(amount=yuan(amount_fen))
         return True
 
     async def functional_accounts(self) -> list[SubAccountBalancesRow] | None:
@@ -357,7 +356,7 @@ class Clearing:
         if answer.reply is None:
             return None
         if len({row.SubAcctNo for row in rows}) != len(rows):
-            log.error("6010 lists a sub-account of the platform twice; it is not believed")
+            events.LISTED_TWICE.log()
             return None
         return rows, answer.evidence
 

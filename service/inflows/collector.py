@@ -8,11 +8,9 @@ from contextlib import asynccontextmanager
 from datetime import date, timedelta
 from typing import Final, Protocol
 
-import structlog
-
+from service import telemetry
 from service.bankday import days_now
-
-log = structlog.get_logger("jzb.collector")
+from service.telemetry import events
 
 PAGE: Final = 200
 
@@ -45,11 +43,16 @@ async def collecting(name: str, work: Work, every_s: float | None) -> AsyncItera
 
 async def _collect(name: str, work: Work, every_s: float) -> None:
     while True:
-        try:
-            if await work():
-                return
-        except Exception:
-            log.exception("the bank could not be asked; it will be asked again", what=name)
+        with telemetry.root(f"collect {name}") as span:
+            try:
+                if await work():
+                    return
+            except events.AWAY as away:
+                telemetry.note(span, away)
+                events.NOT_COLLECTED.log(what=name, why=events.why(away))
+            except Exception as error:
+                telemetry.note(span, error)
+                events.UNFORESEEN.log(error, what=name)
         await asyncio.sleep(every_s)
 
 

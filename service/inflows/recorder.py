@@ -71,7 +71,7 @@ class Recorder:
             fingerprint=key.fingerprint,
             kind=kind,
             serial=await new_serial(self._uid, self._numbers),
-            plan=dict(plan or {}),
+            plan={} if plan is None else {**plan, "linked": telemetry.carrier()},
             payer=payer,
             payee=payee,
             amount_fen=sum(draft.amount_fen for draft in drafts),

@@ -16,8 +16,6 @@ from enum import Enum
 from typing import ClassVar, Final
 from uuid import UUID
 
-import structlog
-
 from bankclient import REQUEST_FEN_MAX, BankClient, ReturnedWithdrawals, ReturnedWithdrawalsRow, yuan
 from jzb.v1.names import OperationKind
 from ledger import (
@@ -43,8 +41,7 @@ from service.questions.calls import reply_of
 from service.questions.query import Query
 from service.questions.results import combined_digest
 from service.settings import ReturnsSettings
-
-log = structlog.get_logger("jzb.returns")
+from service.telemetry import events
 
 WITHDRAWALS: Final = "1"
 
@@ -161,7 +158,7 @@ class Returns:
                 reason = ProblemReason.ENTERED_AS_TRANSFER
         if reason is not None:
             bank_serial = row.PayeeFrontSeqNo
-            log.error("a return cannot be entered", reason=reason.name, bank_serial=bank_serial, bank_day=str(day))
+            events.RETURN_NOT_ENTERED.log(reason=reason.name, bank_serial=bank_serial, bank_day=str(day))
             page.problems.append(NotEntered(day, row, reason))
         elif outcome is not None:
             page.entered += outcome.did and known is None
@@ -238,8 +235,7 @@ class Returns:
             bank_day=booked_day,
         )
         if outcome.did:
-            log.warning(
-                "a withdrawal came back",
+            events.WITHDRAWAL_RETURNED.log(
                 operation_id=str(outcome.operation.id),
                 withdrawal=original,
                 amount=yuan(amount_fen),

@@ -18,8 +18,6 @@ from datetime import date, timedelta
 from enum import Enum
 from typing import Final
 
-import structlog
-
 from bankclient import REQUEST_FEN_MAX, BankClient, TransfersIn, TransfersInRow, yuan
 from jzb.v1.names import OperationKind
 from ledger import (
@@ -45,8 +43,7 @@ from service.questions.bookings import booked_on, is_serial, once
 from service.questions.lists import read_list
 from service.questions.results import combined_digest
 from service.settings import Settings
-
-log = structlog.get_logger("jzb.transfers")
+from service.telemetry import events
 
 TO_MEMBER: Final = "02"
 TO_SUSPENSE: Final = "03"
@@ -199,7 +196,7 @@ class Transfers:
         earlier = known.get(request_id(BankSerial(row.FrontSeqNo)))
         reason = problem_of(row, member, earlier)
         if reason is not None:
-            log.error("a transfer cannot be entered", reason=reason.name, bank_serial=row.FrontSeqNo, bank_day=str(day))
+            events.TRANSFER_NOT_ENTERED.log(reason=reason.name, bank_serial=row.FrontSeqNo, bank_day=str(day))
             page.problems.append(NotEntered(day, row, reason))
         elif earlier is not None:
             operation, parts = (await self._reads.full_operations([earlier.id]))[earlier.id]
@@ -242,8 +239,7 @@ class Transfers:
             bank_day=booked_day,
         )
         if outcome.did:
-            log.info(
-                "a transfer came in",
+            events.TRANSFER_CAME_IN.log(
                 operation_id=str(outcome.operation.id),
                 amount=yuan(row.TranAmt),
                 bank_serial=row.FrontSeqNo,

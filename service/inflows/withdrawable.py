@@ -22,8 +22,6 @@ from datetime import date
 from typing import Final
 from uuid import UUID
 
-import structlog
-
 from bankclient import BankClient, SubAccountBalances, SubAccountBalancesRow, yuan
 from ledger import (
     Change,
@@ -41,8 +39,7 @@ from ledger import (
 )
 from ledger.accounts import LIMITS, POOLED, Account, order, withdrawable
 from ledger.names import SubAccount
-
-log = structlog.get_logger("jzb.withdrawable")
+from service.telemetry import events
 
 MEMBERS_AT_ONCE: Final = 8
 """Members whose question is under way at the bank at once."""
@@ -86,7 +83,7 @@ class Withdrawable:
                 # The resolver and whoever enters the clearing may follow it at the same time.
                 self._followed.pop(operation_id, None)
                 return True
-        log.info("members are compared with the bank later", bank_day=str(bank_day), members=remaining)
+        events.COMPARED_LATER.log(bank_day=str(bank_day), members=remaining)
         return False
 
     async def _follow_one(
@@ -118,7 +115,7 @@ class Withdrawable:
         except FloorBroken as broken:
             # Moved by another process; or a payment took of it since it was read.
             return broken.breach.pocket == Kind.ORDER.value
-        log.info("withdrawable as at the bank", bank_day=str(bank_day), sub_account=sub_account, moved=yuan(more_fen))
+        events.WITHDRAWABLE_MOVED.log(bank_day=str(bank_day), sub_account=sub_account, moved=yuan(more_fen))
         return True
 
 

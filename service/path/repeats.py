@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 
-import structlog
 from google.protobuf.message import Message
 
 from jzb.v1.names import ErrorReason
@@ -17,9 +16,8 @@ from ledger.names import RequestId
 from service import problems
 from service.path.fingerprint import Fingerprint
 from service.problems import LookedUp, Problem
+from service.telemetry import events
 from service.vault import Vault
-
-log = structlog.get_logger("jzb.repeats")
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
@@ -62,7 +60,7 @@ class Repeats:
         except (LedgerUnavailable, LedgerBehind):
             return problem.after(None)
         except Exception:
-            log.exception("unforeseen", reason=problem.reason)
+            events.UNFORESEEN.log(reason=problem.reason)
             return problem.after(None)
 
     async def _find(self, request: Message) -> Operation | None:

@@ -17,8 +17,6 @@ from contextlib import asynccontextmanager
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
-import structlog
-
 from bankclient import BankClient
 from ledger import Cards, Leased, Operation, Reads, State, StepOutcome, Writer
 from service import telemetry
@@ -28,9 +26,8 @@ from service.plans.plan import Stored
 from service.plans.settlement import settle
 from service.questions.query import OutcomeQuery, Query, QueryContext
 from service.settings import Settings
+from service.telemetry import events
 from service.vault import Vault
-
-log = structlog.get_logger("jzb.resolver")
 
 Q_contra = TypeVar("Q_contra", bound=Query, contravariant=True)
 
@@ -88,8 +85,10 @@ class Resolver:
                 await asyncio.gather(*(self._resolve_due(leased) for leased in due))
                 if len(due) == settings.concurrency:
                     continue
+            except events.AWAY as away:
+                events.QUEUE_NOT_READ.log(why=events.why(away))
             except Exception:
-                log.exception("the resolver could not look for due operations; it goes on")
+                events.UNFORESEEN.log(what="resolver")
             await asyncio.sleep(settings.poll_s)
 
     async def resolve_now(self, operation_id: UUID) -> None:
@@ -130,17 +129,21 @@ class Resolver:
         try:
             async with asyncio.timeout(self._lease_s * 0.9):
                 await self.resolve(leased)
+        except events.AWAY as away:
+            events.ASKED_AGAIN.log(why=events.why(away))
         except Exception:
-            log.exception("will be asked again", operation_id=str(leased.operation.id), serial=leased.operation.serial)
+            events.UNFORESEEN.log(what="resolver")
 
     async def resolve(self, leased: Leased) -> Settled:
         """Ask once about a leased operation, and settle what the answer allows."""
         operation, began_s = leased.operation, time.monotonic()
-        context = telemetry.context_from(operation.plan.get("trace", {}))
-        with telemetry.tracer.start_as_current_span("resolve", context=context) as span:
-            span.set_attribute("jzb.operation_id", str(operation.id))
-            span.set_attribute("jzb.serial", operation.serial)
-            span.set_attribute("jzb.query_attempts", operation.query_attempts + 1)
+        events.about(operation)
+        attributes: dict[str, str | int] = {
+            "jzb.operation_id": str(operation.id),
+            "jzb.serial": operation.serial,
+            "jzb.query_attempts": operation.query_attempts + 1,
+        }
+        with telemetry.later("resolve", operation.plan, attributes) as span:
             stored = Stored.from_json(await self._reads.plan(operation))
             if not isinstance(stored.query, OutcomeQuery):
                 outcome = await self._carriers[type(stored.query)].carry_on(stored.query, operation)
@@ -176,11 +179,7 @@ class Resolver:
             span.set_attribute("jzb.state", outcome.operation.state.value)
             if outcome.did and outcome.operation.state is not operation.state:
                 telemetry.count_outcome(operation.kind, outcome.operation.state)
-                log.info(
-                    "resolved",
-                    operation_id=str(operation.id),
-                    serial=operation.serial,
-                    state=outcome.operation.state.value,
-                    query_attempts=outcome.operation.query_attempts,
+                events.RESOLVED.log(
+                    state=outcome.operation.state.value, query_attempts=outcome.operation.query_attempts
                 )
         return Settled(outcome.operation, outcome.parts)

@@ -15,7 +15,6 @@ from dataclasses import replace
 from typing import TypeAlias
 from uuid import UUID
 
-import structlog
 import uuid_utils
 from google.protobuf.message import Message
 from pydantic import ValidationError
@@ -58,8 +57,7 @@ from service.problems import Problem
 from service.questions.results import BankResult, Verdict
 from service.recorded import SERVICE_FAULT, STILL_NEEDED, STOPPED
 from service.settings import Settings
-
-log = structlog.get_logger("jzb.runner")
+from service.telemetry import events
 
 MARK_S = 2.0
 """How long a process that stops takes to mark the calls that it leaves."""
@@ -134,7 +132,7 @@ class Runner:
         if await self._admission.calls.wait_idle(within_s):
             return
         self._tasks = None
-        log.warning("stopped before they ended", calls=len(self._calls))
+        events.STOPPED_EARLY.log(calls=len(self._calls))
         for task in self._calls:
             task.cancel()
         if not await self._admission.calls.wait_idle(MARK_S):
@@ -281,7 +279,7 @@ class Runner:
                     assert isinstance(step.operation, NewOperation)
                     telemetry.count_outcome(step.operation.kind, State.REFUSED)
                 if isinstance(error, LedgerBehind):
-                    log.error("nothing is reserved", why=str(error))
+                    events.BOOKS_BEHIND.log(why=str(error))
                 raise problems.of_ledger(error) from None
             span.set_attribute("jzb.operation_id", str(reserved.operation.id))
             span.set_attribute("jzb.serial", reserved.operation.serial)
@@ -316,6 +314,7 @@ class Runner:
             return problem
         except Exception:
             return await self._mark_unforeseen(step.operation_id)
+        events.about(reserved.operation)
         # Thousands may wait for the bank: what only the reservation needed is not kept until then.
         del step, content
         operation = reserved.operation
@@ -351,7 +350,9 @@ class Runner:
                 telemetry.step_took("settle", began_s)
                 span.set_attribute("jzb.state", outcome.operation.state.value)
         except (LedgerUnavailable, LedgerBehind) as error:
-            log.exception("left for the resolver", operation_id=str(operation.id), serial=operation.serial)
+            events.LEFT_FOR_RESOLVER.log(why=events.why(error))
+            if isinstance(error, LedgerBehind):
+                events.BOOKS_BEHIND.log(why=str(error))
             return replace(problems.of_ledger(error), operation=operation)
         except Exception:
             return await self._mark_unforeseen(operation.id)
@@ -364,14 +365,14 @@ class Runner:
         """After an error that nobody foresaw: log it, and mark the operation at once, so that the bank is asked soon
         and not as late as about an orphan.
         """
-        log.exception("unforeseen", operation_id=str(operation_id))
+        events.UNFORESEEN.log(operation_id=str(operation_id))
         try:
             operation = await self._reads.operation(operation_id=operation_id)
             if operation is None:
                 return problems.service_fault()
             marked = await self._writer.submit(mark_unknown(operation, BROKEN, bank_today(), self._settings.resolver))
         except Exception as error:
-            log.error("not marked as in doubt", operation_id=str(operation_id), why=type(error).__name__)
+            events.NOT_MARKED.log(operation_id=str(operation_id), why=type(error).__name__)
             return problems.service_fault()
         return problems.of_operation(marked.operation, marked.parts) or problems.service_fault()
 

@@ -9,11 +9,8 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import structlog
-
 from ledger import Reads
-
-log = structlog.get_logger("jzb.anchor")
+from service.telemetry import events
 
 EVERY_S = 3600.0
 AGAIN_S = 60.0
@@ -62,9 +59,9 @@ async def _note(reads: Reads, anchor: Anchor) -> bool:
         async with asyncio.timeout(PATIENCE_S):
             seal = await reads.last_seal()
     except Exception as failure:
-        log.warning("the last seal could not be read", why=type(failure).__name__)
+        events.SEAL_NOT_READ.log(why=type(failure).__name__)
         return False
     if seal is not None:
-        log.info("sealed", batch=seal.batch, at=seal.at.isoformat(), digest=seal.digest.hex())
+        events.SEALED.log(batch=seal.batch, at=seal.at.isoformat(), digest=seal.digest.hex())
     anchor.note()
     return True

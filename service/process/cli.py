@@ -1,4 +1,4 @@
-"""The command line: run, serve, migrate, verify, backup, restore, catch-up, demo, vault, files, docs."""
+"""The command line: run, serve, migrate, verify, backup, restore, catch-up, demo, trace, vault, files, docs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Annotated, Any, cast, get_args
 
 import grpc
-import structlog
 import typer
 import uvloop
 from pydantic import ValidationError
@@ -40,10 +39,11 @@ from ledger import (
 )
 from ledger.names import MemberCode
 from service import telemetry
-from service.catalogue import bank_document, metrics_document
+from service.catalogue import bank_document, log_document, metrics_document
 from service.inflows.reconciliation_files import fetch, summary
 from service.problems import Problem
 from service.process import demo as day
+from service.process import trace as traces
 from service.process.server import assembled, running, tune_garbage_collector
 from service.process.stack import (
     VAULT_KEYS,
@@ -58,7 +58,14 @@ from service.process.stack import (
     started,
 )
 from service.recovery.catch_up import CatchUp, CatchUpStopped, CaughtUp
-from service.settings import Settings, database_from_environment, from_environment, vault_from_environment
+from service.settings import (
+    Settings,
+    database_from_environment,
+    from_environment,
+    telemetry_from_environment,
+    vault_from_environment,
+)
+from service.telemetry import events
 from service.vault import Vault, VaultError, new_key, rotate
 
 app = typer.Typer(
@@ -73,8 +80,8 @@ app.add_typer(vault, name="vault")
 docs = typer.Typer(no_args_is_help=True, help="Documents that are made from the code.")
 app.add_typer(docs, name="docs")
 console = Console(highlight=False, soft_wrap=True)
-log = structlog.get_logger("jzb.cli")
 
+TREE_WIDTH = 200
 KINDS = ", ".join(get_args(FileKind))
 Data = Annotated[Path, typer.Option(help="Where PostgreSQL and the sandbox keep their data.")]
 Unsealed = Annotated[int, typer.Option(min=0, help="How many batches are from before there were seals.")]
@@ -124,9 +131,12 @@ def run(
                     f"  {buf} curl --protocol grpc --http2-prior-knowledge --schema protos \\\n"
                     f"    http://{host}:{port}/jzb.v1.BalanceService/GetTrialBalance"
                 )
+            if data.exists():
+                console.print(f"  {program} trace NUMBER{_option(data)}   (of an order, a request, a serial)")
             console.print("Ctrl-C stops everything; the data stay.")
 
-        _run(_serve(settings, announce))
+        with traces.keeping(data) as spans:
+            _run(_serve(settings, announce, spans))
 
 
 METRICS_LISTEN = "127.0.0.1:9464"
@@ -155,11 +165,10 @@ def serve() -> None:
         settings = from_environment()
 
         def announce(port: int) -> None:
-            said = f"gRPC listens on port {port}"
             if settings.telemetry.log_json:
-                log.info(said, port=port)
+                events.LISTENS.log(port=port)
             else:
-                console.print(said)
+                console.print(f"gRPC listens on port {port}")
 
         _run(_serve(settings, announce))
 
@@ -300,6 +309,53 @@ def demo(
                 raise typer.Exit(asyncio.run(_demo(stack.settings, stack.sandbox_url)))
 
 
+@app.command("trace")
+def trace_command(
+    number: Annotated[
+        str,
+        typer.Argument(help="Of an order or a request; a serial of ours or the bank's; an operation id; a trace id."),
+    ],
+    data: Data = Path("var"),
+) -> None:
+    """Print what happened to an operation, step by step, the bank calls and later queries with it.
+
+    The trace is read from the Jaeger that JZB_TELEMETRY__JAEGER_URL names, else from the `jzb run` on --data.
+    """
+    with _complaints():
+        if not re.fullmatch("[!-~]{1,64}", number):
+            raise typer.BadParameter("a number has up to 64 letters, digits and signs", param_hint="NUMBER")
+        jaeger_url = telemetry_from_environment().jaeger_url
+        platform = platform_of(data)
+        with kept(data) as dsn:
+            operations = asyncio.run(traces.find(dsn, platform, number))
+        if not operations and not traces.is_trace_id(number):
+            raise traces.TraceNotFound(
+                f"platform {platform} has no operation with number {number}: `jzb trace` takes the number of an order"
+                " or a request, a serial of ours or of the bank, the id of an operation or of a trace. What was refused"
+                " before anything was reserved is in no book"
+            )
+        source = traces.Source.of(jaeger_url, data)
+        by_trace: dict[str, list[str]] = {} if operations else {number: []}
+        for operation in operations:
+            by_trace.setdefault(operation.trace_id, []).append(traces.title_of(operation))
+        missing = 0
+        for trace_id, titles in by_trace.items():
+            for title in titles:
+                console.print(title, markup=False)
+            try:
+                if not trace_id:
+                    raise traces.TraceNotFound("it has no trace: it was entered before there were any")
+                steps = source.read(trace_id)
+                tree = traces.drawn(steps, f"trace {trace_id}, {traces.began(steps)}")
+                # A narrow terminal folds a line that rich would cut.
+                Console(highlight=False, width=max(console.width, TREE_WIDTH)).print(tree)
+            except traces.TraceNotFound as not_found:
+                missing += 1
+                print(f"jzb: {not_found}", file=sys.stderr)
+        if missing == len(by_trace):
+            raise typer.Exit(1)
+
+
 @files.command("fetch")
 def files_fetch(
     date: Annotated[str, typer.Option(help="The bank day, YYYY-MM-DD.")],
@@ -374,6 +430,17 @@ def docs_metrics(
         console.print(f"wrote {out}")
 
 
+@docs.command("logs")
+def docs_logs(
+    out: Annotated[Path, typer.Option(help="Where it is written.")] = log_document.PATH,
+) -> None:
+    """Write docs/operations/logs.md from the code: every event of the log, and what to do about it."""
+    with _complaints():
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(log_document.render(), "utf-8")
+        console.print(f"wrote {out}")
+
+
 async def _demo(settings: Settings, sandbox_url: str | None) -> int:
     telemetry.set_up(settings.telemetry, settings.platform)
     async with running(settings) as service:
@@ -417,6 +484,10 @@ async def _catch_up(
         return await catch_up.run(patience_s, opened)
 
 
+def _option(data: Path) -> str:
+    return "" if data == Path("var") else f" --data {data}"
+
+
 def _table(*names: str) -> Table:
     """A table that folds what is too long for the terminal, and cuts nothing off."""
     return Table(*(Column(name, overflow="fold") for name in names))
@@ -456,8 +527,8 @@ async def _rotate(dsn: str, sealed: Vault) -> int:
         await engine.dispose()
 
 
-async def _serve(settings: Settings, announce: Callable[[int], None]) -> None:
-    flush = telemetry.set_up(settings.telemetry, settings.platform)
+async def _serve(settings: Settings, announce: Callable[[int], None], spans: telemetry.KeptSpans | None = None) -> None:
+    flush = telemetry.set_up(settings.telemetry, settings.platform, spans)
     stop, is_up = asyncio.Event(), asyncio.Event()
 
     async def served() -> None:
@@ -490,6 +561,10 @@ def _run(main: Coroutine[Any, Any, None]) -> None:
     uvloop.run(main)
 
 
+MENDED = (BankError, CatchUpStopped, LedgerError, OSError, Problem, StackNotStarted, traces.TraceNotFound, VaultError)
+"""What says by itself what is wrong and what to do."""
+
+
 class _complaints:
     """Turns what a user can mend into one line on standard error and exit status 1."""
 
@@ -514,7 +589,7 @@ class _complaints:
         if isinstance(error, grpc.aio.AioRpcError):
             print(f"jzb: the service answered {error.code().name}: {error.details()}", file=sys.stderr)
             raise typer.Exit(1) from None
-        if isinstance(error, (BankError, CatchUpStopped, LedgerError, OSError, Problem, StackNotStarted, VaultError)):
+        if isinstance(error, MENDED):
             print(f"jzb: {error}", file=sys.stderr)
             raise typer.Exit(1) from None
 

@@ -16,7 +16,6 @@ from datetime import date, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-import structlog
 from cryptography import x509
 
 from bankclient import wall_clock
@@ -25,9 +24,7 @@ from ledger import LedgerError, Overview, Reads, newest_revision
 from service import telemetry
 from service.process.components import Components
 from service.settings import Settings
-from service.telemetry import catalogue
-
-log = structlog.get_logger("jzb.gauges")
+from service.telemetry import catalogue, events
 
 LOOP_EVERY_S = 0.25
 """How often it is measured how late the event loop wakes up."""
@@ -58,7 +55,7 @@ class PlatformNumbers:
                 )
         except (LedgerError, TimeoutError) as failure:
             if self.latest is not None:
-                log.warning("the platform's numbers cannot be read; they are left out", why=type(failure).__name__)
+                events.NUMBERS_NOT_READ.log(why=events.why(failure))
             self.latest = None
 
     def of(self, number: Callable[[Overview], telemetry.Shown]) -> telemetry.Observed:

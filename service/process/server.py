@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -16,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import structlog
 import tenacity
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
@@ -63,9 +63,8 @@ from service.rpc.errors import CallInterceptor
 from service.rpc.reflection import add_reflection
 from service.serials import new_serial
 from service.settings import GrpcSettings, Settings
+from service.telemetry import events
 from service.vault import Vault
-
-log = structlog.get_logger("jzb.server")
 
 WAIT_MAX_S = 5.0
 """Between two tries to reach a database that is away when the service starts."""
@@ -117,9 +116,8 @@ async def assembled(settings: Settings, *, catches_up: bool = False) -> AsyncIte
             Feed(Events(stream, settings.platform), reads.last_event, settings.watch).running()
         )
 
-        def committed(origins: Sequence[None], seconds: float) -> None:
-            telemetry.catalogue.BATCH_SIZE.record(len(origins))
-            telemetry.catalogue.BATCH_DURATION.record(seconds)
+        def committed(origins: Sequence[Any], seconds: float) -> None:
+            telemetry.batch(origins, seconds)
             feed.wake()
 
         writer = await stack.enter_async_context(
@@ -129,6 +127,7 @@ async def assembled(settings: Settings, *, catches_up: bool = False) -> AsyncIte
                 spend_order=settings.rules.spend_order,
                 catches_up=catches_up,
                 on_batch=committed,
+                origin=telemetry.origin,
             ).running()
         )
         sweeper = Sweeper(writer, reads, bank, settings)
@@ -195,7 +194,9 @@ async def running(
         components = await stack.enter_async_context(assembled(settings))
         anchor = await stack.enter_async_context(anchored(components.reads))
         limits = (settings.grpc.rpcs_max, settings.watch.watches_max)
-        interceptor = CallInterceptor(components.admission, components.repeats, settings.deadline_min_s, *limits)
+        interceptor = CallInterceptor(
+            components.admission, components.repeats, settings.deadline_min_s, *limits, _address(settings.listen)
+        )
         await stack.enter_async_context(observing(components, lambda: interceptor.watches.in_use, lambda: anchor.age_s))
         server = grpc.aio.server(interceptors=[interceptor], options=_options(settings.grpc))
         status = HealthServicer()
@@ -216,9 +217,7 @@ async def running(
         lambda error: isinstance(error, LedgerUnavailable) and not isinstance(error, LedgerUnfit)
     ),
     wait=tenacity.wait_exponential_jitter(multiplier=0.25, max=WAIT_MAX_S, jitter=0.25),
-    before_sleep=lambda state: log.warning(
-        "the service waits for its database", why=str(state.outcome.exception()) if state.outcome else ""
-    ),
+    before_sleep=lambda state: events.DATABASE_AWAITED.log(why=str(state.outcome.exception()) if state.outcome else ""),
 )
 async def _require_books(engine: AsyncEngine, dsn: str, platform: str, *, catches_up: bool) -> None:
     """Waits for the database, as long as it takes: nothing is written before it is known that it can be written to.
@@ -229,7 +228,7 @@ async def _require_books(engine: AsyncEngine, dsn: str, platform: str, *, catche
     if catches_up:
         return
     for weakness in weaknesses:
-        log.warning(weakness)
+        events.DATABASE_WEAK.log(what=weakness)
     behind_since = await copies.behind_since(engine, platform)
     if behind_since is not None:
         raise LedgerBehind.restored(behind_since)
@@ -285,6 +284,12 @@ def _options(settings: GrpcSettings) -> list[tuple[str, int]]:
     if settings.connection_age_s is not None:
         options.append(("grpc.max_connection_age_ms", int(settings.connection_age_s * 1000)))
     return options
+
+
+def _address(listen: str) -> str:
+    """The host in an address; this machine's name where it listens on all of them."""
+    host = listen.rpartition(":")[0].strip("[]")
+    return socket.gethostname() if host in ("", "::", "0.0.0.0") else host  # noqa: S104 - it is no bind
 
 
 def _listen(server: grpc.aio.Server, settings: Settings) -> int:

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import structlog
-
 from bankclient import TransactionStatusReply, yuan
 from ledger import Member, Operation, Part, Reads
 from ledger.names import SubAccount
 from service.questions.results import BankResult, Verdict
-
-log = structlog.get_logger("jzb.conflicts")
+from service.telemetry import events
 
 
 async def sub_account_conflict(reads: Reads, members: Sequence[Member]) -> str:
@@ -30,8 +27,9 @@ async def sub_account_conflict(reads: Reads, members: Sequence[Member]) -> str:
             conflict = f"which has {recorded.sub_account} here"
         else:
             continue
-        log.error("the bank contradicts the mirror", member_id=member.member_id, sub_account=member.sub_account)
-        return f"the bank says sub-account {member.sub_account} of member {member.member_id}, {conflict}"
+        mismatch = f"the bank says sub-account {member.sub_account} of member {member.member_id}, {conflict}"
+        events.CONTRADICTION.log(mismatch=mismatch, member_id=member.member_id, sub_account=member.sub_account)
+        return mismatch
     return ""
 
 
@@ -62,10 +60,5 @@ async def response_mismatch(
         unrelated = {one.member_id for one in (await reads.members_by_sub_account(named)).values()} - own
         mismatch = f"6110 tells of {', '.join(sorted(unrelated))}, who have no part in the request" if unrelated else ""
     if mismatch:
-        log.error(
-            "the bank contradicts the mirror",
-            operation_id=str(operation.id),
-            serial=operation.serial,
-            mismatch=mismatch,
-        )
+        events.CONTRADICTION.log(operation_id=str(operation.id), serial=operation.serial, mismatch=mismatch)
     return mismatch

@@ -8,8 +8,9 @@ SERVICE_FAULT with outcome UNKNOWN, since the request id makes it safe to ask ag
 from __future__ import annotations
 
 import asyncio
+import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
@@ -17,7 +18,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 import grpc
 import protovalidate
-import structlog
 from google.protobuf import descriptor_pool
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
@@ -27,7 +27,7 @@ from grpc_status import rpc_status
 from opentelemetry import trace
 from opentelemetry.context import Context as TraceContext
 from opentelemetry.context import attach, detach
-from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.trace import SpanKind
 from pydantic import ValidationError
 
 from jzb.v1 import core_pb2, operation_pb2
@@ -39,8 +39,7 @@ from service.path.admission import Admission, ConcurrencyLimit
 from service.path.repeats import Repeats
 from service.problems import NAMES_NOTHING, Problem
 from service.rpc.context import Context
-
-log = structlog.get_logger("jzb.rpc")
+from service.telemetry import events
 
 DOMAIN = "jzb.v1"
 
@@ -52,6 +51,18 @@ PARTS_MAX = 20
 
 MOVES_NOTHING = (ErrorReason.MEMBER_NOT_FOUND, ErrorReason.CARD_NOT_FOUND)
 """What makes these moves no money, so that it may be on its way."""
+
+SHOWN = {
+    "request_id": "jzb.request_id",
+    "order_no": "jzb.order_no",
+    "member_id": "jzb.member_id",
+    "payer_member_id": "jzb.member_id",
+    "payee_member_id": "jzb.payee_member_id",
+}
+"""The fields of a request by which people look for its span, and the attributes in which they find them."""
+
+NUMBER = re.compile(r"[!-~]{1,64}")
+"""What such a field may hold. Spans begin before the request is judged, and a name in the wrong field is none."""
 
 Handler = Callable[[Message, Context], Awaitable[Message]]
 
@@ -74,7 +85,13 @@ class CallInterceptor(_Interceptor):
     """
 
     def __init__(
-        self, admission: Admission, repeats: Repeats, deadline_min_s: float, rpcs_max: int, watches_max: int
+        self,
+        admission: Admission,
+        repeats: Repeats,
+        deadline_min_s: float,
+        rpcs_max: int,
+        watches_max: int,
+        address: str,
     ) -> None:
         self.rpcs = ConcurrencyLimit(rpcs_max)
         self.watches = ConcurrencyLimit(watches_max)
@@ -83,6 +100,7 @@ class CallInterceptor(_Interceptor):
         self._validator = protovalidate.Validator()
         self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
         self._deadline_min_s = deadline_min_s
+        self._address = address
 
     async def intercept_service(
         self,
@@ -97,14 +115,15 @@ class CallInterceptor(_Interceptor):
         handler: Any = await continuation(details)
         if handler is None or not method.startswith("/jzb.v1."):
             return handler
+        known = _Method.of(method, self._address)
         readable = _reader(handler.request_deserializer)
         if handler.response_streaming:
             wrapped = grpc.unary_stream_rpc_method_handler(
-                self._stream(_Method.of(method), handler.unary_stream), readable, handler.response_serializer
+                self._stream(known, handler.unary_stream), readable, handler.response_serializer
             )
         else:
             wrapped = grpc.unary_unary_rpc_method_handler(
-                self._unary(_Method.of(method), handler.unary_unary), readable, handler.response_serializer
+                self._unary(known, handler.unary_unary), readable, handler.response_serializer
             )
         self._wrapped[method] = wrapped
         return wrapped
@@ -126,7 +145,9 @@ class CallInterceptor(_Interceptor):
                         read = self._read(request, record)
                         await self._admit(read, context)
                         deadline.begin(context.time_remaining())
-                        return await inner(read, context)
+                        answer = await inner(read, context)
+                        record.answered(answer)
+                        return answer
                     except Exception as error:
                         raise await self._decided(error, request, record) from error
             except _Aborted as aborted:
@@ -222,23 +243,37 @@ class CallInterceptor(_Interceptor):
 @dataclass(frozen=True, slots=True)
 class _Method:
     """One RPC of the contract. ``changes`` is for those with a request id; ``names_operation`` for those and for those
-    that are about an operation which another call may be beginning. ``name`` is the path without its first slash.
+    that are about an operation which another call may be beginning; ``shows_operation`` for those whose answer has one.
+    ``name`` is the path without its first slash, ``shown`` are fields of the request with their attributes of the span,
+    ``attributes`` those that every call has.
     """
 
     path: str
     name: str
     changes: bool
     names_operation: bool
+    shows_operation: bool
+    shown: Sequence[tuple[str, str]]
+    attributes: Mapping[str, str]
 
     @classmethod
-    def of(cls, path: str) -> _Method:
-        """By the path of its calls, /jzb.v1.Service/Method."""
+    def of(cls, path: str, address: str = "") -> _Method:
+        """By the path of its calls, /jzb.v1.Service/Method, and the ``address`` of the server."""
         service, _, name = path.lstrip("/").partition("/")
-        fields = descriptor_pool.Default().FindServiceByName(service).FindMethodByName(name).input_type.fields_by_name
+        method = descriptor_pool.Default().FindServiceByName(service).FindMethodByName(name)
+        fields = method.input_type.fields_by_name
+        shown = tuple((field, attribute) for field, attribute in SHOWN.items() if field in fields)
+        operation = method.output_type.fields_by_name.get("operation")
+        shows_operation = operation is not None and operation.message_type is core_pb2.Operation.DESCRIPTOR
+        attributes = {
+            telemetry.RPC_SYSTEM: "grpc",
+            telemetry.RPC_METHOD: path.lstrip("/"),
+            telemetry.SERVER_ADDRESS: address,
+        }
         changes = "request_id" in fields
         key = fields.get("key")
         is_named = key is not None and key.message_type is operation_pb2.OperationKey.DESCRIPTOR
-        return cls(path, path.lstrip("/"), changes, changes or is_named)
+        return cls(path, path.lstrip("/"), changes, changes or is_named, shows_operation, shown, attributes)
 
 
 class _CallRecord:
@@ -255,8 +290,8 @@ class _CallRecord:
         self.method = method
         self._request_id = getattr(request, "request_id", "")
         self._span = telemetry.tracer.start_span(method.name, context=_sent_with(context), kind=SpanKind.SERVER)
-        if self._request_id:
-            self._span.set_attribute("jzb.request_id", self._request_id)
+        if self._span.is_recording():
+            self._span.set_attributes({**method.attributes, **_numbers(method, request)})
 
     def __enter__(self) -> Self:
         self.is_over_limit = self.limit.is_reached
@@ -276,13 +311,24 @@ class _CallRecord:
         else:
             # What is no Exception has cut the call off: cancelled, or a stream that nobody reads any more.
             code = grpc.StatusCode.OK if error is None else grpc.StatusCode.CANCELLED
-        self._span.set_attribute("rpc.grpc.status_code", code.value[0])
+        self._span.set_attribute(telemetry.RPC_STATUS, code.name)
         self._span.end()
         telemetry.catalogue.RPC_CALL_DURATION.record(
             time.perf_counter() - self._began_s, self.method.name, code.name, span=self._span
         )
         if isinstance(error, Problem):
             raise _Aborted(error) from error
+
+    def answered(self, answer: Message) -> None:
+        """Name on the span the operation that the answer shows."""
+        if self.method.shows_operation and self._span.is_recording():
+            operation: core_pb2.Operation = answer.operation  # type: ignore[attr-defined]  # by its descriptor
+            self._name(operation.operation_id, operation.serial)
+
+    def _name(self, operation_id: str, serial: str) -> None:
+        # A dry run has neither.
+        if operation_id:
+            self._span.set_attributes({"jzb.operation_id": operation_id, "jzb.serial": serial})
 
     def problem(self, error: Exception) -> Problem:
         """What an error of the call is to its caller."""
@@ -293,11 +339,12 @@ class _CallRecord:
                 error = problems.of_ledger(error)
         if isinstance(error, Problem):
             telemetry.refused(self._span, error)
+            if error.operation is not None and self._span.is_recording():
+                self._name(str(error.operation.id), error.operation.serial)
             telemetry.catalogue.REFUSALS.add(self.method.name, error.reason)
             return error
-        self._span.record_exception(error)
-        self._span.set_status(Status(StatusCode.ERROR, type(error).__name__))
-        log.error("unforeseen", method=self.method.path, request_id=self._request_id, exc_info=error)
+        telemetry.failed(self._span, error)
+        events.UNFORESEEN.log(error, method=self.method.path, request_id=self._request_id)
         return problems.service_fault()
 
 
@@ -321,10 +368,17 @@ class _Aborted(Exception):
             status = rpc_status.to_status(status_of(problem))
         except ValueError:
             # A text that protobuf cannot carry: gRPC would tell the caller UNKNOWN, and not why.
-            log.exception("unforeseen", reason=problem.reason)
+            events.UNFORESEEN.log(reason=problem.reason)
             status = rpc_status.to_status(status_of(problems.service_fault()))
         self.status = (status.code, status.details, status.trailing_metadata)
         super().__init__(status.details)
+
+
+def _numbers(method: _Method, request: Message | None) -> dict[str, str]:
+    if request is None:
+        return {}
+    found = ((attribute, getattr(request, field)) for field, attribute in method.shown)
+    return {attribute: value for attribute, value in found if NUMBER.fullmatch(value)}
 
 
 def _sent_with(context: Context) -> TraceContext:

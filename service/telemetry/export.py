@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import version
 from typing import Any, Final
 
-import structlog
 from opentelemetry import trace
 from opentelemetry.sdk.metrics import Exemplar as ExemplarData
 from opentelemetry.sdk.metrics.export import (
@@ -30,7 +29,7 @@ from opentelemetry.sdk.metrics.export import Histogram as HistogramData
 from opentelemetry.sdk.metrics.export import Metric as MetricData
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, ParentBasedTraceIdRatio
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import format_span_id, format_trace_id
 from prometheus_client import CollectorRegistry, start_http_server
@@ -40,11 +39,11 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar as ExemplarSample
 
 from service.settings import TelemetrySettings
-from service.telemetry import logs, metrics, tracing
+from service.telemetry import events, logs, metrics, tracing
 from service.telemetry.catalogue import METRICS
+from service.telemetry.kept import KeptSpans
 from service.telemetry.metrics import Buckets, Counter, Histogram, Metric, Observable, ObservedCounter
-
-log = structlog.get_logger("jzb.telemetry")
+from service.telemetry.sampling import sampler
 
 FLUSH_S: Final = 3.0
 """How long the end of the process waits for what is not exported yet."""
@@ -53,10 +52,10 @@ SUFFIXES: Final = {"s": "seconds", "By": "bytes", "fen": "fen", "": ""}
 """A unit as Prometheus's names have it."""
 
 
-def set_up(settings: TelemetrySettings, platform: str) -> Callable[[], None]:
+def set_up(settings: TelemetrySettings, platform: str, kept: KeptSpans | None = None) -> Callable[[], None]:
     """Start exporting where the settings say so, and configure logging; returns what flushes and ends it.
 
-    Raises OSError when the address of `/metrics` is taken.
+    ``kept`` gets every span that is recorded. Raises OSError when the address of `/metrics` is taken.
     """
     logs.set_up(settings)
     resource = Resource.create(
@@ -65,25 +64,24 @@ def set_up(settings: TelemetrySettings, platform: str) -> Callable[[], None]:
     endings: list[Callable[[], None]] = []
     if settings.metrics_listen is not None:
         endings.append(serve_metrics(settings.metrics_listen, resource)[1])
-    if settings.otlp_endpoint is None:
-        # Every operation has a trace id all the same: it is what its log lines have in common.
-        trace.set_tracer_provider(
-            TracerProvider(resource=resource, sampler=ParentBased(ALWAYS_OFF), shutdown_on_exit=False)
-        )
-    else:
+    is_traced = kept is not None or settings.otlp_endpoint is not None
+    # Without, every operation has a trace id all the same: it is what its log lines have in common.
+    sampled = sampler(settings.sample_ratio) if is_traced else ParentBased(ALWAYS_OFF)
+    traces = TracerProvider(resource=resource, sampler=sampled, shutdown_on_exit=False)
+    if is_traced:
+        tracing.start_exporting()
+    if kept is not None:
+        traces.add_span_processor(kept)
+    if settings.otlp_endpoint is not None:
         from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
         base = settings.otlp_endpoint.rstrip("/")
-        traces = TracerProvider(
-            resource=resource, sampler=ParentBasedTraceIdRatio(settings.sample_ratio), shutdown_on_exit=False
-        )
         traces.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(f"{base}/v1/traces")))
-        trace.set_tracer_provider(traces)
-        tracing.start_exporting()
         pushing = _Pushing(OTLPMetricExporter(f"{base}/v1/metrics"), resource, settings.metrics_interval_s)
         endings += [traces.shutdown, pushing.end]
+    trace.set_tracer_provider(traces)
     if endings:
         metrics.start_recording()
 
@@ -174,7 +172,7 @@ def serve_metrics(listen: str, resource: Resource) -> tuple[str, Callable[[], No
     except OSError as taken:
         raise OSError(f"cannot listen on {listen} (JZB_TELEMETRY__METRICS_LISTEN): {taken.strerror}") from None
     url = f"http://{host}:{server.server_port}/metrics"
-    log.info("metrics are served", url=url)
+    events.METRICS_SERVED.log(url=url)
 
     def end() -> None:
         server.shutdown()
@@ -215,7 +213,7 @@ class _Pushing:
         try:
             self._exporter.export(_data(self._resource, self._began_ns, self._sent_ns, now_ns))
         except Exception:
-            log.exception("metrics could not be sent")
+            events.METRICS_NOT_SENT.log()
         self._sent_ns = now_ns
 
 

@@ -10,6 +10,9 @@ import structlog
 from service.settings import TelemetrySettings
 from service.telemetry.tracing import trace_id
 
+NOTHING_TO_DO = ("opentelemetry", "grpc")
+"""Libraries that call it an error when a collector is away or a caller has left. It is a warning to us."""
+
 
 def set_up(settings: TelemetrySettings) -> None:
     """Configure the log of this process."""
@@ -31,7 +34,7 @@ def set_up(settings: TelemetrySettings) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*common, structlog.stdlib.add_logger_name],
+            foreign_pre_chain=[*common, structlog.stdlib.add_logger_name, structlog.stdlib.ExtraAdder(["why"])],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
@@ -39,13 +42,21 @@ def set_up(settings: TelemetrySettings) -> None:
             ],
         )
     )
+    handler.addFilter(_is_no_error_of_ours)
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler])
     logging.captureWarnings(capture=True)
-    for noisy in ("httpx", "httpcore", "alembic"):
+    for noisy in ("httpx", "httpcore", "alembic", "ledger.database"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
+def _is_no_error_of_ours(record: logging.LogRecord) -> bool:
+    if record.levelno > logging.WARNING and record.name.partition(".")[0] in NOTHING_TO_DO:
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+    return True
+
+
 def _add_trace_id(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    # An event about an operation has that operation's.
     if current := trace_id():
-        event["trace_id"] = current
+        event.setdefault("trace_id", current)
     return event

@@ -19,10 +19,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar, NamedTuple
 
-import structlog
 from opentelemetry.trace import Span
 
-log = structlog.get_logger("jzb.telemetry")
+from service.telemetry import events
 
 OTHER = "other"
 """What stands for every value that is not in an attribute's table."""
@@ -220,7 +219,7 @@ class Observable(Metric):
         try:
             found = self._observed[-1]()
         except Exception:
-            log.exception("a gauge could not be read", metric=self.name)
+            events.UNFORESEEN.log(what=self.name)
             return {}
         if found is None:
             return {}

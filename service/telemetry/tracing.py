@@ -7,15 +7,17 @@ request is stored with the operation, and the resolver continues it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import grpc
 from opentelemetry import propagate, trace
 from opentelemetry.context import Context
-from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode
+from opentelemetry.util.types import AttributeValue
 
+from bankclient import AnswerOutcome, wall_clock
 from jzb.v1.names import OperationKind
 from service.problems import Problem
 from service.telemetry import catalogue
@@ -28,6 +30,16 @@ tracer = trace.get_tracer("jzb")
 
 AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 """The codes of a refusal that is an error to whoever runs the service."""
+
+LINKS_MAX = 64
+"""So many calls of a batch are linked to its span; `jzb.steps` has how many steps there were."""
+
+ERROR_TYPE = "error.type"
+RPC_SYSTEM = "rpc.system.name"
+RPC_METHOD = "rpc.method"
+RPC_STATUS = "rpc.response.status_code"
+SERVER_ADDRESS = "server.address"
+"""Attributes as OpenTelemetry's conventions name them; a test holds them against the installed conventions."""
 
 _exports = False
 """Whether this process sends its traces anywhere."""
@@ -45,7 +57,9 @@ def count_outcome(kind: str, state: State) -> None:
 
 
 @contextmanager
-def below(name: str, kind: SpanKind = SpanKind.INTERNAL) -> Iterator[trace.Span]:
+def below(
+    name: str, kind: SpanKind = SpanKind.INTERNAL, attributes: Mapping[str, AttributeValue] | None = None
+) -> Iterator[trace.Span]:
     """A span below the present one. There is none below one that is not recorded: it would cost and show nothing.
 
     A `Problem` that ends it is a refusal, which is an event of the span; any other exception is an error.
@@ -54,45 +68,124 @@ def below(name: str, kind: SpanKind = SpanKind.INTERNAL) -> Iterator[trace.Span]
     if not present.is_recording() and (present.get_span_context().is_valid or not _exports):
         yield present
         return
-    with tracer.start_as_current_span(name, kind=kind, record_exception=False, set_status_on_exception=False) as span:
+    with _noting(tracer.start_span(name, kind=kind, attributes=attributes)) as span:
+        yield span
+
+
+@contextmanager
+def later(name: str, plan: Mapping[str, Any], attributes: Mapping[str, AttributeValue]) -> Iterator[trace.Span]:
+    """A span of later work on an operation, by its stored ``plan``: a question about a call belongs to the trace of the
+    call ("trace"); what goes on by itself is a trace of its own with a link to its beginning ("linked").
+
+    What makes the work be done now, such as the RPC of somebody who asked for it, is linked, too.
+    """
+    parent = context_from(plan.get("trace", {}))
+    trace_id = _context_of(parent).trace_id
+    others = (_context_of(context_from(plan.get("linked", {}))), trace.get_current_span().get_span_context())
+    links = [trace.Link(one) for one in others if one.is_valid and one.trace_id != trace_id]
+    with _noting(tracer.start_span(name, context=parent, attributes=attributes, links=links)) as span:
+        yield span
+
+
+@contextmanager
+def root(name: str, attributes: Mapping[str, AttributeValue] | None = None) -> Iterator[trace.Span]:
+    """A span with which a trace begins: of work that nobody has asked for."""
+    with _noting(tracer.start_span(name, context=Context(), attributes=attributes)) as span:
+        yield span
+
+
+@contextmanager
+def _noting(span: trace.Span) -> Iterator[trace.Span]:
+    with trace.use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
         try:
             yield span
-        except Problem as problem:
-            refused(span, problem)
-            raise
         except Exception as error:
-            span.record_exception(error)
-            span.set_status(Status(StatusCode.ERROR, type(error).__name__))
+            note(span, error)
             raise
+
+
+def _context_of(context: Context) -> SpanContext:
+    return trace.get_current_span(context).get_span_context()
+
+
+def note(span: trace.Span, error: Exception) -> None:
+    """Note on a span what it ended with: a `Problem` is a refusal, which is an event, anything else an error."""
+    if isinstance(error, Problem):
+        refused(span, error)
+    else:
+        failed(span, error)
 
 
 def refused(span: trace.Span, problem: Problem) -> None:
     """Note on a span why a request was refused. It is an error of ours only where the service or the bank was away."""
+    if not span.is_recording():
+        return
     span.set_attribute("jzb.reason", problem.reason)
     if problem.code in AWAY:
+        span.set_attribute(ERROR_TYPE, problem.reason)
         span.set_status(Status(StatusCode.ERROR, problem.reason))
     else:
         span.add_event("refused", {"jzb.reason": problem.reason})
 
 
+def failed(span: trace.Span, error: Exception) -> None:
+    """Note on a span an error that nobody foresaw."""
+    span.record_exception(error)
+    span.set_attribute(ERROR_TYPE, type(error).__name__)
+    span.set_status(Status(StatusCode.ERROR, type(error).__name__))
+
+
+def origin() -> SpanContext | None:
+    """The span that a step of the ledger comes from, if it is recorded (`ledger.Writer`)."""
+    span = trace.get_current_span()
+    return span.get_span_context() if span.is_recording() else None
+
+
+def batch(origins: Sequence[SpanContext | None], seconds: float) -> None:
+    """Measure a batch that was committed just now. Its span is a trace of its own, which links what is recorded of the
+    calls in it; without any there is none.
+    """
+    recorded = [one for one in origins if one is not None]
+    span = _batch_span(len(origins), recorded, seconds) if recorded else None
+    catalogue.BATCH_SIZE.record(len(origins))
+    catalogue.BATCH_DURATION.record(seconds, span=span)
+
+
+def _batch_span(steps: int, recorded: Sequence[SpanContext], seconds: float) -> trace.Span:
+    now_ns = int(wall_clock().timestamp() * 1e9)
+    span = tracer.start_span(
+        "ledger batch",
+        context=Context(),
+        attributes={"jzb.steps": steps},
+        links=[trace.Link(one) for one in recorded[:LINKS_MAX]],
+        start_time=now_ns - int(seconds * 1e9),
+    )
+    span.end(now_ns)
+    return span
+
+
 @contextmanager
 def bank_call(interface: str, serial: str | None) -> Iterator[Callable[[Answer[Any]], None]]:
     """Around every call of the bank (`bankclient.Around`): a span with the interface, the serial, the bank's code and
-    the tries, and how long it took.
+    the tries, and how long it took. A refusal of the bank is an event, an answer that did not come an error.
     """
     began_s = time.perf_counter()
-    with below("bank call", SpanKind.CLIENT) as span:
-        span.set_attribute("jzb.interface", interface)
-        if serial is not None:
-            span.set_attribute("jzb.serial", serial)
+    attributes = {"jzb.interface": interface} if serial is None else {"jzb.interface": interface, "jzb.serial": serial}
+    with below(f"bank {interface}", SpanKind.CLIENT, attributes) as span:
 
         def answered(answer: Answer[Any]) -> None:
-            span.set_attribute("jzb.bank_code", answer.code)
-            span.set_attribute("jzb.attempts", answer.attempts)
-            span.set_attribute("jzb.outcome", answer.outcome.value)
-            outcome = answer.outcome.value
-            catalogue.BANK_CALL_DURATION.record(time.perf_counter() - began_s, interface, outcome, span=span)
-            catalogue.BANK_ANSWERS.add(interface, outcome, answer.code or catalogue.NONE)
+            outcome = answer.outcome
+            if span.is_recording():
+                span.set_attributes(
+                    {"jzb.bank_code": answer.code, "jzb.attempts": answer.attempts, "jzb.outcome": outcome.value}
+                )
+                if outcome is AnswerOutcome.REFUSED:
+                    span.add_event("refused", {"jzb.bank_code": answer.code})
+                elif outcome is not AnswerOutcome.DONE:
+                    span.set_attribute(ERROR_TYPE, outcome.value)
+                    span.set_status(Status(StatusCode.ERROR, outcome.value))
+            catalogue.BANK_CALL_DURATION.record(time.perf_counter() - began_s, interface, outcome.value, span=span)
+            catalogue.BANK_ANSWERS.add(interface, outcome.value, answer.code or catalogue.NONE)
 
         yield answered
 

@@ -6,13 +6,11 @@ import asyncio
 import json
 import os
 import re
-import signal
 import socket
 import sys
 import time
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -32,68 +30,12 @@ from service.process import server
 from service.process.cli import app
 from service.process.server import assembled
 from tests.bankclient.keys import PASSWORD, certificate, ec_key, make_keys, pfx, rsa_key
-from tests.world.cli import JZB, Ended, jzb
+from tests.world.cli import JZB, START_S, STOP_S, Ended, jzb, jzb_run
 from tests.world.databases import PostgresServer
 from tests.world.marketplace import LENIENT, TIMEOUT_S, service_settings
 from tests.world.process import ROOT, as_environment, clean_environment, service_process, shop_on, until
 
-START_S = 60.0
-STOP_S = 30.0
-
 SANDBOX = r"^sandbox bank +(http:\S+),"
-
-
-class Started:
-    """`jzb run`, ready."""
-
-    def __init__(self, process: Process, said: list[str], started_in_s: float) -> None:
-        self.process = process
-        self.said = said
-        self.started_in_s = started_in_s
-        self.target = self.told(r"^gRPC +(\S+:\d+),")
-
-    def told(self, pattern: str) -> str:
-        """What a line of its announcement says."""
-        found = re.search(pattern, "".join(self.said), re.MULTILINE)
-        assert found is not None, self.said
-        return found.group(1)
-
-    async def interrupt(self) -> int:
-        """Ctrl-C; returns the exit status."""
-        self.process.send_signal(signal.SIGINT)
-        return await asyncio.wait_for(self.process.wait(), STOP_S)
-
-
-@asynccontextmanager
-async def jzb_run(data: Path, environment: Mapping[str, str] | None = None) -> AsyncIterator[Started]:
-    """`jzb run` on free ports until it says that it is ready; stopped at the end if it still runs."""
-    began_s = time.monotonic()
-    process = await asyncio.create_subprocess_exec(
-        *(*JZB, "run", "--data", str(data), "--listen", "127.0.0.1:0"),
-        cwd=ROOT,
-        env=clean_environment(**(environment or {})),
-        stdout=PIPE,
-    )
-    said: list[str] = []
-    ready = asyncio.Event()
-
-    async def read() -> None:
-        assert process.stdout is not None
-        async for line in process.stdout:
-            said.append(line.decode())
-            if said[-1].startswith("Ctrl-C"):
-                ready.set()
-        ready.set()
-
-    reading = asyncio.create_task(read())
-    try:
-        await asyncio.wait_for(ready.wait(), START_S)
-        yield Started(process, said, time.monotonic() - began_s)
-    finally:
-        if process.returncode is None:
-            process.terminate()
-            await asyncio.wait_for(process.wait(), STOP_S)
-        await reading
 
 
 def processes_on(folder: Path) -> list[str]:

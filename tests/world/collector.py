@@ -19,12 +19,15 @@ QUICK_EXPORT = {"OTEL_BSP_SCHEDULE_DELAY": "100"}
 
 
 class Collector:
-    """``received`` is everything that arrived, as text, to search in."""
+    """``received`` is everything that arrived, as text, to search in; ``exemplars`` are those of each histogram so far,
+    which an export holds no longer than until the next, as trace id and span id.
+    """
 
     def __init__(self) -> None:
         self.url = ""
         self.spans: list[Span] = []
         self.metrics: dict[str, Metric] = {}
+        self.exemplars: dict[str, set[tuple[str, str]]] = {}
         self.received: list[str] = []
         self.resources: list[dict[str, str]] = []
 
@@ -68,6 +71,12 @@ class Collector:
         for resource in batch.resource_metrics:
             for scope in resource.scope_metrics:
                 self.metrics |= {metric.name: metric for metric in scope.metrics}
+                for metric in scope.metrics:
+                    self.exemplars.setdefault(metric.name, set()).update(
+                        (exemplar.trace_id.hex(), exemplar.span_id.hex())
+                        for point in metric.histogram.data_points
+                        for exemplar in point.exemplars
+                    )
         return web.Response()
 
 

@@ -117,7 +117,7 @@ async def service_process(
         assert process.stdout is not None
         async for line in process.stdout:
             said.append(line.decode())
-            if found := re.search(r"listens on port (\d+)", said[-1]):
+            if "gRPC listens" in said[-1] and (found := re.search(r"port\D+(\d+)", said[-1])):
                 listens.set_result(int(found.group(1)))
         if not listens.done():
             listens.set_exception(AssertionError(f"the service ended before it listened: {''.join(said)}"))

@@ -1,0 +1,285 @@
+"""Every event that the service logs, declared once: its words, its level, its fields, what it means and what to do.
+
+A log line is written by `Event.log` and in no other way, so that the same event has the same words everywhere.
+docs/operations/logs.md is made of this list. An error is something to do for whoever is on call; a warning passes by
+itself, and an alert on a metric says when it does not; info is what the books record anyway. A field never holds a
+name, a card, an identity or a phone number.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import structlog
+
+from bankclient import BankUnavailable
+from ledger import LedgerError, Operation
+from service.problems import Problem
+
+_log = structlog.get_logger()
+
+Level = Literal["info", "warning", "error"]
+
+_about: ContextVar[Operation | None] = ContextVar("about", default=None)
+_last_s: dict[str, float] = {}
+
+
+def about(operation: Operation) -> None:
+    """Name the operation that the present task works on: each of its log lines from here on says so."""
+    _about.set(operation)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One kind of log line. ``name`` is its ``event``.
+
+    ``fields`` are all that a line may have beside time, level, trace id, operation id and serial. ``action`` is for
+    whoever is on call. ``shows_error`` is for lines with the traceback. Of an event with ``every_s`` a process writes
+    one line in so many seconds at most: while PostgreSQL or the bank is away, a hundred lines say no more than one.
+    """
+
+    name: str
+    level: Level
+    meaning: str
+    action: str
+    fields: tuple[str, ...] = ()
+    shows_error: bool = False
+    every_s: float = 0.0
+
+    def log(self, error: BaseException | None = None, /, **fields: str | float) -> None:
+        """Write one line. ``error`` is shown with its traceback, where the event has one."""
+        if self.every_s:
+            now_s = time.monotonic()
+            if now_s - _last_s.get(self.name, -self.every_s) < self.every_s:
+                return
+            _last_s[self.name] = now_s
+        if (one := _about.get()) is not None:
+            named = {"operation_id": str(one.id), "serial": one.serial, "trace_id": one.trace_id}
+            fields = {**{name: value for name, value in named.items() if value}, **fields}
+        if self.shows_error:
+            getattr(_log, self.level)(self.name, exc_info=error or True, **fields)
+        else:
+            getattr(_log, self.level)(self.name, **fields)
+
+
+AWAY: Final = (Problem, LedgerError, BankUnavailable, TimeoutError, OSError)
+"""What work in the background ends with while the bank or PostgreSQL is away; anything else is `UNFORESEEN`."""
+
+
+def why(error: BaseException) -> str:
+    """Why something did not work, in a word or a line: of a problem its reason, which quotes nothing of a request."""
+    return str(error.reason) if isinstance(error, Problem) else f"{type(error).__name__}: {error}".rstrip(": ")
+
+
+PASSES: Final = "Nothing: it passes when PostgreSQL or the bank is back."
+NOTHING: Final = "Nothing."
+
+LISTENS = Event("gRPC listens", "info", "The service has started and takes calls.", NOTHING, ("port",))
+DATABASE_AWAITED = Event(
+    "the service waits for its database",
+    "warning",
+    "PostgreSQL cannot be reached when the service starts. It tries again at growing intervals and takes no call.",
+    "Look at PostgreSQL, or at DATABASE_URL, when it does not pass.",
+    ("why",),
+)
+DATABASE_WEAK = Event(
+    "the database weakens a promise",
+    "warning",
+    "A setting of PostgreSQL makes something less safe than docs/guarantees.md promises; the service works.",
+    "Change the setting that the line names before the next start.",
+    ("what",),
+)
+STOPPED_EARLY = Event(
+    "stopped before they ended",
+    "warning",
+    "The service was stopped, and these calls had no answer of the bank within JZB_DRAIN_S. They are marked UNKNOWN.",
+    "Nothing: the resolver of another process, or of the next start, asks the bank about them.",
+    ("calls",),
+)
+UNFORESEEN = Event(
+    "unforeseen",
+    "error",
+    "A fault of the program. The caller got SERVICE_FAULT with outcome UNKNOWN; work in the background goes on.",
+    "Report it with the traceback. The same request id may be sent again; GetOperation says what became of the money.",
+    ("method", "request_id", "reason", "what"),
+    shows_error=True,
+)
+BOOKS_BEHIND = Event(
+    "the books are behind the bank",
+    "error",
+    "These books were restored from a copy, or PostgreSQL lost what it had committed. No money call is taken.",
+    "Stop the service and run `jzb catch-up`. Never repeat what was sent after the copy before you compared its list.",
+    ("why",),
+    every_s=60.0,
+)
+LEFT_FOR_RESOLVER = Event(
+    "left for the resolver",
+    "warning",
+    "The bank was called, and what it answered could not be recorded: PostgreSQL was away. The money stays held.",
+    "Nothing: the resolver asks the bank again when PostgreSQL is back.",
+    ("why",),
+)
+NOT_MARKED = Event(
+    "not marked as in doubt",
+    "warning",
+    "After a fault of the program (`unforeseen`, the line before) the operation could not be marked UNKNOWN either.",
+    "Nothing more: it counts as an orphan after JZB_RESOLVER__ORPHAN_AFTER_S, and the bank is asked about it then.",
+    ("why",),
+)
+RESOLVED = Event(
+    "resolved",
+    "info",
+    "A query of the bank has ended the doubt about an operation, or changed its state.",
+    NOTHING,
+    ("state", "query_attempts"),
+)
+ASKED_AGAIN = Event(
+    "will be asked again",
+    "warning",
+    "A query about an operation that is not final had no answer that could be recorded. The money stays held.",
+    f"{PASSES} The alert on the age of money in doubt says when it does not.",
+    ("why",),
+)
+QUEUE_NOT_READ = Event(
+    "due operations could not be read",
+    "warning",
+    "The resolver could not look for operations that are due. It goes on trying.",
+    PASSES,
+    ("why",),
+    every_s=60.0,
+)
+CONTRADICTION = Event(
+    "the bank contradicts the mirror",
+    "error",
+    "What the bank says cannot be true of the mirror, such as another amount or member. Nothing is settled by it.",
+    "Compare the operation with the bank's own list and ask the bank. Never book by hand in the ledger's tables.",
+    ("mismatch", "member_id", "sub_account"),
+)
+DAY_CLEARED = Event(
+    "bank day cleared",
+    "info",
+    "The clearing of a bank day (6108) is entered; its uncleared money becomes withdrawable.",
+    NOTHING,
+    ("bank_day", "total"),
+)
+CLEARING_NOT_ASKED = Event(
+    "the clearing could not be asked for ahead of its time",
+    "warning",
+    "A caller lacked withdrawable money, and whether the bank has cleared past days could not be found out.",
+    PASSES,
+    ("why",),
+)
+OWN_FUNDS_IMPOSSIBLE = Event(
+    "6010 lists more of the platform's own funds than there can be",
+    "error",
+    "The opening balance that the bank reports is not believed, and is not entered. The refund advance stays empty.",
+    "Ask the bank for the balance of the account with property JZB_RULES__OWN_FUNDS_PROPERTY.",
+    ("amount",),
+)
+OWN_FUNDS_TAKEN_OVER = Event(
+    "opening balance of the platform's own funds taken over",
+    "info",
+    "At the first start the balance of the platform's own funds is entered as the bank has it.",
+    NOTHING,
+    ("amount",),
+)
+LISTED_TWICE = Event(
+    "6010 lists a sub-account of the platform twice",
+    "error",
+    "The list of the platform's own accounts cannot be right. It is not believed; what needs it waits.",
+    "Ask the bank which of the two rows is true.",
+)
+COMPARED_LATER = Event(
+    "members are compared with the bank later",
+    "info",
+    "These members spent while the bank cleared the day. Their split is compared when their payments end.",
+    NOTHING,
+    ("bank_day", "members"),
+)
+WITHDRAWABLE_MOVED = Event(
+    "withdrawable as at the bank",
+    "info",
+    "So much of a member's money became withdrawable, as the bank (6010) has it.",
+    NOTHING,
+    ("bank_day", "sub_account", "moved"),
+)
+RETURN_NOT_ENTERED = Event(
+    "a return cannot be entered",
+    "error",
+    "The bank lists a returned withdrawal (6048) that the mirror cannot take. The mirror's balance lacks it.",
+    "WithdrawalService.CollectReturns explains the reason. Mend it there or with the bank; the collection tries again.",
+    ("reason", "bank_serial", "bank_day"),
+)
+WITHDRAWAL_RETURNED = Event(
+    "a withdrawal came back",
+    "info",
+    "The receiving bank sent a withdrawal back; the member has the money again.",
+    "Nothing here: the platform tells its member.",
+    ("withdrawal", "amount", "bank_serial"),
+)
+TRANSFER_NOT_ENTERED = Event(
+    "a transfer cannot be entered",
+    "error",
+    "The bank lists a transfer (6050) that the mirror cannot take. The mirror's balance lacks it.",
+    "SuspenseService.CollectTransfers explains the reason. Mend it there or with the bank; the collection tries again.",
+    ("reason", "bank_serial", "bank_day"),
+)
+TRANSFER_CAME_IN = Event(
+    "a transfer came in",
+    "info",
+    "A transfer into the pooled account is entered, for a member or in suspense.",
+    "Allocate what is in suspense (SuspenseService.AllocateSuspense).",
+    ("amount", "bank_serial", "is_in_suspense"),
+)
+NOT_COLLECTED = Event(
+    "the bank could not be asked; it will be asked again",
+    "warning",
+    "A collection of what the bank does by itself (clearings, returns, transfers) did not come through.",
+    PASSES,
+    ("what", "why"),
+)
+SEALED = Event(
+    "sealed",
+    "info",
+    "Where the chain of seals ends (docs/seals.md). Keep this line where the database's owner cannot write.",
+    NOTHING,
+    ("batch", "at", "digest"),
+)
+SEAL_NOT_READ = Event(
+    "the last seal could not be read",
+    "warning",
+    "The hourly note of the last digest could not be made. It is tried again in a minute.",
+    f"{PASSES} The alert on the age of the last noted digest says when it does not.",
+    ("why",),
+)
+METRICS_SERVED = Event("metrics are served", "info", "Prometheus may scrape this address.", NOTHING, ("url",))
+METRICS_NOT_SENT = Event(
+    "metrics could not be sent",
+    "warning",
+    "The OTLP collector does not take the metrics. They are counted on, and sent with the next export.",
+    "Nothing for the money. Look at the collector (JZB_TELEMETRY__OTLP_ENDPOINT): without it no alert fires.",
+    every_s=60.0,
+)
+NUMBERS_NOT_READ = Event(
+    "the platform's numbers cannot be read; they are left out",
+    "warning",
+    "PostgreSQL did not answer the query behind the platform's metrics, such as money in doubt.",
+    PASSES,
+    ("why",),
+)
+TOKEN_NOT_RENEWED = Event(
+    "the access token could not be renewed",
+    "warning",
+    "The bank did not give a new access token (approveDev). The present one serves as long as the bank takes it.",
+    "Nothing, unless calls end with BANK_UNAVAILABLE: then look at the line to the bank and at the PFX.",
+    ("why",),
+)
+
+
+def catalogue() -> Iterator[tuple[str, Event]]:
+    """Every event by the name that the code has for it, in the order of this file."""
+    return ((name, one) for name, one in globals().items() if isinstance(one, Event))
