@@ -86,6 +86,9 @@ async def test_run_starts_everything_and_a_second_run_finds_its_data_again(
         assert f"jzb demo --target {first.target}" in "".join(first.said)
         async with grpc.aio.insecure_channel(first.target) as channel:
             await top_up(channel)
+        async with httpx.AsyncClient(trust_env=False, timeout=10.0) as client:
+            metrics = await client.get(first.told(r"^metrics +(http://\S+)"))
+        assert 'rpc_method="jzb.v1.TopUpService/' in metrics.text
         assert await first.interrupt() == 0
     assert processes_on(data) == []
 
