@@ -88,4 +88,7 @@ class Recorder:
             cleared_through=cleared_through,
             keeps_refusal=False,
         )
-        return await self._writer.submit(step)
+        outcome = await self._writer.submit(step)
+        if outcome.did:
+            telemetry.count_outcome(kind, outcome.operation.state)
+        return outcome

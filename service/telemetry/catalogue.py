@@ -86,7 +86,12 @@ RPC_CALL_DURATION = Histogram(
     has_exemplars=True,
 )
 REFUSALS = Counter("jzb.refusals", "RPCs that ended in an error, by method and reason.", METHOD, REASON)
-OUTCOMES = Counter("jzb.outcomes", "Money calls by kind and the state they reached.", KIND, STATE)
+OUTCOMES = Counter(
+    "jzb.outcomes",
+    "Money calls, and what the bank does by itself, by kind and the state they reached.",
+    KIND,
+    STATE,
+)
 STEP_DURATION = Histogram(
     "jzb.step.duration",
     "How long each step of a money call took: admission (facts, plan, access token), reserve, bank, settle.",
