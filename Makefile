@@ -37,12 +37,16 @@ verify: setup  ## replay the journal and compare it with the balances
 	@exec $(BIN)/jzb verify $(ARGS)
 
 .PHONY: test
-test: setup  ## the tests, but for those of `make soak`; or all of what ARGS names
-	@$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),-m "not soak")
+test: setup  ## the tests, but for those of soak and test-observability; or all of what ARGS names
+	@$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),-m "not soak and not observability")
 
 .PHONY: soak
 soak: setup  ## the tests that take long: processes killed, books restored, seeds of the simulator, bad requests
 	@$(BIN)/python -m pytest -m soak $(ARGS)
+
+.PHONY: test-observability
+test-observability: setup  ## look at the service with a real Prometheus: panels, alerts, exemplars (skipped without one)
+	@$(BIN)/python -m pytest -m observability --numprocesses=0 -rs tests/observability $(ARGS)
 
 .PHONY: bench
 bench: setup  ## measure: every row as a ratio within one run (ARGS="ledger growth" for some); fails if one falls short

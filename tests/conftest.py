@@ -65,6 +65,9 @@ SOAK = (
 """What is run by `make soak`: files and folders whose tests kill processes, wait for them, or play a marketplace
 for what only some platforms use. `make test` is to stay under five minutes on two cores."""
 
+OBSERVABILITY = "observability"
+"""The folder that `make test-observability` runs: it needs Prometheus, and minutes."""
+
 TEMPLATE = "jzb_template"
 SERVER: pytest.StashKey[EmbeddedPostgres] = pytest.StashKey()
 FAILURE = pytest.StashKey[Exception]()
@@ -105,6 +108,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         path = item.path.relative_to(here).as_posix()
         if any(path == one or path.startswith(f"{one}/") for one in SOAK):
             item.add_marker(pytest.mark.soak)
+        if path.startswith(f"{OBSERVABILITY}/"):
+            item.add_marker(pytest.mark.observability)
 
 
 def pytest_configure_node(node: WorkerController) -> None:

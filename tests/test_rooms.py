@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parent
-SERVICE = ("contract", "faults", "flows", "operation", "plans")
+SERVICE = ("contract", "faults", "flows", "observability", "operation", "plans")
 """The folders of the service's tests. The code that they share is in `world`."""
 
 

@@ -7,10 +7,9 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -19,7 +18,7 @@ import grpc
 import psycopg
 import pytest
 
-from embedded import EmbeddedPostgres, PostgresNotStarted, find_programs
+from embedded import EmbeddedPostgres
 from jzb.v1 import core_pb2, payment_pb2
 from ledger import LedgerUnfit, connect, migrate, require_current
 from sandbox.server import Sandbox
@@ -28,58 +27,9 @@ from tests.world.doubts import rested
 from tests.world.marketplace import LENIENT, TIMEOUT_S, refusal_of
 from tests.world.process import ServiceProcess, orphans_are_due, service_process, shop_on, until
 from tests.world.scraping import LISTEN, scrape
+from tests.world.standby import STANDBY, execute, pair
 
-STANDBY = "jzb_standby"
 CALLERS = 8
-
-
-@asynccontextmanager
-async def pair(folder: Path) -> AsyncIterator[tuple[EmbeddedPostgres, EmbeddedPostgres]]:
-    """A primary and its synchronous standby, made as docs/scaling.md says."""
-    try:
-        copy = find_programs().folder / "pg_basebackup"
-    except PostgresNotStarted as missing:
-        pytest.skip(f"failover needs PostgreSQL's server programs: {missing}")
-    if not copy.exists():
-        pytest.skip(f"failover needs pg_basebackup, and {copy} is not there: install PostgreSQL's server programs")
-    async with EmbeddedPostgres(folder / "primary") as primary:
-        migrate(primary.dsn)
-        (folder / "standby").mkdir(mode=0o700)
-        cluster = folder / "standby" / "cluster"
-        where = urlsplit(primary.dsn)
-        conninfo = f"host={where.hostname} port={where.port} user={where.username} application_name={STANDBY}"
-        command = [
-            str(copy),
-            "--pgdata",
-            str(cluster),
-            "--dbname",
-            conninfo,
-            "--checkpoint=fast",
-            "--write-recovery-conf",
-        ]
-        environment = {**os.environ, "PGPASSWORD": str(where.password)}
-        await asyncio.to_thread(lambda: subprocess.run(command, env=environment, check=True, capture_output=True))
-        (folder / "standby" / "password").write_text(str(where.password))
-        async with EmbeddedPostgres(folder / "standby") as standby:
-            # Only now: before there is a standby no commit would end. And not in the copy, which will have none.
-            await execute(primary.dsn, f"ALTER SYSTEM SET synchronous_standby_names = 'FIRST 1 ({STANDBY})'")
-            await execute(primary.dsn, "SELECT pg_reload_conf()")
-            await until_synchronous(primary.dsn)
-            yield primary, standby
-
-
-async def execute(dsn: str, statement: str) -> None:
-    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
-        await connection.execute(statement.encode())
-
-
-async def until_synchronous(dsn: str) -> None:
-    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection, asyncio.timeout(30.0):
-        while True:
-            found = await connection.execute("SELECT sync_state FROM pg_stat_replication")
-            if await found.fetchall() == [("sync",)]:
-                return
-            await asyncio.sleep(0.05)
 
 
 def both(primary: EmbeddedPostgres, standby: EmbeddedPostgres) -> str:
