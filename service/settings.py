@@ -34,8 +34,8 @@ class ResolverSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     orphan_after_s: Seconds = 240.0
-    """A reservation of this age has lost its process; must exceed the longest call (`BankSettings.call_max_s`). Only
-    after a crash is it waited for: a process that is asked to stop marks what it leaves."""
+    """A reservation of this age is an orphan: its process died, or PostgreSQL was away when it would have been settled.
+    Must exceed the longest call (`BankSettings.call_max_s`). A process that is asked to stop marks what it leaves."""
     ask_after_s: Seconds = 10.0
     """From an unknown outcome, or an acceptance, to the first question."""
     not_found_interval_s: Seconds = 240.0

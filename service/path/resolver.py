@@ -1,8 +1,8 @@
 """Asks the bank about every operation that is not final, until it is (quick start: 6110).
 
-Takes unknown outcomes, acceptances, and reservations whose process died, from the table of operations itself: that
-table is the queue, a lease on its row keeps two processes from asking about the same one, and the journal's
-terminal key would stop them if they did. Nothing expires on a timer.
+Takes unknown outcomes, acceptances, and reservations that nobody settled, from `due`, which has a row for each open
+operation: that table is the queue, a lease on its row keeps two processes from asking about the same one, and the
+journal's terminal key would stop them if they did. Nothing expires on a timer.
 
 When an operation is due is PostgreSQL's to say, by whose clock it was written (`ledger.Leased`); this machine's clock
 has no say in it.

@@ -37,25 +37,10 @@ def settle(
     by the clock that wrote when it was due: above 0 neither a "no such record" nor a try counts, and the next question
     comes when it was to come. ``took_s`` of that time has gone by since.
     """
+    tries, results = _counted(operation, results, settings, by_query=by_query, is_due=due_in_s <= 0)
+    verdicts = {one.verdict for one in results}
     each = list(results) * len(pending) if len(results) == 1 else list(results)
     drafts = stored.then if operation.state is State.ACCEPTED else stored.drafts
-    asks = operation.query_attempts + (1 if by_query else 0)
-    verdicts = {one.verdict for one in results}
-    # Tries of a call that is sent again are counted until 6110 is asked instead.
-    is_other_question = operation.reason == SEND_AGAIN and Verdict.AGAIN not in verdicts
-    not_found = 0 if is_other_question else operation.not_found
-
-    if Verdict.ACCEPTED in verdicts:
-        not_found = 0
-    elif Verdict.NOT_FOUND in verdicts and operation.state is not State.ACCEPTED:
-        # A round with a question that failed proves nothing about that part.
-        not_found += 1 if due_in_s <= 0 and Verdict.INCONCLUSIVE not in verdicts else 0
-        if not_found >= settings.not_found_times:
-            each = [_as_refused(one) for one in each]
-            results = [_as_refused(one) for one in results]
-            verdicts = {one.verdict for one in results}
-    elif Verdict.AGAIN in verdicts:
-        not_found += 1 if by_query and due_in_s <= 0 else 0
 
     last = results[-1]
     bank_day = next((one.bank_day for one in results if one.bank_day), today)
@@ -76,8 +61,8 @@ def settle(
             ),
             evidence=combined_digest(one.evidence for one in results),
             next_ask_in_s=next_ask_in_s,
-            query_attempts=asks,
-            not_found=not_found,
+            query_attempts=operation.query_attempts + by_query,
+            not_found=tries,
         )
 
     step = Step(
@@ -141,6 +126,27 @@ def release(operation: Operation, stored: Stored, pending: Sequence[int], result
         expects=frozenset({State.RESERVED}),
         cards=stored.query.unsent_cards(),
     )
+
+
+def _counted(
+    operation: Operation, results: Sequence[BankResult], settings: ResolverSettings, *, by_query: bool, is_due: bool
+) -> tuple[int, Sequence[BankResult]]:
+    """How many tries in a row count, this one included: answers "no such record" (ERR020), or calls that were sent
+    again. After enough of the former the bank did nothing, and the results are refusals.
+    """
+    verdicts = {one.verdict for one in results}
+    # Tries of a call that is sent again are counted until 6110 is asked instead.
+    is_other_question = operation.reason == SEND_AGAIN and Verdict.AGAIN not in verdicts
+    tries = 0 if is_other_question else operation.not_found
+    if Verdict.ACCEPTED in verdicts:
+        return 0, results
+    if Verdict.NOT_FOUND in verdicts and operation.state is not State.ACCEPTED:
+        # A round with a question that failed proves nothing about that part.
+        tries += is_due and Verdict.INCONCLUSIVE not in verdicts
+        return tries, [_as_refused(one) for one in results] if tries >= settings.not_found_times else results
+    if Verdict.AGAIN in verdicts:
+        tries += by_query and is_due
+    return tries, results
 
 
 def _as_refused(one: BankResult) -> BankResult:

@@ -175,7 +175,9 @@ ACCEPTED_AGE = Gauge(
     unit="s",
     scope=Scope.PLATFORM,
 )
-ORPHANS = Gauge("jzb.orphans", "Reservations whose process died before it settled them.", scope=Scope.PLATFORM)
+ORPHANS = Gauge(
+    "jzb.orphans", "Reservations that nobody settled: their process died, or PostgreSQL was away.", scope=Scope.PLATFORM
+)
 SUSPENSE_AMOUNT = Gauge(
     "jzb.suspense.amount", "Transfers that came in and belong to no member yet.", unit="fen", scope=Scope.PLATFORM
 )
