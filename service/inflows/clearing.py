@@ -241,10 +241,8 @@ class Clearing:
     async def _clear_safely(self) -> None:
         try:
             await self.clear_past_days()
-        except events.AWAY as away:
-            events.CLEARING_NOT_ASKED.log(why=events.why(away))
-        except Exception:
-            events.UNFORESEEN.log(what="clearing ahead of its time")
+        except Exception as error:
+            events.CLEARING_NOT_ASKED.log_failure(error)
         finally:
             self._ahead = None
 

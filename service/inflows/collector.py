@@ -47,12 +47,9 @@ async def _collect(name: str, work: Work, every_s: float) -> None:
             try:
                 if await work():
                     return
-            except events.AWAY as away:
-                telemetry.note(span, away)
-                events.NOT_COLLECTED.log(what=name, why=events.why(away))
             except Exception as error:
                 telemetry.note(span, error)
-                events.UNFORESEEN.log(error, what=name)
+                events.NOT_COLLECTED.log_failure(error, what=name)
         await asyncio.sleep(every_s)
 
 

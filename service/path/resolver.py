@@ -85,10 +85,8 @@ class Resolver:
                 await asyncio.gather(*(self._resolve_due(leased) for leased in due))
                 if len(due) == settings.concurrency:
                     continue
-            except events.AWAY as away:
-                events.QUEUE_NOT_READ.log(why=events.why(away))
-            except Exception:
-                events.UNFORESEEN.log(what="resolver")
+            except Exception as error:
+                events.QUEUE_NOT_READ.log_failure(error)
             await asyncio.sleep(settings.poll_s)
 
     async def resolve_now(self, operation_id: UUID) -> None:
@@ -129,10 +127,8 @@ class Resolver:
         try:
             async with asyncio.timeout(self._lease_s * 0.9):
                 await self.resolve(leased)
-        except events.AWAY as away:
-            events.ASKED_AGAIN.log(why=events.why(away))
-        except Exception:
-            events.UNFORESEEN.log(what="resolver")
+        except Exception as error:
+            events.ASKED_AGAIN.log_failure(error)
 
     async def resolve(self, leased: Leased) -> Settled:
         """Ask once about a leased operation, and settle what the answer allows."""

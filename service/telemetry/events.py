@@ -17,7 +17,7 @@ from typing import Final, Literal
 import structlog
 
 from bankclient import BankUnavailable
-from ledger import LedgerError, Operation
+from ledger import LedgerBehind, LedgerBusy, LedgerUnavailable, Operation
 from service.problems import Problem
 
 _log = structlog.get_logger()
@@ -65,9 +65,21 @@ class Event:
         else:
             getattr(_log, self.level)(self.name, **fields)
 
+    def log_failure(self, error: Exception, **fields: str | float) -> None:
+        """Write why work in the background has failed: this event while the bank or PostgreSQL is away, else an error.
 
-AWAY: Final = (Problem, LedgerError, BankUnavailable, TimeoutError, OSError)
-"""What work in the background ends with while the bank or PostgreSQL is away; anything else is `UNFORESEEN`."""
+        Books that contradict a seal, or are behind the bank, do not mend themselves.
+        """
+        if isinstance(error, AWAY):
+            self.log(why=why(error), **fields)
+        elif isinstance(error, LedgerBehind):
+            BOOKS_BEHIND.log(why=str(error))
+        else:
+            UNFORESEEN.log(error, **fields)
+
+
+AWAY: Final = (Problem, LedgerUnavailable, LedgerBusy, BankUnavailable, TimeoutError, OSError)
+"""What work in the background ends with while the bank or PostgreSQL is away."""
 
 
 def why(error: BaseException) -> str:

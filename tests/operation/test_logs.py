@@ -10,11 +10,12 @@ from asyncio.subprocess import PIPE
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from structlog.testing import capture_logs
 
 from bankclient import BankUnavailable
 from jzb.v1 import operation_pb2
-from ledger import LedgerUnavailable
+from ledger import LedgerBehind, LedgerCorrupt, LedgerUnavailable
 from service import problems
 from service.catalogue.log_document import PATH, render
 from service.inflows.collector import collecting
@@ -37,7 +38,9 @@ def logged(path: Path) -> Iterator[tuple[str, set[str]]]:
     for node in ast.walk(ast.parse(path.read_text())):
         match node:
             case ast.Call(
-                func=ast.Attribute(value=ast.Attribute(value=ast.Name(id="events"), attr=name), attr="log"),
+                func=ast.Attribute(
+                    value=ast.Attribute(value=ast.Name(id="events"), attr=name), attr="log" | "log_failure"
+                ),
                 keywords=keywords,
             ):
                 yield name, {keyword.arg or "**" for keyword in keywords}
@@ -85,12 +88,18 @@ def test_every_event_has_its_own_words_a_meaning_and_what_to_do() -> None:
         assert event.level != "error" or not event.action.startswith("Nothing"), event.name
 
 
-async def test_work_in_the_background_makes_an_error_of_a_fault_and_a_warning_of_a_bank_that_is_away() -> None:
+async def test_work_in_the_background_makes_an_error_of_a_fault_and_a_warning_of_a_bank_that_is_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # No other test has written what is written once a minute.
+    monkeypatch.setattr(events, "_last_s", {})
     failures: list[Exception] = [
         problems.bank_unavailable("no answer"),
         LedgerUnavailable("the server is away"),
         BankUnavailable("no token"),
         TimeoutError(),
+        LedgerBehind("a copy of yesterday"),
+        LedgerCorrupt("a plan is not the one that was sealed"),
         ZeroDivisionError("of ours"),
     ]
     left = list(failures)
@@ -104,7 +113,7 @@ async def test_work_in_the_background_makes_an_error_of_a_fault_and_a_warning_of
         async with collecting("returns", work, 0.001):
             await until(lambda: not left, "all have failed")
             await until(lambda: len(lines) == len(failures), "all are logged")
-    assert [line["log_level"] for line in lines] == ["warning"] * 4 + ["error"]
+    assert [line["log_level"] for line in lines] == ["warning"] * 4 + ["error"] * 3
     assert {line["event"] for line in lines[:4]} == {events.NOT_COLLECTED.name}
     assert [line["why"] for line in lines[:4]] == [
         "BANK_UNAVAILABLE",
@@ -113,7 +122,10 @@ async def test_work_in_the_background_makes_an_error_of_a_fault_and_a_warning_of
         "TimeoutError",
     ]
     assert not any("exc_info" in line for line in lines[:4])
-    assert (lines[4]["event"], lines[4]["exc_info"]) == ("unforeseen", failures[4])
+    assert (lines[4]["event"], lines[4]["why"]) == (events.BOOKS_BEHIND.name, "a copy of yesterday")
+    assert [(line["event"], line["exc_info"]) for line in lines[5:]] == [
+        ("unforeseen", failure) for failure in failures[5:]
+    ]
 
 
 def test_an_event_that_would_flood_is_written_once_in_its_time() -> None:
