@@ -18,7 +18,7 @@ import pytest
 import pytest_asyncio
 
 from scripts.dashboards import Query, dashboards
-from tests.observability.play import World, world
+from tests.observability.play import World, filled, world
 from tests.world.personal import shown
 from tests.world.process import until
 
@@ -31,14 +31,6 @@ QUERIES = [
     for number, query in enumerate(panel.queries)
 ]
 
-FILLED = {
-    "$platform": ".+",
-    "$instance": ".+",
-    # As Grafana has them: four scrapes at least, and the time that is shown.
-    "$__rate_interval": "10s",
-    "$__range": "300s",
-}
-
 ALERTS = (
     *("MoneyInDoubtLarge", "RefusalsUnusual", "BreakerOpen", "BankOutcomesUnknown"),
     *("LedgerQueueStanding", "ReplicaMissing", "ServiceSilent"),
@@ -47,6 +39,7 @@ ALERTS = (
 WITH_EXEMPLARS = (
     "rpc_server_call_duration_seconds_bucket",
     "jzb_bank_call_duration_seconds_bucket",
+    "jzb_ledger_batch_duration_seconds_bucket",
 )
 
 FACTOR = 1.5
@@ -61,9 +54,7 @@ async def seen(needs_prometheus: None) -> AsyncIterator[World]:
 
 @pytest.mark.parametrize(("kind", "query"), QUERIES)
 async def test_every_query_of_every_panel_has_data(seen: World, kind: str, query: Query) -> None:
-    expression = query.expression
-    for variable, value in FILLED.items():
-        expression = expression.replace(variable, value)
+    expression = filled(query.expression)
     if kind == "table":
         values = [float(series["value"][1]) for series in await seen.prometheus.at(expression)]
     else:
