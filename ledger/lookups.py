@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, LiteralString
 
 import tenacity
@@ -52,7 +53,7 @@ CROSS JOIN LATERAL ({SUMS} WHERE platform = %s AND owner = wanted.owner) b
 
 BALANCES_OF: LiteralString = f"""
 SELECT
-  m.member_id, m.sub_account, b.*, c.result, c.compared_at, c.mirror_available_fen, c.mirror_withdrawable_fen,
+  m.member_id, m.sub_account, b.*, now(), c.result, c.compared_at, c.mirror_available_fen, c.mirror_withdrawable_fen,
   c.mirror_frozen_fen, c.bank_available_fen, c.bank_withdrawable_fen, c.bank_frozen_fen, c.in_doubt_fen
 FROM unnest(%s::text[]) AS wanted (member_id)
 CROSS JOIN LATERAL (
@@ -67,14 +68,15 @@ LEFT JOIN LATERAL (
 
 RESULTS = {result.value: result for result in Result}
 
-COMPARED = 11
-"""Where the last comparison begins in a row of `BALANCES_OF`."""
+READ_AT = 11
+"""Where the amounts of a row of `BALANCES_OF` end. The time of the read follows, then the last comparison."""
 
 
 @dataclass(frozen=True, slots=True)
 class MemberBalance:
     """A member's money in fen. ``held`` is spoken for by operations that are not final, and is in none of the
-    others. ``compared`` is the last comparison with the bank, where it was looked up and there is one.
+    others. ``compared`` is the last comparison with the bank, where it was looked up and there is one. ``read_at`` is
+    when the member was looked up, by the clock of the database: what was committed by then is in the amounts.
     """
 
     sub_account: SubAccount
@@ -88,6 +90,7 @@ class MemberBalance:
     held_frozen_fen: int = 0
     held_escrow_fen: int = 0
     compared: Comparison | None = None
+    read_at: datetime | None = None
 
     @property
     def held_fen(self) -> int:
@@ -151,9 +154,9 @@ async def _tried(pool: Pool, query: LiteralString, values: Sequence[Any] | Mappi
 
 
 def _balance(row: Sequence[Any]) -> MemberBalance:
-    result, compared_at, *amounts, in_doubt_fen = row[COMPARED:]
+    read_at, result, compared_at, *amounts, in_doubt_fen = row[READ_AT:]
     compared = None
     if result is not None:
         mirror, bank = Amounts(*amounts[:3]), Amounts(*amounts[3:])
         compared = Comparison(row[1], mirror, bank, in_doubt_fen, RESULTS[result], compared_at)
-    return MemberBalance(*(*row[1:COMPARED], compared))
+    return MemberBalance(*(*row[1:READ_AT], compared, read_at))

@@ -246,7 +246,7 @@ FLOOR_REASONS: dict[str, _FloorReason] = {
     "withdrawable": _FloorReason(
         ErrorReason.WITHDRAWABLE_INSUFFICIENT,
         "withdrawable money",
-        "wait for the clearing of the day, or pay T+1 from available money",
+        "wait for the clearing of the day, which makes uncleared money withdrawable",
     ),
     "frozen": _FloorReason(
         ErrorReason.ORDER_INSUFFICIENT, "frozen money of the order", "ask GetFreeze for what is left"
@@ -430,7 +430,9 @@ def still_needed(member_id: MemberCode, why: str, found: Sequence[Operation]) ->
 
 
 def floor_broken(breach: Breach, operation: Operation | None, parts: Sequence[Part] = ()) -> Problem:
-    """A rule about money: nothing was sent, nothing is held."""
+    """A rule about money: nothing was sent, nothing is held. ``operation`` is the refusal as recorded; without one the
+    request id is not used up.
+    """
     told = FLOOR_REASONS[breach.pocket]
     # A use is no money: it has no amounts.
     amounts: dict[str, int] = {}
@@ -444,11 +446,12 @@ def floor_broken(breach: Breach, operation: Operation | None, parts: Sequence[Pa
     else:
         message = f"{yuan(breach.needed_fen)} needed, {yuan(breach.left_fen)} left: {told.what}"
         amounts = {"needed": breach.needed_fen, "left": breach.left_fen}
+    then = "the request id is not used up" if operation is None else "use a new request id"
     return Problem(
         told.code,
         told.reason,
         message,
-        next_step=f"{told.next_step}; use a new request id",
+        next_step=f"{told.next_step}; {then}",
         metadata={
             name: value
             for name, value in (("sub_account", breach.owner), (_NAMED_BY.get(breach.pocket, "ref"), breach.ref))
@@ -563,12 +566,26 @@ def of_operation(operation: Operation, parts: Sequence[Part]) -> Problem | None:
 
 
 def bank_unavailable(detail: str) -> Problem:
-    """Found before anything was reserved."""
+    """A call that reserves could not be sent."""
     return Problem(
         grpc.StatusCode.UNAVAILABLE,
         ErrorReason.BANK_UNAVAILABLE,
         f"the bank cannot be reached: {detail}",
         next_step="nothing was reserved or sent; send the same request again later",
+        retry_after_s=5.0,
+    )
+
+
+def bank_silent(detail: str) -> Problem:
+    """The bank has not answered what moves no money, such as a query or a request for a code, or not usably. It may
+    have been sent.
+    """
+    return Problem(
+        grpc.StatusCode.UNAVAILABLE,
+        ErrorReason.BANK_UNAVAILABLE,
+        f"the bank gave no usable answer: {detail}",
+        next_step="nothing was reserved; what may have been sent to the bank moves no money; send the same request"
+        " again later",
         retry_after_s=5.0,
     )
 

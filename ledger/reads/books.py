@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import func, literal, select, union_all
 
@@ -17,7 +18,10 @@ from ledger.verify import audit
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialRow:
-    """One kind of account in the trial balance. ``balance_fen`` is credits less debits; all rows sum to zero."""
+    """One kind of account in the trial balance. ``balance_fen`` is credits less debits; all rows sum to zero.
+
+    ``read_at`` is when it was read, by the clock of the database; it is the same in all rows.
+    """
 
     kind: Kind
     accounts: int
@@ -25,6 +29,7 @@ class TrialRow:
     credits_fen: int
     balance_fen: int
     held_fen: int
+    read_at: datetime
 
 
 class Books(Queries):
@@ -74,6 +79,7 @@ class Books(Queries):
                 func.coalesce(func.sum(totals.c.credits_fen), 0).label("credits_fen"),
                 func.sum(account.c.balance_fen).label("balance_fen"),
                 func.sum(account.c.held_fen).label("held_fen"),
+                func.now().label("read_at"),
             )
             .select_from(account.outerjoin(totals, totals.c.name == account.c.name))
             .where(account.c.platform == self._platform)
@@ -88,6 +94,7 @@ class Books(Queries):
                 credits_fen=int(row["credits_fen"]),
                 balance_fen=int(row["balance_fen"]),
                 held_fen=int(row["held_fen"]),
+                read_at=row["read_at"],
             )
             for row in rows
         ]

@@ -67,7 +67,7 @@ class CardList:
                 next_step="correct the cause and ask again; the request id is not used up",
                 metadata={"interface": "6098", "bank_code": answer.code, "bank_message": answer.message},
             )
-        raise problems.bank_unavailable(f"6098 has no answer: {answer.detail}")
+        raise problems.bank_silent(f"6098 has no answer: {answer.detail}")
 
 
 def differences(

@@ -272,7 +272,7 @@ class Clearing:
         rows = reply.rows
         # Of several the bank has signed the last alone, and a day has one.
         if len(rows) > 1 or _day_of(rows[0]) != bank_day:
-            raise problems.bank_unavailable(f"6108 answers {len(rows)} rows, not one of {bank_day}")
+            raise problems.bank_silent(f"6108 answers {len(rows)} rows, not one of {bank_day}")
         row = rows[0]
         message = row.ClearingReturnMsg or ""
         return BankDayStatus(bank_day, row.TotalAmt, row.ClearingState, message, answer.evidence)

@@ -37,7 +37,7 @@ def reply_of(answer: Answer[R], code: str, *, is_refusal_empty: bool = False) ->
         reply: R = answer.reply
         return reply
     if answer.outcome is not AnswerOutcome.REFUSED:
-        raise problems.bank_unavailable(f"{code}: {answer.detail}")
+        raise problems.bank_silent(f"{code}: {answer.detail}")
     if answer.is_no_record or is_refusal_empty:
         return None
     raise problems.question_refused(code, answer.code, answer.message)
@@ -60,4 +60,4 @@ async def call_once(bank: BankClient, request: Request[R], serial: Serial) -> R:
             next_step="correct the cause and ask again",
             metadata={"interface": request.code, "bank_code": answer.code, "bank_message": answer.message},
         )
-    raise problems.bank_unavailable(f"{request.code} has no answer ({answer.detail}); no money moves by it")
+    raise problems.bank_silent(f"{request.code}: {answer.detail}")

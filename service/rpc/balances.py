@@ -113,7 +113,7 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
             rows=[sums[kind] for kind in sorted(sums)],
             debit_fen=sum(row.debits_fen for row in rows),
             credit_fen=sum(row.credits_fen for row in rows),
-            as_of_time=view.timestamp(wall_clock()),
+            as_of_time=view.timestamp(rows[0].read_at) if rows else None,
         )
 
     async def CompareWithBank(
@@ -191,7 +191,7 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
         """6011."""
         reply = await query_bank(self.bank, PooledBalance())
         if reply is None:
-            raise problems.bank_unavailable("6011 has no record of the pooled account")
+            raise problems.bank_silent("6011 has no record of the pooled account")
         return balance_pb2.GetPooledBalanceResponse(
             balance_fen=reply.CurBalabce,
             last_day_fen=reply.LastBalance,
@@ -233,7 +233,7 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
             balances_of(self.bank, member), query_bank(self.bank, EscrowBalance(SubAcctNo=member.sub_account))
         )
         if told is None or assured is None:
-            raise problems.bank_unavailable(f"the bank has no record of the sub-account of {member.member_id}")
+            raise problems.bank_silent(f"the bank has no record of the sub-account of {member.member_id}")
         row, now = told
         return balance_pb2.BankBalance(
             member_id=member.member_id,
@@ -247,7 +247,6 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
 
     async def _balances(self, member_ids: list[MemberCode]) -> list[balance_pb2.Balance]:
         found = await self.reads.balances_of(member_ids)
-        now = view.timestamp(wall_clock())
         messages = []
         for member_id in member_ids:
             balance = found.get(member_id)
@@ -263,7 +262,7 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
                     frozen_fen=balance.frozen_fen,
                     escrow_fen=balance.escrow_fen,
                     held_fen=balance.held_fen,
-                    as_of_time=now,
+                    as_of_time=view.timestamp(balance.read_at),
                     last_comparison=_comparison(balance.compared, member_id) if balance.compared else None,
                 )
             )
@@ -274,7 +273,7 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
         position = await reads.position(member.sub_account, bank_today())
         told = await balances_of(self.bank, member)
         if told is None:
-            raise problems.bank_unavailable(f"6010 and 6037 do not tell of the sub-account of {member.member_id} alone")
+            raise problems.bank_silent(f"6010 and 6037 do not tell of the sub-account of {member.member_id} alone")
         row, now = told
         compared = judge(
             member.sub_account,
@@ -291,7 +290,7 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
         position = await reads.position(NO_SUB_ACCOUNT, bank_today())
         rows = await self.clearing.functional_accounts()
         if rows is None:
-            raise problems.bank_unavailable("6010 did not answer for the platform's own accounts")
+            raise problems.bank_silent("6010 did not answer for the platform's own accounts")
         motion = await reads.motion(NO_SUB_ACCOUNT, NO_MEMBER_CODE, position)
         properties = {**COMPARED_PROPERTIES, **self._chosen_properties()}
         found = []

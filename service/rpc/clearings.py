@@ -20,12 +20,12 @@ from service.rpc.dates import bank_day
 from service.rpc.pages import page_size, page_start, page_token
 
 STATES = {
-    "0": clearing_pb2.CLEARING_STATE_DONE,
+    "0": clearing_pb2.CLEARING_STATE_CLEARED_AT_BANK,
     "1": clearing_pb2.CLEARING_STATE_FAILED,
     "2": clearing_pb2.CLEARING_STATE_ABNORMAL,
     "3": clearing_pb2.CLEARING_STATE_PENDING,
 }
-"""ClearingState of 6108."""
+"""ClearingState of 6108, until the mirror has entered the day."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,11 +44,11 @@ class Clearings(clearing_pb2_grpc.ClearingServiceServicer):
             if (known := problems.of_operation(earlier, ())) is not None:
                 raise known
             full = (await self.reads.full_operations([earlier.id]))[earlier.id]
-            return clearing_pb2.ClearDayResponse(operation=view.operation(*full), day=await self._entered_day(day))
+            return clearing_pb2.ClearDayResponse(operation=view.operation(*full), day=await self._day(day))
         cleared = await self.reads.cleared_through()
         if cleared is not None and day <= cleared and (entered := await self.clearing.entered(day)) is not None:
             return clearing_pb2.ClearDayResponse(
-                operation=view.operation(entered.operation, entered.parts), day=await self._entered_day(day)
+                operation=view.operation(entered.operation, entered.parts), day=await self._day(day)
             )
         days = await self.reads.waiting_days()
         # The bank books under its own clock, which may be ahead of ours.
@@ -89,14 +89,12 @@ class Clearings(clearing_pb2_grpc.ClearingServiceServicer):
             next_page_token=page_token(page[-1].bank_day.isoformat(), request) if len(waiting) > size else "",
         )
 
-    async def _entered_day(self, day: date) -> clearing_pb2.ClearingDay:
-        message = await self._day(day)
-        message.state = clearing_pb2.CLEARING_STATE_DONE
-        return message
-
     async def _day(self, day: date, status: BankDayStatus | None = None) -> clearing_pb2.ClearingDay:
         waiting = {found.bank_day: found for found in await self.reads.waiting_days()}
-        return _message(day, waiting.get(day), status)
+        message = _message(day, waiting.get(day), status)
+        if await self.clearing.entered(day) is not None:
+            message.state = clearing_pb2.CLEARING_STATE_DONE
+        return message
 
 
 def _message(day: date, waiting: WaitingDay | None, status: BankDayStatus | None) -> clearing_pb2.ClearingDay:

@@ -140,7 +140,7 @@ class AccountNames:
         question = SubAccountBalances(QueryFlag="2", SubAcctNo=member.sub_account)
         answer = await self._bank.call(question)
         if answer.reply is None:
-            raise problems.bank_unavailable(f"6010 was to name an account: {answer.detail}")
+            raise problems.bank_silent(f"6010 was to name an account: {answer.detail}")
         rows = [row for row in answer.reply.AcctArray if row.SubAcctNo == member.sub_account]
         if not rows or not rows[0].SubAcctName:
             raise problems.precondition(

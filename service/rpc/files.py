@@ -96,7 +96,7 @@ class Files(file_pb2_grpc.FileServiceServicer):
                         yield file_pb2.FetchFileResponse(doubt=_doubt(doubt))
                     yield file_pb2.FetchFileResponse(summary=_summary(file))
         except BankUnavailable as error:
-            raise problems.bank_unavailable(str(error)) from error
+            raise problems.bank_silent(str(error)) from error
         except FileError as error:
             raise file_problem(error, {"file_type": file_type, "bank_day": day.isoformat()}) from error
 

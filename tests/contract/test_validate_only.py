@@ -109,6 +109,6 @@ async def test_a_day_is_asked_for_without_being_entered(shop: Marketplace) -> No
     (day,) = (await shop.clearing.ListDays(clearing_pb2.ListDaysRequest(), timeout=TIMEOUT_S)).days
     request = clearing_pb2.ClearDayRequest(request_id=shop.request_id(), bank_day=day.bank_day, validate_only=True)
     answer = await shop.clearing.ClearDay(request, timeout=TIMEOUT_S)
-    assert answer.day.state == clearing_pb2.CLEARING_STATE_DONE
+    assert answer.day.state == clearing_pb2.CLEARING_STATE_CLEARED_AT_BANK
     assert not answer.HasField("operation")
     assert (await shop.balance("seller")).uncleared_fen == 10_00

@@ -18,7 +18,7 @@ from unittest.mock import patch
 import pytest
 
 from bankclient import days_of_serial, wallclock
-from jzb.v1 import batch_pb2, batch_pb2_grpc, core_pb2, refund_pb2, refund_pb2_grpc
+from jzb.v1 import balance_pb2, batch_pb2, batch_pb2_grpc, core_pb2, refund_pb2, refund_pb2_grpc
 from sandbox.clock import BankClock
 from sandbox.records import Trade
 from service.bankday import bank_day_of, bank_today, days_around, days_now
@@ -109,6 +109,18 @@ async def test_five_questions_by_hand_prove_nothing_of_a_payment_that_the_bank_m
             assert (await shop.resolve(operation.operation_id)).state == DONE
             assert (await shop.balance("buyer")).available_fen == 70_00
             await shop.assert_agrees()
+
+
+@pytest.mark.parametrize("ahead_s", OFF_S)
+async def test_a_balance_is_as_of_a_moment_by_the_clock_that_wrote_its_changes(database: str, ahead_s: float) -> None:
+    with clock_ahead(ahead_s):
+        async with open_marketplace(database) as shop:
+            written = (await shop.top_up(await shop.buyer("buyer"), 100_00)).update_time.ToDatetime()
+            request = balance_pb2.GetTrialBalanceRequest()
+            balance = await shop.balance("buyer")
+            trial = await shop.balances.GetTrialBalance(request, timeout=TIMEOUT_S)
+    for as_of in (balance.as_of_time, trial.as_of_time):
+        assert timedelta(0) <= as_of.ToDatetime() - written < timedelta(minutes=1)
 
 
 @pytest.mark.parametrize("ahead_s", OFF_S)

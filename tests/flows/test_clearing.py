@@ -66,6 +66,18 @@ async def test_cleared_money_turns_from_waiting_to_withdrawable(shop: Marketplac
     await shop.assert_agrees()
 
 
+async def test_a_day_is_done_only_when_the_mirror_has_entered_what_the_bank_has_cleared(shop: Marketplace) -> None:
+    await shop.merchant("seller", 100_00)
+    (listed,) = await days(shop)
+    assert (listed.state, listed.HasField("query_time")) == (clearing_pb2.CLEARING_STATE_UNSPECIFIED, False)
+    day = clearing_pb2.GetDayRequest(bank_day=listed.bank_day)
+    before = (await shop.clearing.GetDay(day, timeout=TIMEOUT_S)).day
+    assert (before.state, before.uncleared_fen) == (clearing_pb2.CLEARING_STATE_CLEARED_AT_BANK, 100_00)
+    await clear_day(shop, listed.bank_day)
+    after = (await shop.clearing.GetDay(day, timeout=TIMEOUT_S)).day
+    assert (after.state, after.uncleared_fen) == (clearing_pb2.CLEARING_STATE_DONE, 0)
+
+
 async def test_a_day_that_the_channels_have_not_paid_stays_pending_with_what_it_lacks(
     two_days: tuple[Marketplace, str, str],
 ) -> None:

@@ -125,6 +125,9 @@ async def test_a_text_whose_answer_is_lost_is_asked_for_again(shop: Marketplace)
     refusal = await shop.refusal(ask(shop, "seller"))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAVAILABLE, "BANK_UNAVAILABLE")
     assert refusal.outcome == core_pb2.OUTCOME_NO_EFFECT
+    # The bank has sent the text: neither "cannot be reached" nor "not sent" would be true.
+    assert "nothing was reserved; what may have been sent to the bank moves no money" in refusal.next_step
+    assert "cannot be reached" not in refusal.message
     order_no = (await ask(shop, "seller")).message_order_no
     done = await hand_in(shop, "seller", order_no, await last_code(shop, "mobile"))
     assert done.operation.state == DONE

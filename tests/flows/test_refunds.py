@@ -125,6 +125,8 @@ async def test_a_row_of_a_frozen_payment_has_no_fee_to_refund(market: Marketplac
     for serial in (operation.parts[0].serial, operation.serial):
         refusal = await market.refusal(refund(market, serial, 5_00, 1))
         assert (refusal.reason, refusal.amounts) == ("FEE_REFUND_EXCEEDS_FEE", {"needed": 1, "left": 0})
+        assert not refusal.operation.operation_id
+        assert refusal.next_step.endswith("; the request id is not used up")
     assert market.calls_received("MemberTransactionRefund") == 0
     await market.assert_agrees()
 
@@ -135,6 +137,8 @@ async def test_amount_and_fee_are_limited_apart(market: Marketplace) -> None:
     fee = await market.refusal(refund(market, payment.serial, 30_00, 2_01))
     assert (fee.code, fee.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "FEE_REFUND_EXCEEDS_FEE")
     assert fee.amounts == {"needed": 2_01, "left": 2_00}
+    assert fee.operation.state == core_pb2.OPERATION_STATE_REFUSED
+    assert fee.next_step.endswith("; use a new request id")
     amount = await market.refusal(refund(market, payment.serial, 70_01, 0))
     assert (amount.code, amount.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "REFUND_EXCEEDS_PAYMENT")
     assert amount.amounts == {"needed": 70_01, "left": 70_00}

@@ -155,6 +155,7 @@ async def test_a_question_the_bank_refuses_or_does_not_answer_says_that_nothing_
     shop.sandbox.faults.add("no_signature", code="6011")
     refusal = await shop.refusal(shop.balances.GetPooledBalance(request, timeout=TIMEOUT_S))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAVAILABLE, "BANK_UNAVAILABLE")
+    assert "the bank gave no usable answer: 6011" in refusal.message
 
 
 async def _first(stream: AsyncIterable[object]) -> object:

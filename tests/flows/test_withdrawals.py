@@ -87,6 +87,8 @@ async def test_money_that_waits_for_clearing_cannot_be_withdrawn(shop: Marketpla
     refusal = await shop.refusal(withdraw(shop, "seller", 60_00))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "WITHDRAWABLE_INSUFFICIENT")
     assert refusal.amounts == {"needed": 60_00, "left": 0}
+    # No other kind of withdrawal takes uncleared money.
+    assert "T+1" not in refusal.next_step
     assert shop.calls_received("MembershipWithdrawCash") == 0
     await shop.clear()
     assert (await withdraw(shop, "seller", 60_00)).state == core_pb2.OPERATION_STATE_ACCEPTED

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from jzb.v1 import error_reason_pb2
+from service.catalogue.interfaces import facts
+from service.contract import methods
 from tests.plans.plan_cases import all_plans, page
 
 PAGES = Path(__file__).with_name("plans.txt")
@@ -35,6 +38,16 @@ def test_every_page_has_its_plan() -> None:
 @pytest.mark.parametrize("name", PAGE)
 def test_a_plan_is_as_its_page_says(name: str) -> None:
     assert page(plans()[name]) == PAGE[name]
+
+
+@pytest.mark.parametrize("name", PAGE)
+def test_a_plan_that_needs_a_member_open_has_its_refusal_declared(name: str) -> None:
+    plan = plans()[name]
+    changes = [one for one in methods().values() if "request_id" in one.input_type.fields_by_name]
+    rpcs = [one for one in changes if plan.message.code in facts(one).bank_interfaces]
+    assert rpcs or not plan.needs
+    for rpc in rpcs if plan.needs else ():
+        assert error_reason_pb2.ERROR_REASON_MEMBER_CLOSING in facts(rpc).reasons, rpc.full_name
 
 
 if __name__ == "__main__":

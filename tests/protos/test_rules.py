@@ -363,10 +363,13 @@ MAY_HOLD_THE_SEPARATOR = {
 ENTERS_A_FILE = {
     "jzb.v1.AllocateSuspenseRequest.order_no",
     "jzb.v1.FreezeRequest.order_no",
+    "jzb.v1.OrderShare.sub_order_no",
     "jzb.v1.OrderToPrepay.order_no",
     "jzb.v1.PayRequest.order_no",
     "jzb.v1.PaymentOfBatch.order_no",
     "jzb.v1.PrepayOrderRequest.order_no",
+    "jzb.v1.RecordOrderRequest.order_no",
+    "jzb.v1.RefundShare.refund_no",
     "jzb.v1.SplitTopUpRequest.order_no",
     "jzb.v1.TopUpRequest.order_no",
     "jzb.v1.TopUpShare.order_no",
