@@ -2,7 +2,8 @@
 clearing days and its counters.
 
 Each record is frozen, and consists of text, numbers, flags and tuples of text, so that the store can
-write any of them down without knowing it. To remember something new, add a class here. Amounts are
+write any of them down without knowing it. To remember something new, add a class here. The names of
+classes and fields are in the log: a field that is renamed has its old name in `FIELDS_BEFORE`. Amounts are
 int fen, days `yyyyMMdd`, instants ISO 8601 in Asia/Shanghai.
 """
 
@@ -20,6 +21,9 @@ SENT: Final = "6"
 
 RECORDS: Final[dict[str, type[Record]]] = {}
 """Every class of record by the name it has in the log."""
+
+FIELDS_BEFORE: Final = {"remaining_fen": "left_fen", "remaining_fee_fen": "left_fee_fen"}
+"""What a field is called in the logs of sandboxes before 0.2.0, where that is not its name."""
 
 
 class Record:

@@ -24,7 +24,7 @@ from typing import Any, TypeVar, cast
 from sandbox.accounts import AccountRef
 from sandbox.books import Books, Change, Move, SpendOrder
 from sandbox.errors import LogDamaged, LogInUse
-from sandbox.records import RECORDS, Counter, Record
+from sandbox.records import FIELDS_BEFORE, RECORDS, Counter, Record
 
 R = TypeVar("R", bound=Record)
 
@@ -201,9 +201,6 @@ class Store:
 
 
 def _revive(kind: type[Record], fields: dict[str, Any]) -> Record:
-    known = {
-        name: tuple(fields[name]) if isinstance(fields[name], list) else fields[name]
-        for name in kind.__match_args__
-        if name in fields
-    }
-    return kind(**known)
+    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+    in_log = {name: name if name in fields else FIELDS_BEFORE.get(name, name) for name in kind.__match_args__}
+    return kind(**{name: fields[key] for name, key in in_log.items() if key in fields})

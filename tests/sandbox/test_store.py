@@ -9,10 +9,15 @@ import pytest
 
 from bankclient.messages import TransactionStatus
 from sandbox.errors import LogDamaged, LogInUse
+from sandbox.records import RECORDS
+from sandbox.store import Log, Store
 from tests.sandbox.conftest import Opened
 from tests.sandbox.people import shop_and_buyer
 from tests.sandbox.requests import freezing, paying, refund, withdrawal
 from tests.sandbox.wire import Merchant
+
+BOOKS_0_1_0 = Path(__file__).with_name("books-0.1.0.jsonl")
+"""One record of each class, as the sandbox of 0.1.0 wrote it."""
 
 
 async def closed(bank: Merchant) -> Any:
@@ -103,6 +108,22 @@ async def test_a_line_of_an_older_sandbox_with_other_fields_is_read(open_bank: O
     again = await open_bank(data_dir=tmp_path)
     status = await again.call(TransactionStatus(FunctionFlag="4", TranNetSeqNo=serial))
     assert (status.TranStatus, status.TranAmt) == ("0", 100)
+
+
+def test_every_record_that_0_1_0_wrote_is_read_with_all_its_values(tmp_path: Path) -> None:
+    # What is now remaining_fen was left_fen then. Whoever renames a field again adds it to FIELDS_BEFORE.
+    written = BOOKS_0_1_0.read_text()
+    (tmp_path / "books.jsonl").write_text(written)
+    store = Store("waiting_first", Log(tmp_path / "books.jsonl"))
+    store.load()
+    puts = [put for line in written.splitlines() for put in json.loads(line)["put"]]
+    assert len(puts) == 23
+    for name, fields in puts:
+        (record,) = store.all(RECORDS[name])
+        values = [getattr(record, field) for field in record.__match_args__]
+        assert {str(value) for value in values} >= {
+            str(tuple(value) if isinstance(value, list) else value) for value in fields.values()
+        }, name
 
 
 async def test_keys_and_client_settings_are_private_and_kept(open_bank: Opened, tmp_path: Path) -> None:
