@@ -9,7 +9,8 @@ Whoever has the database alone must not be able to try card numbers against a di
 the vault, named beside it. A fingerprint lives as long as the journal and keys do not:
 
     32 bytes   the open digest; a request without personal values, or one from before whole fields counted, of whose
-               personal values the last four characters are in the digest
+               personal values the last four characters are in the digest; a top-up of 0.1.0 has its channel's type as
+               text in it
     70 bytes   the open digest, 6 bytes that name the key, the digest of the whole under that key
 
 A repeat is compared under the key with which its operation was recorded, be it an old one. When that key is gone from
@@ -23,7 +24,9 @@ import hashlib
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
+from google.protobuf.wrappers_pb2 import BytesValue, StringValue
 
+from jzb.v1 import topup_pb2
 from service import problems
 from service.vault import KEY_ID_BYTES, Vault
 
@@ -73,7 +76,9 @@ class Fingerprint:
     def is_of(self, recorded: bytes) -> bool:
         """Whether the request asks for what was recorded."""
         if len(recorded) == OPEN_BYTES:
-            return recorded == (self._by_last_four() if self._has_personal else self._open)
+            if self._has_personal:
+                return recorded == self._by_last_four()
+            return recorded == self._open or recorded == self._by_channel_text()
         is_open_same = self._has_personal and recorded.startswith(self._open)
         key_id = recorded[OPEN_BYTES : OPEN_BYTES + KEY_ID_BYTES].hex()
         if not is_open_same or not self._vault.knows(key_id):
@@ -82,6 +87,12 @@ class Fingerprint:
 
     def _under(self, key_id: str) -> bytes:
         return self._vault.fingerprint(key_id, _bytes(self._content))
+
+    def _by_channel_text(self) -> bytes | None:
+        """The digest that 0.1.0 recorded of a top-up."""
+        if not isinstance(self._content, topup_pb2.TopUpRequest | topup_pb2.SplitTopUpRequest):
+            return None
+        return hashlib.sha256(_bytes_with_channel_text(self._content, self._content.channel)).digest()
 
     def _by_last_four(self) -> bytes:
         content = type(self._content)()
@@ -94,7 +105,32 @@ class Fingerprint:
 
 def _bytes(content: Message) -> bytes:
     name = content.DESCRIPTOR.full_name
-    return NAMES_BEFORE.get(name, name).encode() + content.SerializeToString(deterministic=True)
+    return NAMES_BEFORE.get(name, name).encode() + _wire(content)
+
+
+def _bytes_with_channel_text(top_up: Message, channel: topup_pb2.Channel) -> bytes:
+    """As `_bytes` when the first field of a Channel, its type, was a text of four digits.
+
+    The parts are joined as they lie on the wire, in the order of the fields' numbers.
+    """
+    number = top_up.DESCRIPTOR.fields_by_name["channel"].number
+    before, after, rest = type(top_up)(), type(top_up)(), type(channel)()
+    before.CopyFrom(top_up)
+    after.CopyFrom(top_up)
+    rest.CopyFrom(channel)
+    for field, _ in top_up.ListFields():
+        if field.number >= number:
+            before.ClearField(field.name)
+        if field.number <= number:
+            after.ClearField(field.name)
+    rest.ClearField("type")
+    content = StringValue(value=f"{channel.type:04d}").SerializeToString() + _wire(rest)
+    length_and_channel = BytesValue(value=content).SerializeToString()[1:]
+    return _bytes(before) + bytes([number << 3 | 2]) + length_and_channel + _wire(after)
+
+
+def _wire(content: Message) -> bytes:
+    return content.SerializeToString(deterministic=True)
 
 
 @functools.cache

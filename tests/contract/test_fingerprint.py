@@ -159,6 +159,51 @@ def test_what_was_recorded_under_the_request_s_older_name_is_still_recognised(
     assert fingerprint(request_message) == bytes.fromhex(recorded)
 
 
+def channel_of(**fields: Any) -> topup_pb2.Channel:
+    return topup_pb2.Channel(**{"merchant_no": "1900000109", **fields})
+
+
+def top_up(**channel: Any) -> topup_pb2.TopUpRequest:
+    return topup_pb2.TopUpRequest(
+        request_id="r",
+        member_id="buyer",
+        amount_fen=10_00,
+        fee_fen=10,
+        channel=channel_of(**{"type": 1, "transaction_no": "4200001", **channel}),
+        order_no="T1",
+        remark="note",
+    )
+
+
+def split_top_up(**channel: Any) -> topup_pb2.SplitTopUpRequest:
+    return topup_pb2.SplitTopUpRequest(
+        request_id="r",
+        order_no="S1",
+        channel=channel_of(**{"type": 28, **channel}),
+        shares=[
+            topup_pb2.TopUpShare(member_id="a", amount_fen=10_00, fee_fen=1_00, order_no="S1a"),
+            topup_pb2.TopUpShare(member_id="b", amount_fen=5_00, order_no="S1b"),
+        ],
+    )
+
+
+@pytest.mark.parametrize(
+    ("request_of", "recorded"),
+    [
+        (top_up, "25f790223c4b2c97d179b6c710a429d322bc92e3631895dda90ec8fd142dba55"),
+        (split_top_up, "ded4c13bd06c9cf742ed867184bbac0800cbd397e139d16d1df2bce52c657184"),
+    ],
+)
+def test_a_top_up_that_0_1_0_recorded_is_recognised_with_its_channel_alone(
+    request_of: Callable[..., Message], recorded: str
+) -> None:
+    # 0.1.0 had the types of these channels as the texts "0001" and "0028".
+    assert is_repeat(request_of(), bytes.fromhex(recorded))
+    others: list[dict[str, Any]] = [{"type": 2}, {"type": 0}, {"type": 10_001}]
+    for other in [*others, {"merchant_no": "1" * 300}, {"transaction_no": "4200002"}]:
+        assert not is_repeat(request_of(**other), bytes.fromhex(recorded)), other
+
+
 # Field by field, at any depth, of every request that the contract has.
 
 
