@@ -19,6 +19,7 @@ from jzb.v1 import balance_pb2, clearing_pb2, operation_pb2, suspense_pb2
 from scripts.dashboards import dashboards
 from service.process.cli import app
 from service.settings import Settings
+from service.telemetry import events
 from tests.world.process import ROOT
 from tests.world.promql import PROMETHEUS, RUNBOOKS, rules, unknown_in
 
@@ -130,6 +131,13 @@ def test_runbooks_name_commands_that_there_are() -> None:
     commands = set(get_command(app).commands)  # type: ignore[attr-defined]
     used = {name for text in RUNBOOK_TEXTS.values() for name in re.findall(r"(?:`| {7})jzb ([a-z-]+)", text)}
     assert {"verify", "serve"} <= used <= commands
+
+
+def test_runbooks_quote_log_lines_that_there_are() -> None:
+    names = {event.name for _, event in events.catalogue()}
+    quoted = {line for text in RUNBOOK_TEXTS.values() for line in re.findall(r"log line\s+`([^`]+)`", text)}
+    assert "sealed" in quoted
+    assert quoted <= names
 
 
 def test_runbooks_name_dashboards_panels_and_pages_that_there_are() -> None:
