@@ -38,7 +38,7 @@ from bankclient.errors import KeyUnreadable as KeyUnreadable
 from bankclient.errors import MessageInvalid as MessageInvalid
 from bankclient.errors import ServiceIdMissing as ServiceIdMissing
 from bankclient.files import BadRow as BadRow
-from bankclient.files import Doubt as Doubt
+from bankclient.files import Contradiction as Contradiction
 from bankclient.files import Examined as Examined
 from bankclient.files import FileRow as FileRow
 from bankclient.files import NoFile as NoFile

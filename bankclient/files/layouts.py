@@ -25,7 +25,7 @@ SEPARATOR: Final = "&"
 ENCODING: Final = "gb18030"
 
 KEPT_MAX: Final = 10_000
-"""So many bad rows, and so many doubts, are kept; the others are counted."""
+"""So many bad rows, and so many contradictions, are kept; the others are counted."""
 
 SUB_ACCOUNT_DIGITS: Final = 12
 """No sub-account number has fewer; 16 are usual (notes.md 2)."""
@@ -131,7 +131,7 @@ class BadRow:
 
 
 @dataclass(frozen=True)
-class Doubt:
+class Contradiction:
     """Two rows that do not fit together, by their lines. Both are among the good ones, and in the sums."""
 
     line: int
@@ -142,7 +142,7 @@ class Doubt:
 @dataclass(frozen=True)
 class Examined:
     """What there is to say about a file, its good rows apart. `columns` is the column count they are read by, 0 for
-    plain columns. Of bad rows and doubts the first are kept, all are counted.
+    plain columns. Of bad rows and contradictions the first are kept, all are counted.
     """
 
     columns: int
@@ -151,8 +151,8 @@ class Examined:
     bad_rows: int
     bad: tuple[BadRow, ...]
     repaired_rows: int
-    doubts_found: int
-    doubts: tuple[Doubt, ...]
+    contradictions_found: int
+    contradictions: tuple[Contradiction, ...]
     amount_fen: int
     """Sum of the amounts of the good rows."""
     fee_fen: int
@@ -190,8 +190,8 @@ def examine(file_type: str, lines: Lines) -> Examined:
         bad_rows=bad_count,
         bad=tuple(bad),
         repaired_rows=repaired,
-        doubts_found=seen.found,
-        doubts=tuple(seen.doubts),
+        contradictions_found=seen.found,
+        contradictions=tuple(seen.contradictions),
         amount_fen=amount_fen,
         fee_fen=fee_fen,
     )
@@ -209,7 +209,7 @@ class _Seen:
 
     def __init__(self) -> None:
         self.found = 0
-        self.doubts: list[Doubt] = []
+        self.contradictions: list[Contradiction] = []
         self._first: dict[int, int] = {}
         self._lines, self._amounts, self._contents = array("q"), array("q"), array("q")
 
@@ -223,17 +223,17 @@ class _Seen:
         place = self._first.setdefault(key, len(self._lines))
         if place < len(self._lines):
             if self._contents[place] == content:
-                self._doubt(row.line, place, "the row comes twice")
+                self._contradiction(row.line, place, "the row comes twice")
             elif self._amounts[place] != row.amount_fen:
-                self._doubt(row.line, place, f"one {name} has two amounts")
+                self._contradiction(row.line, place, f"one {name} has two amounts")
         self._lines.append(row.line)
         self._amounts.append(row.amount_fen)
         self._contents.append(content)
 
-    def _doubt(self, line: int, place: int, reason: str) -> None:
+    def _contradiction(self, line: int, place: int, reason: str) -> None:
         self.found += 1
         if self.found <= KEPT_MAX:
-            self.doubts.append(Doubt(line, self._lines[place], reason))
+            self.contradictions.append(Contradiction(line, self._lines[place], reason))
 
 
 def _layouts(file_type: str) -> Mapping[int, Layout]:

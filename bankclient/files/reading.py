@@ -75,7 +75,7 @@ class OpenFile:
         """Every row could be read, none comes twice, and there are as many as the bank says."""
         examined = self.examined
         complete = self.sealed.stated_rows in (None, self.found_rows)
-        return complete and not examined.bad_rows and not examined.doubts_found
+        return complete and not examined.bad_rows and not examined.contradictions_found
 
 
 Message = Examined | tuple[FileRow, ...] | FileError

@@ -1,9 +1,9 @@
 """`jzb files fetch`: the bank's files of one day, written plainly and summed up.
 
 A file is written as UTF-8 under its name at the bank, and beside it (`.gb18030`) byte by byte as the bank has it, both
-readable by their owner alone, as they hold names. Lines that could not be read, and rows in doubt, are written beside
-it with their numbers and reasons. Nothing is kept in the database; one number is taken for each question's serial. A
-file is gone through as a stream, so that its size is no matter.
+readable by their owner alone, as they hold names. Lines that could not be read, and rows that contradict each other,
+are written beside it with their numbers and reasons. Nothing is kept in the database; one number is taken for each
+question's serial. A file is gone through as a stream, so that its size is no matter.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from service.settings import Settings
 ENCODING = "gb18030"
 
 ASIDE = ".quarantined"
-DOUBTS = ".doubts"
+CONTRADICTIONS = ".contradictions"
 RAW = ".gb18030"
 
 
@@ -53,11 +53,11 @@ class Fetched:
 
     @property
     def is_complete(self) -> bool:
-        """Nothing is missing or in doubt: every row was read, or there is no file."""
+        """Nothing is missing and no row contradicts another: every row was read, or there is no file."""
         if isinstance(self.file, NoFile) or self.examined is None:
             return True
         complete = self.file.stated_rows in (None, self.found_rows)
-        return complete and not self.examined.bad_rows and not self.examined.doubts_found
+        return complete and not self.examined.bad_rows and not self.examined.contradictions_found
 
 
 async def fetch(settings: Settings, day: date, kinds: Sequence[FileKind], out: Path) -> list[Fetched]:
@@ -90,10 +90,10 @@ def _write(file: SealedFile | NoFile, out: Path) -> Fetched:
         more = examined.bad_rows - len(examined.bad)
         lines = [f"line {row.line}: {row.reason}\n{row.text}\n" for row in examined.bad]
         _write_private(out / f"{file.name}{ASIDE}", _encoded(lines, more))
-    if examined.doubts_found:
-        more = examined.doubts_found - len(examined.doubts)
-        lines = [f"line {one.line} and line {one.earlier_line}: {one.reason}\n" for one in examined.doubts]
-        _write_private(out / f"{file.name}{DOUBTS}", _encoded(lines, more))
+    if examined.contradictions_found:
+        more = examined.contradictions_found - len(examined.contradictions)
+        lines = [f"line {one.line} and line {one.earlier_line}: {one.reason}\n" for one in examined.contradictions]
+        _write_private(out / f"{file.name}{CONTRADICTIONS}", _encoded(lines, more))
     return Fetched(file, examined)
 
 
@@ -112,9 +112,9 @@ def _write_private(path: Path, chunks: Iterable[bytes]) -> None:
 
 
 def summary(day: date, fetched: Sequence[Fetched], out: Path) -> Table:
-    """One row a kind of file: rows, quarantined rows, rows in doubt, how many the bank states, sums."""
+    """One row a kind of file: rows, quarantined rows, contradictions, how many the bank states, sums."""
     table = Table(title=f"{day}, written to {out}", title_justify="left")
-    for name in ("type", "rows", "bad", "doubts", "bank states", "amount", "fee", "file"):
+    for name in ("type", "rows", "bad", "contradictions", "bank states", "amount", "fee", "file"):
         table.add_column(name, overflow="fold", justify="left" if name in ("type", "file") else "right")
     for one in fetched:
         file, found = one.file, one.examined
@@ -125,6 +125,6 @@ def summary(day: date, fetched: Sequence[Fetched], out: Path) -> Table:
         stated = "" if file.stated_rows is None else str(file.stated_rows)
         if file.stated_rows not in (None, one.found_rows):
             stated += f", not {one.found_rows}"
-        counts = (str(found.good_rows), str(found.bad_rows), str(found.doubts_found))
+        counts = (str(found.good_rows), str(found.bad_rows), str(found.contradictions_found))
         table.add_row(file.file_type, *counts, stated, *sums, file.name)
     return table

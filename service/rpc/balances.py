@@ -194,7 +194,7 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
             raise problems.bank_silent("6011 has no record of the pooled account")
         return balance_pb2.GetPooledBalanceResponse(
             balance_fen=reply.CurBalabce,
-            last_day_fen=reply.LastBalance,
+            previous_day_end_fen=reply.LastBalance,
             query_time=view.timestamp(wall_clock()),
         )
 
@@ -242,7 +242,7 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
             available_fen=row.AcctAvailBal,
             withdrawable_fen=row.CashAmt,
             frozen_fen=now.SubAcctFreezeAmt,
-            assured_fen=assured.SubAcctAssureAmt,
+            escrow_and_frozen_fen=assured.SubAcctAssureAmt,
         )
 
     async def _balances(self, member_ids: list[MemberCode]) -> list[balance_pb2.Balance]:

@@ -12,7 +12,7 @@ from bankclient import (
     BadRow,
     BankClient,
     BankUnavailable,
-    Doubt,
+    Contradiction,
     FileAnswerUnclear,
     FileChanged,
     FileError,
@@ -92,8 +92,8 @@ class Files(file_pb2_grpc.FileServiceServicer):
                             yield file_pb2.FetchFileResponse(row=_row(row))
                     for aside in file.examined.bad:
                         yield file_pb2.FetchFileResponse(quarantined=_aside(aside))
-                    for doubt in file.examined.doubts:
-                        yield file_pb2.FetchFileResponse(doubt=_doubt(doubt))
+                    for contradiction in file.examined.contradictions:
+                        yield file_pb2.FetchFileResponse(contradiction=_contradiction(contradiction))
                     yield file_pb2.FetchFileResponse(summary=_summary(file))
         except BankUnavailable as error:
             raise problems.bank_silent(str(error)) from error
@@ -153,8 +153,10 @@ def _aside(aside: BadRow) -> file_pb2.QuarantinedRow:
     return file_pb2.QuarantinedRow(line=aside.line, reason=aside.reason)
 
 
-def _doubt(doubt: Doubt) -> file_pb2.FileDoubt:
-    return file_pb2.FileDoubt(line=doubt.line, earlier_line=doubt.earlier_line, reason=doubt.reason)
+def _contradiction(contradiction: Contradiction) -> file_pb2.FileContradiction:
+    return file_pb2.FileContradiction(
+        line=contradiction.line, earlier_line=contradiction.earlier_line, reason=contradiction.reason
+    )
 
 
 def _summary(file: OpenFile) -> file_pb2.FileSummary:
@@ -169,5 +171,5 @@ def _summary(file: OpenFile) -> file_pb2.FileSummary:
         columns=examined.columns,
         stated_rows=file.sealed.stated_rows,
         repaired=examined.repaired_rows,
-        doubts=examined.doubts_found,
+        contradictions=examined.contradictions_found,
     )

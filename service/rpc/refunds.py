@@ -57,9 +57,9 @@ class Refunds(refund_pb2_grpc.RefundServiceServicer):
                 fee_fen=payment.part.fee_fen,
                 remaining_fen=payment.refundable_fen,
                 remaining_fee_fen=payment.refundable_fee_fen,
-                pending_fen=sum(part.amount_fen for part in pending),
-                pending_fee_fen=sum(part.fee_fen for part in pending),
-                pending_parts=[view.part_message(part) for part in pending],
+                held_fen=sum(part.amount_fen for part in pending),
+                held_fee_fen=sum(part.fee_fen for part in pending),
+                held_parts=[view.part_message(part) for part in pending],
                 last_refund_day=(day + window).isoformat() if day else "",
             )
         )

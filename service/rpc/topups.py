@@ -120,7 +120,7 @@ class TopUps(topup_pb2_grpc.TopUpServiceServicer):
                     member_id=part.payee,
                     amount_fen=part.amount_fen,
                     fee_fen=part.fee_fen,
-                    remaining_net_fen=remaining[revocable(part.serial).name],
+                    remaining_fen=remaining[revocable(part.serial).name] + remaining[revocable_fee(part.serial).name],
                     remaining_fee_fen=remaining[revocable_fee(part.serial).name],
                 )
                 for part in parts

@@ -80,7 +80,7 @@ class Withdrawals(withdrawal_pb2_grpc.WithdrawalServiceServicer):
             entered=page.entered,
             problems=[
                 withdrawal_pb2.ReturnProblem(
-                    return_serial=one.row.PayeeFrontSeqNo,
+                    return_bank_serial=one.row.PayeeFrontSeqNo,
                     bank_day=one.day.isoformat(),
                     amount_fen=one.row.RejectInAcctTranAmt,
                     reason=withdrawal_pb2.ReturnProblemReason.Value(f"RETURN_PROBLEM_REASON_{one.reason.name}"),

@@ -298,11 +298,11 @@ def test_a_row_that_comes_twice_and_a_serial_with_two_amounts_are_told() -> None
     third = again.replace("2210044990000001", "2210044990000002")
     rows = read_rows("CZ", "\n".join((CZ, third, again, other)))
     assert (len(rows.good), rows.bad, rows.amount_fen) == (4, (), 120001)
-    assert [(one.line, one.earlier_line, one.reason) for one in rows.examined.doubts] == [
+    assert [(one.line, one.earlier_line, one.reason) for one in rows.examined.contradictions] == [
         (3, 1, "the row comes twice"),
         (4, 1, "one front_seq_no has two amounts"),
     ]
-    twice = read_rows("YE", f"{YE}\n{YE.replace('12.30', '12.31')}\n").examined.doubts
+    twice = read_rows("YE", f"{YE}\n{YE.replace('12.30', '12.31')}\n").examined.contradictions
     assert [one.reason for one in twice] == ["one sub_account has two amounts"]
 
 

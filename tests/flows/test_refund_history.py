@@ -50,7 +50,7 @@ async def test_a_refund_in_history_waits_with_its_holds_and_is_done_in_the_end(s
     assert "history" in told.message
     assert (await shop.balance("seller")).held_fen == 45_00
     left = await refundable(shop, payment_serial)
-    assert (left.remaining_fen, left.remaining_fee_fen, left.pending_fen) == (50_00, 5_00, 50_00)
+    assert (left.remaining_fen, left.remaining_fee_fen, left.held_fen) == (50_00, 5_00, 50_00)
     over = await shop.refusal(refund(shop, payment_serial, 50_01))
     assert over.reason == "REFUND_EXCEEDS_PAYMENT"
 

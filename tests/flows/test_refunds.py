@@ -161,7 +161,7 @@ async def test_concurrent_refunds_of_the_amount_together_never_exceed_the_paymen
     results = await asyncio.gather(*(refund(market, payment.serial, 30_00) for _ in range(10)), return_exceptions=True)
     assert sum(not isinstance(result, BaseException) for result in results) == 3
     found = await refundable(market, payment.serial)
-    assert (found.remaining_fen, found.pending_fen) == (10_00, 0)
+    assert (found.remaining_fen, found.held_fen) == (10_00, 0)
     assert (await market.balance("buyer")).available_fen == 90_00
     await market.assert_agrees()
 
@@ -184,8 +184,8 @@ async def test_second_refund_cannot_exceed_what_is_left_while_the_first_is_pendi
     assert lost.outcome == core_pb2.OUTCOME_UNKNOWN
     found = await refundable(market, payment.serial)
     assert (found.remaining_fen, found.remaining_fee_fen) == (40_00, 2_00)
-    assert (found.pending_fen, found.pending_fee_fen) == (60_00, 8_00)
-    assert [part.serial for part in found.pending_parts] == [lost.operation.serial]
+    assert (found.held_fen, found.held_fee_fen) == (60_00, 8_00)
+    assert [part.serial for part in found.held_parts] == [lost.operation.serial]
     amount = await market.refusal(refund(market, payment.serial, 40_01))
     assert (amount.reason, amount.amounts) == ("REFUND_EXCEEDS_PAYMENT", {"needed": 40_01, "left": 40_00})
     fee = await market.refusal(refund(market, payment.serial, 30_00, 2_01))
@@ -202,7 +202,7 @@ async def test_a_pending_refund_that_never_happened_gives_its_limits_back(market
     assert (await refundable(market, payment.serial)).remaining_fen == 40_00
     assert (await market.until_final(lost.operation.operation_id)).state == core_pb2.OPERATION_STATE_REFUSED
     found = await refundable(market, payment.serial)
-    assert (found.remaining_fen, found.remaining_fee_fen, found.pending_fen) == (100_00, 10_00, 0)
+    assert (found.remaining_fen, found.remaining_fee_fen, found.held_fen) == (100_00, 10_00, 0)
     await refund(market, payment.serial, 100_00, 10_00)
     await market.assert_agrees()
 

@@ -22,10 +22,10 @@ async def refused(shop: Marketplace, top_up_serial: str, fen: int, fee_fen: int 
 
 
 async def revocable(shop: Marketplace, top_up_serial: str) -> list[tuple[str, int, int]]:
-    """Member, and what is left of its part and of the fee."""
+    """Member, and what is left of its share, and of the fee inside."""
     request = topup_pb2.GetRevocableRequest(top_up_serial=top_up_serial)
     shares = (await shop.top_ups.GetRevocable(request, timeout=TIMEOUT_S)).shares
-    return [(share.member_id, share.remaining_net_fen, share.remaining_fee_fen) for share in shares]
+    return [(share.member_id, share.remaining_fen, share.remaining_fee_fen) for share in shares]
 
 
 async def test_a_top_up_is_revoked_in_parts_until_nothing_is_left(shop: Marketplace) -> None:
@@ -34,7 +34,7 @@ async def test_a_top_up_is_revoked_in_parts_until_nothing_is_left(shop: Marketpl
     first = await revoke(shop, top_up.serial, 33_00, 3_00)
     assert (first.state, first.original_serial) == (core_pb2.OPERATION_STATE_DONE, top_up.serial)
     assert (await shop.balance("seller")).available_fen == 60_00
-    assert await revocable(shop, top_up.serial) == [("seller", 60_00, 7_00)]
+    assert await revocable(shop, top_up.serial) == [("seller", 67_00, 7_00)]
     await revoke(shop, top_up.serial, 7_00, 7_00)
     await revoke(shop, top_up.serial, 60_00)
     assert await revocable(shop, top_up.serial) == [("seller", 0, 0)]
@@ -68,7 +68,7 @@ async def test_a_revocation_whose_answer_is_lost_holds_until_it_is_resolved(shop
     lost = await shop.refusal(call)
     assert (lost.reason, lost.outcome) == ("BANK_OUTCOME_UNKNOWN", core_pb2.OUTCOME_UNKNOWN)
     assert (await shop.balance("seller")).held_fen == 45_00
-    assert await revocable(shop, top_up.serial) == [("seller", 45_00, 5_00)]
+    assert await revocable(shop, top_up.serial) == [("seller", 50_00, 5_00)]
     assert await refused(shop, top_up.serial, 46_00) == (
         "REVOCATION_EXCEEDS_TOP_UP",
         {"needed": 46_00, "left": 45_00},
@@ -123,7 +123,7 @@ async def test_partial_revocations_at_once_stay_within_the_top_up(shop: Marketpl
     refusals = [one for one in results if isinstance(one, grpc.aio.AioRpcError)]
     assert (len(done), len(refusals)) == (4, 4)
     assert shop.calls_received("RevokeMemberRechargeThirdPay") == 4
-    assert await revocable(shop, top_up.serial) == [("seller", 10_00, 2_00)]
+    assert await revocable(shop, top_up.serial) == [("seller", 12_00, 2_00)]
     await shop.assert_agrees()
 
 
@@ -184,7 +184,7 @@ async def test_shares_of_a_split_are_revoked_in_parts_each_within_its_own(shop: 
     assert answer.operation.state == core_pb2.OPERATION_STATE_DONE
     assert answer.operation.amount_fen == 600_00
     assert [part.payer_member_id for part in answer.operation.parts] == ["a", "c"]
-    assert await revocable(shop, top_up.serial) == [("a", 0, 0), ("b", 270_00, 30_00), ("c", 80_00, 20_00)]
+    assert await revocable(shop, top_up.serial) == [("a", 0, 0), ("b", 300_00, 30_00), ("c", 100_00, 20_00)]
     over = await shop.refusal(
         shop.top_ups.RevokeSplitTopUp(
             split_revocation(shop, top_up.serial, b=(10_00, 0), c=(80_01, 0)), timeout=TIMEOUT_S
@@ -225,7 +225,7 @@ async def test_a_split_revocation_that_never_arrived_gives_its_shares_back(shop:
     )
     assert lost.outcome == core_pb2.OUTCOME_UNKNOWN
     assert (await shop.until_final(lost.operation.operation_id)).state == core_pb2.OPERATION_STATE_REFUSED
-    assert await revocable(shop, top_up.serial) == [("a", 450_00, 50_00)]
+    assert await revocable(shop, top_up.serial) == [("a", 500_00, 50_00)]
     await shop.assert_agrees()
 
 
@@ -246,7 +246,7 @@ async def test_a_revocation_may_bring_a_new_order_number_instead_of_the_shares_o
         for _ in range(2):
             request = split_revocation(shop, top_up.serial, a=(10_00, 0))
             await shop.top_ups.RevokeSplitTopUp(request, timeout=TIMEOUT_S)
-        assert await revocable(shop, top_up.serial) == [("a", 430_00, 50_00)]
+        assert await revocable(shop, top_up.serial) == [("a", 480_00, 50_00)]
         await shop.assert_agrees()
 
 

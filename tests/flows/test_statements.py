@@ -91,7 +91,12 @@ async def test_the_banks_balances_of_a_member_leave_the_mirror_alone(shop: Marke
     await shop.pay(buyer, seller, 30_00)
     request = balance_pb2.GetBankBalancesRequest(member_id=buyer)
     (found,) = (await shop.balances.GetBankBalances(request, timeout=TIMEOUT_S)).balances
-    assert (found.available_fen, found.withdrawable_fen, found.frozen_fen, found.assured_fen) == (70_00, 70_00, 0, 0)
+    assert (found.available_fen, found.withdrawable_fen, found.frozen_fen, found.escrow_and_frozen_fen) == (
+        70_00,
+        70_00,
+        0,
+        0,
+    )
 
 
 async def test_the_platforms_functional_accounts_are_named_by_kind(shop: Marketplace) -> None:
