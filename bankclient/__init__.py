@@ -76,3 +76,4 @@ from bankclient.signing import unescape_from_approve as unescape_from_approve
 from bankclient.signing import verify as verify
 from bankclient.wallclock import BANK_ZONE as BANK_ZONE
 from bankclient.wallclock import wall_clock as wall_clock
+from bankclient.wallclock import wall_clock_ns as wall_clock_ns

@@ -6,6 +6,7 @@ says so (docs/guarantees.md, Clocks). What PostgreSQL wrote down, PostgreSQL jud
 this process is for `time.monotonic`.
 """
 
+import time
 from datetime import UTC, datetime
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -16,3 +17,8 @@ BANK_ZONE: Final = ZoneInfo("Asia/Shanghai")
 def wall_clock() -> datetime:
     """The present moment, in UTC."""
     return datetime.now(UTC)
+
+
+def wall_clock_ns() -> int:
+    """The same in nanoseconds since 1970, as metrics carry it."""
+    return time.time_ns()

@@ -38,6 +38,7 @@ from prometheus_client.core import Metric as Family
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar as ExemplarSample
 
+from bankclient import wall_clock_ns
 from service.settings import TelemetrySettings
 from service.telemetry import events, logs, metrics, tracing
 from service.telemetry.catalogue import METRICS
@@ -192,7 +193,7 @@ class _Pushing:
         self._exporter = exporter
         self._resource = resource
         self._interval_s = interval_s
-        self._began_ns = self._sent_ns = time.time_ns()
+        self._began_ns = self._sent_ns = wall_clock_ns()
         self._is_ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="metrics-to-collector", daemon=True)
         self._thread.start()
@@ -209,7 +210,7 @@ class _Pushing:
         self._send()
 
     def _send(self) -> None:
-        now_ns = time.time_ns()
+        now_ns = wall_clock_ns()
         try:
             self._exporter.export(_data(self._resource, self._began_ns, self._sent_ns, now_ns))
         except Exception:

@@ -11,7 +11,6 @@ reader, the second has no tables, and its exemplars alone take 2 µs (docs/decis
 from __future__ import annotations
 
 import math
-import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from typing import ClassVar, NamedTuple
 
 from opentelemetry.trace import Span
 
+from bankclient import wall_clock_ns
 from service.telemetry import events
 
 OTHER = "other"
@@ -187,7 +187,7 @@ class Histogram(Metric):
         series.counts[bucket] += 1
         series.sum += value
         if span is not None and (context := span.get_span_context()).trace_flags.sampled:
-            series.exemplars[bucket] = Exemplar(value, context.trace_id, context.span_id, time.time_ns())
+            series.exemplars[bucket] = Exemplar(value, context.trace_id, context.span_id, wall_clock_ns())
 
     def points(self) -> dict[Labels, Buckets]:
         """Every series, to be read only."""
