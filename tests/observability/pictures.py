@@ -179,10 +179,11 @@ async def draw(names: list[str]) -> None:
             for one in wanted:
                 file = Path(folder) / f"{one.uid}.html"
                 file.write_text(await page(found, one), "utf-8")
-                await asyncio.to_thread(_photograph, file, FOLDER / f"{one.uid.removeprefix('jzb-')}.png", _height(one))
+                await asyncio.to_thread(photograph, file, FOLDER / f"{one.uid.removeprefix('jzb-')}.png", _height(one))
 
 
-def _photograph(file: Path, picture: Path, height: int) -> None:
+def photograph(file: Path, picture: Path, height: int) -> None:
+    """A picture of a page, by headless Chromium."""
     subprocess.run(
         [
             *("chromium", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"),
