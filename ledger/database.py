@@ -84,7 +84,12 @@ def migrate(dsn: str, revision: str = "head") -> None:
 
     Raises `LedgerUnavailable`, and `LedgerUnfit` for a database that this program cannot keep books in.
     """
-    engine = create_engine(DIALECT, creator=lambda: session.opened_blocking(dsn, autocommit=False), poolclass=NullPool)
+    engine = create_engine(
+        DIALECT,
+        creator=lambda: session.opened_blocking(dsn, autocommit=False),
+        poolclass=NullPool,
+        hide_parameters=True,
+    )
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     try:
@@ -166,6 +171,8 @@ def connect(dsn: str, pool_size: int = 8) -> AsyncEngine:
         max_overflow=0,
         pool_timeout=5,
         pool_pre_ping=True,
+        # An error's text goes into logs and spans; what a statement is run with may be a person's.
+        hide_parameters=True,
     )
 
 

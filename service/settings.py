@@ -224,6 +224,10 @@ class VaultSettings(BaseModel):
         return keys
 
 
+LISTEN_PATTERN = r"^[^\s]+:([0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])$"
+"""host:port."""
+
+
 class TelemetrySettings(BaseModel):
     """Traces and metrics over OTLP, metrics for Prometheus; each is off without its address."""
 
@@ -233,7 +237,7 @@ class TelemetrySettings(BaseModel):
     """Base address of an OTLP/HTTP collector, e.g. http://127.0.0.1:4318."""
     sample_ratio: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Share of the traces that begin here and are recorded; a caller's own decision is always followed."""
-    metrics_listen: Annotated[str, Field(pattern=r"^[^\s]+:[0-9]{1,5}$")] | None = None
+    metrics_listen: Annotated[str, Field(pattern=LISTEN_PATTERN)] | None = None
     """host:port of `GET /metrics`, e.g. 127.0.0.1:9464. Whoever reaches it reads it: keep it inside."""
     metrics_interval_s: Seconds = 15.0
     """Between two exports over OTLP, and between two reads of the platform's numbers from the database."""

@@ -66,10 +66,14 @@ suspended AS (
 ),
 replica AS (
   SELECT application_name, max(extract(epoch FROM coalesce(replay_lag, '0')))::float8 AS behind_s
-  FROM pg_stat_replication
+  FROM pg_stat_replication AS standby
   -- One that has replayed all has no lag; of one that replays nothing, such as a base backup, and of the sessions
   -- of others for a user without the right to see them, there is no position either.
   WHERE replay_lsn IS NOT NULL
+    -- Whoever subscribes to changes of rows is no standby.
+    AND NOT EXISTS (
+      SELECT FROM pg_replication_slots AS slot WHERE slot.active_pid = standby.pid AND slot.slot_type = 'logical'
+    )
   GROUP BY application_name
 )
 SELECT

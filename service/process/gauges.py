@@ -20,7 +20,7 @@ from cryptography import x509
 
 from bankclient import wall_clock
 from jzb.v1.names import OperationKind
-from ledger import LedgerError, Overview, Reads, newest_revision
+from ledger import Overview, Reads, newest_revision
 from service import telemetry
 from service.process.components import Components
 from service.settings import Settings
@@ -33,12 +33,15 @@ PATIENCE_S = 5.0
 
 
 class PlatformNumbers:
-    """The platform as the database last showed it; None while it does not answer."""
+    """The platform as the database last showed it; nothing while it does not answer, or while this process does not
+    get to ask it: a number that has stood still would hide that the event loop hangs.
+    """
 
     def __init__(self, reads: Reads, settings: Settings) -> None:
         self._reads = reads
         self._settings = settings
-        self.latest: Overview | None = None
+        self._latest: tuple[Overview, float] | None = None
+        self._good_for_s = 3 * settings.telemetry.metrics_interval_s + PATIENCE_S
 
     async def run(self) -> None:
         """Read again and again."""
@@ -50,17 +53,26 @@ class PlatformNumbers:
         resolver = self._settings.resolver
         try:
             async with asyncio.timeout(PATIENCE_S):
-                self.latest = await self._reads.overview(
+                found = await self._reads.overview(
                     reserved_for_s=resolver.orphan_after_s, accepted_for_s=resolver.accepted_long_s
                 )
-        except (LedgerError, TimeoutError) as failure:
-            if self.latest is not None:
+                self._latest = found, time.monotonic()
+        except Exception as failure:
+            # Whatever it is, a metric ends no service: payments go on without it.
+            if self._latest is not None:
                 events.NUMBERS_NOT_READ.log(why=events.why(failure))
-            self.latest = None
+            self._latest = None
 
     def of(self, number: Callable[[Overview], telemetry.Shown]) -> telemetry.Observed:
-        """A gauge of one of the numbers."""
-        return lambda: None if self.latest is None else number(self.latest)
+        """A gauge of one of the numbers. It is read in another thread than it is written in."""
+
+        def present() -> telemetry.Shown | None:
+            if (latest := self._latest) is None:
+                return None
+            found, read_s = latest
+            return number(found) if time.monotonic() - read_s <= self._good_for_s else None
+
+        return present
 
 
 @asynccontextmanager

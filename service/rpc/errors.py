@@ -344,7 +344,10 @@ class _CallRecord:
             telemetry.catalogue.REFUSALS.add(self.method.name, error.reason)
             return error
         telemetry.failed(self._span, error)
-        events.UNFORESEEN.log(error, method=self.method.path, request_id=self._request_id)
+        telemetry.catalogue.REFUSALS.add(self.method.name, ErrorReason.SERVICE_FAULT)
+        events.UNFORESEEN.log(
+            error, method=self.method.path, request_id=self._request_id if NUMBER.fullmatch(self._request_id) else ""
+        )
         return problems.service_fault()
 
 

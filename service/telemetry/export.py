@@ -18,6 +18,7 @@ from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
     HistogramDataPoint,
     MetricExporter,
+    MetricExportResult,
     MetricsData,
     NumberDataPoint,
     ResourceMetrics,
@@ -212,10 +213,14 @@ class _Pushing:
     def _send(self) -> None:
         now_ns = wall_clock_ns()
         try:
-            self._exporter.export(_data(self._resource, self._began_ns, self._sent_ns, now_ns))
+            result = self._exporter.export(_data(self._resource, self._began_ns, self._sent_ns, now_ns))
         except Exception:
+            result = MetricExportResult.FAILURE
+        if result is MetricExportResult.SUCCESS:
+            # What could not be sent keeps its exemplars for the next time.
+            self._sent_ns = now_ns
+        else:
             events.METRICS_NOT_SENT.log()
-        self._sent_ns = now_ns
 
 
 def _data(resource: Resource, began_ns: int, sent_ns: int, now_ns: int) -> MetricsData:
