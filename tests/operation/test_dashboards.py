@@ -98,7 +98,7 @@ def test_a_pipeline_uses_what_is_configured_and_all_of_it(file: str) -> None:
     used = {kind: set[str]() for kind in ("receivers", "processors", "exporters")}
     for pipeline in found["service"]["pipelines"].values():
         for kind, names in used.items():
-            names |= set(pipeline[kind])
+            names |= set(pipeline.get(kind, ()))
     assert used == {kind: set(found[kind]) for kind in used}
     assert set(found["service"]["extensions"]) == set(found["extensions"])
 

@@ -27,7 +27,7 @@ MISSING = next((name for name in PROGRAMS if shutil.which(name) is None), None)
 SHORTER = 20
 """By what the times of rules and alerts are divided here: five minutes are 15 seconds."""
 FOR_MAX_S = 10
-"""How long an alert waits at most before it fires, however long it is in production."""
+"""How long an alert waits at most before it fires, and before it ends, however long it is in production."""
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -39,9 +39,9 @@ def shortened(rule: dict[str, Any]) -> dict[str, Any]:
         return f"{found[1]}{math.ceil(int(found[2]) * _UNITS[found[3]] / SHORTER)}s"
 
     found = {**rule, "expr": re.sub(r"(\[|offset )(\d+)([smhd])", shorter, rule["expr"])}
-    if "for" in rule:
-        seconds = int(rule["for"][:-1]) * _UNITS[rule["for"][-1]]
-        found["for"] = f"{min(FOR_MAX_S, math.ceil(seconds / SHORTER))}s"
+    for wait in {"for", "keep_firing_for"} & rule.keys():
+        seconds = int(rule[wait][:-1]) * _UNITS[rule[wait][-1]]
+        found[wait] = f"{min(FOR_MAX_S, math.ceil(seconds / SHORTER))}s"
     return found
 
 
