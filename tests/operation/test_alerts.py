@@ -17,6 +17,7 @@ from typer.main import get_command
 
 from jzb.v1 import balance_pb2, clearing_pb2, operation_pb2, suspense_pb2
 from scripts.dashboards import dashboards
+from service.contract import methods, path_of
 from service.process.cli import app
 from service.settings import Settings
 from service.telemetry import events
@@ -79,6 +80,15 @@ def test_an_alert_says_how_grave_it_is_and_what_to_do(alert: str) -> None:
 def test_rules_and_alerts_ask_for_metrics_and_labels_that_the_code_has() -> None:
     for rule in (*rules("rules.yml"), *rules("alerts.yml")):
         assert not unknown_in(rule["expr"]), rule
+
+
+def test_a_call_that_changes_something_is_one_with_a_request_id() -> None:
+    (rule,) = (rule for rule in rules("rules.yml") if rule.get("record") == "jzb:changes:rate5m")
+    (is_change,) = re.findall(r'rpc_method=~"([^"]+)"', rule["expr"])
+    (is_none,) = re.findall(r'rpc_method!~"([^"]+)"', rule["expr"])
+    rpcs = {path_of(method): method for method in methods().values()}
+    counted = {rpc for rpc in rpcs if re.fullmatch(is_change, rpc) and not re.fullmatch(is_none, rpc)}
+    assert counted == {rpc for rpc, method in rpcs.items() if "request_id" in method.input_type.fields_by_name}
 
 
 def test_there_is_a_runbook_for_each_alert_and_none_besides() -> None:
