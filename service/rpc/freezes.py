@@ -51,7 +51,10 @@ class Freezes(freeze_pb2_grpc.FreezeServiceServicer):
         async def plan(serials: Serials) -> Plan:
             order, member = await self._order(request.order_no)
             is_acquired = order.operation.kind != OperationKind.FREEZE
-            order_fee_fen = await self._order_fee(order, member, request)
+            order_fee_fen = await self._order_fee(order, member, request.order_no, "fee_fen", request.fee_fen)
+            if request.amount_fen < order_fee_fen:
+                text = f"the order's fee of {yuan(order_fee_fen)} goes with the first release"
+                raise problems.invalid("amount_fen", text, rule="order_fee")
             if is_acquired and not order_fee_fen and request.fee_fen and self._fee_at_release:
                 raise _no_other_fee(
                     "fee_fen", "the release of money that an acquired order froze has no fee of its own"
@@ -72,7 +75,9 @@ class Freezes(freeze_pb2_grpc.FreezeServiceServicer):
             facts = await self.members.facts(
                 [member.member_id], [MemberCode(payee.member_id) for payee in request.payees]
             )
-            return freezes.pay_frozen(request, member, facts, serials, await self._order_fee(order, member, request))
+            field, stated_fen = "fee_on_top_fen", request.fee_on_top_fen
+            order_fee_fen = await self._order_fee(order, member, request.order_no, field, stated_fen)
+            return freezes.pay_frozen(request, member, facts, serials, order_fee_fen)
 
         return freeze_pb2.PayFrozenResponse(
             operation=await self.runner.carry_out(request, plan, rows=len(request.payees))
@@ -128,25 +133,17 @@ class Freezes(freeze_pb2_grpc.FreezeServiceServicer):
     def _fee_at_release(self) -> bool:
         return self.rules.acquired_fee == "at_release"
 
-    async def _order_fee(
-        self, order: Order, member: Member, request: freeze_pb2.ReleaseRequest | freeze_pb2.PayFrozenRequest
-    ) -> int:
+    async def _order_fee(self, order: Order, member: Member, order_no: str, field: str, stated_fen: int) -> int:
         """The fee of an acquired order that is frozen with its money and goes with this call. What another call holds
-        of it counts as there: the floor refuses this one until that has ended. Raises `Problem`.
+        of it counts as there: the floor refuses this one until that has ended. ``field`` of the request may state it.
+        Raises `Problem`.
         """
         if order.operation.kind == OperationKind.FREEZE:
             return 0
-        fee_fen, _ = await self.reads.pocket(frozen_fee(member.sub_account, request.order_no))
-        if isinstance(request, freeze_pb2.ReleaseRequest):
-            field, stated_fen, amount_fen = "fee_fen", request.fee_fen, request.amount_fen
-        else:
-            field, stated_fen, amount_fen = "fee_on_top_fen", request.fee_on_top_fen, None
+        fee_fen, _ = await self.reads.pocket(frozen_fee(member.sub_account, order_no))
         if fee_fen and stated_fen not in (0, fee_fen):
             text = f"the bank takes the order's own fee of {yuan(fee_fen)} with this call and no other"
             raise _no_other_fee(field, text)
-        if amount_fen is not None and amount_fen < fee_fen:
-            text = f"the order's fee of {yuan(fee_fen)} goes with the first release"
-            raise problems.invalid("amount_fen", text, rule="order_fee")
         return fee_fen
 
 
