@@ -5,7 +5,7 @@ A metric bounds its labels by construction: each value comes from the attribute'
 exported. Only the event loop's thread records; exporters read from threads of their own.
 
 OpenTelemetry's SDK and prometheus_client could keep the series too: the first takes 8 µs for each record and each
-reader, the second has no tables, and its exemplars alone take 2 µs (docs/decisions).
+reader, the second has no tables, and its exemplars alone take 2 µs (docs/decisions/0005-metrics-are-kept-here.md).
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 
-from bankclient import AnswerOutcome, wall_clock
+from bankclient import AnswerOutcome, wall_clock_ns
 from jzb.v1.names import OperationKind
 from service.problems import Problem
 from service.telemetry import catalogue
@@ -152,7 +152,7 @@ def batch(origins: Sequence[SpanContext | None], seconds: float) -> None:
 
 
 def _batch_span(steps: int, recorded: Sequence[SpanContext], seconds: float) -> trace.Span:
-    now_ns = int(wall_clock().timestamp() * 1e9)
+    now_ns = wall_clock_ns()
     span = tracer.start_span(
         "ledger batch",
         context=Context(),

@@ -14,10 +14,12 @@ import html
 import json
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from service.process.trace import Step, steps_of
 from tests.observability.pictures import FOLDER, photograph
 
 SHOWN = ("jzb.order_no", "jzb.interface", "jzb.outcome", "jzb.bank_code", "jzb.state", "jzb.reason")
@@ -34,53 +36,38 @@ span { position: absolute; top: 19px; font-size: 11px; color: #666; white-space:
 p { background: #f4f4f4; text-align: center; margin: 0; padding: 3px; font-size: 12px; color: #666; }
 """
 
-Span = dict[str, Any]
 
-
-def in_order(spans: list[Span], parent: str = "", depth: int = 0) -> Iterator[tuple[int, Span]]:
+def in_order(steps: Iterable[Step], parent: str | None = None, depth: int = 0) -> Iterator[tuple[int, Step]]:
     """Every span with its depth, parents first, by their beginning."""
-    ids = {span["spanID"] for span in spans}
-    for span in sorted(spans, key=lambda one: int(one["startTime"])):
-        above = [one["spanID"] for one in span["references"] if one["refType"] == "CHILD_OF" and one["spanID"] in ids]
-        if (above[0] if above else "") == parent:
-            yield depth, span
-            yield from in_order(spans, span["spanID"], depth + 1)
+    ordered = sorted(steps, key=lambda one: one.start_us)
+    ids = {one.id for one in ordered}
+    for one in ordered:
+        if (one.parent if one.parent in ids else None) == parent:
+            yield depth, one
+            yield from in_order(ordered, one.id, depth + 1)
 
 
-def page(trace: dict[str, Any]) -> tuple[str, int]:
+def page(trace: Mapping[str, Any]) -> tuple[str, int]:
     """The trace as a page, and its height."""
-    rows = list(in_order(trace["spans"]))
-    begins = sorted({int(span["startTime"]) for _, span in rows})
+    rows = list(in_order(steps_of(trace)))
+    begins = sorted(step.start_us for _, step in rows)
     # Stretches of work: a span that begins long after all before it have begun opens another.
-    firsts = [
-        begin
-        for before, begin in zip([begins[0] - 2 * IDLE_US, *begins], begins, strict=False)
-        if begin - before > IDLE_US
-    ]
-    ends = {
-        first: max(
-            int(s["startTime"]) + int(s["duration"])
-            for _, s in rows
-            if first <= int(s["startTime"]) < next((f for f in firsts if f > first), first + 10**12)
-        )
-        for first in firsts
-    }
+    firsts = [begins[0], *(begin for before, begin in pairwise(begins) if begin - before > IDLE_US)]
     lines, current = [], firsts[0]
-    for depth, span in rows:
-        start, took = int(span["startTime"]), int(span["duration"])
-        first = max(one for one in firsts if one <= start)
+    for depth, step in rows:
+        first = max(one for one in firsts if one <= step.start_us)
+        within = [one for _, one in rows if max(begin for begin in firsts if begin <= one.start_us) == first]
+        length = max(one.start_us + one.duration_us for one in within) - first
         if first != current:
-            lines.append(f"<p>{(start - begins[0]) / 1e6:.1f} s after the first</p>")
+            lines.append(f"<p>{(step.start_us - begins[0]) / 1e6:.1f} s after the first</p>")
             current = first
-        length = ends[first] - first
-        tags = {one["key"]: one["value"] for one in span["tags"]}
-        said = ", ".join(f"{name.removeprefix('jzb.')} {tags[name]}" for name in SHOWN if tags.get(name))
+        said = ", ".join(f"{name.removeprefix('jzb.')} {step.tags[name]}" for name in SHOWN if step.tags.get(name))
+        left, width = 70 * (step.start_us - first) / length, max(0.3, 70 * step.duration_us / length)
         lines.append(
-            f'<div class="row"><div style="padding-left:{depth * 18}px">{html.escape(span["operationName"])}</div>'
-            f'<div class="axis"><i class="{"failed" if tags.get("error") else ""}" style="left:'
-            f'{70 * (start - first) / length:.2f}%;width:{max(0.3, 70 * took / length):.2f}%"></i>'
-            f'<span style="left:{70 * (start - first) / length:.2f}%">{took / 1000:.1f} ms'
-            f"{'  ' + html.escape(said) if said else ''}</span></div></div>"
+            f'<div class="row"><div style="padding-left:{depth * 18}px">{html.escape(step.name)}</div>'
+            f'<div class="axis"><i class="{"failed" if step.tags.get("error") else ""}"'
+            f' style="left:{left:.2f}%;width:{width:.2f}%"></i><span style="left:{left:.2f}%">'
+            f"{step.duration_us / 1000:.1f} ms  {html.escape(said)}</span></div></div>"
         )
     title = f"Trace {trace['traceID']}"
     return f"<meta charset=utf-8><style>{STYLE}</style><h1>{title}</h1>{''.join(lines)}", 70 + 36 * len(lines)
