@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parent
-SERVICE = ("contract", "faults", "flows", "observability", "operation", "plans")
+SERVICE = ("contract", "faults", "flows", "observability", "operation", "plans", "security")
 """The folders of the service's tests. The code that they share is in `world`."""
 
 
