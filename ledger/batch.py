@@ -136,7 +136,7 @@ def _open(book: Book, known: Known, step: Step, new: NewOperation, rows: Rows) -
             pending = (n for n, p in known.parts.get(earlier.id, {}).items() if p.part.state is PartState.RESERVED)
             return known.outcome(earlier, did=True, pended=tuple(sorted(pending)))
         if earlier.fingerprint != new.fingerprint:
-            raise RequestIdReused(earlier, new.fingerprint)
+            raise RequestIdReused(earlier)
         if earlier.state is not State.RELEASED or step.check_only:
             return known.outcome(earlier, did=False)
     operation = _opened(new, step.change, known.now, step.bank_day, earlier)

@@ -57,13 +57,9 @@ class FloorBroken(LedgerError):
 class RequestIdReused(LedgerError):
     """The request id was used before with other content."""
 
-    def __init__(self, operation: Operation, fingerprint: bytes) -> None:
+    def __init__(self, operation: Operation) -> None:
         self.operation = operation
-        self.fingerprint = fingerprint
-        super().__init__(
-            f"request id {operation.request_id} belongs to content {operation.fingerprint.hex()}, "
-            f"now it came with {fingerprint.hex()}"
-        )
+        super().__init__(f"request id {operation.request_id} was used before with other content")
 
 
 class OperationUnknown(LedgerError):

@@ -741,7 +741,7 @@ def of_ledger(error: LedgerError) -> Problem:
         case FloorBroken():
             return floor_broken(error.breach, error.operation)
         case RequestIdReused():
-            return request_id_reused(error.operation, error.fingerprint)
+            return request_id_reused(error.operation)
         case DeadlinePassed():
             return deadline_passed()
         case LedgerBehind():
@@ -753,18 +753,31 @@ def of_ledger(error: LedgerError) -> Problem:
     raise error
 
 
-def request_id_reused(operation: Operation, fingerprint: bytes) -> Problem:
+def request_id_reused(operation: Operation) -> Problem:
     """The same request id with other content: this content has done nothing, the first one's operation stands."""
     return Problem(
         grpc.StatusCode.ALREADY_EXISTS,
         ErrorReason.REQUEST_ID_REUSED,
         f"request id {operation.request_id} was used before with other content",
         next_step="use a new request id for a new request",
-        metadata={
-            "request_id": operation.request_id,
-            "operation_id": str(operation.id),
-            "fingerprint_recorded": operation.fingerprint.hex(),
-            "fingerprint_received": fingerprint.hex(),
-        },
+        metadata={"request_id": operation.request_id, "operation_id": str(operation.id)},
         looked_up=LookedUp(operation),
+    )
+
+
+def repeat_not_recognised(operation: Operation, why: str) -> Problem:
+    """The request id has an operation, and the key is gone by which its content could be compared with this one's."""
+    return Problem(
+        grpc.StatusCode.FAILED_PRECONDITION,
+        ErrorReason.INTERFACE_NOT_ENABLED,
+        f"request id {operation.request_id} has an operation, and whether this request is a repeat of it cannot be"
+        f" known: {why}",
+        next_step=f"nothing was done again; GetOperation has operation {operation.id}. Have the operator add the key to"
+        " JZB_VAULT__RETIRED_KEYS and restart the service, then send the same request again",
+        metadata={
+            "interface": "personal fields",
+            "setting": "JZB_VAULT__RETIRED_KEYS",
+            "operation_id": str(operation.id),
+        },
+        in_doubt=True,
     )

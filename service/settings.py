@@ -212,8 +212,10 @@ class VaultSettings(BaseModel):
 
     keys: tuple[SecretStr, ...] = ()
     """32 random bytes in Base64 each: the first seals, the others open what `jzb vault rotate` has yet to move."""
+    retired_keys: tuple[SecretStr, ...] = ()
+    """Keys of before `jzb vault rotate`. They open nothing, and recognise repeats of the requests of their time."""
 
-    @field_validator("keys")
+    @field_validator("keys", "retired_keys")
     @classmethod
     def _are_keys(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
         for key in keys:

@@ -3,6 +3,8 @@
 What is sealed is bound to the row it is for, so that a sealed value copied elsewhere does not open. Of the keys the
 first seals; the others open what was sealed before, until `rotate` has put everything under the first. Digests are
 HMAC-SHA256 under a key of their own: who has the database alone can neither open a value nor try numbers against it.
+Digests of requests (`service.path.fingerprint`) are in the sealed journal, which `rotate` cannot write to: a key under
+which any was made is retired and not thrown away. A retired key recognises them, and opens nothing.
 No value, and no key, is ever part of an error, a log line or a span.
 
     VaultError
@@ -102,8 +104,9 @@ class _Key:
 class Vault:
     """Seals and opens for one platform. Raises `VaultKeyWrong` for a key that is none."""
 
-    def __init__(self, keys: Sequence[str], platform: str) -> None:
+    def __init__(self, keys: Sequence[str], platform: str, retired: Sequence[str] = ()) -> None:
         self._keys = [_Key(key_bytes(text)) for text in keys]
+        self._recognising = {key.key_id: key for key in (*self._keys, *(_Key(key_bytes(text)) for text in retired))}
         self.platform = platform
 
     @property
@@ -145,8 +148,10 @@ class Vault:
         return [key.digest(value) for key in self._keys]
 
     def fingerprint(self, key_id: str, content: bytes) -> bytes:
-        """The digest of a request's content under that key. Raises `VaultKeyMissing`."""
-        return self._named(key_id).fingerprint(content)
+        """The digest of a request's content under that key, be it a retired one. Raises `VaultKeyMissing`."""
+        if key_id not in self._recognising:
+            raise VaultKeyMissing(f"the key {key_id} is in neither JZB_VAULT__KEYS nor JZB_VAULT__RETIRED_KEYS")
+        return self._recognising[key_id].fingerprint(content)
 
     def _named(self, key_id: str) -> _Key:
         key = next((one for one in self._keys if one.key_id == key_id), None)

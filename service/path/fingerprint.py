@@ -4,33 +4,34 @@ Every field counts as a whole, in rows and at any depth, but for three: the requ
 content, and the verification, since a retry may bring a new code. Presence counts as the wire has it: an unset scalar
 is its default, an unset message is not an empty one.
 
-Whoever has the database alone must not be able to try card numbers against a digest. So a request with personal values
-(debug_redact) has two digests in its fingerprint: an open one of everything else, and one of the whole under a key of
-the vault, named beside it. A fingerprint lives as long as the journal and keys do not:
+Whoever has the database, or another's request id, must not be able to try values against a digest: a mobile in a
+remark is ten thousand tries. So the digest is under a key of the vault, which is named beside it, and nobody is shown
+it. The journal is sealed and keeps what was recorded for ever, so each of these forms is still recognised:
 
-    32 bytes   the open digest; a request without personal values, or one from before whole fields counted, of whose
-               personal values the last four characters are in the digest; a top-up of 0.1.0 has its channel's type as
-               text in it
-    70 bytes   the open digest, 6 bytes that name the key, the digest of the whole under that key
+    38 bytes   6 bytes that name the key, the digest of the whole under that key
+    32 bytes   a digest without a key: of a platform that has none, or of a request without personal values
+               (debug_redact) until 0.2.0; from before whole fields counted, of the personal values the last four
+               characters are in it; a top-up of 0.1.0 has its channel's type as text in it
+    70 bytes   until 0.2.0: a digest without a key of all but the personal values, then the 38 bytes above
 
 A repeat is compared under the key with which its operation was recorded, be it an old one. When that key is gone from
-the settings, the open digest decides.
+the settings, the digest without a key decides, where there is one; else nothing can, and the repeat is refused.
 """
 
 from __future__ import annotations
 
-import functools
 import hashlib
 
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import BytesValue, StringValue
 
 from jzb.v1 import topup_pb2
 from service import problems
-from service.vault import KEY_ID_BYTES, Vault
+from service.vault import KEY_ID_BYTES, Vault, VaultKeyMissing
 
 OPEN_BYTES = 32
+KEYED_BYTES = KEY_ID_BYTES + OPEN_BYTES
 NAMES_BEFORE = {
     "jzb.v1.AllocateSuspenseRequest": "jzb.v1.ClearSuspenseRequest",
     "jzb.v1.ReverseSuspenseAllocationRequest": "jzb.v1.UndoClearSuspenseRequest",
@@ -43,7 +44,7 @@ NOT_CONTENT = ("request_id", "validate_only", "verification")
 class Fingerprint:
     """One request's. Holds the request, personal values and all: not to be kept longer than its call."""
 
-    __slots__ = ("_content", "_has_personal", "_open", "_vault")
+    __slots__ = ("_content", "_vault")
 
     def __init__(self, request: Message, vault: Vault) -> None:
         self._vault = vault
@@ -52,41 +53,43 @@ class Fingerprint:
         for name in NOT_CONTENT:
             if name in request.DESCRIPTOR.fields_by_name:
                 self._content.ClearField(name)
-        whole, self._has_personal = self._content, False
-        if _may_be_personal(request.DESCRIPTOR):
-            whole = type(request)()
-            whole.CopyFrom(self._content)
-            self._has_personal = _clear_personal(whole)
-        self._open = hashlib.sha256(_bytes(whole)).digest()
 
     @property
     def digest(self) -> bytes:
         """What is recorded. Raises `Problem` for personal values without a key to digest them under."""
-        if not self._has_personal:
-            return self._open
-        if not self._vault.is_open:
+        if self._vault.is_open:
+            key_id = self._vault.key_id
+            return bytes.fromhex(key_id) + self._under(key_id)
+        without, has_personal = self._without_personal()
+        if has_personal:
             raise problems.key_missing("there is no key under which they could be recognised", "personal fields")
-        return self._open + bytes.fromhex(self._vault.key_id) + self._under(self._vault.key_id)
-
-    @property
-    def shown(self) -> bytes:
-        """What errors show of it."""
-        return self.digest if self._vault.is_open else self._open
+        return without
 
     def is_of(self, recorded: bytes) -> bool:
-        """Whether the request asks for what was recorded."""
+        """Whether the request asks for what was recorded. Raises `VaultKeyMissing` where that cannot be known."""
         if len(recorded) == OPEN_BYTES:
-            if self._has_personal:
+            without, has_personal = self._without_personal()
+            if has_personal:
                 return recorded == self._by_last_four()
-            return recorded == self._open or recorded == self._by_channel_text()
-        is_open_same = self._has_personal and recorded.startswith(self._open)
-        key_id = recorded[OPEN_BYTES : OPEN_BYTES + KEY_ID_BYTES].hex()
-        if not is_open_same or not self._vault.knows(key_id):
-            return is_open_same
-        return recorded[OPEN_BYTES + KEY_ID_BYTES :] == self._under(key_id)
+            return recorded == without or recorded == self._by_channel_text()
+        key_id, keyed = recorded[-KEYED_BYTES:-OPEN_BYTES].hex(), recorded[-OPEN_BYTES:]
+        try:
+            return keyed == self._under(key_id)
+        except VaultKeyMissing:
+            if len(recorded) == KEYED_BYTES:
+                raise
+        without, has_personal = self._without_personal()
+        return has_personal and recorded.startswith(without)
 
     def _under(self, key_id: str) -> bytes:
         return self._vault.fingerprint(key_id, _bytes(self._content))
+
+    def _without_personal(self) -> tuple[bytes, bool]:
+        """A digest without a key of all but the personal values, and whether there are any."""
+        rest = type(self._content)()
+        rest.CopyFrom(self._content)
+        has_personal = _clear_personal(rest)
+        return hashlib.sha256(_bytes(rest)).digest(), has_personal
 
     def _by_channel_text(self) -> bytes | None:
         """The digest that 0.1.0 recorded of a top-up."""
@@ -131,15 +134,6 @@ def _bytes_with_channel_text(top_up: Message, channel: topup_pb2.Channel) -> byt
 
 def _wire(content: Message) -> bytes:
     return content.SerializeToString(deterministic=True)
-
-
-@functools.cache
-def _may_be_personal(message: Descriptor) -> bool:
-    return any(
-        field.GetOptions().debug_redact or (field.message_type is not None and _may_be_personal(field.message_type))
-        for field in message.fields
-        if field.name not in NOT_CONTENT
-    )
 
 
 def _clear_personal(content: Message) -> bool:

@@ -17,7 +17,7 @@ from service import problems
 from service.path.fingerprint import Fingerprint
 from service.problems import LookedUp, Problem
 from service.telemetry import events
-from service.vault import Vault
+from service.vault import Vault, VaultKeyMissing
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
@@ -41,9 +41,13 @@ class Repeats:
         return found
 
     def require_same(self, earlier: Operation, content: Fingerprint) -> None:
-        """Raises `Problem` when the request id has been used for something else."""
-        if not content.is_of(earlier.fingerprint):
-            raise problems.request_id_reused(earlier, content.shown)
+        """Raises `Problem` when the request id has been used for something else, or when that cannot be known."""
+        try:
+            is_same = content.is_of(earlier.fingerprint)
+        except VaultKeyMissing as gone:
+            raise problems.repeat_not_recognised(earlier, str(gone)) from None
+        if not is_same:
+            raise problems.request_id_reused(earlier)
 
     async def decide(self, problem: Problem, request: Message) -> Problem:
         """The same problem, with what happened to the money if that can be looked up."""

@@ -392,8 +392,9 @@ def vault_rotate(data: Data = Path("var")) -> None:
     """Put everything personal under the newest key.
 
     The newest key is the first of JZB_VAULT__KEYS. A service must know the new key before this runs, and the old ones
-    until it has ended. Without that setting a new key is put first in the key file under --data; then no service may
-    run, since it reads that file when it starts.
+    until it has ended; move them to JZB_VAULT__RETIRED_KEYS then, or repeats of their time are refused. Without that
+    setting a new key is put first in the key file under --data; then no service may run, since it reads that file when
+    it starts.
     """
     with _complaints():
         platform = platform_of(data)
@@ -406,6 +407,8 @@ def vault_rotate(data: Data = Path("var")) -> None:
                 keys = key_file(data).keys()
             moved = asyncio.run(_rotate(dsn, Vault(keys, platform)))
         console.print(f"{moved} cards were put under the newest key; none is under another")
+        if VAULT_KEYS in os.environ:
+            console.print("move the older keys to JZB_VAULT__RETIRED_KEYS: by them repeats of requests are recognised")
 
 
 @docs.command("bank")

@@ -140,7 +140,11 @@ async def assembled(settings: Settings, *, catches_up: bool = False) -> AsyncIte
         transfers = Transfers(reads, bank, recorder, returns, settings)
         await stack.enter_async_context(collecting("transfers", transfers.collect_last_days, settings.transfers.poll_s))
         cards = Cards(engine, settings.platform)
-        vault = Vault([key.get_secret_value() for key in settings.vault.keys], settings.platform)
+        vault = Vault(
+            [key.get_secret_value() for key in settings.vault.keys],
+            settings.platform,
+            [key.get_secret_value() for key in settings.vault.retired_keys],
+        )
         carriers: dict[type[Query], Carrier[Any]] = {SweepQuery: sweeper, ReturnQuery: returns}
         resolver = await stack.enter_async_context(
             Resolver(writer, reads, bank, cards, vault, carriers, settings).running()

@@ -40,7 +40,7 @@ from service.plans.settlement import settle
 from service.problems import NAMES_NOTHING, LookedUp
 from service.process.server import running
 from service.rpc.errors import _Method
-from tests.world.marketplace import TIMEOUT_S, Marketplace, open_marketplace, service_settings
+from tests.world.marketplace import TIMEOUT_S, VAULT_KEY, Marketplace, open_marketplace, service_settings
 from tests.world.process import until
 
 NO_EFFECT, UNKNOWN = core_pb2.OUTCOME_NO_EFFECT, core_pb2.OUTCOME_UNKNOWN
@@ -243,12 +243,12 @@ async def test_what_never_left_and_cannot_be_tried_again_is_told_why(shop: Marke
     assert shop.calls_received("MemberTransaction") == 0
 
 
-async def test_a_card_request_is_repeated_where_the_key_is_gone(database: str) -> None:
+async def test_a_card_request_is_repeated_where_the_key_is_retired(database: str) -> None:
     async with open_marketplace(database) as shop:
         await shop.merchant("seller")
         refresh = {"request_id": "refresh", "member_id": "seller"}
         first = (await shop.cards.RefreshCards(card_request(**refresh), timeout=TIMEOUT_S)).operation
-        keyless = service_settings(database, shop.sandbox, vault={"keys": []})
+        keyless = service_settings(database, shop.sandbox, vault={"keys": [], "retired_keys": [VAULT_KEY]})
         async with (
             running(keyless) as service,
             grpc.aio.insecure_channel(f"127.0.0.1:{service.port}") as channel,

@@ -194,13 +194,14 @@ def test_a_refused_request_stays_refused_when_the_money_has_come() -> None:
     assert outcome.operation.breach is not None
 
 
-def test_a_request_id_with_other_content_is_refused_with_both_fingerprints() -> None:
+def test_a_request_id_with_other_content_is_refused_and_no_fingerprint_is_told() -> None:
     bench = rich(100)
     step = opening(pay(ANN, BOB, 60), content=b"sixty")
     bench.judge(step)
     with pytest.raises(RequestIdReused) as refusal:
         bench.judge(again(step, content=b"seventy"))
-    assert (refusal.value.operation.fingerprint, refusal.value.fingerprint) == (b"sixty", b"seventy")
+    assert refusal.value.operation.fingerprint == b"sixty"
+    assert not [told for told in (b"sixty", b"seventy") if told.hex() in str(refusal.value)]
 
 
 def test_a_step_whose_commit_was_not_heard_of_is_told_what_it_did() -> None:
