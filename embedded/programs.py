@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from embedded.errors import PostgresNotStarted
+from ledger import child_environment
 from ledger.copies import Programs
 from ledger.session import MAJOR_MIN
 
@@ -111,6 +112,7 @@ def _major_version(folder: Path, program: str, *companions: str) -> int:
     try:
         answer = subprocess.run(
             [folder / program, "--version"],
+            env=environment(),
             capture_output=True,
             text=True,
             timeout=PROBE_TIMEOUT_S,
@@ -137,6 +139,7 @@ def find_credentials(programs: Programs) -> Credentials:
         with contextlib.suppress(OSError, subprocess.SubprocessError):
             subprocess.run(
                 [*prefix, programs.folder / "postgres", "--version"],
+                env=environment(),
                 capture_output=True,
                 timeout=PROBE_TIMEOUT_S,
                 check=True,
@@ -184,9 +187,8 @@ def command(programs: Programs, credentials: Credentials, name: str, *arguments:
 
 
 def environment() -> dict[str, str]:
-    """Ours, without the PG… variables (PGDATA, PGPORT, …) that would speak over the arguments."""
-    ours = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-    return {**ours, "LC_ALL": "C"}
+    """What any child gets: no PG… variables (PGDATA, PGPORT, …), which would speak over the arguments."""
+    return {**child_environment(), "LC_ALL": "C"}
 
 
 def postmaster_of(cluster: Path) -> int | None:
@@ -207,6 +209,7 @@ def postmaster_of(cluster: Path) -> int | None:
     else:
         found = subprocess.run(
             ["/bin/ps", "-o", "command=", "-p", str(pid)],
+            env=environment(),
             capture_output=True,
             text=True,
             timeout=PROBE_TIMEOUT_S,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from ledger.accounts import Account, Kind
 from ledger.batch import REASON_FLOOR
 from ledger.cards import Card, CardChange, CardState, CheckedBy
+from ledger.children import child_environment
 from ledger.comparison import Amounts, Comparison, Motion, Position, Result, judge
 from ledger.database import (
     Usage,
@@ -141,6 +142,7 @@ __all__ = [
     "Wanted",
     "Writer",
     "audit",
+    "child_environment",
     "connect",
     "draft_from_json",
     "draft_to_json",

@@ -25,6 +25,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ledger import session
+from ledger.children import child_environment
 from ledger.database import migrate, reading
 from ledger.errors import LedgerBehind, LedgerError, LedgerUnavailable, LedgerUnfit
 
@@ -164,7 +165,7 @@ def _fill(dsn: str, path: Path, folder: Path, server_major: int) -> None:
     with (
         tempfile.TemporaryFile() as reader_output,
         tempfile.TemporaryFile() as writer_output,
-        subprocess.Popen(reading, stdout=subprocess.PIPE, stderr=reader_output) as reader,
+        subprocess.Popen(reading, env=child_environment(), stdout=subprocess.PIPE, stderr=reader_output) as reader,
         subprocess.Popen(
             writing, env=_environment(dsn), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=writer_output
         ) as writer,
@@ -290,9 +291,9 @@ def _command(program: Path, dsn: str, *arguments: str) -> list[str]:
 
 
 def _environment(dsn: str) -> dict[str, str]:
-    """The password goes by the environment, which nobody lists."""
+    """The password goes by the environment, which nobody lists, beside what psycopg reads there (PGSSLROOTCERT, …)."""
     password = conninfo_to_dict(dsn).get("password")
-    return {**os.environ, **({"PGPASSWORD": str(password)} if password else {})}
+    return {**child_environment("PG"), **({"PGPASSWORD": str(password)} if password else {})}
 
 
 def _run(command: list[str], dsn: str) -> None:

@@ -112,7 +112,8 @@ async def _in_thread(sealed: SealedFile) -> AsyncGenerator[Any]:
 async def _in_process(sealed: SealedFile) -> AsyncGenerator[Any]:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "bankclient.files"),
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        # Nothing else of ours: the environment of a service holds keys and passwords.
+        env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PATH": os.environ.get("PATH", os.defpath)},
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         # Ctrl-C is the service's own to deal with.

@@ -20,7 +20,7 @@ from typing import Any
 import httpx
 
 from embedded import EmbeddedPostgres
-from ledger import migrate, sessions_beside
+from ledger import child_environment, migrate, sessions_beside
 from service.settings import Settings, from_environment
 from service.vault import KeyFile
 
@@ -170,6 +170,7 @@ def _sandbox(data: Path) -> Iterator[Callable[[], tuple[str, dict[str, Any]]]]:
             *(sys.executable, "-m", "sandbox", "--data-dir", str(data.resolve())),
             *("--clear-same-day", "--any-code", "--until-stdin-ends"),
         ],
+        env=child_environment("PYTHON", "SANDBOX_"),
         # Never written to: it ends with this process, however that ends.
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -1,0 +1,111 @@
+"""A process that the service starts knows none of its secrets: whoever breaks into PostgreSQL or pg_dump has no key."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+
+from bankclient import SealedFile, opened
+from bankclient.files import reading
+from embedded import find_clients
+from ledger import copies
+from service.vault import new_key
+from tests.bankclient.files import CZ, PASSWORD, sealed, zipped
+from tests.world.cli import jzb_run
+from tests.world.marketplace import Marketplace
+
+LEAK = "hush-hush"
+SECRETS = {
+    "JZB_BANK__PFX_PASSWORD": LEAK,
+    "JZB_BANK__FILE_PASSWORD": LEAK,
+    "JZB_VAULT__KEYS": f'["{new_key()}"]',
+    "JZB_SEAL__KEYS": LEAK,
+    "JZB_DATABASE_URL": "",
+    "SOME_TOKEN": LEAK,
+}
+
+
+def told_to(pid: int) -> dict[str, str]:
+    """The environment that a process was started with."""
+    words = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace").split("\0")
+    return dict(word.split("=", 1) for word in words if "=" in word)
+
+
+def command_line(pid: int) -> bytes:
+    """What a process was started as, or calls itself."""
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+def children(pid: int) -> Iterator[int]:
+    """Every process below another one."""
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in map(int, (task / "children").read_text().split()):
+            yield child
+            yield from children(child)
+
+
+def leaked(environment: dict[str, str]) -> list[str]:
+    """The names of secrets in an environment."""
+    return [name for name, value in environment.items() if name in SECRETS or LEAK in value]
+
+
+async def test_postgresql_and_the_sandbox_are_started_without_the_secrets_of_jzb_run(tmp_path: Path) -> None:
+    async with jzb_run(tmp_path / "var", SECRETS) as started:
+        assert leaked(told_to(started.process.pid)), "the attack would see nothing"
+        below = {pid: command_line(pid) for pid in children(started.process.pid)}
+        assert any(b"postgres" in line for line in below.values())
+        assert any(b"sandbox" in line for line in below.values())
+        assert {pid: found for pid in below if (found := leaked(told_to(pid)))} == {}
+
+
+@pytest.fixture
+def secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Secrets in the environment of this process."""
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.usefixtures("secrets")
+async def test_programs_that_copy_the_books_are_started_without_them(
+    shop: Marketplace, empty_database: str, tmp_path: Path
+) -> None:
+    clients = find_clients()
+    folder, told = tmp_path / "bin", tmp_path / "told"
+    folder.mkdir()
+    for name in ("pg_dump", "pg_restore", "psql"):
+        program = folder / name
+        program.write_text(f'#!/bin/sh\nPROGRAM={name} /usr/bin/env >> {told}\nexec {clients.folder / name} "$@"\n')
+        program.chmod(0o700)
+    noted = replace(clients, folder=folder)
+    await shop.merchant("seller")
+    copies.back_up(shop.dsn, tmp_path / "copy", noted)
+    copies.restore(empty_database, tmp_path / "copy", noted)
+    lines = [line.partition("=") for line in told.read_text().splitlines()]
+    assert {value for name, _, value in lines if name == "PROGRAM"} == {"pg_dump", "pg_restore", "psql"}
+    assert not [found for name, _, value in lines if (found := leaked({name: value}))]
+
+
+@pytest.mark.usefixtures("secrets")
+async def test_the_process_that_reads_a_large_file_of_the_bank_is_started_without_them() -> None:
+    told: list[dict[str, str]] = []
+    start = asyncio.create_subprocess_exec
+
+    async def noted(*arguments: Any, **more: Any) -> Any:
+        process = await start(*arguments, **more)
+        told.append(told_to(process.pid))
+        return process
+
+    with patch.object(reading, "SMALL_BYTES", 0), patch.object(asyncio, "create_subprocess_exec", noted):
+        content = sealed(zipped(f"{CZ}\n".encode("gb18030")))
+        file = SealedFile("CZ", date(2026, 11, 29), "CZ", content, PASSWORD, 2**20, stated_rows=None)
+        async with opened(file) as found:
+            assert found.examined.good_rows == 1
+    (environment,) = told
+    assert leaked(environment) == []
