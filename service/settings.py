@@ -6,6 +6,7 @@ documents are silent, a setting stands with the default that the quick start sup
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,10 +20,11 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from bankclient import REQUESTS, BankSettings
 from ledger import SpendOrder
+from service import secret_files
 from service.vault import VaultKeyWrong, key_bytes
 
 Seconds = Annotated[float, Field(gt=0, le=7 * 86_400)]
@@ -254,12 +256,28 @@ DATABASE_URL: Any = Field(validation_alias=AliasChoices("DATABASE_URL", "JZB_DAT
 """Where the database is, by either name."""
 
 
-class Settings(BaseSettings):
-    """One platform's service process."""
+class _Given(BaseSettings):
+    """Settings of the environment, whose secrets may be in files (`service.secret_files`)."""
 
     model_config = SettingsConfigDict(
         env_prefix="JZB_", env_nested_delimiter="__", frozen=True, extra="ignore", populate_by_name=True
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What is given to the constructor, then the environment and the files."""
+        return init_settings, secret_files.EnvironmentAndFiles(settings_cls)
+
+
+class Settings(_Given):
+    """One platform's service process."""
 
     database_url: SecretStr = DATABASE_URL
     bank: BankSettings
@@ -338,10 +356,19 @@ def from_environment(**given: Any) -> Settings:
     return Settings(**given)
 
 
-class _DatabaseAlone(BaseSettings):
-    model_config = SettingsConfigDict(frozen=True, extra="ignore")
-
+class _DatabaseAlone(_Given):
     database_url: SecretStr = DATABASE_URL
+
+
+def is_given(*names: str) -> bool:
+    """Whether one of these variables is set, or is a secret that is in a file."""
+    files = secret_files.paths(Settings)
+    return any(os.environ.get(name) or name in files for name in names)
+
+
+def secrets_that_all_may_read() -> list[tuple[str, Path]]:
+    """The variables and files of secrets that every user of the machine may read."""
+    return secret_files.readable_by_all(Settings)
 
 
 def database_from_environment() -> str:
@@ -349,9 +376,7 @@ def database_from_environment() -> str:
     return _DatabaseAlone().database_url.get_secret_value()
 
 
-class _TelemetryAlone(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix="JZB_", env_nested_delimiter="__", frozen=True, extra="ignore")
-
+class _TelemetryAlone(_Given):
     telemetry: TelemetrySettings = TelemetrySettings()
 
 
@@ -360,9 +385,7 @@ def telemetry_from_environment() -> TelemetrySettings:
     return _TelemetryAlone().telemetry
 
 
-class _VaultAlone(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix="JZB_", env_nested_delimiter="__", frozen=True, extra="ignore")
-
+class _VaultAlone(_Given):
     vault: VaultSettings = VaultSettings()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import signal
 import socket
@@ -58,10 +57,13 @@ from service.process.stack import (
     started,
 )
 from service.recovery.catch_up import CatchUp, CatchUpStopped, CaughtUp
+from service.secret_files import SecretFileWrong
 from service.settings import (
     Settings,
     database_from_environment,
     from_environment,
+    is_given,
+    secrets_that_all_may_read,
     telemetry_from_environment,
     vault_from_environment,
 )
@@ -399,7 +401,7 @@ def vault_rotate(data: Data = Path("var")) -> None:
     with _complaints():
         platform = platform_of(data)
         with kept(data) as dsn:
-            if VAULT_KEYS in os.environ:
+            if is_given(VAULT_KEYS):
                 keys = [key.get_secret_value() for key in vault_from_environment().keys]
             else:
                 require_alone(dsn)
@@ -407,7 +409,7 @@ def vault_rotate(data: Data = Path("var")) -> None:
                 keys = key_file(data).keys()
             moved = asyncio.run(_rotate(dsn, Vault(keys, platform)))
         console.print(f"{moved} cards were put under the newest key; none is under another")
-        if VAULT_KEYS in os.environ:
+        if is_given(VAULT_KEYS):
             console.print("move the older keys to JZB_VAULT__RETIRED_KEYS: by them repeats of requests are recognised")
 
 
@@ -532,6 +534,8 @@ async def _rotate(dsn: str, sealed: Vault) -> int:
 
 async def _serve(settings: Settings, announce: Callable[[int], None], spans: telemetry.KeptSpans | None = None) -> None:
     flush = telemetry.set_up(settings.telemetry, settings.platform, spans)
+    for name, path in secrets_that_all_may_read():
+        events.SECRET_OPEN_TO_ALL.log(setting=name, path=str(path))
     stop, is_up = asyncio.Event(), asyncio.Event()
 
     async def served() -> None:
@@ -564,7 +568,17 @@ def _run(main: Coroutine[Any, Any, None]) -> None:
     uvloop.run(main)
 
 
-MENDED = (BankError, CatchUpStopped, LedgerError, OSError, Problem, StackNotStarted, traces.TraceNotFound, VaultError)
+MENDED = (
+    BankError,
+    CatchUpStopped,
+    LedgerError,
+    OSError,
+    Problem,
+    SecretFileWrong,
+    StackNotStarted,
+    traces.TraceNotFound,
+    VaultError,
+)
 """What says by itself what is wrong and what to do."""
 
 

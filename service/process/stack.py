@@ -21,7 +21,7 @@ import httpx
 
 from embedded import EmbeddedPostgres
 from ledger import child_environment, migrate, sessions_beside
-from service.settings import Settings, from_environment
+from service.settings import Settings, database_from_environment, from_environment, is_given
 from service.vault import KeyFile
 
 SANDBOX_STOP_S = 30.0
@@ -65,7 +65,7 @@ def started(data: Path, *, settings: Mapping[str, Any] | None = None) -> Iterato
         dsn, postgres_port = stack.enter_context(database(data))
         migrate(dsn)
         given["database_url"] = dsn
-        if VAULT_KEYS not in os.environ and (postgres_port is not None or sandbox is not None):
+        if not is_given(VAULT_KEYS) and (postgres_port is not None or sandbox is not None):
             given["vault"] = {"keys": key_file(data).keys()}
         if sandbox is not None:
             sandbox_url, given["bank"] = sandbox()
@@ -104,7 +104,8 @@ def require_kept(data: Path, *, bank_too: bool = False) -> None:
 
 
 def _database_url() -> str | None:
-    return os.environ.get("DATABASE_URL") or os.environ.get("JZB_DATABASE_URL")
+    given = os.environ.get("DATABASE_URL") or os.environ.get("JZB_DATABASE_URL")
+    return given or (database_from_environment() if is_given("DATABASE_URL", "JZB_DATABASE_URL") else None)
 
 
 @contextmanager

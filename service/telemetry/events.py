@@ -105,6 +105,13 @@ DATABASE_WEAK = Event(
     "Change the setting that the line names before the next start.",
     ("what",),
 )
+SECRET_OPEN_TO_ALL = Event(
+    "every user of this machine may read a secret",
+    "warning",
+    "A file with a secret (JZB_…_FILE, $CREDENTIALS_DIRECTORY, $JZB_SECRETS_DIR) is readable by all.",
+    "Give it to the user of the service alone: `chmod 400`, or defaultMode 0400 of a mounted volume.",
+    ("setting", "path"),
+)
 STOPPED_EARLY = Event(
     "stopped before they ended",
     "warning",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -18,6 +17,7 @@ from embedded import find_clients
 from ledger import copies
 from service.vault import new_key
 from tests.bankclient.files import CZ, PASSWORD, sealed, zipped
+from tests.security.processes import children, command_line, told_to
 from tests.world.cli import jzb_run
 from tests.world.marketplace import Marketplace
 
@@ -30,25 +30,6 @@ SECRETS = {
     "JZB_DATABASE_URL": "",
     "SOME_TOKEN": LEAK,
 }
-
-
-def told_to(pid: int) -> dict[str, str]:
-    """The environment that a process was started with."""
-    words = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace").split("\0")
-    return dict(word.split("=", 1) for word in words if "=" in word)
-
-
-def command_line(pid: int) -> bytes:
-    """What a process was started as, or calls itself."""
-    return Path(f"/proc/{pid}/cmdline").read_bytes()
-
-
-def children(pid: int) -> Iterator[int]:
-    """Every process below another one."""
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in map(int, (task / "children").read_text().split()):
-            yield child
-            yield from children(child)
 
 
 def leaked(environment: dict[str, str]) -> list[str]:
