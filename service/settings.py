@@ -240,9 +240,11 @@ class TelemetrySettings(BaseModel):
     otlp_endpoint: str | None = None
     """Base address of an OTLP/HTTP collector, e.g. http://127.0.0.1:4318."""
     sample_ratio: Annotated[float, Field(ge=0, le=1)] = 1.0
-    """Share of the traces that begin here and are recorded; a caller's own decision is always followed."""
+    """Share of the traces that are recorded, by trace id. A caller's trace id is taken, and not its own decision."""
     metrics_listen: Annotated[str, Field(pattern=LISTEN_PATTERN)] | None = None
     """host:port of `GET /metrics`, e.g. 127.0.0.1:9464. Whoever reaches it reads it: keep it inside."""
+    spans_interval_s: Annotated[float, Field(ge=0.01, le=60)] = 0.5
+    """Between two exports of spans over OTLP."""
     metrics_interval_s: Seconds = 15.0
     """Between two exports over OTLP, and between two reads of the platform's numbers from the database."""
     jaeger_url: str | None = None

@@ -25,9 +25,7 @@ from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 from opentelemetry import trace
-from opentelemetry.context import Context as TraceContext
 from opentelemetry.context import attach, detach
-from opentelemetry.trace import SpanKind
 from pydantic import ValidationError
 
 from jzb.v1 import core_pb2, operation_pb2
@@ -289,7 +287,7 @@ class _CallRecord:
         self.limit = limit
         self.method = method
         self._request_id = getattr(request, "request_id", "")
-        self._span = telemetry.tracer.start_span(method.name, context=_sent_with(context), kind=SpanKind.SERVER)
+        self._span = telemetry.serve(method.name, context.invocation_metadata() or ())
         if self._span.is_recording():
             self._span.set_attributes({**method.attributes, **_numbers(method, request)})
 
@@ -382,12 +380,6 @@ def _numbers(method: _Method, request: Message | None) -> dict[str, str]:
         return {}
     found = ((attribute, getattr(request, field)) for field, attribute in method.shown)
     return {attribute: value for attribute, value in found if NUMBER.fullmatch(value)}
-
-
-def _sent_with(context: Context) -> TraceContext:
-    """The trace that the caller is in."""
-    metadata = context.invocation_metadata() or ()
-    return telemetry.context_from({key: value for key, value in metadata if isinstance(value, str)})
 
 
 def _broken(violation: protovalidate.Violation) -> str:

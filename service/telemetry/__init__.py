@@ -21,7 +21,6 @@ from service.telemetry.tracing import bank_call as bank_call
 from service.telemetry.tracing import batch as batch
 from service.telemetry.tracing import below as below
 from service.telemetry.tracing import carrier as carrier
-from service.telemetry.tracing import context_from as context_from
 from service.telemetry.tracing import count_outcome as count_outcome
 from service.telemetry.tracing import failed as failed
 from service.telemetry.tracing import http_request as http_request
@@ -30,6 +29,6 @@ from service.telemetry.tracing import note as note
 from service.telemetry.tracing import origin as origin
 from service.telemetry.tracing import refused as refused
 from service.telemetry.tracing import root as root
+from service.telemetry.tracing import serve as serve
 from service.telemetry.tracing import step_took as step_took
 from service.telemetry.tracing import trace_id as trace_id
-from service.telemetry.tracing import tracer as tracer

@@ -283,6 +283,14 @@ METRICS_NOT_SENT = Event(
     "Nothing for the money. Look at the collector (JZB_TELEMETRY__OTLP_ENDPOINT): without it no alert fires.",
     every_s=60.0,
 )
+SPANS_NOT_SENT = Event(
+    "spans could not be sent",
+    "warning",
+    "The OTLP collector does not take the spans. The newest are kept and sent when it does; the oldest are lost.",
+    "Nothing for the money. Look at the collector (JZB_TELEMETRY__OTLP_ENDPOINT): no trace can be found meanwhile.",
+    ("why", "lost"),
+    every_s=60.0,
+)
 NUMBERS_NOT_READ = Event(
     "the platform's numbers cannot be read; they are left out",
     "warning",

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import version
 from typing import Any, Final
 
-from opentelemetry import trace
 from opentelemetry.sdk.metrics import Exemplar as ExemplarData
 from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
@@ -29,8 +28,6 @@ from opentelemetry.sdk.metrics.export import Gauge as GaugeData
 from opentelemetry.sdk.metrics.export import Histogram as HistogramData
 from opentelemetry.sdk.metrics.export import Metric as MetricData
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import format_span_id, format_trace_id
 from prometheus_client import CollectorRegistry, start_http_server
@@ -41,11 +38,11 @@ from prometheus_client.samples import Exemplar as ExemplarSample
 
 from bankclient import wall_clock_ns
 from service.settings import TelemetrySettings
-from service.telemetry import events, logs, metrics, tracing
+from service.telemetry import events, logs, metrics, spans, tracing
 from service.telemetry.catalogue import METRICS
-from service.telemetry.kept import KeptSpans
+from service.telemetry.kept import SERVICE_NAME, KeptSpans
 from service.telemetry.metrics import Buckets, Counter, Histogram, Metric, Observable, ObservedCounter
-from service.telemetry.sampling import sampler
+from service.telemetry.sender import SpanSender
 
 FLUSH_S: Final = 3.0
 """How long the end of the process waits for what is not exported yet."""
@@ -61,29 +58,23 @@ def set_up(settings: TelemetrySettings, platform: str, kept: KeptSpans | None = 
     """
     logs.set_up(settings)
     resource = Resource.create(
-        {"service.name": "jzb-ledger", "service.version": version("jzb-ledger"), "jzb.platform": platform}
+        {"service.name": SERVICE_NAME, "service.version": version("jzb-ledger"), "jzb.platform": platform}
     )
     endings: list[Callable[[], None]] = []
+    takers: list[spans.Ended] = []
     if settings.metrics_listen is not None:
         endings.append(serve_metrics(settings.metrics_listen, resource)[1])
-    is_traced = kept is not None or settings.otlp_endpoint is not None
-    # Without, every operation has a trace id all the same: it is what its log lines have in common.
-    sampled = sampler(settings.sample_ratio) if is_traced else ParentBased(ALWAYS_OFF)
-    traces = TracerProvider(resource=resource, sampler=sampled, shutdown_on_exit=False)
-    if is_traced:
-        tracing.start_exporting()
     if kept is not None:
-        traces.add_span_processor(kept)
+        takers.append(kept.keep)
     if settings.otlp_endpoint is not None:
         from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
         base = settings.otlp_endpoint.rstrip("/")
-        traces.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(f"{base}/v1/traces")))
+        sending = SpanSender(f"{base}/v1/traces", resource, settings.spans_interval_s)
+        takers.append(sending.take)
         pushing = _Pushing(OTLPMetricExporter(f"{base}/v1/metrics"), resource, settings.metrics_interval_s)
-        endings += [traces.shutdown, pushing.end]
-    trace.set_tracer_provider(traces)
+        endings += [sending.end, pushing.end]
+    tracing.set_up(settings.sample_ratio, takers)
     if endings:
         metrics.start_recording()
 

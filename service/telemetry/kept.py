@@ -17,8 +17,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock, Thread
 from typing import Any, Final
 
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
-from opentelemetry.trace import SpanKind, StatusCode, format_span_id, format_trace_id
+from opentelemetry.trace import SpanContext, SpanKind, StatusCode, format_span_id, format_trace_id
+
+from service.telemetry.spans import Span
 
 SPANS_MAX: Final = 20_000
 """Of these the oldest traces go first: some minutes of a busy trial, and some tens of megabytes."""
@@ -27,22 +28,22 @@ OF_A_TRACE_MAX: Final = 1_000
 
 LOOPBACK: Final = "127.0.0.1"
 
+SERVICE_NAME: Final = "jzb-ledger"
+"""The service of every span, as Jaeger lists it."""
 
-class KeptSpans(SpanProcessor):
+
+class KeptSpans:
     """The newest spans, by trace."""
 
     def __init__(self) -> None:
-        self._traces: OrderedDict[int, list[ReadableSpan]] = OrderedDict()
+        self._traces: OrderedDict[int, list[Span]] = OrderedDict()
         self._count = 0
         self._lock = Lock()
 
-    def on_end(self, span: ReadableSpan) -> None:
-        """Keep a span, and let the oldest trace go where there are too many."""
-        context = span.get_span_context()
-        if context is None or not context.trace_flags.sampled:
-            return
+    def keep(self, span: Span) -> None:
+        """Keep a span that has ended, and let the oldest trace go where there are too many."""
         with self._lock:
-            spans = self._traces.setdefault(context.trace_id, [])
+            spans = self._traces.setdefault(span.context.trace_id, [])
             if len(spans) >= OF_A_TRACE_MAX:
                 return
             spans.append(span)
@@ -51,12 +52,12 @@ class KeptSpans(SpanProcessor):
                 _, gone = self._traces.popitem(last=False)
                 self._count -= len(gone)
 
-    def trace(self, trace_id: int) -> list[ReadableSpan]:
+    def trace(self, trace_id: int) -> list[Span]:
         """The spans of a trace that have ended, empty when none is kept."""
         with self._lock:
             return list(self._traces.get(trace_id, ()))
 
-    def traces(self) -> list[list[ReadableSpan]]:
+    def traces(self) -> list[list[Span]]:
         """All that are kept, the oldest first."""
         with self._lock:
             return [list(spans) for spans in self._traces.values()]
@@ -106,25 +107,25 @@ def _error(message: str) -> dict[str, Any]:
     return {"data": None, "errors": [{"msg": message}]}
 
 
-def as_jaeger(spans: list[ReadableSpan]) -> dict[str, Any]:
+def as_jaeger(spans: list[Span]) -> dict[str, Any]:
     """Spans of one trace in the form of Jaeger's query API, as far as `service.process.trace` reads it."""
-    process = {"serviceName": str(spans[0].resource.attributes.get("service.name", "")), "tags": []}
+    process = {"serviceName": SERVICE_NAME, "tags": []}
     return {
-        "traceID": format_trace_id(_context(spans[0]).trace_id),
+        "traceID": format_trace_id(spans[0].context.trace_id),
         "spans": [_span(span) for span in spans],
         "processes": {"p1": process},
     }
 
 
-def _span(span: ReadableSpan) -> dict[str, Any]:
-    context, start_ns = _context(span), span.start_time or 0
+def _span(span: Span) -> dict[str, Any]:
+    context, start_ns = span.context, span.start_time
     references = [{"refType": "FOLLOWS_FROM", **_ids(link.context)} for link in span.links]
     if span.parent is not None:
         references.insert(0, {"refType": "CHILD_OF", **_ids(span.parent)})
-    tags = dict(span.attributes or {})
+    tags: dict[str, Any] = dict(span.attributes)
     if span.kind is not SpanKind.INTERNAL:
         tags["span.kind"] = span.kind.name.lower()
-    if span.status.status_code is StatusCode.ERROR:
+    if span.status is not None and span.status.status_code is StatusCode.ERROR:
         tags |= {"error": True, "otel.status_code": "ERROR", "otel.status_description": span.status.description or ""}
     return {
         **_ids(context),
@@ -134,20 +135,14 @@ def _span(span: ReadableSpan) -> dict[str, Any]:
         "duration": ((span.end_time or start_ns) - start_ns) // 1000,
         "tags": _tags(tags),
         "logs": [
-            {"timestamp": event.timestamp // 1000, "fields": _tags({"event": event.name, **(event.attributes or {})})}
+            {"timestamp": event.timestamp // 1000, "fields": _tags({"event": event.name, **event.attributes})}
             for event in span.events
         ],
         "processID": "p1",
     }
 
 
-def _context(span: ReadableSpan) -> Any:
-    context = span.get_span_context()
-    assert context is not None
-    return context
-
-
-def _ids(context: Any) -> dict[str, str]:
+def _ids(context: SpanContext) -> dict[str, str]:
     return {"traceID": format_trace_id(context.trace_id), "spanID": format_span_id(context.span_id)}
 
 

@@ -7,26 +7,34 @@ request is stored with the operation, and the resolver continues it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import grpc
-from opentelemetry import propagate, trace
-from opentelemetry.context import Context
+from opentelemetry import trace
+from opentelemetry.context import Context, attach, detach
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import AttributeValue
 
 from bankclient import AnswerOutcome, wall_clock_ns
 from jzb.v1.names import OperationKind
 from service.problems import Problem
-from service.telemetry import catalogue
+from service.telemetry import catalogue, spans
 
 if TYPE_CHECKING:
     from bankclient import Answer
     from ledger import State
 
-tracer = trace.get_tracer("jzb")
+TRACEPARENT = "traceparent"
+"""The header of W3C Trace Context, which OpenTelemetry uses; the only one that is taken or stored."""
+
+tracer = spans.Tracer(0.0, ())
+"""The tracer of this process (`set_up`). Until then it makes ids and records nothing: log lines need no more."""
+
+_propagator = TraceContextTextMapPropagator()
 
 AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 """The codes of a refusal that is an error to whoever runs the service."""
@@ -45,10 +53,14 @@ _exports = False
 """Whether this process sends its traces anywhere."""
 
 
-def start_exporting() -> None:
-    """Make spans below the present one from now on."""
-    global _exports
-    _exports = True
+def set_up(ratio: float, takers: Sequence[spans.Ended]) -> None:
+    """Record this share of the traces, and give each span that has ended to the ``takers``. Without any, every
+    operation has a trace id all the same: it is what its log lines have in common.
+    """
+    global _exports, tracer
+    provider = spans.TracerProvider(ratio if takers else 0.0, takers)
+    tracer, _exports = provider.tracer, bool(takers)
+    trace.set_tracer_provider(provider)
 
 
 def count_outcome(kind: str, state: State) -> None:
@@ -56,24 +68,22 @@ def count_outcome(kind: str, state: State) -> None:
     catalogue.OUTCOMES.add(OperationKind(kind).name, state.value)
 
 
-@contextmanager
 def below(
     name: str, kind: SpanKind = SpanKind.INTERNAL, attributes: Mapping[str, AttributeValue] | None = None
-) -> Iterator[trace.Span]:
+) -> AbstractContextManager[trace.Span]:
     """A span below the present one. There is none below one that is not recorded: it would cost and show nothing.
 
     A `Problem` that ends it is a refusal, which is an event of the span; any other exception is an error.
     """
     present = trace.get_current_span()
     if not present.is_recording() and (present.get_span_context().is_valid or not _exports):
-        yield present
-        return
-    with _noting(tracer.start_span(name, kind=kind, attributes=attributes)) as span:
-        yield span
+        return nullcontext(present)
+    return _Noting(tracer.start_span(name, kind=kind, attributes=attributes))
 
 
-@contextmanager
-def later(name: str, plan: Mapping[str, Any], attributes: Mapping[str, AttributeValue]) -> Iterator[trace.Span]:
+def later(
+    name: str, plan: Mapping[str, Any], attributes: Mapping[str, AttributeValue]
+) -> AbstractContextManager[trace.Span]:
     """A span of later work on an operation, by its stored ``plan``: a question about a call belongs to the trace of the
     call ("trace"); what goes on by itself is a trace of its own with a link to its beginning ("linked").
 
@@ -83,25 +93,34 @@ def later(name: str, plan: Mapping[str, Any], attributes: Mapping[str, Attribute
     trace_id = _context_of(parent).trace_id
     others = (_context_of(context_from(plan.get("linked", {}))), trace.get_current_span().get_span_context())
     links = [trace.Link(one) for one in others if one.is_valid and one.trace_id != trace_id]
-    with _noting(tracer.start_span(name, context=parent, attributes=attributes, links=links)) as span:
-        yield span
+    return _Noting(tracer.start_span(name, context=parent, attributes=attributes, links=links))
 
 
-@contextmanager
-def root(name: str, attributes: Mapping[str, AttributeValue] | None = None) -> Iterator[trace.Span]:
+def root(name: str, attributes: Mapping[str, AttributeValue] | None = None) -> AbstractContextManager[trace.Span]:
     """A span with which a trace begins: of work that nobody has asked for."""
-    with _noting(tracer.start_span(name, context=Context(), attributes=attributes)) as span:
-        yield span
+    return _Noting(tracer.start_span(name, context=Context(), attributes=attributes))
 
 
-@contextmanager
-def _noting(span: trace.Span) -> Iterator[trace.Span]:
-    with trace.use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
-        try:
-            yield span
-        except Exception as error:
-            note(span, error)
-            raise
+class _Noting:
+    """Makes a span the present one for the life of a block, notes what the block ended with, and ends it."""
+
+    __slots__ = ("_span", "_token")
+
+    def __init__(self, span: trace.Span) -> None:
+        self._span = span
+
+    def __enter__(self) -> trace.Span:
+        self._token = attach(trace.set_span_in_context(self._span))
+        return self._span
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        detach(self._token)
+        # What is no Exception has cut the work off.
+        if isinstance(error, Exception):
+            note(self._span, error)
+        self._span.end()
 
 
 def _context_of(context: Context) -> SpanContext:
@@ -202,14 +221,34 @@ def http_request(status: int | None, seconds: float) -> None:
 
 
 def context_from(carrier: Mapping[str, str]) -> Context:
-    """The trace context that a caller, or a stored operation, carries."""
-    return propagate.extract(carrier)
+    """The trace context that a stored operation carries, as `carrier` made it."""
+    return _propagator.extract(carrier, Context())
+
+
+def serve(name: str, metadata: Iterable[tuple[str, str | bytes]]) -> trace.Span:
+    """The span of an RPC, in the trace that its caller has sent with it. It is not made the present one."""
+    return tracer.start_span(name, _sent_with(metadata), SpanKind.SERVER)
+
+
+def _sent_with(metadata: Iterable[tuple[str, str | bytes]]) -> Context:
+    """The trace context that a caller has sent with its call. Its trace id is taken, and nothing else: whether the
+    trace is recorded is for our own ratio to say, and what else is in ``tracestate`` and ``baggage`` stays outside.
+    """
+    for key, value in metadata:
+        if key == TRACEPARENT and isinstance(value, str):
+            sent = _context_of(_propagator.extract({TRACEPARENT: value}, Context()))
+            if not sent.is_valid:
+                break
+            flags = spans.RECORDED if tracer.admits(sent.trace_id) else spans.UNRECORDED
+            parent = SpanContext(sent.trace_id, sent.span_id, is_remote=True, trace_flags=flags)
+            return trace.set_span_in_context(trace.NonRecordingSpan(parent), Context())
+    return Context()
 
 
 def carrier() -> dict[str, str]:
     """The present trace context, to be stored with an operation."""
     fields: dict[str, str] = {}
-    propagate.inject(fields)
+    _propagator.inject(fields)
     return fields
 
 

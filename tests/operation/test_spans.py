@@ -8,7 +8,6 @@ from typing import Any
 
 import grpc
 import pytest
-from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.semconv._incubating.attributes import rpc_attributes
 from opentelemetry.semconv.attributes import error_attributes, server_attributes
 from opentelemetry.trace import SpanContext, TraceFlags, format_trace_id
@@ -18,8 +17,8 @@ from sandbox.server import Sandbox
 from sandbox.settings import SandboxSettings
 from service.telemetry import tracing
 from service.telemetry.kept import KeptSpans
-from service.telemetry.sampling import sampler
-from tests.world.collector import QUICK_EXPORT, SAMPLED, TRACE_ID, Collector, collecting, labels_of
+from service.telemetry.spans import Tracer
+from tests.world.collector import QUICK_EXPORT, RARE, SAMPLED, TRACE_ID, Collector, collecting, labels_of
 from tests.world.marketplace import LENIENT, TIMEOUT_S
 from tests.world.process import ServiceProcess, service_process, shop_on, until
 
@@ -53,8 +52,8 @@ async def request_(database: str, bank: Sandbox) -> payment_pb2.PayRequest:
 async def service(
     database: str, bank: Sandbox, collector: Collector, request_: payment_pb2.PayRequest
 ) -> AsyncIterator[ServiceProcess]:
-    """A service that records what its callers record, and of the rest nothing."""
-    telemetry = {"otlp_endpoint": collector.url, "metrics_interval_s": 0.2, "sample_ratio": 0.0}
+    """A service that records the traces of which a test gives the id, and of the rest nothing."""
+    telemetry = {"otlp_endpoint": collector.url, "metrics_interval_s": 0.2, "sample_ratio": RARE}
     async with service_process(database, bank, environment=QUICK_EXPORT, telemetry=telemetry) as running:
         yield running
 
@@ -190,7 +189,8 @@ async def test_a_question_asked_by_hand_is_in_the_payments_trace_and_links_who_a
             another(request_, "lost", remark="[[lose_after]]"), timeout=TIMEOUT_S, metadata=SAMPLED
         )
     key = operation_pb2.OperationKey(request_id="lost")
-    by_hand = (("traceparent", f"00-{'a' * 32}-{'b' * 16}-01"),)
+    other_trace = f"{'a' * 16}{1:016x}"
+    by_hand = (("traceparent", f"00-{other_trace}-{'b' * 16}-01"),)
     answer = await service.operations.ResolveOperation(
         operation_pb2.ResolveOperationRequest(key=key), timeout=TIMEOUT_S, metadata=by_hand
     )
@@ -198,7 +198,7 @@ async def test_a_question_asked_by_hand_is_in_the_payments_trace_and_links_who_a
     await until(lambda: collector.named("jzb.v1.OperationService/ResolveOperation"), "the spans arrive")
     (resolve,) = collector.named("resolve")
     (asked,) = collector.named("jzb.v1.OperationService/ResolveOperation")
-    assert (resolve.trace_id.hex(), asked.trace_id.hex()) == (TRACE_ID, "a" * 32)
+    assert (resolve.trace_id.hex(), asked.trace_id.hex()) == (TRACE_ID, other_trace)
     assert [link.span_id for link in resolve.links] == [asked.span_id]
 
 
@@ -206,9 +206,7 @@ async def test_a_question_asked_by_hand_is_in_the_payments_trace_and_links_who_a
 def spans(monkeypatch: pytest.MonkeyPatch) -> KeptSpans:
     """The spans that this process makes, of which none is recorded by chance."""
     kept = KeptSpans()
-    provider = TracerProvider(sampler=sampler(0.0))
-    provider.add_span_processor(kept)
-    monkeypatch.setattr(tracing, "tracer", provider.get_tracer("test"))
+    monkeypatch.setattr(tracing, "tracer", Tracer(0.0, [kept.keep]))
     return kept
 
 

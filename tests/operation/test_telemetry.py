@@ -19,6 +19,7 @@ from importlib.metadata import version
 from typing import Any
 
 import grpc
+import psycopg
 import pytest
 
 from jzb.v1 import (
@@ -34,12 +35,14 @@ from jzb.v1 import (
 )
 from sandbox.server import Sandbox
 from sandbox.settings import SandboxSettings
-from tests.world.collector import CALLER_SPAN, QUICK_EXPORT, SAMPLED, TRACE_ID, Collector, collecting, labels_of
+from tests.world.collector import CALLER_SPAN, QUICK_EXPORT, RARE, SAMPLED, TRACE_ID, Collector, collecting, labels_of
 from tests.world.marketplace import LENIENT, TIMEOUT_S
 from tests.world.personal import everything_in
 from tests.world.process import ROOT, ServiceProcess, service_process, shop_on, until
 
-NOT_SAMPLED = (("traceparent", f"00-{TRACE_ID}-{CALLER_SPAN}-00"),)
+OTHER_TRACE = "f" * 32
+"""An id that a small ratio does not take."""
+NOT_TAKEN = (("traceparent", f"00-{OTHER_TRACE}-{CALLER_SPAN}-01"), ("tracestate", "a=marker"), ("baggage", "b=marker"))
 
 
 @pytest.fixture
@@ -150,16 +153,20 @@ async def test_a_payment_that_goes_well_tells_the_banks_code_and_the_state_it_re
     assert labels_of(collector.named("settle")[0].attributes)["jzb.state"] == "done"
 
 
-async def test_a_trace_that_the_caller_does_not_sample_keeps_its_id_and_sends_no_span(
+async def test_our_ratio_decides_what_is_recorded_and_of_a_callers_headers_the_trace_id_alone_is_taken(
     database: str, bank: Sandbox, collector: Collector
 ) -> None:
     request = await prepared(database, bank)
-    async with observed(database, bank, collector) as service:
-        answer = await service.payments.Pay(request, timeout=TIMEOUT_S, metadata=NOT_SAMPLED)
-        assert answer.operation.trace_id == TRACE_ID
+    async with observed(database, bank, collector, telemetry={"sample_ratio": RARE}) as service:
+        answer = await service.payments.Pay(request, timeout=TIMEOUT_S, metadata=NOT_TAKEN)
+        assert answer.operation.trace_id == OTHER_TRACE
         service.signal(15)
         assert await service.ended() == 0
-    assert not [span for span in collector.spans if span.trace_id.hex() == TRACE_ID]
+    assert not [span for span in collector.spans if span.trace_id.hex() == OTHER_TRACE]
+    async with await psycopg.AsyncConnection.connect(database) as connection:
+        rows = await (await connection.execute("SELECT plan::text FROM operation WHERE serial <> ''")).fetchall()
+    assert OTHER_TRACE in str(rows)
+    assert "marker" not in str(rows)
 
 
 async def test_metrics_tell_requests_outcomes_bank_latency_and_the_money_in_doubt(

@@ -12,7 +12,6 @@ import grpc
 import httpx
 import pytest
 from aiohttp import web
-from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import Status, StatusCode, format_trace_id
 from rich.console import Console
 
@@ -30,6 +29,7 @@ from jzb.v1 import (
 from service.process.trace import Source, TraceNotFound, drawn, find, steps_of
 from service.telemetry import kept
 from service.telemetry.kept import KeptSpans, as_jaeger, served
+from service.telemetry.spans import Tracer
 from tests.world.cli import jzb, jzb_run
 from tests.world.marketplace import TIMEOUT_S, Marketplace
 
@@ -140,9 +140,7 @@ async def test_each_number_that_a_person_may_hold_finds_the_operation(shop: Mark
 
 def recorded(spans: KeptSpans, traces: int = 1, each: int = 1) -> list[int]:
     """Traces of some spans, kept; their ids."""
-    provider = TracerProvider()
-    provider.add_span_processor(spans)
-    tracer = provider.get_tracer("test")
+    tracer = Tracer(1.0, [spans.keep])
     ids = []
     for _ in range(traces):
         with tracer.start_as_current_span("first") as first:
@@ -252,9 +250,7 @@ def test_a_trace_as_jaeger_writes_it_is_a_tree_by_the_times_of_its_spans() -> No
 
 def test_spans_keep_their_status_events_and_links_on_the_way() -> None:
     spans = KeptSpans()
-    provider = TracerProvider()
-    provider.add_span_processor(spans)
-    with provider.get_tracer("test").start_as_current_span("failed") as span:
+    with Tracer(1.0, [spans.keep]).start_as_current_span("failed") as span:
         span.set_status(Status(StatusCode.ERROR, "UNKNOWN"))
         span.set_attribute("jzb.outcome", "UNKNOWN")
         span.add_event("refused", {"jzb.reason": "OVERLOADED"})

@@ -12,10 +12,12 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric, NumberDataPoint
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
+TRACE_ID = "4bf92f3577b34da60000000000000736"
 CALLER_SPAN = "00f067aa0ba902b7"
 SAMPLED = (("traceparent", f"00-{TRACE_ID}-{CALLER_SPAN}-01"),)
-QUICK_EXPORT = {"OTEL_BSP_SCHEDULE_DELAY": "100"}
+QUICK_EXPORT = {"JZB_TELEMETRY__SPANS_INTERVAL_S": "0.1"}
+RARE = 1e-9
+"""A ratio by which no trace is recorded but those whose id ends in so many zeros, as `TRACE_ID` does."""
 
 
 class Collector:
