@@ -54,6 +54,7 @@ from bankclient.money import yuan as yuan
 from bankclient.outcome import CLEAN_REFUSALS as CLEAN_REFUSALS
 from bankclient.outcome import HISTORY_MESSAGE as HISTORY_MESSAGE
 from bankclient.outcome import NO_RECORD as NO_RECORD
+from bankclient.outcome import OTHER_CODE as OTHER_CODE
 from bankclient.outcome import RETRY_AFTER_S as RETRY_AFTER_S
 from bankclient.outcome import SUCCESS_CODE as SUCCESS_CODE
 from bankclient.outcome import TOKEN_CODES as TOKEN_CODES

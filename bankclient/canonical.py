@@ -6,9 +6,12 @@ answers. Pure; it must never add, trim or escape a value.
 What the signature does not cover follows from the rule and cannot be mended here: numbers, booleans
 and nulls are skipped, and of an array's rows only the last value of each sub-key is kept. For those
 TLS is the only protection, so amounts in answers of several rows are hints to compare, not proof.
+
+Nor can "k=v&k=v&" be read in one way only, as nothing is escaped: see `folded_fields`.
 """
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Set
 from types import MappingProxyType
 from typing import Final
 
@@ -20,14 +23,18 @@ UNSIGNED_FIELDS: Final = frozenset({"RsaSign", "errorCode", "errorMsg"})
 DEPTH_MAX: Final = 32
 
 
+ONE_FIELD: Final = r"^[^&]*(&[^=]*)?$"
+"""The form of a text that holds no second field: no = comes behind an &."""
+
+_FIELD_INSIDE: Final = re.compile(r"&([^&=]*)=")
+
 Path = tuple[str, ...]
 
 
 def canonical_string(body: Mapping[str, object]) -> bytes:
     """Flatten a request or an answer into the UTF-8 text that MD5withRSA signs."""
-    flat = {key: value for key, _, value in _leaves(_to_be_signed(body), "", (), 1) if isinstance(value, str)}
-    signed = sorted((k for k, v in flat.items() if v not in ("", "null")), key=_utf16_units)
-    text = "".join(f"{key}={flat[key]}&" for key in signed)
+    flat = {key: value for key, (_, value) in _signed(body).items()}
+    text = "".join(f"{key}={flat[key]}&" for key in sorted(flat, key=_utf16_units))
     try:
         return text.encode("utf-8")
     except UnicodeEncodeError:
@@ -45,6 +52,29 @@ def shadowed_fields(body: Mapping[str, object], paths: Mapping[str, Path] = Mapp
     seen = dict(paths)
     leaves = _leaves(_to_be_signed(body), "", (), 1)
     return {key for key, path, _ in leaves if seen.setdefault(key, path) != path}
+
+
+def folded_fields(body: Mapping[str, object], names: Set[str], *, in_rows: bool = True) -> set[str]:
+    """Name what the signature would also cover if it were cut into other fields.
+
+    {"A": "1&B=2"} and {"A=1&B": "2"} sign like {"A": "1", "B": "2"}. So somebody without a key can hide a field in the
+    text before it or in the name behind it, and, where a true text holds one, bring it forth. `names` are the fields
+    that are read. Without `in_rows` the texts of rows are let pass.
+    """
+    return {
+        key
+        for key, (path, value) in _signed(body).items()
+        if "=" in key
+        or "&" in key
+        or ("&" in value and (in_rows or len(path) == 1) and not names.isdisjoint(_FIELD_INSIDE.findall(value)))
+    }
+
+
+def _signed(body: Mapping[str, object]) -> dict[str, tuple[Path, str]]:
+    """What is signed, by the key it is signed under, with where it stands."""
+    leaves = _leaves(_to_be_signed(body), "", (), 1)
+    flat = {key: (path, value) for key, path, value in leaves if isinstance(value, str)}
+    return {key: found for key, found in flat.items() if found[1] not in ("", "null")}
 
 
 def _to_be_signed(body: Mapping[str, object]) -> dict[str, object]:

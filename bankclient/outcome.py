@@ -1,13 +1,15 @@
 """What an answer means for the money: four outcomes, and the tables that decide (transport.md 3).
 
 Pure: bytes and a certificate in, an `Answer` out. Promises that DONE and REFUSED come from a signed
-answer to this very request and nothing else, and REFUSED of a call that changes something from a code
-that is known to be a clean refusal; whatever is unsigned, damaged or not in that table is UNKNOWN,
-because the bank may have acted. `judge` must never raise for anything the bank may send.
+answer that names the serial of this very request and can be read in one way only, and REFUSED of a
+call that changes something from a code that is known to be a clean refusal; whatever is unsigned,
+damaged or not in that table is UNKNOWN, because the bank may have acted. No text that is not signed is
+given on. `judge` must never raise for anything the bank may send.
 """
 
 import hashlib
 import json
+import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -17,9 +19,9 @@ from typing import Final, Generic, NoReturn, cast
 
 from pydantic import ValidationError
 
-from bankclient.canonical import canonical_string, shadowed_fields
+from bankclient.canonical import ONE_FIELD, canonical_string, folded_fields, shadowed_fields
 from bankclient.errors import BankUnavailable, MessageInvalid
-from bankclient.messages.wire import R_co, Request, paths
+from bankclient.messages.wire import Paged, R_co, Request, paths
 from bankclient.serials import booking_date
 from bankclient.signing import BankCertificate
 
@@ -191,7 +193,15 @@ HISTORY_MESSAGE: Final = "正在尝试查询历史数据"
 HISTORY_RETRY_AFTER_S: Final = 300.0
 
 
-OTHER_SERIAL: Final = "the answer names another CnsmrSeqNo"
+OTHER_SERIAL: Final = "the answer does not name this request's CnsmrSeqNo"
+
+_CODE: Final = re.compile(r"[A-Z]{1,3}[0-9]{3,6}|[0-9]{6}|OPEN-E-[0-9]{5,6}", re.ASCII)
+"""The form of every published return code (transport.md 3.3 to 3.5)."""
+
+OTHER_CODE: Final = "other"
+"""Stands for a return code of no known form, which could be any text."""
+
+_ONE_FIELD: Final = re.compile(ONE_FIELD)
 
 _COMMON_PATHS: Final = {
     name: (name,)
@@ -226,9 +236,10 @@ class Answer(Generic[R_co]):
 
     outcome: AnswerOutcome
     code: str
-    """TxnReturnCode, or the gateway's errorCode; empty when there was no readable answer."""
+    """TxnReturnCode, or the gateway's errorCode; empty when there was no readable answer, `OTHER_CODE` when it has no
+    known form."""
     message: str
-    """The bank's own words, in Chinese; may name a member, so do not log it."""
+    """The bank's own words, in Chinese; may name a member, so do not log it. Empty unless they are signed."""
     detail: str
     """Why this outcome, in English, without personal data."""
     attempts: int
@@ -295,15 +306,19 @@ def judge(
         return _judge_unsigned(body, status, attempts)
     try:
         canonical = canonical_string(body)
-        shadowed = shadowed_fields(body, _COMMON_PATHS | paths(request.reply))
+        read = _COMMON_PATHS | paths(request.reply)
+        shadowed = shadowed_fields(body, read)
     except MessageInvalid as error:
         return JudgedAnswer(unknown(f"the answer cannot be verified: {error}", attempts))
     if not bank.verify(canonical, signature):
-        code, message = _code_and_message(body)
-        return JudgedAnswer(unknown("the signature is wrong", attempts, code, message))
+        return JudgedAnswer(unknown("the signature is wrong", attempts, _unsigned_code(body)))
     if shadowed:
-        names = ", ".join(sorted(shadowed))[:200]
-        return JudgedAnswer(unknown(f"fields inside others pass for {names}", attempts))
+        return JudgedAnswer(unknown(f"fields inside others pass for {_named(shadowed, read.keys())}", attempts))
+    # The signature covers one row of a list, so this could not protect a list. And whoever pays in writes the remark in
+    # such a row: with this he could make a day's list unreadable.
+    folded = folded_fields(body, read.keys(), in_rows=not issubclass(request.reply, Paged))
+    if folded:
+        return JudgedAnswer(unknown(f"fields may be folded into {_named(folded, read.keys())}", attempts))
     evidence = hashlib.sha256(canonical + signature.encode("utf-8")).digest()
     answer = _judge_signed(request, serial, body, evidence, attempts, clean_refusals)
     expires = body.get("tokenExpiryFlag", body.get("TokenExpiryFlag")) == "true"
@@ -323,8 +338,7 @@ def read_token(received: Received, bank: BankCertificate) -> str:
         raise BankUnavailable(f"the request for a token: {error}") from None
     code = body.get("errorCode")
     if code != TOKEN_GIVEN:
-        shown = code[:64] if isinstance(code, str) else "no code"
-        raise BankUnavailable(f"the gateway gives no token: {shown}")
+        raise BankUnavailable(f"the gateway gives no token: {_code(code) or 'no code'}")
     signature = body.get("RsaSign")
     if not isinstance(signature, str) or not bank.verify(canonical, signature):
         raise BankUnavailable("the answer with the token is not signed by the bank")
@@ -368,13 +382,18 @@ def not_sent(detail: str, attempts: int, retry_after_s: float | None = None) -> 
     return Answer(AnswerOutcome.NOT_SENT, "", "", detail, attempts, retry_after_s=retry_after_s)
 
 
+def _named(found: Collection[str], read: Collection[str]) -> str:
+    """Names that the bank has; others could be any text, and are not repeated."""
+    return ", ".join(sorted({name if name in read else "a field that is not read" for name in found}))[:200]
+
+
 def _judge_unsigned(body: Mapping[str, object], status: int, attempts: int) -> JudgedAnswer[R_co]:
-    code, message = _code_and_message(body)
+    code = _unsigned_code(body)
     why = "the answer is not signed" if status == 200 else f"HTTP status {status}"
     if code in TOKEN_CODES:
         detail = f"the gateway refused the access token: {TOKEN_CODES[code]}"
-        return JudgedAnswer(unknown(detail, attempts, code, message), token_refused=True)
-    return JudgedAnswer(unknown(why, attempts, code, message))
+        return JudgedAnswer(unknown(detail, attempts, code), token_refused=True)
+    return JudgedAnswer(unknown(why, attempts, code))
 
 
 def _judge_signed(
@@ -386,10 +405,10 @@ def _judge_signed(
     clean_refusals: Collection[str],
 ) -> Answer[R_co]:
     # Only these two: errorCode and errorMsg are outside the signature.
-    code, message = _texts(body, "TxnReturnCode", "TxnReturnMsg")
-    echo = body.get("CnsmrSeqNo", "")
-    if echo not in ("", None, serial):
-        return unknown(OTHER_SERIAL, attempts, code, message)
+    code, message = _code(body.get("TxnReturnCode")), _text(body.get("TxnReturnMsg"))
+    if body.get("CnsmrSeqNo") != serial:
+        # Whatever the bank has signed there, it is not about this request: an answer to another one, sent again.
+        return unknown(OTHER_SERIAL, attempts)
     front_seq_no, booked = _front_serial(body)
 
     def answer(outcome: AnswerOutcome, detail: str, reply: R_co | None = None) -> Answer[R_co]:
@@ -427,29 +446,23 @@ def _judge_signed(
     return answer(AnswerOutcome.UNKNOWN, f"{code or 'an answer without a code'} does not prove that nothing happened")
 
 
-def _code_and_message(body: Mapping[str, object]) -> tuple[str, str]:
-    for code_field, message_field in (
-        ("TxnReturnCode", "TxnReturnMsg"),
-        ("errorCode", "errorMsg"),
-        ("Code", "Message"),
-    ):
-        code, message = _texts(body, code_field, message_field)
-        if code:
-            return code, message
-    return "", ""
+def _unsigned_code(body: Mapping[str, object]) -> str:
+    """What the gateway, or anybody on the way, gives as the code: a hint at what to do about the access token."""
+    return next(filter(None, (_code(body.get(name)) for name in ("TxnReturnCode", "errorCode", "Code"))), "")
 
 
-def _texts(body: Mapping[str, object], code_field: str, message_field: str) -> tuple[str, str]:
-    code, message = body.get(code_field), body.get(message_field)
-    return (
-        code[:64] if isinstance(code, str) else "",
-        message[:1000] if isinstance(message, str) else "",
-    )
+def _code(value: object) -> str:
+    text = _text(value)
+    return text if not text or _CODE.fullmatch(text) else OTHER_CODE
+
+
+def _text(value: object) -> str:
+    return value[:1000] if isinstance(value, str) else ""
 
 
 def _front_serial(body: Mapping[str, object]) -> tuple[str | None, date | None]:
     front_seq_no = body.get("FrontSeqNo")
-    if not isinstance(front_seq_no, str) or not 0 < len(front_seq_no) <= 64:
+    if not isinstance(front_seq_no, str) or not 0 < len(front_seq_no) <= 64 or not _ONE_FIELD.match(front_seq_no):
         return None, None
     try:
         return front_seq_no, booking_date(front_seq_no)

@@ -20,6 +20,7 @@ from pydantic import (
     field_validator,
 )
 
+from bankclient.canonical import ONE_FIELD
 from bankclient.outcome import SUCCESS_CODE, UNKNOWN_CODES
 from bankclient.sdk_password import SDK_PASSWORD, plain_password
 from bankclient.signing import DnStyle
@@ -69,6 +70,8 @@ def _is_loopback(host: str) -> bool:
 
 Url = Annotated[str, AfterValidator(_safe_url)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
+PublicName = Annotated[str, StringConstraints(pattern=r"^[^&=]+$")]
+PublicText = Annotated[str, StringConstraints(pattern=ONE_FIELD)]
 ReturnCode = Annotated[str, StringConstraints(pattern=r"^[0-9A-Z]{5,8}$")]
 
 BACKOFF_MAX_S: Final = 0.5
@@ -94,11 +97,11 @@ class BankSettings(BaseModel):
     """The largest encrypted file that is fetched."""
     file_text_bytes_max: Annotated[int, Field(ge=1024, le=2**32)] = 256 * 1024 * 1024
     """The largest text that is unpacked out of one."""
-    app_id: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    app_id: Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=ONE_FIELD)]
     """APP_ID, on the wire ApplicationID."""
     mrch_code: Annotated[str, StringConstraints(pattern=r"^[0-9]{4}$")]
     """The platform's four digits, which begin all its sub-account numbers."""
-    fund_summary_acct_no: Annotated[str, StringConstraints(min_length=1, max_length=32)]
+    fund_summary_acct_no: Annotated[str, StringConstraints(min_length=1, max_length=32, pattern=ONE_FIELD)]
     """The pooled account behind every sub-account."""
     uid: Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z]{6}$")]
     """The user short number: prefix of every CnsmrSeqNo, and user of the file service."""
@@ -108,9 +111,9 @@ class BankSettings(BaseModel):
 
     dn_style: DnStyle = "compact"
     """How approveDev writes the certificate's subject; both are seen (transport.md 1.3)."""
-    txn_code_prefix: Annotated[str, StringConstraints(max_length=10)] = "KFEJZB"
+    txn_code_prefix: Annotated[str, StringConstraints(max_length=10, pattern=ONE_FIELD)] = "KFEJZB"
     """Before the interface code in TxnCode; the quick start prints KEJZB, every program KFEJZB."""
-    extra_public_fields: dict[str, str] = Field(default_factory=lambda: dict(DEFAULT_PUBLIC_FIELDS))
+    extra_public_fields: dict[PublicName, PublicText] = Field(default_factory=lambda: dict(DEFAULT_PUBLIC_FIELDS))
     """More fields for every request, signed with the rest."""
     service_ids: dict[str, str] = Field(default_factory=dict)
     """Service ids by interface code, for those that no public source gives: 6133, 6134, 6165, 6167.

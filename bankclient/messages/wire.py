@@ -11,10 +11,12 @@ Lengths (catalogue.yaml, length_rule): a request is held to the shorter publishe
 read up to the longer one; its free texts have no bound of their own, as a long remark must not hide
 an outcome.
 
-The signature covers texts alone (transport.md 2.3). So a number in the place of a text makes a
+The signature covers texts alone, and does not tell their borders (transport.md 2.3): a text with an
+& and an = behind it is never sent, and no `Word`. A number in the place of a text makes a
 reply unreadable, and the texts that are not signed, "" and "null", say nothing.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
 from functools import cache
@@ -31,6 +33,7 @@ from pydantic import (
     model_validator,
 )
 
+from bankclient.canonical import ONE_FIELD
 from bankclient.money import STATED_FEN_MAX, fen, yuan
 
 FROM_WIRE: Final = "from_wire"
@@ -106,7 +109,13 @@ def _day(value: object, info: ValidationInfo) -> date:
     raise ValueError("a day is a date, and yyyyMMdd on the wire")
 
 
+_ONE_FIELD: Final = re.compile(ONE_FIELD)
+
+
 def _sendable(value: str) -> str:
+    if not _ONE_FIELD.match(value):
+        # It would be signed as if it were two fields, in the request and wherever the bank says it again.
+        raise ValueError("the text holds an & with an = behind it, which the bank's signature cannot tell from fields")
     if value == "null":
         # The bank's SDK drops this text from the signature and the ports do not: never send it.
         raise ValueError('the text "null" cannot be signed reliably')
@@ -173,9 +182,9 @@ Rmb = Literal["RMB"]
 Prose = str
 """Free text of a reply: names, remarks, reasons, reserved fields."""
 
-Word = Annotated[str, Field(max_length=64)]
+Word = Annotated[str, Field(max_length=64, pattern=ONE_FIELD)]
 """A number, code, flag, date or time of a reply, kept as text; wide enough for each published
-length.
+length. It has no other field folded into it.
 """
 
 SubAccount = Annotated[str, Field(pattern=r"^[0-9A-Za-z]{1,32}$")]

@@ -231,6 +231,25 @@ CHOICES: tuple[Choice, ...] = (
         "",
     ),
     Choice(
+        "CnsmrSeqNo of answers",
+        "",
+        "an answer without the request's own CnsmrSeqNo, signed, proves nothing: a call is in doubt, a query has no"
+        " result",
+        "every client and the bank's SDK see it echoed; some samples of queries in the documents have it empty",
+        "Does every answer, of queries too, repeat the request's CnsmrSeqNo inside what is signed?",
+    ),
+    Choice(
+        "Signed texts that hold other fields",
+        "",
+        "a text with an & and an = behind it is refused in a request; an answer is not believed if a field name has &"
+        " or =, or if a text holds & and the name of a field that is read and =. Rows of lists are let pass, as a payer"
+        " writes their remarks",
+        "k=v&k=v& has no escapes, so a signed text can be cut into other fields without a key",
+        "Does the gateway refuse a request in which a name or text holds & or =? Does it remove them from remarks that"
+        " payers write? Is there a signature over the whole body (SM2, the newer SDK) for this product, and one that"
+        " covers every row of a list?",
+    ),
+    Choice(
         "JSON numbers in answers",
         "",
         "an answer with a number in a field that is read is not valid: the outcome of a call is in doubt, a query has"

@@ -11,6 +11,8 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
+from bankclient import canonical_string
+
 _LITERAL: Final = re.compile(r'"#([^"]*)"')
 
 ABSURD: Final[tuple[Any, ...]] = (
@@ -99,7 +101,9 @@ def tampered(body: Mapping[str, Any], reply: type[BaseModel], dice: Random) -> d
     texts = [name for name, value in changed.items() if isinstance(value, str)]
     array, text = dice.choice(arrays) if arrays else "", dice.choice(texts)
     cut = dice.randrange(len(text) + 1)
-    match dice.randrange(9):
+    match dice.randrange(12):
+        case 9 | 10 | 11:
+            changed = folded(changed, dice)
         case 0:
             changed[dice.choice(("errorCode", "errorMsg", "New"))] = dice.choice((*UNSIGNED, [[1]]))
         case 1 | 2:
@@ -126,6 +130,33 @@ def tampered(body: Mapping[str, Any], reply: type[BaseModel], dice: Random) -> d
             items = list(changed.items())
             dice.shuffle(items)
             changed = dict(items)
+    return changed
+
+
+def folded(body: Mapping[str, Any], dice: Random) -> dict[str, Any]:
+    """The answer with its signed text cut into fewer fields: some are in the text before them, or in the next name."""
+    changed = copy.deepcopy(dict(body))
+    pairs = [pair.partition("=") for pair in canonical_string(body).decode().split("&")[:-1]]
+    first = dice.randrange(len(pairs) - 1)
+    run = pairs[first : first + dice.randint(2, 4)]
+    text = "&".join("".join(pair) for pair in run)
+    arrays = [name for name, value in changed.items() if isinstance(value, list)]
+
+    def places(key: str) -> list[tuple[dict[str, Any], str]]:
+        """Every place of the body that is signed under a key."""
+        inside = [(row, key[len(name) :]) for name in arrays if key.startswith(name) for row in changed[name]]
+        return [(place, name) for place, name in ((changed, key), *inside) if name in place]
+
+    kept = places(run[0][0])
+    for key, _, _ in run:
+        for place, name in places(key):
+            del place[name]
+    if dice.random() < 0.3:
+        key, _, value = text.rpartition("=")
+        changed[key] = value
+    else:
+        place, name = kept[-1]
+        place[name] = text.partition("=")[2]
     return changed
 
 
