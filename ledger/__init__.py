@@ -34,6 +34,7 @@ from ledger.errors import (
     LedgerError,
     LedgerUnavailable,
     LedgerUnfit,
+    OpeningForged,
     OperationUnknown,
     RequestIdReused,
 )
@@ -41,6 +42,7 @@ from ledger.events import EVERYTHING, LAST, Event, Events, Wanted
 from ledger.findings import Finding, Summary
 from ledger.lists import Filter, Lists
 from ledger.lookups import Lookups, MemberBalance
+from ledger.macs import SealKeys
 from ledger.numbers import SerialNumbers
 from ledger.operations import OPEN_STATES, FullOperation, Member, Operation, Part, PartState, State
 from ledger.reads import (
@@ -117,6 +119,7 @@ __all__ = [
     "Need",
     "NewOperation",
     "OfDay",
+    "OpeningForged",
     "Operation",
     "OperationUnknown",
     "Order",
@@ -128,6 +131,7 @@ __all__ = [
     "Reads",
     "RequestIdReused",
     "Result",
+    "SealKeys",
     "SerialNumbers",
     "SpendOrder",
     "SpenderAfterClearing",

@@ -74,6 +74,8 @@ class Rows:
     resolutions: list[tuple[UUID, int, PartState, date]] = field(default_factory=list)
     legs: list[tuple[UUID, int, int, Posting]] = field(default_factory=list)
     events: list[tuple[UUID, Change, bytes]] = field(default_factory=list)
+    openings: dict[int, Operation] = field(default_factory=dict)
+    """By the place of their event."""
     references: list[tuple[UUID, str, str]] = field(default_factory=list)
     bookings: list[tuple[UUID, date, str]] = field(default_factory=list)
     members: list[tuple[UUID, Member]] = field(default_factory=list)
@@ -285,6 +287,8 @@ def _record(known: Known, operation: Operation, change: Change, rows: Rows, open
     else:
         rows.operations_changed[operation.id] = operation
     rows.next_ask_in_s[operation.id] = change.next_ask_in_s
+    if opened:
+        rows.openings[len(rows.events)] = operation
     rows.events.append((operation.id, change, opened + change.evidence))
 
 

@@ -6,7 +6,7 @@ Connections come from `ledger.session` alone.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,12 +26,15 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool
 
-from ledger import session
+from ledger import session, vouching
 from ledger.errors import LedgerUnavailable, LedgerUnfit
+from ledger.macs import SealKeys
 from ledger.session import Pool
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 MIGRATION_LOCK = 0x6A7A62
+MACS = "0013"
+"""The revision that brings MACs."""
 
 
 _waiting: WeakKeyDictionary[AsyncEngine, int] = WeakKeyDictionary()
@@ -65,6 +68,12 @@ def _revision(connection: Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
 
 
+def _passed(revision: str, before: str, after: str | None) -> bool:
+    """Whether a migration has made ``revision`` on its way."""
+    newest_first = _revisions()
+    return after is not None and newest_first.index(after) <= newest_first.index(revision) < newest_first.index(before)
+
+
 def _differs(found: str | None) -> LedgerUnfit:
     known = _revisions()
     if found is None:
@@ -79,10 +88,11 @@ def _differs(found: str | None) -> LedgerUnfit:
     )
 
 
-def migrate(dsn: str, revision: str = "head") -> None:
+def migrate(dsn: str, revision: str = "head", keys: Sequence[bytes] = ()) -> None:
     """Bring the database up to ``revision``; several processes may call it at once, one does the work.
 
-    Raises `LedgerUnavailable`, and `LedgerUnfit` for a database that this program cannot keep books in.
+    The first of the seals' ``keys`` vouches for what is open in books from before there were MACs. Raises
+    `LedgerUnavailable`, and `LedgerUnfit` for a database that this program cannot keep books in.
     """
     engine = create_engine(
         DIALECT,
@@ -102,6 +112,11 @@ def migrate(dsn: str, revision: str = "head") -> None:
                     raise _differs(found)
                 config.attributes["connection"] = connection
                 command.upgrade(config, revision)
+                if found is not None and keys and _passed(MACS, found, _revision(connection)):
+                    driver = connection.connection.driver_connection
+                    assert isinstance(driver, psycopg.Connection)
+                    for platform in vouching.platforms(driver):
+                        vouching.migrated(driver, SealKeys(platform, keys))
                 connection.commit()
     except OperationalError as failure:
         raise LedgerUnavailable(f"the ledger's database cannot be reached: {failure.orig}") from None

@@ -10,6 +10,7 @@
     │   └── LedgerUnfit    it can be reached, and cannot be used as it is set up: the setting or revision is named
     ├── LedgerBehind       the books are older than the bank, restored or of an older server; nothing was written
     └── LedgerCorrupt      the journal contradicts itself: stop and run `jzb verify`
+        └── OpeningForged  an operation is not as this service opened it: it is not carried on
 
 Messages are made at the edge (service); here they are for logs and tests.
 """
@@ -99,3 +100,7 @@ class LedgerBehind(LedgerError):
 
 class LedgerCorrupt(LedgerError):
     """The journal contradicts itself."""
+
+
+class OpeningForged(LedgerCorrupt):
+    """An operation's serial, plan or content is not what it was opened with, or nobody with the keys has opened it."""

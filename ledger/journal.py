@@ -18,6 +18,7 @@ from ledger import arrays, seals, statements
 from ledger.accounts import Account, Kind
 from ledger.batch import Rows
 from ledger.errors import LedgerBehind, LedgerCorrupt
+from ledger.macs import SealKeys
 from ledger.memory import BEFORE_ANYTHING, Memory, Missing
 from ledger.operations import FullOperation, Operation, Part, PartState, State
 from ledger.rules import Hold
@@ -37,10 +38,13 @@ PART_BANK_DAY = Part._fields.index("bank_day")
 class Head:
     """Where the platform stands at the beginning of a turn; ``own`` is the last batch that this process committed."""
 
-    def __init__(self, connection: Connection, own: Seal | None, *, catches_up: bool) -> None:
+    def __init__(
+        self, connection: Connection, own: Seal | None, *, catches_up: bool, keys: SealKeys | None = None
+    ) -> None:
         self._cursor = connection.cursor()
         self._own = own
         self._catches_up = catches_up
+        self._keys = keys
         self._platform = ""
 
     async def send(self, platform: str) -> None:
@@ -52,22 +56,26 @@ class Head:
     async def still_is(self, memory: Memory) -> bool:
         """Whether the memory holds. If another process has been here it is made to forget.
 
-        Raises `LedgerBehind` for books that are older than the bank, or than what this process knows to be committed.
+        Raises `LedgerBehind` for books that are older than the bank, or than what this process knows to be committed;
+        `LedgerCorrupt` where somebody without the keys has written the last batch: nothing is built on that.
         """
         row = await self._cursor.fetchone()
         if row is None:
             raise LedgerCorrupt("the head of the ledger cannot be read")
-        now, batches, cleared_through, sealed_at, digest, behind_since, own_digest = row
+        now, batches, cleared_through, sealed_at, digest, behind_since, own_digest, macs = row
         self._require_present(batches, behind_since, own_digest)
         memory.set_time(now)
         if memory.batches == batches:
             return True
         if digest is None and batches:
             await self._require_no_seal_is_due(batches)
+        # Batches from before there were seals have none: the chain begins with the next.
+        head = Seal(batches, sealed_at or BEFORE_ANYTHING, digest or seals.BEGINNING)
+        if self._keys and batches:
+            require_sealed(self._keys, head, macs)
         memory.clear()
         memory.batches, memory.book.cleared_through = batches, cleared_through
-        # Batches from before there were seals have none: the chain begins with the next.
-        memory.sealed = Seal(batches, sealed_at or BEFORE_ANYTHING, digest or seals.BEGINNING)
+        memory.sealed = head
         return False
 
     def _require_present(self, batches: int, behind_since: datetime | None, own_digest: bytes | None) -> None:
@@ -87,6 +95,16 @@ class Head:
         row = await self._cursor.fetchone()
         if row is None or row[0] != batches:
             raise LedgerCorrupt(f"batch {batches} has no seal: run jzb verify")
+
+
+def require_sealed(keys: SealKeys, head: Seal, macs: Iterable[bytes]) -> None:
+    """Raise `LedgerCorrupt` where the last batch has no right MAC."""
+    if not keys.sealed(head, macs):
+        raise LedgerCorrupt(
+            f"the last batch, number {head.batch}, has no MAC under any of JZB_SEAL__KEYS: these are not the keys of"
+            " these books, or somebody else has written to them. Nothing is booked on top of it: run `jzb verify`"
+            " (docs/seals.md)"
+        )
 
 
 class Reading:
@@ -152,10 +170,10 @@ async def send(connection: Connection, writes: Sequence[Write]) -> None:
         await cursor(connection).execute(statement, parameters)
 
 
-def encode(platform: str, memory: Memory, rows: Rows) -> list[Write]:
+def encode(platform: str, memory: Memory, rows: Rows, keys: SealKeys | None = None) -> list[Write]:
     """What a batch adds, to be sent in this order: empty when it adds nothing, and as a rule one statement.
 
-    From here on the memory takes its balances for written.
+    Without ``keys`` it has no MACs. From here on the memory takes its balances for written.
     """
     writes: list[Write] = []
     for operation_id, member in rows.members:
@@ -187,8 +205,9 @@ def encode(platform: str, memory: Memory, rows: Rows) -> list[Write]:
         added = _added(rows)
         leaves = seals.leaves(([_sealed(o) for o in rows.operations_new.values()], *added))
         memory.sealed = seals.follow(memory.sealed, platform, memory.known.now, leaves)
-        seal = (memory.sealed.batch, leaves, memory.sealed.digest)
-        columns = _columns(memory, rows, added)
+        mac = keys.of_seal(memory.sealed) if keys else b""
+        seal = (memory.sealed.batch, leaves, memory.sealed.digest, mac)
+        columns = [*_columns(memory, rows, added), _macs(rows, keys)]
         writes.append((statements.WRITE, [platform, memory.known.now, rows.cleared_through, *seal, *columns]))
         memory.written()
     return writes
@@ -251,6 +270,14 @@ def _columns(memory: Memory, rows: Rows, added: Sequence[Sequence[seals.Row]]) -
         *_turned(rows.bookings, (ids, arrays.days, texts)),
         *_turned(added[4], (ids, texts, texts, texts, texts, hexes)),
     ]
+
+
+def _macs(rows: Rows, keys: SealKeys | None) -> str:
+    """The MAC of each event that opens an operation; of the others none."""
+    if keys is None:
+        return arrays.hexes("" for _ in rows.events)
+    openings = map(rows.openings.get, range(len(rows.events)))
+    return arrays.digests(b"" if operation is None else keys.of_opening(operation) for operation in openings)
 
 
 def _turned(rows: Sequence[seals.Row], kinds: Sequence[Callable[[Iterable[Any]], str]]) -> list[str]:

@@ -17,6 +17,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ledger.findings import Finding, Summary
+from ledger.macs import SealKeys
+from ledger.seals import Seal
 
 LINKED = "a seal follows from the one before"
 COMPLETE = "no seal is missing"
@@ -25,6 +27,7 @@ SEALED = "every row is sealed"
 NOTED = "the digest noted elsewhere is in the chain"
 ALL_SEALED = "no more batches are from before there were seals than was said"
 THERE = "the platform has books"
+OURS = "who has the keys has written the end of the chain"
 
 NAMES = ("operation", "transaction", "hold", "resolution", "leg", "event", "membership")
 LEAF_BYTES = 37
@@ -38,7 +41,14 @@ PLATFORM = text("""
 
 OTHERS = text("SELECT string_agg(platform, ', ' ORDER BY platform) FROM platform")
 
-SEALS = text("SELECT batch, at, leaves, digest FROM seal WHERE platform = :platform ORDER BY batch")
+SEALS = text("""
+    SELECT batch, at, leaves, digest, mac, ARRAY(
+        SELECT v.mac FROM vouched v WHERE v.subject = 'batch ' || s.batch AND v.platform = s.platform
+      ) AS vouched
+    FROM seal s
+    WHERE platform = :platform
+    ORDER BY batch
+""")
 
 ROWS = text("""
     SELECT at, id, name, sealed
@@ -116,12 +126,18 @@ class Batch:
 
 
 async def replay(
-    connection: AsyncConnection, platform: str, summary: Summary, noted: bytes = b"", unsealed: int = 0
+    connection: AsyncConnection,
+    platform: str,
+    summary: Summary,
+    noted: bytes = b"",
+    unsealed: int = 0,
+    keys: SealKeys | None = None,
 ) -> AsyncIterator[Finding]:
     """What contradicts the seals, in the order of the batches; ``summary`` counts what went by.
 
     The connection must see one state of the database throughout (REPEATABLE READ). ``noted`` is a digest that some
-    seal must have; ``unsealed`` is how many batches are known to be from before there were seals.
+    seal must have; ``unsealed`` is how many batches are known to be from before there were seals. With ``keys`` the
+    last seal must have its MAC.
     """
     head = (await connection.execute(PLATFORM, {"platform": platform})).one_or_none()
     batches, before, members_before = head or (0, 0, 0)
@@ -133,6 +149,7 @@ async def replay(
     if before != unsealed:
         yield Finding(ALL_SEALED, "the first batches", str(unsealed), f"{before} of {batches}")
     number, digest, earlier = before, bytes(32), before > 0
+    proved, is_proved = 0, False
     written = _written(connection, platform, summary)
     batch = await anext(written, None)
     is_found = not noted
@@ -154,6 +171,8 @@ async def replay(
         for finding in _compared(place, _leaves(seal.leaves), found):
             yield finding
         number, digest, earlier = seal.batch, seal.digest, False
+        is_proved = keys is None or keys.sealed(Seal(seal.batch, seal.at, seal.digest), [seal.mac, *seal.vouched])
+        proved = seal.batch if is_proved else proved
         is_found = is_found or digest == noted
         summary.sealed_since = summary.sealed_since or seal.at
         summary.sealed_until, summary.digest = seal.at, seal.digest
@@ -161,6 +180,9 @@ async def replay(
         for finding in _unsealed(batch, earlier=earlier):
             yield finding
         batch = await anext(written, None)
+    if number > before and not is_proved:
+        # The digest of a batch covers all before it, and so does its MAC.
+        yield Finding(OURS, f"batches {proved + 1} to {number}", "a MAC under one of the keys", "none that is right")
     if number != batches:
         yield Finding(COMPLETE, "the last batch", f"batch {batches}", f"batch {number}")
     if not is_found:

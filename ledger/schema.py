@@ -198,6 +198,8 @@ event = _table(
     Column("bank_message", Text, nullable=False),
     Column("evidence", LargeBinary, nullable=False),
     Column("at", DateTime(timezone=True), nullable=False),
+    # Of an event that opens an operation (`ledger.macs`).
+    Column("mac", LargeBinary, nullable=False, server_default=""),
     PrimaryKeyConstraint("platform", "seq", name="event_pk"),
     Index("event_by_operation", "operation_id", "platform", "seq"),
     # What ends without effect is rare among much that is done.
@@ -304,9 +306,19 @@ seal = _table(
     Column("at", DateTime(timezone=True), nullable=False),
     Column("leaves", LargeBinary, nullable=False),
     Column("digest", LargeBinary, nullable=False),
+    Column("mac", LargeBinary, nullable=False, server_default=""),
     PrimaryKeyConstraint("platform", "batch", name="seal_pk"),
 )
 """One row a batch (`ledger.seals`). A batch's rows in the other tables are those with its time."""
 
-JOURNAL = (transaction, hold, resolution, leg, event, membership, seal)
+vouched = _table(
+    "vouched",
+    Column("subject", Text, nullable=False),
+    Column("mac", LargeBinary, nullable=False),
+    Column("at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+    PrimaryKeyConstraint("subject", "platform", "mac", name="vouched_pk"),
+)
+"""MACs that were put over what was there already (`ledger.vouching`): over a serial's opening, or over a batch."""
+
+JOURNAL = (transaction, hold, resolution, leg, event, membership, seal, vouched)
 """The tables that are only ever added to."""

@@ -53,7 +53,11 @@ SELECT set_config('idle_session_timeout', '0', false), pg_advisory_unlock(hashte
 """
 
 HEAD: LiteralString = """
-SELECT clock_timestamp(), coalesce(p.batches, 0), p.cleared_through, s.at, s.digest, p.behind_since, own.digest
+SELECT
+  clock_timestamp(), coalesce(p.batches, 0), p.cleared_through, s.at, s.digest, p.behind_since, own.digest,
+  array_prepend(coalesce(s.mac, ''), ARRAY(
+    SELECT v.mac FROM vouched v WHERE v.subject = 'batch ' || p.batches AND v.platform = p.platform
+  ))
 FROM (SELECT %s::text AS platform, %s::bigint AS own_batch) AS wanted
 LEFT JOIN platform p ON p.platform = wanted.platform
 LEFT JOIN seal s ON s.platform = p.platform AND s.batch = p.batches
@@ -164,8 +168,8 @@ head AS (
   SET batches = platform.batches + 1, cleared_through = coalesce(excluded.cleared_through, platform.cleared_through)
 ),
 sealed AS (
-  INSERT INTO seal (platform, batch, at, leaves, digest)
-  SELECT platform, %s::bigint, at, %s::bytea, %s::bytea FROM batch
+  INSERT INTO seal (platform, batch, at, leaves, digest, mac)
+  SELECT platform, %s::bigint, at, %s::bytea, %s::bytea, %s::bytea FROM batch
 ),
 stored_accounts AS (
   UPDATE account a
@@ -261,9 +265,9 @@ new_bookings AS (
   SELECT batch.platform, v.* FROM batch, unnest(%s::uuid[], %s::date[], %s::text[]) AS v
   ON CONFLICT DO NOTHING
 )
-INSERT INTO event (platform, operation_id, state, reason, bank_code, bank_message, evidence, at)
+INSERT INTO event (platform, operation_id, state, reason, bank_code, bank_message, evidence, mac, at)
 SELECT batch.platform, v.*, batch.at
-FROM batch, unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[], %s::bytea[]) AS v
+FROM batch, unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[], %s::bytea[], %s::bytea[]) AS v
 """)
 """A whole batch in one statement, so that it costs one message however many tables it touches.
 

@@ -14,10 +14,29 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ledger.database import reading
 from ledger.findings import Finding, Summary
+from ledger.journal import operation_from_row
+from ledger.macs import SealKeys
 from ledger.replay import replay
 
 FINDINGS_MAX = 10_000
 MORE = "all findings are told"
+OPENED_HERE = "who has the keys has opened what is not final"
+
+OPENED = text("""
+    SELECT
+      o.id, o.request_id, o.fingerprint, o.kind, o.serial, o.state, o.payer, o.payee, o.order_no, o.amount_fen,
+      o.fee_fen, o.reason, o.message, o.breach, o.bank_code, o.bank_message, o.bank_serial, o.bank_day, o.trace_id,
+      o.plan::text, o.asks, o.not_found, d.ask_at, o.created_at, o.updated_at,
+      array_cat(
+        ARRAY(SELECT e.mac FROM event e WHERE e.platform = o.platform AND e.operation_id = o.id AND e.mac <> ''),
+        ARRAY(SELECT v.mac FROM vouched v WHERE v.platform = o.platform AND v.subject = 'opening ' || o.serial)
+      )
+    FROM due d
+    JOIN operation o ON o.platform = d.platform AND o.id = d.operation_id
+    WHERE d.platform = :platform
+    ORDER BY o.id
+""")
+"""What is not final, with the MACs of all its openings: the serial and the plan say which of them it is."""
 
 CHECKS: dict[str, LiteralString] = {
     "balance equals the sum of legs": """
@@ -331,7 +350,7 @@ CHECKS: dict[str, LiteralString] = {
         FROM (
           VALUES
             ('transaction', 58), ('hold', 58), ('resolution', 58), ('leg', 58), ('event', 58), ('membership', 58),
-            ('seal', 58), ('operation', 42), ('account', 42)
+            ('seal', 58), ('vouched', 58), ('operation', 42), ('account', 42)
         ) AS needed (name, kinds)
         CROSS JOIN LATERAL (
           -- Where the journal is cut by month, each month has its own.
@@ -384,13 +403,14 @@ CHECKS: dict[str, LiteralString] = {
 
 
 async def audit(
-    engine: AsyncEngine, platform: str, noted: bytes = b"", unsealed: int = 0
+    engine: AsyncEngine, platform: str, noted: bytes = b"", unsealed: int = 0, keys: SealKeys | None = None
 ) -> AsyncGenerator[Finding | Summary, None]:
     """Every contradiction in the platform's books as it is found, and at the end what was looked through.
 
     All is seen as of one moment, while payments go on. ``noted`` is a digest of an earlier `Summary`, which must still
     be in the chain: without it nobody can tell that the end of the books was cut off. ``unsealed`` is how many batches
-    are from before there were seals: without it nobody can tell that all seals were taken away. No more than the first
+    are from before there were seals: without it nobody can tell that all seals were taken away. With ``keys`` the MACs
+    are checked. No more than the first
     `FINDINGS_MAX` findings are told. Raises `LedgerUnavailable`.
     """
     summary = Summary()
@@ -398,7 +418,7 @@ async def audit(
         await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         # What is streamed is read to its end: without this a plan is chosen for its first rows.
         await connection.execute(text("SET LOCAL cursor_tuple_fraction = 1"))
-        async with aclosing(_contradictions(connection, platform, summary, noted, unsealed)) as contradictions:
+        async with aclosing(_contradictions(connection, platform, summary, noted, unsealed, keys)) as contradictions:
             async for finding in contradictions:
                 summary.findings += 1
                 yield finding
@@ -409,13 +429,30 @@ async def audit(
 
 
 async def _contradictions(
-    connection: AsyncConnection, platform: str, summary: Summary, noted: bytes, unsealed: int
+    connection: AsyncConnection,
+    platform: str,
+    summary: Summary,
+    noted: bytes,
+    unsealed: int,
+    keys: SealKeys | None,
 ) -> AsyncGenerator[Finding, None]:
-    async for finding in replay(connection, platform, summary, noted, unsealed):
+    async for finding in replay(connection, platform, summary, noted, unsealed, keys):
         yield finding
+    if keys is not None:
+        async for finding in _forged(connection, keys):
+            yield finding
     for check, query in CHECKS.items():
         async for row in await connection.stream(text(query), {"platform": platform}):
             yield Finding(check, *row)
+
+
+async def _forged(connection: AsyncConnection, keys: SealKeys) -> AsyncGenerator[Finding, None]:
+    """Operations that are not final, and would not be carried on."""
+    async for row in await connection.stream(OPENED, {"platform": keys.platform}):
+        *columns, macs = row
+        operation = operation_from_row(columns)
+        if not keys.opened(operation, macs):
+            yield Finding(OPENED_HERE, str(operation.id), "a MAC under one of the keys", "none that is right")
 
 
 async def verify(engine: AsyncEngine, platform: str, unsealed: int = 0) -> list[Finding]:

@@ -24,6 +24,7 @@ from ledger import journal, session, statements
 from ledger.batch import Rows, judge
 from ledger.coalesce import gathering
 from ledger.errors import DeadlinePassed, LedgerBusy, LedgerCorrupt, LedgerError, LedgerUnavailable
+from ledger.macs import SealKeys
 from ledger.memory import Memory
 from ledger.operations import State
 from ledger.rules import SpendOrder
@@ -72,7 +73,8 @@ class Writer:
     ``queue_max`` bounds the steps that may wait when a new operation comes (one under way may always go on),
     ``batch_max`` those taken into one commit; ``retry_s`` is for how long PostgreSQL may be away before callers get
     `LedgerUnavailable`, ``close_s`` for how long what waits at the end may take to be written. Only a writer that
-    ``catches_up`` writes to books that are marked as behind the bank, and to no others. ``on_batch`` is called after
+    ``catches_up`` writes to books that are marked as behind the bank, and to no others. With ``keys`` it puts a MAC
+    over each opening and each batch, and builds on no batch of somebody without them. ``on_batch`` is called after
     each commit with what ``origin`` returned when each of its steps was submitted, in the caller's own context, and
     with the seconds that the batch took.
     """
@@ -88,6 +90,7 @@ class Writer:
         retry_s: float = 10.0,
         close_s: float = 5.0,
         catches_up: bool = False,
+        keys: SealKeys | None = None,
         on_batch: Callable[[Sequence[Any], float], None] | None = None,
         origin: Callable[[], Any] = _unknown,
     ) -> None:
@@ -98,6 +101,7 @@ class Writer:
         self._retry_s = retry_s
         self._close_s = close_s
         self._catches_up = catches_up
+        self._keys = keys
         self._on_batch = on_batch
         self._origin = origin
         self._committed: Seal | None = None
@@ -234,7 +238,7 @@ class Writer:
         """Take the platform's turn and judge the first batch, in one round trip if no other process was here."""
         if self._memory.is_full:
             self._memory.clear()
-        head = journal.Head(connection, self._committed, catches_up=self._catches_up)
+        head = journal.Head(connection, self._committed, catches_up=self._catches_up, keys=self._keys)
         reading = self._reading(connection, batch)
         await head.send(self._platform)
         await reading.send()
@@ -259,7 +263,7 @@ class Writer:
                 raise
             except LedgerError as refusal:
                 judged.outcomes.append(refusal)
-        judged.writes = journal.encode(self._platform, self._memory, judged.rows)
+        judged.writes = journal.encode(self._platform, self._memory, judged.rows, self._keys)
         judged.sealed = self._memory.sealed if judged.rows.events else None
         return judged
 

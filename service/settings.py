@@ -23,7 +23,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from bankclient import REQUESTS, BankSettings
-from ledger import SpendOrder
+from ledger import SealKeys, SpendOrder
 from service import secret_files
 from service.vault import VaultKeyWrong, key_bytes
 
@@ -220,12 +220,39 @@ class VaultSettings(BaseModel):
     @field_validator("keys", "retired_keys")
     @classmethod
     def _are_keys(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
-        for key in keys:
-            try:
-                key_bytes(key.get_secret_value())
-            except VaultKeyWrong as wrong:
-                raise ValueError(str(wrong)) from None
-        return keys
+        return _checked(keys)
+
+
+class SealSettings(BaseModel):
+    """The keys of the MACs over what the ledger writes, which the database does not have (docs/seals.md)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    keys: tuple[SecretStr, ...] = ()
+    """32 random bytes in Base64 each: the first makes MACs, the others check what is older."""
+
+    @field_validator("keys")
+    @classmethod
+    def _are_keys(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        return _checked(keys)
+
+    @property
+    def bytes(self) -> tuple[bytes, ...]:
+        """The keys themselves."""
+        return tuple(key_bytes(key.get_secret_value()) for key in self.keys)
+
+    def of(self, platform: str) -> SealKeys | None:
+        """The keys of a platform's books; None where there are none."""
+        return SealKeys(platform, self.bytes) if self.keys else None
+
+
+def _checked(keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+    for key in keys:
+        try:
+            key_bytes(key.get_secret_value())
+        except VaultKeyWrong as wrong:
+            raise ValueError(str(wrong)) from None
+    return keys
 
 
 LISTEN_PATTERN = r"^[^\s]+:([0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])$"
@@ -309,6 +336,7 @@ class Settings(_Given):
     rules: RulesSettings = RulesSettings()
     cards: CardsSettings = CardsSettings()
     vault: VaultSettings = VaultSettings()
+    seal: SealSettings = SealSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
 
     @model_validator(mode="before")
@@ -394,3 +422,12 @@ class _VaultAlone(_Given):
 def vault_from_environment() -> VaultSettings:
     """The keys alone, for a command that needs neither the bank nor a service. Raises pydantic's ValidationError."""
     return _VaultAlone().vault
+
+
+class _SealAlone(_Given):
+    seal: SealSettings = SealSettings()
+
+
+def seal_from_environment() -> SealSettings:
+    """The keys of seals alone, for a command that needs neither the bank nor a service. Raises ValidationError."""
+    return _SealAlone().seal

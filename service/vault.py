@@ -220,15 +220,20 @@ class KeyFile:
     def __init__(self, path: Path) -> None:
         self._path = path
 
+    @property
+    def exists(self) -> bool:
+        """Whether there is any key yet."""
+        return self._path.exists()
+
     def keys(self) -> list[str]:
         """The keys; the first one is made when there is none yet."""
-        if not self._path.exists():
+        if not self.exists:
             self.add()
         return self._path.read_text("ascii").split()
 
     def add(self) -> None:
         """Make a new key and put it first."""
-        known = self._path.read_text("ascii").split() if self._path.exists() else []
+        known = self._path.read_text("ascii").split() if self.exists else []
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         fresh = self._path.with_suffix(".new")
         fresh.unlink(missing_ok=True)

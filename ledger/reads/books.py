@@ -6,14 +6,26 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, literal, select, union_all
+from sqlalchemy import func, literal, select, text, union_all
 
 from ledger.accounts import Kind
 from ledger.findings import Finding, Summary
+from ledger.journal import require_sealed
+from ledger.memory import BEFORE_ANYTHING
 from ledger.reads.queries import Queries
 from ledger.schema import account, event, leg, seal
-from ledger.seals import Seal
+from ledger.seals import BEGINNING, Seal
 from ledger.verify import audit
+
+_END = text("""
+    SELECT p.batches, s.at, s.digest, array_prepend(coalesce(s.mac, ''), ARRAY(
+        SELECT v.mac FROM vouched v WHERE v.subject = 'batch ' || p.batches AND v.platform = p.platform
+      )) AS macs
+    FROM platform p
+    LEFT JOIN seal s ON s.platform = p.platform AND s.batch = p.batches
+    WHERE p.platform = :platform AND p.batches > 0
+""")
+"""Where the chain of seals ends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +49,7 @@ class Books(Queries):
 
     def audit(self, noted: bytes = b"", unsealed: int = 0) -> AsyncGenerator[Finding | Summary, None]:
         """See `ledger.verify.audit`."""
-        return audit(self._engine, self._platform, noted, unsealed)
+        return audit(self._engine, self._platform, noted, unsealed, self._keys)
 
     async def last_seal(self) -> Seal | None:
         """The end of the chain of seals, None when nothing is sealed yet."""
@@ -48,6 +60,14 @@ class Books(Queries):
             .limit(1)
         )
         return Seal(rows[0]["batch"], rows[0]["at"], bytes(rows[0]["digest"])) if rows else None
+
+    async def require_ours(self) -> None:
+        """Raise `LedgerCorrupt` where the last batch has no MAC under the keys: nothing can be booked on it."""
+        if self._keys is None:
+            return
+        for row in await self._rows(_END, platform=self._platform):
+            head = Seal(row["batches"], row["at"] or BEFORE_ANYTHING, row["digest"] or BEGINNING)
+            require_sealed(self._keys, head, row["macs"])
 
     async def last_event(self) -> int:
         """The newest cursor, 0 when nothing has happened yet."""

@@ -11,9 +11,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ledger import copies
 from ledger.coalesce import Coalesced
-from ledger.errors import LedgerBehind, LedgerCorrupt
+from ledger.errors import LedgerBehind, OpeningForged
 from ledger.journal import full_operation_from_row
 from ledger.lookups import Lookups
+from ledger.macs import SealKeys
 from ledger.names import MemberCode, RequestId, Serial
 from ledger.operations import FullOperation, Operation, Part, State
 from ledger.reads.queries import DUE, OPERATION, Queries, operation_of, part_of, select_operations, select_parts
@@ -21,9 +22,11 @@ from ledger.schema import due, operation, transaction
 from ledger.statements import FULL_OPERATIONS
 
 _OPENED = text("""
-    SELECT substring(evidence FOR 32) AS digest
+    SELECT substring(evidence FOR 32) AS digest, array_prepend(mac, ARRAY(
+        SELECT v.mac FROM vouched v WHERE v.subject = 'opening ' || :serial AND v.platform = :platform
+      )) AS macs
     FROM (
-      SELECT seq, evidence, lag(state) OVER (ORDER BY seq) AS before
+      SELECT seq, evidence, mac, lag(state) OVER (ORDER BY seq) AS before
       FROM event
       WHERE platform = :platform AND operation_id = :operation_id
     ) told
@@ -37,8 +40,8 @@ _OPENED = text("""
 class Operations(Queries):
     """Operations and their parts."""
 
-    def __init__(self, engine: AsyncEngine, lookups: Lookups) -> None:
-        super().__init__(engine, lookups)
+    def __init__(self, engine: AsyncEngine, lookups: Lookups, keys: SealKeys | None = None) -> None:
+        super().__init__(engine, lookups, keys)
         self._by_request: Coalesced[RequestId, Operation] = Coalesced(self._certainly_by_request)
 
     async def under_way(self, *member_ids: MemberCode) -> list[Operation]:
@@ -119,13 +122,17 @@ class Operations(Queries):
         return [operation_of(row) for row in rows]
 
     async def plan(self, found: Operation) -> dict[str, Any]:
-        """The plan of an operation, to be carried on. Raises `LedgerCorrupt` when it is not the one that was sealed."""
-        rows = await self._rows(_OPENED, platform=self._platform, operation_id=found.id)
-        sealed = rows[0]["digest"] if rows else b""
-        # What was opened before plans were sealed has none.
-        if rows and sealed in (b"", found.plan_digest):
-            return found.plan
-        raise LedgerCorrupt(f"the plan or the serial of {found.id} is not the one it was opened with")
+        """The plan of an operation, to be carried on.
+
+        Raises `OpeningForged` when it is not the one that was sealed, or has no MAC under the keys.
+        """
+        rows = await self._rows(_OPENED, platform=self._platform, operation_id=found.id, serial=found.serial)
+        # What was opened before plans were sealed has no digest; only a MAC can stand for that.
+        if not rows or rows[0]["digest"] not in (b"", found.plan_digest):
+            raise OpeningForged(f"the plan or the serial of {found.id} is not the one it was opened with")
+        if self._keys is not None and not self._keys.opened(found, rows[0]["macs"]):
+            raise OpeningForged(f"{found.id} has no MAC under any of JZB_SEAL__KEYS: who has these did not open it so")
+        return found.plan
 
     async def parts(self, operation_ids: Collection[UUID]) -> dict[UUID, list[Part]]:
         """The transactions of these operations, in order."""

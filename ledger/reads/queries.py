@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from ledger.database import reading
 from ledger.journal import operation_from_row
 from ledger.lookups import Lookups
+from ledger.macs import SealKeys
 from ledger.operations import Member, Operation, Part, PartState
 from ledger.schema import due, operation, resolution, transaction
 
@@ -42,8 +43,9 @@ own_order_no = func.coalesce(func.nullif(transaction.c.order_no, literal_column(
 class Queries:
     """One platform's reads of one kind; each is a statement of its own."""
 
-    def __init__(self, engine: AsyncEngine, lookups: Lookups) -> None:
+    def __init__(self, engine: AsyncEngine, lookups: Lookups, keys: SealKeys | None = None) -> None:
         self._engine = engine
+        self._keys = keys
         self._lookups = lookups
         self._platform = lookups.platform
 

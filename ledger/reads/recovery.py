@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import and_, exists, select
 
-from ledger.names import BankSerial, MemberCode
-from ledger.operations import Part, PartState
-from ledger.reads.queries import IS_OF, Queries, part_of, select_parts
+from ledger.names import BankSerial
+from ledger.operations import Operation, Part, PartState
+from ledger.reads.queries import IS_OF, Queries, operation_of, part_of, select_operations, select_parts
 from ledger.schema import operation, resolution, transaction
 
 CATCH_UP = "CATCH_UP"
@@ -20,10 +19,10 @@ CATCH_UP = "CATCH_UP"
 class Recovery(Queries):
     """What was taken over, and what the books have had since."""
 
-    async def caught_up(self, since: str) -> list[tuple[MemberCode, dict[str, Any]]]:
-        """The members and the plans of the CATCH_UP operations of the copy of ``since``, as their plans have it."""
+    async def caught_up(self, since: str) -> list[Operation]:
+        """The CATCH_UP operations of the copy of ``since``, as their plans have it."""
         rows = await self._rows(
-            select(operation.c.payee, operation.c.plan)
+            select_operations()
             .where(
                 operation.c.platform == self._platform,
                 operation.c.kind == CATCH_UP,
@@ -31,7 +30,7 @@ class Recovery(Queries):
             )
             .order_by(operation.c.id)
         )
-        return [(row["payee"], row["plan"]) for row in rows]
+        return [operation_of(row) for row in rows]
 
     async def booked_since(self, at: datetime) -> tuple[set[BankSerial], list[tuple[str, Part]]]:
         """The bank's serials of all operations that moved on since; and of those whose parts have serials of their own,

@@ -42,6 +42,7 @@ from ledger import (
     Kind,
     Leg,
     Lists,
+    OpeningForged,
     Operation,
     Reads,
     State,
@@ -225,8 +226,8 @@ class Clearing:
             if broken.breach.pocket == Kind.WITHDRAWABLE.value:
                 await self._query_ahead()
                 day = await self._reads.cleared_through()
-                if day is not None and (entered := await self.entered(day)) is not None:
-                    await self._sweeper.sweep_one(entered.operation.id, day, SubAccount(broken.breach.owner))
+                if day is not None and (entered := await self._opened_here(day)) is not None:
+                    await self._sweeper.sweep_one(entered.id, day, SubAccount(broken.breach.owner))
         return await self._writer.submit(step)
 
     async def _query_ahead(self) -> None:
@@ -316,6 +317,18 @@ class Clearing:
         """The operation that entered a day, under whatever request id; None when none has."""
         found = await self._lists.newest(Filter(kind=CLEARING, bank_day=bank_day))
         return None if found is None else StepOutcome(found.operation, did=False, parts=found.parts)
+
+    async def _opened_here(self, bank_day: date) -> Operation | None:
+        """The clearing of a day whose money still moves; None where there is none that this service has entered."""
+        entered = await self.entered(bank_day)
+        if entered is None or entered.operation.state.is_final:
+            return None
+        try:
+            query = Stored.from_json(await self._reads.plan(entered.operation)).query
+        except OpeningForged as forged:
+            events.OPENING_FORGED.log(why=str(forged))
+            return None
+        return entered.operation if query == SweepQuery(bank_day) else None
 
     async def enter_opening_balance(self) -> bool:
         """Take over the opening balance of the platform's own funds, once (6010 flag 3); False when the bank is

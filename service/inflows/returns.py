@@ -23,6 +23,7 @@ from ledger import (
     Draft,
     FloorBroken,
     Member,
+    OpeningForged,
     Operation,
     Reads,
     State,
@@ -202,10 +203,18 @@ class Returns:
     async def _enter_again(
         self, known: Operation, day: date, row: ReturnedWithdrawalsRow, evidence: bytes
     ) -> StepOutcome:
-        if known.state is State.ACCEPTED and row.OldMarketSeqNo:
+        if known.state is State.ACCEPTED and row.OldMarketSeqNo and await self._is_opened_here(known):
             return await self._name(known.id, day, row.OldMarketSeqNo, known.query_attempts, evidence)
         operation, parts = (await self._reads.full_operations([known.id]))[known.id]
         return StepOutcome(operation, did=False, parts=parts)
+
+    async def _is_opened_here(self, known: Operation) -> bool:
+        try:
+            await self._reads.plan(known)
+        except OpeningForged as forged:
+            events.OPENING_FORGED.log(why=str(forged))
+            return False
+        return True
 
     async def _enter(self, day: date, row: ReturnedWithdrawalsRow, member: Member, evidence: bytes) -> StepOutcome:
         """Raises `FloorBroken` when it was entered as a transfer."""

@@ -13,21 +13,39 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 from bankclient import BankClient
-from ledger import Cards, Leased, Operation, Reads, State, StepOutcome, Writer
+from ledger import (
+    Cards,
+    Change,
+    Leased,
+    LedgerError,
+    OpeningForged,
+    Operation,
+    Reads,
+    State,
+    Step,
+    StepOutcome,
+    Writer,
+)
 from service import telemetry
 from service.bankday import bank_today
 from service.path.runner import Settled
 from service.plans.plan import Stored
 from service.plans.settlement import settle
 from service.questions.query import OutcomeQuery, Query, QueryContext
+from service.recorded import SERVICE_FAULT
 from service.settings import Settings
 from service.telemetry import events
 from service.vault import Vault
+
+FORGED = "it is not as the service opened it: somebody else has written to the database. It is not carried on"
+"""What is said of an operation that has no right MAC, or another plan than it was opened with."""
+FORGED_AGAIN_S = 3600.0
+"""How often it is looked at again by itself; a person may have it looked at at any time."""
 
 Q_contra = TypeVar("Q_contra", bound=Query, contravariant=True)
 
@@ -127,8 +145,29 @@ class Resolver:
         try:
             async with asyncio.timeout(self._lease_s * 0.9):
                 await self.resolve(leased)
+        except OpeningForged as forged:
+            events.OPENING_FORGED.log(why=str(forged))
+            await self._show(leased.operation)
         except Exception as error:
             events.ASKED_AGAIN.log_failure(error)
+
+    async def _show(self, operation: Operation) -> None:
+        """Let a person see that nobody carries an operation on: nothing is sent, nothing is booked, what is held stays.
+
+        The bank is not asked either, since the serial may be another's.
+        """
+        if operation.message == FORGED:
+            return
+        change = Change(
+            # What the bank has accepted stays so: what is pending of it depends on that.
+            state=State.ACCEPTED if operation.state is State.ACCEPTED else State.UNKNOWN,
+            reason=SERVICE_FAULT,
+            message=FORGED,
+            next_ask_in_s=FORGED_AGAIN_S,
+            query_attempts=operation.query_attempts,
+        )
+        with suppress(LedgerError):
+            await self._writer.submit(Step(operation=operation.id, change=change, bank_day=bank_today()))
 
     async def resolve(self, leased: Leased) -> Settled:
         """Ask once about a leased operation, and settle what the answer allows."""

@@ -14,8 +14,10 @@ from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, cast, get_args
+from uuid import UUID
 
 import grpc
+import psycopg
 import typer
 import uvloop
 from pydantic import ValidationError
@@ -28,6 +30,7 @@ from embedded import find_clients
 from ledger import (
     Cards,
     LedgerError,
+    SealKeys,
     Summary,
     audit,
     connect,
@@ -35,6 +38,7 @@ from ledger import (
     migrate,
     newest_revision,
     require_current,
+    vouching,
 )
 from ledger.names import MemberCode
 from service import telemetry
@@ -45,6 +49,7 @@ from service.process import demo as day
 from service.process import trace as traces
 from service.process.server import assembled, running, tune_garbage_collector
 from service.process.stack import (
+    SEAL_KEYS,
     VAULT_KEYS,
     StackNotStarted,
     bank,
@@ -54,15 +59,19 @@ from service.process.stack import (
     platform_of,
     require_alone,
     require_kept,
+    seal_file,
+    seal_keys,
     started,
 )
 from service.recovery.catch_up import CatchUp, CatchUpStopped, CaughtUp
 from service.secret_files import SecretFileWrong
 from service.settings import (
+    SealSettings,
     Settings,
     database_from_environment,
     from_environment,
     is_given,
+    seal_from_environment,
     secrets_that_all_may_read,
     telemetry_from_environment,
     vault_from_environment,
@@ -79,6 +88,8 @@ files = typer.Typer(no_args_is_help=True, help="The bank's reconciliation files.
 app.add_typer(files, name="files")
 vault = typer.Typer(no_args_is_help=True, help="The keys under which personal values are kept.")
 app.add_typer(vault, name="vault")
+seal = typer.Typer(no_args_is_help=True, help="The keys of the MACs over openings and seals.")
+app.add_typer(seal, name="seal")
 docs = typer.Typer(no_args_is_help=True, help="Documents that are made from the code.")
 app.add_typer(docs, name="docs")
 console = Console(highlight=False, soft_wrap=True)
@@ -179,7 +190,7 @@ def serve() -> None:
 def migrate_command() -> None:
     """Bring the database of the environment up to date."""
     with _complaints():
-        migrate(database_from_environment())
+        migrate(database_from_environment(), keys=seal_from_environment().bytes)
         console.print("the database is up to date")
 
 
@@ -197,7 +208,8 @@ def verify_command(
             raise typer.BadParameter("a digest has 64 hexadecimal digits", param_hint="--noted")
         platform = platform_of(data)
         with kept(data) as dsn:
-            summary = asyncio.run(_verify(dsn, platform, bytes.fromhex(noted), unsealed))
+            keys = seal_keys(data).of(platform)
+            summary = asyncio.run(_verify(dsn, platform, bytes.fromhex(noted), unsealed, keys))
         if not summary.findings:
             console.print("the journal, the balances and the seals agree")
         console.print(
@@ -210,6 +222,8 @@ def verify_command(
             )
         if summary.members_unsealed:
             console.print(f"{summary.members_unsealed} members are from before they were sealed")
+        if keys is None:
+            console.print("no MAC was checked: JZB_SEAL__KEYS is not set")
         if summary.digest:
             console.print(f"last digest, to be noted elsewhere for --noted: {summary.digest.hex()}")
         if summary.findings:
@@ -244,7 +258,9 @@ def restore(
         contradictions = 0
         for copied in copies.restore(dsn, file, find_clients()):
             console.print(_head(copied))
-            contradictions += asyncio.run(_verify(dsn, copied.platform, b"", unsealed)).findings
+            contradictions += asyncio.run(
+                _verify(dsn, copied.platform, b"", unsealed, seal_keys(data).of(copied.platform))
+            ).findings
         if contradictions:
             console.print(
                 "restored, and the books stay closed: they were wrong when they were copied. Restore an older"
@@ -413,6 +429,64 @@ def vault_rotate(data: Data = Path("var")) -> None:
             console.print("move the older keys to JZB_VAULT__RETIRED_KEYS: by them repeats of requests are recognised")
 
 
+@seal.command("key")
+def seal_key() -> None:
+    """Print a new random key for JZB_SEAL__KEYS."""
+    print(new_key())
+
+
+@seal.command("rotate")
+def seal_rotate(data: Data = Path("var")) -> None:
+    """Put a MAC under the newest key over all that is carried on; then the older keys are needed no more.
+
+    The newest key is the first of JZB_SEAL__KEYS. Every service must know it before this runs, and the old ones until
+    it has ended. Without that setting a new key is put first in the key file under --data; then no service may run.
+    """
+    with _complaints(), kept(data) as dsn:
+        if not is_given(SEAL_KEYS):
+            require_alone(dsn)
+            seal_file(data).add()
+        _vouch(dsn, seal_keys(data), vouching.rotated)
+
+
+@seal.command("vouch")
+def seal_vouch(
+    operations: Annotated[list[UUID] | None, typer.Argument(help="The ids of operations that are right.")] = None,
+    last_batch: Annotated[bool, typer.Option(help="The end of the chain of seals is right, too.")] = False,
+    data: Data = Path("var"),
+) -> None:
+    """Say that operations are right which have no right MAC, or list them; exits 1 while there are any.
+
+    For books whose keys were lost, or that went without. Whatever is vouched for is carried on: look at each one first,
+    and run `jzb verify`.
+    """
+    with _complaints(), kept(data) as dsn:
+        ids = frozenset(operations or ())
+        _vouch(
+            dsn, seal_keys(data), lambda connection, keys: vouching.said(connection, keys, ids, last_batch=last_batch)
+        )
+
+
+def _vouch(
+    dsn: str, settings: SealSettings, vouch: Callable[[psycopg.Connection[Any], SealKeys], vouching.Vouched]
+) -> None:
+    if not settings.keys:
+        raise StackNotStarted("there is no key: set JZB_SEAL__KEYS (`jzb seal key` makes one)")
+    is_whole = True
+    with vouching.connected(dsn) as connection:
+        for platform in vouching.platforms(connection):
+            found = vouch(connection, SealKeys(platform, settings.bytes))
+            console.print(f"platform {platform}: {found.put} MACs were put under the newest key")
+            for one in found.openings:
+                line = f"without a right MAC: {one.id} {one.kind} {one.state} {yuan(one.amount_fen)} {one.serial}"
+                console.print(line, markup=False)
+            if found.last_batch is not None:
+                console.print(f"without a right MAC: the last batch, number {found.last_batch}")
+            is_whole = is_whole and found.is_whole
+    if not is_whole:
+        raise typer.Exit(1)
+
+
 @docs.command("bank")
 def docs_bank(
     out: Annotated[Path, typer.Option(help="Where it is written.")] = bank_document.PATH,
@@ -452,12 +526,12 @@ async def _demo(settings: Settings, sandbox_url: str | None) -> int:
         return await day.run_demo(f"127.0.0.1:{service.port}", sandbox_url)
 
 
-async def _verify(dsn: str, platform: str, noted: bytes, unsealed: int) -> Summary:
+async def _verify(dsn: str, platform: str, noted: bytes, unsealed: int, keys: SealKeys | None) -> Summary:
     engine = connect(dsn, 1)
     summary = Summary()
     try:
         await require_current(engine)
-        async for found in audit(engine, platform, noted, unsealed):
+        async for found in audit(engine, platform, noted, unsealed, keys):
             if isinstance(found, Summary):
                 summary = found
             else:

@@ -98,7 +98,8 @@ async def assembled(settings: Settings, *, catches_up: bool = False) -> AsyncIte
         pool = await stack.enter_async_context(open_pool(dsn))
         # Apart from the look-ups, which every payment waits for: a page of long ago may wait for the disk.
         pages = await stack.enter_async_context(open_pool(dsn))
-        reads, numbers = Reads(engine, Lookups(pool, settings.platform)), SerialNumbers(engine)
+        keys = settings.seal.of(settings.platform)
+        reads, numbers = Reads(engine, Lookups(pool, settings.platform), keys), SerialNumbers(engine)
         lists = Lists(pages, settings.platform)
         serial_source = partial(new_serial, settings.bank.uid, numbers)
         bank = await stack.enter_async_context(
@@ -111,6 +112,7 @@ async def assembled(settings: Settings, *, catches_up: bool = False) -> AsyncIte
         )
         # Behind the address and the keys, whose errors do not mend themselves; before anything that writes.
         await _require_books(engine, dsn, settings.platform, catches_up=catches_up)
+        await reads.require_ours()
         stream = await stack.enter_async_context(open_pool(dsn, CONNECTIONS))
         feed = await stack.enter_async_context(
             Feed(Events(stream, settings.platform), reads.last_event, settings.watch).running()
@@ -126,6 +128,7 @@ async def assembled(settings: Settings, *, catches_up: bool = False) -> AsyncIte
                 settings.platform,
                 spend_order=settings.rules.spend_order,
                 catches_up=catches_up,
+                keys=keys,
                 on_batch=committed,
                 origin=telemetry.origin,
             ).running()

@@ -18,10 +18,18 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from pydantic import SecretStr
 
 from embedded import EmbeddedPostgres
 from ledger import child_environment, migrate, sessions_beside
-from service.settings import Settings, database_from_environment, from_environment, is_given
+from service.settings import (
+    SealSettings,
+    Settings,
+    database_from_environment,
+    from_environment,
+    is_given,
+    seal_from_environment,
+)
 from service.vault import KeyFile
 
 SANDBOX_STOP_S = 30.0
@@ -31,6 +39,7 @@ SESSIONS_END_S = 2.0
 BANK_ADDRESS = "JZB_BANK__BASE_URL"
 PLATFORM = "JZB_BANK__MRCH_CODE"
 VAULT_KEYS = "JZB_VAULT__KEYS"
+SEAL_KEYS = "JZB_SEAL__KEYS"
 CLIENT_SETTINGS = "client.json"
 
 
@@ -63,8 +72,9 @@ def started(data: Path, *, settings: Mapping[str, Any] | None = None) -> Iterato
         # The bank starts while the database does.
         sandbox = stack.enter_context(_sandbox(data / "sandbox")) if BANK_ADDRESS not in os.environ else None
         dsn, postgres_port = stack.enter_context(database(data))
-        migrate(dsn)
-        given["database_url"] = dsn
+        seal = seal_keys(data, is_embedded=postgres_port is not None or sandbox is not None)
+        migrate(dsn, keys=seal.bytes)
+        given["database_url"], given["seal"] = dsn, seal
         if not is_given(VAULT_KEYS) and (postgres_port is not None or sandbox is not None):
             given["vault"] = {"keys": key_file(data).keys()}
         if sandbox is not None:
@@ -144,6 +154,21 @@ def require_alone(dsn: str) -> None:
                 " would serve until it is started again"
             )
         time.sleep(0.1)
+
+
+def seal_keys(data: Path, *, is_embedded: bool = False) -> SealSettings:
+    """The keys of the seals: those of the environment, else those that a stack with books of its own keeps beside them.
+    Such a stack makes the first one.
+    """
+    file = seal_file(data)
+    if is_given(SEAL_KEYS) or not (is_embedded or file.exists):
+        return seal_from_environment()
+    return SealSettings(keys=tuple(map(SecretStr, file.keys())))
+
+
+def seal_file(data: Path) -> KeyFile:
+    """The keys of the seals of an embedded stack."""
+    return KeyFile(data / "seal.keys")
 
 
 def key_file(data: Path) -> KeyFile:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from bankclient import REQUESTS, Answer, AnswerOutcome, Request, to_wire
+from bankclient import Answer, AnswerOutcome, RefundPayment, to_wire
+from ledger import OpeningForged, Operation
 from service.questions.query import OutcomeQuery, QueryContext
 from service.questions.results import BankResult, Verdict
 from service.questions.status import status_result
@@ -25,24 +26,33 @@ class ResendQuery(OutcomeQuery):
     may_send_again: ClassVar[bool] = True
 
     flag: Literal["2"]
-    interface: str
+    interface: Literal["6164"]
+    """The only one that is ever sent again: it gives back a payment that the bank has booked."""
     fields: dict[str, object]
 
     @classmethod
-    def of(cls, flag: Literal["2"], message: Request[Any]) -> ResendQuery:
+    def of(cls, flag: Literal["2"], message: RefundPayment) -> ResendQuery:
         """How to carry on a call that is this message."""
-        return cls(flag, message.code, to_wire(message))
+        return cls(flag, "6164", to_wire(message))
 
-    def message(self) -> Request[Any]:
-        """The message to send again; with the same serial it acts once."""
-        return REQUESTS[self.interface].from_wire(self.fields)
+    def message(self, operation: Operation) -> RefundPayment:
+        """The message to send again; with the same serial it acts once. Raises `OpeningForged` for another refund than
+        the operation's: its amounts, parties and order are sealed with it.
+        """
+        message = RefundPayment.from_wire(self.fields)
+        sealed = (operation.amount_fen, operation.fee_fen, operation.payee, operation.order_no or None)
+        said = (message.ReturnAmt, message.ReturnCommission, message.OldOutMemberCode, message.OldOrderNo)
+        # The fee of a `PayFrozen` is given back by nobody's account.
+        if sealed != said or operation.payer not in ("", message.OldInMemberCode):
+            raise OpeningForged(f"the message of {operation.id} is not that of its refund")
+        return message
 
     async def run(self, context: QueryContext) -> Sequence[BankResult]:
         """See `OutcomeQuery`."""
         operation = context.operation
         if operation.reason != SEND_AGAIN:
             return [await status_result(context, self.flag)]
-        answer = await context.bank.call(self.message(), operation.serial)
+        answer = await context.bank.call(self.message(operation), operation.serial)
         is_on_schedule = context.leased.due_in_s <= 0
         is_last = is_on_schedule and operation.not_found + 1 >= context.settings.send_again_times
         return [resent_result(answer, is_last=is_last)]

@@ -171,8 +171,8 @@ class CatchUp:
         """
         if not await self.clearing.enter_opening_balance():
             raise CatchUpStopped("the bank does not answer (6010); try again later")
-        for row in await self.reads.caught_up(self._since_text):
-            self._remember(_entry_of(*row))
+        for operation in await self.reads.caught_up(self._since_text):
+            self._remember(_entry_of(operation.payee, await self.reads.plan(operation)))
         await self._rest(patience_s)
         not_found = [await self._find(*one) for one in opened.items()]
         for _ in range(PASSES_MAX):

@@ -171,6 +171,15 @@ QUEUE_NOT_READ = Event(
     ("why",),
     every_s=60.0,
 )
+OPENING_FORGED = Event(
+    "an operation is not as it was opened",
+    "error",
+    "An operation that is not final has another serial or plan than it was opened with, or no MAC under JZB_SEAL__KEYS:"
+    " somebody else wrote to the database. Nothing is sent for it and nothing is booked; it is shown as UNKNOWN.",
+    "Find out who wrote it (docs/operations/security.md): `jzb verify` says which rows nobody sealed. Ask the bank"
+    " about the serial. Only if it is right, `jzb seal vouch` it; then have it resolved.",
+    ("why",),
+)
 CONTRADICTION = Event(
     "the bank contradicts the mirror",
     "error",

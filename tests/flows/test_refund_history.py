@@ -166,7 +166,7 @@ async def test_another_process_carries_it_on_from_what_the_first_has_stored(data
         assert stored is not None
         query = Stored.from_json(stored.plan).query
         assert isinstance(query, ResendQuery)
-        again = query.message()
+        again = query.message(stored)
         assert (again.code, again.model_dump()["ReturnAmt"], again.model_dump()["Remark"]) == (
             "6164",
             50_00,

@@ -31,7 +31,7 @@ from tests.world.batches import batches, confirm_request, prepaid
 from tests.world.cli import JZB, Ended, jzb
 from tests.world.databases import PostgresServer
 from tests.world.freezes import freeze
-from tests.world.marketplace import LENIENT, QUICK, TIMEOUT_S, VAULT_KEY, Marketplace, service_settings
+from tests.world.marketplace import LENIENT, QUICK, SEAL_KEY, TIMEOUT_S, VAULT_KEY, Marketplace, service_settings
 from tests.world.orders import confirm, prepay
 from tests.world.process import ROOT, as_environment, clean_environment, service_process, shop_on, until
 from tests.world.refunds import refund
@@ -47,6 +47,7 @@ def environment(dsn: str, bank: Sandbox) -> dict[str, str]:
         "bank": {**bank.client_settings, "timeout_s": 5.0},
         "resolver": {**QUICK, "ask_after_s": 0.1},
         "vault": {"keys": [VAULT_KEY]},
+        "seal": {"keys": [SEAL_KEY]},
     }
     return {"DATABASE_URL": dsn, "COLUMNS": "300", **as_environment(given)}
 

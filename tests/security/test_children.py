@@ -26,7 +26,7 @@ SECRETS = {
     "JZB_BANK__PFX_PASSWORD": LEAK,
     "JZB_BANK__FILE_PASSWORD": LEAK,
     "JZB_VAULT__KEYS": f'["{new_key()}"]',
-    "JZB_SEAL__KEYS": LEAK,
+    "JZB_SEAL__KEYS": f'["{new_key()}"]',
     "JZB_DATABASE_URL": "",
     "SOME_TOKEN": LEAK,
 }

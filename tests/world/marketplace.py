@@ -54,6 +54,7 @@ from tests.world.promises import promises
 TIMEOUT_S = 20.0
 
 VAULT_KEY = new_key()
+SEAL_KEY = new_key()
 
 QUICK = {
     "ask_after_s": 3600.0,
@@ -338,6 +339,7 @@ def service_settings(dsn: str, sandbox: Sandbox, **more: Any) -> Settings:
         "returns": {"poll_s": None},
         "transfers": {"poll_s": None},
         "vault": {"keys": [VAULT_KEY]},
+        "seal": {"keys": [SEAL_KEY]},
         "rules": {**SETTLED, **more.pop("rules", {})},
         "drain_s": 5.0,
         "grpc": {"leave_s": 0.0, **more.pop("grpc", {})},

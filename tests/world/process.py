@@ -25,7 +25,7 @@ import psycopg
 from jzb.v1 import operation_pb2_grpc, payment_pb2_grpc
 from sandbox.server import Sandbox
 from service.process.server import running
-from tests.world.marketplace import QUICK, VAULT_KEY, Marketplace, service_settings
+from tests.world.marketplace import QUICK, SEAL_KEY, VAULT_KEY, Marketplace, service_settings
 
 ROOT = Path(__file__).parents[2]
 START_S = 30.0
@@ -100,6 +100,7 @@ async def service_process(
         "listen": "127.0.0.1:0",
         "resolver": {**QUICK, **settings.pop("resolver", {})},
         "vault": {"keys": [VAULT_KEY]},
+        "seal": {"keys": [SEAL_KEY]},
         "drain_s": 5.0,
         **settings,
     }
