@@ -35,6 +35,7 @@ from service import problems, telemetry, view
 from service.path import deadline
 from service.path.admission import Admission, ConcurrencyLimit
 from service.path.repeats import Repeats
+from service.personal import looks_personal
 from service.problems import NAMES_NOTHING, Problem
 from service.rpc.context import Context
 from service.telemetry import events
@@ -60,7 +61,8 @@ SHOWN = {
 """The fields of a request by which people look for its span, and the attributes in which they find them."""
 
 NUMBER = re.compile(r"[!-~]{1,64}")
-"""What such a field may hold. Spans begin before the request is judged, and a name in the wrong field is none."""
+"""What such a field may hold to be shown, unless it looks like a card or a mobile (`service.personal`). Spans begin
+before the request is judged, and a name in the wrong field is none."""
 
 Handler = Callable[[Message, Context], Awaitable[Message]]
 
@@ -344,7 +346,7 @@ class _CallRecord:
         telemetry.failed(self._span, error)
         telemetry.catalogue.REFUSALS.add(self.method.name, ErrorReason.SERVICE_FAULT)
         events.UNFORESEEN.log(
-            error, method=self.method.path, request_id=self._request_id if NUMBER.fullmatch(self._request_id) else ""
+            error, method=self.method.path, request_id=self._request_id if _is_shown(self._request_id) else ""
         )
         return problems.service_fault()
 
@@ -379,7 +381,11 @@ def _numbers(method: _Method, request: Message | None) -> dict[str, str]:
     if request is None:
         return {}
     found = ((attribute, getattr(request, field)) for field, attribute in method.shown)
-    return {attribute: value for attribute, value in found if NUMBER.fullmatch(value)}
+    return {attribute: value for attribute, value in found if _is_shown(value)}
+
+
+def _is_shown(value: str) -> bool:
+    return NUMBER.fullmatch(value) is not None and not looks_personal(value)
 
 
 def _broken(violation: protovalidate.Violation) -> str:

@@ -1,4 +1,8 @@
-"""The log: our lines on standard output, those of libraries on standard error, and both of the same form."""
+"""The log: our lines on standard output, those of libraries on standard error, and both of the same form.
+
+No line shows a number that looks like a card, a mobile or an identity number (`service.personal`), in a traceback
+neither.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ from typing import Any
 
 import structlog
 
+from service.personal import masked
 from service.settings import TelemetrySettings
 from service.telemetry.tracing import trace_id
 
@@ -28,7 +33,7 @@ def set_up(settings: TelemetrySettings) -> None:
         structlog.processors.TimeStamper(fmt="iso"),
     ]
     structlog.configure(
-        processors=[*common, structlog.processors.format_exc_info, renderer],
+        processors=[*common, structlog.processors.format_exc_info, _without_personal_numbers, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(settings.log_level),
     )
     handler = logging.StreamHandler()
@@ -38,6 +43,7 @@ def set_up(settings: TelemetrySettings) -> None:
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
+                _without_personal_numbers,
                 renderer,
             ],
         )
@@ -53,6 +59,17 @@ def _is_no_error_of_ours(record: logging.LogRecord) -> bool:
     if record.levelno > logging.WARNING and record.name.partition(".")[0] in NOTHING_TO_DO:
         record.levelno, record.levelname = logging.WARNING, "WARNING"
     return True
+
+
+OURS = frozenset({"bank_serial", "digest", "operation_id", "serial", "sub_account", "trace_id", "withdrawal"})
+"""Fields with numbers that we or the bank have made, which may look like a card's."""
+
+
+def _without_personal_numbers(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    for name, value in event.items():
+        if isinstance(value, str) and name not in OURS:
+            event[name] = masked(value)
+    return event
 
 
 def _add_trace_id(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

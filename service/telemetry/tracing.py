@@ -7,6 +7,7 @@ request is stored with the operation, and the resolver continues it.
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import TracebackType
@@ -21,6 +22,7 @@ from opentelemetry.util.types import AttributeValue
 
 from bankclient import AnswerOutcome, wall_clock_ns
 from jzb.v1.names import OperationKind
+from service.personal import masked
 from service.problems import Problem
 from service.telemetry import catalogue, spans
 
@@ -148,8 +150,14 @@ def refused(span: trace.Span, problem: Problem) -> None:
 
 
 def failed(span: trace.Span, error: Exception) -> None:
-    """Note on a span an error that nobody foresaw."""
-    span.record_exception(error)
+    """Note on a span an error that nobody foresaw. Its text may quote a request."""
+    kind = type(error)
+    noted = {
+        "exception.type": f"{kind.__module__}.{kind.__qualname__}",
+        "exception.message": masked(str(error)),
+        "exception.stacktrace": masked("".join(traceback.format_exception(error))),
+    }
+    span.add_event("exception", noted)
     span.set_attribute(ERROR_TYPE, type(error).__name__)
     span.set_status(Status(StatusCode.ERROR, type(error).__name__))
 
