@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import date, timedelta
@@ -13,6 +14,9 @@ from service.bankday import days_now
 from service.telemetry import events
 
 PAGE: Final = 200
+
+_whole_at_s: dict[str, float] = {}
+"""When each collection was last whole, by the monotonic clock."""
 
 Work = Callable[[], Awaitable[bool | None]]
 
@@ -33,12 +37,20 @@ async def collecting(name: str, work: Work, every_s: float | None) -> AsyncItera
     if every_s is None:
         yield
         return
+    _whole_at_s[name] = time.monotonic()
     async with asyncio.TaskGroup() as tasks:
         loop = tasks.create_task(_collect(name, work, every_s), name=name)
         try:
             yield
         finally:
             loop.cancel()
+            _whole_at_s.pop(name, None)
+
+
+def ages_s() -> dict[str, float]:
+    """How long ago each collection that goes on in this process was last whole, or begun, in seconds."""
+    now_s = time.monotonic()
+    return {name: now_s - whole_at_s for name, whole_at_s in list(_whole_at_s.items())}
 
 
 async def _collect(name: str, work: Work, every_s: float) -> None:
@@ -46,7 +58,9 @@ async def _collect(name: str, work: Work, every_s: float) -> None:
         with telemetry.root(f"collect {name}") as span:
             try:
                 if await work():
+                    _whole_at_s.pop(name, None)
                     return
+                _whole_at_s[name] = time.monotonic()
             except Exception as error:
                 telemetry.note(span, error)
                 events.NOT_COLLECTED.log_failure(error, what=name)

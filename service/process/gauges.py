@@ -22,6 +22,7 @@ from bankclient import wall_clock
 from jzb.v1.names import OperationKind
 from ledger import Overview, Reads, newest_revision
 from service import telemetry
+from service.inflows import collector
 from service.process.components import Components
 from service.settings import Settings
 from service.telemetry import catalogue, events
@@ -116,6 +117,8 @@ def _of_process() -> dict[telemetry.Observable, telemetry.Observed]:
         catalogue.CPU_TIME: time.process_time,
         catalogue.MEMORY: _resident_bytes,
         catalogue.FILE_DESCRIPTORS: _open_files,
+        catalogue.LOG_ERRORS: events.errors_logged,
+        catalogue.COLLECTION_AGE: collector.ages_s,
     }
 
 

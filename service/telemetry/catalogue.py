@@ -15,6 +15,7 @@ from bankclient import CLEAN_REFUSALS, REQUESTS, SUCCESS_CODE, TOKEN_CODES, UNKN
 from jzb.v1.names import ErrorReason, OperationKind
 from ledger import State
 from service.contract import methods, path_of
+from service.telemetry import events
 from service.telemetry.metrics import Attribute, Counter, Gauge, Histogram, Metric, ObservedCounter, Scope
 
 SECONDS = (
@@ -69,6 +70,12 @@ CERTIFICATE = Attribute(
     "certificate",
     "`client` is the merchant's PFX, `bank` the bank's certificate, `server` our own for TLS",
     frozenset({"client", "bank", "server"}),
+)
+EVENT = Attribute("event", "the errors among the events of the log", frozenset(events.errors_logged()))
+COLLECTION = Attribute(
+    "collection",
+    "what the bank does by itself: clearings (6108), returned withdrawals (6048), transfers in (6050)",
+    frozenset({"clearing", "returns", "transfers"}),
 )
 VERSION = Attribute("version", "the release of jzb-ledger", at_most=1)
 SCHEMA_REVISION = Attribute("schema_revision", "the newest revision of `ledger/migrations`", at_most=1)
@@ -153,6 +160,18 @@ DIGEST_NOTED_AGE = Gauge(
     "How long ago this process last wrote the end of the chain of seals to its log (docs/seals.md), or was started.",
     unit="s",
 )
+COLLECTION_AGE = Gauge(
+    "jzb.collection.age",
+    "How long ago this process last collected everything of this kind from the bank, or was started.",
+    COLLECTION,
+    unit="s",
+)
+LOG_ERRORS = ObservedCounter(
+    "jzb.log.errors", "Lines of the log that are something to do, by event (docs/operations/logs.md).", EVENT
+)
+SPANS_LOST = ObservedCounter(
+    "jzb.spans.lost", "Spans that the collector of traces did not take, or that waited for it too long."
+)
 RESOLVER_LAG = Gauge(
     "jzb.resolver.lag",
     "How long the operation whose question is due longest has been waiting for it; 0 when none is due.",
@@ -191,7 +210,7 @@ CLEARING_BLOCKED_DAYS = Gauge(
 )
 CLEARING_SHORTFALL = Gauge(
     "jzb.clearing.shortfall",
-    "What the bank still has to clear of these days (待清算总金额).",
+    "What the bank still has to clear of the oldest of these days (待清算总金额).",
     unit="fen",
     scope=Scope.PLATFORM,
 )

@@ -26,6 +26,7 @@ Level = Literal["info", "warning", "error"]
 
 _about: ContextVar[Operation | None] = ContextVar("about", default=None)
 _last_s: dict[str, float] = {}
+_errors: dict[str, int] = {}
 
 
 def about(operation: Operation) -> None:
@@ -57,6 +58,8 @@ class Event:
             if now_s - _last_s.get(self.name, -self.every_s) < self.every_s:
                 return
             _last_s[self.name] = now_s
+        if self.level == "error":
+            _errors[self.name] = _errors.get(self.name, 0) + 1
         if (one := _about.get()) is not None:
             named = {"operation_id": str(one.id), "serial": one.serial, "trace_id": one.trace_id}
             fields = {**{name: value for name, value in named.items() if value}, **fields}
@@ -285,6 +288,14 @@ SEAL_NOT_READ = Event(
     ("why",),
 )
 METRICS_SERVED = Event("metrics are served", "info", "Prometheus may scrape this address.", NOTHING, ("url",))
+METRICS_OPEN = Event(
+    "whoever reaches this address reads the metrics",
+    "warning",
+    "Metrics are served on an address that is not of this machine alone. They name no member and no payment; they tell "
+    "how much business there is, and the amounts in doubt and in suspense.",
+    "Let only Prometheus reach it, or listen on loopback (JZB_TELEMETRY__METRICS_LISTEN).",
+    ("url",),
+)
 METRICS_NOT_SENT = Event(
     "metrics could not be sent",
     "warning",
@@ -314,6 +325,11 @@ TOKEN_NOT_RENEWED = Event(
     "Nothing, unless calls end with BANK_UNAVAILABLE: then look at the line to the bank and at the PFX.",
     ("why",),
 )
+
+
+def errors_logged() -> dict[str, float]:
+    """How many lines of each event that is an error this process has written, of those without any, too."""
+    return {one.name: _errors.get(one.name, 0) for _, one in catalogue() if one.level == "error"}
 
 
 def catalogue() -> Iterator[tuple[str, Event]]:

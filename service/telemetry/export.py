@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import version
+from ipaddress import ip_address
 from typing import Any, Final
 
 from opentelemetry.sdk.metrics import Exemplar as ExemplarData
@@ -166,6 +167,8 @@ def serve_metrics(listen: str, resource: Resource) -> tuple[str, Callable[[], No
         raise OSError(f"cannot listen on {listen} (JZB_TELEMETRY__METRICS_LISTEN): {taken.strerror}") from None
     url = f"http://{host}:{server.server_port}/metrics"
     events.METRICS_SERVED.log(url=url)
+    if not _is_loopback(host):
+        events.METRICS_OPEN.log(url=url)
 
     def end() -> None:
         server.shutdown()
@@ -173,6 +176,13 @@ def serve_metrics(listen: str, resource: Resource) -> tuple[str, Callable[[], No
         thread.join()
 
     return url, end
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class _Pushing:

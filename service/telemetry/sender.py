@@ -15,7 +15,7 @@ from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
 from opentelemetry.proto.trace.v1 import trace_pb2
 from opentelemetry.sdk.resources import Resource
 
-from service.telemetry import events, spans
+from service.telemetry import catalogue, events, spans
 from service.telemetry.spans import Span
 
 WAITING_MAX: Final = 16_384
@@ -83,7 +83,8 @@ class SpanSender:
 
     def _run(self) -> None:
         # What the environment says of proxies and certificates does not count.
-        with httpx.Client(timeout=TIMEOUT_S, trust_env=False) as client:
+        client = httpx.Client(timeout=TIMEOUT_S, trust_env=False)
+        with client, catalogue.SPANS_LOST.observed(lambda: self.lost):
             while not self._is_ending.wait(self._interval_s):
                 self._send_all(client)
             self._send_all(client)
