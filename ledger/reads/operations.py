@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import literal_column, or_, select, text
+from sqlalchemy import and_, literal_column, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ledger import copies
@@ -15,10 +15,10 @@ from ledger.errors import LedgerBehind, OpeningForged
 from ledger.journal import full_operation_from_row
 from ledger.lookups import Lookups
 from ledger.macs import SealKeys
-from ledger.names import MemberCode, RequestId, Serial
+from ledger.names import BankSerial, MemberCode, RequestId, Serial
 from ledger.operations import FullOperation, Operation, Part, State
 from ledger.reads.queries import DUE, OPERATION, Queries, operation_of, part_of, select_operations, select_parts
-from ledger.schema import due, operation, transaction
+from ledger.schema import booking, due, operation, transaction
 from ledger.statements import FULL_OPERATIONS
 
 _OPENED = text("""
@@ -120,6 +120,22 @@ class Operations(Queries):
             .order_by(operation.c.id)
         )
         return [operation_of(row) for row in rows]
+
+    async def booked_by_others(self, bank_serials: Collection[BankSerial], serial: Serial) -> dict[BankSerial, Serial]:
+        """Which of the bank's serials operations other than that of ``serial`` have, with theirs."""
+        if not bank_serials:
+            return {}
+        rows = await self._rows(
+            select(booking.c.bank_serial, operation.c.serial)
+            .join(operation, and_(operation.c.platform == booking.c.platform, operation.c.id == booking.c.operation_id))
+            .where(
+                booking.c.platform == self._platform,
+                booking.c.bank_serial.in_(list(bank_serials)),
+                booking.c.bank_serial != literal_column("''"),
+                operation.c.serial != serial,
+            )
+        )
+        return {row["bank_serial"]: row["serial"] for row in rows}
 
     async def plan(self, found: Operation) -> dict[str, Any]:
         """The plan of an operation, to be carried on.

@@ -36,6 +36,7 @@ from service.bankday import bank_today
 from service.path.runner import Settled
 from service.plans.plan import Stored
 from service.plans.settlement import settle
+from service.questions.conflicts import without_foreign_bookings
 from service.questions.query import OutcomeQuery, Query, QueryContext
 from service.recorded import SERVICE_FAULT
 from service.settings import Settings
@@ -198,7 +199,9 @@ class Resolver:
                 # Its parts ended between the lease and here; whoever ended them has settled it.
                 found = await self._reads.operation(operation_id=operation.id)
                 return Settled(found or operation, tuple(query_context.parts))
-            results = await stored.query.run(query_context)
+            results = await without_foreign_bookings(
+                self._reads, operation.serial, await stored.query.run(query_context)
+            )
             step = settle(
                 operation,
                 stored,

@@ -48,6 +48,15 @@ def settle(
     for number, draft, one in zip(pending, drafts, each, strict=True):
         by_verdict.setdefault(one.verdict, {})[number] = one.booked or draft
 
+    # What proves nothing of this operation names no booking of it either: that may be another one's.
+    named = [
+        serial
+        for one in results
+        if one.verdict is not Verdict.INCONCLUSIVE
+        for serial in (one.bank_serial, *one.bank_serials)
+        if serial
+    ]
+
     def change(state: State, next_ask_in_s: float | None = None) -> Change:
         return Change(
             state=state,
@@ -55,10 +64,8 @@ def settle(
             message=last.detail,
             bank_code=last.code,
             bank_message=last.message,
-            bank_serial=next((one.bank_serial for one in results if one.bank_serial), NO_BANK_SERIAL),
-            bank_serials=tuple(
-                filter(None, (serial for one in results for serial in (one.bank_serial, *one.bank_serials)))
-            ),
+            bank_serial=next(iter(named), NO_BANK_SERIAL),
+            bank_serials=tuple(named),
             evidence=combined_digest(one.evidence for one in results),
             next_ask_in_s=next_ask_in_s,
             query_attempts=operation.query_attempts + by_query,

@@ -28,6 +28,7 @@ from bankclient import (
 from ledger import Draft, Member, Part, Reads
 from ledger.names import NO_MEMBER_CODE, BankSerial, Serial, SubAccount
 from service.questions.bookings import booked_on
+from service.questions.conflicts import without_foreign_bookings
 from service.questions.query import FirstAnswer, OutcomeQuery, QueryContext
 from service.questions.results import BankResult, Verdict
 from service.questions.shares import AcquiredShare
@@ -70,7 +71,8 @@ class AcquiredQuery(OutcomeQuery):
         is_final: bool,
     ) -> FirstAnswer:
         """6147 goes out only when 6146 misses a share."""
-        return await self._carry_out(bank, reads, serial, drafts)
+        first = await self._carry_out(bank, reads, serial, drafts)
+        return replace(first, results=await without_foreign_bookings(reads, serial, first.results))
 
     def with_parts(self, parts: Sequence[Part]) -> list[tuple[AcquiredShare, Part]]:
         """Each share of an entered order with its part. Parts of an earlier try, which never left, come before."""
@@ -117,7 +119,7 @@ class AcquiredQuery(OutcomeQuery):
             answer = await _order(bank, self.channel, share.order_no)
             if answer.reply is None and not answer.is_no_record:
                 # A bank that does not answer is not asked for every other share as well.
-                return [BankResult.of_call(Verdict.INCONCLUSIVE, answer)]
+                return [BankResult.of_question(Verdict.INCONCLUSIVE, answer)]
             answers.append(answer)
         holders = {holder for answer in answers if answer.reply for holder in [_holder(answer.reply)] if holder}
         members = await reads.members_by_sub_account(holders)
@@ -148,12 +150,13 @@ class RebookQuery(OutcomeQuery):
         answer = await _order(context.bank, self.channel, self.order_no)
         reply = answer.reply
         if reply is None:
-            return [BankResult.of_call(Verdict.INCONCLUSIVE, answer)]
+            return [BankResult.of_question(Verdict.INCONCLUSIVE, answer)]
         if reply.OrderActInSubAcctNo == self.sub_account and reply.TranStatus == BOOKED:
-            done = BankResult.of_call(Verdict.DONE, answer)
+            # The serial in this answer is that of the order, and not of its move.
+            done = BankResult.of_question(Verdict.DONE, answer)
             return [replace(done, detail="6146 has the order with the right sub-account")]
         # The order is there and has not moved: the bank's way to say that it knows nothing of the call.
-        return [replace(BankResult.of_call(Verdict.NOT_FOUND, answer), detail="6146 has the order where it was")]
+        return [replace(BankResult.of_question(Verdict.NOT_FOUND, answer), detail="6146 has the order where it was")]
 
 
 def _first_answer(results: Sequence[BankResult], *, may_have_acted: bool) -> FirstAnswer:
@@ -173,14 +176,14 @@ def _share_result(
 ) -> BankResult:
     reply = answer.reply
     if reply is None:
-        return BankResult.of_call(Verdict.NOT_FOUND, answer)
+        return BankResult.of_question(Verdict.NOT_FOUND, answer)
     if reply.TranStatus != BOOKED:
         verdict = Verdict.REFUSED if reply.TranStatus in (FAILED, REVERSED) else Verdict.ACCEPTED
         detail = f"6146 has {share.order_no} with TranStatus {reply.TranStatus}"
-        return replace(BankResult.of_call(verdict, answer), message=reply.TranDesc or "", detail=detail)
+        return replace(BankResult.of_question(verdict, answer), message=reply.TranDesc or "", detail=detail)
     difference = _difference(share, reply)
     if difference:
-        return replace(BankResult.of_call(Verdict.REFUSED, answer), detail=difference, reason=ORDER_DIFFERS)
+        return replace(BankResult.of_question(Verdict.REFUSED, answer), detail=difference, reason=ORDER_DIFFERS)
     holder = _holder(reply) or share.sub_account
     sub_account = holder if holder == share.sub_account or holder in members else None
     if sub_account is None:
@@ -190,7 +193,7 @@ def _share_result(
     else:
         detail = "the bank has booked the order"
     return replace(
-        BankResult.of_call(Verdict.DONE, answer),
+        BankResult.of_question(Verdict.DONE, answer),
         detail=detail,
         bank_serial=BankSerial(reply.FrontSeqNo or ""),
         bank_day=booked_on(BankSerial(reply.FrontSeqNo or ""), reply.TranDate),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from bankclient import TransactionStatusReply, yuan
 from ledger import Member, Operation, Part, Reads
-from ledger.names import SubAccount
+from ledger.names import NO_BANK_SERIAL, BankSerial, Serial, SubAccount
 from service.questions.results import BankResult, Verdict
 from service.telemetry import events
 
@@ -37,6 +37,22 @@ async def without_conflict(reads: Reads, result: BankResult) -> BankResult:
     """The result; an inconclusive one where its members cannot be recorded."""
     conflict = await sub_account_conflict(reads, result.members)
     return replace(result, verdict=Verdict.INCONCLUSIVE, detail=conflict, members=()) if conflict else result
+
+
+async def without_foreign_bookings(reads: Reads, serial: Serial, results: Sequence[BankResult]) -> list[BankResult]:
+    """The results of the operation of ``serial``; inconclusive where the bank names a booking that another one has."""
+    named = {one.bank_serial for one in results} | {number for one in results for number in one.bank_serials}
+    owners = await reads.booked_by_others(named - {NO_BANK_SERIAL}, serial)
+    return [_unless_foreign(one, owners) for one in results] if owners else list(results)
+
+
+def _unless_foreign(result: BankResult, owners: Mapping[BankSerial, Serial]) -> BankResult:
+    foreign = next((one for one in (result.bank_serial, *result.bank_serials) if one in owners), None)
+    if foreign is None:
+        return result
+    mismatch = f"the bank names its booking {foreign}, which is of {owners[foreign]} here"
+    events.CONTRADICTION.log(mismatch=mismatch)
+    return replace(result, verdict=Verdict.INCONCLUSIVE, detail=mismatch, members=(), booked=None)
 
 
 async def response_mismatch(
