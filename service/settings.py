@@ -80,8 +80,8 @@ class GrpcSettings(BaseModel):
     rpcs_max: Annotated[int, Field(ge=1, le=1_000_000)] = 20_000
     """RPCs under way at once, streams too; the next one is refused unread. More than `call_concurrency`, so that reads
     and repeated requests are answered while no payment gets in."""
-    message_bytes_max: Annotated[int, Field(ge=64 * 1024, le=2**31 - 1)] = 4 * 1024 * 1024
-    """The largest request."""
+    message_bytes_max: Annotated[int, Field(ge=64 * 1024, le=2**31 - 1)] = 256 * 1024
+    """The largest request. No call of the contract that the bank would take is longer."""
     keepalive_s: Seconds = 60.0
     """After so much silence a caller is pinged, and taken for gone when it does not answer in 20 seconds: a watch of a
     caller that vanished would stay for ever. gRPC's own default is two hours."""
@@ -91,9 +91,15 @@ class GrpcSettings(BaseModel):
     leave_s: Annotated[float, Field(ge=0, le=600)] = 0.5
     """From SIGTERM, when the health says NOT_SERVING, to the end of new connections: a part of `drain_s` in which
     callers that watch the health leave by themselves, and others are refused with a reason."""
-    connection_age_s: Seconds | None = None
-    """Connections of this age are asked to be made anew, calls under way unharmed, so that callers behind a balancer
-    of connections find new processes; None leaves them."""
+    streams_max: Annotated[int, Field(ge=1, le=1_000_000)] = 2_000
+    """RPCs under way at once on one connection, streams too; the next one waits at its caller."""
+    connection_idle_s: Seconds = 900.0
+    """Connections without a call for so long are closed; a client opens its next by itself."""
+    connection_age_s: Seconds | None = 3600.0
+    """Connections of this age are asked to be made anew, calls under way unharmed: callers behind a balancer of
+    connections find new processes, and a certificate that was revoked is looked at again; None leaves them."""
+    reflection: bool | None = None
+    """Whether callers without the contract may read it here (server reflection); None means on loopback only."""
 
 
 class WatchSettings(BaseModel):

@@ -279,6 +279,8 @@ def _options(settings: GrpcSettings) -> list[tuple[str, int]]:
     # https://github.com/grpc/grpc/blob/master/doc/keepalive.md
     options = [
         ("grpc.max_receive_message_length", settings.message_bytes_max),
+        ("grpc.max_concurrent_streams", settings.streams_max),
+        ("grpc.max_connection_idle_ms", int(settings.connection_idle_s * 1000)),
         ("grpc.keepalive_time_ms", int(settings.keepalive_s * 1000)),
         # Without the second a connection without a call may be pinged every two hours, whatever the first says.
         ("grpc.http2.min_ping_interval_without_data_ms", int(settings.ping_min_s * 1000)),

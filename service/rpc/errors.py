@@ -17,7 +17,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import grpc
-import protovalidate
 from google.protobuf import descriptor_pool
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
@@ -38,6 +37,7 @@ from service.path.repeats import Repeats
 from service.personal import looks_personal
 from service.problems import NAMES_NOTHING, Problem
 from service.rpc.context import Context
+from service.rpc.validation import Validation
 from service.telemetry import events
 
 DOMAIN = "jzb.v1"
@@ -97,7 +97,7 @@ class CallInterceptor(_Interceptor):
         self.watches = ConcurrencyLimit(watches_max)
         self._admission = admission
         self._repeats = repeats
-        self._validator = protovalidate.Validator()
+        self._validation = Validation()
         self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
         self._deadline_min_s = deadline_min_s
         self._address = address
@@ -197,7 +197,7 @@ class CallInterceptor(_Interceptor):
             refusal = await self._repeats.decide(refusal, request)
             if refusal.operation is None or refusal.operation.state is State.RELEASED:
                 raise refusal
-        self._validate(request)
+        self._validation.require_valid(request)
 
     def _refusal(self, request: Message, context: Context) -> Problem | None:
         if self._admission.is_closed:
@@ -224,20 +224,6 @@ class CallInterceptor(_Interceptor):
             # Where too many are here already there is no time to look.
             return problem.after(None)
         return await self._repeats.decide(problem, request)
-
-    def _validate(self, request: Message) -> None:
-        violations = self._validator.collect_violations(request)
-        if not violations:
-            return
-        found = [(_path(violation), _broken(violation)) for violation in violations]
-        raise Problem(
-            grpc.StatusCode.INVALID_ARGUMENT,
-            ErrorReason.REQUEST_INVALID,
-            problems.first_violations(found),
-            next_step="correct the request; the request id is not used up",
-            metadata={"field": found[0][0], "rule": violations[0].proto.rule_id},
-            violations=found,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -386,20 +372,6 @@ def _numbers(method: _Method, request: Message | None) -> dict[str, str]:
 
 def _is_shown(value: str) -> bool:
     return NUMBER.fullmatch(value) is not None and not looks_personal(value)
-
-
-def _broken(violation: protovalidate.Violation) -> str:
-    """What is wrong, in words. Of every enum the contract forbids only 0, which is a value left out."""
-    return "must be stated" if violation.proto.rule_id == "enum.not_in" else str(violation.proto.message)
-
-
-def _path(violation: protovalidate.Violation) -> str:
-    path = violation.proto.field
-    names: list[str] = []
-    for element in path.elements if path is not None else ():
-        index = element.subscript
-        names.append(f"{element.field_name}[{index.value}]" if index is not None else str(element.field_name))
-    return ".".join(names) or "request"
 
 
 @dataclass(frozen=True, slots=True)

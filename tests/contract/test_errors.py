@@ -435,8 +435,8 @@ async def test_bytes_that_are_no_message_are_an_error_of_the_contract(
     assert refusal.violations.keys() == {"request"}
 
 
-async def test_a_thousand_broken_fields_are_still_told_in_one_error(shop: Marketplace) -> None:
-    request = freeze_pb2.PayFrozenRequest(payees=[freeze_pb2.FrozenPayee(member_id="\0") for _ in range(1000)])
+async def test_hundreds_of_broken_fields_are_still_told_in_one_error(shop: Marketplace) -> None:
+    request = freeze_pb2.PayFrozenRequest(payees=[freeze_pb2.FrozenPayee(member_id="\0") for _ in range(100)])
     refusal = await shop.refusal(shop.freezes.PayFrozen(request, timeout=TIMEOUT_S))
     assert refusal.reason == "REQUEST_INVALID"
     assert len(refusal.violations) == 10

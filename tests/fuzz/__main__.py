@@ -37,7 +37,11 @@ def main(
     reasons = ", ".join(f"{count} {reason}" for reason, count in report.reasons.most_common())
     console.print(f"by reason: {reasons}")
     path, fewest = min(report.valid.items(), key=lambda one: one[1])
-    console.print(f"valid requests: {report.valid.total()}, fewest {fewest} ({path}); of 1 MB and more: {report.large}")
+    console.print(
+        f"valid requests: {report.valid.total()}, fewest {fewest} ({path}); of 200 kB and more: {report.large}"
+    )
+    took_s, path = report.slowest
+    console.print(f"the slowest request was judged in {took_s * 1000:.1f} ms of CPU ({path})")
     console.print(
         f"seed {seed}: {report.requests} requests to {len(report.by_method)} RPCs in {report.seconds:.0f} s,"
         f" {report.operations} operations, wrong = {len(report.wrong)}"

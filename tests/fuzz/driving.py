@@ -12,9 +12,12 @@ from typing import Any, Final
 
 import grpc
 import psycopg
-from google.protobuf.message import Message
+from google.protobuf import message_factory
+from google.protobuf.message import DecodeError, Message
 
 from jzb.v1 import core_pb2, member_pb2
+from service.problems import Problem
+from service.rpc.validation import Validation
 from tests.fuzz.making import MEMBERS, Call, Maker
 from tests.fuzz.people import People
 from tests.fuzz.texts import HUGE
@@ -33,9 +36,13 @@ WATCHED_S: Final = 0.2
 WAITED_S: Final = 2.0
 COMPARED_S: Final = 300.0
 PEOPLE_ACT_EVERY: Final = 40
-LARGE: Final = 1_000_000
+LARGE: Final = 200_000
+CPU_S: Final = 0.05
+"""What the judging of one request may take, whatever it is."""
 MEASURED_FROM: Final = 20_000
 """From so many requests on every RPC is to have answered OK."""
+
+VALIDATION: Final = Validation()
 
 NEVER_OK: Final[dict[str, str]] = {}
 """Why no request of a fuzz can succeed, by RPC."""
@@ -62,6 +69,8 @@ class Report:
     # Those that the contract's validation let through.
     valid: Counter[str] = field(default_factory=Counter)
     large: int = 0
+    # The longest that a request took to be read and judged, in seconds of CPU, and which it was.
+    slowest: tuple[float, str] = (0.0, "")
     wrong: list[str] = field(default_factory=list)
     # What every answer to a request id said about its money.
     outcomes: dict[str, set[str]] = field(default_factory=dict)
@@ -82,6 +91,20 @@ class Report:
         self.by_method.setdefault(call.path, Counter())[code] += 1
         self.valid[call.path] += reason != "REQUEST_INVALID" and (code == "OK" or reason != "")
         self.large += len(call.body) >= LARGE
+
+    def judge(self, call: Call) -> None:
+        """Measure what the service's own judgement of a request takes, apart from the service."""
+        if len(call.body) > HUGE:
+            # gRPC turns it away unread.
+            return
+        began_s = time.thread_time()
+        with contextlib.suppress(DecodeError, Problem):
+            VALIDATION.require_valid(message_factory.GetMessageClass(call.method.input_type).FromString(call.body))
+        took_s = time.thread_time() - began_s
+        if took_s > self.slowest[0]:
+            self.slowest = took_s, call.path
+        if took_s > CPU_S:
+            self.wrong.append(f"judged for {took_s * 1000:.0f} ms, {len(call.body)} bytes: {str(call)[:200]}")
 
 
 @contextlib.asynccontextmanager
@@ -132,6 +155,7 @@ async def fuzz(shop: Marketplace, seed: int, requests: int) -> Report:
 
 
 async def _send(shop: Marketplace, maker: Maker, call: Call, report: Report) -> None:
+    report.judge(call)
     try:
         patience_s = VERIFIED_S if call.method.name == "VerifyBooks" else PATIENCE_S
         answers = await asyncio.wait_for(_answers(shop.channel, call, patience_s), patience_s + 5.0)

@@ -28,7 +28,7 @@ from jzb.v1 import core_pb2
 from service.bankday import bank_today
 from service.rpc.pages import page_token
 from tests.fuzz.limits import blamed, items_of, range_of
-from tests.fuzz.texts import AMOUNTS, DAYS, SMALL, TEXTS, bad_text, order_remark
+from tests.fuzz.texts import AMOUNTS, DAYS, HUGE, SMALL, TEXTS, bad_text, order_remark
 
 PROTOS: Final = Path(__file__).parents[2] / "protos" / "jzb" / "v1"
 
@@ -124,8 +124,9 @@ class Maker:
         else:
             message = self.whole(method.input_type)
         body, reads = message.SerializeToString(), self.dice.choice((1, 50, 50))
-        if self.dice.random() < 0.03:
-            body = self._broken(body)
+        is_crowded = self.dice.random() < 0.005
+        if is_crowded or self.dice.random() < 0.03:
+            body = self._crowded(method.input_type) if is_crowded else self._broken(body)
             try:
                 message = type(message).FromString(body)
             except DecodeError:
@@ -339,6 +340,15 @@ class Maker:
                 return ""
             case _:
                 return f"T{digits}"
+
+    def _crowded(self, descriptor: Descriptor) -> bytes:
+        """A list of as many empty elements as fit; without a list as many times a field that nobody knows."""
+        lists = [field.number for field in descriptor.fields if field.is_repeated] or [500]
+        number = self.dice.choice(lists)
+        element = bytes(
+            ((number & 15) << 3 | 2 | (0x80 if number > 15 else 0), *((number >> 4,) if number > 15 else ()), 0)
+        )
+        return element * (HUGE // len(element))
 
     def _broken(self, body: bytes) -> bytes:
         """Bytes that are no message, or another one."""

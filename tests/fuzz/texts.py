@@ -46,7 +46,7 @@ TEXTS: Final = (
     "x" * 20_001,
     *DAYS,
 )
-HUGE: Final = 4 * 1024 * 1024
+HUGE: Final = 256 * 1024
 """What gRPC takes of a message by default; most texts are far shorter, since a run has many."""
 
 _IN_JSON: Final[tuple[Any, ...]] = (

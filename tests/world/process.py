@@ -69,6 +69,7 @@ class ServiceProcess:
 
     def __init__(self, process: Process, channel: grpc.aio.Channel, said: list[str], target: str) -> None:
         self._process = process
+        self.pid = process.pid
         self.target = target
         self.said = said
         self.payments = payment_pb2_grpc.PaymentServiceStub(channel)
