@@ -10,7 +10,7 @@ a serial, and never repeat a request whose outcome is unknown.
 import asyncio
 import json
 import secrets
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
@@ -69,8 +69,13 @@ class _Open:
     connection: Connection
     signers: ThreadPoolExecutor
     free: asyncio.Semaphore
+    free_for_queries: asyncio.Semaphore
     tokens: TokenKeeper
     clean_refusals: frozenset[str]
+
+
+class _NoneFree(Exception):
+    """No connection became free in time."""
 
 
 class _Closing(Exception):
@@ -125,6 +130,7 @@ class BankClient:
             connection=Connection(settings, transport, self._measured),
             signers=ThreadPoolExecutor(settings.signing_threads, thread_name_prefix="bank-signer"),
             free=asyncio.Semaphore(settings.max_connections),
+            free_for_queries=asyncio.Semaphore(settings.queries_max),
             tokens=tokens,
             clean_refusals=frozenset({*CLEAN_REFUSALS, *settings.clean_refusals}),
         )
@@ -180,24 +186,37 @@ class BankClient:
         opened = self._opened()
         path = f"/api/group/{self.service_id(type(request))}"
         serial = await self._checked_serial(request, serial)
+        # A query waits among queries, and only then among all.
+        places = (opened.free,) if request.changes else (opened.free_for_queries, opened.free)
+        taken: list[asyncio.Semaphore] = []
         try:
-            # A timer is made only for who has to wait.
-            if not opened.free.locked():
-                await opened.free.acquire()
-            else:
-                self._waiting += 1
-                try:
-                    async with asyncio.timeout(self._settings.pool_timeout_s):
-                        await opened.free.acquire()
-                finally:
-                    self._waiting -= 1
-        except TimeoutError:
-            return not_sent("no connection became free in time", 0)
-        # Made no earlier: thousands may wait for a connection.
-        try:
+            await self._take(places, taken)
+            # Made no earlier: thousands may wait for a connection.
             return await self._exchange(opened, request, path, self._fields(request, serial))
+        except _NoneFree:
+            return not_sent("no connection became free in time", 0)
         finally:
-            opened.free.release()
+            for place in taken:
+                place.release()
+
+    async def _take(self, places: Sequence[asyncio.Semaphore], taken: list[asyncio.Semaphore]) -> None:
+        """Raises `_NoneFree`; what was taken until then is in the list."""
+        if not any(place.locked() for place in places):
+            # A timer is made only for who has to wait.
+            for place in places:
+                await place.acquire()
+                taken.append(place)
+            return
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(self._settings.pool_timeout_s):
+                for place in places:
+                    await place.acquire()
+                    taken.append(place)
+        except TimeoutError:
+            raise _NoneFree from None
+        finally:
+            self._waiting -= 1
 
     async def _exchange(
         self, opened: _Open, request: Request[R_co], path: str, fields: dict[str, object]

@@ -140,12 +140,20 @@ class BankSettings(BaseModel):
     """
     max_connections: Annotated[int, Field(ge=1, le=10_000)] = 100
     """How many calls are at the bank at once; the others wait for a connection, `pool_timeout_s` at most."""
+    queries_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Which share of `max_connections` may be taken by queries, at least one: however many callers ask the bank for
+    something, the rest is there for calls that move money."""
     signing_threads: Annotated[int, Field(ge=1, le=64)] = 2
     token_renew_s: Seconds = 6600.0
     """Age at which the access token is renewed; the bank's own limit is unknown (transport.md 1.4).
     """
     token_retry_s: Seconds = 10.0
     """Pause after a failed renewal in the background."""
+
+    @property
+    def queries_max(self) -> int:
+        """How many queries are at the bank at once."""
+        return max(1, int(self.max_connections * self.queries_share))
 
     @property
     def call_max_s(self) -> float:

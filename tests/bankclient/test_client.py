@@ -312,6 +312,25 @@ async def test_a_call_that_finds_no_free_connection_was_not_sent(bank: TestBank,
     assert len(bank.received) == 1
 
 
+async def test_queries_leave_connections_to_calls_that_move_money(bank: TestBank, make_settings: Make) -> None:
+    bank.reactions = [sleeps(0.5), sleeps(0.5), succeeds()]
+    balances = MemberBalances(TranNetMemberCode="buyer")
+    settings = make_settings(base_url=bank.url, max_connections=4, pool_timeout_s=0.1)
+    async with BankClient(settings) as client:
+        await client.ready()
+        serials = [f"{SERIAL[:12]}{number:010}" for number in range(20)]
+        queries = [
+            asyncio.create_task(client.call(MemberBalances(TranNetMemberCode="buyer"), serial)) for serial in serials
+        ]
+        await until(lambda: len(bank.received) == 2)
+        assert (await client.call(PAYMENT, SERIAL)).outcome is AnswerOutcome.DONE
+        answers = await asyncio.gather(*queries)
+        assert [answer.outcome for answer in answers].count(AnswerOutcome.NOT_SENT) == 18
+        # The places of those that gave up are free again.
+        assert client.waiting == 0
+        assert (await client.call(balances, SERIAL)).outcome is not AnswerOutcome.NOT_SENT
+
+
 async def test_ten_thousand_calls_wait_for_a_connection_in_order_and_those_that_leave_cost_none(
     bank: TestBank, make_settings: Make
 ) -> None:
