@@ -11,6 +11,9 @@ ARGS ?=
 # Without a home folder buf would keep its cache in the working folder.
 export BUF_CACHE_DIR := $(CURDIR)/$(VENV)/cache/buf
 
+COMPILE := $(BIN)/python -m piptools compile --quiet --generate-hashes --allow-unsafe --strip-extras \
+    --no-header --no-emit-index-url --no-emit-trusted-host --no-emit-find-links
+
 PROTOS := $(shell find protos -name '*.proto' | LC_ALL=C sort)
 
 .PHONY: help
@@ -75,6 +78,7 @@ docs: setup  ## the documents that are made from the code
 	@$(BIN)/jzb docs logs
 	@$(BIN)/python -m scripts.dashboards
 	@$(BIN)/jzb docs metrics
+	@$(BIN)/python -m scripts.supply licences
 
 .PHONY: lint
 lint: setup  ## style, types, contract and direction of imports
@@ -89,15 +93,22 @@ lint: setup  ## style, types, contract and direction of imports
 contract: setup  ## at a release: keep the contract that later changes are compared with
 	@$(BIN)/python scripts/contract.py keep
 
+.PHONY: sbom
+sbom: setup  ## what a service is made of, from the lock of run time, as CycloneDX in dist/
+	@$(BIN)/python -m scripts.supply sbom
+
+.PHONY: audit
+audit: setup  ## known vulnerabilities of the lock of run time; fails, too, if not all could be looked up (ARGS=URL of an OSV)
+	@$(BIN)/python -m scripts.supply audit $(ARGS)
+
 .PHONY: wheel
-wheel:  ## a wheel in dist/, tried in an environment of its own (a minute or so: it takes packages from the registry)
+wheel: sbom  ## a wheel in dist/ beside its bill of materials, tried in an environment of its own (a minute or so: it takes packages from the registry)
 	@sh scripts/try-wheel.sh
 
 .PHONY: lock
-lock: $(VENV)/.installed  ## requirements.txt from pyproject.toml (ARGS=--upgrade for newer versions)
-	@$(BIN)/python -m piptools compile --quiet --extra dev --generate-hashes --allow-unsafe \
-	    --strip-extras --no-header --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
-	    --output-file requirements.txt $(ARGS) pyproject.toml
+lock: $(VENV)/.installed  ## both locks from pyproject.toml, run time first (ARGS=--upgrade for newer versions)
+	@$(COMPILE) --output-file requirements.txt $(ARGS) pyproject.toml
+	@$(COMPILE) --extra dev --extra embedded --constraint requirements.txt --output-file requirements-dev.txt $(ARGS) pyproject.toml
 
 .PHONY: clean
 clean:  ## remove what the other targets made, but not var/, where the money is
@@ -111,10 +122,10 @@ $(VENV)/.made:
 	    "$$python" -m venv $(VENV)
 	@touch $@
 
-$(VENV)/.installed: $(VENV)/.made requirements.txt pyproject.toml
-	@echo 'Installing the packages of requirements.txt (a minute or so the first time)'
+$(VENV)/.installed: $(VENV)/.made requirements.txt requirements-dev.txt pyproject.toml
+	@echo 'Installing the packages of both locks (a minute or so the first time)'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes \
-	    --requirement requirements.txt
+	    --requirement requirements.txt --requirement requirements-dev.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
 	    --no-build-isolation --editable .
 	@site=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') && \

