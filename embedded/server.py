@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -34,7 +35,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import psycopg
 from psycopg import sql
@@ -50,7 +51,7 @@ from embedded.programs import (
     postmaster_lines,
     postmaster_of,
 )
-from ledger import session
+from ledger import roles, session
 from ledger.copies import Programs
 
 HOST = "127.0.0.1"
@@ -468,6 +469,26 @@ class EmbeddedPostgres:
         """Wait a little; raise when the time is up or the starter has given up."""
         if self._given_up.wait(pause_s) or time.monotonic() > self._deadline:
             raise PostgresNotStarted(complaint)
+
+
+def as_service(dsn: str) -> str:
+    """A database of the embedded server, as the user with a service's rights alone (`ledger.roles`).
+
+    Its password is made of the superuser's, and says nothing of that one. `let_service_in` comes first, once a server.
+    """
+    parts = urlsplit(dsn)
+    password = hashlib.sha256(f"{roles.SERVICE} {parts.password}".encode()).hexdigest()
+    hosts = parts.netloc.rpartition("@")[2]
+    return parts._replace(netloc=f"{roles.SERVICE}:{password}@{hosts}").geturl()
+
+
+def let_service_in(dsn: str) -> str:
+    """Let the role that the migrations have made log in; returns how it reaches the database of ``dsn``."""
+    service = as_service(dsn)
+    with session.opened_blocking(dsn) as connection:
+        alter = sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}")
+        connection.execute(alter.format(sql.Identifier(roles.SERVICE), urlsplit(service).password))
+    return service
 
 
 def _free_port(preferred: int | None) -> int:

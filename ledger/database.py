@@ -26,7 +26,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool
 
-from ledger import session, vouching
+from ledger import roles, session, vouching
 from ledger.errors import LedgerUnavailable, LedgerUnfit
 from ledger.macs import SealKeys
 from ledger.session import Pool
@@ -88,10 +88,11 @@ def _differs(found: str | None) -> LedgerUnfit:
     )
 
 
-def migrate(dsn: str, revision: str = "head", keys: Sequence[bytes] = ()) -> None:
+def migrate(dsn: str, revision: str = "head", keys: Sequence[bytes] = ()) -> list[str]:
     """Bring the database up to ``revision``; several processes may call it at once, one does the work.
 
-    The first of the seals' ``keys`` vouches for what is open in books from before there were MACs. Raises
+    The first of the seals' ``keys`` vouches for what is open in books from before there were MACs. Once up to date, the
+    tables get the rights of `ledger.roles`; returns what somebody who may make roles has to run before that. Raises
     `LedgerUnavailable`, and `LedgerUnfit` for a database that this program cannot keep books in.
     """
     engine = create_engine(
@@ -112,12 +113,15 @@ def migrate(dsn: str, revision: str = "head", keys: Sequence[bytes] = ()) -> Non
                     raise _differs(found)
                 config.attributes["connection"] = connection
                 command.upgrade(config, revision)
-                if found is not None and keys and _passed(MACS, found, _revision(connection)):
-                    driver = connection.connection.driver_connection
-                    assert isinstance(driver, psycopg.Connection)
+                reached = _revision(connection)
+                driver = connection.connection.driver_connection
+                assert isinstance(driver, psycopg.Connection)
+                if found is not None and keys and _passed(MACS, found, reached):
                     for platform in vouching.platforms(driver):
                         vouching.migrated(driver, SealKeys(platform, keys))
+                lacking = roles.settle(driver) if reached == newest_revision() else []
                 connection.commit()
+                return lacking
     except OperationalError as failure:
         raise LedgerUnavailable(f"the ledger's database cannot be reached: {failure.orig}") from None
     finally:

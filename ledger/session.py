@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
+from ipaddress import ip_address
 from typing import Any, Final
 
 import psycopg
-from psycopg import sql
+from psycopg import pq, sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import AsyncConnectionPool
 
@@ -232,3 +233,20 @@ def _is_own_session(dsn: str, connection: psycopg.Connection[Any]) -> bool:
     with opened_blocking(dsn) as other:
         other.execute(f"NOTIFY {channel}".encode())
     return any(True for _ in connection.notifies(timeout=PROBE_S, stop_after=1))
+
+
+def is_local(dsn: str) -> bool:
+    """Whether every server of ``dsn`` is on this machine: nobody is between it and us."""
+    given = {option.keyword.decode(): option.val for option in pq.Conninfo.get_defaults() if option.val}
+    found = {name: value.decode() for name, value in given.items()} | conninfo_to_dict(dsn)
+    hosts = str(found.get("hostaddr") or found.get("host") or "").split(",")
+    return all(_is_local(host) for host in hosts)
+
+
+def _is_local(host: str) -> bool:
+    if host in ("", "localhost") or host.startswith(("/", "@")):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

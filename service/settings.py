@@ -7,6 +7,7 @@ documents are silent, a setting stands with the default that the quick start sup
 from __future__ import annotations
 
 import os
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,7 +24,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from bankclient import REQUESTS, BankSettings
-from ledger import SealKeys, SpendOrder
+from ledger import SealKeys, SpendOrder, session
 from service import secret_files
 from service.vault import VaultKeyWrong, key_bytes
 
@@ -375,6 +376,11 @@ class Settings(_Given):
         """The platform's four digits, under which everything is kept."""
         return self.bank.mrch_code
 
+    @property
+    def is_exposed(self) -> bool:
+        """Whether other machines are in the game: callers come from there, or PostgreSQL is there."""
+        return not (is_loopback(self.listen) and session.is_local(self.database_url.get_secret_value()))
+
     def without_collectors(self) -> Settings:
         """The same, for a process in which nothing is asked for by itself."""
         silent = {"poll_s": None}
@@ -385,6 +391,15 @@ class Settings(_Given):
                 "transfers": self.transfers.model_copy(update=silent),
             }
         )
+
+
+def is_loopback(listen: str) -> bool:
+    """Whether an address, host:port, is reached from this machine alone."""
+    host = listen.rpartition(":")[0].strip("[]")
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def from_environment(**given: Any) -> Settings:

@@ -28,7 +28,7 @@ import psycopg
 from psycopg import sql
 
 from bankclient.settings import DEFAULT_PUBLIC_FIELDS
-from embedded import EmbeddedPostgres
+from embedded import EmbeddedPostgres, as_service, let_service_in
 from ledger import migrate
 from sandbox.records import SUCCEEDED, Withdrawal
 from sandbox.server import Sandbox
@@ -83,7 +83,9 @@ class Site:
     async def open(self) -> None:
         """Start the server and make the database that those of the seeds are copies of."""
         await self.server.start_async()
-        migrate(self.server.create_database(TEMPLATE))
+        template = self.server.create_database(TEMPLATE)
+        migrate(template)
+        let_service_in(template)
 
     async def close(self) -> None:
         """Stop the server."""
@@ -356,12 +358,13 @@ def _through(dsn: str, port: int) -> str:
 
 
 _VAULT_KEY = new_key()
+_SEAL_KEY = new_key()
 
 
 def _settings(dsn: str, sandbox: Sandbox, number: int, spends: str) -> dict[str, Any]:
     """A service whose patience is tenths of a second where production has seconds, and minutes for questions."""
     return {
-        "database_url": dsn,
+        "database_url": as_service(dsn),
         "bank": {
             **sandbox.client_settings,
             "service_ids": SERVICE_IDS,
@@ -395,6 +398,7 @@ def _settings(dsn: str, sandbox: Sandbox, number: int, spends: str) -> dict[str,
             "verification": PROOFS,
         },
         "vault": {"keys": [_VAULT_KEY]},
+        "seal": {"keys": [_SEAL_KEY]},
         "grpc": {"leave_s": LEAVE_S},
         "drain_s": 2.0,
     }

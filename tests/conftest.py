@@ -147,6 +147,7 @@ def postgres(pytestconfig: pytest.Config) -> PostgresServer:
 @pytest.fixture(scope="session")
 def migrated_template(postgres: PostgresServer) -> str:
     """The name of a database with the current schema and nothing in it. Connect to copies only."""
+    from embedded import let_service_in
     from ledger import migrate
 
     done = postgres.folder / "template.done"
@@ -154,7 +155,9 @@ def migrated_template(postgres: PostgresServer) -> str:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not done.exists():
             postgres.drop(TEMPLATE)
-            migrate(postgres.create(TEMPLATE))
+            dsn = postgres.create(TEMPLATE)
+            migrate(dsn)
+            let_service_in(dsn)
             done.touch()
     return TEMPLATE
 

@@ -130,7 +130,7 @@ class Balances(Queries):
             await connection.execute(
                 put.on_conflict_do_update(
                     constraint="comparison_pk",
-                    set_={column.name: put.excluded[column.name] for column in comparison.c},
+                    set_={column.name: put.excluded[column.name] for column in comparison.c if not column.primary_key},
                     where=put.excluded.compared_at >= comparison.c.compared_at,
                 )
             )

@@ -190,8 +190,12 @@ def serve() -> None:
 def migrate_command() -> None:
     """Bring the database of the environment up to date."""
     with _complaints():
-        migrate(database_from_environment(), keys=seal_from_environment().bytes)
+        lacking = migrate(database_from_environment(), keys=seal_from_environment().bytes)
         console.print("the database is up to date")
+        if lacking:
+            console.print("its roles are not: this user may not make them. Have somebody run, then migrate again:")
+            for statement in lacking:
+                console.print(f"  {statement}")
 
 
 @app.command("verify")
@@ -291,7 +295,7 @@ def catch_up_command(
     with (
         _complaints(),
         started(data) as stack,
-        copies.catching_up(stack.settings.database_url.get_secret_value(), stack.settings.platform) as books,
+        copies.catching_up(stack.dsn, stack.settings.platform) as books,
     ):
         if books.since is None:
             console.print("these books are not restored ones, or have caught up already")

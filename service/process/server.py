@@ -39,6 +39,7 @@ from ledger import (
     copies,
     open_pool,
     require_ready,
+    roles,
     usage_of_engine,
     usage_of_pool,
 )
@@ -92,6 +93,11 @@ async def assembled(settings: Settings, *, catches_up: bool = False) -> AsyncIte
     if catches_up:
         settings = settings.without_collectors()
     dsn = settings.database_url.get_secret_value()
+    if settings.is_exposed and not settings.seal.keys:
+        raise LedgerUnfit(
+            "JZB_SEAL__KEYS is not set: without it whoever can write to the database has payments signed and sent."
+            " `jzb seal key` makes one. Only a service on loopback, with its database on this machine, goes without"
+        )
     async with AsyncExitStack() as stack:
         engine = connect(dsn, settings.database_connections)
         stack.push_async_callback(engine.dispose)
@@ -112,6 +118,8 @@ async def assembled(settings: Settings, *, catches_up: bool = False) -> AsyncIte
         )
         # Behind the address and the keys, whose errors do not mend themselves; before anything that writes.
         await _require_books(engine, dsn, settings.platform, catches_up=catches_up)
+        if settings.is_exposed and not catches_up:
+            await asyncio.to_thread(roles.require_ordinary, dsn)
         await reads.require_ours()
         stream = await stack.enter_async_context(open_pool(dsn, CONNECTIONS))
         feed = await stack.enter_async_context(

@@ -20,7 +20,7 @@ from typing import Any
 import httpx
 from pydantic import SecretStr
 
-from embedded import EmbeddedPostgres
+from embedded import EmbeddedPostgres, let_service_in
 from ledger import child_environment, migrate, sessions_beside
 from service.settings import (
     SealSettings,
@@ -49,9 +49,12 @@ class StackNotStarted(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """What was started, and the settings of a service that uses it. The URLs are None for what the environment gave."""
+    """What was started, and the settings of a service that uses it. ``dsn`` is that of the books' owner. The URLs are
+    None for what the environment gave.
+    """
 
     settings: Settings
+    dsn: str
     postgres_port: int | None
     sandbox_url: str | None
 
@@ -74,14 +77,16 @@ def started(data: Path, *, settings: Mapping[str, Any] | None = None) -> Iterato
         dsn, postgres_port = stack.enter_context(database(data))
         seal = seal_keys(data, is_embedded=postgres_port is not None or sandbox is not None)
         migrate(dsn, keys=seal.bytes)
-        given["database_url"], given["seal"] = dsn, seal
+        # The embedded server has the split of rights that a production has.
+        given["database_url"] = dsn if postgres_port is None else let_service_in(dsn)
+        given["seal"] = seal
         if not is_given(VAULT_KEYS) and (postgres_port is not None or sandbox is not None):
             given["vault"] = {"keys": key_file(data).keys()}
         if sandbox is not None:
             sandbox_url, given["bank"] = sandbox()
             confirmed = {name: True for name in SANDBOX_CONFIRMS if f"JZB_RULES__{name.upper()}" not in os.environ}
             given["rules"] = {**confirmed, **given.get("rules", {})}
-        yield Stack(from_environment(**given), postgres_port, sandbox_url)
+        yield Stack(from_environment(**given), dsn, postgres_port, sandbox_url)
 
 
 @contextmanager

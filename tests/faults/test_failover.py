@@ -18,7 +18,7 @@ import grpc
 import psycopg
 import pytest
 
-from embedded import EmbeddedPostgres
+from embedded import EmbeddedPostgres, let_service_in
 from jzb.v1 import core_pb2, payment_pb2
 from ledger import LedgerUnfit, connect, migrate, require_current
 from sandbox.server import Sandbox
@@ -161,6 +161,7 @@ async def test_when_the_primary_is_killed_the_service_goes_on_with_the_standby(t
 async def test_a_service_that_starts_before_its_database_waits_for_it(tmp_path: Path) -> None:
     async with EmbeddedPostgres(tmp_path) as server:
         migrate(server.dsn)
+        let_service_in(server.dsn)
         dsn = server.dsn
 
     async def started(bank: Sandbox) -> str:

@@ -9,7 +9,7 @@ import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import psycopg
 import pytest
@@ -208,6 +208,11 @@ async def test_the_schema_that_the_address_names_is_the_only_one_in_sight(databa
         migrate(make_conninfo(database, options="-c search_path=nowhere"))
 
 
+def refusing(dsn: str) -> list[Callable[[], Awaitable[Any]]]:
+    """Whatever is to refuse a database that does not fit."""
+    return [lambda: ready(dsn), lambda: asyncio.to_thread(migrate, dsn)]
+
+
 async def ready(dsn: str) -> list[str]:
     """As a service that starts."""
     engine = connect(dsn, 1)
@@ -229,9 +234,9 @@ async def test_a_setting_that_we_may_not_set_back_is_refused_by_its_name(
             assert await of_look_ups(dsn, SETTINGS, [["session_replication_role"]]) == [("origin",)]
             alter = sql.SQL("ALTER ROLE {} SET session_replication_role = replica")
             connection.execute(alter.format(sql.Identifier(role)))
-            for refused in (lambda: ready(dsn), lambda: asyncio.to_thread(migrate, dsn)):
+            for refused in refusing(dsn):
                 with pytest.raises(LedgerUnfit, match='parameter "session_replication_role"'):
-                    await cast("Awaitable[Any]", refused())
+                    await refused()
         finally:
             connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
 
@@ -246,9 +251,9 @@ async def test_a_database_of_another_encoding_is_refused_before_anything_is_in_i
         connection.execute(sql.SQL(create).format(sql.Identifier(name), encoding))
     dsn = postgres.dsn_of(name)
     try:
-        for refused in (lambda: ready(dsn), lambda: asyncio.to_thread(migrate, dsn)):
+        for refused in refusing(dsn):
             with pytest.raises(LedgerUnfit, match=f"server_encoding is {encoding} and must be UTF8"):
-                await cast("Awaitable[Any]", refused())
+                await refused()
         assert ask(dsn, "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace") == [(0,)]
     finally:
         postgres.drop(name)
@@ -257,9 +262,9 @@ async def test_a_database_of_another_encoding_is_refused_before_anything_is_in_i
 async def test_a_database_that_takes_no_writes_is_refused(database: str) -> None:
     name = conninfo_to_dict(database)["dbname"]
     execute(database, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
-    for refused in (lambda: ready(database), lambda: asyncio.to_thread(migrate, database)):
+    for refused in refusing(database):
         with pytest.raises(LedgerUnfit, match="default_transaction_read_only is on and must be off"):
-            await cast("Awaitable[Any]", refused())
+            await refused()
 
 
 async def test_a_server_before_the_oldest_that_works_is_refused(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,12 +286,12 @@ async def test_a_pooler_that_shares_sessions_between_transactions_is_refused(
 ) -> None:
     mode, dsn = pooler
     monkeypatch.setattr(session, "PROBE_S", 0.5 if mode == "transaction" else 10.0)
-    for refused in (lambda: ready(dsn), lambda: asyncio.to_thread(migrate, dsn)):
+    for refused in refusing(dsn):
         if mode == "session":
-            await cast("Awaitable[Any]", refused())
+            await refused()
             continue
         with pytest.raises(LedgerUnfit, match="pool_mode is transaction and must be session"):
-            await cast("Awaitable[Any]", refused())
+            await refused()
 
 
 async def test_a_server_that_may_lose_what_it_committed_is_told_of(database: str) -> None:

@@ -18,7 +18,7 @@ import psycopg
 import pytest
 
 from bankclient import BANK_ZONE
-from embedded import EmbeddedPostgres, find_clients
+from embedded import EmbeddedPostgres, find_clients, let_service_in
 from jzb.v1 import core_pb2, member_pb2, payment_pb2
 from ledger import LedgerBehind, SerialNumbers, connect, copies, migrate
 from ledger.copies import CopyFailed, Programs
@@ -454,6 +454,7 @@ async def older_server(folder: Path) -> AsyncIterator[str]:
 async def test_books_on_an_older_server_are_copied_and_restored(tmp_path: Path) -> None:
     async with older_server(tmp_path / "postgres") as dsn:
         migrate(dsn)
+        let_service_in(dsn)
         await some_books(dsn)
         heads = copies.back_up(dsn, tmp_path / "copy", find_clients())
         with psycopg.connect(dsn, autocommit=True) as connection:

@@ -67,7 +67,9 @@ FROM (
 
 
 def forged(shop: Marketplace, message: dict[str, Any], interface: str, at: str = "now", plan: str = "") -> str:
-    """Enter an operation that nobody has asked for; its message is to be sent again. Returns its id."""
+    """Enter an operation that nobody has asked for, as the service's own user; its message is to be sent again. Returns
+    its id.
+    """
     settings, operation_id = shop.service.components.settings, str(uuid4())
     query = {"by": "resend", "flag": "2", "interface": interface, "fields": message}
     values = {
@@ -121,7 +123,8 @@ async def looked_at(shop: Marketplace, operation_id: str) -> core_pb2.Operation:
 
 
 def written(shop: Marketplace, *statements: str) -> None:
-    with psycopg.connect(shop.service.components.settings.database_url.get_secret_value()) as connection:
+    """Write with more rights than the service has: with a superuser's."""
+    with psycopg.connect(shop.dsn) as connection:
         for statement in statements:
             connection.execute(statement)
 

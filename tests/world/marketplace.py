@@ -20,6 +20,7 @@ import grpc
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
+from embedded import as_service
 from jzb.v1 import (
     acquiring_pb2_grpc,
     balance_pb2,
@@ -331,7 +332,8 @@ def refusal_of(error: grpc.aio.AioRpcError) -> Refusal:
 def service_settings(dsn: str, sandbox: Sandbox, **more: Any) -> Settings:
     """Settings of a service for tests; ``resolver`` and others given as dicts are merged over the quick ones."""
     given: dict[str, Any] = {
-        "database_url": dsn,
+        # With the rights of a service alone, so that the tests show that it needs no more.
+        "database_url": as_service(dsn),
         "bank": {**sandbox.client_settings, "timeout_s": 5.0, **more.pop("bank", {})},
         "listen": "127.0.0.1:0",
         "resolver": {**QUICK, **more.pop("resolver", {})},

@@ -22,6 +22,7 @@ from typing import Any
 import grpc
 import psycopg
 
+from embedded import as_service
 from jzb.v1 import operation_pb2_grpc, payment_pb2_grpc
 from sandbox.server import Sandbox
 from service.process.server import running
@@ -96,7 +97,7 @@ async def service_process(
 ) -> AsyncIterator[ServiceProcess]:
     """`jzb serve` with the quick settings of the tests; killed at the end if it still runs."""
     given = {
-        "database_url": dsn,
+        "database_url": as_service(dsn),
         "bank": {**sandbox.client_settings, "timeout_s": 5.0, "connect_timeout_s": 1.0, **settings.pop("bank", {})},
         "listen": "127.0.0.1:0",
         "resolver": {**QUICK, **settings.pop("resolver", {})},

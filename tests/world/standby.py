@@ -14,8 +14,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from embedded import EmbeddedPostgres, PostgresNotStarted, find_programs
+from embedded import EmbeddedPostgres, PostgresNotStarted, find_programs, let_service_in
 from ledger import migrate
+from ledger.roles import SERVICE
 
 STANDBY = "jzb_standby"
 
@@ -31,6 +32,9 @@ async def pair(folder: Path) -> AsyncIterator[tuple[EmbeddedPostgres, EmbeddedPo
         pytest.skip(f"failover needs pg_basebackup, and {copy} is not there: install PostgreSQL's server programs")
     async with EmbeddedPostgres(folder / "primary") as primary:
         migrate(primary.dsn)
+        let_service_in(primary.dsn)
+        # What an operator grants to see how far standbys are behind (docs/operations/security.md).
+        await execute(primary.dsn, f"GRANT pg_read_all_stats TO {SERVICE}")
         (folder / "standby").mkdir(mode=0o700)
         cluster = folder / "standby" / "cluster"
         where = urlsplit(primary.dsn)
