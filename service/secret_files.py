@@ -69,9 +69,9 @@ def paths(settings: type[BaseSettings]) -> dict[str, Path]:
     return found
 
 
-def readable_by_all(settings: type[BaseSettings]) -> list[tuple[str, Path]]:
-    """The variables and files of secrets that every user of the machine may read."""
-    return [(name, path) for name, path in paths(settings).items() if path.stat().st_mode & stat.S_IROTH]
+def readable_by_all(files: Mapping[str, Path]) -> list[tuple[str, Path]]:
+    """Those of the files, with their variables, that every user of the machine may read."""
+    return [(name, path) for name, path in files.items() if path.stat().st_mode & stat.S_IROTH]
 
 
 def _content(name: str, path: Path, *, is_list: bool) -> str:

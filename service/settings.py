@@ -417,9 +417,11 @@ def is_given(*names: str) -> bool:
     return any(os.environ.get(name) or name in files for name in names)
 
 
-def secrets_that_all_may_read() -> list[tuple[str, Path]]:
-    """The variables and files of secrets that every user of the machine may read."""
-    return secret_files.readable_by_all(Settings)
+def secrets_that_all_may_read(settings: Settings) -> list[tuple[str, Path]]:
+    """The variables and files of secrets and private keys that every user of the machine may read."""
+    keys = {"JZB_BANK__PFX_PATH": settings.bank.pfx_path, "JZB_TLS_KEY": settings.tls_key}
+    named = {name: path for name, path in keys.items() if path is not None and path.exists()}
+    return secret_files.readable_by_all({**secret_files.paths(Settings), **named})
 
 
 def database_from_environment() -> str:

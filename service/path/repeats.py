@@ -7,13 +7,16 @@ looked up here, so that a repeat is never told that what is done has had no effe
 from __future__ import annotations
 
 import re
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from google.protobuf.message import Message
 
 from jzb.v1.names import ErrorReason
-from ledger import LedgerBehind, LedgerUnavailable, Operation, Reads
+from ledger import LedgerBehind, LedgerUnavailable, Operation, Reads, RequestIdReused, StepOutcome
 from ledger.names import RequestId
 from service import problems
+from service.inflows.recorder import Key
 from service.path.fingerprint import Fingerprint
 from service.problems import LookedUp, Problem
 from service.telemetry import events
@@ -48,6 +51,18 @@ class Repeats:
             raise problems.repeat_not_recognised(earlier, str(gone)) from None
         if not is_same:
             raise problems.request_id_reused(earlier)
+
+    async def enter(self, request: Message, entered: Callable[[Key], Awaitable[StepOutcome]]) -> StepOutcome:
+        """Enter what a request asks for, once. Of two at once, one may be recorded under another key of the vault: the
+        ledger compares bytes, and is given those that it has. Raises `Problem`, also for other content.
+        """
+        content = self.fingerprint(request)
+        key = Key(RequestId(request.request_id), content.digest)  # type: ignore[attr-defined]  # as every such request
+        try:
+            return await entered(key)
+        except RequestIdReused as other:
+            self.require_same(other.operation, content)
+            return await entered(replace(key, fingerprint=other.operation.fingerprint))
 
     async def decide(self, problem: Problem, request: Message) -> Problem:
         """The same problem, with what happened to the money if that can be looked up."""

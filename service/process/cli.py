@@ -612,7 +612,7 @@ async def _rotate(dsn: str, sealed: Vault) -> int:
 
 async def _serve(settings: Settings, announce: Callable[[int], None], spans: telemetry.KeptSpans | None = None) -> None:
     flush = telemetry.set_up(settings.telemetry, settings.platform, spans)
-    for name, path in secrets_that_all_may_read():
+    for name, path in secrets_that_all_may_read(settings):
         events.SECRET_OPEN_TO_ALL.log(setting=name, path=str(path))
     stop, is_up = asyncio.Event(), asyncio.Event()
 

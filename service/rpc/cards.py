@@ -20,10 +20,9 @@ from bankclient import BANK_ZONE, BankClient, SmallTransferResult
 from jzb.v1 import card_pb2, card_pb2_grpc
 from jzb.v1.names import ErrorReason
 from ledger import Card, Cards, CardState, CheckedBy, Member
-from ledger.names import MemberCode, RequestId
+from ledger.names import MemberCode
 from service import problems, view
 from service.inflows.card_list import CardList
-from service.inflows.recorder import Key
 from service.path.parties import Parties
 from service.path.repeats import Repeats
 from service.path.runner import Runner, Settled
@@ -172,8 +171,7 @@ class CardsRpc(card_pb2_grpc.CardServiceServicer):
         if operation is None:
             self.card_facts.require_vault()
             member = await self.members.get_open(MemberCode(request.member_id))
-            key = Key(RequestId(request.request_id), self.repeats.fingerprint(request).digest)
-            operation = (await self.card_list.refresh(key, member)).operation
+            operation = (await self.repeats.enter(request, lambda key: self.card_list.refresh(key, member))).operation
         found = await self.cards.of_member(MemberCode(request.member_id), (CardState.BOUND,))
         # Its change of the cards is all that it is: it has no parts.
         return card_pb2.RefreshCardsResponse(

@@ -9,11 +9,9 @@ from bankclient import wall_clock
 from jzb.v1 import clearing_pb2, clearing_pb2_grpc
 from jzb.v1.names import ErrorReason
 from ledger import Reads, WaitingDay
-from ledger.names import RequestId
 from service import problems, view
 from service.bankday import days_now
 from service.inflows.clearing import BankDayStatus, Clearing
-from service.inflows.recorder import Key
 from service.path.repeats import Repeats
 from service.rpc.context import Context
 from service.rpc.dates import bank_day
@@ -68,8 +66,7 @@ class Clearings(clearing_pb2_grpc.ClearingServiceServicer):
         status = await self.clearing.status(day)
         if status is None or not status.is_cleared or request.validate_only:
             return clearing_pb2.ClearDayResponse(day=await self._day(day, status))
-        key = Key(RequestId(request.request_id), self.repeats.fingerprint(request).digest)
-        outcome = await self.clearing.enter(key, status)
+        outcome = await self.repeats.enter(request, lambda key: self.clearing.enter(key, status))
         return clearing_pb2.ClearDayResponse(
             operation=view.operation(outcome.operation, outcome.parts), day=await self._day(day, status)
         )

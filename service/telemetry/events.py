@@ -111,7 +111,7 @@ DATABASE_WEAK = Event(
 SECRET_OPEN_TO_ALL = Event(
     "every user of this machine may read a secret",
     "warning",
-    "A file with a secret (JZB_…_FILE, $CREDENTIALS_DIRECTORY, $JZB_SECRETS_DIR) is readable by all.",
+    "A file with a secret (JZB_…_FILE, $CREDENTIALS_DIRECTORY, $JZB_SECRETS_DIR) or a private key is readable by all.",
     "Give it to the user of the service alone: `chmod 400`, or defaultMode 0400 of a mounted volume.",
     ("setting", "path"),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import Any
+from unittest.mock import AsyncMock
 
 import grpc
 import pytest
@@ -15,6 +16,8 @@ from hypothesis import strategies as st
 
 from jzb.v1 import (
     batch_pb2,
+    card_pb2,
+    card_pb2_grpc,
     core_pb2,
     payment_pb2,
     payment_pb2_grpc,
@@ -25,6 +28,7 @@ from jzb.v1 import (
 )
 from service.catalogue.interfaces import SERVICES
 from service.path.fingerprint import NOT_CONTENT, Fingerprint
+from service.path.repeats import Repeats
 from service.problems import Problem
 from service.process.server import running
 from service.vault import Vault, VaultKeyMissing, new_key
@@ -415,6 +419,26 @@ async def test_the_same_request_id_with_another_card_is_refused_before_and_after
         assert (await shop.refusal(stub.Withdraw(other, timeout=TIMEOUT_S))).reason == "REQUEST_ID_REUSED"
     assert shop.calls_received("MembershipWithdrawCash") == 1
     assert (await shop.balance("seller")).available_fen == 9_00
+
+
+async def test_of_two_refreshes_at_once_under_two_keys_the_second_gets_the_operation_of_the_first(
+    shop: Marketplace, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await shop.merchant("seller")
+    request = card_pb2.RefreshCardsRequest(request_id="refresh", member_id="seller")
+    first = (await shop.cards.RefreshCards(request, timeout=TIMEOUT_S)).operation
+    rotated = service_settings(database, shop.sandbox, vault={"keys": [new_key(), VAULT_KEY]})
+    async with (
+        running(rotated) as service,
+        grpc.aio.insecure_channel(f"127.0.0.1:{service.port}") as channel,
+    ):
+        stub = card_pb2_grpc.CardServiceStub(channel)
+        # As if the first had been recorded after the second looked for it.
+        monkeypatch.setattr(Repeats, "earlier", AsyncMock(return_value=None))
+        assert (await stub.RefreshCards(request, timeout=TIMEOUT_S)).operation == first
+        await shop.merchant("other")
+        request.member_id = "other"
+        assert (await shop.refusal(stub.RefreshCards(request, timeout=TIMEOUT_S))).reason == "REQUEST_ID_REUSED"
 
 
 async def test_a_repeat_under_a_key_that_is_gone_is_refused_and_answered_once_the_key_is_back(

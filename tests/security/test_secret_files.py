@@ -156,9 +156,17 @@ async def test_the_command_line_says_what_is_wrong_with_a_file(tmp_path: Path) -
 
 def test_a_file_that_every_user_may_read_is_named(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     environment.setenv("JZB_VAULT__KEYS_FILE", str(written(tmp_path, "keys", VAULT_KEY, 0o440)))
-    assert secrets_that_all_may_read() == []
-    (tmp_path / "keys").chmod(0o444)
-    assert secrets_that_all_may_read() == [("JZB_VAULT__KEYS", tmp_path / "keys")]
+    environment.setenv("JZB_BANK__PFX_PATH", str(written(tmp_path, "merchant.pfx", "", 0o440)))
+    environment.setenv("DATABASE_URL", SECRETS["DATABASE_URL"])
+    environment.setenv("JZB_BANK__PFX_PASSWORD", SECRETS["JZB_BANK__PFX_PASSWORD"])
+    settings = from_environment()
+    assert secrets_that_all_may_read(settings) == []
+    for name in ("keys", "merchant.pfx"):
+        (tmp_path / name).chmod(0o444)
+    assert secrets_that_all_may_read(settings) == [
+        ("JZB_VAULT__KEYS", tmp_path / "keys"),
+        ("JZB_BANK__PFX_PATH", tmp_path / "merchant.pfx"),
+    ]
 
 
 async def test_a_service_whose_secrets_are_in_files_has_none_in_its_environment(database: str, tmp_path: Path) -> None:
