@@ -236,9 +236,9 @@ def _is_own_session(dsn: str, connection: psycopg.Connection[Any]) -> bool:
 
 
 def is_local(dsn: str) -> bool:
-    """Whether every server of ``dsn`` is on this machine: nobody is between it and us."""
+    """Whether every server of ``dsn`` is on this machine: nobody is between it and us. Raises `LedgerUnavailable`."""
     given = {option.keyword.decode(): option.val for option in pq.Conninfo.get_defaults() if option.val}
-    found = {name: value.decode() for name, value in given.items()} | conninfo_to_dict(dsn)
+    found = {name: value.decode() for name, value in given.items()} | conninfo_to_dict(conninfo(dsn))
     hosts = str(found.get("hostaddr") or found.get("host") or "").split(",")
     return all(_is_local(host) for host in hosts)
 

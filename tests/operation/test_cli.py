@@ -223,6 +223,7 @@ def bank_settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What a client of a bank needs, with keys that work."""
     folder, keys = tmp_path_factory.mktemp("keys"), make_keys()
     (folder / "merchant.pfx").write_bytes(keys.merchant_pfx)
+    (folder / "merchant.pfx").chmod(0o600)
     (folder / "bank.pem").write_bytes(keys.bank_pem)
     return {
         "base_url": "http://127.0.0.1:9",
