@@ -42,17 +42,21 @@ class EnvironmentAndFiles(EnvSettingsSource):
         return said | {name.lower(): _content(name, path, is_list=names[name]) for name, path in files.items()}
 
 
-def secrets(settings: type[BaseModel], prefix: str = PREFIX) -> Iterator[tuple[str, bool]]:
-    """The variables of the secrets among the settings of a class, at any depth, each with whether it is a list."""
+def secrets(
+    settings: type[BaseModel], prefix: str = PREFIX, kind: type[object] = SecretStr
+) -> Iterator[tuple[str, bool]]:
+    """The variables of the secrets among the settings of a class, at any depth, or of another ``kind`` of setting; each
+    with whether it is a list.
+    """
     for name, field in settings.model_fields.items():
         aliases = field.validation_alias.choices if isinstance(field.validation_alias, AliasChoices) else ()
         parts = list(_parts(field.annotation))
-        if SecretStr in parts:
+        if kind in parts:
             names = [str(alias) for alias in aliases if str(alias).isupper()] or [f"{prefix}{name.upper()}"]
             yield from ((one, any(get_origin(part) is tuple for part in parts)) for one in names)
         for group in parts:
             if isinstance(group, type) and issubclass(group, BaseModel):
-                yield from secrets(group, f"{prefix}{name.upper()}__")
+                yield from secrets(group, f"{prefix}{name.upper()}__", kind)
 
 
 def paths(settings: type[BaseSettings]) -> dict[str, Path]:
@@ -60,12 +64,29 @@ def paths(settings: type[BaseSettings]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for name, _ in secrets(settings):
         named = [(f"{name}_FILE", Path(os.environ[f"{name}_FILE"]))] if os.environ.get(f"{name}_FILE") else []
-        folders = [(folder, Path(os.environ[folder], name)) for folder in FOLDERS if os.environ.get(folder)]
-        given = named + [(folder, path) for folder, path in folders if path.exists()]
+        given = named + [(place, folder / name) for place, folder in _folders() if (folder / name).exists()]
         said = [name] * bool(os.environ.get(name)) + [where for where, _ in given]
         if given and len(said) > 1:
             raise SecretFileWrong(f"{name} is said more than once, by {' and '.join(said)}: leave one")
         found.update((name, path) for _, path in given)
+    return found
+
+
+def require_known(settings: type[BaseSettings]) -> None:
+    """Raise `SecretFileWrong` for a file of ours in one of the folders that is no secret of the class. It may have the
+    name of a setting that holds a path, such as JZB_TLS_KEY: that setting then names it.
+    """
+    names, others = dict(secrets(settings)), dict(secrets(settings, kind=Path))
+    for place, folder in _folders():
+        if stray := sorted({path.name for path in folder.glob(f"{PREFIX}*")} - names.keys() - others.keys()):
+            raise SecretFileWrong(f"{', '.join(stray)} in {place} is no secret setting; these are: {', '.join(names)}")
+
+
+def _folders() -> list[tuple[str, Path]]:
+    found = [(place, Path(os.environ[place])) for place in FOLDERS if os.environ.get(place)]
+    for place, folder in found:
+        if not folder.is_dir():
+            raise SecretFileWrong(f"{place} is no folder: {folder}")
     return found
 
 

@@ -403,7 +403,10 @@ def is_loopback(listen: str) -> bool:
 
 
 def from_environment(**given: Any) -> Settings:
-    """The settings of this process; ``given`` wins over the environment. Raises pydantic's ValidationError."""
+    """The settings of this process; ``given`` wins over the environment. Raises pydantic's ValidationError, and
+    `SecretFileWrong`.
+    """
+    secret_files.require_known(Settings)
     return Settings(**given)
 
 

@@ -141,6 +141,21 @@ def test_a_file_that_is_not_there_is_refused_naming_the_variable(
             from_environment()
 
 
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_folder_that_is_not_there_and_a_file_that_nothing_reads_are_refused(
+    environment: pytest.MonkeyPatch, tmp_path: Path, folder: str
+) -> None:
+    environment.setenv(folder, str(tmp_path / "nowhere"))
+    with pytest.raises(SecretFileWrong, match=f"^{folder} is no folder"):
+        vault_from_environment()
+    environment.setenv(folder, str(tmp_path))
+    written(tmp_path, "JZB_TLS_KEY", "which JZB_TLS_KEY=%d/JZB_TLS_KEY names")
+    written(tmp_path, "JZB_VAULT_KEYS", VAULT_KEY)
+    with pytest.raises(SecretFileWrong, match=f"^JZB_VAULT_KEYS in {folder} is no secret .*JZB_VAULT__KEYS") as wrong:
+        from_environment()
+    assert VAULT_KEY not in str(wrong.value)
+
+
 def test_a_wrong_secret_in_a_file_is_not_told(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     environment.setenv("JZB_VAULT__KEYS_FILE", str(written(tmp_path, "keys", "hush-hush")))
     with pytest.raises(ValidationError, match="32 random bytes") as wrong:
