@@ -48,6 +48,7 @@ class Kind(StrEnum):
     ACQUIRED = "acquired"
     REBOOKED = "rebooked"
     STANDING = "standing"
+    ALLOWANCE = "allowance"
     LIMITS = "limits"
 
     # An enum's own hash is computed in Python, and every account of a batch is hashed many times.
@@ -69,6 +70,7 @@ CONTROLS = (
     Kind.ACQUIRED,
     Kind.REBOOKED,
     Kind.STANDING,
+    Kind.ALLOWANCE,
     Kind.LIMITS,
 )
 """The kinds that hold no money: the remaining part of a limit, and where limits come from."""
@@ -80,6 +82,11 @@ TOP_UP_ORDER_UNITS = 100
 """What an order number of top-ups has to give. A top-up takes all of it; the rows of a split top-up share the number of
 the whole order, one unit or more each, so that it stays used for as long as one of them stands. At least as many as a
 split top-up may have rows (25).
+"""
+
+ALLOWANCE_MAX_FEN = 10**15
+"""More than anybody moves in a day: how far down an allowance may go at all. What a caller may move is said with each
+step, since whoever keeps the policy may change it at any time.
 """
 
 FLOORS: dict[Kind, int] = {
@@ -103,6 +110,7 @@ FLOORS: dict[Kind, int] = {
     Kind.REBOOKED: -1,
     # A closing takes the one unit; whatever opens business with the sub-account needs it there, and takes nothing.
     Kind.STANDING: -1,
+    Kind.ALLOWANCE: -ALLOWANCE_MAX_FEN,
 }
 """Lowest ``balance - held`` by kind, in fen. A kind that is missing has no floor and is never locked or held."""
 
@@ -232,6 +240,11 @@ def rebooked(order_no: str) -> Account:
 def standing(sub_account: SubAccount) -> Account:
     """Whether new business may be opened with the sub-account: its one unit is gone while it is closed, and after."""
     return Account(Kind.STANDING, sub_account)
+
+
+def allowance(who: str, bank_day: date) -> Account:
+    """What a caller, or a person, has moved on a bank day, below zero. ``who`` is "caller " or "person " and a name."""
+    return Account(Kind.ALLOWANCE, NO_SUB_ACCOUNT, f"{day_text(bank_day)} {who}")
 
 
 def parking(order_no: str) -> Account:

@@ -105,7 +105,7 @@ def accounts_of(step: Step) -> tuple[set[Account], set[str]]:
 
     Money that is only held goes nowhere yet, and what a pending part draws on is in its holds.
     """
-    named = set(step.needs)
+    named = {*step.needs, *(cap.account for cap in step.caps)}
     drawn: set[str] = set()
     for draft in (*step.pend, *step.enter):
         for leg in draft.legs:
@@ -144,6 +144,7 @@ def _open(book: Book, known: Known, step: Step, new: NewOperation, rows: Rows) -
     operation = _opened(new, step.change, known.now, step.bank_day, earlier)
     if step.check_only:
         rules.require(book, step.needs)
+        rules.require_within(book, step.caps)
         touched = set(book.touched)
         for holds in rules.reserve(book, step.pend):
             rules.void(book, holds)
@@ -197,6 +198,7 @@ def _apply(
 
     # What can be refused comes first: nothing has changed when it raises.
     rules.require(book, step.needs)
+    rules.require_within(book, step.caps)
     pend_holds = rules.reserve(book, step.pend)
     entered: list[tuple[list[Hold], list[Posting]]] = []
     try:
@@ -339,4 +341,7 @@ def _opened(new: NewOperation, change: Change, now: datetime, bank_day: date, ea
         next_query_at=_ask_at(change, now),
         created_at=earlier.created_at if earlier else now,
         updated_at=now,
+        # Of a request that is tried again, whoever sent it first: that is sealed.
+        caller=earlier.caller if earlier else new.caller,
+        person=earlier.person if earlier else new.person,
     )

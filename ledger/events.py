@@ -7,7 +7,7 @@ that was there to be read: whoever goes on from the last number misses none.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, TypeAlias
@@ -57,7 +57,7 @@ class Wanted:
     """Which events are wanted: those that meet every filter that is not empty.
 
     A member or an order number is met by the operation or by any of its parts. The states are those that events
-    brought; an operation may have gone on since.
+    brought; an operation may have gone on since. ``is_shown`` leaves out what its reader may not see.
     """
 
     operation_id: UUID | None = None
@@ -65,6 +65,7 @@ class Wanted:
     order_no: str = ""
     kinds: frozenset[str] = field(default_factory=frozenset)
     states: frozenset[State] = field(default_factory=frozenset)
+    is_shown: Callable[[FullOperation], bool] | None = None
 
     def names(self) -> tuple[Name, ...]:
         """What a wanted operation is found by, beginning with what fewest operations share."""
@@ -81,6 +82,7 @@ class Wanted:
             (not self.states or event.state in self.states)
             and (not self.kinds or event.full.operation.kind in self.kinds)
             and all(name in names for name in self.names())
+            and (self.is_shown is None or self.is_shown(event.full))
         )
 
 
@@ -119,6 +121,8 @@ class Events:
         }
         rows = await fetched(self._pool, EVENTS if wanted.operation_id is None else EVENTS_OF_ONE, values)
         found = [_event(row) for row in rows if row[-2] is not None]
+        if wanted.is_shown is not None:
+            found = [event for event in found if wanted.is_shown(event.full)]
         return Page(found, rows[-1][0] if rows else seq, len(rows) == limit)
 
 

@@ -229,8 +229,13 @@ def _added(rows: Rows) -> tuple[list[seals.Row], ...]:
 
 
 def _sealed(o: Operation) -> seals.Row:
-    """What is sealed of a new operation: what it keeps even if it is released and tried again."""
-    return (o.id, o.request_id, o.fingerprint.hex(), o.kind, o.payer, o.payee, o.order_no, o.amount_fen, o.fee_fen)
+    """What is sealed of a new operation: what it keeps even if it is released and tried again.
+
+    Who asked for it comes last, and only where somebody did: so seals from before callers were kept still hold.
+    """
+    who = (o.caller, o.person) if o.caller or o.person else ()
+    amounts = (o.amount_fen, o.fee_fen)
+    return (o.id, o.request_id, o.fingerprint.hex(), o.kind, o.payer, o.payee, o.order_no, *amounts, *who)
 
 
 def _columns(memory: Memory, rows: Rows, added: Sequence[Sequence[seals.Row]]) -> list[str]:
@@ -301,6 +306,8 @@ def _identity(found: Sequence[Operation]) -> list[str]:
         arrays.numbers(o.fee_fen for o in found),
         arrays.texts(o.trace_id for o in found),
         arrays.texts(o.plan_text for o in found),
+        arrays.texts(o.caller for o in found),
+        arrays.texts(o.person for o in found),
     ]
 
 

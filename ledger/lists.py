@@ -42,7 +42,7 @@ class Filter:
 
     ``member_id``, ``sub_account`` and ``order_no`` are also those of parts. ``bank_day`` is the operation's last,
     ``bank_serial`` any serial that the bank gave it or a part of it, ``channel_no`` the transaction number of its
-    channel.
+    channel. ``caller`` and ``person`` are who asked for it; they have no index, and narrow down what others find.
     """
 
     state: State | None = None
@@ -53,6 +53,8 @@ class Filter:
     bank_day: date | None = None
     bank_serial: BankSerial = NO_BANK_SERIAL
     channel_no: str = ""
+    caller: str = ""
+    person: str = ""
 
     @property
     def values(self) -> dict[str, Any]:
@@ -166,6 +168,10 @@ class Filter:
             found.append("o.bank_day = %(bank_day)s")
         if self.bank_serial:
             found.append(_has("booking", "bank_serial = %(bank_serial)s AND bank_serial <> ''"))
+        if self.caller:
+            found.append("o.caller = %(caller)s")
+        if self.person:
+            found.append("o.person = %(person)s")
         if self.channel_no:
             found.append(_has("reference", "kind = 'channel' AND value = %(channel_no)s"))
         return found

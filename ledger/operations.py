@@ -86,7 +86,9 @@ class Part(NamedTuple):
 
 
 class Operation(NamedTuple):
-    """An operation as the database has it."""
+    """An operation as the database has it. ``caller`` asked for it, for ``person`` where there is one; both are empty
+    for what the bank did by itself, and for what is older than they are.
+    """
 
     id: UUID
     request_id: RequestId
@@ -113,6 +115,8 @@ class Operation(NamedTuple):
     next_query_at: datetime | None
     created_at: datetime
     updated_at: datetime
+    caller: str = ""
+    person: str = ""
 
     @property
     def plan(self) -> dict[str, Any]:

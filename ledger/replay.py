@@ -55,9 +55,13 @@ ROWS = text("""
     FROM (
       SELECT
         created_at AS at, id, 0 AS name, 0 AS one, 0::bigint AS two, '' AS three,
-        json_build_array(
-          request_id, encode(fingerprint, 'hex'), kind, payer, payee, order_no, amount_fen, fee_fen
-        ) AS sealed
+        CASE WHEN caller = '' AND person = '' THEN
+          json_build_array(request_id, encode(fingerprint, 'hex'), kind, payer, payee, order_no, amount_fen, fee_fen)
+        ELSE
+          json_build_array(
+            request_id, encode(fingerprint, 'hex'), kind, payer, payee, order_no, amount_fen, fee_fen, caller, person
+          )
+        END AS sealed
       FROM operation
       WHERE platform = :platform
       UNION ALL

@@ -93,6 +93,14 @@ class Hold(NamedTuple):
     amount_fen: int
 
 
+class Cap(NamedTuple):
+    """Of ``account``, which begins at zero, no more than ``limit_fen`` may be taken in all, ``amount_fen`` now."""
+
+    account: Account
+    amount_fen: int
+    limit_fen: int
+
+
 class Posting(NamedTuple):
     """A leg with both accounts known, as the journal keeps it."""
 
@@ -208,6 +216,15 @@ def require(book: Book, needs: Iterable[Account]) -> None:
     """Judge that each of these accounts has something left, and take nothing. Raises `FloorBroken`."""
     for account in needs:
         _require(book, account, 1)
+
+
+def require_within(book: Book, caps: Iterable[Cap]) -> None:
+    """Judge that no account gives more than its cap, and take nothing. Raises `FloorBroken`."""
+    for account, amount_fen, limit_fen in caps:
+        state = book.of(account)
+        left_fen = max(0, limit_fen + state.balance_fen - state.held_fen)
+        if amount_fen > left_fen:
+            raise FloorBroken(Breach(account.kind.value, account.owner, account.ref, amount_fen, left_fen))
 
 
 def post(book: Book, draft: Draft, holds: Iterable[Hold], bank_day: date) -> list[Posting]:

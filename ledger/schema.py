@@ -111,6 +111,8 @@ operation = _table(
     Column("not_found", Integer, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("updated_at", DateTime(timezone=True), nullable=False),
+    Column("caller", Text, nullable=False, server_default=""),
+    Column("person", Text, nullable=False, server_default=""),
     PrimaryKeyConstraint("id", "platform", name="operation_pk"),
     UniqueConstraint("request_id", "platform", name="operation_request_id_once"),
     UniqueConstraint("serial", "platform", name="operation_serial_once"),

@@ -70,7 +70,7 @@ UNSEALED: LiteralString = "SELECT unsealed FROM platform WHERE platform = %s"
 OPERATION_ROW: LiteralString = (
     "o.id, o.request_id, o.fingerprint, o.kind, o.serial, o.state, o.payer, o.payee, o.order_no, o.amount_fen,"
     " o.fee_fen, o.reason, o.message, o.breach, o.bank_code, o.bank_message, o.bank_serial, o.bank_day, o.trace_id,"
-    " o.plan::text, o.asks, o.not_found, d.ask_at, o.created_at, o.updated_at"
+    " o.plan::text, o.asks, o.not_found, d.ask_at, o.created_at, o.updated_at, o.caller, o.person"
 )
 """In the order of `ledger.operations.Operation`."""
 
@@ -191,19 +191,19 @@ other_accounts AS (
 new_operations AS (
   INSERT INTO operation (
     platform, id, request_id, fingerprint, kind, serial, payer, payee, order_no, amount_fen, fee_fen, trace_id, plan,
-    state, reason, message, breach, bank_code, bank_message, bank_serial, bank_day, asks, not_found, created_at,
-    updated_at
+    caller, person, state, reason, message, breach, bank_code, bank_message, bank_serial, bank_day, asks, not_found,
+    created_at, updated_at
   )
   SELECT
     batch.platform, v.id, v.request_id, v.fingerprint, v.kind, v.serial, v.payer, v.payee, v.order_no, v.amount_fen,
-    v.fee_fen, v.trace_id, v.plan::json, v.state, v.reason, v.message, v.breach::jsonb, v.bank_code, v.bank_message,
-    v.bank_serial, v.bank_day, v.asks, v.not_found, batch.at, batch.at
+    v.fee_fen, v.trace_id, v.plan::json, v.caller, v.person, v.state, v.reason, v.message, v.breach::jsonb, v.bank_code,
+    v.bank_message, v.bank_serial, v.bank_day, v.asks, v.not_found, batch.at, batch.at
   FROM batch, unnest(
     %s::uuid[], %s::text[], %s::bytea[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::bigint[],
-    %s::bigint[], %s::text[], %s::text[], {STANDING}
+    %s::bigint[], %s::text[], %s::text[], %s::text[], %s::text[], {STANDING}
   ) AS v (
-    id, request_id, fingerprint, kind, serial, payer, payee, order_no, amount_fen, fee_fen, trace_id, plan,
-    {STANDING_NAMES}
+    id, request_id, fingerprint, kind, serial, payer, payee, order_no, amount_fen, fee_fen, trace_id, plan, caller,
+    person, {STANDING_NAMES}
   )
 ),
 moved_operations AS (

@@ -15,7 +15,7 @@ from ledger.accounts import Account
 from ledger.cards import Card, CardChange
 from ledger.names import NO_BANK_SERIAL, NO_MEMBER_CODE, BankSerial, MemberCode, RequestId, Serial
 from ledger.operations import OPEN_STATES, Member, Operation, Part, State
-from ledger.rules import Draft
+from ledger.rules import Cap, Draft
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +24,7 @@ class NewOperation:
 
     ``plan`` is what a later process needs to carry the operation on (drafts and how to ask the bank), as JSON without
     personal data. ``fingerprint`` is a digest of the request's content. ``channel_no`` is the transaction number of the
-    payment channel, by which the operation is found.
+    payment channel, by which the operation is found. ``caller`` asks for it, for ``person`` where there is one.
     """
 
     id: UUID
@@ -40,6 +40,8 @@ class NewOperation:
     fee_fen: int = 0
     trace_id: str = ""
     channel_no: str = ""
+    caller: str = ""
+    person: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +79,8 @@ class Step:
 
     ``pend`` and ``enter`` get the next part numbers in that order; ``post`` and ``void`` name parts that are pending.
     A step that continues an operation does nothing unless the operation is in one of ``expects``: it came late. A step
-    that opens an operation is refused unless each account of ``needs`` has something left; it takes nothing of it.
+    that opens an operation is refused unless each account of ``needs`` has something left; it takes nothing of it. The
+    same holds where it would take more of an account than its cap in ``caps``.
     ``members`` and ``cards_new`` are recorded with the step, then ``cards`` are changed; ``cleared_through`` marks
     bank days as cleared. ``check_only`` judges and writes nothing. Where ``keeps_refusal`` is False, a step that opens
     an operation and is refused by a floor leaves no operation behind, so its request id may try again. A step that
@@ -89,6 +92,7 @@ class Step:
     change: Change
     bank_day: date
     needs: tuple[Account, ...] = ()
+    caps: tuple[Cap, ...] = ()
     pend: tuple[Draft, ...] = ()
     post: Mapping[int, Draft] = field(default_factory=dict)
     void: tuple[int, ...] = ()

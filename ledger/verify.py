@@ -17,16 +17,15 @@ from ledger.findings import Finding, Summary
 from ledger.journal import operation_from_row
 from ledger.macs import SealKeys
 from ledger.replay import replay
+from ledger.statements import OPERATION_ROW
 
 FINDINGS_MAX = 10_000
 MORE = "all findings are told"
 OPENED_HERE = "who has the keys has opened what is not final"
 
-OPENED = text("""
+OPENED = text(f"""
     SELECT
-      o.id, o.request_id, o.fingerprint, o.kind, o.serial, o.state, o.payer, o.payee, o.order_no, o.amount_fen,
-      o.fee_fen, o.reason, o.message, o.breach, o.bank_code, o.bank_message, o.bank_serial, o.bank_day, o.trace_id,
-      o.plan::text, o.asks, o.not_found, d.ask_at, o.created_at, o.updated_at,
+      {OPERATION_ROW},
       array_cat(
         ARRAY(SELECT e.mac FROM event e WHERE e.platform = o.platform AND e.operation_id = o.id AND e.mac <> ''),
         ARRAY(SELECT v.mac FROM vouched v WHERE v.platform = o.platform AND v.subject = 'opening ' || o.serial)
@@ -339,6 +338,7 @@ CHECKS: dict[str, LiteralString] = {
               ) THEN 0
               WHEN kind IN ('order', 'acquired', 'rebooked', 'standing') THEN -1
               WHEN kind = 'top-up-order' THEN -100
+              WHEN kind = 'allowance' THEN -1000000000000000
             END AS due_fen
           FROM account
           WHERE platform = :platform

@@ -38,6 +38,7 @@ from ledger import (
     State,
 )
 from ledger.names import MemberCode, SubAccount
+from service.policy import namespace_of
 from service.recorded import ORDER_DIFFERS, SEND_AGAIN, SERVICE_FAULT, STILL_NEEDED
 
 OUTCOMES: dict[State, core_pb2.Outcome.ValueType] = {
@@ -321,6 +322,12 @@ FLOOR_REASONS: dict[str, _FloorReason] = {
         "member that is not being closed",
         "wait until the closing has ended, and look at the member",
     ),
+    "allowance": _FloorReason(
+        ErrorReason.ALLOWANCE_USED,
+        "what the policy lets this caller, or this person, move on this bank day; what is pending counts",
+        "wait for the next bank day, or have whoever keeps the policy file (JZB_POLICY) raise amount_per_day_fen",
+        grpc.StatusCode.PERMISSION_DENIED,
+    ),
     "parking": _FloorReason(
         ErrorReason.PARKED_INSUFFICIENT, "parked money of the order", "compare with the bank by GetBankOrder"
     ),
@@ -342,6 +349,7 @@ _NAMED_BY = {
     "suspense": "transfer_bank_serial",
     "undoable": "allocation_serial",
     "undoable-fee": "allocation_serial",
+    "allowance": "allowance",
 }
 """The metadata key of what such a pocket counts by."""
 
@@ -495,7 +503,7 @@ def used_by(problem: Problem, user: Operation | None) -> Problem:
         metadata={
             **problem.metadata,
             "used_by_operation_id": str(user.id),
-            "used_by_request_id": user.request_id,
+            "used_by_request_id": namespace_of(user.request_id)[1] or user.request_id,
             "used_by_kind": kind,
             "used_by_state": user.state.name,
         },
@@ -636,6 +644,43 @@ def stopping() -> Problem:
     )
 
 
+def caller_unknown(fault: str) -> Problem:
+    """Nobody knows who calls, or the one it says it is has not said so rightly."""
+    return Problem(
+        grpc.StatusCode.UNAUTHENTICATED,
+        ErrorReason.CALLER_UNKNOWN,
+        f"the service does not know who calls: {fault}",
+        next_step="call with a certificate of the client CA that has a name, and with a token that is valid or with"
+        " none (docs/operations/security.md)",
+        metadata={"fault": fault},
+    )
+
+
+def scope_missing(caller: str, person: str, scope: str, why: str = "") -> Problem:
+    """The policy does not let this caller, or this person, call this RPC."""
+    who = f"caller {caller}" + (f" for person {person}" if person else "")
+    return Problem(
+        grpc.StatusCode.PERMISSION_DENIED,
+        ErrorReason.SCOPE_MISSING,
+        f"this call needs the scope {scope}, which the policy does not give to {who}" + (f": {why}" if why else ""),
+        next_step="have whoever keeps the policy file (JZB_POLICY) give the scope; this call reserved and sent nothing",
+        metadata={"caller": caller, "person": person, "scope": scope},
+    )
+
+
+def amount_not_permitted(caller: str, amount_fen: int, limit_fen: int) -> Problem:
+    """One call moves more than its caller may move with one."""
+    return Problem(
+        grpc.StatusCode.PERMISSION_DENIED,
+        ErrorReason.AMOUNT_NOT_PERMITTED,
+        f"caller {caller} may move {yuan(limit_fen)} with one call, not {yuan(amount_fen)}",
+        next_step="send smaller amounts, or have whoever keeps the policy file (JZB_POLICY) raise amount_per_call_fen;"
+        " the request id is not used up",
+        metadata={"caller": caller, "limit_fen": str(limit_fen)},
+        amounts={"needed": amount_fen, "left": limit_fen},
+    )
+
+
 def watch_too_slow(lag_max: int) -> Problem:
     """The reader of a watch is behind by more than is kept for it."""
     return Problem(
@@ -758,9 +803,9 @@ def request_id_reused(operation: Operation) -> Problem:
     return Problem(
         grpc.StatusCode.ALREADY_EXISTS,
         ErrorReason.REQUEST_ID_REUSED,
-        f"request id {operation.request_id} was used before with other content",
+        f"request id {namespace_of(operation.request_id)[1]} was used before with other content",
         next_step="use a new request id for a new request",
-        metadata={"request_id": operation.request_id, "operation_id": str(operation.id)},
+        metadata={"request_id": namespace_of(operation.request_id)[1], "operation_id": str(operation.id)},
         looked_up=LookedUp(operation),
     )
 
@@ -770,8 +815,8 @@ def repeat_not_recognised(operation: Operation, why: str) -> Problem:
     return Problem(
         grpc.StatusCode.FAILED_PRECONDITION,
         ErrorReason.INTERFACE_NOT_ENABLED,
-        f"request id {operation.request_id} has an operation, and whether this request is a repeat of it cannot be"
-        f" known: {why}",
+        f"request id {namespace_of(operation.request_id)[1]} has an operation, and whether this request is a repeat of"
+        f" it cannot be known: {why}",
         next_step=f"nothing was done again; GetOperation has operation {operation.id}. Have the operator add the key to"
         " JZB_VAULT__RETIRED_KEYS and restart the service, then send the same request again",
         metadata={

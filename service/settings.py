@@ -262,6 +262,22 @@ def _checked(keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
     return keys
 
 
+ASYMMETRIC = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
+
+
+class OidcSettings(BaseModel):
+    """Tokens of people (OpenID Connect). ``issuer`` and ``audience`` must be those of each token."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    issuer: Annotated[str, Field(min_length=1)]
+    audience: Annotated[str, Field(min_length=1)]
+    jwks: Annotated[str, Field(pattern=r"^(https://|http://(127\.0\.0\.1|localhost|\[::1\])[:/]|/)[!-~]+$")]
+    """Where the issuer's keys are: an https address, or the absolute path of a file."""
+    algorithms: Annotated[tuple[ASYMMETRIC, ...], Field(min_length=1)] = ("RS256", "PS256", "ES256", "EdDSA")
+    """With what tokens may be signed: a key that checks must never be one that signs."""
+
+
 LISTEN_PATTERN = r"^[^\s]+:([0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])$"
 """host:port."""
 
@@ -320,6 +336,13 @@ class Settings(_Given):
     listen: str = "127.0.0.1:50051"
     tls_certificate: Path | None = None
     tls_key: Path | None = None
+    tls_client_ca: Path | None = None
+    """Whose certificates callers must have; by it their names are known (docs/operations/security.md)."""
+    insecure: bool = False
+    """Serve in plaintext, or to callers without certificates, on an address that others reach."""
+    policy: Path | None = None
+    """The file that says which caller may do what (TOML)."""
+    oidc: OidcSettings | None = None
     call_concurrency: Annotated[int, Field(ge=1, le=100_000)] = 10_000
     """Money calls under way at once; the next one is refused before anything is reserved."""
     interface_concurrency: dict[str, Annotated[int, Field(ge=1)]] = {}
@@ -394,7 +417,9 @@ class Settings(_Given):
 
 
 def is_loopback(listen: str) -> bool:
-    """Whether an address, host:port, is reached from this machine alone."""
+    """Whether an address, host:port or unix:path, is reached from this machine alone."""
+    if listen.startswith(("unix:", "unix-abstract:")):
+        return True
     host = listen.rpartition(":")[0].strip("[]")
     try:
         return host == "localhost" or ip_address(host).is_loopback

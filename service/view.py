@@ -12,6 +12,7 @@ from jzb.v1 import card_pb2, core_pb2, member_pb2
 from jzb.v1.error_reason_pb2 import ErrorReason
 from jzb.v1.names import OperationKind
 from ledger import Breach, Card, CardState, CheckedBy, Member, Operation, Part, PartState, State
+from service.policy import namespace_of
 from service.problems import FLOOR_REASONS
 from service.problems import OUTCOMES as OUTCOMES
 from service.recorded import ORDER_DIFFERS, ORIGINAL, SERVICE_FAULT, STILL_NEEDED
@@ -80,10 +81,11 @@ def operation(found: Operation, parts: Sequence[Part]) -> core_pb2.Operation:
     elif found.state is State.RELEASED:
         reason = ErrorReason.ERROR_REASON_BANK_UNAVAILABLE
     updated = timestamp(found.updated_at)
+    namespace, request_id = namespace_of(found.request_id)
     return core_pb2.Operation(
         operation_id=str(found.id),
         # What the bank did on its own has an id with a space, which no caller can give.
-        request_id="" if " " in found.request_id else found.request_id,
+        request_id=request_id,
         kind=KINDS[found.kind],
         state=STATES[found.state],
         outcome=OUTCOMES[found.state],
@@ -107,6 +109,9 @@ def operation(found: Operation, parts: Sequence[Part]) -> core_pb2.Operation:
         next_query_time=timestamp(found.next_query_at),
         query_attempts=found.query_attempts,
         original_serial=_original(found, parts),
+        namespace=namespace,
+        caller=found.caller,
+        person=found.person,
     )
 
 

@@ -25,13 +25,14 @@ NEVER_BELOW: Final = {
     **dict.fromkeys(("refundable", "refundable-fee", "revocable", "revocable-fee", "undoable", "undoable-fee"), 0),
     **dict.fromkeys(("order", "acquired", "rebooked", "standing"), -1),
     "top-up-order": -100,
+    "allowance": -(10**15),
 }
 """How far down an account may go, by the first word of its name: once more, apart from the ledger's own table."""
 
 BOTTOMLESS: Final = ("fee", "in-transit", "withdrawing", "pooled", "limits")
 POCKETS: Final = ("withdrawable", "waiting", "frozen", "escrow")
 LIMITS: Final = ("refundable", "refundable-fee", "revocable", "revocable-fee", "undoable", "undoable-fee")
-CONTROLS: Final = (*LIMITS, "order", "top-up-order", "acquired", "rebooked", "standing", "limits")
+CONTROLS: Final = (*LIMITS, "order", "top-up-order", "acquired", "rebooked", "standing", "allowance", "limits")
 
 MEANS: Final = {
     **dict.fromkeys(("withdrawable", "waiting"), AVAILABLE),

@@ -17,7 +17,7 @@ import uuid_utils
 
 from ledger import Card, CardChange, Change, Draft, Member, NewOperation, SerialNumbers, Step, StepOutcome, Writer
 from ledger.names import NO_MEMBER_CODE, MemberCode, RequestId
-from service import telemetry
+from service import policy, telemetry
 from service.bankday import bank_today
 from service.serials import new_serial
 
@@ -28,6 +28,14 @@ class Key:
 
     request_id: RequestId
     fingerprint: bytes
+    caller: str = ""
+    person: str = ""
+
+    @classmethod
+    def of_caller(cls, request_id: str, fingerprint: bytes) -> Key:
+        """Of what the present caller asks for under its request id."""
+        rights = policy.present()
+        return cls(rights.stored(request_id), fingerprint, rights.caller, rights.person)
 
     @classmethod
     def of_bank(cls, name: str) -> Key:
@@ -76,6 +84,8 @@ class Recorder:
             payee=payee,
             amount_fen=sum(draft.amount_fen for draft in drafts),
             trace_id=telemetry.trace_id(),
+            caller=key.caller,
+            person=key.person,
         )
         step = Step(
             operation=operation,

@@ -14,8 +14,7 @@ from google.protobuf.message import Message
 
 from jzb.v1.names import ErrorReason
 from ledger import LedgerBehind, LedgerUnavailable, Operation, Reads, RequestIdReused, StepOutcome
-from ledger.names import RequestId
-from service import problems
+from service import policy, problems
 from service.inflows.recorder import Key
 from service.path.fingerprint import Fingerprint
 from service.problems import LookedUp, Problem
@@ -57,7 +56,7 @@ class Repeats:
         ledger compares bytes, and is given those that it has. Raises `Problem`, also for other content.
         """
         content = self.fingerprint(request)
-        key = Key(RequestId(request.request_id), content.digest)  # type: ignore[attr-defined]  # as every such request
+        key = Key.of_caller(request.request_id, content.digest)  # type: ignore[attr-defined]  # as every such request has
         try:
             return await entered(key)
         except RequestIdReused as other:
@@ -83,6 +82,8 @@ class Repeats:
             return problem.after(None)
 
     async def _find(self, request: Message) -> Operation | None:
-        request_id = RequestId(request.request_id)  # type: ignore[attr-defined]  # as every request of money has
+        request_id: str = request.request_id  # type: ignore[attr-defined]  # as every request of money has
         # What no call can have was never recorded.
-        return await self._reads.operation_of_request(request_id) if REQUEST_ID.fullmatch(request_id) else None
+        if not REQUEST_ID.fullmatch(request_id):
+            return None
+        return await self._reads.operation_of_request(policy.present().stored(request_id))

@@ -42,10 +42,10 @@ from ledger import (
     Writer,
 )
 from ledger.names import RequestId, Serial, SubAccount
-from service import problems, telemetry, view
+from service import policy, problems, telemetry, view
 from service.bankday import bank_today
 from service.inflows.clearing import Clearing
-from service.path import deadline
+from service.path import deadline, rights
 from service.path.admission import Admission, Permit
 from service.path.fingerprint import Fingerprint
 from service.path.parties import Parties
@@ -156,11 +156,11 @@ class Runner:
     async def _naming_owner(self, problem: Problem, taken: Account) -> Problem:
         """The same error with the operation that has what the request wanted: an order number, or the member."""
         if taken.kind is not Kind.STANDING:
-            return problems.used_by(problem, await self._reads.used_by(taken))
+            return problems.used_by(problem, rights.if_seen(await self._reads.used_by(taken)))
         found = await self._reads.members_by_sub_account([taken.owner])
         member_id = found[taken.owner].member_id
         closing = await self._reads.used_by(taken, payer=member_id)
-        return problems.used_by(problems.of_member(problem, member_id), closing)
+        return problems.used_by(problems.of_member(problem, member_id), rights.if_seen(closing))
 
     async def _run(self, request: Message, make_plan: MakePlan, rows: int) -> Settled:
         content = self._repeats.fingerprint(request)
@@ -193,14 +193,14 @@ class Runner:
         return problem
 
     async def _first_time(self, request: Message, content: Fingerprint, make_plan: MakePlan, rows: int) -> Settled:
-        request_id: RequestId = request.request_id  # type: ignore[attr-defined]  # as every request of money has
+        request_id = policy.present().stored(request.request_id)  # type: ignore[attr-defined]  # as all of money have
         self._admit_mode(request)
         if getattr(request, "validate_only", False):
-            plan, serial = await self._planned(make_plan, rows)
+            plan, serial = await self._planned(request, make_plan, rows)
             return await self._checked(self._opening(request_id, content, plan, serial), content)
         began_s = time.perf_counter()
         with self._admission.admit() as permit:
-            plan, serial = await self._planned(make_plan, rows)
+            plan, serial = await self._planned(request, make_plan, rows)
             permit.use_for(plan.message.code)
             await self._bank.ready()
             deadline.require()
@@ -209,10 +209,11 @@ class Runner:
         ended = await asyncio.shield(task)
         return await self._again(ended, content) if isinstance(ended, Operation) else _or_problem(ended)
 
-    async def _planned(self, make_plan: MakePlan, rows: int) -> tuple[Plan, Serial]:
+    async def _planned(self, request: Message, make_plan: MakePlan, rows: int) -> tuple[Plan, Serial]:
         numbers = [await self._numbers.next() for _ in range(1 + rows)]
         serials = Serials.make(self._settings.bank.uid, bank_today(), numbers)
         plan = await make_plan(serials)
+        plan = rights.required(policy.present(), plan, request, bank_today())
         self._admit_interface(plan)
         deadline.require()
         return plan, serials.own
@@ -252,10 +253,13 @@ class Runner:
                 fee_fen=plan.fee_fen,
                 trace_id=telemetry.trace_id(),
                 channel_no=plan.channel_no,
+                caller=policy.present().caller,
+                person=policy.present().person,
             ),
             change=Change(state=State.RESERVED, next_ask_in_s=self._settings.resolver.orphan_after_s),
             bank_day=bank_today(),
             needs=plan.needs,
+            caps=rights.caps(policy.present(), plan) if policy.present().per_day else (),
             pend=plan.drafts,
             cards_new=() if plan.card is None else (plan.card,),
             not_after_s=deadline.not_after_s(),

@@ -15,7 +15,7 @@ from typing import Any
 from bankclient import Request, consumer_serial, row_serial
 from jzb.v1.names import OperationKind
 from ledger import Account, Available, Card, Draft, Leg, Member, draft_from_json, draft_to_json
-from ledger.accounts import POCKETS, standing
+from ledger.accounts import LIMITS, POCKETS, allowance, standing
 from ledger.names import NO_MEMBER_CODE, NO_SUB_ACCOUNT, MemberCode, Serial, SubAccount
 from ledger.rules import Source
 from service.questions.query import OutcomeQuery, Query
@@ -53,6 +53,20 @@ class Plan:
         """The same with one draft, between the plan's own parties and of its own amounts."""
         draft = Draft(tuple(legs), serial, self.payer, self.payee, self.amount_fen, self.fee_fen)
         return replace(self, drafts=(draft,))
+
+    def counted(self, who: Sequence[str], bank_day: date) -> Plan:
+        """The same, with what it moves counted for these names: held with it, given back if it has no effect."""
+
+        def count(draft: Draft, back: bool = False) -> Draft:
+            counts = [allowance(one, bank_day) for one in who if draft.amount_fen]
+            legs = (
+                Leg(LIMITS, one, draft.amount_fen) if back else Leg(one, LIMITS, draft.amount_fen) for one in counts
+            )
+            return replace(draft, legs=(*draft.legs, *legs))
+
+        # What comes after the bank has acted (``then``) moves the same money on.
+        undo = tuple(count(draft, back=True) for draft in self.undo)
+        return replace(self, drafts=tuple(count(draft) for draft in self.drafts), undo=undo)
 
     @property
     def needs(self) -> tuple[Account, ...]:

@@ -1,4 +1,6 @@
-"""The command line: run, serve, migrate, verify, backup, restore, catch-up, demo, trace, vault, files, docs."""
+"""The command line: run, serve, migrate, verify, backup, restore, catch-up, demo, trace, vault, files, certificates,
+docs.
+"""
 
 from __future__ import annotations
 
@@ -44,9 +46,12 @@ from ledger.names import MemberCode
 from service import telemetry
 from service.catalogue import bank_document, log_document, metrics_document
 from service.inflows.reconciliation_files import fetch, summary
+from service.policy import PolicyWrong
 from service.problems import Problem
 from service.process import demo as day
 from service.process import trace as traces
+from service.process.certificates import CertificateNotMade, issue, make_ca
+from service.process.listening import ListenRefused
 from service.process.server import assembled, running, tune_garbage_collector
 from service.process.stack import (
     SEAL_KEYS,
@@ -90,6 +95,8 @@ vault = typer.Typer(no_args_is_help=True, help="The keys under which personal va
 app.add_typer(vault, name="vault")
 seal = typer.Typer(no_args_is_help=True, help="The keys of the MACs over openings and seals.")
 app.add_typer(seal, name="seal")
+certificates = typer.Typer(no_args_is_help=True, help="Certificates for a trial: an authority, and what it issues.")
+app.add_typer(certificates, name="certificates")
 docs = typer.Typer(no_args_is_help=True, help="Documents that are made from the code.")
 app.add_typer(docs, name="docs")
 console = Console(highlight=False, soft_wrap=True)
@@ -491,6 +498,33 @@ def _vouch(
         raise typer.Exit(1)
 
 
+CertificateFolder = Annotated[Path, typer.Option("--folder", help="Where the authority and its certificates are.")]
+
+
+@certificates.command("ca")
+def certificates_ca(folder: CertificateFolder = Path("var/certificates")) -> None:
+    """Make an authority: its certificate is what the service and its callers trust."""
+    with _complaints():
+        made = make_ca(folder)
+        console.print(f"wrote {made.certificate}, which all trust, and {made.key}, which nobody else may have")
+
+
+@certificates.command("issue")
+def certificates_issue(
+    names: Annotated[
+        list[str],
+        typer.Argument(help="A host for the service (localhost), a SPIFFE id or a host name for who calls it."),
+    ],
+    folder: CertificateFolder = Path("var/certificates"),
+    days: Annotated[int, typer.Option(min=1, max=825, help="How long they are valid.")] = 90,
+) -> None:
+    """Issue certificates, or renew them: a running service takes its new one with the next connection."""
+    with _complaints():
+        for name in names:
+            made = issue(folder, name, days)
+            console.print(f"{name}: wrote {made.certificate} and {made.key}")
+
+
 @docs.command("bank")
 def docs_bank(
     out: Annotated[Path, typer.Option(help="Where it is written.")] = bank_document.PATH,
@@ -649,8 +683,11 @@ def _run(main: Coroutine[Any, Any, None]) -> None:
 MENDED = (
     BankError,
     CatchUpStopped,
+    CertificateNotMade,
     LedgerError,
+    ListenRefused,
     OSError,
+    PolicyWrong,
     Problem,
     SecretFileWrong,
     StackNotStarted,

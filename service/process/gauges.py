@@ -12,11 +12,9 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import date, datetime
+from datetime import date
 from importlib.metadata import version
 from pathlib import Path
-
-from cryptography import x509
 
 from bankclient import wall_clock
 from jzb.v1.names import OperationKind
@@ -24,6 +22,7 @@ from ledger import Overview, Reads, newest_revision
 from service import telemetry
 from service.inflows import collector
 from service.process.components import Components
+from service.process.listening import Certificate
 from service.settings import Settings
 from service.telemetry import catalogue, events
 
@@ -78,7 +77,10 @@ class PlatformNumbers:
 
 @asynccontextmanager
 async def observing(
-    components: Components, watches: Callable[[], int], noted_age_s: Callable[[], float]
+    components: Components,
+    watches: Callable[[], int],
+    noted_age_s: Callable[[], float],
+    server_certificate: Certificate | None = None,
 ) -> AsyncIterator[None]:
     """Show everything that is not counted on the way, for the life of the block.
 
@@ -90,7 +92,7 @@ async def observing(
     numbers = PlatformNumbers(components.reads, components.settings)
     gauges = {
         **_of_process(),
-        **_of_service(components),
+        **_of_service(components, server_certificate),
         **_of_platform(numbers),
         catalogue.WATCHES_OPEN: watches,
         catalogue.DIGEST_NOTED_AGE: noted_age_s,
@@ -122,9 +124,10 @@ def _of_process() -> dict[telemetry.Observable, telemetry.Observed]:
     }
 
 
-def _of_service(components: Components) -> dict[telemetry.Observable, telemetry.Observed]:
+def _of_service(
+    components: Components, certificate: Certificate | None
+) -> dict[telemetry.Observable, telemetry.Observed]:
     admission, writer, bank = components.admission, components.writer, components.bank
-    ends = {**bank.certificates_end, **_server_certificate_ends(components.settings)}
     return {
         catalogue.CALLS_UNDER_WAY: lambda: admission.calls.in_use,
         catalogue.CALLS_LIMIT: lambda: admission.calls.maximum,
@@ -134,7 +137,9 @@ def _of_service(components: Components) -> dict[telemetry.Observable, telemetry.
         catalogue.DB_PENDING_REQUESTS: lambda: {pool: usage().waiting for pool, usage in components.pools.items()},
         catalogue.DB_CONNECTIONS: lambda: _connections(components),
         catalogue.CERTIFICATE_REMAINING: lambda: {
-            name: (end - wall_clock()).total_seconds() for name, end in ends.items()
+            name: (end - wall_clock()).total_seconds()
+            # The server's is renewed while it runs.
+            for name, end in (*bank.certificates_end.items(), *([("server", certificate.ends)] if certificate else []))
         },
         catalogue.CLEARING_BLOCKED_DAYS: lambda: _blocked(components, len),
         catalogue.CLEARING_SHORTFALL: lambda: _blocked(components, lambda days: sum(days.values())),
@@ -171,13 +176,6 @@ def _connections(components: Components) -> dict[tuple[str, ...], float]:
 def _blocked(components: Components, number: Callable[[Mapping[date, int]], int]) -> int | None:
     days = components.clearing.blocked
     return None if days is None else number(days)
-
-
-def _server_certificate_ends(settings: Settings) -> dict[str, datetime]:
-    if settings.tls_certificate is None:
-        return {}
-    certificate = x509.load_pem_x509_certificate(settings.tls_certificate.read_bytes())
-    return {"server": certificate.not_valid_after_utc}
 
 
 def _resident_bytes() -> int | None:

@@ -13,7 +13,6 @@ import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -58,12 +57,15 @@ from service.path.runner import MARK_S, Runner
 from service.process.anchor import anchored
 from service.process.components import Components
 from service.process.gauges import observing
+from service.process.listening import Certificate, require_closed
 from service.process.servicers import register
 from service.questions.query import Query
+from service.rpc.access import Access
 from service.rpc.errors import CallInterceptor
+from service.rpc.identity import Identities
 from service.rpc.reflection import add_reflection
 from service.serials import new_serial
-from service.settings import GrpcSettings, Settings
+from service.settings import GrpcSettings, Settings, is_loopback
 from service.telemetry import events
 from service.vault import Vault
 
@@ -199,27 +201,33 @@ async def assembled(settings: Settings, *, catches_up: bool = False) -> AsyncIte
 async def running(
     settings: Settings, more: Callable[[Components], Sequence[grpc.GenericRpcHandler[Any, Any]]] = lambda _: ()
 ) -> AsyncIterator[Service]:
-    """The service for the life of the block. Raises BankConfigError for keys that cannot work, before it listens;
-    `LedgerUnfit` on a database or schema that does not fit, `LedgerBehind` on books that were restored and have not
-    caught up.
+    """The service for the life of the block. Raises `ListenRefused` for a port that would be open to strangers,
+    `PolicyWrong`, and BankConfigError for keys that cannot work, before it listens; `LedgerUnfit` on a database or
+    schema that does not fit, `LedgerBehind` on books that were restored and have not caught up.
 
     ``more`` gives handlers of other RPCs that the same server is to answer.
     """
+    require_closed(settings)
+    certificate = _certificate(settings)
     async with AsyncExitStack() as stack:
         components = await stack.enter_async_context(assembled(settings))
+        access = await stack.enter_async_context(_access(settings).running())
         anchor = await stack.enter_async_context(anchored(components.reads))
         limits = (settings.grpc.rpcs_max, settings.watch.watches_max)
+        place = _address(settings.listen)
         interceptor = CallInterceptor(
-            components.admission, components.repeats, settings.deadline_min_s, *limits, _address(settings.listen)
+            access, components.admission, components.repeats, settings.deadline_min_s, *limits, place
         )
-        await stack.enter_async_context(observing(components, lambda: interceptor.watches.in_use, lambda: anchor.age_s))
+        await stack.enter_async_context(
+            observing(components, lambda: interceptor.watches.in_use, lambda: anchor.age_s, certificate)
+        )
         server = grpc.aio.server(interceptors=[interceptor], options=_options(settings.grpc))
         status = HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(status, server)
         services = register(server, components)
         add_reflection((*services, health.SERVICE_NAME), server)
         server.add_generic_rpc_handlers(more(components))
-        port = _listen(server, settings)
+        port = _listen(server, settings.listen, certificate)
         await server.start()
         stack.push_async_callback(_drain, server, status, interceptor, components, settings)
         for name in ("", *services):
@@ -309,13 +317,30 @@ def _address(listen: str) -> str:
     return socket.gethostname() if host in ("", "::", "0.0.0.0") else host  # noqa: S104 - it is no bind
 
 
-def _listen(server: grpc.aio.Server, settings: Settings) -> int:
+def _certificate(settings: Settings) -> Certificate | None:
+    if settings.tls_certificate is None or settings.tls_key is None:
+        return None
+    return Certificate(settings.tls_certificate, settings.tls_key, settings.tls_client_ca)
+
+
+def _access(settings: Settings) -> Access:
+    """Who may call, said once where that is anybody or nobody."""
+    asks = settings.tls_client_ca is not None
+    access = Access(Identities(asks_certificates=asks, oidc=settings.oidc), settings.policy)
+    if asks and not access.has_policy:
+        events.NOBODY_MAY.log()
+    rights = "by the policy" if access.has_policy else "every right"
+    if not asks and is_loopback(settings.listen):
+        events.LOCAL_CALLERS.log(listen=settings.listen, rights=rights)
+    elif not asks:
+        events.INSECURE.log(listen=settings.listen, rights=rights)
+    return access
+
+
+def _listen(server: grpc.aio.Server, address: str, certificate: Certificate | None) -> int:
     try:
-        if settings.tls_certificate and settings.tls_key:
-            credentials = grpc.ssl_server_credentials(
-                [(Path(settings.tls_key).read_bytes(), Path(settings.tls_certificate).read_bytes())]
-            )
-            return server.add_secure_port(settings.listen, credentials)
-        return server.add_insecure_port(settings.listen)
+        if certificate is None:
+            return server.add_insecure_port(address)
+        return server.add_secure_port(address, certificate.credentials())
     except RuntimeError as taken:
-        raise OSError(f"cannot listen on {settings.listen} (JZB_LISTEN): {taken}") from None
+        raise OSError(f"cannot listen on {address} (JZB_LISTEN): {taken}") from None

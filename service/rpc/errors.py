@@ -1,4 +1,5 @@
-"""The one interceptor: validates the request, traces and counts the call, and turns a `Problem` into google.rpc.Status.
+"""The one interceptor: judges who calls, validates the request, traces and counts the call, and turns a `Problem` into
+google.rpc.Status.
 
 What happened to the money is decided here for every error that does not know it yet: a refusal says NO_EFFECT only once
 the call's request id has been looked up. An error that nobody foresaw is logged once, with its trace, and reported as
@@ -27,15 +28,18 @@ from opentelemetry import trace
 from opentelemetry.context import attach, detach
 from pydantic import ValidationError
 
-from jzb.v1 import core_pb2, operation_pb2
+from jzb.v1 import core_pb2, error_reason_pb2, operation_pb2
 from jzb.v1.names import ErrorReason
 from ledger import LedgerError, State
-from service import problems, telemetry, view
-from service.path import deadline
+from service import policy, problems, telemetry, view
+from service.catalogue.interfaces import facts
+from service.path import deadline, rights
 from service.path.admission import Admission, ConcurrencyLimit
 from service.path.repeats import Repeats
 from service.personal import looks_personal
+from service.policy import Rights, Scope
 from service.problems import NAMES_NOTHING, Problem
+from service.rpc.access import Access
 from service.rpc.context import Context
 from service.rpc.validation import Validation
 from service.telemetry import events
@@ -47,6 +51,12 @@ TRAILER_MAX = 7 * 1024
 
 PARTS_MAX = 20
 """Of an operation in an error; GetOperation has all."""
+
+NOBODY = Rights("")
+"""Of a caller that is not known, or not yet."""
+
+REFUSALS = (ErrorReason.CALLER_UNKNOWN, ErrorReason.SCOPE_MISSING)
+"""What an intruder meets, and whoever keeps the policy looks for."""
 
 MOVES_NOTHING = (ErrorReason.MEMBER_NOT_FOUND, ErrorReason.CARD_NOT_FOUND)
 """What makes these moves no money, so that it may be on its way."""
@@ -86,6 +96,7 @@ class CallInterceptor(_Interceptor):
 
     def __init__(
         self,
+        access: Access,
         admission: Admission,
         repeats: Repeats,
         deadline_min_s: float,
@@ -95,6 +106,7 @@ class CallInterceptor(_Interceptor):
     ) -> None:
         self.rpcs = ConcurrencyLimit(rpcs_max)
         self.watches = ConcurrencyLimit(watches_max)
+        self._access = access
         self._admission = admission
         self._repeats = repeats
         self._validation = Validation()
@@ -142,12 +154,15 @@ class CallInterceptor(_Interceptor):
             try:
                 with _CallRecord(limit, method, context, request) as record:
                     try:
-                        read = self._read(request, record)
+                        read = await self._enter(request, record, context)
                         await self._admit(read, context)
                         deadline.begin(context.time_remaining())
                         answer = await inner(read, context)
                         record.answered(answer)
-                        return answer
+                        seen = rights.visible(record.rights, answer, is_done=method.changes, by_number=method.by_number)
+                        if seen is None:
+                            raise rights.hidden(read)
+                        return seen
                     except Exception as error:
                         raise await self._decided(error, request, record) from error
             except _Aborted as aborted:
@@ -164,12 +179,15 @@ class CallInterceptor(_Interceptor):
             try:
                 with _CallRecord(limit, method, context, request) as record:
                     try:
-                        read = self._read(request, record)
+                        read = await self._enter(request, record, context)
                         await self._admit(read, context)
                         # Some clients have no stream before its headers, and an answer may be long in coming.
                         await context.send_initial_metadata(())
                         async for answer in inner(read, context):
-                            yield answer
+                            # A stream lasts longer than a right may.
+                            seen = rights.visible(await self._rights(record, context), answer)
+                            if seen is not None:
+                                yield seen
                     except Exception as error:
                         raise await self._decided(error, request, record) from error
             except _Aborted as aborted:
@@ -177,10 +195,27 @@ class CallInterceptor(_Interceptor):
 
         return call
 
-    def _read(self, request: Message | None, record: _CallRecord) -> Message:
+    async def _rights(self, record: _CallRecord, context: Context) -> Rights:
+        """What the caller may do now. Raises `Problem` unless that is this call."""
+        scope = record.method.scope
+        record.rights = await self._access.rights(context, scope)
+        self._access.require(record.rights, scope)
+        return record.rights
+
+    async def _enter(self, request: Message | None, record: _CallRecord, context: Context) -> Message:
+        """The request, of a caller that may make it. Raises `Problem`."""
         if record.is_over_limit:
             what = "watches" if record.limit is self.watches else "RPCs"
             raise problems.overloaded(f"{record.limit.maximum} {what} are under way already")
+        allowed = await self._rights(record, context)
+        record.count(self._access.limits(allowed))
+        policy.begin(allowed)
+        read = self._read(request)
+        if record.method.hides_members:
+            rights.require_members(allowed, read)
+        return read
+
+    def _read(self, request: Message | None) -> Message:
         if request is None:
             if self._admission.is_closed:
                 raise problems.stopping()
@@ -211,7 +246,9 @@ class CallInterceptor(_Interceptor):
 
     async def _decided(self, error: Exception, request: Message | None, record: _CallRecord) -> Problem:
         """What the caller is told, with what happened to the money."""
-        problem = record.problem(error)
+        return rights.without_others(record.rights, await self._with_outcome(record.problem(error), request, record))
+
+    async def _with_outcome(self, problem: Problem, request: Message | None, record: _CallRecord) -> Problem:
         if problem.is_decided:
             return problem
         if not record.method.changes:
@@ -220,8 +257,8 @@ class CallInterceptor(_Interceptor):
                 return problem
             is_about_one = record.method.names_operation and problem.code is not grpc.StatusCode.INVALID_ARGUMENT
             return problem.after(None if is_about_one else NAMES_NOTHING)
-        if request is None or record.is_over_limit:
-            # Where too many are here already there is no time to look.
+        if request is None or record.is_over_limit or record.is_strange:
+            # Where too many are here already there is no time to look, and what a stranger asks is not looked up.
             return problem.after(None)
         return await self._repeats.decide(problem, request)
 
@@ -230,8 +267,10 @@ class CallInterceptor(_Interceptor):
 class _Method:
     """One RPC of the contract. ``changes`` is for those with a request id; ``names_operation`` for those and for those
     that are about an operation which another call may be beginning; ``shows_operation`` for those whose answer has one.
-    ``name`` is the path without its first slash, ``shown`` are fields of the request with their attributes of the span,
-    ``attributes`` those that every call has.
+    ``scope`` is what its caller needs; ``hides_members`` where members that its request names are judged by themselves,
+    else they are only what its answers are chosen by; ``by_number`` for those that are about one thing. ``name`` is the
+    path without its first slash, ``shown`` are fields of the request with their attributes of the span, ``attributes``
+    those that every call has.
     """
 
     path: str
@@ -239,6 +278,9 @@ class _Method:
     changes: bool
     names_operation: bool
     shows_operation: bool
+    scope: Scope
+    hides_members: bool
+    by_number: bool
     shown: Sequence[tuple[str, str]]
     attributes: Mapping[str, str]
 
@@ -259,7 +301,10 @@ class _Method:
         changes = "request_id" in fields
         key = fields.get("key")
         is_named = key is not None and key.message_type is operation_pb2.OperationKey.DESCRIPTOR
-        return cls(path, path.lstrip("/"), changes, changes or is_named, shows_operation, shown, attributes)
+        declared = facts(method)
+        hides_members = error_reason_pb2.ERROR_REASON_MEMBER_NOT_FOUND in declared.reasons
+        known = (path, path.lstrip("/"), changes, changes or is_named, shows_operation, declared.scope)
+        return cls(*known, hides_members, rights.is_by_number(method.input_type), shown, attributes)
 
 
 class _CallRecord:
@@ -268,12 +313,18 @@ class _CallRecord:
     A plain object: thousands of calls may wait for the bank, and this with each of them.
     """
 
-    __slots__ = ("_began_s", "_request_id", "_span", "_token", "is_over_limit", "limit", "method")
+    __slots__ = (
+        *("_began_s", "_context", "_limits", "_request_id", "_span", "_token"),
+        *("is_over_limit", "limit", "method", "rights"),
+    )
 
     def __init__(self, limit: ConcurrencyLimit, method: _Method, context: Context, request: Message | None) -> None:
         self._began_s = time.perf_counter()
         self.limit = limit
         self.method = method
+        self.rights = NOBODY
+        self._limits: Sequence[ConcurrencyLimit] = ()
+        self._context = context
         self._request_id = getattr(request, "request_id", "")
         self._span = telemetry.serve(method.name, context.invocation_metadata() or ())
         if self._span.is_recording():
@@ -292,6 +343,8 @@ class _CallRecord:
             # A stream that is let go unread ends in another context than it began in; there is nothing to take back.
             detach(self._token)
         self.limit.release()
+        for limit in self._limits:
+            limit.release()
         if isinstance(error, Problem):
             code = error.code
         else:
@@ -304,6 +357,17 @@ class _CallRecord:
         )
         if isinstance(error, Problem):
             raise _Aborted(error) from error
+
+    @property
+    def is_strange(self) -> bool:
+        """Whether it is not known what its caller may do."""
+        return self.rights is NOBODY
+
+    def count(self, limits: Sequence[ConcurrencyLimit]) -> None:
+        """It is under way for these, too."""
+        for limit in limits:
+            limit.acquire()
+        self._limits = limits
 
     def answered(self, answer: Message) -> None:
         """Name on the span the operation that the answer shows."""
@@ -325,6 +389,13 @@ class _CallRecord:
                 error = problems.of_ledger(error)
         if isinstance(error, Problem):
             telemetry.refused(self._span, error)
+            if error.reason in REFUSALS:
+                events.REFUSED_CALLER.log(
+                    method=self.method.name,
+                    reason=error.reason,
+                    why=error.metadata.get("fault") or f"{error.metadata['caller']} lacks {error.metadata['scope']}",
+                    peer=self._context.peer(),
+                )
             if error.operation is not None and self._span.is_recording():
                 self._name(str(error.operation.id), error.operation.serial)
             telemetry.catalogue.REFUSALS.add(self.method.name, error.reason)

@@ -10,7 +10,7 @@ from jzb.v1.names import ErrorReason
 from jzb.v1.verification_pb2 import Verification
 from ledger import Card, Cards, CardState, Member, Reads
 from ledger.names import NO_MEMBER_CODE, MemberCode
-from service import problems
+from service import policy, problems
 from service.plans.plan import NAMELESS, Facts, Names
 from service.plans.verification import mode_of
 from service.vault import Personal, Vault, VaultClosed, VaultKeyMissing, card_of
@@ -87,9 +87,9 @@ class CardFacts:
         self._vault = vault
 
     async def get(self, card_id: str) -> Card:
-        """A card, whatever its state. Raises `Problem`."""
+        """A card, whatever its state, of a member that the present caller may name. Raises `Problem`."""
         found = await self._cards.card(UUID(card_id))
-        if found is None:
+        if found is None or not policy.present().has_member(found.member_id):
             raise problems.not_found(ErrorReason.CARD_NOT_FOUND, "card", card_id)
         return found
 

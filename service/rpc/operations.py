@@ -12,9 +12,10 @@ from uuid import UUID
 from jzb.v1 import core_pb2, operation_pb2, operation_pb2_grpc
 from jzb.v1.names import ErrorReason, OperationKind
 from ledger import OPEN_STATES, Event, Filter, LedgerUnavailable, Lists, Operation, Reads, Wanted
-from ledger.names import BankSerial, MemberCode, RequestId, Serial, SubAccount
-from service import problems, view
+from ledger.names import BankSerial, MemberCode, Serial, SubAccount
+from service import policy, problems, view
 from service.feed import Feed
+from service.path import rights
 from service.path.resolver import Resolver
 from service.problems import Problem
 from service.rpc.context import Context
@@ -74,6 +75,8 @@ class Operations(operation_pb2_grpc.OperationServiceServicer):
             bank_day=bank_day("bank_day", request.bank_day) if request.bank_day else None,
             bank_serial=BankSerial(request.bank_serial),
             channel_no=request.channel_transaction_no,
+            caller=request.caller,
+            person=request.person,
         )
         page = await self.lists.page(wanted, before=before, limit=size)
         # As of the first page, and told by all: what changes while pages are read is behind it.
@@ -94,6 +97,7 @@ class Operations(operation_pb2_grpc.OperationServiceServicer):
             order_no=request.order_no,
             kinds=frozenset(_kind(kind) for kind in request.kinds),
             states=frozenset(STATE_OF[state] for state in request.states),
+            is_shown=rights.filter_of(policy.present()),
         )
         after = _position(page_start(request.cursor, field="cursor"), "cursor") if request.cursor else None
         if after is None and request.from_start:
@@ -140,7 +144,8 @@ class Operations(operation_pb2_grpc.OperationServiceServicer):
             case "operation_id":
                 named, found = key.operation_id, await self.reads.operation(operation_id=UUID(key.operation_id))
             case "request_id":
-                named, found = key.request_id, await self.reads.operation(request_id=RequestId(key.request_id))
+                stored = policy.present().stored(key.request_id)
+                named, found = key.request_id, await self.reads.operation(request_id=stored)
             case "bank_serial":
                 named, full = key.bank_serial, await self.lists.newest(Filter(bank_serial=BankSerial(key.bank_serial)))
                 found = None if full is None else full.operation

@@ -94,6 +94,74 @@ PASSES: Final = "Nothing: it passes when PostgreSQL or the bank is back."
 NOTHING: Final = "Nothing."
 
 LISTENS = Event("gRPC listens", "info", "The service has started and takes calls.", NOTHING, ("port",))
+LOCAL_CALLERS = Event(
+    "callers are not told apart",
+    "info",
+    "The port asks for no certificates. Whoever reaches it is the caller `local`, with every right while no policy is"
+    " given.",
+    "Nothing on a developer's machine. Elsewhere set JZB_TLS_CLIENT_CA and JZB_POLICY.",
+    ("listen", "rights"),
+)
+INSECURE = Event(
+    "callers from outside are not told apart",
+    "warning",
+    "JZB_INSECURE lets other machines call without certificates. Each of them is the caller `local`.",
+    "Set JZB_TLS_CERTIFICATE, JZB_TLS_KEY and JZB_TLS_CLIENT_CA, unless something in front does what they do.",
+    ("listen", "rights"),
+)
+NOBODY_MAY = Event(
+    "no caller may do anything",
+    "warning",
+    "Callers are known by their certificates, and there is no policy that gives them a scope: every call is refused.",
+    "Write a policy file and set JZB_POLICY (docs/operations/security.md).",
+)
+POLICY_READ = Event(
+    "the policy was read",
+    "info",
+    "The policy file has changed and holds for every call from now on.",
+    NOTHING,
+    ("callers", "people"),
+)
+POLICY_REFUSED = Event(
+    "the policy cannot be used",
+    "error",
+    "The policy file has changed and is wrong. The last one that was right still holds.",
+    "Correct the file: the line names what is wrong and where. It is read again when it changes.",
+    ("why",),
+)
+CERTIFICATE_REFUSED = Event(
+    "the certificate cannot be used",
+    "error",
+    "The files of the server's certificate have changed and do not fit together, or have ended. New connections still"
+    " get the last one that was right.",
+    "Put files in place that belong together (JZB_TLS_CERTIFICATE, JZB_TLS_KEY, JZB_TLS_CLIENT_CA).",
+    ("why",),
+    every_s=60.0,
+)
+CERTIFICATE_RENEWED = Event(
+    "the certificate was renewed",
+    "info",
+    "New connections get the certificate that is in the files now.",
+    NOTHING,
+    ("ends",),
+)
+TOKEN_KEYS_NOT_READ = Event(
+    "token keys cannot be read",
+    "warning",
+    "The keys of the tokens' issuer could not be read. Those that are known are used for an hour; then tokens are"
+    " refused.",
+    "Look at JZB_OIDC__JWKS when it does not pass.",
+    ("why",),
+    every_s=60.0,
+)
+REFUSED_CALLER = Event(
+    "a call was refused",
+    "warning",
+    "Somebody called without a name that counts, or without the right.",
+    "Find out who it was. A name that should have the right is missing in the policy file.",
+    ("method", "reason", "why", "peer"),
+    every_s=1.0,
+)
 DATABASE_AWAITED = Event(
     "the service waits for its database",
     "warning",

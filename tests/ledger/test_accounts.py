@@ -73,6 +73,7 @@ def test_how_far_down_each_kind_may_go_is_this_and_nothing_else() -> None:
         "interest": None,
         "marketing": None,
         "pooled": None,
+        "allowance": -(10**15),
         "limits": None,
     }
 
@@ -81,7 +82,7 @@ def test_which_kinds_hold_a_members_money_and_which_hold_none() -> None:
     assert {kind.value for kind in POCKETS} == {"withdrawable", "waiting", "frozen", "escrow"}
     assert {kind.value for kind in CONTROLS} == {
         *("refundable", "refundable-fee", "revocable", "revocable-fee", "undoable", "undoable-fee"),
-        *("order", "top-up-order", "acquired", "rebooked", "standing", "limits"),
+        *("order", "top-up-order", "acquired", "rebooked", "standing", "allowance", "limits"),
     }
 
 

@@ -113,7 +113,7 @@ def test_the_books_belong_to_no_superuser(database: str) -> None:
 
 
 async def test_a_service_that_others_reach_does_not_run_with_the_rights_of_the_owner(shop: Marketplace) -> None:
-    reached = service_settings(shop.dsn, shop.sandbox, listen="0.0.0.0:0")
+    reached = service_settings(shop.dsn, shop.sandbox, listen="0.0.0.0:0", insecure=True)
     async with running(reached):
         pass
     as_owner = reached.model_copy(update={"database_url": SecretStr(shop.dsn)})
@@ -150,8 +150,9 @@ def test_who_may_change_what_is_booked_is_no_ordinary_user(database: str, given:
 
 
 async def test_a_service_that_others_reach_does_not_run_without_a_key(shop: Marketplace) -> None:
+    reached = service_settings(shop.dsn, shop.sandbox, listen="0.0.0.0:0", insecure=True, seal={"keys": []})
     with pytest.raises(LedgerUnfit, match="JZB_SEAL__KEYS is not set"):
-        async with running(service_settings(shop.dsn, shop.sandbox, listen="0.0.0.0:0", seal={"keys": []})):
+        async with running(reached):
             raise AssertionError("it ran")
 
 
