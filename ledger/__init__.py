@@ -70,6 +70,7 @@ from ledger.rules import (
     reverse,
 )
 from ledger.steps import Change, NewOperation, Step, StepOutcome
+from ledger.trail import AuditedCall, AuditTrail
 from ledger.verify import audit, verify
 from ledger.writer import Writer
 
@@ -83,6 +84,8 @@ __all__ = [
     "REASON_FLOOR",
     "Account",
     "Amounts",
+    "AuditTrail",
+    "AuditedCall",
     "Available",
     "Breach",
     "Card",

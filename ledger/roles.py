@@ -68,6 +68,7 @@ TABLES: Final[dict[str, Rights]] = {
     "membership": Rights(inserts=True, but=("seq",)),
     "seal": _ADDED_TO,
     "vouched": Rights(),
+    "audit_entry": Rights(inserts=True, is_read=False),
     "card": Rights(
         inserts=True,
         updates=(

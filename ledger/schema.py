@@ -322,5 +322,21 @@ vouched = _table(
 )
 """MACs that were put over what was there already (`ledger.vouching`): over a serial's opening, or over a batch."""
 
-JOURNAL = (transaction, hold, resolution, leg, event, membership, seal, vouched)
+audit_entry = _table(
+    "audit_entry",
+    Column("number", BigInteger, nullable=False),
+    Column("at", DateTime(timezone=True), nullable=False),
+    Column("caller", Text, nullable=False),
+    Column("person", Text, nullable=False),
+    Column("method", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("request", LargeBinary, nullable=False),
+    Column("began", BigInteger, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("platform", "number", name="audit_entry_pk"),
+)
+"""Who has called what is for few, and how it ended (`ledger.trail`); ``began`` numbers the entry that one ends."""
+
+JOURNAL = (transaction, hold, resolution, leg, event, membership, seal, vouched, audit_entry)
 """The tables that are only ever added to."""

@@ -12,6 +12,7 @@ from typing import LiteralString
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from ledger import trail
 from ledger.database import reading
 from ledger.findings import Finding, Summary
 from ledger.journal import operation_from_row
@@ -350,7 +351,7 @@ CHECKS: dict[str, LiteralString] = {
         FROM (
           VALUES
             ('transaction', 58), ('hold', 58), ('resolution', 58), ('leg', 58), ('event', 58), ('membership', 58),
-            ('seal', 58), ('vouched', 58), ('operation', 42), ('account', 42)
+            ('seal', 58), ('vouched', 58), ('audit_entry', 58), ('operation', 42), ('account', 42)
         ) AS needed (name, kinds)
         CROSS JOIN LATERAL (
           -- Where the journal is cut by month, each month has its own.
@@ -441,6 +442,8 @@ async def _contradictions(
     if keys is not None:
         async for finding in _forged(connection, keys):
             yield finding
+    async for finding in trail.check(connection, platform):
+        yield finding
     for check, query in CHECKS.items():
         async for row in await connection.stream(text(query), {"platform": platform}):
             yield Finding(check, *row)

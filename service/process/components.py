@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from sqlalchemy.ext.asyncio import AsyncEngine
+
 from bankclient import BankClient
 from ledger import Cards, Lists, Reads, Usage, Writer
 from service.feed import Feed
@@ -26,6 +28,7 @@ from service.vault import Vault
 class Components:
     """What `service.process.server` assembles. Only the process has all of it: others are given the parts they use."""
 
+    engine: AsyncEngine
     writer: Writer
     runner: Runner
     admission: Admission

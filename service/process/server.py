@@ -23,6 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from bankclient import BankClient
 from ledger import (
+    AuditTrail,
     Cards,
     Events,
     LedgerBehind,
@@ -61,6 +62,7 @@ from service.process.listening import Certificate, require_closed
 from service.process.servicers import register
 from service.questions.query import Query
 from service.rpc.access import Access
+from service.rpc.auditing import Auditing
 from service.rpc.errors import CallInterceptor
 from service.rpc.identity import Identities
 from service.rpc.reflection import add_reflection
@@ -169,6 +171,7 @@ async def assembled(settings: Settings, *, catches_up: bool = False) -> AsyncIte
         )
         card_list = CardList(recorder, bank, cards, vault)
         yield Components(
+            engine=engine,
             writer=writer,
             runner=runner,
             admission=admission,
@@ -214,9 +217,11 @@ async def running(
         access = await stack.enter_async_context(_access(settings).running())
         anchor = await stack.enter_async_context(anchored(components.reads))
         limits = (settings.grpc.rpcs_max, settings.watch.watches_max)
+        trail = AuditTrail(components.engine, settings.platform)
+        auditing = await stack.enter_async_context(Auditing(trail, components.repeats).running())
         place = _address(settings.listen)
         interceptor = CallInterceptor(
-            access, components.admission, components.repeats, settings.deadline_min_s, *limits, place
+            access, auditing, components.admission, components.repeats, settings.deadline_min_s, *limits, place
         )
         await stack.enter_async_context(
             observing(components, lambda: interceptor.watches.in_use, lambda: anchor.age_s, certificate)

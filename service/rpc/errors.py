@@ -40,6 +40,7 @@ from service.personal import looks_personal
 from service.policy import Rights, Scope
 from service.problems import NAMES_NOTHING, Problem
 from service.rpc.access import Access
+from service.rpc.auditing import Auditing, End
 from service.rpc.context import Context
 from service.rpc.validation import Validation
 from service.telemetry import events
@@ -97,6 +98,7 @@ class CallInterceptor(_Interceptor):
     def __init__(
         self,
         access: Access,
+        auditing: Auditing,
         admission: Admission,
         repeats: Repeats,
         deadline_min_s: float,
@@ -107,6 +109,7 @@ class CallInterceptor(_Interceptor):
         self.rpcs = ConcurrencyLimit(rpcs_max)
         self.watches = ConcurrencyLimit(watches_max)
         self._access = access
+        self._auditing = auditing
         self._admission = admission
         self._repeats = repeats
         self._validation = Validation()
@@ -213,6 +216,8 @@ class CallInterceptor(_Interceptor):
         read = self._read(request)
         if record.method.hides_members:
             rights.require_members(allowed, read)
+        if record.method.scope in policy.AUDITED:
+            record.ended = await self._auditing.begin(allowed, record.method.name, read)
         return read
 
     def _read(self, request: Message | None) -> Message:
@@ -315,7 +320,7 @@ class _CallRecord:
 
     __slots__ = (
         *("_began_s", "_context", "_limits", "_request_id", "_span", "_token"),
-        *("is_over_limit", "limit", "method", "rights"),
+        *("ended", "is_over_limit", "limit", "method", "rights"),
     )
 
     def __init__(self, limit: ConcurrencyLimit, method: _Method, context: Context, request: Message | None) -> None:
@@ -324,6 +329,7 @@ class _CallRecord:
         self.method = method
         self.rights = NOBODY
         self._limits: Sequence[ConcurrencyLimit] = ()
+        self.ended: End | None = None
         self._context = context
         self._request_id = getattr(request, "request_id", "")
         self._span = telemetry.serve(method.name, context.invocation_metadata() or ())
@@ -350,6 +356,8 @@ class _CallRecord:
         else:
             # What is no Exception has cut the call off: cancelled, or a stream that nobody reads any more.
             code = grpc.StatusCode.OK if error is None else grpc.StatusCode.CANCELLED
+        if self.ended is not None:
+            self.ended(error.reason if isinstance(error, Problem) else code.name)
         self._span.set_attribute(telemetry.RPC_STATUS, code.name)
         self._span.end()
         telemetry.catalogue.RPC_CALL_DURATION.record(

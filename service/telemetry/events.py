@@ -162,6 +162,21 @@ REFUSED_CALLER = Event(
     ("method", "reason", "why", "peer"),
     every_s=1.0,
 )
+AUDITED = Event(
+    "a call was audited",
+    "info",
+    "A call of a scope for few has begun, and the audit trail has an entry of it. In a log that is kept elsewhere this"
+    " line shows later that the trail was not cut off.",
+    NOTHING,
+    ("number", "method", "caller"),
+)
+AUDIT_END_NOT_WRITTEN = Event(
+    "the audit trail lacks an end",
+    "warning",
+    "An audited call has ended, and the database could not take the entry that says so. This line says it instead.",
+    "Keep this line with the audit trail.",
+    ("number", "outcome", "method", "why"),
+)
 DATABASE_AWAITED = Event(
     "the service waits for its database",
     "warning",
