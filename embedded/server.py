@@ -43,6 +43,7 @@ from psycopg import sql
 from embedded.errors import PostgresNotStarted
 from embedded.programs import (
     Credentials,
+    Programs,
     check_reach,
     command,
     environment,
@@ -52,7 +53,6 @@ from embedded.programs import (
     postmaster_of,
 )
 from ledger import roles, session
-from ledger.copies import Programs
 
 HOST = "127.0.0.1"
 ROLE = "jzb"

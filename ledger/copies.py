@@ -1,55 +1,33 @@
-"""Copies of the database: made by pg_dump while payments go on, restored by pg_restore and psql into an empty one.
+"""Copies of the books: made while payments go on, restored into an empty database.
 
-A copy is older than the bank. So a restored database is marked `platform.behind_since` in the very transaction that
+A copy holds rows (`ledger.copyfile`), never statements: a forged one has nothing that PostgreSQL or a program runs. A
+copy is older than the bank. So a restored database is marked `platform.behind_since` in the very transaction that
 fills it, no writer serves it, and the numbers of serials go on far beyond those that may have been used since.
 """
 
 from __future__ import annotations
 
-import itertools
 import os
-import shutil
-import subprocess
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg import sql
 from psycopg.errors import UndefinedColumn, UndefinedTable
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ledger import session
-from ledger.children import child_environment
-from ledger.database import migrate, reading
-from ledger.errors import LedgerBehind, LedgerError, LedgerUnavailable, LedgerUnfit
-
-OUTPUT_MAX: Final = 2_000
-"""Of what a program says on standard error, in characters."""
-
-HEADER_LINES: Final = 60
-SINCE_17: Final = b"SET transaction_timeout = 0;\n"
-"""pg_restore writes this into the head of its script for any server; those before PostgreSQL 17 refuse it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Programs:
-    """A folder with programs of PostgreSQL, and their major version.
-
-    Copies need `pg_dump`, `pg_restore` and `psql` that are as new as the server, or newer.
-    """
-
-    folder: Path
-    major: int
-
-
-class CopyFailed(LedgerError):
-    """A copy could not be made or restored; the message says why and what is left."""
+from ledger.copyfile import CopyFailed as CopyFailed
+from ledger.copyfile import Sink, Source
+from ledger.database import migrate, migrated_to, reading
+from ledger.errors import LedgerBehind, LedgerUnavailable, LedgerUnfit
+from ledger.roles import COLUMNS
+from ledger.schema import metadata
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,19 +60,29 @@ LIMIT 1
 """
 """A table outside of a schema, those of extensions apart."""
 
-_MARK: Final = b"""
-RESET search_path;
-SELECT setval(
-  'bank_serial',
-  nextval('bank_serial') + 100000000 + (extract(epoch FROM clock_timestamp()) * 10000)::bigint % 8640000000
-);
-SELECT setval(seq, greatest(nextval(seq), (extract(epoch FROM clock_timestamp()) * 1000000)::bigint))
-FROM (SELECT pg_get_serial_sequence('event', 'seq')::regclass AS seq) AS events;
-UPDATE due SET ask_at = now();
-UPDATE platform p
-SET behind_since = coalesce(p.behind_since, (SELECT max(at) FROM event e WHERE e.platform = p.platform), now());
-COMMIT;
+_IDENTITIES: Final = """
+SELECT c.relname::text, a.attname::text
+FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attidentity <> ''
+WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
 """
+
+_MARK: Final = (
+    """
+    SELECT setval(
+      'bank_serial',
+      nextval('bank_serial') + 100000000 + (extract(epoch FROM clock_timestamp()) * 10000)::bigint % 8640000000
+    )
+    """,
+    """
+    SELECT setval(seq, greatest(nextval(seq), (extract(epoch FROM clock_timestamp()) * 1000000)::bigint))
+    FROM (SELECT pg_get_serial_sequence('event', 'seq')::regclass AS seq) AS events
+    """,
+    "UPDATE due SET ask_at = now()",
+    """
+    UPDATE platform p
+    SET behind_since = coalesce(p.behind_since, (SELECT max(at) FROM event e WHERE e.platform = p.platform), now())
+    """,
+)
 """What goes with the data.
 
 Serials go on beyond what a day can have used up since the copy was made (1 % of all numbers), and one number further
@@ -104,33 +92,40 @@ comes now. Time has passed, so the bank is asked about everything that was open.
 """
 
 
-def back_up(dsn: str, path: Path, programs: Programs) -> list[Copied]:
-    """Copy the database of ``dsn`` into the file ``path``, as of one moment, while it is in use; ``programs`` do it.
+def back_up(dsn: str, path: Path, keys: Sequence[bytes] = ()) -> list[Copied]:
+    """Copy the books of ``dsn`` into the file ``path``, as of one moment, while they are in use; sealed under the first
+    of the seals' ``keys``.
 
     Raises `CopyFailed`, also when the file is there already; `LedgerUnavailable`.
     """
     with _appearing(path) as partial:
-        with _connected(dsn) as connection:
-            major = connection.info.server_version // 10_000
-            if major > programs.major:
+        with _connected(dsn) as connection, partial.open("wb") as file:
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            row = connection.execute("SELECT current_schema()").fetchone()
+            if stranger := connection.execute(_TABLES, row).fetchone():
                 raise CopyFailed(
-                    f"the server is PostgreSQL {major}, the newest pg_dump here is {programs.major}: install the client"
-                    f" programs of PostgreSQL {major}"
+                    f"the database holds {stranger[0]} beside the books in {row[0] if row else None}, and only"
+                    " one platform's can be marked as behind the bank: copy it with pg_dump, or give each a database"
                 )
-            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            ((schema, snapshot),) = connection.execute("SELECT current_schema(), pg_export_snapshot()").fetchall()
-            if stranger := connection.execute(_TABLES, [schema]).fetchone():
-                raise CopyFailed(
-                    f"the database holds {stranger[0]} beside the books in {schema}, and only one platform's can be"
-                    " marked as behind the bank: copy it with pg_dump, or give each platform a database"
-                )
-            heads = [_copied(*row) for row in connection.execute(_HEADS).fetchall()]
+            heads = _heads(connection)
             if not heads:
                 raise CopyFailed("there are no books yet: nothing was ever written here")
-            options = ("--format=custom", "--no-owner", "--no-privileges", f"--snapshot={snapshot}")
-            _run(_command(programs.folder / "pg_dump", dsn, *options, f"--file={partial}"), dsn)
+            sink = Sink(file, keys)
+            sink.line({"revision": _revision(connection), "serials": _serials(connection)})
+            columns = _columns(connection)
+            for table in metadata.sorted_tables:
+                if table.name in columns:
+                    sink.line({"table": table.name, "columns": columns[table.name]})
+                    query = sql.SQL("COPY (SELECT {} FROM {}) TO STDOUT")
+                    with connection.cursor().copy(query.format(*_named(table.name, columns[table.name]))) as rows:
+                        sink.rows(iter(rows))
+            sink.line({"end": True})
+            sink.end()
         # Read once before anybody relies on it.
-        _run([str(programs.folder / "pg_restore"), "--file=/dev/null", str(partial)], dsn)
+        with partial.open("rb") as file:
+            source = Source(file, keys)
+            source.line()
+            _read(source, lambda *_: None)
     return heads
 
 
@@ -140,58 +135,92 @@ def require_file(path: Path) -> None:
         raise CopyFailed(f"there is no file {path}")
 
 
-def restore(dsn: str, path: Path, programs: Programs) -> list[Copied]:
+def restore(dsn: str, path: Path, keys: Sequence[bytes] = (), *, is_trusted: bool = False) -> list[Copied]:
     """Fill the empty database of ``dsn`` from the file ``path`` and bring it up to date, marked as behind the bank.
 
-    All or nothing: one transaction of ``programs`` restores and marks. Raises `CopyFailed`, `LedgerUnavailable`.
+    A copy has rows and nothing that is run: the migrations make what they go into, and its list of tables and columns
+    must be the one of those. All or nothing: one transaction fills and marks. With ``keys`` the copy must be sealed
+    under one of them, unless its maker ``is_trusted``. Raises `CopyFailed`, `LedgerUnavailable`, `LedgerUnfit`.
     """
     require_file(path)
     session.require_writable(dsn)
     with _connected(dsn) as connection:
         found = connection.execute(_TABLES, [None]).fetchone()
-        major = connection.info.server_version // 10_000
     if found is not None:
         raise CopyFailed(f"the database is not empty, it holds {found[0]}; a copy is restored into an empty one only")
-    _fill(dsn, path, programs.folder, major)
-    migrate(dsn)
+    try:
+        with path.open("rb") as file:
+            source = Source(file, keys, is_trusted=is_trusted)
+            head = source.line()
+            with migrated_to(dsn, str(head["revision"])) as connection:
+                _fill(connection, source, head)
+    except (CopyFailed, LedgerUnfit) as failure:
+        raise CopyFailed(f"{failure}; the database is left empty") from None
+    except (ValueError, KeyError, TypeError):
+        raise CopyFailed("this is no copy that `jzb backup` has made; the database is left empty") from None
+    except psycopg.Error as failure:
+        raise CopyFailed(f"PostgreSQL refused: {failure}; the database is left empty") from None
+    migrate(dsn, keys=keys)
     with _connected(dsn) as connection:
-        return [_copied(*row) for row in connection.execute(_HEADS).fetchall()]
+        return _heads(connection)
 
 
-def _fill(dsn: str, path: Path, folder: Path, server_major: int) -> None:
-    """Have psql run what pg_restore makes of the copy. COMMIT comes last: whatever ends early leaves nothing."""
-    reading = [str(folder / "pg_restore"), "--file=-", "--no-owner", "--no-privileges", str(path)]
-    writing = _command(folder / "psql", dsn, "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--file=-")
-    with (
-        tempfile.TemporaryFile() as reader_output,
-        tempfile.TemporaryFile() as writer_output,
-        subprocess.Popen(reading, env=child_environment(), stdout=subprocess.PIPE, stderr=reader_output) as reader,
-        subprocess.Popen(
-            writing, env=_environment(dsn), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=writer_output
-        ) as writer,
-    ):
-        assert reader.stdout is not None
-        assert writer.stdin is not None
-        try:
-            writer.stdin.write(session.pinning() + b";\nBEGIN;\n")
-            for line in itertools.islice(reader.stdout, HEADER_LINES):
-                if line != SINCE_17 or server_major >= 17:
-                    writer.stdin.write(line)
-            shutil.copyfileobj(reader.stdout, writer.stdin)
-            if reader.wait() == 0:
-                writer.stdin.write(_MARK)
-        except BrokenPipeError:
+def _fill(connection: psycopg.Connection[Any], source: Source, head: Any) -> None:
+    columns = _columns(connection)
+
+    def fill(table: str, named: list[str], rows: Iterator[bytes]) -> None:
+        if sorted(columns.pop(table, ())) != sorted(named):
+            raise CopyFailed(f"the copy has a table {table!r} that the migrations do not make so")
+        query = sql.SQL("COPY {1} ({0}) FROM STDIN")
+        with connection.cursor().copy(query.format(*_named(table, named))) as copy:
+            for block in rows:
+                copy.write(block)
+
+    _read(source, fill)
+    if columns:
+        raise CopyFailed(f"the copy lacks {', '.join(sorted(columns))}")
+    for table, column in connection.execute(_IDENTITIES).fetchall():
+        name = (sql.Identifier(column), sql.Identifier(table), sql.Literal(table), sql.Literal(column))
+        query = sql.SQL("SELECT setval(pg_get_serial_sequence({2}, {3}), max({0})) FROM {1}")
+        connection.execute(query.format(*name))
+    connection.execute("SELECT setval('bank_serial', %s)", [int(head["serials"])])
+    for statement in _MARK:
+        connection.execute(statement)
+
+
+def _read(source: Source, take: Callable[[str, list[str], Iterator[bytes]], None]) -> None:
+    """Read a copy from its first table to its end."""
+    while "end" not in (found := source.line()):
+        rows = source.rows()
+        take(str(found["table"]), [str(column) for column in found["columns"]], rows)
+        for _ in rows:
             pass
-        finally:
-            reader.stdout.close()
-            with suppress(BrokenPipeError):
-                writer.stdin.close()
-        # When psql has stopped at an error, that is also why the other one ended.
-        for program, process, output in (("psql", writer, writer_output), ("pg_restore", reader, reader_output)):
-            if process.wait():
-                raise CopyFailed(
-                    f"{_complaint(program, process.returncode, _output(output))}; the database is left empty"
-                )
+    source.require_end()
+
+
+def _columns(connection: psycopg.Connection[Any]) -> dict[str, list[str]]:
+    """The tables of the books with their columns."""
+    found = connection.execute(COLUMNS).fetchall()
+    return {table: columns for table, columns in found if table in metadata.tables}
+
+
+def _named(table: str, columns: Sequence[str]) -> tuple[sql.Composed, sql.Identifier]:
+    return sql.SQL(", ").join(map(sql.Identifier, columns)), sql.Identifier(table)
+
+
+def _revision(connection: psycopg.Connection[Any]) -> str:
+    ((revision,),) = connection.execute("SELECT version_num FROM alembic_version").fetchall()
+    return str(revision)
+
+
+def _serials(connection: psycopg.Connection[Any]) -> int:
+    """Beyond every number of the snapshot: a sequence is no part of it, and was read later."""
+    ((last,),) = connection.execute("SELECT last_value FROM bank_serial").fetchall()
+    return int(last)
+
+
+def _heads(connection: psycopg.Connection[Any]) -> list[Copied]:
+    return [_copied(*row) for row in connection.execute(_HEADS).fetchall()]
 
 
 @contextmanager
@@ -282,34 +311,3 @@ def _connected(dsn: str) -> Iterator[psycopg.Connection[Any]]:
         raise LedgerUnavailable(f"the ledger's database cannot be reached: {failure}") from None
     except psycopg.Error as failure:
         raise CopyFailed(f"PostgreSQL refused: {failure}") from None
-
-
-def _command(program: Path, dsn: str, *arguments: str) -> list[str]:
-    where = conninfo_to_dict(session.conninfo(dsn))
-    where.pop("password", None)
-    return [str(program), *arguments, "--dbname", make_conninfo("", **where)]
-
-
-def _environment(dsn: str) -> dict[str, str]:
-    """The password goes by the environment, which nobody lists, beside what psycopg reads there (PGSSLROOTCERT, …)."""
-    password = conninfo_to_dict(dsn).get("password")
-    return {**child_environment("PG"), **({"PGPASSWORD": str(password)} if password else {})}
-
-
-def _run(command: list[str], dsn: str) -> None:
-    with tempfile.TemporaryFile() as output:
-        nothing = subprocess.DEVNULL
-        ended = subprocess.run(
-            command, env=_environment(dsn), stdin=nothing, stdout=nothing, stderr=output, check=False
-        )
-        if ended.returncode:
-            raise CopyFailed(_complaint(Path(command[0]).name, ended.returncode, _output(output)))
-
-
-def _output(output: IO[bytes]) -> str:
-    output.seek(0)
-    return output.read(OUTPUT_MAX).decode(errors="replace").strip() or "nothing"
-
-
-def _complaint(program: str, status: int, output: str) -> str:
-    return f"{program} ended with {status} and said: {output}"

@@ -20,7 +20,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from psycopg.errors import UndefinedColumn, UndefinedTable
 from psycopg_pool import AsyncConnectionPool
-from sqlalchemy import Connection, Double, cast, create_engine, func, text
+from sqlalchemy import Connection, Double, Engine, cast, create_engine, func, text
 from sqlalchemy.exc import InterfaceError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -64,6 +64,16 @@ def newest_revision() -> str:
     return _revisions()[0]
 
 
+def _engine(dsn: str) -> Engine:
+    """For migrations: each connection is one of its own, in a transaction."""
+    return create_engine(
+        DIALECT,
+        creator=lambda: session.opened_blocking(dsn, autocommit=False),
+        poolclass=NullPool,
+        hide_parameters=True,
+    )
+
+
 def _revision(connection: Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
 
@@ -95,12 +105,7 @@ def migrate(dsn: str, revision: str = "head", keys: Sequence[bytes] = ()) -> lis
     tables get the rights of `ledger.roles`; returns what somebody who may make roles has to run before that. Raises
     `LedgerUnavailable`, and `LedgerUnfit` for a database that this program cannot keep books in.
     """
-    engine = create_engine(
-        DIALECT,
-        creator=lambda: session.opened_blocking(dsn, autocommit=False),
-        poolclass=NullPool,
-        hide_parameters=True,
-    )
+    engine = _engine(dsn)
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     try:
@@ -124,6 +129,29 @@ def migrate(dsn: str, revision: str = "head", keys: Sequence[bytes] = ()) -> lis
                 return lacking
     except OperationalError as failure:
         raise LedgerUnavailable(f"the ledger's database cannot be reached: {failure.orig}") from None
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def migrated_to(dsn: str, revision: str) -> Iterator[psycopg.Connection[Any]]:
+    """A connection to an empty database on which the migrations up to ``revision`` have run, in a transaction that is
+    committed at the end of the block. Raises `LedgerUnfit` for a revision that this program does not know.
+    """
+    if revision not in _revisions():
+        raise _differs(revision)
+    engine = _engine(dsn)
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    try:
+        with engine.connect() as connection:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
+            config.attributes["connection"] = connection
+            command.upgrade(config, revision)
+            driver = connection.connection.driver_connection
+            assert isinstance(driver, psycopg.Connection)
+            yield driver
+            connection.commit()
     finally:
         engine.dispose()
 

@@ -54,7 +54,7 @@ def derived(key: bytes, purpose: str) -> bytes:
 
 
 def _opening(o: Operation) -> bytes:
-    texts = (o.request_id, o.kind, o.serial, o.payer, o.payee, o.order_no)
+    texts = (o.request_id, o.kind, o.serial, o.payer, o.payee, o.order_no, o.caller, o.person)
     content = "\0".join(texts)
     if content.count("\0") >= len(texts):
         # As `ledger.arrays.texts` lets it into the database, which keeps no NUL: none of the texts can end early.

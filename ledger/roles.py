@@ -93,7 +93,7 @@ TABLES: Final[dict[str, Rights]] = {
 SEQUENCES: Final = ("bank_serial",)
 """Those that a service takes numbers from. The sequence of an identity column needs no right."""
 
-_COLUMNS: Final = """
+COLUMNS: Final = """
 SELECT c.relname, array_agg(a.attname::text ORDER BY a.attnum)
 FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
@@ -164,7 +164,7 @@ def settle(connection: psycopg.Connection[Any]) -> list[str]:
         # As every database had it before PostgreSQL 15.
         connection.execute(sql.SQL("REVOKE CREATE ON SCHEMA {} FROM PUBLIC").format(_schema(connection)))
     held = rights(connection, roles)
-    for table, columns in connection.execute(_COLUMNS).fetchall():
+    for table, columns in connection.execute(COLUMNS).fetchall():
         wanted = {role: wanted_rights(role, table, columns) for role in roles}
         if any(held.get((table, role), set()) != wanted[role] for role in roles):
             _grant(connection, table, wanted)

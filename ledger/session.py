@@ -13,13 +13,14 @@ or wait, and never write past it), synchronous_standby_names, memory, planner an
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Any, Final
 
 import psycopg
-from psycopg import pq, sql
+from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import AsyncConnectionPool
 
@@ -38,10 +39,13 @@ ALIVE: Final[Mapping[str, Any]] = {
 
 OWN: Final[Mapping[str, str]] = {
     "client_encoding": "UTF8",
-    # Empty where the URL says nothing, so that PGOPTIONS, PGHOSTADDR and PGTARGETSESSIONATTRS of the host do not count.
+    # Empty where the URL says nothing, so that PGOPTIONS, PGTARGETSESSIONATTRS and the like of the host do not count.
     "options": "",
     "hostaddr": "",
     "target_session_attrs": "any",
+    "sslrootcert": "",
+    "sslcrl": "",
+    "gssencmode": "disable",
 }
 """What a connection asks for in its first message, unless DATABASE_URL names it; the encoding even so."""
 
@@ -68,6 +72,11 @@ PINNED: Final[Mapping[str, str]] = {
     "idle_session_timeout": "0",
 }
 """What every session has, whatever it was given."""
+
+VERIFIED: Final = "verify-full"
+"""How a server on another machine is reached, unless DATABASE_URL says otherwise: by TLS, with a certificate for its
+name that an authority of ours has signed (sslrootcert in the URL, or ~/.postgresql/root.crt). PGSSLMODE does not count.
+"""
 
 MAJOR_MIN: Final = 15
 PROBE_S: Final = 3.0
@@ -113,13 +122,10 @@ def conninfo(dsn: str) -> str:
 
     By libpq's own rules, which know several hosts: the service goes on with the one that takes writes.
     """
-    try:
-        given = conninfo_to_dict(dsn)
-    except psycopg.ProgrammingError:
-        raise LedgerUnavailable(
-            "DATABASE_URL is no address of a PostgreSQL: postgresql://user:password@host/database"
-        ) from None
-    return make_conninfo("", **{**ALIVE, **OWN, **given, "client_encoding": OWN["client_encoding"]})
+    given = _given(dsn)
+    sslmode = "prefer" if is_local(dsn) else VERIFIED
+    own = {**ALIVE, **OWN, "sslmode": sslmode}
+    return make_conninfo("", **{**own, **given, "client_encoding": OWN["client_encoding"]})
 
 
 async def opened(
@@ -215,11 +221,14 @@ def _require_writable(dsn: str, connection: psycopg.Connection[Any]) -> list[str
             "pool_mode is transaction and must be session: a pooler between here and PostgreSQL gives each transaction"
             " another session. Connect directly, or through a pool in session mode"
         )
+    sslmode = conninfo_to_dict(conninfo(dsn))["sslmode"]
     return [
         f"{name} is off: when the server's machine crashes, what callers were told may be lost"
         for name, value in (("fsync", fsync), ("full_page_writes", full_page_writes))
         if value == "off"
-    ]
+    ] + [
+        f"sslmode is {sslmode} in DATABASE_URL: whoever is between here and PostgreSQL can read and change everything"
+    ] * (sslmode != VERIFIED and not is_local(dsn))
 
 
 def _is_own_session(dsn: str, connection: psycopg.Connection[Any]) -> bool:
@@ -237,10 +246,19 @@ def _is_own_session(dsn: str, connection: psycopg.Connection[Any]) -> bool:
 
 def is_local(dsn: str) -> bool:
     """Whether every server of ``dsn`` is on this machine: nobody is between it and us. Raises `LedgerUnavailable`."""
-    given = {option.keyword.decode(): option.val for option in pq.Conninfo.get_defaults() if option.val}
-    found = {name: value.decode() for name, value in given.items()} | conninfo_to_dict(conninfo(dsn))
-    hosts = str(found.get("hostaddr") or found.get("host") or "").split(",")
-    return all(_is_local(host) for host in hosts)
+    given = _given(dsn)
+    # PGHOST counts where the URL names no server, PGHOSTADDR never does (`OWN`).
+    found = given.get("hostaddr") or given.get("host") or os.environ.get("PGHOST", "")
+    return all(_is_local(host) for host in str(found).split(","))
+
+
+def _given(dsn: str) -> dict[str, Any]:
+    try:
+        return dict(conninfo_to_dict(dsn))
+    except psycopg.ProgrammingError:
+        raise LedgerUnavailable(
+            "DATABASE_URL is no address of a PostgreSQL: postgresql://user:password@host/database"
+        ) from None
 
 
 def _is_local(host: str) -> bool:

@@ -253,6 +253,17 @@ class SealSettings(BaseModel):
         return SealKeys(platform, self.bytes) if self.keys else None
 
 
+class AnchorSettings(BaseModel):
+    """Where the end of the chain of seals is noted, beside the log; it is compared there too (docs/seals.md)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    file: Path | None = None
+    """A file that is appended to, on another machine or where nobody can change what is written."""
+    url: SecretStr | None = None
+    """Takes a note by POST, and gives back the last ones of ``?platform=`` by GET, one a line."""
+
+
 def _checked(keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
     for key in keys:
         try:
@@ -367,6 +378,7 @@ class Settings(_Given):
     cards: CardsSettings = CardsSettings()
     vault: VaultSettings = VaultSettings()
     seal: SealSettings = SealSettings()
+    anchor: AnchorSettings = AnchorSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
 
     @model_validator(mode="before")
@@ -477,8 +489,14 @@ def vault_from_environment() -> VaultSettings:
 
 class _SealAlone(_Given):
     seal: SealSettings = SealSettings()
+    anchor: AnchorSettings = AnchorSettings()
 
 
 def seal_from_environment() -> SealSettings:
     """The keys of seals alone, for a command that needs neither the bank nor a service. Raises ValidationError."""
     return _SealAlone().seal
+
+
+def anchor_from_environment() -> AnchorSettings:
+    """Where seals are noted, for a command that needs neither the bank nor a service. Raises ValidationError."""
+    return _SealAlone().anchor

@@ -61,6 +61,11 @@ class Books(Queries):
         )
         return Seal(rows[0]["batch"], rows[0]["at"], bytes(rows[0]["digest"])) if rows else None
 
+    async def digest_of(self, batch: int) -> bytes | None:
+        """The digest of a batch, None where there is no such batch."""
+        rows = await self._rows(select(seal.c.digest).where(seal.c.platform == self._platform, seal.c.batch == batch))
+        return bytes(rows[0]["digest"]) if rows else None
+
     async def require_ours(self) -> None:
         """Raise `LedgerCorrupt` where the last batch has no MAC under the keys: nothing can be booked on it."""
         if self._keys is None:

@@ -49,6 +49,11 @@ class Queries:
         self._lookups = lookups
         self._platform = lookups.platform
 
+    @property
+    def platform(self) -> str:
+        """Whose books are read."""
+        return self._platform
+
     async def _rows(self, query: Select[Any] | Any, **values: Any) -> Sequence[Any]:
         async with reading(self._engine) as connection:
             return (await connection.execute(query, values)).mappings().all()

@@ -28,10 +28,11 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from bankclient import BankError, FileKind, yuan
-from embedded import find_clients
 from ledger import (
     Cards,
     LedgerError,
+    Lookups,
+    Reads,
     SealKeys,
     Summary,
     audit,
@@ -39,6 +40,7 @@ from ledger import (
     copies,
     migrate,
     newest_revision,
+    open_pool,
     require_current,
     vouching,
 )
@@ -50,6 +52,7 @@ from service.policy import PolicyWrong
 from service.problems import Problem
 from service.process import demo as day
 from service.process import trace as traces
+from service.process.anchor import contradiction, note_anew, places_of
 from service.process.certificates import CertificateNotMade, issue, make_ca
 from service.process.listening import ListenRefused
 from service.process.server import assembled, running, tune_garbage_collector
@@ -73,6 +76,7 @@ from service.secret_files import SecretFileWrong
 from service.settings import (
     SealSettings,
     Settings,
+    anchor_from_environment,
     database_from_environment,
     from_environment,
     is_given,
@@ -221,6 +225,9 @@ def verify_command(
         with kept(data) as dsn:
             keys = seal_keys(data).of(platform)
             summary = asyncio.run(_verify(dsn, platform, bytes.fromhex(noted), unsealed, keys))
+            for line in asyncio.run(_anchors(dsn, platform, compare=True)):
+                console.print(f"an anchor contradicts the books: {line}", markup=False)
+                summary.findings += 1
         if not summary.findings:
             console.print("the journal, the balances and the seals agree")
         console.print(
@@ -246,11 +253,14 @@ def backup(
     file: Annotated[Path, typer.Argument(help="Where the copy goes; it must not be there yet.")],
     data: Data = Path("var"),
 ) -> None:
-    """Copy the whole database into one file, as of one moment, while the service runs (pg_dump)."""
+    """Copy the books into one file, as of one moment, while the service runs; sealed under JZB_SEAL__KEYS."""
     with _complaints(), kept(data) as dsn:
-        for copied in copies.back_up(dsn, file, find_clients()):
+        keys = seal_keys(data).bytes
+        for copied in copies.back_up(dsn, file, keys):
             console.print(_head(copied))
-        console.print(f"copied to {file}; keys for personal values (JZB_VAULT__KEYS) are not in it")
+        console.print(f"copied to {file}; the keys (JZB_VAULT__KEYS, JZB_SEAL__KEYS) are not in it")
+        if not keys:
+            console.print("it is not sealed, and anybody can read and change it: JZB_SEAL__KEYS is not set")
 
 
 @app.command()
@@ -258,6 +268,9 @@ def restore(
     file: Annotated[Path, typer.Argument(help="A copy that `jzb backup` made.")],
     data: Data = Path("var"),
     unsealed: Unsealed = 0,
+    unsealed_copy: Annotated[
+        bool, typer.Option(help="Restore a copy that is not sealed, because you know who made it.")
+    ] = False,
 ) -> None:
     """Fill an empty database from a copy; no service starts on it before `jzb catch-up`.
 
@@ -267,7 +280,8 @@ def restore(
         copies.require_file(file)
     with _complaints(), database(data) as (dsn, _):
         contradictions = 0
-        for copied in copies.restore(dsn, file, find_clients()):
+        keys = seal_keys(data).bytes
+        for copied in copies.restore(dsn, file, keys, is_trusted=unsealed_copy):
             console.print(_head(copied))
             contradictions += asyncio.run(
                 _verify(dsn, copied.platform, b"", unsealed, seal_keys(data).of(copied.platform))
@@ -314,6 +328,7 @@ def catch_up_command(
             raise typer.Exit(1)
         books.open()
         console.print("the books are open again")
+        asyncio.run(_anchors(stack.dsn, stack.settings.platform, compare=False))
 
 
 @app.command()
@@ -578,6 +593,22 @@ async def _verify(dsn: str, platform: str, noted: bytes, unsealed: int, keys: Se
     finally:
         await engine.dispose()
     return summary
+
+
+async def _anchors(dsn: str, platform: str, *, compare: bool) -> list[str]:
+    """How the books contradict the places of JZB_ANCHOR; or note there anew where they end."""
+    places = places_of(anchor_from_environment())
+    engine = connect(dsn, 1)
+    try:
+        async with open_pool(dsn) as pool:
+            reads = Reads(engine, Lookups(pool, platform))
+            if not compare:
+                await note_anew(reads, places)
+                return []
+            found = [await contradiction(reads, place) for place in places]
+            return [line for line in found if line]
+    finally:
+        await engine.dispose()
 
 
 async def _catch_up(

@@ -55,7 +55,7 @@ from service.path.admission import Admission
 from service.path.repeats import Repeats
 from service.path.resolver import Carrier, Resolver
 from service.path.runner import MARK_S, Runner
-from service.process.anchor import anchored
+from service.process.anchor import anchored, places_of, require_agreement
 from service.process.components import Components
 from service.process.gauges import observing
 from service.process.listening import Certificate, require_closed
@@ -125,6 +125,8 @@ async def assembled(settings: Settings, *, catches_up: bool = False) -> AsyncIte
         if settings.is_exposed and not catches_up:
             await asyncio.to_thread(roles.require_ordinary, dsn)
         await reads.require_ours()
+        if not catches_up:
+            await require_agreement(reads, places_of(settings.anchor))
         stream = await stack.enter_async_context(open_pool(dsn, CONNECTIONS))
         feed = await stack.enter_async_context(
             Feed(Events(stream, settings.platform), reads.last_event, settings.watch).running()
@@ -215,7 +217,7 @@ async def running(
     async with AsyncExitStack() as stack:
         components = await stack.enter_async_context(assembled(settings))
         access = await stack.enter_async_context(_access(settings).running())
-        anchor = await stack.enter_async_context(anchored(components.reads))
+        anchor = await stack.enter_async_context(anchored(components.reads, places_of(settings.anchor)))
         limits = (settings.grpc.rpcs_max, settings.watch.watches_max)
         trail = AuditTrail(components.engine, settings.platform)
         auditing = await stack.enter_async_context(Auditing(trail, components.repeats).running())

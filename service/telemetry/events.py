@@ -370,6 +370,21 @@ SEAL_NOT_READ = Event(
     f"{PASSES} The alert on the age of the last noted digest says when it does not.",
     ("why",),
 )
+ANCHOR_DIFFERS = Event(
+    "the books are not those of the last anchor",
+    "error",
+    "A place of JZB_ANCHOR has noted a digest that the chain of seals does not have: books have lost their end, or were"
+    " made anew. Nothing is noted there any more; the service goes on, and does not start again on these books.",
+    "Stop the service and run `jzb verify`. Compare with the bank's lists; if an older server came back, stop that.",
+    ("what",),
+)
+ANCHOR_NOT_REACHED = Event(
+    "an anchor could not be reached",
+    "warning",
+    "A place of JZB_ANCHOR could not be read or written. It is tried again in a minute.",
+    "Look at the file or the URL. The alert on the age of the last noted digest says when it does not pass.",
+    ("place", "why"),
+)
 METRICS_SERVED = Event("metrics are served", "info", "Prometheus may scrape this address.", NOTHING, ("url",))
 METRICS_OPEN = Event(
     "whoever reaches this address reads the metrics",

@@ -10,7 +10,6 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from embedded import find_clients
 from ledger import Draft, Events, PartState, State, Step, Wanted, Writer, copies, open_pool
 from ledger.accounts import withdrawable
 from ledger.events import LAST, Event
@@ -166,10 +165,10 @@ async def test_a_cursor_that_is_younger_than_a_restored_copy_misses_nothing_of_w
     mirror: Mirror, empty_database: str, tmp_path: Path
 ) -> None:
     await mirror.give(withdrawable(ANN), 100)
-    await asyncio.to_thread(copies.back_up, mirror.dsn, tmp_path / "copy", find_clients())
+    await asyncio.to_thread(copies.back_up, mirror.dsn, tmp_path / "copy")
     await mirror.together(*(opening(pay(ANN, BOB, 1)) for _ in range(5)))
     cursor = await mirror.reads.last_event()
-    await asyncio.to_thread(copies.restore, empty_database, tmp_path / "copy", find_clients())
+    await asyncio.to_thread(copies.restore, empty_database, tmp_path / "copy")
     async with (
         open_pool(empty_database) as pool,
         Writer(empty_database, PLATFORM, catches_up=True).running() as writer,

@@ -140,6 +140,8 @@ async def test_the_mac_of_one_operation_is_not_that_of_another(database: str) ->
             {"payee": "another"},
             {"request_id": "another"},
             {"kind": "REFUND"},
+            {"caller": "another"},
+            {"person": "another"},
         ):
             with pytest.raises(OpeningForged):
                 await ours.reads.plan(found._replace(**change))

@@ -17,7 +17,6 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from sqlalchemy import text
 
-from embedded import find_clients
 from ledger import LedgerUnfit, Writer, connect, copies, migrate, open_pool, require_ready, session
 from ledger.accounts import withdrawable
 from ledger.database import reading
@@ -187,9 +186,9 @@ async def test_a_copy_is_made_and_restored_whoever_sets_sessions_otherwise(
 ) -> None:
     async with open_mirror(strange) as mirror:
         await mirror.give(withdrawable(ANN), 100)
-    copied = await asyncio.to_thread(copies.back_up, strange, tmp_path / "copy", find_clients())
+    copied = await asyncio.to_thread(copies.back_up, strange, tmp_path / "copy")
     strange_database(make_conninfo(empty_database, hostaddr="127.0.0.1", target_session_attrs="any"))
-    assert await asyncio.to_thread(copies.restore, empty_database, tmp_path / "copy", find_clients()) == copied
+    assert await asyncio.to_thread(copies.restore, empty_database, tmp_path / "copy") == copied
 
 
 async def test_commits_that_wait_for_more_than_the_disk_still_do(database: str) -> None:

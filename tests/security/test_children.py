@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,10 @@ import pytest
 
 from bankclient import SealedFile, opened
 from bankclient.files import reading
-from embedded import find_clients
-from ledger import copies
 from service.vault import new_key
 from tests.bankclient.files import CZ, PASSWORD, sealed, zipped
 from tests.security.processes import children, command_line, told_to
 from tests.world.cli import jzb_run
-from tests.world.marketplace import Marketplace
 
 LEAK = "hush-hush"
 SECRETS = {
@@ -51,26 +47,6 @@ def secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     """Secrets in the environment of this process."""
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)
-
-
-@pytest.mark.usefixtures("secrets")
-async def test_programs_that_copy_the_books_are_started_without_them(
-    shop: Marketplace, empty_database: str, tmp_path: Path
-) -> None:
-    clients = find_clients()
-    folder, told = tmp_path / "bin", tmp_path / "told"
-    folder.mkdir()
-    for name in ("pg_dump", "pg_restore", "psql"):
-        program = folder / name
-        program.write_text(f'#!/bin/sh\nPROGRAM={name} /usr/bin/env >> {told}\nexec {clients.folder / name} "$@"\n')
-        program.chmod(0o700)
-    noted = replace(clients, folder=folder)
-    await shop.merchant("seller")
-    copies.back_up(shop.dsn, tmp_path / "copy", noted)
-    copies.restore(empty_database, tmp_path / "copy", noted)
-    lines = [line.partition("=") for line in told.read_text().splitlines()]
-    assert {value for name, _, value in lines if name == "PROGRAM"} == {"pg_dump", "pg_restore", "psql"}
-    assert not [found for name, _, value in lines if (found := leaked({name: value}))]
 
 
 @pytest.mark.usefixtures("secrets")

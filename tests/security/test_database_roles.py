@@ -84,7 +84,7 @@ def test_a_reader_sees_no_card(database: str) -> None:
 
 def test_every_table_declares_the_rights_of_each_role_and_has_no_others(database: str) -> None:
     with psycopg.connect(database) as connection:
-        tables: dict[str, list[str]] = dict(connection.execute(roles._COLUMNS).fetchall())
+        tables: dict[str, list[str]] = dict(connection.execute(roles.COLUMNS).fetchall())
         assert tables.keys() == roles.TABLES.keys(), "declare the rights of a new table in ledger/roles.py"
         held = roles.rights(connection, [roles.SERVICE, roles.READER])
         for table, columns in tables.items():
@@ -156,6 +156,7 @@ async def test_a_service_that_others_reach_does_not_run_without_a_key(shop: Mark
             raise AssertionError("it ran")
 
 
+@pytest.mark.usefixtures("migrated_template")
 def test_a_migrator_that_may_make_no_roles_owns_the_books_and_says_what_to_run(postgres: PostgresServer) -> None:
     name, role = new_name(), f"migrator_{secrets.token_hex(4)}"
     with psycopg.connect(postgres.dsn, autocommit=True) as connection:
