@@ -18,12 +18,14 @@ from grpc_status import rpc_status
 
 from bench import site
 from bench.drive import Seen, drive, in_turn, pair
-from bench.rows import Measured, Row, faster
+from bench.rows import Measured, Row, faster, longer
 from bench.site import Client, client
 
 READERS = 64
 PAYERS = 256
 WATCHES = 1_000
+ABUSERS = 200
+HONEST = 16
 PATIENT_PAYERS = 600
 """Enough that a bank which takes half a second for an answer keeps nobody idle."""
 DELAY_S = 0.5
@@ -61,6 +63,7 @@ async def _payments_on(dsn: str, folder: Path, measured: Measured) -> None:
                     await _balances(other),
                     await _watches(other, silent),
                     await _payments(one),
+                    await _abused(other, silent),
                     await _slow_bank(one, bank),
                     await _tracing(one, other),
                 ]
@@ -85,6 +88,17 @@ async def _watches(one: Client, target: str) -> Row:
         turns.append((watched, await drive(one.balance, READERS, 1.0, lead_s=0.3)))
     what = f"balance RPCs a second at {READERS} callers while {WATCHES} watches are open and idle, against none"
     return faster("watches", what, 0.95, ("watched", "unwatched"), pair(turns))
+
+
+async def _abused(one: Client, target: str) -> Row:
+    turns: list[tuple[Seen, Seen]] = []
+    for _ in range(3):
+        with site.abusers(target, ABUSERS):
+            # Until each has had the refusals that it gets at once.
+            beside = await drive(one.pay, HONEST, 2.5, lead_s=12.0)
+        turns.append((beside, await drive(one.pay, HONEST, 2.5, lead_s=0.5)))
+    what = f"median time of a payment, {HONEST} callers, beside {ABUSERS} callers that send nonsense, against alone"
+    return longer("abusers", what, 2.0, ("beside", "alone"), pair(turns))
 
 
 async def _payments(one: Client) -> Row:

@@ -51,6 +51,11 @@ def faster(name: str, what: str, limit: float, sides: tuple[str, str], found: Pa
     return Row(name, what, found.faster, ">=", limit, detail=both(*sides, found))
 
 
+def longer(name: str, what: str, limit: float, sides: tuple[str, str], found: Pair) -> Row:
+    """A row that wants a call of the one side to take at most ``limit`` times as long as one of the other."""
+    return Row(name, what, found.longer, "<=", limit, detail=both(*sides, found))
+
+
 def figures(name: str, seen: Seen) -> dict[str, float]:
     """The figures of one side of a row."""
     return {f"{name}_per_s": seen.per_second, f"{name}_p50_ms": seen.p50_ms, f"{name}_p99_ms": seen.p99_ms}

@@ -100,6 +100,13 @@ def watchers(target: str, count: int) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def abusers(target: str, count: int) -> Iterator[None]:
+    """So many callers that send nonsense as fast as they are answered, by a process that does nothing else."""
+    with _process("bench.abusers", target, str(count)):
+        yield
+
+
 VAULT_KEY = new_key()
 
 

@@ -37,11 +37,12 @@ from service.path import deadline, rights
 from service.path.admission import Admission, ConcurrencyLimit
 from service.path.repeats import Repeats
 from service.personal import looks_personal
-from service.policy import Rights, Scope
+from service.policy import LOCAL, Rights, Scope
 from service.problems import NAMES_NOTHING, Problem
 from service.rpc.access import Access
 from service.rpc.auditing import Auditing, End
 from service.rpc.context import Context
+from service.rpc.slowing import Slowing
 from service.rpc.validation import Validation
 from service.telemetry import events
 
@@ -58,6 +59,9 @@ NOBODY = Rights("")
 
 REFUSALS = (ErrorReason.CALLER_UNKNOWN, ErrorReason.SCOPE_MISSING)
 """What an intruder meets, and whoever keeps the policy looks for."""
+
+NONSENSE = (ErrorReason.REQUEST_INVALID, *REFUSALS)
+"""The reasons of refusals that come later and later to whoever does not stop (`Slowing`)."""
 
 MOVES_NOTHING = (ErrorReason.MEMBER_NOT_FOUND, ErrorReason.CARD_NOT_FOUND)
 """What makes these moves no money, so that it may be on its way."""
@@ -113,6 +117,7 @@ class CallInterceptor(_Interceptor):
         self._admission = admission
         self._repeats = repeats
         self._validation = Validation()
+        self._slowing = Slowing()
         self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
         self._deadline_min_s = deadline_min_s
         self._address = address
@@ -147,6 +152,18 @@ class CallInterceptor(_Interceptor):
         """Wait until no RPC is under way; False when that takes longer."""
         return all(await asyncio.gather(self.rpcs.wait_idle(within_s), self.watches.wait_idle(within_s)))
 
+    async def _slow_down(self, aborted: _Aborted, caller: str, context: Context) -> None:
+        """Let whoever sends nonsense again and again wait for its refusal, but not beyond its own deadline.
+
+        A caller is known by its name. Where nobody has one, by its connection; a stranger by its machine.
+        """
+        if aborted.reason not in NONSENSE:
+            return
+        who = caller or context.peer().rpartition(":")[0]
+        if wait_s := self._slowing.wait_s(context.peer() if caller == LOCAL else who):
+            remaining_s: float | None = context.time_remaining()
+            await asyncio.sleep(wait_s if remaining_s is None else min(wait_s, max(0.0, remaining_s / 2)))
+
     def _limit(self, method: str) -> ConcurrencyLimit:
         return self.watches if method in WATCHES else self.rpcs
 
@@ -169,6 +186,7 @@ class CallInterceptor(_Interceptor):
                     except Exception as error:
                         raise await self._decided(error, request, record) from error
             except _Aborted as aborted:
+                await self._slow_down(aborted, record.rights.caller, context)
                 await context.abort(*aborted.status)
 
         return call
@@ -194,6 +212,7 @@ class CallInterceptor(_Interceptor):
                     except Exception as error:
                         raise await self._decided(error, request, record) from error
             except _Aborted as aborted:
+                await self._slow_down(aborted, record.rights.caller, context)
                 await context.abort(*aborted.status)
 
         return call
@@ -438,6 +457,7 @@ class _Aborted(Exception):
             # A text that protobuf cannot carry: gRPC would tell the caller UNKNOWN, and not why.
             events.UNFORESEEN.log(reason=problem.reason)
             status = rpc_status.to_status(status_of(problems.service_fault()))
+        self.reason = problem.reason
         self.status = (status.code, status.details, status.trailing_metadata)
         super().__init__(status.details)
 
