@@ -69,6 +69,7 @@ async def _payments_on(dsn: str, folder: Path, measured: Measured) -> None:
                 ]
                 measured.profile |= await _profile(one, dsn)
         measured.rows.append(_startup(dsn, bank))
+    measured.rows += await _locks(dsn, folder)
     # A bank of its own, which is left to its slowness.
     with site.bank(folder / "slow-bank") as bank:
         measured.rows.append(await _waiting(site.new_database(dsn, "waiting"), bank))
@@ -88,6 +89,28 @@ async def _watches(one: Client, target: str) -> Row:
         turns.append((watched, await drive(one.balance, READERS, 1.0, lead_s=0.3)))
     what = f"balance RPCs a second at {READERS} callers while {WATCHES} watches are open and idle, against none"
     return faster("watches", what, 0.95, ("watched", "unwatched"), pair(turns))
+
+
+async def _locks(dsn: str, folder: Path) -> list[Row]:
+    """What mutual TLS, rights and MACs cost together; each side has books and a bank of its own."""
+    settings, credentials = site.locks(folder / "locks")
+    with (
+        site.bank(folder / "locked-bank") as bank,
+        site.bank(folder / "open-bank") as other_bank,
+        site.service(site.new_database(dsn, "locked"), bank, **settings) as locked,
+        site.service(site.new_database(dsn, "unlocked"), other_bank) as unlocked,
+    ):
+        async with client(locked, credentials) as one, client(unlocked) as other:
+            for each in (one, other):
+                await each.open_market()
+                await drive(each.pay, PAYERS, 3.0)
+            paid = await in_turn(lambda: one.pay, lambda: other.pay, PAYERS, seconds=2.5, turns=7)
+            read = await in_turn(lambda: one.balance, lambda: other.balance, READERS, seconds=1.0, turns=7)
+    what = "with mutual TLS, a policy and MACs, against none"
+    return [
+        faster("locked payments", f"payments a second {what}", 0.95, ("locked", "unlocked"), paid),
+        faster("locked balances", f"balance RPCs a second {what}", 0.90, ("locked", "unlocked"), read),
+    ]
 
 
 async def _abused(one: Client, target: str) -> Row:

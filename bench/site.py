@@ -30,6 +30,7 @@ from jzb.v1 import (
     topup_pb2_grpc,
 )
 from ledger import migrate
+from service.process.certificates import issue, make_ca
 from service.vault import new_key
 
 ROOT = Path(__file__).parent.parent
@@ -241,7 +242,38 @@ class Client:
 
 
 @asynccontextmanager
-async def client(target: str) -> AsyncIterator[Client]:
-    """A client over one channel."""
-    async with grpc.aio.insecure_channel(target) as channel:
+async def client(target: str, credentials: grpc.ChannelCredentials | None = None) -> AsyncIterator[Client]:
+    """A client over one channel, of mutual TLS where there are credentials."""
+    async with (
+        grpc.aio.insecure_channel(target) if credentials is None else grpc.aio.secure_channel(target, credentials)
+    ) as channel:
         yield Client(channel)
+
+
+PAYER = "spiffe://bench/payer"
+
+POLICY = f"""
+[callers."{PAYER}"]
+scopes = ["money.pay", "member.write", "read.own"]
+namespace = "bench"
+members = ["b", "m"]
+amount_per_call_fen = 1_000_000_00
+calls_max = 100_000
+"""
+
+
+def locks(folder: Path) -> tuple[dict[str, str], grpc.ChannelCredentials]:
+    """Settings of a service with all its locks, mutual TLS, a policy and seal keys, and what its client shows."""
+    ca = make_ca(folder)
+    server, payer = issue(folder, "localhost", 30), issue(folder, PAYER, 30)
+    policy = folder / "policy.toml"
+    policy.write_text(POLICY, "utf-8")
+    settings = {
+        "TLS_CERTIFICATE": str(server.certificate),
+        "TLS_KEY": str(server.key),
+        "TLS_CLIENT_CA": str(ca.certificate),
+        "POLICY": str(policy),
+        "SEAL__KEYS": json.dumps([new_key()]),
+    }
+    trusted = ca.certificate.read_bytes()
+    return settings, grpc.ssl_channel_credentials(trusted, payer.key.read_bytes(), payer.certificate.read_bytes())

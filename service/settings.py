@@ -99,6 +99,12 @@ class GrpcSettings(BaseModel):
     connection_age_s: Seconds | None = 3600.0
     """Connections of this age are asked to be made anew, calls under way unharmed: callers behind a balancer of
     connections find new processes, and a certificate that was revoked is looked at again; None leaves them."""
+    refusals_at_once: Annotated[int, Field(ge=1, le=1_000_000)] = 50
+    """Requests that cannot be right, or may not be made, which a caller is refused without waiting."""
+    refusals_per_s: Annotated[float, Field(gt=0, le=1_000_000)] = 1.0
+    """The same on the long run; for more its refusals come later, each within half of its deadline."""
+    comparisons_of_a_caller_max: Annotated[int, Field(ge=1, le=1_000_000)] = 2
+    """Comparisons with the bank and replays of the books that one caller may have under way."""
     reflection: bool | None = None
     """Whether callers without the contract may read it here (server reflection); None means on loopback only."""
 
@@ -110,6 +116,8 @@ class WatchSettings(BaseModel):
 
     watches_max: Annotated[int, Field(ge=1, le=1_000_000)] = 5_000
     """Watches and waits open at once in a process, apart from `GrpcSettings.rpcs_max`; the next one is refused."""
+    of_a_caller_max: Annotated[int, Field(ge=1, le=1_000_000)] = 1_000
+    """Of these, how many one caller may have open; callers without a certificate are told apart by connection."""
     lag_max: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
     """Events that are kept for the reader of a watch; one that is further behind is ended with WATCH_TOO_SLOW."""
     heartbeat_s: Seconds = 20.0
@@ -410,6 +418,11 @@ class Settings(_Given):
     def platform(self) -> str:
         """The platform's four digits, under which everything is kept."""
         return self.bank.mrch_code
+
+    @property
+    def reflects(self) -> bool:
+        """Whether callers may read the contract from the service."""
+        return is_loopback(self.listen) if self.grpc.reflection is None else self.grpc.reflection
 
     @property
     def is_exposed(self) -> bool:

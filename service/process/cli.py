@@ -141,7 +141,8 @@ def run(
                 console.print(f"PostgreSQL    127.0.0.1:{stack.postgres_port}, data in {data / 'postgres'}")
             if stack.sandbox_url:
                 console.print(f"sandbox bank  {stack.sandbox_url}, books in {data / 'sandbox'}")
-            console.print(f"gRPC          {host}:{port}, platform {settings.platform}, reflection and health on")
+            shown = "reflection and health" if settings.reflects else "health"
+            console.print(f"gRPC          {host}:{port}, platform {settings.platform}, {shown} on")
             if settings.telemetry.metrics_listen:
                 console.print(f"metrics       http://{settings.telemetry.metrics_listen}/metrics")
             console.print()

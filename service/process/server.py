@@ -218,13 +218,10 @@ async def running(
         components = await stack.enter_async_context(assembled(settings))
         access = await stack.enter_async_context(_access(settings).running())
         anchor = await stack.enter_async_context(anchored(components.reads, places_of(settings.anchor)))
-        limits = (settings.grpc.rpcs_max, settings.watch.watches_max)
         trail = AuditTrail(components.engine, settings.platform)
         auditing = await stack.enter_async_context(Auditing(trail, components.repeats).running())
         place = _address(settings.listen)
-        interceptor = CallInterceptor(
-            access, auditing, components.admission, components.repeats, settings.deadline_min_s, *limits, place
-        )
+        interceptor = CallInterceptor(access, auditing, components.admission, components.repeats, settings, place)
         await stack.enter_async_context(
             observing(components, lambda: interceptor.watches.in_use, lambda: anchor.age_s, certificate)
         )
@@ -232,7 +229,8 @@ async def running(
         status = HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(status, server)
         services = register(server, components)
-        add_reflection((*services, health.SERVICE_NAME), server)
+        if settings.reflects:
+            add_reflection((*services, health.SERVICE_NAME), server)
         server.add_generic_rpc_handlers(more(components))
         port = _listen(server, settings.listen, certificate)
         await server.start()

@@ -42,8 +42,10 @@ from service.problems import NAMES_NOTHING, Problem
 from service.rpc.access import Access
 from service.rpc.auditing import Auditing, End
 from service.rpc.context import Context
+from service.rpc.shares import Shares
 from service.rpc.slowing import Slowing
 from service.rpc.validation import Validation
+from service.settings import Settings
 from service.telemetry import events
 
 DOMAIN = "jzb.v1"
@@ -92,6 +94,10 @@ WATCHES = frozenset(f"/jzb.v1.OperationService/{name}" for name in ("WatchOperat
 """The RPCs that last as long as their callers like, and mean no work meanwhile."""
 
 
+COMPARISONS = frozenset(f"/jzb.v1.BalanceService/{name}" for name in ("CompareWithBank", "VerifyBooks"))
+"""The RPCs that read the whole of the books, or ask the bank about each member."""
+
+
 class CallInterceptor(_Interceptor):
     """Wraps every RPC of jzb.v1; health and reflection pass through.
 
@@ -105,21 +111,24 @@ class CallInterceptor(_Interceptor):
         auditing: Auditing,
         admission: Admission,
         repeats: Repeats,
-        deadline_min_s: float,
-        rpcs_max: int,
-        watches_max: int,
+        settings: Settings,
         address: str,
     ) -> None:
-        self.rpcs = ConcurrencyLimit(rpcs_max)
-        self.watches = ConcurrencyLimit(watches_max)
+        grpc_, watch = settings.grpc, settings.watch
+        self.rpcs = ConcurrencyLimit(grpc_.rpcs_max)
+        self.watches = ConcurrencyLimit(watch.watches_max)
+        comparisons = Shares("comparisons and replays", grpc_.comparisons_of_a_caller_max)
+        self._shares = dict.fromkeys(COMPARISONS, comparisons) | dict.fromkeys(
+            WATCHES, Shares("watches and waits", watch.of_a_caller_max)
+        )
         self._access = access
         self._auditing = auditing
         self._admission = admission
         self._repeats = repeats
         self._validation = Validation()
-        self._slowing = Slowing()
+        self._slowing = Slowing(grpc_.refusals_at_once, grpc_.refusals_per_s)
         self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
-        self._deadline_min_s = deadline_min_s
+        self._deadline_min_s = settings.deadline_min_s
         self._address = address
 
     async def intercept_service(
@@ -153,14 +162,10 @@ class CallInterceptor(_Interceptor):
         return all(await asyncio.gather(self.rpcs.wait_idle(within_s), self.watches.wait_idle(within_s)))
 
     async def _slow_down(self, aborted: _Aborted, caller: str, context: Context) -> None:
-        """Let whoever sends nonsense again and again wait for its refusal, but not beyond its own deadline.
-
-        A caller is known by its name. Where nobody has one, by its connection; a stranger by its machine.
-        """
+        """Let whoever sends nonsense again and again wait for its refusal, but not beyond its own deadline."""
         if aborted.reason not in NONSENSE:
             return
-        who = caller or context.peer().rpartition(":")[0]
-        if wait_s := self._slowing.wait_s(context.peer() if caller == LOCAL else who):
+        if wait_s := self._slowing.wait_s(_who(caller, context)):
             remaining_s: float | None = context.time_remaining()
             await asyncio.sleep(wait_s if remaining_s is None else min(wait_s, max(0.0, remaining_s / 2)))
 
@@ -230,7 +235,10 @@ class CallInterceptor(_Interceptor):
             what = "watches" if record.limit is self.watches else "RPCs"
             raise problems.overloaded(f"{record.limit.maximum} {what} are under way already")
         allowed = await self._rights(record, context)
-        record.count(self._access.limits(allowed))
+        limits = self._access.limits(allowed)
+        if (shares := self._shares.get(record.method.path)) is not None:
+            limits = (*limits, shares.of(_who(allowed.caller, context)))
+        record.count(limits)
         policy.begin(allowed)
         read = self._read(request)
         if record.method.hides_members:
@@ -433,6 +441,13 @@ class _CallRecord:
             error, method=self.method.path, request_id=self._request_id if _is_shown(self._request_id) else ""
         )
         return problems.service_fault()
+
+
+def _who(caller: str, context: Context) -> str:
+    """By what callers are told apart: their names; where nobody has one their connections; strangers by machine."""
+    if caller == LOCAL:
+        return str(context.peer())
+    return caller or str(context.peer()).rpartition(":")[0]
 
 
 def _reader(deserialize: Callable[[bytes], Message]) -> Callable[[bytes], Message | None]:

@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import version
-from ipaddress import ip_address
 from typing import Any, Final
 
 from opentelemetry.sdk.metrics import Exemplar as ExemplarData
@@ -38,7 +37,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar as ExemplarSample
 
 from bankclient import wall_clock_ns
-from service.settings import TelemetrySettings
+from service.settings import TelemetrySettings, is_loopback
 from service.telemetry import events, logs, metrics, spans, tracing
 from service.telemetry.catalogue import METRICS
 from service.telemetry.kept import SERVICE_NAME, KeptSpans
@@ -167,7 +166,7 @@ def serve_metrics(listen: str, resource: Resource) -> tuple[str, Callable[[], No
         raise OSError(f"cannot listen on {listen} (JZB_TELEMETRY__METRICS_LISTEN): {taken.strerror}") from None
     url = f"http://{host}:{server.server_port}/metrics"
     events.METRICS_SERVED.log(url=url)
-    if not _is_loopback(host):
+    if not is_loopback(listen):
         events.METRICS_OPEN.log(url=url)
 
     def end() -> None:
@@ -176,13 +175,6 @@ def serve_metrics(listen: str, resource: Resource) -> tuple[str, Callable[[], No
         thread.join()
 
     return url, end
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 class _Pushing:

@@ -344,11 +344,14 @@ def service_settings(dsn: str, sandbox: Sandbox, **more: Any) -> Settings:
         "seal": {"keys": [SEAL_KEY]},
         "rules": {**SETTLED, **more.pop("rules", {})},
         "drain_s": 5.0,
-        "grpc": {"leave_s": 0.0, **more.pop("grpc", {})},
+        "grpc": {"leave_s": 0.0, **PATIENT, **more.pop("grpc", {})},
         **more,
     }
     return from_environment(**given)
 
+
+PATIENT = {"refusals_at_once": 1_000_000}
+"""A service that refuses a test as often as it wants at once."""
 
 LENIENT: BankChoices = {"clear_same_day": True, "withdrawal_delay_s": 0.0, "bound_cards_only": False}
 """A bank for tests that are not about its night, its transfers or its cards."""

@@ -26,7 +26,7 @@ from embedded import as_service
 from jzb.v1 import operation_pb2_grpc, payment_pb2_grpc
 from sandbox.server import Sandbox
 from service.process.server import running
-from tests.world.marketplace import QUICK, SEAL_KEY, VAULT_KEY, Marketplace, service_settings
+from tests.world.marketplace import PATIENT, QUICK, SEAL_KEY, VAULT_KEY, Marketplace, service_settings
 
 ROOT = Path(__file__).parents[2]
 START_S = 30.0
@@ -104,6 +104,7 @@ async def service_process(
         "vault": {"keys": [VAULT_KEY]},
         "seal": {"keys": [SEAL_KEY]},
         "drain_s": 5.0,
+        "grpc": {**PATIENT, **settings.pop("grpc", {})},
         **settings,
     }
     process = await asyncio.create_subprocess_exec(
