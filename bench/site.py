@@ -257,7 +257,7 @@ POLICY = f"""
 scopes = ["money.pay", "member.write", "read.own"]
 namespace = "bench"
 members = ["b", "m"]
-amount_per_call_fen = 1_000_000_00
+amount_per_call_fen = 100_000_000_000_00
 calls_max = 100_000
 """
 
