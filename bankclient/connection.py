@@ -2,8 +2,9 @@
 
 Did the request leave? `NeverConnected` promises that no connection stood and not one byte went out;
 every other failure is `AnswerLost`. Only the first may be tried again, as the bank cannot have seen
-it. A POST must never be repeated behind the caller's back, and no cookie, proxy or redirect is
-used.
+it. A POST must never be repeated behind the caller's back, and no cookie or redirect is
+used. What the environment says of proxies, authorities (SSL_CERT_FILE and its like) and keys to be
+logged (SSLKEYLOGFILE) does not count: the settings do.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from typing import Final, TypeAlias
 
 import aiohttp
+import certifi
 import httpx
 import tenacity
 from httpx_aiohttp import AiohttpTransport
@@ -50,15 +52,17 @@ class AnswerLost(Exception):
 
 def trusted_authorities(settings: BankSettings) -> ssl.SSLContext:
     """The authorities that may vouch for the bank's server. Raises BankConfigError."""
-    if settings.ca_bundle is None:
-        return httpx.create_ssl_context()
+    # Verifies certificates and names. Python's default context would also log keys to SSLKEYLOGFILE.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
-        return ssl.create_default_context(cafile=settings.ca_bundle)
+        context.load_verify_locations(settings.ca_bundle or certifi.where())
     except ssl.SSLError:
         raise CertificateUnreadable(f"ca_bundle {settings.ca_bundle} is not PEM") from None
     except OSError as error:
         reason = error.strerror or "unreadable"
         raise CertificateMissing(f"cannot open ca_bundle {settings.ca_bundle}: {reason}") from None
+    return context
 
 
 def open_transport(settings: BankSettings, authorities: ssl.SSLContext) -> httpx.AsyncBaseTransport:
@@ -76,7 +80,8 @@ def open_transport(settings: BankSettings, authorities: ssl.SSLContext) -> httpx
             trust_env=False,
         )
 
-    return AiohttpTransport(verify=authorities, client=session)
+    proxy = httpx.Proxy(settings.proxy) if settings.proxy else None
+    return AiohttpTransport(verify=authorities, trust_env=False, proxy=proxy, client=session)
 
 
 class Connection:
@@ -189,7 +194,9 @@ def _before_connection(error: Exception) -> bool:
     # aiohttp's own error below it decides.
     cause = error.__cause__
     if isinstance(cause, aiohttp.ClientError):
-        return isinstance(cause, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+        return isinstance(
+            cause, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | aiohttp.ClientHttpProxyError
+        )
     return isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
 
 

@@ -69,6 +69,7 @@ def _is_loopback(host: str) -> bool:
 
 
 Url = Annotated[str, AfterValidator(_safe_url)]
+ProxyUrl = Annotated[str, StringConstraints(pattern=r"^http://[0-9A-Za-z.\[\]:-]+$")]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 PublicName = Annotated[str, StringConstraints(pattern=r"^[^&=]+$")]
 PublicText = Annotated[str, StringConstraints(pattern=ONE_FIELD)]
@@ -108,6 +109,8 @@ class BankSettings(BaseModel):
     pfx_path: Path
     pfx_password: SecretStr
     bank_certificate_path: Path
+    """The bank's certificate, PEM or DER. While the bank changes it, both: one PEM file with the one behind the other.
+    """
 
     dn_style: DnStyle = "compact"
     """How approveDev writes the certificate's subject; both are seen (transport.md 1.3)."""
@@ -129,6 +132,9 @@ class BankSettings(BaseModel):
 
     ca_bundle: Path | None = None
     """PEM file of the authorities that may vouch for the bank's server; None for the usual ones."""
+    proxy: ProxyUrl | None = None
+    """http:// address of a proxy through which the bank is reached; TLS ends at the bank. None: no proxy, whatever the
+    environment says."""
     connect_timeout_s: Seconds = 5.0
     timeout_s: Seconds = 30.0
     """How long an answer may take after the connection stands; then the outcome is unknown."""

@@ -129,40 +129,71 @@ class Identity:
 
 @dataclass(frozen=True)
 class BankCertificate:
-    """The bank: the certificate against which every answer is verified."""
+    """The bank: the certificate against which every answer is verified; while the bank changes it, the new one too."""
 
-    key: RSAPublicKey = field(repr=False)
-    certificate: x509.Certificate = field(repr=False)
+    certificates: tuple[x509.Certificate, ...] = field(repr=False)
+    """At least one; the one that ends last comes first."""
 
     @classmethod
-    def load(cls, path: Path, now: datetime | None = None) -> "BankCertificate":
+    def load(cls, path: Path, now: datetime | None = None, *, any_date: bool = False) -> "BankCertificate":
         """Read the file that the setting `bank_certificate_path` names."""
         try:
             content = path.read_bytes()
         except OSError as error:
             reason = error.strerror or "unreadable"
             raise CertificateMissing(f"cannot open the bank certificate {path}: {reason}") from None
-        return cls.from_bytes(content, now)
+        return cls.from_bytes(content, now, any_date=any_date)
 
     @classmethod
-    def from_bytes(cls, content: bytes, now: datetime | None = None) -> "BankCertificate":
-        """Read PEM or DER bytes; refuses a certificate that is out of date or not RSA."""
+    def from_bytes(cls, content: bytes, now: datetime | None = None, *, any_date: bool = False) -> "BankCertificate":
+        """Read one certificate as DER, or one or several as PEM.
+
+        Of several those that are out of date do not count. Refuses a file of which none is in date, unless `any_date`
+        asks for all of them: what the bank signed stays signed.
+        """
         try:
-            if content.lstrip().startswith(b"-----BEGIN"):
-                certificate = x509.load_pem_x509_certificate(content)
+            if b"-----BEGIN" in content:
+                found = x509.load_pem_x509_certificates(content)
             else:
-                certificate = x509.load_der_x509_certificate(content)
-            key = certificate.public_key()
+                found = [x509.load_der_x509_certificate(content)]
+            keys = [certificate.public_key() for certificate in found]
         except (ValueError, UnsupportedAlgorithm):
             raise CertificateUnreadable("the bank certificate is neither PEM nor DER") from None
-        if not isinstance(key, RSAPublicKey):
+        if not all(isinstance(key, RSAPublicKey) for key in keys):
             raise KeyNotRsa("the key in the bank certificate is not RSA")
-        _check_dates(certificate, "bank", now)
-        return cls(key, certificate)
+        found.sort(key=lambda certificate: certificate.not_valid_after_utc, reverse=True)
+        in_date = found if any_date else [certificate for certificate in found if _is_in_date(certificate, now)]
+        if not in_date:
+            _check_dates(found[0], "bank", now)
+        return cls(tuple(in_date))
+
+    @property
+    def certificate(self) -> x509.Certificate:
+        """The one that ends last."""
+        return self.certificates[0]
+
+    @property
+    def key(self) -> RSAPublicKey:
+        """The key of the one that ends last."""
+        return _rsa(self.certificate)
 
     def verify(self, content: bytes, signature: str) -> bool:
         """Tell whether the bank signed this canonical string."""
-        return verify(self.key, content, signature)
+        return self.signer(content, signature) is not None
+
+    def signer(self, content: bytes, signature: str) -> x509.Certificate | None:
+        """The certificate under which the bank signed this canonical string; None under none."""
+        return next((one for one in self.certificates if verify(_rsa(one), content, signature)), None)
+
+
+def _rsa(certificate: x509.Certificate) -> RSAPublicKey:
+    key = certificate.public_key()
+    assert isinstance(key, RSAPublicKey)
+    return key
+
+
+def _is_in_date(certificate: x509.Certificate, now: datetime | None) -> bool:
+    return certificate.not_valid_before_utc <= (now or wall_clock()) <= certificate.not_valid_after_utc
 
 
 def _check_dates(certificate: x509.Certificate, whose: str, now: datetime | None) -> None:

@@ -12,11 +12,11 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import date
+from datetime import date, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from bankclient import wall_clock
+from bankclient import BankClient, wall_clock
 from jzb.v1.names import OperationKind
 from ledger import Overview, Reads, newest_revision
 from service import telemetry
@@ -137,9 +137,7 @@ def _of_service(
         catalogue.DB_PENDING_REQUESTS: lambda: {pool: usage().waiting for pool, usage in components.pools.items()},
         catalogue.DB_CONNECTIONS: lambda: _connections(components),
         catalogue.CERTIFICATE_REMAINING: lambda: {
-            name: (end - wall_clock()).total_seconds()
-            # The server's is renewed while it runs.
-            for name, end in (*bank.certificates_end.items(), *([("server", certificate.ends)] if certificate else []))
+            name: (end - wall_clock()).total_seconds() for name, end in certificates_end(bank, certificate).items()
         },
         catalogue.CLEARING_BLOCKED_DAYS: lambda: _blocked(components, len),
         catalogue.CLEARING_SHORTFALL: lambda: _blocked(components, lambda days: sum(days.values())),
@@ -176,6 +174,11 @@ def _connections(components: Components) -> dict[tuple[str, ...], float]:
 def _blocked(components: Components, number: Callable[[Mapping[date, int]], int]) -> int | None:
     days = components.clearing.blocked
     return None if days is None else number(days)
+
+
+def certificates_end(bank: BankClient, certificate: Certificate | None) -> dict[str, datetime]:
+    """When each certificate that this process uses ends; the server's is renewed while it runs."""
+    return {**bank.certificates_end, **({"server": certificate.ends} if certificate else {})}
 
 
 def _resident_bytes() -> int | None:

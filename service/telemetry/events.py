@@ -273,6 +273,22 @@ CONTRADICTION = Event(
     "Compare the operation with the bank's own list and ask the bank. Never book by hand in the ledger's tables.",
     ("mismatch", "member_id", "sub_account"),
 )
+CERTIFICATE_ENDS = Event(
+    "a certificate ends within a month",
+    "warning",
+    "The merchant's PFX (`client`), the bank's certificate (`bank`) or our own for TLS (`server`). Written each day.",
+    "Order the next one. `bank` takes the old and the new one in one PEM file"
+    " (docs/operations/runbooks/CertificateEndsIn30Days.md).",
+    ("certificate", "ends", "days"),
+)
+CERTIFICATE_ENDS_NOW = Event(
+    "a certificate ends within a week",
+    "error",
+    "The same, a week ahead or less; negative days once it has ended. After that no call reaches the bank, or its"
+    " answers prove nothing and every payment stays in doubt.",
+    "Exchange it now (docs/operations/runbooks/CertificateEndsIn7Days.md) and restart the service.",
+    ("certificate", "ends", "days"),
+)
 DAY_CLEARED = Event(
     "bank day cleared",
     "info",

@@ -67,12 +67,17 @@ def set_up(settings: TelemetrySettings, platform: str, kept: KeptSpans | None = 
     if kept is not None:
         takers.append(kept.keep)
     if settings.otlp_endpoint is not None:
+        import requests
         from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 
         base = settings.otlp_endpoint.rstrip("/")
         sending = SpanSender(f"{base}/v1/traces", resource, settings.spans_interval_s)
         takers.append(sending.take)
-        pushing = _Pushing(OTLPMetricExporter(f"{base}/v1/metrics"), resource, settings.metrics_interval_s)
+        # Of proxies and authorities the environment says nothing here, as in `SpanSender`.
+        session = requests.Session()
+        session.trust_env = False
+        exporter = OTLPMetricExporter(f"{base}/v1/metrics", session=session)
+        pushing = _Pushing(exporter, resource, settings.metrics_interval_s)
         endings += [sending.end, pushing.end]
     tracing.set_up(settings.sample_ratio, takers)
     if endings:
