@@ -37,6 +37,9 @@ from bankclient.errors import KeyPasswordWrong as KeyPasswordWrong
 from bankclient.errors import KeyUnreadable as KeyUnreadable
 from bankclient.errors import MessageInvalid as MessageInvalid
 from bankclient.errors import ServiceIdMissing as ServiceIdMissing
+from bankclient.evidence import NO_EVIDENCE as NO_EVIDENCE
+from bankclient.evidence import Evidence as Evidence
+from bankclient.evidence import signed_parts as signed_parts
 from bankclient.files import BadRow as BadRow
 from bankclient.files import Contradiction as Contradiction
 from bankclient.files import Examined as Examined
@@ -78,3 +81,5 @@ from bankclient.signing import verify as verify
 from bankclient.wallclock import BANK_ZONE as BANK_ZONE
 from bankclient.wallclock import wall_clock as wall_clock
 from bankclient.wallclock import wall_clock_ns as wall_clock_ns
+from bankclient.words import HIDDEN as HIDDEN
+from bankclient.words import masked as masked

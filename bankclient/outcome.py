@@ -7,7 +7,6 @@ damaged or not in that table is UNKNOWN, because the bank may have acted. No tex
 given on. `judge` must never raise for anything the bank may send.
 """
 
-import hashlib
 import json
 import re
 from collections.abc import Collection, Iterator, Mapping
@@ -21,9 +20,11 @@ from pydantic import ValidationError
 
 from bankclient.canonical import ONE_FIELD, canonical_string, folded_fields, shadowed_fields
 from bankclient.errors import BankUnavailable, MessageInvalid
-from bankclient.messages.wire import Paged, R_co, Request, paths
+from bankclient.evidence import NO_EVIDENCE, Evidence
+from bankclient.messages.wire import Paged, R_co, Request, paths, personal_texts
 from bankclient.serials import booking_date
 from bankclient.signing import BankCertificate
+from bankclient.words import masked
 
 ANSWER_BYTES_MAX: Final = 2 * 1024 * 1024
 
@@ -239,7 +240,8 @@ class Answer(Generic[R_co]):
     """TxnReturnCode, or the gateway's errorCode; empty when there was no readable answer, `OTHER_CODE` when it has no
     known form."""
     message: str
-    """The bank's own words, in Chinese; may name a member, so do not log it. Empty unless they are signed."""
+    """The bank's own words, in Chinese, without long numbers and without what the request has of a person. Another name
+    may be in them, so do not log it. Empty unless they are signed."""
     detail: str
     """Why this outcome, in English, without personal data."""
     attempts: int
@@ -250,8 +252,8 @@ class Answer(Generic[R_co]):
     """The bank's serial, from a verified answer."""
     booking_date: date | None = None
     """The bank's booking date, out of `front_seq_no`."""
-    evidence: bytes = b""
-    """SHA-256 of canonical string and signature; empty unless the signature verified."""
+    evidence: Evidence = NO_EVIDENCE
+    """SHA-256 of canonical string and signature, with both; empty unless the signature verified."""
     retry_after_s: float | None = None
     """How long to wait before the same question or call makes sense again."""
     send_again: bool = False
@@ -319,8 +321,7 @@ def judge(
     folded = folded_fields(body, read.keys(), in_rows=not issubclass(request.reply, Paged))
     if folded:
         return JudgedAnswer(unknown(f"fields may be folded into {_named(folded, read.keys())}", attempts))
-    evidence = hashlib.sha256(canonical + signature.encode("utf-8")).digest()
-    answer = _judge_signed(request, serial, body, evidence, attempts, clean_refusals)
+    answer = _judge_signed(request, serial, body, Evidence.of(canonical, signature), attempts, clean_refusals)
     expires = body.get("tokenExpiryFlag", body.get("TokenExpiryFlag")) == "true"
     # Signed, with the flag and without a code: the gateway's way to refuse a token (notes.md 13).
     refused = expires and not answer.code and answer.detail != OTHER_SERIAL
@@ -400,7 +401,7 @@ def _judge_signed(
     request: Request[R_co],
     serial: str,
     body: Mapping[str, object],
-    evidence: bytes,
+    evidence: Evidence,
     attempts: int,
     clean_refusals: Collection[str],
 ) -> Answer[R_co]:
@@ -419,7 +420,7 @@ def _judge_signed(
         return Answer(
             outcome=outcome,
             code=code,
-            message=message,
+            message=masked(message, personal_texts(request)) if message else "",
             detail=detail,
             attempts=attempts,
             reply=reply,

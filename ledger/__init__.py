@@ -7,6 +7,7 @@ Money goes in through `Writer.submit`, one `Step` at a time; `Reads` answers; `v
 from __future__ import annotations
 
 from ledger.accounts import Account, Kind
+from ledger.answers import Decision, KeptAnswer
 from ledger.batch import REASON_FLOOR
 from ledger.cards import Card, CardChange, CardState, CheckedBy
 from ledger.children import child_environment
@@ -96,6 +97,7 @@ __all__ = [
     "CheckedBy",
     "Comparison",
     "DeadlinePassed",
+    "Decision",
     "Dependency",
     "Draft",
     "Event",
@@ -105,6 +107,7 @@ __all__ = [
     "FloorBroken",
     "FullOperation",
     "InDoubt",
+    "KeptAnswer",
     "Kind",
     "Leased",
     "LedgerBehind",

@@ -15,6 +15,7 @@ from uuid import UUID
 
 from ledger import rules
 from ledger.accounts import FLOORS, Account
+from ledger.answers import Answer, answers_of
 from ledger.cards import Card, CardChange
 from ledger.errors import Breach, FloorBroken, LedgerCorrupt, OperationUnknown, RequestIdReused
 from ledger.operations import Member, Operation, Part, PartState, State
@@ -25,6 +26,10 @@ _to_json = json.JSONEncoder(ensure_ascii=False).encode
 
 REASON_FLOOR = "floor"
 """The reason of an operation that a floor refused; its breach says which."""
+
+
+ANSWERS_MAX = 10_000
+"""Beyond so many digests those of answers that are kept are forgotten, and may be sent once more."""
 
 
 @dataclass(slots=True)
@@ -43,6 +48,8 @@ class Known:
     by_request: dict[str, Operation] = field(default_factory=dict)
     by_id: dict[UUID, Operation] = field(default_factory=dict)
     parts: dict[UUID, dict[int, KnownPart]] = field(default_factory=dict)
+    answers: set[bytes] = field(default_factory=set)
+    """Digests of answers that this process has given to be kept: those of a list come with each of its rows."""
 
     def add(self, operation: Operation) -> None:
         """Take in an operation, or its newer state."""
@@ -81,6 +88,7 @@ class Rows:
     members: list[tuple[UUID, Member]] = field(default_factory=list)
     cards_new: list[Card] = field(default_factory=list)
     cards: list[CardChange] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
     cleared_through: date | None = None
 
 
@@ -292,6 +300,12 @@ def _record(known: Known, operation: Operation, change: Change, rows: Rows, open
     if opened:
         rows.openings[len(rows.events)] = operation
     rows.events.append((operation.id, change, opened + change.evidence))
+    for answer in answers_of(change.evidence):
+        if answer.digest not in known.answers:
+            if len(known.answers) >= ANSWERS_MAX:
+                known.answers.clear()
+            known.answers.add(answer.digest)
+            rows.answers.append(answer)
 
 
 def _refer(rows: Rows, operation: Operation, step: Step, channel_no: str = "") -> None:

@@ -16,6 +16,7 @@ import psycopg
 
 from ledger import arrays, seals, statements
 from ledger.accounts import Account, Kind
+from ledger.answers import Encrypt
 from ledger.batch import Rows
 from ledger.errors import LedgerBehind, LedgerCorrupt
 from ledger.macs import SealKeys
@@ -170,10 +171,13 @@ async def send(connection: Connection, writes: Sequence[Write]) -> None:
         await cursor(connection).execute(statement, parameters)
 
 
-def encode(platform: str, memory: Memory, rows: Rows, keys: SealKeys | None = None) -> list[Write]:
+def encode(
+    platform: str, memory: Memory, rows: Rows, keys: SealKeys | None = None, encrypt: Encrypt | None = None
+) -> list[Write]:
     """What a batch adds, to be sent in this order: empty when it adds nothing, and as a rule one statement.
 
-    Without ``keys`` it has no MACs. From here on the memory takes its balances for written.
+    Without ``keys`` it has no MACs, without ``encrypt`` no answers of the bank. From here on the memory takes its
+    balances for written.
     """
     writes: list[Write] = []
     for operation_id, member in rows.members:
@@ -207,7 +211,7 @@ def encode(platform: str, memory: Memory, rows: Rows, keys: SealKeys | None = No
         memory.sealed = seals.follow(memory.sealed, platform, memory.known.now, leaves)
         mac = keys.of_seal(memory.sealed) if keys else b""
         seal = (memory.sealed.batch, leaves, memory.sealed.digest, mac)
-        columns = [*_columns(memory, rows, added), _macs(rows, keys)]
+        columns = [*_columns(memory, rows, added, encrypt), _macs(rows, keys)]
         writes.append((statements.WRITE, [platform, memory.known.now, rows.cleared_through, *seal, *columns]))
         memory.written()
     return writes
@@ -238,7 +242,7 @@ def _sealed(o: Operation) -> seals.Row:
     return (o.id, o.request_id, o.fingerprint.hex(), o.kind, o.payer, o.payee, o.order_no, *amounts, *who)
 
 
-def _columns(memory: Memory, rows: Rows, added: Sequence[Sequence[seals.Row]]) -> list[str]:
+def _columns(memory: Memory, rows: Rows, added: Sequence[Sequence[seals.Row]], encrypt: Encrypt | None) -> list[str]:
     ids, numbers, texts, hexes = arrays.ids, arrays.numbers, arrays.texts, arrays.hexes
     changed = [memory.book.balances[account] for account in sorted(memory.book.touched)]
     stored = [balance for balance in changed if balance.is_stored]
@@ -273,7 +277,17 @@ def _columns(memory: Memory, rows: Rows, added: Sequence[Sequence[seals.Row]]) -
         *_turned(added[3], (ids, numbers, numbers, texts, texts, numbers)),
         *_turned(rows.references, (ids, texts, texts)),
         *_turned(rows.bookings, (ids, arrays.days, texts)),
+        *_turned(_kept(rows, encrypt), (arrays.digests, texts, arrays.digests, arrays.digests)),
         *_turned(added[4], (ids, texts, texts, texts, texts, hexes)),
+    ]
+
+
+def _kept(rows: Rows, encrypt: Encrypt | None) -> list[tuple[bytes, str, bytes, bytes]]:
+    """The bank's answers as they are kept: none where nothing can be encrypted."""
+    if encrypt is None:
+        return []
+    return [
+        (one.digest, *(encrypt(one.digest, one.signed) if one.signed else ("", b"")), one.parts) for one in rows.answers
     ]
 
 

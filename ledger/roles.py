@@ -69,6 +69,7 @@ TABLES: Final[dict[str, Rights]] = {
     "seal": _ADDED_TO,
     "vouched": Rights(),
     "audit_entry": Rights(inserts=True, is_read=False),
+    "bank_answer": Rights(inserts=True, is_read=False),
     "card": Rights(
         inserts=True,
         updates=(

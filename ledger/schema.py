@@ -338,5 +338,17 @@ audit_entry = _table(
 )
 """Who has called what is for few, and how it ended (`ledger.trail`); ``began`` numbers the entry that one ends."""
 
-JOURNAL = (transaction, hold, resolution, leg, event, membership, seal, vouched, audit_entry)
+bank_answer = _table(
+    "bank_answer",
+    Column("digest", LargeBinary, nullable=False),
+    Column("key_id", Text, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    Column("parts", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("digest", "platform", name="bank_answer_pk"),
+)
+"""The bank's signed answers by their digest, encrypted (`ledger.answers`). Of several answers ``parts`` has the
+digests, one behind the other.
+"""
+
+JOURNAL = (transaction, hold, resolution, leg, event, membership, seal, vouched, audit_entry, bank_answer)
 """The tables that are only ever added to."""

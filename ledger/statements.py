@@ -264,6 +264,11 @@ new_bookings AS (
   INSERT INTO booking (platform, operation_id, bank_day, bank_serial)
   SELECT batch.platform, v.* FROM batch, unnest(%s::uuid[], %s::date[], %s::text[]) AS v
   ON CONFLICT DO NOTHING
+),
+kept_answers AS (
+  INSERT INTO bank_answer (platform, digest, key_id, content, parts)
+  SELECT batch.platform, v.* FROM batch, unnest(%s::bytea[], %s::text[], %s::bytea[], %s::bytea[]) AS v
+  ON CONFLICT DO NOTHING
 )
 INSERT INTO event (platform, operation_id, state, reason, bank_code, bank_message, evidence, mac, at)
 SELECT batch.platform, v.*, batch.at

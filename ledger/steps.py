@@ -50,8 +50,8 @@ class Change:
 
     ``reason`` is a stable code, ``message`` English; ``bank_code`` and ``bank_message`` are the bank's own.
     ``bank_serials`` are the serials of the parts where the bank gave each its own.
-    ``evidence`` is the digest of the bank's signed answer; the event of an opening has `Operation.plan_digest` before
-    it. ``next_ask_in_s`` is when the resolver looks at it next,
+    ``evidence`` is the digest of the bank's signed answer, which is kept if it comes along (`ledger.answers`); the
+    event of an opening has `Operation.plan_digest` before it. ``next_ask_in_s`` is when the resolver looks at it next,
     of an open state and of no other. ``not_found`` counts the bank's answers "no such record" (ERR020), and "send it
     again", that came far enough apart.
     """

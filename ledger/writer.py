@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from ledger import journal, session, statements
+from ledger.answers import Encrypt
 from ledger.batch import Rows, judge
 from ledger.coalesce import gathering
 from ledger.errors import DeadlinePassed, LedgerBusy, LedgerCorrupt, LedgerError, LedgerUnavailable
@@ -74,7 +75,8 @@ class Writer:
     ``batch_max`` those taken into one commit; ``retry_s`` is for how long PostgreSQL may be away before callers get
     `LedgerUnavailable`, ``close_s`` for how long what waits at the end may take to be written. Only a writer that
     ``catches_up`` writes to books that are marked as behind the bank, and to no others. With ``keys`` it puts a MAC
-    over each opening and each batch, and builds on no batch of somebody without them. ``on_batch`` is called after
+    over each opening and each batch, and builds on no batch of somebody without them. With ``encrypt`` it keeps the
+    bank's signed answers. ``on_batch`` is called after
     each commit with what ``origin`` returned when each of its steps was submitted, in the caller's own context, and
     with the seconds that the batch took.
     """
@@ -91,6 +93,7 @@ class Writer:
         close_s: float = 5.0,
         catches_up: bool = False,
         keys: SealKeys | None = None,
+        encrypt: Encrypt | None = None,
         on_batch: Callable[[Sequence[Any], float], None] | None = None,
         origin: Callable[[], Any] = _unknown,
     ) -> None:
@@ -102,6 +105,7 @@ class Writer:
         self._close_s = close_s
         self._catches_up = catches_up
         self._keys = keys
+        self._encrypt = encrypt
         self._on_batch = on_batch
         self._origin = origin
         self._committed: Seal | None = None
@@ -263,7 +267,7 @@ class Writer:
                 raise
             except LedgerError as refusal:
                 judged.outcomes.append(refusal)
-        judged.writes = journal.encode(self._platform, self._memory, judged.rows, self._keys)
+        judged.writes = journal.encode(self._platform, self._memory, judged.rows, self._keys, self._encrypt)
         judged.sealed = self._memory.sealed if judged.rows.events else None
         return judged
 

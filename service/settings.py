@@ -26,7 +26,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from bankclient import REQUESTS, BankSettings
 from ledger import SealKeys, SpendOrder, session
 from service import secret_files
-from service.vault import VaultKeyWrong, key_bytes
+from service.vault import Vault, VaultKeyWrong, key_bytes
 
 Seconds = Annotated[float, Field(gt=0, le=7 * 86_400)]
 
@@ -230,7 +230,13 @@ class VaultSettings(BaseModel):
     keys: tuple[SecretStr, ...] = ()
     """32 random bytes in Base64 each: the first seals, the others open what `jzb vault rotate` has yet to move."""
     retired_keys: tuple[SecretStr, ...] = ()
-    """Keys of before `jzb vault rotate`. They open nothing, and recognise repeats of the requests of their time."""
+    """Keys of before `jzb vault rotate`. They open no personal value; they recognise repeats of the requests of
+    their time, and open the bank's signed answers of it (`jzb evidence`)."""
+
+    def of(self, platform: str) -> Vault:
+        """The vault of a platform."""
+        keys, retired = ([key.get_secret_value() for key in found] for found in (self.keys, self.retired_keys))
+        return Vault(keys, platform, retired)
 
     @field_validator("keys", "retired_keys")
     @classmethod

@@ -4,7 +4,8 @@ What is sealed is bound to the row it is for, so that a sealed value copied else
 first seals; the others open what was sealed before, until `rotate` has put everything under the first. Digests are
 HMAC-SHA256 under a key of their own: who has the database alone can neither open a value nor try numbers against it.
 Digests of requests (`service.path.fingerprint`) are in the sealed journal, which `rotate` cannot write to: a key under
-which any was made is retired and not thrown away. A retired key recognises them, and opens nothing.
+which any was made is retired and not thrown away. A retired key recognises them, and opens no personal value.
+Signed answers of the bank (`ledger.answers`) are kept for ever as well, and open under a retired key too.
 No value, and no key, is ever part of an error, a log line or a span.
 
     VaultError
@@ -92,6 +93,7 @@ class _Key:
         self.key_id = derived(b"name", KEY_ID_BYTES).hex()
         self.cipher = AESGCM(derived(b"seal", KEY_BYTES))
         self._digest_key = derived(b"digest", KEY_BYTES)
+        self.answer_cipher = AESGCM(derived(b"answer", KEY_BYTES))
         # Every payment has one: a copy of what the key has made is the quicker way.
         self._fingerprint = hmac.new(derived(b"fingerprint", KEY_BYTES), digestmod="sha256")
 
@@ -152,9 +154,26 @@ class Vault:
 
     def fingerprint(self, key_id: str, content: bytes) -> bytes:
         """The digest of a request's content under that key, be it a retired one. Raises `VaultKeyMissing`."""
+        return self._recognised(key_id).fingerprint(content)
+
+    def seal_answer(self, digest: bytes, signed: bytes) -> tuple[str, bytes]:
+        """Seal what the bank has signed, bound to its digest; returns the key's name as well. Raises `VaultClosed`."""
+        nonce = os.urandom(NONCE_BYTES)
+        key = self._current
+        return key.key_id, nonce + key.answer_cipher.encrypt(nonce, signed, self._context(f"answer {digest.hex()}"))
+
+    def open_answer(self, key_id: str, digest: bytes, content: bytes) -> bytes:
+        """What the bank has signed, under a retired key too. Raises `VaultKeyMissing`, `SealBroken`."""
+        context = self._context(f"answer {digest.hex()}")
+        try:
+            return self._recognised(key_id).answer_cipher.decrypt(content[:NONCE_BYTES], content[NONCE_BYTES:], context)
+        except InvalidTag:
+            raise SealBroken(f"the answer {digest.hex()} was changed, or is another one") from None
+
+    def _recognised(self, key_id: str) -> _Key:
         if key_id not in self._recognising:
             raise VaultKeyMissing(f"the key {key_id} is in neither JZB_VAULT__KEYS nor JZB_VAULT__RETIRED_KEYS")
-        return self._recognising[key_id].fingerprint(content)
+        return self._recognising[key_id]
 
     def _named(self, key_id: str) -> _Key:
         key = next((one for one in self._keys if one.key_id == key_id), None)

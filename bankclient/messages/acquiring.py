@@ -20,6 +20,7 @@ from bankclient.messages.wire import (
     Word,
     Yuan,
 )
+from bankclient.words import Reason
 
 AcquiringChannel = Literal["01", "02", "03", "04", "YST1"]
 """01 橙E收款, 02 and 03 cross-bank quick collection (older), 04 aggregated payment (older), YST1
@@ -41,7 +42,7 @@ class AcquiringOrderReply(Reply):
     OrderActInSubAcctNo: Word | None = None
     OrderActInSubAcctName: Prose | None = None
     FrontSeqNo: Word | None = None
-    TranDesc: Prose | None = None
+    TranDesc: Reason | None = None
 
 
 class AcquiringOrder(Request[AcquiringOrderReply]):

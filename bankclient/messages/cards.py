@@ -32,6 +32,7 @@ from bankclient.messages.wire import (
     Word,
     Yuan,
 )
+from bankclient.words import Reason
 
 
 class _CardToBind(Request[R_co], Generic[R_co]):
@@ -130,7 +131,7 @@ class SmallTransferResultReply(Reply):
     """ReturnStatu (the bank's spelling): "0" arrived, "1" failed, "2" not yet confirmed."""
 
     ReturnStatu: Word
-    ReturnMsg: Prose | None = None
+    ReturnMsg: Reason | None = None
     ReservedMsg: Prose | None = None
 
 

@@ -20,6 +20,7 @@ from bankclient.messages.wire import (
     Text120,
     Word,
 )
+from bankclient.words import Reason
 
 
 class TransactionStatusReply(Reply):
@@ -35,7 +36,7 @@ class TransactionStatusReply(Reply):
     TranTime: Word | None = None
     InSubAcctNo: Word | None = None
     OutSubAcctNo: Word | None = None
-    FailMsg: Prose | None = None
+    FailMsg: Reason | None = None
     OldTranFrontSeqNo: Word | None = None
 
 

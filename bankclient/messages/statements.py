@@ -19,6 +19,7 @@ from bankclient.messages.wire import (
     Text120,
     Word,
 )
+from bankclient.words import Reason
 
 
 class ClearingResultRow(Row):
@@ -33,8 +34,8 @@ class ClearingResultRow(Row):
     ReconcileStatus: Word
     TotalAmt: ReplyYuan
     ClearingState: Word
-    ReconcileReturnMsg: Prose | None = None
-    ClearingReturnMsg: Prose | None = None
+    ReconcileReturnMsg: Reason | None = None
+    ClearingReturnMsg: Reason | None = None
     ClearingFinishDate: Word | None = None
 
 

@@ -363,6 +363,16 @@ REQUESTS_BY_SERVICE_ID: Final[dict[str, type[Request[Any]]]] = {}
 """By service id: "MemberTransaction"."""
 
 
+def personal_texts(message: Message) -> Iterator[str]:
+    """The personal values of a message and its rows (`PERSONAL_FIELDS`)."""
+    for name, value in message:
+        if isinstance(value, tuple):
+            for row in value:
+                yield from personal_texts(row)
+        elif isinstance(value, str) and name in PERSONAL_FIELDS:
+            yield value
+
+
 def to_wire(message: Message) -> dict[str, object]:
     """Write a message as the bank's JSON object: None dropped, every value text."""
     return message.model_dump(mode="json", exclude_none=True)

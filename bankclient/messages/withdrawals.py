@@ -27,6 +27,7 @@ from bankclient.messages.wire import (
     Word,
     Yuan,
 )
+from bankclient.words import Reason
 
 
 class WithdrawReply(Booked):
@@ -122,7 +123,7 @@ class ReturnedWithdrawalsRow(Row):
     OldFrontSeqNo: Word | None = None
     OldMarketSeqNo: Word | None = None
     OldAddMsg: Prose | None = None
-    RejectBillReason: Prose | None = None
+    RejectBillReason: Reason | None = None
     RejectInPayerAcctNo: Word | None = None
     RejectInPayerAcctName: Prose | None = None
     RejectInPayerBranchId: Word | None = None

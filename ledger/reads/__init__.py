@@ -6,6 +6,7 @@ pockets. There is a module for each reader; what they share is in `queries`. `Re
 
 from __future__ import annotations
 
+from ledger.reads.answers import Answers
 from ledger.reads.balances import Suspended
 from ledger.reads.books import Books, TrialRow
 from ledger.reads.cards import Cards
@@ -32,5 +33,5 @@ __all__ = [
 ]
 
 
-class Reads(Members, Payments, Clearing, Queue, Recovery, Books, Overviews):
+class Reads(Members, Payments, Clearing, Queue, Recovery, Books, Overviews, Answers):
     """One platform's reads: those of operations and balances come with those of payments."""

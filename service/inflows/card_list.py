@@ -11,7 +11,7 @@ from uuid import UUID
 import grpc
 import uuid_utils
 
-from bankclient import AnswerOutcome, BankClient, BoundCardsRow
+from bankclient import AnswerOutcome, BankClient, BoundCardsRow, Evidence
 from jzb.v1.names import ErrorReason, OperationKind
 from ledger import (
     Card,
@@ -54,7 +54,7 @@ class CardList:
             OperationKind.REFRESH_CARDS, key, change, payer=member.member_id, cards_new=tuple(new), cards=tuple(changes)
         )
 
-    async def _listed(self, member: Member) -> tuple[list[BoundCardsRow], bytes]:
+    async def _listed(self, member: Member) -> tuple[list[BoundCardsRow], Evidence]:
         listed = await listed_cards(self._bank, member.sub_account)
         answer = listed.answer
         if listed.is_complete:

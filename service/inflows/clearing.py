@@ -24,10 +24,12 @@ from typing import ClassVar
 from uuid import UUID
 
 from bankclient import (
+    NO_EVIDENCE,
     STATED_FEN_MAX,
     BankClient,
     ClearingResult,
     ClearingResultRow,
+    Evidence,
     SubAccountBalances,
     SubAccountBalancesRow,
     yuan,
@@ -87,7 +89,7 @@ class BankDayStatus:
     total_fen: int
     status: str
     message: str = ""
-    evidence: bytes = b""
+    evidence: Evidence = NO_EVIDENCE
 
     @property
     def is_cleared(self) -> bool:
@@ -361,7 +363,7 @@ class Clearing:
         listed = await self._functional()
         return None if listed is None else listed[0]
 
-    async def _functional(self) -> tuple[list[SubAccountBalancesRow], bytes] | None:
+    async def _functional(self) -> tuple[list[SubAccountBalancesRow], Evidence] | None:
         listed = await read_list(self._bank, SubAccountBalances(QueryFlag="3"))
         rows, answer = listed.rows, listed.answer
         if answer.reply is None:

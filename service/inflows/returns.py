@@ -16,7 +16,7 @@ from enum import Enum
 from typing import ClassVar, Final
 from uuid import UUID
 
-from bankclient import REQUEST_FEN_MAX, BankClient, ReturnedWithdrawals, ReturnedWithdrawalsRow, yuan
+from bankclient import REQUEST_FEN_MAX, BankClient, Evidence, ReturnedWithdrawals, ReturnedWithdrawalsRow, yuan
 from jzb.v1.names import OperationKind
 from ledger import (
     Change,
@@ -40,7 +40,6 @@ from service.plans.plan import Stored
 from service.questions.bookings import booked_on, is_serial, once
 from service.questions.calls import reply_of
 from service.questions.query import Query
-from service.questions.results import combined_digest
 from service.settings import ReturnsSettings
 from service.telemetry import events
 
@@ -145,7 +144,7 @@ class Returns:
         return page
 
     async def _enter_row(
-        self, page: Collected, day: date, row: ReturnedWithdrawalsRow, member: Member | None, evidence: bytes
+        self, page: Collected, day: date, row: ReturnedWithdrawalsRow, member: Member | None, evidence: Evidence
     ) -> None:
         known = await self._reads.operation(request_id=request_id(BankSerial(row.PayeeFrontSeqNo)))
         reason = problem_of(row, member, known)
@@ -189,7 +188,7 @@ class Returns:
 
     async def listed_day(
         self, day: date, *, is_refusal_empty: bool = False
-    ) -> tuple[list[ReturnedWithdrawalsRow], bytes]:
+    ) -> tuple[list[ReturnedWithdrawalsRow], Evidence]:
         """What came back on a day, by the bank serial of the credit, and the answer's evidence. Raises `Problem`.
 
         ``is_refusal_empty`` is for a day that may not have begun at the bank.
@@ -201,7 +200,7 @@ class Returns:
         return sorted(rows, key=lambda row: row.PayeeFrontSeqNo), answer.evidence
 
     async def _enter_again(
-        self, known: Operation, day: date, row: ReturnedWithdrawalsRow, evidence: bytes
+        self, known: Operation, day: date, row: ReturnedWithdrawalsRow, evidence: Evidence
     ) -> StepOutcome:
         if known.state is State.ACCEPTED and row.OldMarketSeqNo and await self._is_opened_here(known):
             return await self._name(known.id, day, row.OldMarketSeqNo, known.query_attempts, evidence)
@@ -216,7 +215,7 @@ class Returns:
             return False
         return True
 
-    async def _enter(self, day: date, row: ReturnedWithdrawalsRow, member: Member, evidence: bytes) -> StepOutcome:
+    async def _enter(self, day: date, row: ReturnedWithdrawalsRow, member: Member, evidence: Evidence) -> StepOutcome:
         """Raises `FloorBroken` when it was entered as a transfer."""
         amount_fen, original = row.RejectInAcctTranAmt, row.OldMarketSeqNo or ""
         booked_day = booked_on(BankSerial(row.PayeeFrontSeqNo)) or day
@@ -235,7 +234,7 @@ class Returns:
                 message="the receiving bank sent a withdrawal back",
                 bank_message=row.RejectBillReason or "",
                 bank_serial=BankSerial(row.PayeeFrontSeqNo),
-                evidence=combined_digest((evidence, balance_evidence)),
+                evidence=Evidence.of_all((evidence, balance_evidence)),
                 next_ask_in_s=None if original else self._settings.name_after_s,
             ),
             [draft],
@@ -253,7 +252,7 @@ class Returns:
         return outcome
 
     async def _name(
-        self, operation_id: UUID, day: date, original: str, query_attempts: int, evidence: bytes
+        self, operation_id: UUID, day: date, original: str, query_attempts: int, evidence: Evidence
     ) -> StepOutcome:
         message = "the bank has named the withdrawal"
         return await self._writer.submit(

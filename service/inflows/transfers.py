@@ -18,7 +18,7 @@ from datetime import date, timedelta
 from enum import Enum
 from typing import Final
 
-from bankclient import REQUEST_FEN_MAX, BankClient, TransfersIn, TransfersInRow, yuan
+from bankclient import NO_EVIDENCE, REQUEST_FEN_MAX, BankClient, Evidence, TransfersIn, TransfersInRow, yuan
 from jzb.v1.names import OperationKind
 from ledger import (
     Change,
@@ -41,7 +41,6 @@ from service.inflows.returns import Returns
 from service.inflows.withdrawable import credit
 from service.questions.bookings import booked_on, is_serial, once
 from service.questions.lists import read_list
-from service.questions.results import combined_digest
 from service.settings import Settings
 from service.telemetry import events
 
@@ -187,7 +186,7 @@ class Transfers:
         returned: Collection[str],
         member: Member | None,
         known: dict[RequestId, Operation],
-        evidence: bytes,
+        evidence: Evidence,
     ) -> None:
         skip = skip_of(row, returned)
         if skip is not None:
@@ -212,9 +211,9 @@ class Transfers:
             page.entered += outcome.did
             page.transfers.append(Entered(outcome, row))
 
-    async def _enter(self, day: date, row: TransfersInRow, member: Member | None, evidence: bytes) -> StepOutcome:
+    async def _enter(self, day: date, row: TransfersInRow, member: Member | None, evidence: Evidence) -> StepOutcome:
         """Raises `FloorBroken` when it was entered as a return."""
-        payee, balance_evidence = NO_MEMBER_CODE, b""
+        payee, balance_evidence = NO_MEMBER_CODE, NO_EVIDENCE
         booked_day = booked_on(BankSerial(row.FrontSeqNo)) or day
         legs: tuple[Leg, ...] = (Leg(POOLED, suspense(BankSerial(row.FrontSeqNo)), row.TranAmt),)
         if row.InAcctType == TO_MEMBER and member is not None:
@@ -232,7 +231,7 @@ class Transfers:
                 state=State.DONE,
                 message="a transfer came in" if payee else "a transfer came in and lies in suspense",
                 bank_serial=BankSerial(row.FrontSeqNo),
-                evidence=combined_digest((evidence, balance_evidence)),
+                evidence=Evidence.of_all((evidence, balance_evidence)),
             ),
             [Draft((once(BankSerial(row.FrontSeqNo)), *legs), payee=payee, amount_fen=row.TranAmt)],
             payee=payee,
@@ -247,7 +246,7 @@ class Transfers:
             )
         return outcome
 
-    async def _listed(self, day: date) -> tuple[Sequence[TransfersInRow], bytes]:
+    async def _listed(self, day: date) -> tuple[Sequence[TransfersInRow], Evidence]:
         """The rows of a day, by bank serial, and their evidence: a day is either the bank's present one or history."""
         rows: list[TransfersInRow] = []
         may_be_present = day >= days_now()[0]

@@ -22,7 +22,7 @@ from datetime import date
 from typing import Final
 from uuid import UUID
 
-from bankclient import BankClient, SubAccountBalances, SubAccountBalancesRow, yuan
+from bankclient import NO_EVIDENCE, BankClient, Evidence, SubAccountBalances, SubAccountBalancesRow, yuan
 from ledger import (
     Change,
     Draft,
@@ -121,7 +121,7 @@ class Withdrawable:
 
 async def credit(
     bank: BankClient, reads: Reads, sub_account: SubAccount, amount_fen: int, bank_day: date
-) -> tuple[tuple[Leg, ...], bytes]:
+) -> tuple[tuple[Leg, ...], Evidence]:
     """A credit of real money that the bank has booked on ``bank_day`` and the books have not: what of it may leave is
     withdrawable, the rest waits for its day; and the evidence of the bank's word, where it decides.
 
@@ -138,18 +138,18 @@ async def credit(
 
 async def _withdrawable_of(
     bank: BankClient, reads: Reads, sub_account: SubAccount, amount_fen: int, bank_day: date
-) -> tuple[int, bytes]:
+) -> tuple[int, Evidence]:
     before = await _balance(reads, sub_account)
     waiting = await reads.pockets(sub_account, (Kind.UNCLEARED,))
     if before.held_spendable_fen or any(pocket.day < bank_day for pocket in waiting):
-        return 0, b""
+        return 0, NO_EVIDENCE
     answer = await bank.call(SubAccountBalances(QueryFlag="2", SubAcctNo=sub_account))
     row = _only_row(sub_account, () if answer.reply is None else answer.reply.AcctArray)
     is_of_one_moment = await _balance(reads, sub_account) == before
     if row is None or not is_of_one_moment or row.AcctAvailBal != before.available_fen + amount_fen:
-        return 0, b""
+        return 0, NO_EVIDENCE
     more_fen = min(row.CashAmt - before.withdrawable_fen, amount_fen)
-    return (more_fen, answer.evidence) if more_fen > 0 else (0, b"")
+    return (more_fen, answer.evidence) if more_fen > 0 else (0, NO_EVIDENCE)
 
 
 async def _balance(reads: Reads, sub_account: SubAccount) -> MemberBalance:

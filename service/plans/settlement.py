@@ -10,10 +10,11 @@ import dataclasses
 from collections.abc import Sequence
 from datetime import date
 
+from bankclient import Evidence
 from ledger import Change, Draft, Operation, State, Step
 from ledger.names import NO_BANK_SERIAL
 from service.plans.plan import Stored
-from service.questions.results import BankResult, Verdict, combined_digest
+from service.questions.results import BankResult, Verdict
 from service.recorded import SEND_AGAIN
 from service.settings import ResolverSettings
 
@@ -66,7 +67,7 @@ def settle(
             bank_message=last.message,
             bank_serial=next(iter(named), NO_BANK_SERIAL),
             bank_serials=tuple(named),
-            evidence=combined_digest(one.evidence for one in results),
+            evidence=Evidence.of_all(one.evidence for one in results),
             next_ask_in_s=next_ask_in_s,
             query_attempts=operation.query_attempts + by_query,
             not_found=tries,

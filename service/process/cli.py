@@ -51,6 +51,7 @@ from service.inflows.reconciliation_files import fetch, summary
 from service.policy import PolicyWrong
 from service.problems import Problem
 from service.process import demo as day
+from service.process import evidence
 from service.process import trace as traces
 from service.process.anchor import contradiction, note_anew, places_of
 from service.process.certificates import CertificateNotMade, issue, make_ca
@@ -61,6 +62,7 @@ from service.process.stack import (
     VAULT_KEYS,
     StackNotStarted,
     bank,
+    bank_certificate,
     database,
     kept,
     key_file,
@@ -70,6 +72,7 @@ from service.process.stack import (
     seal_file,
     seal_keys,
     started,
+    vault_settings,
 )
 from service.recovery.catch_up import CatchUp, CatchUpStopped, CaughtUp
 from service.secret_files import SecretFileWrong
@@ -398,6 +401,49 @@ def trace_command(
                 missing += 1
                 print(f"jzb: {not_found}", file=sys.stderr)
         if missing == len(by_trace):
+            raise typer.Exit(1)
+
+
+@app.command("evidence")
+def evidence_command(
+    number: Annotated[
+        str, typer.Argument(help="Of an order or a request; a serial of ours or the bank's; an operation id.")
+    ],
+    to: Annotated[
+        Path | None, typer.Option(help="A folder for the signed texts, which have personal data, and signatures.")
+    ] = None,
+    certificate: Annotated[
+        list[Path] | None, typer.Option(help="The bank's certificate of that time; may be repeated.")
+    ] = None,
+    data: Data = Path("var"),
+) -> None:
+    """Prove what was recorded of an operation by what the bank has signed; exits 1 when something is not proved.
+
+    With --to, anybody who has the bank's public key can check the signature:
+    `openssl dgst -md5 -verify BANK.pub -signature X.sig X.txt`.
+    """
+    with _complaints():
+        platform = platform_of(data)
+        keys = vault_settings(data)
+        bank = evidence.certificates(certificate or [bank_certificate(data)])
+        with kept(data) as dsn:
+            operations = asyncio.run(traces.find(dsn, platform, number))
+            decisions = asyncio.run(evidence.decisions_of(dsn, platform, operations))
+        if not operations:
+            raise traces.TraceNotFound(f"platform {platform} has no operation with number {number}")
+        unproved = 0
+        for operation, decided in zip(operations, decisions, strict=True):
+            console.print(traces.title_of(operation), markup=False)
+            if not decided:
+                console.print("  nothing was recorded of it by a signed answer of the bank")
+            for decision in decided:
+                console.print(f"  {decision.at:%Y-%m-%d %H:%M:%S}  {decision.state} {decision.bank_code}".rstrip())
+                for one in evidence.proved(decision, keys.of(platform), bank):
+                    unproved += bool(one.fault)
+                    said = one.fault or f"signed by {one.signer}"
+                    written = f", in {evidence.write(one, to)}" if to and one.canonical else ""
+                    console.print(f"    {one.digest.hex()[:16]}  {said}{written}", markup=False)
+        if unproved:
             raise typer.Exit(1)
 
 

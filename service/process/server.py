@@ -57,7 +57,8 @@ from service.path.resolver import Carrier, Resolver
 from service.path.runner import MARK_S, Runner
 from service.process.anchor import anchored, places_of, require_agreement
 from service.process.components import Components
-from service.process.gauges import observing
+from service.process.expiry import watched
+from service.process.gauges import certificates_end, observing
 from service.process.listening import Certificate, require_closed
 from service.process.servicers import register
 from service.questions.query import Query
@@ -69,7 +70,6 @@ from service.rpc.reflection import add_reflection
 from service.serials import new_serial
 from service.settings import GrpcSettings, Settings, is_loopback
 from service.telemetry import events
-from service.vault import Vault
 
 WAIT_MAX_S = 5.0
 """Between two tries to reach a database that is away when the service starts."""
@@ -136,6 +136,7 @@ async def assembled(settings: Settings, *, catches_up: bool = False) -> AsyncIte
             telemetry.batch(origins, seconds)
             feed.wake()
 
+        vault = settings.vault.of(settings.platform)
         writer = await stack.enter_async_context(
             Writer(
                 dsn,
@@ -143,6 +144,7 @@ async def assembled(settings: Settings, *, catches_up: bool = False) -> AsyncIte
                 spend_order=settings.rules.spend_order,
                 catches_up=catches_up,
                 keys=keys,
+                encrypt=vault.seal_answer if vault.is_open else None,
                 on_batch=committed,
                 origin=telemetry.origin,
             ).running()
@@ -157,11 +159,6 @@ async def assembled(settings: Settings, *, catches_up: bool = False) -> AsyncIte
         transfers = Transfers(reads, bank, recorder, returns, settings)
         await stack.enter_async_context(collecting("transfers", transfers.collect_last_days, settings.transfers.poll_s))
         cards = Cards(engine, settings.platform)
-        vault = Vault(
-            [key.get_secret_value() for key in settings.vault.keys],
-            settings.platform,
-            [key.get_secret_value() for key in settings.vault.retired_keys],
-        )
         carriers: dict[type[Query], Carrier[Any]] = {SweepQuery: sweeper, ReturnQuery: returns}
         resolver = await stack.enter_async_context(
             Resolver(writer, reads, bank, cards, vault, carriers, settings).running()
@@ -225,6 +222,8 @@ async def running(
         await stack.enter_async_context(
             observing(components, lambda: interceptor.watches.in_use, lambda: anchor.age_s, certificate)
         )
+        ends = partial(certificates_end, components.bank, certificate)
+        await stack.enter_async_context(watched(ends))
         server = grpc.aio.server(interceptors=[interceptor], options=_options(settings.grpc))
         status = HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(status, server)

@@ -25,10 +25,12 @@ from ledger import child_environment, migrate, sessions_beside
 from service.settings import (
     SealSettings,
     Settings,
+    VaultSettings,
     database_from_environment,
     from_environment,
     is_given,
     seal_from_environment,
+    vault_from_environment,
 )
 from service.vault import KeyFile
 
@@ -174,6 +176,26 @@ def seal_keys(data: Path, *, is_embedded: bool = False) -> SealSettings:
 def seal_file(data: Path) -> KeyFile:
     """The keys of the seals of an embedded stack."""
     return KeyFile(data / "seal.keys")
+
+
+def vault_settings(data: Path) -> VaultSettings:
+    """The keys of the vault: those of the environment, else those that a stack with books of its own keeps."""
+    if is_given(VAULT_KEYS) or not key_file(data).exists:
+        return vault_from_environment()
+    return VaultSettings(keys=tuple(map(SecretStr, key_file(data).keys())))
+
+
+def bank_certificate(data: Path) -> Path:
+    """Where the bank's certificate is: of the bank in the environment, else of the sandbox under ``data``.
+
+    Raises `StackNotStarted` where there is neither.
+    """
+    if given := os.environ.get("JZB_BANK__BANK_CERTIFICATE_PATH"):
+        return Path(given)
+    settings = data / "sandbox" / CLIENT_SETTINGS
+    if not settings.exists():
+        raise StackNotStarted("set JZB_BANK__BANK_CERTIFICATE_PATH, or name the bank's certificate by --certificate")
+    return Path(json.loads(settings.read_text())["bank_certificate_path"])
 
 
 def key_file(data: Path) -> KeyFile:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import ClassVar, Final
 
-from bankclient import NO_RECORD, SUCCESS_CODE, SubAccountTransactions, SubAccountTransactionsRow
+from bankclient import NO_RECORD, SUCCESS_CODE, Evidence, SubAccountTransactions, SubAccountTransactionsRow
 from jzb.v1.names import OperationKind
 from ledger import Operation, Reads
 from ledger.names import BankSerial, Serial, SubAccount
@@ -26,7 +26,7 @@ from service.questions.bookings import booked_on
 from service.questions.conflicts import response_mismatch
 from service.questions.lists import read_list
 from service.questions.query import OutcomeQuery, QueryContext
-from service.questions.results import BankResult, Verdict, combined_digest
+from service.questions.results import BankResult, Verdict
 from service.questions.status import reply_result, status_of
 
 BOOKING_TYPES: Final[dict[str, str]] = {
@@ -72,7 +72,7 @@ class BookedQuery(OutcomeQuery):
         if operation.kind in OF_ONE and (final := await _status_result(context)) is not None:
             return [final]
         rows: list[SubAccountTransactionsRow] = []
-        evidence: list[bytes] = []
+        evidence: list[Evidence] = []
         for question in self._questions(context):
             listed = await read_list(context.bank, question)
             if not listed.is_complete:
@@ -90,7 +90,7 @@ class BookedQuery(OutcomeQuery):
         rows = [row for row in rows if row.FrontSeqNo not in mirror.serials]
         # Which of these the mirror has posted already cannot be told, so that one might be the part's own.
         undated = {_like(row) for row in rows if _day(row) is None}
-        found, digest = find(sought, rows, mirror.posted, mirror.ahead), combined_digest(evidence)
+        found, digest = find(sought, rows, mirror.posted, mirror.ahead), Evidence.of_all(evidence)
         return [
             BankResult(Verdict.INCONCLUSIVE, detail="a row of 6072 that may be it has no day")
             if row is None and part.like in undated
@@ -225,7 +225,7 @@ async def _status_result(context: QueryContext) -> BankResult | None:
     return reply_result(answer, reply)
 
 
-def _row_result(row: SubAccountTransactionsRow | None, evidence: bytes) -> BankResult:
+def _row_result(row: SubAccountTransactionsRow | None, evidence: Evidence) -> BankResult:
     if row is None:
         return BankResult(Verdict.NOT_FOUND, code=NO_RECORD, detail="6072 does not list it", evidence=evidence)
     return BankResult(

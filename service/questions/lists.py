@@ -13,9 +13,8 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Generic, TypeVar
 
-from bankclient import Answer, AnswerOutcome, BankClient, Paged, Request, Row
+from bankclient import Answer, AnswerOutcome, BankClient, Evidence, Paged, Request, Row
 from service.questions.calls import reply_of
-from service.questions.results import combined_digest
 
 PAGES_MAX: Final = 5000
 """Of 20 rows each."""
@@ -43,7 +42,7 @@ class BankList(Generic[T]):
     @property
     def answer(self) -> Answer[Any]:
         """The last answer, which says why an incomplete list is, with the evidence of all."""
-        return replace(self.answers[-1], evidence=combined_digest(answer.evidence for answer in self.answers))
+        return replace(self.answers[-1], evidence=Evidence.of_all(answer.evidence for answer in self.answers))
 
     def required(self, *, is_refusal_empty: bool = False) -> list[T]:
         """Every row. Raises `Problem` when the list is incomplete.

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final
 
-from bankclient import NO_RECORD, Answer, AnswerOutcome, FindSubAccount
+from bankclient import NO_RECORD, Answer, AnswerOutcome, Evidence, FindSubAccount
 from ledger import Member
 from ledger.names import NO_MEMBER_CODE, MemberCode, SubAccount
 from service.questions.conflicts import without_conflict
 from service.questions.query import OutcomeQuery, QueryContext
-from service.questions.results import BankResult, Verdict, combined_digest
+from service.questions.results import BankResult, Verdict
 
 NO_MEMBER: Final = frozenset({NO_RECORD, "ERR031", "ERR254"})
 """How the bank says that a member code has no sub-account (transport.md 3.5)."""
@@ -73,7 +73,7 @@ class SameNameQuery(OutcomeQuery):
     async def run(self, context: QueryContext) -> Sequence[BankResult]:
         """See `OutcomeQuery`."""
         numbers: list[SubAccount] = []
-        evidence: list[bytes] = []
+        evidence: list[Evidence] = []
         for member_id in (self.ordinary, self.merchant):
             answer = await context.bank.call(FindSubAccount(TranNetMemberCode=member_id))
             if answer.reply is None:
@@ -85,7 +85,7 @@ class SameNameQuery(OutcomeQuery):
             Verdict.DONE,
             code=answer.code,
             detail="6092 knows both members",
-            evidence=combined_digest(evidence),
+            evidence=Evidence.of_all(evidence),
             members=self.members(*numbers),
         )
         return [await without_conflict(context.reads, result)]

@@ -6,14 +6,12 @@ The first answer to a call and the answer to every later question become the sam
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 from enum import Enum
-from hashlib import sha256
 from typing import Any
 
-from bankclient import Answer
+from bankclient import NO_EVIDENCE, Answer, Evidence
 from ledger import Draft, Member
 from ledger.names import NO_BANK_SERIAL, BankSerial
 
@@ -61,7 +59,7 @@ class BankResult:
     bank_serial: BankSerial = NO_BANK_SERIAL
     bank_serials: tuple[BankSerial, ...] = ()
     bank_day: date | None = None
-    evidence: bytes = b""
+    evidence: Evidence = NO_EVIDENCE
     members: tuple[Member, ...] = ()
     card: CardResult = NO_CARD_RESULT
     booked: Draft | None = None
@@ -78,11 +76,3 @@ class BankResult:
     def of_call(cls, verdict: Verdict, answer: Answer[Any]) -> BankResult:
         """The same of the answer to the call itself, with the bank's serial and day."""
         return cls.of_question(verdict, answer, bank_serial=answer.front_seq_no or "", bank_day=answer.booking_date)
-
-
-def combined_digest(evidence: Iterable[bytes]) -> bytes:
-    """The digest of all the signed answers that something rests on: SHA-256 over theirs one behind the other, or its
-    own when there is only one.
-    """
-    found = list(dict.fromkeys(filter(None, evidence)))
-    return sha256(b"".join(found)).digest() if len(found) > 1 else b"".join(found)

@@ -16,6 +16,7 @@ from bankclient import (
     BankCertificate,
     BankUnavailable,
     Booked,
+    Evidence,
     MemberPayment,
     MessageInvalid,
     SubAccountTransactions,
@@ -453,7 +454,7 @@ def test_what_brought_no_answer_proves_nothing() -> None:
         reply=None,
         front_seq_no=None,
         booking_date=None,
-        evidence=b"",
+        evidence=Evidence(b""),
         retry_after_s=None,
         send_again=False,
     )

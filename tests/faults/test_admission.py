@@ -12,6 +12,7 @@ import pytest
 
 from bankclient import Answer
 from bankclient import AnswerOutcome as AnswerOutcome
+from bankclient import Evidence as Evidence
 from jzb.v1 import balance_pb2, core_pb2, operation_pb2, payment_pb2
 from service.path.admission import Admission, Breaker, BreakerState
 from service.problems import Problem
@@ -100,7 +101,7 @@ def test_switched_off_it_never_opens() -> None:
 def test_a_bank_that_signs_works_whatever_it_says(
     outcome: AnswerOutcome, evidence: bytes, attempts: int, expected: bool | None
 ) -> None:
-    assert has_answered(Answer(outcome, "", "", "", attempts, evidence=evidence)) is expected
+    assert has_answered(Answer(outcome, "", "", "", attempts, evidence=Evidence(evidence))) is expected
 
 
 async def test_permits_are_counted_when_they_are_given_and_come_back_however_a_call_ends() -> None:

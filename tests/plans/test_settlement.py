@@ -17,6 +17,7 @@ import pytest
 
 from bankclient import Answer
 from bankclient import AnswerOutcome as AnswerOutcome
+from bankclient import Evidence as Evidence
 from ledger import CardChange, CardState, Change, Draft, Leg, Member, Operation, State, Step
 from ledger.accounts import FEE, withdrawable
 from ledger.names import NO_BANK_SERIAL, BankSerial, MemberCode, RequestId, Serial, SubAccount
@@ -24,7 +25,7 @@ from service.plans.plan import Stored
 from service.plans.settlement import mark_unknown, release, settle
 from service.questions.cards import CardQuery
 from service.questions.query import first_verdict
-from service.questions.results import BankResult, CardResult, Verdict, combined_digest
+from service.questions.results import BankResult, CardResult, Verdict
 from service.questions.status import StatusQuery
 from service.recorded import SEND_AGAIN
 from service.settings import ResolverSettings
@@ -99,7 +100,7 @@ def result(verdict: Verdict, number: int = 1) -> BankResult:
         code=f"C{number}",
         message=f"银行{number}",
         detail=f"detail {number}",
-        evidence=f"evidence {number}".encode(),
+        evidence=Evidence(f"evidence {number}".encode()),
         reason=f"reason-{number}",
     )
 
@@ -387,7 +388,7 @@ def test_a_lost_answer_keeps_every_hold_and_is_asked_about_soon() -> None:
             message="detail 1",
             bank_code="C1",
             bank_message="银行1",
-            evidence=b"evidence 1",
+            evidence=Evidence(b"evidence 1"),
             next_ask_in_s=11.0,
         ),
         bank_day=TODAY,
@@ -444,7 +445,10 @@ def test_a_call_is_sent_again_only_where_its_plan_says_how() -> None:
 
 
 def test_evidence_of_several_answers_is_one_digest_and_of_one_its_own() -> None:
-    assert combined_digest([]) == b""
-    assert combined_digest([b"", b""]) == b""
-    assert combined_digest([b"one", b"", b"one"]) == b"one"
-    assert combined_digest([b"one", b"two", b"one"]) == sha256(b"onetwo").digest()
+    assert Evidence.of_all([]) == b""
+    none, one, two = Evidence(), Evidence(b"one"), Evidence(b"two")
+    assert Evidence.of_all([none, none]) == b""
+    assert Evidence.of_all([one, none, one]) is one
+    both = Evidence.of_all([one, two, one])
+    assert both == sha256(b"onetwo").digest()
+    assert both.parts == (one, two)
