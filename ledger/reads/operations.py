@@ -142,13 +142,24 @@ class Operations(Queries):
 
         Raises `OpeningForged` when it is not the one that was sealed, or has no MAC under the keys.
         """
+        macs = await self._opened(found)
+        if self._keys is not None and not self._keys.opened(found, macs):
+            raise OpeningForged(f"{found.id} has no MAC under any of JZB_SEAL__KEYS: who has these did not open it so")
+        return found.plan
+
+    async def require_as_opened(self, found: Operation) -> None:
+        """Raise `OpeningForged` where the plan of an operation that is final is not the one that was sealed: what it
+        keeps goes into a later message. It needs no MAC, whose key may be gone; nothing is carried on.
+        """
+        await self._opened(found)
+
+    async def _opened(self, found: Operation) -> list[bytes]:
+        """The MACs of the last opening, whose digest is right."""
         rows = await self._rows(_OPENED, platform=self._platform, operation_id=found.id, serial=found.serial)
         # What was opened before plans were sealed has no digest; only a MAC can stand for that.
         if not rows or rows[0]["digest"] not in (b"", found.plan_digest):
             raise OpeningForged(f"the plan or the serial of {found.id} is not the one it was opened with")
-        if self._keys is not None and not self._keys.opened(found, rows[0]["macs"]):
-            raise OpeningForged(f"{found.id} has no MAC under any of JZB_SEAL__KEYS: who has these did not open it so")
-        return found.plan
+        return list(rows[0]["macs"])
 
     async def parts(self, operation_ids: Collection[UUID]) -> dict[UUID, list[Part]]:
         """The transactions of these operations, in order."""

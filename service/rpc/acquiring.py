@@ -178,6 +178,7 @@ class AcquiringRpc(acquiring_pb2_grpc.AcquiringServiceServicer):
         entered = order.operation if order else None
         found = None
         if entered is not None and entered.state is State.DONE:
+            await self.reads.require_as_opened(entered)
             parts = (await self.reads.parts([entered.id])).get(entered.id, [])
             found = _query_of(entered).share(parts, request.order_no)
         if entered is None or found is None or found[1].state is not PartState.POSTED:

@@ -101,6 +101,7 @@ class Suspense(suspense_pb2_grpc.SuspenseServiceServicer):
                     "wait until the allocation is final; the request id is not used up",
                     operation_id=str(allocation.id),
                 )
+            await self.reads.require_as_opened(allocation)
             facts = await self.members.facts(others=[allocation.payee])
             return suspense.reverse_suspense_allocation(request, allocation, facts.members[allocation.payee], serials)
 

@@ -144,4 +144,5 @@ class TopUps(topup_pb2_grpc.TopUpServiceServicer):
                 "wait until the top-up is final; the request id is not used up",
                 operation_id=str(found.id),
             )
+        await self.reads.require_as_opened(found)
         return found, parts

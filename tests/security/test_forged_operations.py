@@ -21,6 +21,7 @@ from ledger.names import MemberCode, SubAccount
 from tests.world.marketplace import TIMEOUT_S, Marketplace, bank_day, open_marketplace
 from tests.world.process import until
 from tests.world.refunds import refund_request
+from tests.world.revocations import revoke
 from tests.world.withdrawals import withdraw
 
 FORGED = "it is not as the service opened it"
@@ -217,3 +218,16 @@ async def test_a_clearing_that_was_written_into_the_database_moves_no_money(shop
     refused = await shop.refusal(withdraw(shop, "buyer", 1_00))
     assert refused.reason == "WITHDRAWABLE_INSUFFICIENT"
     assert (await shop.balance("buyer")).withdrawable_fen == 0
+
+
+async def test_what_a_finished_top_up_keeps_goes_into_no_message_when_it_was_exchanged(shop: Marketplace) -> None:
+    await shop.buyer("buyer")
+    topped_up = await shop.top_up("buyer", 50_00)
+    await shop.clear()
+    before = shop.calls_received("RevokeMemberRechargeThirdPay")
+    exchange = 'UPDATE operation SET plan = replace(plan::text, \'"keep": {\', \'"keep": {"mine": "1", \')::json'
+    written(shop, f"{exchange} WHERE id = '{topped_up.operation_id}'")
+    refused = await shop.refusal(revoke(shop, topped_up.serial, 1_00))
+    assert refused.reason == "SERVICE_FAULT"
+    assert shop.calls_received("RevokeMemberRechargeThirdPay") == before
+    assert (await shop.balance("buyer")).available_fen == 50_00
