@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from embedded import EmbeddedPostgres, Programs
 from ledger import session
+from service.process.certificates import issue, make_ca
 
 REMOTE = "postgresql://ledger:hush@db.example.org/jzb"
 
@@ -44,10 +48,10 @@ class MiddleMan:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.received += await reader.read(8)
         writer.write(b"N")
-        while more := await reader.read(1024):
-            self.received += more
+        if startup := await reader.read(1024):
             # AuthenticationCleartextPassword
             writer.write(b"R" + (8).to_bytes(4) + (3).to_bytes(4))
+            self.received += startup + await reader.read(1024)
         writer.close()
 
 
@@ -66,8 +70,8 @@ async def test_no_password_is_told_to_who_has_no_certificate(
 ) -> None:
     monkeypatch.setattr(session, "is_local", lambda _: is_local)
     with pytest.raises(psycopg.OperationalError):
-        async with asyncio.timeout(2.0):
-            await session.opened(f"postgresql://ledger:hush@127.0.0.1:{middle_man.port}/jzb?connect_timeout=2")
+        async with asyncio.timeout(20.0):
+            await session.opened(f"postgresql://ledger:hush@127.0.0.1:{middle_man.port}/jzb")
     # On this machine nobody is in the middle.
     assert (b"hush" in middle_man.received) is is_local
 
@@ -79,3 +83,39 @@ def test_a_weaker_way_is_said_at_every_start(database: str, monkeypatch: pytest.
         line for line in session.require_writable(make_conninfo(database, sslmode="disable")) if "sslmode" in line
     ]
     assert weakness.startswith("sslmode is disable in DATABASE_URL")
+
+
+@pytest.fixture
+def server_with_tls(tmp_path: Path) -> Iterator[tuple[EmbeddedPostgres, Path]]:
+    """A PostgreSQL with a certificate for localhost, and the certificate of its authority."""
+    programs = Path("/usr/lib/postgresql/15/bin")
+    if not (programs / "initdb").exists():
+        pytest.skip(f"the embedded PostgreSQL has no TLS, and {programs} has no initdb")
+    folder = tmp_path / "postgres" / "tls"
+    folder.mkdir(parents=True)
+    ca, own = make_ca(folder), issue(folder, "localhost", 1)
+    settings = {"ssl": "on", "ssl_cert_file": str(own.certificate), "ssl_key_file": str(own.key)}
+    with (
+        patch("embedded.server.find_programs", lambda: Programs(programs, 15)),
+        EmbeddedPostgres(tmp_path / "postgres", settings=settings) as server,
+    ):
+        yield server, ca.certificate
+
+
+async def test_a_server_proves_its_name_before_anything_is_said(
+    server_with_tls: tuple[EmbeddedPostgres, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, ca = server_with_tls
+    other = make_ca(tmp_path / "other").certificate
+    monkeypatch.setattr(session, "is_local", lambda _: False)
+    where = make_conninfo(server.dsn, host="localhost", sslrootcert=str(ca))
+    async with await session.opened(where) as connection:
+        found = await connection.execute("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
+        assert await found.fetchone() == (True,)
+    for wrong, says in (
+        (make_conninfo(where, sslrootcert=str(other)), "SSL error"),
+        (make_conninfo(where, host="db.example.org", hostaddr="127.0.0.1"), "does not match host name"),
+        (make_conninfo(server.dsn, host="localhost"), "root certificate file"),
+    ):
+        with pytest.raises(psycopg.OperationalError, match=says):
+            await session.opened(wrong)
