@@ -14,6 +14,7 @@ not kept over a restart.
 | `act_late:<s>` | the bank acts, and answers, after `<s>` seconds |
 | `http500` | HTTP 500, not acted |
 | `bad_signature`, `no_signature`, `malformed` | acted; the answer's signature is wrong or missing, or its JSON is cut short |
+| `folded` | acted; what was signed is cut into fields anew: CnsmrSeqNo is in the name of the field behind it |
 | `token_expired` | the gateway answers OPEN-E-100073, unsigned, not acted |
 | `expire_flag` | acted; tokenExpiryFlag is "true" |
 | `expire_flag_alone` | signed, tokenExpiryFlag "true" and no code; not acted |
@@ -56,6 +57,7 @@ WITHOUT_ARGUMENT: Final = frozenset(
         "expire_flag",
         "expire_flag_alone",
         "err957",
+        "folded",
         "duplicate_delivery",
         "file_bad_row",
         "file_empty_day",

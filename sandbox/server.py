@@ -158,6 +158,8 @@ class Sandbox:
             signature = _spoiled(signature)
         if not fault_plan.has("no_signature"):
             answer["RsaSign"] = signature
+        if fault_plan.has("folded"):
+            answer = _folded(answer)
         text = json.dumps(answer, ensure_ascii=False)
         if fault_plan.has("malformed"):
             text = text[: len(text) // 2]
@@ -219,6 +221,16 @@ async def _dropping(
 def _unsigned(refusal: GatewayRefusal) -> web.Response:
     answer = {"errorCode": refusal.code, "errorMsg": refusal.message}
     return web.json_response(text=json.dumps(answer, ensure_ascii=False))
+
+
+def _folded(answer: dict[str, object]) -> dict[str, object]:
+    """The same signed text, which names no CnsmrSeqNo any more: somebody between needs no key for that."""
+    texts = sorted(name for name, value in answer.items() if isinstance(value, str) and value and name != "RsaSign")
+    behind = next((name for name in texts if name > "CnsmrSeqNo"), None)
+    if "CnsmrSeqNo" not in texts or behind is None:
+        return answer
+    kept = {name: value for name, value in answer.items() if name not in ("CnsmrSeqNo", behind)}
+    return {**kept, f"CnsmrSeqNo={answer['CnsmrSeqNo']}&{behind}": answer[behind]}
 
 
 def _spoiled(signature: str) -> str:

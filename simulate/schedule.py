@@ -142,6 +142,7 @@ FAULTS: Final = (
     "bad_signature",
     "no_signature",
     "malformed",
+    "folded",
     "token_expired",
     "expire_flag",
     "expire_flag_alone",
@@ -184,7 +185,15 @@ IN_PART: Final = ("part_of_batch", "lose_after")
 PROOFS: Final = ("none", "sms", "password")
 """How members authorise what they pay in the night; in turn."""
 
-QUESTION_FAULTS: Final = ("lose_after", "http500", "bad_signature", f"delay:{LATE_S}", "token_expired", "malformed")
+QUESTION_FAULTS: Final = (
+    "lose_after",
+    "http500",
+    "bad_signature",
+    f"delay:{LATE_S}",
+    "token_expired",
+    "malformed",
+    "folded",
+)
 
 
 class Manner(StrEnum):
@@ -426,7 +435,7 @@ def _faults(dice: Random, kind: ActionKind) -> tuple[str, ...]:
     if dice.random() > 0.35:
         return own
     fault = dice.choice(FAULTS)
-    is_lost = fault in ("lose_after", "bad_signature", "no_signature", "malformed")
+    is_lost = fault in ("lose_after", "bad_signature", "no_signature", "malformed", "folded")
     hidden = (f"{NOT_FOUND_FIRST}:{dice.randint(1, 2)}",) if is_lost and dice.random() < 0.3 else ()
     return (*own, fault, *hidden)
 

@@ -112,6 +112,7 @@ async def test_a_refusal_of_the_bank_is_told_with_its_code_and_its_chinese_text(
         ("bad_signature", DONE),
         ("no_signature", DONE),
         ("malformed", DONE),
+        ("folded", DONE),
         ("err957", DONE),
         ("refuse:ERR108", REFUSED),
         ("delay:1.0", DONE),

@@ -90,6 +90,13 @@ async def test_an_answer_without_a_good_signature_was_acted_on(market: Marketpla
     assert market.verified(await market.pay(fault))
 
 
+async def test_a_folded_answer_was_acted_on_and_is_signed_without_naming_its_request(market: Marketplace) -> None:
+    answer = await market.pay("folded")
+    assert market.paid
+    assert market.verified(answer)
+    assert "CnsmrSeqNo" not in answer
+
+
 async def test_a_malformed_answer_was_acted_on(market: Marketplace) -> None:
     with pytest.raises(json.JSONDecodeError):
         await market.pay("malformed")
