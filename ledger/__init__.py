@@ -37,6 +37,7 @@ from ledger.errors import (
     LedgerUnfit,
     OpeningForged,
     OperationUnknown,
+    ProposerApproves,
     RequestIdReused,
 )
 from ledger.events import EVERYTHING, LAST, Event, Events, Wanted
@@ -46,6 +47,7 @@ from ledger.lookups import Lookups, MemberBalance
 from ledger.macs import SealKeys
 from ledger.numbers import SerialNumbers
 from ledger.operations import OPEN_STATES, FullOperation, Member, Operation, Part, PartState, State
+from ledger.proposals import Lease, NewProposal, Proposal, ProposalDecision, Proposals, ProposalState
 from ledger.reads import (
     CATCH_UP,
     Cards,
@@ -109,6 +111,7 @@ __all__ = [
     "InDoubt",
     "KeptAnswer",
     "Kind",
+    "Lease",
     "Leased",
     "LedgerBehind",
     "LedgerBusy",
@@ -124,6 +127,7 @@ __all__ = [
     "Motion",
     "Need",
     "NewOperation",
+    "NewProposal",
     "OfDay",
     "OpeningForged",
     "Operation",
@@ -134,6 +138,11 @@ __all__ = [
     "PartState",
     "Payment",
     "Position",
+    "Proposal",
+    "ProposalDecision",
+    "ProposalState",
+    "Proposals",
+    "ProposerApproves",
     "Reads",
     "RequestIdReused",
     "Result",

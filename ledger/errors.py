@@ -3,6 +3,7 @@
     LedgerError
     ├── FloorBroken        a debit would take an account below its floor; nothing was written
     ├── RequestIdReused    the request id is known with other content; nothing was written
+    ├── ProposerApproves   PostgreSQL has refused an approval by the identity that has proposed; nothing was written
     ├── OperationUnknown   there is no such operation
     ├── LedgerBusy         the writer's queue is full; nothing was written
     ├── DeadlinePassed     the step's time was over before its turn came; nothing was written
@@ -53,6 +54,10 @@ class FloorBroken(LedgerError):
         self.operation = operation
         where = ":".join(p for p in (breach.pocket, breach.owner, breach.ref) if p)
         super().__init__(f"{where} can give {breach.left_fen} fen, {breach.needed_fen} fen are needed")
+
+
+class ProposerApproves(LedgerError):
+    """PostgreSQL has refused an approval by the identity that has proposed."""
 
 
 class RequestIdReused(LedgerError):

@@ -87,6 +87,11 @@ TABLES: Final[dict[str, Rights]] = {
             *(f"{side}_{kind}_fen" for side in ("mirror", "bank") for kind in ("available", "withdrawable", "frozen")),
         ),
     ),
+    # When something was proposed, decided or ended is PostgreSQL's to say.
+    "proposal": Rights(inserts=True, but=("proposed_at",)),
+    "proposal_decision": Rights(inserts=True, but=("at",)),
+    "proposal_outcome": Rights(inserts=True, but=("verdict", "at")),
+    "proposal_due": Rights(inserts=True, updates=("at", "holder"), deletes=True),
     "alembic_version": Rights(),
 }
 """Every table of the schema. One that is not in here is nobody's but the owner's."""

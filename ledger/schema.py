@@ -350,5 +350,90 @@ bank_answer = _table(
 digests, one behind the other.
 """
 
+proposal = _table(
+    "proposal",
+    Column("proposal_id", Uuid, nullable=False),
+    Column("request_id", Text, nullable=False),
+    Column("fingerprint", LargeBinary, nullable=False),
+    Column("method", Text, nullable=False),
+    Column("key_id", Text, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("amount_fen", BigInteger, nullable=False),
+    Column("payer", Text, nullable=False),
+    Column("payee", Text, nullable=False),
+    Column("order_no", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("caller", Text, nullable=False),
+    Column("person", Text, nullable=False),
+    Column("proposed_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    PrimaryKeyConstraint("proposal_id", "platform", name="proposal_pk"),
+    UniqueConstraint("request_id", "platform", name="proposal_request_id_once"),
+    UniqueConstraint("proposal_id", "platform", "caller", "person", "expires_at", name="proposal_by_proposer"),
+    CheckConstraint("caller <> ''", name="proposal_has_proposer"),
+    CheckConstraint("amount_fen >= 0", name="proposal_amount_not_negative"),
+)
+"""What waits, or has waited, for a second person (`ledger.proposals`). The request is ``sealed`` by the service."""
+
+proposal_decision = _table(
+    "proposal_decision",
+    Column("proposal_id", Uuid, nullable=False),
+    Column("verdict", Text, nullable=False),
+    Column("caller", Text, nullable=False),
+    Column("person", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("proposer_caller", Text, nullable=False),
+    Column("proposer_person", Text, nullable=False),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    Column("at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+    Column("mac", LargeBinary, nullable=False),
+    # The primary key is the rule that a proposal is decided once.
+    PrimaryKeyConstraint("proposal_id", "platform", name="proposal_decided_once"),
+    UniqueConstraint("proposal_id", "platform", "verdict", name="proposal_decision_of_verdict"),
+    ForeignKeyConstraint(
+        ["platform", "proposal_id", "proposer_caller", "proposer_person", "expires_at"],
+        [f"proposal.{name}" for name in ("platform", "proposal_id", "caller", "person", "expires_at")],
+        name="proposal_decision_names_its_proposer",
+    ),
+    CheckConstraint("verdict IN ('approved', 'rejected', 'expired')", name="proposal_verdict_known"),
+    CheckConstraint(
+        "verdict <> 'approved' OR caller <> '' AND CASE WHEN person <> '' AND proposer_person <> ''"
+        " THEN person <> proposer_person ELSE caller <> proposer_caller END",
+        name="proposal_approved_by_another",
+    ),
+    CheckConstraint("verdict <> 'approved' OR at < expires_at", name="proposal_approved_in_time"),
+    CheckConstraint("verdict <> 'expired' OR at >= expires_at", name="proposal_expired_in_time"),
+)
+
+proposal_outcome = _table(
+    "proposal_outcome",
+    Column("proposal_id", Uuid, nullable=False),
+    Column("verdict", Text, nullable=False, server_default="approved"),
+    Column("operation_id", Uuid),
+    Column("reason", Text, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+    PrimaryKeyConstraint("proposal_id", "platform", name="proposal_outcome_once"),
+    ForeignKeyConstraint(
+        ["platform", "proposal_id", "verdict"],
+        [f"proposal_decision.{name}" for name in ("platform", "proposal_id", "verdict")],
+        name="proposal_outcome_of_approved",
+    ),
+    CheckConstraint("verdict = 'approved'", name="proposal_outcome_is_of_approved"),
+    CheckConstraint("operation_id IS NOT NULL OR reason <> ''", name="proposal_outcome_is_one"),
+)
+"""What came of what was approved: an operation, or the reason for which it was refused."""
+
+proposal_due = _table(
+    "proposal_due",
+    Column("proposal_id", Uuid, nullable=False),
+    Column("at", DateTime(timezone=True), nullable=False),
+    Column("holder", Uuid),
+    PrimaryKeyConstraint("proposal_id", "platform", name="proposal_due_once"),
+    Index("proposal_due_by_time", "at", "platform"),
+)
+"""The proposals that something is still to be done about, and when: they expire, or run."""
+
 JOURNAL = (transaction, hold, resolution, leg, event, membership, seal, vouched, audit_entry, bank_answer)
-"""The tables that are only ever added to."""
+PROPOSALS = (proposal, proposal_decision, proposal_outcome)
+"""Both are tables that are only ever added to."""

@@ -299,6 +299,55 @@ CHECKS: dict[str, LiteralString] = {
           WHERE b.platform = o.platform AND b.bank_serial = o.bank_serial AND b.operation_id = o.id
         )
     """,
+    "an operation was approved as its proposal says": """
+        SELECT
+          coalesce(o.id, w.operation_id)::text,
+          coalesce(concat_ws(' ', p.caller, p.person, 'approved by', c.caller, c.person), 'no proposal'),
+          coalesce(
+            concat_ws(' ', o.caller, o.person, 'approved by', o.plan -> 'approval' ->> 'caller',
+              o.plan -> 'approval' ->> 'person'),
+            'no operation'
+          )
+        FROM (SELECT * FROM operation WHERE platform = :platform AND plan -> 'approval' IS NOT NULL) o
+        FULL JOIN (
+          SELECT * FROM proposal_outcome WHERE platform = :platform AND operation_id IS NOT NULL
+        ) w ON w.operation_id = o.id
+        LEFT JOIN proposal p
+          ON p.platform = :platform
+          AND p.proposal_id = coalesce(CAST(o.plan -> 'approval' ->> 'proposal' AS uuid), w.proposal_id)
+        LEFT JOIN proposal_decision c
+          ON c.platform = p.platform AND c.proposal_id = p.proposal_id AND c.verdict = 'approved'
+        WHERE o.id IS NULL
+          OR (p.caller, p.person, p.request_id, p.amount_fen, p.payer, p.payee)
+            IS DISTINCT FROM (o.caller, o.person, o.request_id, o.amount_fen, o.payer, o.payee)
+          OR (c.caller, c.person)
+            IS DISTINCT FROM (o.plan -> 'approval' ->> 'caller', o.plan -> 'approval' ->> 'person')
+    """,
+    "a proposal and its decision have the names of the audit trail": """
+        WITH told AS (
+          SELECT
+            lower(split_part(subject, ' ', 1)) AS subject, caller || ' ' || person AS who,
+            CASE outcome WHEN 'PROPOSED' THEN outcome ELSE method END AS did
+          FROM audit_entry
+          WHERE platform = :platform AND subject LIKE 'proposal_id=%'
+        ), named AS (
+          SELECT proposal_id, 'proposal ' || proposal_id AS what, caller || ' ' || person AS who, 'PROPOSED' AS did
+          FROM proposal
+          WHERE platform = :platform
+          UNION ALL
+          SELECT
+            proposal_id, 'decision on ' || proposal_id, caller || ' ' || person,
+            'jzb.v1.ApprovalService/' || CASE verdict WHEN 'approved' THEN 'Approve' ELSE 'Reject' END
+          FROM proposal_decision
+          WHERE platform = :platform AND verdict <> 'expired'
+        )
+        SELECT named.what, 'an entry', 'none by ' || named.who
+        FROM named
+        WHERE NOT EXISTS (
+          SELECT FROM told
+          WHERE told.subject = 'proposal_id=' || named.proposal_id AND told.did = named.did AND told.who = named.who
+        )
+    """,
     "a member is as it was written last": """
         SELECT coalesce(w.member_id, m.member_id), coalesce(w.standing, 'no member'), coalesce(m.standing, 'no member')
         FROM (

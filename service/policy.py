@@ -14,17 +14,23 @@ what both may. Nothing is given that the file does not give. Pure but for `read`
     [people."7f0c2a"]             # the subject of a token
     scopes = ["manual", "read.all"]
     members = ["*"]
+
+    [[approvals]]                 # what another identity must approve
+    scopes = ["money.withdraw"]
+    amount_above_fen = 1_000_000  # without it: whatever the amount
 """
 
 from __future__ import annotations
 
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeAlias
+from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -42,8 +48,11 @@ SCOPES: Final[Mapping[str, Scope]] = {
 
 SCOPE_NAMES: Final[Mapping[Scope, str]] = {scope: name for name, scope in SCOPES.items()}
 
-AUDITED: Final = frozenset(SCOPES[name] for name in ("manual", "audit", "files", "admin"))
+AUDITED: Final = frozenset(SCOPES[name] for name in ("manual", "approve", "audit", "files", "admin"))
 """What each call of goes to the audit trail."""
+
+APPROVABLE: Final = frozenset(name for name in SCOPES if name.startswith("money.") or name == "manual")
+"""Whose calls a policy may mark for two people: their requests have the field approval."""
 
 LOCAL: Final = "local"
 """The caller that no certificate names: whoever reaches a port that asks for none."""
@@ -60,6 +69,12 @@ class PolicyWrong(Exception):
 def _known(scopes: frozenset[str]) -> frozenset[str]:
     if unknown := sorted(scopes - SCOPES.keys()):
         raise ValueError(f"there is no scope {', '.join(unknown)}; there are {', '.join(SCOPES)}")
+    return scopes
+
+
+def _approvable(scopes: frozenset[str]) -> frozenset[str]:
+    if others := sorted(_known(scopes) - APPROVABLE):
+        raise ValueError(f"no call of {', '.join(others)} can be approved, but of {', '.join(sorted(APPROVABLE))}")
     return scopes
 
 
@@ -93,6 +108,25 @@ class CallerGrant(Grant):
     needs_person: bool = False
 
 
+class ApprovalRule(BaseModel):
+    """Which calls need two people: of these scopes, that move more than an amount, of these callers or of all."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    scopes: Annotated[frozenset[str], Field(min_length=1), AfterValidator(_approvable)]
+    amount_above_fen: Annotated[int, Field(ge=0, le=10**15, strict=True)] | None = None
+    callers: frozenset[Name] = frozenset()
+
+    def is_about(self, caller: str) -> bool:
+        """Whether it marks calls of this caller."""
+        return not self.callers or caller in self.callers
+
+    def marks(self, scope: Scope, amount_fen: int) -> bool:
+        """Whether it marks such a call."""
+        is_enough = self.amount_above_fen is None or amount_fen > self.amount_above_fen
+        return is_enough and SCOPE_NAMES.get(scope) in self.scopes
+
+
 class Policy(BaseModel):
     """A policy file. ``revoked`` are SHA-256 digests of certificates that are taken no more, in hexadecimal digits."""
 
@@ -100,6 +134,7 @@ class Policy(BaseModel):
 
     callers: dict[Name, CallerGrant] = {}
     people: dict[Name, Grant] = {}
+    approvals: tuple[ApprovalRule, ...] = ()
     revoked: frozenset[Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = frozenset()
 
 
@@ -112,11 +147,24 @@ class Allowance:
 
 
 @dataclass(frozen=True, slots=True)
+class Approved:
+    """That another identity has approved the present call, and as what: only that may be carried out."""
+
+    proposal_id: UUID
+    caller: str
+    person: str
+    payer: str
+    payee: str
+    amount_fen: int
+
+
+@dataclass(frozen=True, slots=True)
 class Rights:
     """What the calls of one caller, and of one person behind it, may do.
 
     ``members`` has a tuple of prefixes for each name that is limited to some: a member must meet them all.
-    ``in_flight`` are the limits of calls under way, by the names that they belong to.
+    ``in_flight`` are the limits of calls under way, by the names that they belong to. ``approvals`` mark what needs two
+    people; ``approved`` is a call for which there are two.
     """
 
     caller: str
@@ -127,6 +175,8 @@ class Rights:
     per_call_fen: int | None = None
     per_day: tuple[Allowance, ...] = ()
     in_flight: tuple[tuple[str, int], ...] = ()
+    approvals: tuple[ApprovalRule, ...] = ()
+    approved: Approved | None = None
 
     @property
     def sees_all(self) -> bool:
@@ -146,6 +196,11 @@ OWN_WORK: Final = Rights("", scopes=frozenset(SCOPES.values()))
 """Of what the service does by itself, with no call behind it."""
 
 _present: ContextVar[Rights] = ContextVar("rights", default=OWN_WORK)
+
+
+def scope_name(scope: Scope) -> str:
+    """As policy files have it."""
+    return SCOPE_NAMES.get(scope, "that no policy can give")
 
 
 def begin(rights: Rights) -> None:
@@ -178,14 +233,14 @@ def rights_of(policy: Policy, caller: str, person: str) -> Rights | str:
     if not person:
         if grant.needs_person:
             return f"caller {caller} acts for people alone, and the call has no token"
-        return _both(caller, "", grant, ((f"caller {caller}", grant),))
+        return _both(policy, caller, "", grant, ((f"caller {caller}", grant),))
     behind = policy.people.get(person)
     if behind is None:
         return f"the policy gives person {person} nothing"
-    return _both(caller, person, grant, ((f"caller {caller}", grant), (f"person {person}", behind)))
+    return _both(policy, caller, person, grant, ((f"caller {caller}", grant), (f"person {person}", behind)))
 
 
-def _both(caller: str, person: str, grant: CallerGrant, names: tuple[tuple[str, Grant], ...]) -> Rights:
+def _both(policy: Policy, caller: str, person: str, grant: CallerGrant, names: tuple[tuple[str, Grant], ...]) -> Rights:
     grants = [one for _, one in names]
     limits = [one.amount_per_call_fen for one in grants if one.amount_per_call_fen is not None]
     return Rights(
@@ -197,6 +252,7 @@ def _both(caller: str, person: str, grant: CallerGrant, names: tuple[tuple[str, 
         per_call_fen=min(limits, default=None),
         per_day=tuple(Allowance(who, one.amount_per_day_fen) for who, one in names if one.amount_per_day_fen),
         in_flight=tuple((who, one.calls_max) for who, one in names if one.calls_max is not None),
+        approvals=tuple(rule for rule in policy.approvals if rule.is_about(caller)),
     )
 
 
@@ -226,10 +282,13 @@ def _line(text: str, path: tuple[str, ...]) -> int:
     """Where in a TOML text a value stands, or what should have it: the line of its key, else of its table."""
     found = 1
     table: tuple[str, ...] = ()
+    seen: Counter[tuple[str, ...]] = Counter()
     for number, line in enumerate(text.splitlines(), start=1):
         names = _table(line)
         if names is not None:
-            table = names
+            # A table of a list is named by its place in the list.
+            table = (*names, str(seen[names])) if line.lstrip().startswith("[[") else names
+            seen[names] += 1
             if table[: len(path)] == path[: len(table)]:
                 found = number
         elif table == path[: len(table)] and len(path) > len(table):

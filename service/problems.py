@@ -34,11 +34,13 @@ from ledger import (
     Need,
     Operation,
     Part,
+    Proposal,
+    ProposalState,
     RequestIdReused,
     State,
 )
 from ledger.names import MemberCode, SubAccount
-from service.policy import namespace_of
+from service.policy import Approved, Rights, namespace_of
 from service.recorded import ORDER_DIFFERS, SEND_AGAIN, SERVICE_FAULT, STILL_NEEDED
 
 OUTCOMES: dict[State, core_pb2.Outcome.ValueType] = {
@@ -221,6 +223,7 @@ _FOUND_BY = {
     "allocation of suspense": "allocation_serial",
     "card": "card_id",
     "acquired order": "order_no",
+    "proposal": "proposal_id",
 }
 """The metadata key of what was not found."""
 
@@ -678,6 +681,123 @@ def amount_not_permitted(caller: str, amount_fen: int, limit_fen: int) -> Proble
         " the request id is not used up",
         metadata={"caller": caller, "limit_fen": str(limit_fen)},
         amounts={"needed": amount_fen, "left": limit_fen},
+    )
+
+
+def approval_required(scope: str) -> Problem:
+    """The policy wants two people for a call, which does not ask for the second one."""
+    return precondition(
+        ErrorReason.APPROVAL_REQUIRED,
+        f"the policy wants another identity to approve this call of {scope}",
+        "send the same request again with the field approval, which makes it a proposal; the request id is not used up",
+        scope=scope,
+    )
+
+
+def of_proposal(proposal: Proposal) -> Problem:
+    """What the caller of a proposed request is told, as long as there is no operation: nothing has moved."""
+    named = {"proposal_id": str(proposal.proposal_id)}
+    done = "nothing has moved, and this request will never run; use a new request id for a new proposal"
+    match proposal.state:
+        case ProposalState.REJECTED:
+            why = f": {proposal.note}" if proposal.note else ""
+            reason, message = ErrorReason.APPROVAL_REJECTED, f"proposal {proposal.proposal_id} was rejected{why}"
+        case ProposalState.EXPIRED:
+            reason, message = ErrorReason.APPROVAL_EXPIRED, f"nobody decided on proposal {proposal.proposal_id} in time"
+        case ProposalState.REFUSED:
+            reason = ErrorReason.APPROVED_CALL_REFUSED
+            message = f"proposal {proposal.proposal_id} was approved, and refused: {proposal.refusal_message}"
+            named["refusal"] = proposal.refusal
+        case _:
+            until = proposal.expires_at.strftime("%Y-%m-%dT%H:%M:%SZ")
+            is_pending = proposal.state is ProposalState.PENDING
+            return Problem(
+                grpc.StatusCode.FAILED_PRECONDITION,
+                ErrorReason.APPROVAL_PENDING,
+                f"proposal {proposal.proposal_id} waits until {until} for another identity to approve it"
+                if is_pending
+                else f"proposal {proposal.proposal_id} is approved, and is being carried out",
+                next_step="nothing has moved, and nothing will unless it is approved (ApprovalService.Approve); then"
+                " the same request again is answered with the operation"
+                if is_pending
+                else "send the same request again: it is answered with the operation",
+                metadata={**named, "state": proposal.state.name, "expire_time": until},
+                looked_up=LookedUp() if is_pending else None,
+                in_doubt=not is_pending,
+            )
+    return Problem(
+        grpc.StatusCode.FAILED_PRECONDITION, reason, message, next_step=done, metadata=named, looked_up=LookedUp()
+    )
+
+
+def beside_proposal(problem: Problem, proposal: Proposal) -> Problem:
+    """The same refusal of a request that is proposed: the proposal may still act."""
+    return replace(
+        problem,
+        in_doubt=True,
+        next_step=f"its request id has proposal {proposal.proposal_id}, which is {proposal.state.name} and may still"
+        " act: ApprovalService has it, and the same request again tells what became of it",
+    )
+
+
+def proposed_otherwise(earlier: Proposal) -> Problem:
+    """The same request id with other content than what is proposed: this content has done nothing."""
+    request_id = namespace_of(earlier.request_id)[1]
+    return Problem(
+        ALREADY_EXISTS,
+        ErrorReason.REQUEST_ID_REUSED,
+        f"request id {request_id} was proposed before with other content",
+        next_step="use a new request id for a new request",
+        metadata={"request_id": request_id, "operation_id": "", "proposal_id": str(earlier.proposal_id)},
+        in_doubt=earlier.state.may_run,
+        looked_up=LookedUp(),
+    )
+
+
+def differs_from_approved(approved: Approved, payer: str, payee: str, amount_fen: int) -> Problem:
+    """What was approved would now move something else, so it is not carried out."""
+    return precondition(
+        ErrorReason.APPROVED_CALL_REFUSED,
+        f"approved was {yuan(approved.amount_fen)} from {approved.payer or 'nobody'} to {approved.payee or 'nobody'};"
+        f" the request would now move {yuan(amount_fen)} from {payer or 'nobody'} to {payee or 'nobody'}",
+        "propose it again as it is now, under a new request id",
+        proposal_id=str(approved.proposal_id),
+        refusal=ErrorReason.APPROVED_CALL_REFUSED,
+    )
+
+
+def proposal_decided(proposal: Proposal) -> Problem:
+    """A decision comes too late."""
+    by = " for ".join(filter(None, (proposal.decider_caller, proposal.decider_person)))
+    return precondition(
+        ErrorReason.PROPOSAL_DECIDED,
+        f"proposal {proposal.proposal_id} is {proposal.state.name} already" + (f", decided by {by}" if by else ""),
+        "this decision has changed nothing; GetProposal has what was decided",
+        proposal_id=str(proposal.proposal_id),
+        state=proposal.state.name,
+    )
+
+
+def proposal_changed(proposal: Proposal) -> Problem:
+    """A proposal cannot be opened as what it says it is."""
+    return Problem(
+        grpc.StatusCode.DATA_LOSS,
+        ErrorReason.PROPOSAL_CHANGED,
+        f"proposal {proposal.proposal_id} is not as it was proposed: somebody else has written to the database",
+        next_step="have whoever runs the service look into its log; propose it again under a new request id",
+        metadata={"proposal_id": str(proposal.proposal_id)},
+    )
+
+
+def approver_is_proposer(proposal: Proposal, rights: Rights) -> Problem:
+    """Nobody approves what he has proposed."""
+    who = f"person {rights.person}" if rights.person and proposal.person else f"caller {rights.caller}"
+    return Problem(
+        grpc.StatusCode.PERMISSION_DENIED,
+        ErrorReason.APPROVER_IS_PROPOSER,
+        f"proposal {proposal.proposal_id} is that of {who}, who cannot approve it",
+        next_step="have another person approve it; nothing was decided",
+        metadata={"proposal_id": str(proposal.proposal_id), "caller": rights.caller, "person": rights.person},
     )
 
 

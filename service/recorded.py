@@ -22,5 +22,8 @@ SERVICE_FAULT: Final = "fault"
 ORDER_DIFFERS: Final = "order-differs"
 """The reason of a REFUSED entry of an acquired order that the bank has booked otherwise than the request says."""
 
+APPROVAL: Final = "approval"
+"""In an operation's plan: the proposal it was approved as, and the names of who approved it."""
+
 ORIGINAL: Final = "original"
 """In `Plan.keep`: the serial of what the call takes or gives back."""

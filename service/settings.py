@@ -376,6 +376,8 @@ class Settings(_Given):
     breaker: BreakerSettings = BreakerSettings()
     grpc: GrpcSettings = GrpcSettings()
     watch: WatchSettings = WatchSettings()
+    proposal_life_s: Annotated[float, Field(gt=0, le=30 * 86_400)] = 72 * 3600.0
+    """How long what one identity proposes can be approved by another, by PostgreSQL's clock."""
     deadline_min_s: Annotated[float, Field(ge=0, le=60)] = 0.25
     """A call that changes something and whose caller waits less than this is refused before anything is begun."""
     drain_s: Seconds = 30.0

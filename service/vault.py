@@ -96,6 +96,7 @@ class _Key:
         self.answer_cipher = AESGCM(derived(b"answer", KEY_BYTES))
         # Every payment has one: a copy of what the key has made is the quicker way.
         self._fingerprint = hmac.new(derived(b"fingerprint", KEY_BYTES), digestmod="sha256")
+        self._decision_key = derived(b"decision", KEY_BYTES)
 
     def digest(self, value: str) -> bytes:
         return hmac.digest(self._digest_key, value.encode(), "sha256")
@@ -104,6 +105,9 @@ class _Key:
         digest = self._fingerprint.copy()
         digest.update(content)
         return digest.digest()
+
+    def decision(self, content: bytes) -> bytes:
+        return hmac.digest(self._decision_key, content, "sha256")
 
 
 class Vault:
@@ -130,19 +134,35 @@ class Vault:
 
     def seal(self, value: Personal, binding: str) -> Sealed:
         """Seal a value for one place (the id of its row). Raises `VaultClosed`."""
-        nonce = os.urandom(NONCE_BYTES)
-        plain = json.dumps(asdict(value), ensure_ascii=False).encode()
-        content = nonce + self._current.cipher.encrypt(nonce, plain, self._context(binding))
+        content = self.enclose(json.dumps(asdict(value), ensure_ascii=False).encode(), binding)
         return Sealed(self.key_id, self.digest(value.number), content)
 
     def open(self, key_id: str, content: bytes, binding: str) -> Personal:
         """The value that was sealed for this place. Raises `VaultKeyMissing`, `SealBroken`."""
+        return Personal(**json.loads(self.disclose(key_id, content, binding)))
+
+    def enclose(self, plain: bytes, binding: str) -> bytes:
+        """Seal any bytes for one place, under the key that seals. Raises `VaultClosed`."""
+        nonce = os.urandom(NONCE_BYTES)
+        return nonce + self._current.cipher.encrypt(nonce, plain, self._context(binding))
+
+    def disclose(self, key_id: str, content: bytes, binding: str) -> bytes:
+        """The bytes that were sealed for this place. Raises `VaultKeyMissing`, `SealBroken`."""
         key = self._named(key_id)
         try:
-            plain = key.cipher.decrypt(content[:NONCE_BYTES], content[NONCE_BYTES:], self._context(binding))
+            return key.cipher.decrypt(content[:NONCE_BYTES], content[NONCE_BYTES:], self._context(binding))
         except InvalidTag:
             raise SealBroken(f"what is sealed for {binding} was changed, or sealed for another place") from None
-        return Personal(**json.loads(plain))
+
+    def sign_decision(self, content: str) -> bytes:
+        """A MAC over what somebody has decided, with the key's name before it. Raises `VaultClosed`."""
+        return bytes.fromhex(self.key_id) + self._current.decision(self._context(content))
+
+    def knows_decision(self, content: str, mac: bytes) -> bool:
+        """Whether `sign_decision` has made this MAC, under any key of the settings."""
+        key_id, digest = mac[:KEY_ID_BYTES].hex(), mac[KEY_ID_BYTES:]
+        keys = [key for key in self._keys if key.key_id == key_id]
+        return any(hmac.compare_digest(key.decision(self._context(content)), digest) for key in keys)
 
     def digest(self, value: str) -> bytes:
         """The digest of a number under the key that seals. Raises `VaultClosed`."""

@@ -15,7 +15,7 @@ from ledger import Breach, Card, CardState, CheckedBy, Member, Operation, Part, 
 from service.policy import namespace_of
 from service.problems import FLOOR_REASONS
 from service.problems import OUTCOMES as OUTCOMES
-from service.recorded import ORDER_DIFFERS, ORIGINAL, SERVICE_FAULT, STILL_NEEDED
+from service.recorded import APPROVAL, ORDER_DIFFERS, ORIGINAL, SERVICE_FAULT, STILL_NEEDED
 from service.sentence import sentence
 
 NOT_RECORDED = UUID(int=0)
@@ -112,7 +112,17 @@ def operation(found: Operation, parts: Sequence[Part]) -> core_pb2.Operation:
         namespace=namespace,
         caller=found.caller,
         person=found.person,
+        **_approval(found),
     )
+
+
+def _approval(found: Operation) -> dict[str, str]:
+    """Who approved it, where somebody had to: in the plan, which is sealed."""
+    # A plan is read only where it is needed.
+    if f'"{APPROVAL}"' not in found.plan_text or APPROVAL not in (plan := found.plan):
+        return {}
+    kept = plan[APPROVAL]
+    return {"proposal_id": kept["proposal"], "approver_caller": kept["caller"], "approver_person": kept["person"]}
 
 
 def sendable(text: str) -> str:

@@ -16,6 +16,8 @@ from service.contract import methods
 
 MOVES_NOTHING = "none"
 QUESTION = "sent again"
+APPROVAL = "approval"
+"""The field of a request by which it becomes a proposal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,8 @@ def reasons(method: MethodDescriptor) -> frozenset[str]:
     scopes = {error_reason_pb2.REASON_SCOPE_ANY_CALL}
     if "request_id" in method.input_type.fields_by_name:
         scopes.add(error_reason_pb2.REASON_SCOPE_ANY_CHANGE)
+    if APPROVAL in method.input_type.fields_by_name:
+        scopes.add(error_reason_pb2.REASON_SCOPE_ANY_APPROVABLE)
     declared = facts(method).reasons
     return frozenset(
         value.name.removeprefix("ERROR_REASON_")

@@ -1,8 +1,8 @@
 """What a request asks for, as a digest kept with its operation: by it a repeat is told from a reused request id.
 
-Every field counts as a whole, in rows and at any depth, but for three: the request id and validate_only, which are no
-content, and the verification, since a retry may bring a new code. Presence counts as the wire has it: an unset scalar
-is its default, an unset message is not an empty one.
+Every field counts as a whole, in rows and at any depth, but for four: the request id and validate_only, which are no
+content, the verification, since a retry may bring a new code, and the approval, which says how it is to be decided.
+Presence counts as the wire has it: an unset scalar is its default, an unset message is not an empty one.
 
 Whoever has the database, or another's request id, must not be able to try values against a digest: a mobile in a
 remark is ten thousand tries. So the digest is under a key of the vault, which is named beside it, and nobody is shown
@@ -38,7 +38,7 @@ NAMES_BEFORE = {
 }
 """Under what name a request was digested before 0.2.0 renamed it, and still is: a repeat may come after the update."""
 
-NOT_CONTENT = ("request_id", "validate_only", "verification")
+NOT_CONTENT = ("request_id", "validate_only", "verification", "approval")
 
 
 class Fingerprint:
@@ -88,7 +88,7 @@ class Fingerprint:
         """A digest without a key of all but the personal values, and whether there are any."""
         rest = type(self._content)()
         rest.CopyFrom(self._content)
-        has_personal = _clear_personal(rest)
+        has_personal = clear_personal(rest)
         return hashlib.sha256(_bytes(rest)).digest(), has_personal
 
     def _by_channel_text(self) -> bytes | None:
@@ -136,7 +136,7 @@ def _wire(content: Message) -> bytes:
     return content.SerializeToString(deterministic=True)
 
 
-def _clear_personal(content: Message) -> bool:
+def clear_personal(content: Message) -> bool:
     """Take the personal values out, in rows and at any depth; returns whether there were any."""
     found = False
     for field, value in content.ListFields():
@@ -145,5 +145,5 @@ def _clear_personal(content: Message) -> bool:
             found = True
         elif field.type == FieldDescriptor.TYPE_MESSAGE:
             for one in value if field.is_repeated else (value,):
-                found = _clear_personal(one) or found
+                found = clear_personal(one) or found
     return found

@@ -13,7 +13,17 @@ from dataclasses import replace
 from google.protobuf.message import Message
 
 from jzb.v1.names import ErrorReason
-from ledger import LedgerBehind, LedgerUnavailable, Operation, Reads, RequestIdReused, StepOutcome
+from ledger import (
+    LedgerBehind,
+    LedgerUnavailable,
+    Operation,
+    Proposal,
+    Proposals,
+    Reads,
+    RequestIdReused,
+    State,
+    StepOutcome,
+)
 from service import policy, problems
 from service.inflows.recorder import Key
 from service.path.fingerprint import Fingerprint
@@ -27,8 +37,9 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 class Repeats:
     """One platform's."""
 
-    def __init__(self, reads: Reads, vault: Vault) -> None:
+    def __init__(self, reads: Reads, proposals: Proposals, vault: Vault) -> None:
         self._reads = reads
+        self._proposals = proposals
         self._vault = vault
 
     def fingerprint(self, request: Message) -> Fingerprint:
@@ -69,7 +80,12 @@ class Repeats:
             # A database that is away cannot be asked, either.
             return problem
         try:
+            # First the proposal: what it becomes in between is then seen as an operation.
+            proposal = await self._proposal(request)
             earlier = await self.earlier(request)
+            may_act = earlier is None or earlier.state is State.RELEASED
+            if may_act and proposal is not None and proposal.state.may_run:
+                return problems.beside_proposal(problem, proposal)
             if earlier is None:
                 return problem.after(LookedUp())
             return problem.after(LookedUp(*(await self._reads.full_operations([earlier.id]))[earlier.id]))
@@ -80,6 +96,15 @@ class Repeats:
         except Exception:
             events.UNFORESEEN.log(reason=problem.reason)
             return problem.after(None)
+
+    async def _proposal(self, request: Message) -> Proposal | None:
+        """The proposal of a request's id, unless it is being carried out here."""
+        if "approval" not in request.DESCRIPTOR.fields_by_name or policy.present().approved is not None:
+            return None
+        request_id: str = request.request_id  # type: ignore[attr-defined]  # as every request of money has
+        if not REQUEST_ID.fullmatch(request_id):
+            return None
+        return await self._proposals.of_request(policy.present().stored(request_id))
 
     async def _find(self, request: Message) -> Operation | None:
         request_id: str = request.request_id  # type: ignore[attr-defined]  # as every request of money has

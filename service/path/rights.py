@@ -13,18 +13,20 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import cache
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
-from google.protobuf.descriptor import Descriptor
+from google.protobuf.descriptor import Descriptor, MethodDescriptor
 from google.protobuf.message import Message
 
-from jzb.v1 import core_pb2
+from jzb.v1 import core_pb2, options_pb2
 from jzb.v1.names import ErrorReason
-from ledger import Account, FullOperation, Kind, Operation, Part
+from ledger import Account, FullOperation, Kind, Operation, Part, Proposal
 from ledger.rules import Cap
 from service import problems
+from service.catalogue.interfaces import facts
+from service.contract import methods
 from service.plans.plan import Plan
-from service.policy import Rights, namespace_of, present
+from service.policy import Rights, Scope, namespace_of, present
 from service.problems import Problem
 
 MEMBER_FIELD: Final = re.compile(r"(.*_)?member_ids?")
@@ -89,6 +91,41 @@ def require_members(rights: Rights, request: Message) -> None:
                 raise problems.not_found(ErrorReason.MEMBER_NOT_FOUND, "member", member_id)
 
 
+class Rpc(NamedTuple):
+    """The RPC of a request, and the scope that its caller needs."""
+
+    method: MethodDescriptor
+    scope: Scope
+
+
+def rpc_of(request: Message) -> Rpc:
+    """Found by the request: no two RPCs have the same."""
+    return _rpcs()[request.DESCRIPTOR.full_name]
+
+
+@cache
+def _rpcs() -> dict[str, Rpc]:
+    return {method.input_type.full_name: Rpc(method, facts(method).scope) for method in methods().values()}
+
+
+def needs_another(rights: Rights, plan: Plan, request: Message) -> bool:
+    """Whether the policy wants a second identity for this, and there is none yet."""
+    if rights.approved is not None or not rights.approvals:
+        return False
+    scope = rpc_of(request).scope
+    return any(rule.marks(scope, plan.amount_fen) for rule in rights.approvals)
+
+
+def sees_proposal(rights: Rights, proposal: Proposal) -> bool:
+    """Whether a proposal is one of the caller's own, or one that it may approve or read."""
+    if rights.sees_all:
+        return True
+    members = [member_id for member_id in (proposal.payer, proposal.payee) if member_id]
+    if not _all_own(rights, members) or (rights.members and not members):
+        return False
+    return options_pb2.SCOPE_APPROVE in rights.scopes or namespace_of(proposal.request_id)[0] == rights.namespace
+
+
 def required(rights: Rights, plan: Plan, request: Message, bank_day: date) -> Plan:
     """The plan, with what it moves counted where its caller has an allowance for the day.
 
@@ -102,6 +139,13 @@ def required(rights: Rights, plan: Plan, request: Message, bank_day: date) -> Pl
             raise hidden(request)
     if rights.per_call_fen is not None and plan.amount_fen > rights.per_call_fen:
         raise problems.amount_not_permitted(rights.caller, plan.amount_fen, rights.per_call_fen)
+    approved = rights.approved
+    if approved is not None and (plan.payer, plan.payee, plan.amount_fen) != (
+        approved.payer,
+        approved.payee,
+        approved.amount_fen,
+    ):
+        raise problems.differs_from_approved(approved, plan.payer, plan.payee, plan.amount_fen)
     return plan.counted([one.who for one in rights.per_day], bank_day) if rights.per_day else plan
 
 
@@ -125,6 +169,7 @@ _NUMBERED_BY = {
     "withdrawal_serial": (ErrorReason.WITHDRAWAL_NOT_FOUND, "withdrawal"),
     "allocation_serial": (ErrorReason.SUSPENSE_ALLOCATION_NOT_FOUND, "allocation of suspense"),
     "card_id": (ErrorReason.CARD_NOT_FOUND, "card"),
+    "proposal_id": (ErrorReason.PROPOSAL_NOT_FOUND, "proposal"),
 }
 """By which number a request means what it is about, and how the error is called when nothing has the number."""
 

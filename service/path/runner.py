@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 from uuid import UUID
 
 import uuid_utils
@@ -49,13 +49,15 @@ from service.path import deadline, rights
 from service.path.admission import Admission, Permit
 from service.path.fingerprint import Fingerprint
 from service.path.parties import Parties
+from service.path.proposals import Proposing, is_asked
 from service.path.repeats import Repeats
 from service.plans.plan import Plan, Serials
 from service.plans.settlement import mark_unknown, release, settle
 from service.plans.verification import mode_of
+from service.policy import Rights
 from service.problems import Problem
 from service.questions.results import BankResult, Verdict
-from service.recorded import SERVICE_FAULT, STILL_NEEDED, STOPPED
+from service.recorded import APPROVAL, SERVICE_FAULT, STILL_NEEDED, STOPPED
 from service.settings import Settings
 from service.telemetry import events
 
@@ -98,9 +100,11 @@ class Runner:
         admission: Admission,
         clearing: Clearing,
         repeats: Repeats,
+        proposing: Proposing,
         settings: Settings,
     ) -> None:
         self._writer = writer
+        self._proposing = proposing
         self._clearing = clearing
         self._reads = reads
         self._repeats = repeats
@@ -197,10 +201,14 @@ class Runner:
         self._admit_mode(request)
         if getattr(request, "validate_only", False):
             plan, serial = await self._planned(request, make_plan, rows)
+            if rights.needs_another(policy.present(), plan, request) and not is_asked(request):
+                raise await self._proposing.answer(request, plan, content)
             return await self._checked(self._opening(request_id, content, plan, serial), content)
         began_s = time.perf_counter()
         with self._admission.admit() as permit:
             plan, serial = await self._planned(request, make_plan, rows)
+            if self._is_proposed(plan, request):
+                return await self._proposed(request, content, plan)
             permit.use_for(plan.message.code)
             await self._bank.ready()
             deadline.require()
@@ -208,6 +216,18 @@ class Runner:
             task = self._begin(self._opening(request_id, content, plan, serial), content, plan, permit)
         ended = await asyncio.shield(task)
         return await self._again(ended, content) if isinstance(ended, Operation) else _or_problem(ended)
+
+    def _is_proposed(self, plan: Plan, request: Message) -> bool:
+        """Whether it waits for another identity: because its caller asks for that, or because the policy wants it."""
+        allowed = policy.present()
+        return allowed.approved is None and (is_asked(request) or rights.needs_another(allowed, plan, request))
+
+    async def _proposed(self, request: Message, content: Fingerprint, plan: Plan) -> Settled:
+        """The answer that its operation has, once it has one. Raises `Problem`: until then it is a proposal."""
+        earlier = await self._repeats.earlier(request)
+        if earlier is not None and earlier.state is not State.RELEASED:
+            return await self._again(earlier, content)
+        raise await self._proposing.answer(request, plan, content)
 
     async def _planned(self, request: Message, make_plan: MakePlan, rows: int) -> tuple[Plan, Serial]:
         numbers = [await self._numbers.next() for _ in range(1 + rows)]
@@ -245,7 +265,7 @@ class Runner:
                 fingerprint=content.digest,
                 kind=plan.kind,
                 serial=serial,
-                plan={**plan.stored.to_json(), "trace": telemetry.carrier()},
+                plan={**plan.stored.to_json(), **_approval(policy.present()), "trace": telemetry.carrier()},
                 payer=plan.payer,
                 payee=plan.payee,
                 order_no=plan.order_no,
@@ -407,6 +427,14 @@ class Runner:
                 return _or_problem(Settled(found, parts))
             # Another process has the call in its hands; the caller's own deadline bounds this wait.
             await asyncio.sleep(0.1)
+
+
+def _approval(allowed: Rights) -> dict[str, Any]:
+    """What the plan keeps of who has approved it: sealed with it, as the caller's own name is with the operation."""
+    one = allowed.approved
+    if one is None:
+        return {}
+    return {APPROVAL: {"proposal": str(one.proposal_id), "caller": one.caller, "person": one.person}}
 
 
 def _or_problem(ended: Settled | Problem) -> Settled:

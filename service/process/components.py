@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from bankclient import BankClient
-from ledger import Cards, Lists, Reads, Usage, Writer
+from ledger import Cards, Lists, Proposals, Reads, Usage, Writer
 from service.feed import Feed
 from service.inflows.card_list import CardList
 from service.inflows.clearing import Clearing
@@ -16,6 +16,7 @@ from service.inflows.recorder import Recorder
 from service.inflows.returns import Returns
 from service.inflows.transfers import Transfers
 from service.path.admission import Admission
+from service.path.proposals import Proposing
 from service.path.repeats import Repeats
 from service.path.resolver import Resolver
 from service.path.runner import Runner
@@ -45,6 +46,8 @@ class Components:
     returns: Returns
     transfers: Transfers
     cards: Cards
+    proposals: Proposals
+    proposing: Proposing
     vault: Vault
     card_list: CardList
     pools: Mapping[str, Callable[[], Usage]]

@@ -31,6 +31,7 @@ from ledger import (
     LedgerUnfit,
     Lists,
     Lookups,
+    Proposals,
     Reads,
     SerialNumbers,
     Usage,
@@ -52,6 +53,8 @@ from service.inflows.recorder import Recorder
 from service.inflows.returns import ReturnQuery, Returns
 from service.inflows.transfers import Transfers
 from service.path.admission import Admission
+from service.path.carrying import Carrying
+from service.path.proposals import Proposing
 from service.path.repeats import Repeats
 from service.path.resolver import Carrier, Resolver
 from service.path.runner import MARK_S, Runner
@@ -164,9 +167,11 @@ async def assembled(settings: Settings, *, catches_up: bool = False) -> AsyncIte
             Resolver(writer, reads, bank, cards, vault, carriers, settings).running()
         )
         admission = Admission(settings.call_concurrency, settings.interface_concurrency, settings.breaker)
-        repeats = Repeats(reads, vault)
+        proposals = Proposals(engine, settings.platform)
+        proposing = Proposing(proposals, AuditTrail(engine, settings.platform), vault, settings.proposal_life_s)
+        repeats = Repeats(reads, proposals, vault)
         runner = await stack.enter_async_context(
-            Runner(writer, reads, bank, numbers, admission, clearing, repeats, settings).running()
+            Runner(writer, reads, bank, numbers, admission, clearing, repeats, proposing, settings).running()
         )
         card_list = CardList(recorder, bank, cards, vault)
         yield Components(
@@ -187,6 +192,8 @@ async def assembled(settings: Settings, *, catches_up: bool = False) -> AsyncIte
             returns=returns,
             transfers=transfers,
             cards=cards,
+            proposals=proposals,
+            proposing=proposing,
             vault=vault,
             card_list=card_list,
             pools={
@@ -214,8 +221,11 @@ async def running(
     async with AsyncExitStack() as stack:
         components = await stack.enter_async_context(assembled(settings))
         access = await stack.enter_async_context(_access(settings).running())
-        anchor = await stack.enter_async_context(anchored(components.reads, places_of(settings.anchor)))
         trail = AuditTrail(components.engine, settings.platform)
+        carrying = await stack.enter_async_context(
+            Carrying(components.proposals, components.proposing, trail, access.now).running()
+        )
+        anchor = await stack.enter_async_context(anchored(components.reads, places_of(settings.anchor)))
         auditing = await stack.enter_async_context(Auditing(trail, components.repeats).running())
         place = _address(settings.listen)
         interceptor = CallInterceptor(access, auditing, components.admission, components.repeats, settings, place)
@@ -227,7 +237,7 @@ async def running(
         server = grpc.aio.server(interceptors=[interceptor], options=_options(settings.grpc))
         status = HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(status, server)
-        services = register(server, components)
+        services = register(server, components, carrying)
         if settings.reflects:
             add_reflection((*services, health.SERVICE_NAME), server)
         server.add_generic_rpc_handlers(more(components))

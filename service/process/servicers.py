@@ -7,10 +7,14 @@ from collections.abc import Iterator
 
 import grpc
 
+from service.catalogue.interfaces import APPROVAL
+from service.contract import methods, path_of
+from service.path.carrying import Carrying
 from service.path.parties import Parties
 from service.process.components import Components
 from service.questions.top_up_reading import TopUpReading
 from service.rpc.acquiring import AcquiringRpc
+from service.rpc.approvals import Approvals
 from service.rpc.balances import Balances
 from service.rpc.batches import Batches
 from service.rpc.cards import CardsRpc
@@ -29,16 +33,27 @@ from service.rpc.verifications import Verifications
 from service.rpc.withdrawals import Withdrawals
 
 
-def register(server: grpc.aio.Server, components: Components) -> list[str]:
-    """Have the server answer every service of the contract; returns their full names."""
+def register(server: grpc.aio.Server, components: Components, carrying: Carrying) -> list[str]:
+    """Have the server answer every service of the contract; returns their full names.
+
+    What can be proposed is carried out by the same servicers.
+    """
     services = []
-    for servicer in _servicers(components):
+    for servicer in (*_servicers(components), _approvals(components, carrying)):
         # Each derives from the class that gRPC made of its service.
         (generated,) = type(servicer).__bases__
         add = getattr(sys.modules[generated.__module__], f"add_{generated.__name__}_to_server")
         add(servicer, server)
-        services.append(f"jzb.v1.{generated.__name__.removesuffix('Servicer')}")
+        name = f"jzb.v1.{generated.__name__.removesuffix('Servicer')}"
+        services.append(name)
+        for method in methods().values():
+            if method.containing_service.full_name == name and APPROVAL in method.input_type.fields_by_name:
+                carrying.handlers[path_of(method)] = getattr(servicer, method.name)
     return services
+
+
+def _approvals(given: Components, carrying: Carrying) -> object:
+    return Approvals(store=given.proposals, proposing=given.proposing, carrying=carrying)
 
 
 def _servicers(given: Components) -> Iterator[object]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from service import policy, problems
 from service.path.admission import ConcurrencyLimit
-from service.policy import EVERYTHING, LOCAL, SCOPE_NAMES, Policy, PolicyWrong, Rights, Scope
+from service.policy import EVERYTHING, LOCAL, Policy, PolicyWrong, Rights, Scope
 from service.rpc.context import Context
 from service.rpc.identity import KEPT_MAX, Caller, Identities
 from service.telemetry import events
@@ -56,20 +56,30 @@ class Access:
         if certificate is not None and self._policy is not None and certificate.digest in self._policy.revoked:
             raise problems.caller_unknown(f"the certificate of {certificate.name} was revoked")
         caller = Caller(LOCAL if certificate is None else certificate.name, await self._identities.person(context))
+        return self.rights_of(caller, scope)
+
+    def rights_of(self, caller: Caller, scope: Scope) -> Rights:
+        """What these two may do at this moment. Raises `Problem`, which names the scope, where that is nothing."""
         rights = self._rights.get(caller)
         if rights is None:
             if len(self._rights) >= KEPT_MAX:
                 self._rights.clear()
             rights = self._rights[caller] = self._of(caller)
         if isinstance(rights, str):
-            raise problems.scope_missing(caller.name, caller.person, _name(scope), rights)
+            raise problems.scope_missing(caller.name, caller.person, policy.scope_name(scope), rights)
+        return rights
+
+    def now(self, caller: str, person: str, scope: Scope) -> Rights:
+        """What these two may do now, for what is carried out for them. Raises `Problem` without the scope."""
+        rights = self.rights_of(Caller(caller, person), scope)
+        self.require(rights, scope)
         return rights
 
     @staticmethod
     def require(rights: Rights, scope: Scope) -> None:
         """Raises `Problem` unless the scope is given."""
         if scope not in rights.scopes:
-            raise problems.scope_missing(rights.caller, rights.person, _name(scope))
+            raise problems.scope_missing(rights.caller, rights.person, policy.scope_name(scope))
 
     def limits(self, rights: Rights) -> Sequence[ConcurrencyLimit]:
         """What counts the calls of these names, each with room for one more. Raises `Problem`."""
@@ -110,10 +120,6 @@ class Access:
         self._policy = new
         self._rights.clear()
         events.POLICY_READ.log(callers=len(new.callers), people=len(new.people))
-
-
-def _name(scope: Scope) -> str:
-    return SCOPE_NAMES.get(scope, "that no policy can give")
 
 
 def _stamp(path: Path | None) -> tuple[int, int, int] | None:

@@ -226,6 +226,8 @@ class CallInterceptor(_Interceptor):
         """What the caller may do now. Raises `Problem` unless that is this call."""
         scope = record.method.scope
         record.rights = await self._access.rights(context, scope)
+        # Before the scope is judged: what a refusal says of the money is looked up in the caller's own namespace.
+        policy.begin(record.rights)
         self._access.require(record.rights, scope)
         return record.rights
 
@@ -239,7 +241,6 @@ class CallInterceptor(_Interceptor):
         if (shares := self._shares.get(record.method.path)) is not None:
             limits = (*limits, shares.of(_who(allowed.caller, context)))
         record.count(limits)
-        policy.begin(allowed)
         read = self._read(request)
         if record.method.hides_members:
             rights.require_members(allowed, read)

@@ -266,6 +266,15 @@ OPENING_FORGED = Event(
     " about the serial. Only if it is right, `jzb seal vouch` it; then have it resolved.",
     ("why",),
 )
+PROPOSAL_FORGED = Event(
+    "a proposal is not as it was proposed, or its approval not as it was given",
+    "error",
+    "An approved proposal has other values than it was sealed with, or an approval without a MAC of the vault: somebody"
+    " else wrote to the database. Nothing is carried out.",
+    "Find out who wrote it (docs/operations/security.md), and who lists as its approver. It is not carried out by"
+    " itself; propose it again under a new request id if it is right.",
+    ("proposal_id", "why"),
+)
 CONTRADICTION = Event(
     "the bank contradicts the mirror",
     "error",
@@ -364,6 +373,13 @@ TRANSFER_CAME_IN = Event(
     "A transfer into the pooled account is entered, for a member or in suspense.",
     "Allocate what is in suspense (SuspenseService.AllocateSuspense).",
     ("amount", "bank_serial", "is_in_suspense"),
+)
+PROPOSALS_NOT_READ = Event(
+    "proposals could not be looked after; it will be tried again",
+    "warning",
+    "What was approved could not be carried out now, or what has expired could not be marked.",
+    PASSES,
+    ("why",),
 )
 NOT_COLLECTED = Event(
     "the bank could not be asked; it will be asked again",

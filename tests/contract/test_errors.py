@@ -470,7 +470,7 @@ def test_no_rpc_declares_what_any_call_may_end_with() -> None:
         value.number: value.GetOptions().Extensions[error_reason_pb2.scope]
         for value in error_reason_pb2.ErrorReason.DESCRIPTOR.values
     }
-    assert sorted(general.values())[-1] == error_reason_pb2.REASON_SCOPE_ANY_CHANGE
+    assert sorted(general.values())[-1] == error_reason_pb2.REASON_SCOPE_ANY_APPROVABLE
     for name, method in methods().items():
         declared = list(facts(method).reasons)
         assert len(declared) == len(set(declared)), name

@@ -306,8 +306,9 @@ def test_every_string_of_a_request_is_bounded_and_every_enum_checked() -> None:
             rules = rule_of(field)
             if field.message_type is not None:
                 todo.append(field.message_type)
-                # Without a verification there is none; whether that will do is a setting.
-                fine = rules.required or rules.repeated.HasField("max_items") or field.name == "verification"
+                # Without a verification or an approval there is none; whether that will do is a setting, or the policy.
+                fine = rules.required or rules.repeated.HasField("max_items")
+                fine = fine or field.name in ("verification", "approval")
                 fine = fine or field.containing_oneof is not None
             elif field.is_repeated:
                 fine = rules.repeated.HasField("max_items") and rules.repeated.HasField("items")
@@ -339,6 +340,9 @@ def test_calls_that_change_something_carry_a_request_id_and_money_calls_validate
             # They move no money, and every request is meant to be a new one, such as for a code.
             assert not facts(method).moves
             continue
+        if message.name in ("ApproveRequest", "RejectRequest"):
+            # What they decide is known by its proposal, which is decided once.
+            continue
         if message.name in ("BuildOrderRemarkRequest", "CheckOrderRemarkRequest"):
             # They compute: nothing is recorded and the bank is not asked.
             continue
@@ -359,6 +363,8 @@ MAY_HOLD_THE_SEPARATOR = {
     *("order_no", "sub_order_no", "refund_no"),
     # This service's own.
     "page_token",
+    # Words of people to people.
+    *("reason", "note"),
 }
 ENTERS_A_FILE = {
     "jzb.v1.AllocateSuspenseRequest.order_no",

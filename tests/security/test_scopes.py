@@ -13,6 +13,8 @@ MOVING = {
     options_pb2.SCOPE_MONEY_WITHDRAW,
     options_pb2.SCOPE_MANUAL,
     options_pb2.SCOPE_ADMIN,
+    # What it agrees to is what another has asked for.
+    options_pb2.SCOPE_APPROVE,
 }
 
 
