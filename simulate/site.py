@@ -16,12 +16,13 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from random import Random
 from typing import Any, Final
+from unittest.mock import patch
 
 import grpc
 import psycopg
@@ -33,6 +34,7 @@ from ledger import migrate
 from sandbox.records import SUCCEEDED, Withdrawal
 from sandbox.server import Sandbox
 from sandbox.settings import SandboxSettings
+from service.process import certificates
 from service.vault import new_key
 from simulate import worker
 from simulate.line import Line
@@ -69,12 +71,53 @@ CHANNEL = [
 """A caller that finds its service again as soon as it is back."""
 
 
+MARKET: Final = "spiffe://simulate/market"
+"""The caller that all requests are made by."""
+
+POLICY: Final = f"""
+[callers."{MARKET}"]
+scopes = [
+    "money.pay", "money.refund", "money.withdraw", "member.write", "card.write", "manual", "read.all", "audit", "files",
+    "admin",
+]
+namespace = ""
+members = ["*"]
+amount_per_call_fen = 1_000_000_000_000
+amount_per_day_fen = 1_000_000_000_000_000
+"""
+
+VALID_BEFORE: Final = timedelta(hours=1)
+"""By how much longer than usual a certificate is valid already: clocks are off by ten minutes."""
+
+
+class Locks:
+    """What every service is locked with: mutual TLS and a policy."""
+
+    def __init__(self, folder: Path) -> None:
+        with patch.object(certificates, "BEFORE", VALID_BEFORE):
+            ca = certificates.make_ca(folder)
+            server, market = (certificates.issue(folder, name, days=2) for name in ("localhost", MARKET))
+        policy = folder / "policy.toml"
+        policy.write_text(POLICY, "utf-8")
+        self.settings: dict[str, Any] = {
+            "tls_certificate": server.certificate,
+            "tls_key": server.key,
+            "tls_client_ca": ca.certificate,
+            "policy": policy,
+        }
+        trusted = ca.certificate.read_bytes()
+        self.credentials = grpc.ssl_channel_credentials(
+            trusted, market.key.read_bytes(), market.certificate.read_bytes()
+        )
+
+
 class Site:
-    """What all seeds share: the PostgreSQL server, and the process that services are forked from."""
+    """What all seeds share: the PostgreSQL server, the locks, and the process that services are forked from."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.server = EmbeddedPostgres(folder / "postgres", settings=POSTGRES)
+        self.locks = Locks(folder / "locks")
         self.forks: ForkServerContext = multiprocessing.get_context("forkserver")
         self.forks.set_forkserver_preload(["simulate.worker"])
         self._numbers = itertools.count(1)
@@ -135,7 +178,7 @@ class Service:
         self._up = asyncio.Event()
         self._deaths: list[Death] = []
         self.port = _free_port()
-        self.channel = grpc.aio.insecure_channel(f"127.0.0.1:{self.port}", options=CHANNEL)
+        self.channel = grpc.aio.secure_channel(f"127.0.0.1:{self.port}", site.locks.credentials, CHANNEL)
         self.killed: Counter[str] = Counter()
         self.killed_at: datetime | None = None
         self.sent = 0
@@ -340,7 +383,7 @@ async def stage(site: Site, schedule: Schedule, mutant: str | None) -> AsyncIter
         log.touch()
         services = []
         for number in range(schedule.services):
-            settings = _settings(dsn, sandbox, number, schedule.night.spends)
+            settings = {**_settings(dsn, sandbox, number, schedule.night.spends), **site.locks.settings}
             orders = worker.Orders(settings, log, (), mutant, schedule.clocks_s[number])
             services.append(Service(site, orders, moment))
         lives = await stack.enter_async_context(asyncio.TaskGroup())
