@@ -1,5 +1,5 @@
-"""The command line: run, serve, migrate, verify, backup, restore, catch-up, demo, trace, vault, files, certificates,
-docs.
+"""The command line: run, serve, migrate, verify, backup, restore, catch-up, demo, trace, evidence, vault, files,
+certificates, docs.
 """
 
 from __future__ import annotations
