@@ -18,7 +18,7 @@ from typing import Any
 import grpc
 import psycopg
 
-from embedded import EmbeddedPostgres
+from embedded import EmbeddedPostgres, as_service, let_service_in
 from jzb.v1 import (
     balance_pb2,
     balance_pb2_grpc,
@@ -49,6 +49,7 @@ def database(folder: Path) -> Iterator[str]:
     """A fresh database on an embedded PostgreSQL with its usual durability (fsync on); its DSN."""
     with EmbeddedPostgres(folder / "postgres", settings=SERVER) as server:
         migrate(server.dsn)
+        let_service_in(server.dsn)
         yield server.dsn
 
 
@@ -89,7 +90,9 @@ def service(dsn: str, client: Mapping[str, Any], **settings: str) -> Iterator[st
     """The service; its address. ``settings`` as the environment has them, without the prefix."""
     environment = {f"JZB_BANK__{name.upper()}": _text(value) for name, value in client.items()}
     environment |= {f"JZB_{name}": value for name, value in settings.items()}
-    environment |= {"DATABASE_URL": dsn, "JZB_LISTEN": "127.0.0.1:0", "JZB_VAULT__KEYS": json.dumps([VAULT_KEY])}
+    environment |= {"DATABASE_URL": as_service(dsn), "JZB_LISTEN": "127.0.0.1:0"}
+    # As in production: personal values are encrypted, and MACs are made.
+    environment |= {"JZB_VAULT__KEYS": json.dumps([VAULT_KEY]), "JZB_SEAL__KEYS": json.dumps([SEAL_KEY])}
     with _process("bench.server", **environment) as (_, port):
         yield f"127.0.0.1:{port}"
 
@@ -108,7 +111,7 @@ def abusers(target: str, count: int) -> Iterator[None]:
         yield
 
 
-VAULT_KEY = new_key()
+VAULT_KEY, SEAL_KEY = new_key(), new_key()
 
 
 def _text(value: Any) -> str:
