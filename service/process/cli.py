@@ -26,6 +26,7 @@ from pydantic import ValidationError
 from pydantic_settings import SettingsError
 from rich.console import Console
 from rich.table import Column, Table
+from sqlalchemy.exc import DBAPIError
 
 from bankclient import BankError, FileKind, yuan
 from ledger import (
@@ -152,19 +153,27 @@ def run(
             console.print("Try, in another terminal:")
             program = Path(sys.argv[0]) if Path(sys.argv[0]).name == "jzb" else Path(".venv/bin/jzb")
             option = f" --sandbox {stack.sandbox_url}" if stack.sandbox_url else ""
-            console.print(f"  {program} demo --target {host}:{port}{option}")
+            # The demo has no certificate.
+            if settings.tls_certificate is None:
+                console.print(f"  {program} demo --target {host}:{port}{option}")
             # An installed wheel brings neither buf nor the contract's files.
             if (buf := program.with_name("buf")).exists():
-                console.print(
-                    f"  {buf} curl --protocol grpc --http2-prior-knowledge --schema protos \\\n"
-                    f"    http://{host}:{port}/jzb.v1.BalanceService/GetTrialBalance"
-                )
+                console.print(f"  {buf} curl --protocol grpc {_line(settings)} --schema protos \\")
+                scheme = "http" if settings.tls_certificate is None else "https"
+                console.print(f"    {scheme}://{host}:{port}/jzb.v1.BalanceService/GetTrialBalance")
             if data.exists():
                 console.print(f"  {program} trace NUMBER{_option(data)}   (of an order, a request, a serial)")
             console.print("Ctrl-C stops everything; the data stay.")
 
         with traces.keeping(data) as spans:
             _run(_serve(settings, announce, spans))
+
+
+def _line(settings: Settings) -> str:
+    """How buf reaches the service: in plaintext, or with the certificates that a caller puts in."""
+    if settings.tls_certificate is None:
+        return "--http2-prior-knowledge"
+    return "--cacert CA.pem" + (" --cert CALLER.pem --key CALLER.key" if settings.tls_client_ca else "")
 
 
 METRICS_LISTEN = "127.0.0.1:9464"
@@ -798,6 +807,14 @@ class _complaints:
             raise typer.Exit(1) from None
         if isinstance(error, grpc.aio.AioRpcError):
             print(f"jzb: the service answered {error.code().name}: {error.details()}", file=sys.stderr)
+            raise typer.Exit(1) from None
+        refused = error.orig if isinstance(error, DBAPIError) else error
+        if isinstance(refused, psycopg.errors.InsufficientPrivilege):
+            print(
+                f"jzb: PostgreSQL refused: {refused.diag.message_primary}. This command needs a DATABASE_URL of another"
+                " role (docs/operations/security.md, Roles of the database)",
+                file=sys.stderr,
+            )
             raise typer.Exit(1) from None
         if isinstance(error, MENDED):
             print(f"jzb: {error}", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from unittest.mock import patch
 
@@ -13,6 +14,8 @@ from pydantic import SecretStr
 from ledger import LedgerUnfit, migrate, roles, session
 from ledger.schema import JOURNAL
 from service.process.server import running
+from service.vault import new_key
+from tests.world.cli import jzb
 from tests.world.databases import PostgresServer, new_name
 from tests.world.marketplace import Marketplace, service_settings
 
@@ -80,6 +83,26 @@ def test_a_service_has_no_right_that_it_does_not_need(database: str, statement: 
 def test_a_reader_sees_no_card(database: str) -> None:
     assert as_role(database, roles.READER, "SELECT count(*) FROM leg") is None
     assert isinstance(as_role(database, roles.READER, "SELECT masked FROM card"), psycopg.errors.InsufficientPrivilege)
+
+
+async def test_a_reader_verifies_the_books_and_is_told_what_else_it_may_not(database: str) -> None:
+    name = f"reader_{secrets.token_hex(4)}"
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'x' IN ROLE jzb_reader".encode())
+        try:
+            reached = make_conninfo(database, user=name, password="x")
+            environment = {
+                "DATABASE_URL": reached,
+                "JZB_BANK__MRCH_CODE": "9930",
+                "JZB_VAULT__KEYS": f'["{new_key()}"]',
+            }
+            verified = await jzb("verify", environment=environment)
+            assert (verified.status, verified.error) == (0, "")
+            rotated = await jzb("vault", "rotate", environment=environment)
+            assert rotated.status == 1
+            assert re.fullmatch("jzb: .*permission denied for table card.*another role.*\n", rotated.error)
+        finally:
+            connection.execute(f"DROP ROLE {name}".encode())
 
 
 def test_every_table_declares_the_rights_of_each_role_and_has_no_others(database: str) -> None:
