@@ -26,6 +26,7 @@ from ledger.copyfile import CopyFailed as CopyFailed
 from ledger.copyfile import Sink, Source
 from ledger.database import migrate, migrated_to, reading
 from ledger.errors import LedgerBehind, LedgerUnavailable, LedgerUnfit
+from ledger.proposals import END_RESTORED
 from ledger.roles import COLUMNS
 from ledger.schema import metadata
 
@@ -167,6 +168,8 @@ def restore(dsn: str, path: Path, keys: Sequence[bytes] = (), *, is_trusted: boo
 
 def _fill(connection: psycopg.Connection[Any], source: Source, head: Any) -> None:
     columns = _columns(connection)
+    # The copy may be of a release that had none.
+    has_proposals = "proposal_due" in columns
 
     def fill(table: str, named: list[str], rows: Iterator[bytes]) -> None:
         if sorted(columns.pop(table, ())) != sorted(named):
@@ -184,7 +187,7 @@ def _fill(connection: psycopg.Connection[Any], source: Source, head: Any) -> Non
         query = sql.SQL("SELECT setval(pg_get_serial_sequence({2}, {3}), max({0})) FROM {1}")
         connection.execute(query.format(*name))
     connection.execute("SELECT setval('bank_serial', %s)", [int(head["serials"])])
-    for statement in _MARK:
+    for statement in (*_MARK, *(END_RESTORED if has_proposals else ())):
         connection.execute(statement)
 
 

@@ -26,6 +26,9 @@ from ledger.database import reading
 from ledger.errors import ProposerApproves
 from ledger.names import MemberCode, RequestId
 
+RESTORED: Final[LiteralString] = "LEDGER_BEHIND"
+"""The refusal of what was approved when the books were copied that were restored since (`ledger.copies`)."""
+
 
 class ProposalState(StrEnum):
     """How far a proposal is."""
@@ -86,6 +89,12 @@ class Proposal(NewProposal):
     operation_id: UUID | None
     refusal: str
     refusal_message: str
+
+    @property
+    def is_ended_by_restore(self) -> bool:
+        """Whether nobody but a restored copy has ended it: it may have been carried out after the copy was made."""
+        is_rejected_by_nobody = self.state is ProposalState.REJECTED and not self.decider_caller
+        return is_rejected_by_nobody or self.refusal == RESTORED
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +231,33 @@ DELETE FROM proposal_due d USING held WHERE d.platform = held.platform AND d.pro
 _LATER: Final[LiteralString] = f"UPDATE proposal_due SET at = now() + :wait, holder = NULL WHERE {_HELD}"
 
 EXPIRE_MAX: Final = 100
+
+_WHY_RESTORED: Final[LiteralString] = "the books were restored from a copy, and it may have run after the copy"
+
+END_RESTORED: Final[tuple[LiteralString, ...]] = (
+    f"""
+    INSERT INTO proposal_outcome (platform, proposal_id, reason, message)
+    SELECT platform, proposal_id, '{RESTORED}', '{_WHY_RESTORED}'
+    FROM proposal_decision c
+    WHERE verdict = 'approved' AND NOT EXISTS (
+      SELECT FROM proposal_outcome o WHERE o.platform = c.platform AND o.proposal_id = c.proposal_id
+    )
+    """,
+    f"""
+    INSERT INTO proposal_decision (
+      platform, proposal_id, verdict, caller, person, note, proposer_caller, proposer_person, expires_at, mac
+    )
+    SELECT platform, proposal_id, 'rejected', '', '', '{_WHY_RESTORED}', caller, person, expires_at, ''
+    FROM proposal p
+    WHERE NOT EXISTS (
+      SELECT FROM proposal_decision c WHERE c.platform = p.platform AND c.proposal_id = p.proposal_id
+    )
+    """,
+    "DELETE FROM proposal_due",
+)
+"""For books that are restored from a copy: what was proposed may have been carried out after the copy was made, so
+nothing of it runs by itself, or once more.
+"""
 
 
 @dataclass(frozen=True, slots=True)

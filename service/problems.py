@@ -725,8 +725,16 @@ def of_proposal(proposal: Proposal) -> Problem:
                 looked_up=LookedUp() if is_pending else None,
                 in_doubt=not is_pending,
             )
+    if proposal.is_ended_by_restore:
+        done = "look at the bank whether it was carried out after the copy; this request will not run from these books"
     return Problem(
-        grpc.StatusCode.FAILED_PRECONDITION, reason, message, next_step=done, metadata=named, looked_up=LookedUp()
+        grpc.StatusCode.FAILED_PRECONDITION,
+        reason,
+        message,
+        next_step=done,
+        metadata=named,
+        looked_up=None if proposal.is_ended_by_restore else LookedUp(),
+        in_doubt=proposal.is_ended_by_restore,
     )
 
 

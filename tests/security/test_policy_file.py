@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from jzb.v1 import options_pb2
@@ -112,3 +115,45 @@ def test_an_error_names_the_line(old: str, new: str, line: int, what: str) -> No
     assert str(wrong.value).startswith("policy.toml")
     assert f"line {line}" in str(wrong.value), wrong.value
     assert what in str(wrong.value), wrong.value
+
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "operations" / "security.md"
+
+
+def test_the_documented_example_of_two_people_marks_what_it_says() -> None:
+    (example,) = (
+        one for one in re.findall(r"```toml\n(.*?)```", DOCUMENT.read_text("utf-8"), re.DOTALL) if "[[app" in one
+    )
+    policy = parse(example, "security.md")
+    orders, manual = options_pb2.SCOPE_MONEY_PAY, options_pb2.SCOPE_MANUAL
+    rules = policy.approvals
+    for scope, amount_fen, caller, is_marked in (
+        (manual, 1, "console.internal", True),
+        (orders, 1_000_000, "spiffe://shop.example/orders", False),
+        (orders, 1_000_001, "spiffe://shop.example/orders", True),
+        (orders, 1_000_001, "spiffe://shop.example/others", False),
+        (options_pb2.SCOPE_MONEY_REFUND, 1_000_001, "spiffe://shop.example/orders", False),
+    ):
+        found = any(rule.is_about(caller) and rule.marks(scope, amount_fen) for rule in rules)
+        assert found is is_marked, (scope, amount_fen, caller)
+    approver = rights_of(policy, "console.internal", "19d4e0")
+    assert isinstance(approver, Rights)
+    assert approver.scopes == {options_pb2.SCOPE_APPROVE, options_pb2.SCOPE_READ_OWN}
+    assert approver.per_call_fen == 10_000_000
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ('scopes = ["read.all"]', "line 6: approvals.1.scopes: no call of read.all can be approved"),
+        ("scopes = []", "line 6: approvals.1.scopes"),
+        ('scopes = ["manual"]\namount_above_fen = -1', "line 7: approvals.1.amount_above_fen"),
+        ('scopes = ["manual"]\namount_above_yuan = 1', "line 7: approvals.1.amount_above_yuan"),
+        ("", "line 5: approvals.1.scopes"),
+    ],
+)
+def test_a_wrong_mark_is_named_with_its_line(rule: str, said: str) -> None:
+    first = '[[approvals]]\nscopes = ["manual"]\n'
+    with pytest.raises(PolicyWrong) as wrong:
+        parse(f"# Two.\n{first}\n[[approvals]]\n{rule}\n", "policy.toml")
+    assert said in str(wrong.value)

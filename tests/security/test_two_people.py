@@ -9,14 +9,17 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import grpc
 import psycopg
 import pytest
 from google.protobuf import json_format
 
+from bankclient import BankUnavailable
 from jzb.v1 import approval_pb2, balance_pb2, core_pb2, error_reason_pb2, operation_pb2, options_pb2, payment_pb2
+from ledger import Proposals, ProposalState, connect, copies, verify
+from service import problems
 from service.catalogue.interfaces import facts
 from service.contract import methods
 from service.path import carrying
@@ -399,6 +402,69 @@ async def test_a_process_that_dies_between_decision_and_run_leaves_it_to_any_oth
         assert (await shop.payments.Pay(request, timeout=TIMEOUT_S)).operation.state == core_pb2.OPERATION_STATE_DONE
         assert (await operator.balance("buyer")).available_fen == 280_00
         await operator.assert_agrees()
+
+
+async def test_a_process_that_dies_before_it_says_what_came_of_it_has_paid_once(database: str, tmp_path: Path) -> None:
+    async with opened(database, tmp_path, PAYS, APPROVES, OF_SHOP) as service:
+        operator, shop, console = [await service.shop(name) for name in (OPERATOR, SHOP, CONSOLE)]
+        proposal_id = await proposed(shop, asking(shop, "buyer", "seller", 20_00))
+        with patch.object(service.service.components.proposals, "executed", side_effect=RuntimeError("dies here")):
+            assert (await approve(console, proposal_id)).state == approval_pb2.PROPOSAL_STATE_APPROVED
+        assert (await operator.balance("buyer")).available_fen == 280_00
+        async with await psycopg.AsyncConnection.connect(database) as connection:
+            await connection.execute("UPDATE proposal_due SET at = now()")
+
+        async def is_told() -> bool:
+            return (await proposal(console, proposal_id)).state == approval_pb2.PROPOSAL_STATE_EXECUTED
+
+        await until(is_told, "the loop says what came of it")
+        assert (await operator.balance("buyer")).available_fen == 280_00
+        assert operator.calls_received("MemberTransaction") == 1
+        await operator.assert_agrees()
+
+
+async def test_while_the_bank_cannot_be_reached_it_is_tried_again_and_then_pays_once(
+    database: str, tmp_path: Path
+) -> None:
+    async with opened(database, tmp_path, PAYS, APPROVES, OF_SHOP) as service:
+        operator, shop, console = [await service.shop(name) for name in (OPERATOR, SHOP, CONSOLE)]
+        proposal_id = await proposed(shop, asking(shop, "buyer", "seller", 20_00))
+        bank = service.service.components.bank
+        with patch.object(bank, "ready", side_effect=BankUnavailable("it is away")):
+            assert (await approve(console, proposal_id)).state == approval_pb2.PROPOSAL_STATE_APPROVED
+            assert (await operator.balance("buyer")).available_fen == 300_00
+
+        async def is_done() -> bool:
+            return (await proposal(console, proposal_id)).state == approval_pb2.PROPOSAL_STATE_EXECUTED
+
+        await until(is_done, "it is tried again")
+        assert (await operator.balance("buyer")).available_fen == 280_00
+        await operator.assert_agrees()
+
+
+async def test_restored_books_carry_nothing_out_that_may_have_run_after_the_copy(
+    database: str, empty_database: str, tmp_path: Path
+) -> None:
+    async with opened(database, tmp_path, PAYS, APPROVES, OF_SHOP) as service:
+        shop, console = await service.shop(SHOP), await service.shop(CONSOLE)
+        pending, approved = [await proposed(shop, asking(shop, "buyer", "seller", 20_00)) for _ in range(2)]
+        with patch.object(carrying.Carrying, "carry_out"):
+            assert (await approve(console, approved)).state == approval_pb2.PROPOSAL_STATE_APPROVED
+            copies.back_up(database, tmp_path / "copy")
+    copies.restore(empty_database, tmp_path / "copy")
+    engine = connect(empty_database, 1)
+    try:
+        store = Proposals(engine, "9930")
+        found = [await store.proposal(UUID(one)) for one in (pending, approved)]
+        assert [one.state for one in found if one] == [ProposalState.REJECTED, ProposalState.REFUSED]
+        for one in found:
+            assert one is not None
+            assert problems.of_proposal(one).outcome == core_pb2.OUTCOME_UNKNOWN, "it may have run after the copy"
+        assert await store.lease(1.0) is None
+        assert await store.lease(1.0, UUID(approved)) is None
+        assert await verify(engine, "9930") == []
+    finally:
+        await engine.dispose()
 
 
 async def test_any_other_refusal_of_a_proposed_request_does_not_say_that_nothing_can_happen(
