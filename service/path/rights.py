@@ -42,11 +42,9 @@ class _Shape:
     own: tuple[tuple[str, bool], ...]
     nested: tuple[tuple[str, bool], ...]
     is_operation: bool
-
-    @property
-    def names_any(self) -> bool:
-        """Whether it can name a member or show an operation at all."""
-        return self.is_operation or bool(self.own or self.nested)
+    shows_operations: bool
+    names_any: bool
+    """Whether it can name a member or show an operation at all."""
 
 
 @cache
@@ -62,7 +60,10 @@ def _shape(message: Descriptor) -> _Shape:
         # No message of the contract holds itself: what does is not followed.
         if field.message_type not in (None, message) and _shape(field.message_type).names_any
     )
-    return _Shape(own, nested, message is core_pb2.Operation.DESCRIPTOR)
+    is_operation = message is core_pb2.Operation.DESCRIPTOR
+    below = [_shape(message.fields_by_name[name].message_type) for name, _ in nested]
+    shows_operations = any(one.is_operation or one.shows_operations for one in below)
+    return _Shape(own, nested, is_operation, shows_operations, bool(is_operation or own or nested))
 
 
 def members_in(message: Message) -> Iterator[str]:
@@ -234,13 +235,19 @@ def _sees(rights: Rights, message: Message) -> bool:
             # A dry run of the caller's own request.
             return _all_own(rights, members_in(message))
         return _is_own(rights, message.namespace, members_in(message), is_the_banks=not message.request_id)
-    if any(isinstance(nested, core_pb2.Operation) and not _sees(rights, nested) for nested in _nested(message, shape)):
+    if shape.shows_operations and not all(
+        _sees(rights, nested) for nested in _nested(message, shape) if isinstance(nested, core_pb2.Operation)
+    ):
         return False
     if not rights.members:
         return True
     # What could name a member and names none, such as the platform's own account, is nobody's but the platform's.
-    named = list(members_in(message))
-    return bool(named) and _all_own(rights, named)
+    names_any = False
+    for member_id in members_in(message):
+        if not rights.has_member(member_id):
+            return False
+        names_any = True
+    return names_any
 
 
 def is_by_number(request: Descriptor) -> bool:
@@ -257,11 +264,13 @@ def visible(rights: Rights, answer: M, *, is_done: bool = False, by_number: bool
     when it has rows and none may be seen, it is hidden.
     """
     shape = _shape(answer.DESCRIPTOR)
-    if rights.sees_all or not shape.names_any:
+    if rights.sees_all or not shape.names_any or not (rights.members or shape.shows_operations):
         return answer
     shown = answer
     for name, is_repeated in shape.nested:
-        found = list(getattr(answer, name)) if is_repeated else [getattr(answer, name)] * answer.HasField(name)
+        if not is_repeated and (not answer.HasField(name) or _sees(rights, getattr(answer, name))):
+            continue
+        found = list(getattr(answer, name)) if is_repeated else [getattr(answer, name)]
         seen = [row for row in found if _sees(rights, row)]
         if len(seen) == len(found):
             continue
@@ -282,8 +291,16 @@ def visible(rights: Rights, answer: M, *, is_done: bool = False, by_number: bool
     return shown
 
 
-def without_others(rights: Rights, problem: Problem) -> Problem:
-    """An error without an operation that its caller may not see."""
+def without_others(rights: Rights, problem: Problem, request: Message | None) -> Problem:
+    """An error without what its caller may not see: an operation, or a member that the request does not name."""
+    others = [
+        value
+        for name, value in problem.metadata.items()
+        if value and MEMBER_FIELD.fullmatch(name) and not rights.has_member(value)
+    ]
+    if others and request is not None and not set(others) <= set(members_in(request)):
+        # Such as that the payee of an order is closed, when the order is not the caller's.
+        problem = replace(hidden(request), looked_up=problem.looked_up, in_doubt=problem.in_doubt)
     if rights.sees_all or problem.operation is None or sees_operation(rights, problem.operation, problem.parts):
         return problem
     # What has become of the money is in the operation, and so not said.

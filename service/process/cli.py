@@ -153,9 +153,11 @@ def run(
             console.print("Try, in another terminal:")
             program = Path(sys.argv[0]) if Path(sys.argv[0]).name == "jzb" else Path(".venv/bin/jzb")
             option = f" --sandbox {stack.sandbox_url}" if stack.sandbox_url else ""
-            # The demo has no certificate.
-            if settings.tls_certificate is None:
-                console.print(f"  {program} demo --target {host}:{port}{option}")
+            if settings.tls_certificate is not None:
+                option += f" --ca {settings.tls_client_ca or settings.tls_certificate}"
+            if settings.tls_client_ca is not None:
+                option += " --certificate YOURS.pem --key YOURS.key"
+            console.print(f"  {program} demo --target {host}:{port}{option}")
             # An installed wheel brings neither buf nor the contract's files.
             if (buf := program.with_name("buf")).exists():
                 console.print(f"  {buf} curl --protocol grpc {_line(settings)} --schema protos \\")
@@ -355,15 +357,32 @@ def demo(
             "--sandbox", help="With --target, its sandbox bank: there an order is acquired and a transfer comes in."
         ),
     ] = None,
+    ca: Annotated[
+        Path | None, typer.Option(help="With --target, whose certificate the service must have (PEM): TLS.")
+    ] = None,
+    certificate: Annotated[Path | None, typer.Option(help="With --ca, the certificate of the caller.")] = None,
+    key: Annotated[Path | None, typer.Option(help="With --certificate, its key.")] = None,
 ) -> None:
     """Play a marketplace day through the gRPC API, then compare every balance with the bank's own."""
     with _complaints():
         if target:
-            raise typer.Exit(asyncio.run(day.run_demo(target, sandbox_url)))
+            raise typer.Exit(asyncio.run(day.run_demo(target, sandbox_url, _credentials(ca, certificate, key))))
         with tempfile.TemporaryDirectory(prefix="jzb-demo-") as folder:
             settings = {"listen": "127.0.0.1:0", "telemetry": {"log_level": "error"}}
             with started(Path(folder), settings=settings) as stack:
                 raise typer.Exit(asyncio.run(_demo(stack.settings, stack.sandbox_url)))
+
+
+def _credentials(ca: Path | None, certificate: Path | None, key: Path | None) -> grpc.ChannelCredentials | None:
+    """Those of a client; None for plaintext."""
+    if ca is None:
+        if certificate is not None or key is not None:
+            raise typer.BadParameter("a certificate is shown over TLS alone", param_hint="--ca")
+        return None
+    if (certificate is None) != (key is None):
+        raise typer.BadParameter("a certificate and its key come together", param_hint="--key")
+    own = (None, None) if certificate is None or key is None else (key.read_bytes(), certificate.read_bytes())
+    return grpc.ssl_channel_credentials(ca.read_bytes(), *own)
 
 
 @app.command("trace")

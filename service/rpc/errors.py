@@ -279,7 +279,8 @@ class CallInterceptor(_Interceptor):
 
     async def _decided(self, error: Exception, request: Message | None, record: _CallRecord) -> Problem:
         """What the caller is told, with what happened to the money."""
-        return rights.without_others(record.rights, await self._with_outcome(record.problem(error), request, record))
+        problem = await self._with_outcome(record.problem(error), request, record)
+        return rights.without_others(record.rights, problem, request)
 
     async def _with_outcome(self, problem: Problem, request: Message | None, record: _CallRecord) -> Problem:
         if problem.is_decided:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import httpx
 import jwt
@@ -44,8 +45,7 @@ KEPT_MAX = 10_000
 """Certificates, and tokens, that are remembered; beyond this it starts afresh."""
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(NamedTuple):
     """``name`` is the service that calls; ``person`` the one it acts for, or empty."""
 
     name: str

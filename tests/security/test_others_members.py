@@ -281,6 +281,19 @@ async def test_an_operation_of_others_is_not_there_by_any_of_its_numbers(two: Tw
             assert refusal.reason == "OPERATION_NOT_FOUND", key
 
 
+async def test_that_a_member_of_others_is_closed_is_not_told_by_its_payment(two: Two) -> None:
+    close = member_pb2.CloseMemberRequest(request_id=two.operator.request_id(), member_id="B3")
+    await two.operator.merchant("B3")
+    paid = await two.operator.pay("B1", "B3", 1)
+    await refunds.refund(two.operator, paid.serial, 1)
+    await two.operator.members.CloseMember(close, timeout=TIMEOUT_S)
+    assert (await two.operator.refusal(refunds.refund(two.operator, paid.serial, 1))).reason == "MEMBER_CLOSED"
+    missing = paid.serial[:-6] + "999999"
+    await two.same_as_nothing(
+        refunds.refund(two.ours, paid.serial, 1), refunds.refund(two.ours, missing, 1), "a payment to a closed member"
+    )
+
+
 async def test_lists_and_watches_leave_others_out(two: Two) -> None:
     ours = two.ours
     listed = await ours.operations.ListOperations(operation_pb2.ListOperationsRequest(page_size=200), timeout=TIMEOUT_S)

@@ -17,9 +17,17 @@ from service.process.demo.client import Client
 __all__ = ["run_demo"]
 
 
-async def run_demo(target: str, sandbox_url: str | None = None) -> int:
-    """Play the day against the service at ``target`` (host:port). Returns the exit status: 1 when a balance differs."""
-    async with grpc.aio.insecure_channel(target) as channel:
+async def run_demo(
+    target: str, sandbox_url: str | None = None, credentials: grpc.ChannelCredentials | None = None
+) -> int:
+    """Play the day against the service at ``target`` (host:port), in plaintext unless there are credentials.
+
+    Returns the exit status: 1 when a balance differs.
+    """
+    connected = (
+        grpc.aio.insecure_channel(target) if credentials is None else grpc.aio.secure_channel(target, credentials)
+    )
+    async with connected as channel:
         client = Client(channel)
         await day.money_comes_in(client)
         await day.goods_are_sold(client)
