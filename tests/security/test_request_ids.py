@@ -9,8 +9,10 @@ import grpc
 import pytest
 
 from jzb.v1 import core_pb2, operation_pb2
-from tests.world.callers import OPERATOR, Locked, given, locked
+from service.rpc import access
+from tests.world.callers import EVERYTHING, OPERATOR, Locked, given, locked
 from tests.world.marketplace import TIMEOUT_S, Marketplace, read_one
+from tests.world.process import until
 from tests.world.requests import altered
 
 ORDERS = "spiffe://test/orders"
@@ -135,3 +137,49 @@ async def test_what_was_done_before_there_was_a_policy_belongs_to_the_default_na
     assert again.operation_id == paid.operation_id
     assert again.caller == OPERATOR, "who asked first is kept"
     assert (await shops[OPERATOR].balance("buyer")).available_fen == 996_00
+
+
+async def test_a_refusal_looks_the_id_up_in_the_callers_own_namespace(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who has lost a scope is told what its payment did, and never what another's of the same id did."""
+    monkeypatch.setattr(access, "LOOK_EVERY_S", 0.02)
+    payer, reader = given(ORDERS, "money.pay", namespace="orders"), given(EVIL, "read.own", namespace="evil")
+    async with locked(database, tmp_path, payer, reader) as service:
+        operator, orders, evil = [await service.shop(name) for name in (OPERATOR, ORDERS, EVIL)]
+        await operator.buyer("buyer", 1000_00)
+        await operator.merchant("seller")
+        request = altered(orders.pay_request("buyer", "seller", 30_00), request_id="order-21")
+        await orders.payments.Pay(request, timeout=TIMEOUT_S)
+        theirs = altered(request, request_id="default-1", amount_fen=5_00)
+        await operator.payments.Pay(theirs, timeout=TIMEOUT_S)
+        for probe in (theirs, altered(theirs, amount_fen=1)):
+            refusal = await evil.refusal(evil.payments.Pay(probe, timeout=TIMEOUT_S))
+            assert (refusal.reason, refusal.outcome) == ("SCOPE_MISSING", core_pb2.OUTCOME_NO_EFFECT)
+            assert refusal.operation == core_pb2.Operation()
+        service.rewrite(EVERYTHING, given(ORDERS, "read.own", namespace="orders"))
+
+        async def may_read() -> bool:
+            try:
+                await orders.balance("buyer")
+            except grpc.aio.AioRpcError:
+                return False
+            return True
+
+        await until(may_read, "the policy without the scope holds")
+        refusal = await orders.refusal(orders.payments.Pay(request, timeout=TIMEOUT_S))
+        assert (refusal.reason, refusal.outcome) == ("SCOPE_MISSING", core_pb2.OUTCOME_DONE), "the money has moved"
+        assert refusal.operation.request_id == "order-21"
+
+
+async def test_who_has_too_much_under_way_is_told_what_its_request_id_has_done(database: str, tmp_path: Path) -> None:
+    async with locked(database, tmp_path, given(ORDERS, "money.pay", "read.own", namespace="orders", calls_max=1)) as s:
+        operator, orders = await s.shop(OPERATOR), await s.shop(ORDERS)
+        await operator.buyer("buyer", 1000_00)
+        await operator.merchant("seller")
+        request = orders.pay_request("buyer", "seller", 30_00)
+        await orders.payments.Pay(request, timeout=TIMEOUT_S)
+        watch = orders.operations.WatchOperations(operation_pb2.WatchOperationsRequest(from_start=True))
+        await read_one(watch)
+        refusal = await orders.refusal(orders.payments.Pay(request, timeout=TIMEOUT_S))
+        assert (refusal.reason, refusal.outcome) == ("OVERLOADED", core_pb2.OUTCOME_DONE)
