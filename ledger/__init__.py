@@ -42,7 +42,7 @@ from ledger.errors import (
 )
 from ledger.events import EVERYTHING, LAST, Event, Events, Wanted
 from ledger.findings import Finding, Summary
-from ledger.lists import Filter, Lists
+from ledger.lists import EXAMINED_MAX, Filter, Listed, Lists
 from ledger.lookups import Lookups, MemberBalance
 from ledger.macs import SealKeys
 from ledger.numbers import SerialNumbers
@@ -80,6 +80,7 @@ from ledger.writer import Writer
 __all__ = [
     "CATCH_UP",
     "EVERYTHING",
+    "EXAMINED_MAX",
     "GIVEN_BACK",
     "LAST",
     "MONEY",
@@ -120,6 +121,7 @@ __all__ = [
     "LedgerUnavailable",
     "LedgerUnfit",
     "Leg",
+    "Listed",
     "Lists",
     "Lookups",
     "Member",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import date
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 
 from ledger.dependencies import DEPENDENCIES, NAMED, Dependency, dependencies_of
 from ledger.names import MemberCode, SubAccount
@@ -34,11 +34,13 @@ class Members(Queries):
         )
         return {row["sub_account"]: member_of(row) for row in rows}
 
-    async def members_page(self, after: str, limit: int) -> list[Member]:
-        """Up to ``limit`` members whose code sorts after ``after``."""
+    async def members_page(self, after: str, limit: int, beginnings: Sequence[Sequence[str]] = ()) -> list[Member]:
+        """Up to ``limit`` members whose code sorts after ``after`` and begins with one of each of ``beginnings``."""
+        code = member.c.member_id
+        begins = (or_(*(code.startswith(one, autoescape=True) for one in some)) for some in beginnings)
         rows = await self._rows(
             select(member)
-            .where(member.c.platform == self._platform, member.c.member_id > after)
+            .where(member.c.platform == self._platform, code > after, *begins)
             .order_by(member.c.member_id)
             .limit(limit)
         )

@@ -114,7 +114,7 @@ def needs_another(rights: Rights, plan: Plan, request: Message) -> bool:
     if rights.approved is not None or not rights.approvals:
         return False
     scope = rpc_of(request).scope
-    return any(rule.marks(scope, plan.amount_fen) for rule in rights.approvals)
+    return any(rule.marks(scope, plan.moved_fen) for rule in rights.approvals)
 
 
 def sees_proposal(rights: Rights, proposal: Proposal) -> bool:
@@ -125,6 +125,14 @@ def sees_proposal(rights: Rights, proposal: Proposal) -> bool:
     if not _all_own(rights, members) or (rights.members and not members):
         return False
     return options_pb2.SCOPE_APPROVE in rights.scopes or namespace_of(proposal.request_id)[0] == rights.namespace
+
+
+def require_own(request: Message, *member_ids: str) -> None:
+    """Judge the members of what a request numbers, as soon as it is found: the next error may tell of it. Raises
+    `Problem`, as if nothing had the number.
+    """
+    if not _all_own(present(), member_ids):
+        raise hidden(request)
 
 
 def required(rights: Rights, plan: Plan, request: Message, bank_day: date) -> Plan:
@@ -138,8 +146,8 @@ def required(rights: Rights, plan: Plan, request: Message, bank_day: date) -> Pl
                 raise hidden(request, draft.order_no)
         if not _all_own(rights, (plan.payer, plan.payee)):
             raise hidden(request)
-    if rights.per_call_fen is not None and plan.amount_fen > rights.per_call_fen:
-        raise problems.amount_not_permitted(rights.caller, plan.amount_fen, rights.per_call_fen)
+    if rights.per_call_fen is not None and plan.moved_fen > rights.per_call_fen:
+        raise problems.amount_not_permitted(rights.caller, plan.moved_fen, rights.per_call_fen)
     approved = rights.approved
     if approved is not None and (plan.payer, plan.payee, plan.amount_fen) != (
         approved.payer,

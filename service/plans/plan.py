@@ -69,6 +69,11 @@ class Plan:
         return replace(self, drafts=tuple(count(draft) for draft in self.drafts), undo=undo)
 
     @property
+    def moved_fen(self) -> int:
+        """All that it moves: the amount, and what comes on top of it, such as the fee of a withdrawal."""
+        return max(self.amount_fen, sum(draft.amount_fen for draft in self.drafts))
+
+    @property
     def needs(self) -> tuple[Account, ...]:
         """What must be there when it is reserved: the standing of every member that it is about.
 

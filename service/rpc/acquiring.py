@@ -12,11 +12,13 @@ from jzb.v1.names import ErrorReason, OperationKind
 from ledger import Account, Kind, Operation, PartState, Reads, State
 from ledger.names import BankSerial, MemberCode, SubAccount
 from service import problems, view
+from service.path import rights
 from service.path.runner import Runner, Settled
 from service.plans import acquiring, order_remark
 from service.plans.acquiring import CHANNELS
 from service.plans.order_remark import Violation
 from service.plans.plan import Plan, Serials, Stored
+from service.policy import present
 from service.problems import Problem
 from service.questions.acquiring import AcquiredQuery
 from service.questions.bookings import booked_on
@@ -87,7 +89,8 @@ class AcquiringRpc(acquiring_pb2_grpc.AcquiringServiceServicer):
             amount_fen=request.amount_fen,
             length_max=length_max,
         )
-        members = await self.reads.members_by_sub_account({row.sub_account for row in remark.rows})
+        found = await self.reads.members_by_sub_account({row.sub_account for row in remark.rows})
+        members = {number: member for number, member in found.items() if present().has_member(member.member_id)}
         for index, row in enumerate(remark.rows):
             member = members.get(row.sub_account)
             if row.sub_account and (member is None or not member.is_open):
@@ -184,6 +187,7 @@ class AcquiringRpc(acquiring_pb2_grpc.AcquiringServiceServicer):
         if entered is None or found is None or found[1].state is not PartState.POSTED:
             raise problems.not_found(ErrorReason.ACQUIRED_ORDER_NOT_FOUND, "acquired order", request.order_no)
         share, part = found
+        rights.require_own(request, part.payee)
         facts = await self.members.facts(others=[MemberCode(request.member_id)])
         right = facts.members[MemberCode(request.member_id)]
         credits = (await self.reads.credited(entered.id)).get(part.part, [])

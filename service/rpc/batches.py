@@ -10,9 +10,11 @@ from ledger import Kind, Reads
 from ledger.accounts import escrow
 from ledger.names import MemberCode
 from service import problems
+from service.path import rights
 from service.path.runner import Runner
 from service.plans import batches
 from service.plans.plan import Plan, Serials
+from service.policy import present
 from service.rpc.amounts import fee_within, require_parts_allowed
 from service.rpc.context import Context
 from service.rpc.facts import MemberFacts
@@ -85,6 +87,8 @@ class Batches(batch_pb2_grpc.BatchServiceServicer):
         for order_no in wanted:
             if order_no not in sides:
                 raise problems.not_found(ErrorReason.ORDER_NOT_FOUND, "order", order_no)
+            if not all(map(present().has_member, sides[order_no])):
+                raise rights.hidden(request, order_no)
         payer_id = sides[wanted[0]][0]
         for order_no in wanted:
             if sides[order_no][0] != payer_id:

@@ -29,6 +29,7 @@ from service.path.runner import Runner, Settled
 from service.plans import cards
 from service.plans.cards import KEPT_CARD
 from service.plans.plan import Plan, Serials
+from service.policy import present
 from service.problems import Problem
 from service.questions.calls import reply_of
 from service.questions.cards import ARRIVED, FAILED, UNDER_WAY, transfer_of
@@ -213,12 +214,13 @@ class CardsRpc(card_pb2_grpc.CardServiceServicer):
                     metadata={"card_id": str(other.card_id)},
                 )
             if not self.limits.shared and other.member_id != member.same_name:
+                shown = other.member_id if present().has_member(other.member_id) else ""
                 raise problems.precondition(
                     ErrorReason.CARD_BOUND_ELSEWHERE,
-                    f"the card is bound to member {other.member_id}",
+                    f"the card is bound to {'member' if shown else 'another member'} {shown}".rstrip(),
                     "unbind it there, or have the bank allow shared cards and set JZB_CARDS__SHARED;"
                     " the request id is not used up",
-                    member_id=other.member_id,
+                    member_id=shown,
                 )
         return member
 

@@ -183,6 +183,9 @@ class CallInterceptor(_Interceptor):
                         await self._admit(read, context)
                         deadline.begin(context.time_remaining())
                         answer = await inner(read, context)
+                        if method.path in WATCHES:
+                            # A wait, too, lasts longer than a right may.
+                            await self._rights(record, context)
                         record.answered(answer)
                         seen = rights.visible(record.rights, answer, is_done=method.changes, by_number=method.by_number)
                         if seen is None:

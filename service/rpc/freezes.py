@@ -11,6 +11,7 @@ from ledger import Account, Kind, Member, Order, Reads
 from ledger.accounts import frozen, frozen_fee
 from ledger.names import NO_SUB_ACCOUNT, MemberCode
 from service import problems
+from service.path import rights
 from service.path.runner import Runner
 from service.plans import freezes
 from service.plans.plan import Plan, Serials
@@ -25,6 +26,8 @@ ACQUIRED = (OperationKind.REBOOK_ORDER, OperationKind.RECORD_ORDER)
 """What freezes money under an order number, besides 6007: acquired orders with PayModel 0, and the move of one, which
 says where the money is since. An acquired order that froze nothing may have the number of a freeze.
 """
+
+_OfOrder = freeze_pb2.ReleaseRequest | freeze_pb2.PayFrozenRequest | freeze_pb2.GetFreezeRequest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +52,7 @@ class Freezes(freeze_pb2_grpc.FreezeServiceServicer):
         fee_within(request.amount_fen, request.fee_fen)
 
         async def plan(serials: Serials) -> Plan:
-            order, member = await self._order(request.order_no)
+            order, member = await self._order(request)
             is_acquired = order.operation.kind != OperationKind.FREEZE
             order_fee_fen = await self._order_fee(order, member, request.order_no, "fee_fen", request.fee_fen)
             if request.amount_fen < order_fee_fen:
@@ -71,7 +74,7 @@ class Freezes(freeze_pb2_grpc.FreezeServiceServicer):
             raise problems.invalid("payees", text, rule="payees_max")
 
         async def plan(serials: Serials) -> Plan:
-            order, member = await self._order(request.order_no)
+            order, member = await self._order(request)
             facts = await self.members.facts(
                 [member.member_id], [MemberCode(payee.member_id) for payee in request.payees]
             )
@@ -85,7 +88,7 @@ class Freezes(freeze_pb2_grpc.FreezeServiceServicer):
 
     async def GetFreeze(self, request: freeze_pb2.GetFreezeRequest, context: Context) -> freeze_pb2.GetFreezeResponse:
         """From the mirror."""
-        order, member = await self._order(request.order_no)
+        order, member = await self._order(request)
         balance_fen, held_fen = await self.reads.pocket(frozen(member.sub_account, request.order_no))
         if order.operation.kind != OperationKind.FREEZE:
             fee_fen, held_fee_fen = await self.reads.pocket(frozen_fee(member.sub_account, request.order_no))
@@ -103,7 +106,12 @@ class Freezes(freeze_pb2_grpc.FreezeServiceServicer):
             )
         )
 
-    async def _order(self, order_no: str) -> tuple[Order, Member]:
+    async def _order(self, request: _OfOrder) -> tuple[Order, Member]:
+        order, member = await self._found(request.order_no)
+        rights.require_own(request, member.member_id)
+        return order, member
+
+    async def _found(self, order_no: str) -> tuple[Order, Member]:
         freeze = await self.reads.order(order_no, FREEZE)
         if freeze is not None:
             return freeze, await self.members.get(freeze.operation.payer)

@@ -9,6 +9,7 @@ taken for one without.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -41,6 +42,9 @@ KEYS_AGAIN_S = 10.0
 KEYS_TIMEOUT_S = 5.0
 KEYS_BYTES_MAX = 256 * 1024
 TOKEN_BYTES_MAX = 8 * 1024
+HOST = re.compile(r"[A-Za-z0-9_*.-]{1,253}")
+"""What a DNS name of a certificate has to look like."""
+
 KEPT_MAX = 10_000
 """Certificates, and tokens, that are remembered; beyond this it starts afresh."""
 
@@ -83,6 +87,9 @@ def _name_of(certificate: x509.Certificate) -> str:
         # SPIFFE allows one; which of several is meant nobody can say.
         return ""
     found = [*spiffe, *names.get_values_for_type(x509.DNSName)]
+    if not spiffe and found and not (HOST.fullmatch(found[0]) and found[0] != LOCAL):
+        # Whoever may have a certificate for a host is not to be taken for what only looks like one.
+        return ""
     return found[0] if found and found[0].isascii() and found[0].isprintable() and " " not in found[0] else ""
 
 

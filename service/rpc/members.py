@@ -14,7 +14,7 @@ from jzb.v1 import member_pb2, member_pb2_grpc
 from jzb.v1.names import ErrorReason, OperationKind
 from ledger import Member, Reads
 from ledger.names import MemberCode
-from service import problems, view
+from service import policy, problems, view
 from service.path.parties import Parties
 from service.path.runner import Runner
 from service.plans import members
@@ -161,7 +161,12 @@ class Members(member_pb2_grpc.MemberServiceServicer):
     ) -> member_pb2.ListMembersResponse:
         """From the mirror, in order of member code."""
         size = page_size(request.page_size)
-        found = await self.reads.members_page(page_start(request.page_token, request), size + 1)
+        found = await self.reads.members_page(
+            # A token has the code of the last row, and so must not end behind one that is left out.
+            page_start(request.page_token, request),
+            size + 1,
+            policy.present().members,
+        )
         page = found[:size]
         return member_pb2.ListMembersResponse(
             members=[view.member(member) for member in page],

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from jzb.v1 import core_pb2, operation_pb2, operation_pb2_grpc
 from jzb.v1.names import ErrorReason, OperationKind
-from ledger import OPEN_STATES, Event, Filter, LedgerUnavailable, Lists, Operation, Reads, Wanted
+from ledger import EXAMINED_MAX, OPEN_STATES, Event, Filter, LedgerUnavailable, Listed, Lists, Operation, Reads, Wanted
 from ledger.names import BankSerial, MemberCode, Serial, SubAccount
 from service import policy, problems, view
 from service.feed import Feed
@@ -78,7 +78,7 @@ class Operations(operation_pb2_grpc.OperationServiceServicer):
             caller=request.caller,
             person=request.person,
         )
-        page = await self.lists.page(wanted, before=before, limit=size)
+        page = await self._page(wanted, before, size)
         # As of the first page, and told by all: what changes while pages are read is behind it.
         cursor = page.last_event if first is None else first
         return operation_pb2.ListOperationsResponse(
@@ -138,6 +138,24 @@ class Operations(operation_pb2_grpc.OperationServiceServicer):
             await self.resolver.resolve_now(found.id)
             found = await self.reads.operation(operation_id=found.id) or found
         return operation_pb2.ResolveOperationResponse(operation=await self._message(found))
+
+    async def _page(self, wanted: Filter, before: UUID | None, size: int) -> Listed:
+        """A page of what the caller sees: where it ends must tell of nothing else."""
+        is_shown = rights.filter_of(policy.present())
+        if is_shown is None:
+            return await self.lists.page(wanted, before=before, limit=size)
+        page = await self.lists.page(wanted, before=before, limit=EXAMINED_MAX)
+        if await self._is_of_others(wanted):
+            return Listed([], None, page.last_event)
+        shown = [full for full in page.full_operations if is_shown(full)]
+        further = shown[size - 1].operation.id if len(shown) > size else page.further
+        return Listed(shown[:size], further, page.last_event)
+
+    async def _is_of_others(self, wanted: Filter) -> bool:
+        """Whether nothing but operations of members is wanted whom the caller may not see."""
+        owners = await self.reads.members_by_sub_account([wanted.sub_account]) if wanted.sub_account else {}
+        named = filter(None, (wanted.member_id, *(owner.member_id for owner in owners.values())))
+        return not all(policy.present().has_member(member_id) for member_id in named)
 
     async def _find(self, key: operation_pb2.OperationKey) -> Operation:
         match key.WhichOneof("key"):

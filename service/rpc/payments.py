@@ -10,6 +10,7 @@ from ledger import Kind, Member, Order, Reads
 from ledger.accounts import escrow
 from ledger.names import MemberCode
 from service import problems
+from service.path import rights
 from service.path.runner import Runner
 from service.plans import payments
 from service.plans.plan import Plan, Serials
@@ -22,6 +23,13 @@ from service.settings import RulesSettings
 PREPAYMENT = (OperationKind.PREPAY_ORDER, OperationKind.BATCH_PREPAY)
 CONFIRMATION = (OperationKind.CONFIRM_ORDER, OperationKind.SETTLE_CONFIRM, OperationKind.BATCH_CONFIRM)
 CANCELLATION = (OperationKind.CANCEL_ORDER, OperationKind.SETTLE_CANCEL)
+
+_OfOrder = (
+    payment_pb2.ConfirmOrderRequest
+    | payment_pb2.CancelOrderRequest
+    | payment_pb2.SettleOrderRequest
+    | payment_pb2.GetOrderRequest
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +92,7 @@ class Payments(payment_pb2_grpc.PaymentServiceServicer):
         fee_within(request.amount_fen, request.fee_fen)
 
         async def plan(serials: Serials) -> Plan:
-            _, payer, payee = await self._order(request.order_no)
+            _, payer, payee = await self._order(request)
             await self._require_parts_allowed(payer, request.order_no, request.amount_fen)
             settled_as = Kind[self.rules.confirmed_money.upper()]
             names = await self.names.for_verification(request.verification, payer, payee)
@@ -98,7 +106,7 @@ class Payments(payment_pb2_grpc.PaymentServiceServicer):
         """6034 flag 3."""
 
         async def plan(serials: Serials) -> Plan:
-            _, payer, payee = await self._order(request.order_no)
+            _, payer, payee = await self._order(request)
             await self._require_parts_allowed(payer, request.order_no, request.amount_fen)
             names = await self.names.for_verification(request.verification, payer, payee)
             return payments.cancel_order(request, payer, payee, serials, names)
@@ -112,7 +120,7 @@ class Payments(payment_pb2_grpc.PaymentServiceServicer):
         fee_within(request.amount_fen, request.fee_fen)
 
         async def plan(serials: Serials) -> Plan:
-            _, payer, payee = await self._order(request.order_no)
+            _, payer, payee = await self._order(request)
             await self._require_parts_allowed(payer, request.order_no, request.amount_fen)
             settled_as = Kind[self.rules.confirmed_money.upper()]
             names = await self.names.of_both(payer, payee)
@@ -122,7 +130,7 @@ class Payments(payment_pb2_grpc.PaymentServiceServicer):
 
     async def GetOrder(self, request: payment_pb2.GetOrderRequest, context: Context) -> payment_pb2.GetOrderResponse:
         """From the mirror."""
-        order, payer, payee = await self._order(request.order_no)
+        order, payer, payee = await self._order(request)
         balance_fen, held_fen = await self.reads.pocket(escrow(payer.sub_account, request.order_no))
         return payment_pb2.GetOrderResponse(
             order=payment_pb2.Order(
@@ -141,9 +149,10 @@ class Payments(payment_pb2_grpc.PaymentServiceServicer):
         balance_fen, held_fen = await self.reads.pocket(escrow(payer.sub_account, order_no))
         require_parts_allowed(self.rules, amount_fen, balance_fen - held_fen)
 
-    async def _order(self, order_no: str) -> tuple[Order, Member, Member]:
-        order = await self.reads.order(order_no, PREPAYMENT)
+    async def _order(self, request: _OfOrder) -> tuple[Order, Member, Member]:
+        order = await self.reads.order(request.order_no, PREPAYMENT)
         if order is None:
-            raise problems.not_found(ErrorReason.ORDER_NOT_FOUND, "order", order_no)
+            raise problems.not_found(ErrorReason.ORDER_NOT_FOUND, "order", request.order_no)
+        rights.require_own(request, order.payer, order.payee)
         members = await self.reads.members([order.payer, order.payee])
         return order, members[order.payer], members[order.payee]

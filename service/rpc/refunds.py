@@ -11,6 +11,7 @@ from ledger import Breach, Kind, PartState, Payment, Reads
 from ledger.names import Serial
 from service import problems, view
 from service.bankday import days_now
+from service.path import rights
 from service.path.runner import Runner
 from service.plans import refunds
 from service.plans.plan import Plan, Serials
@@ -43,7 +44,7 @@ class Refunds(refund_pb2_grpc.RefundServiceServicer):
         self, request: refund_pb2.GetRefundableRequest, context: Context
     ) -> refund_pb2.GetRefundableResponse:
         """From the mirror."""
-        payment = await self._payment(request.payment_serial)
+        payment = await self._payment(request)
         window = timedelta(days=self.rules.refund_window_days)
         pending = await self.reads.pending_refunds(payment.serial)
         day = payment.part.bank_day
@@ -65,7 +66,7 @@ class Refunds(refund_pb2_grpc.RefundServiceServicer):
         )
 
     async def _plan(self, request: refund_pb2.RefundRequest, serials: Serials) -> Plan:
-        payment = await self._payment(request.payment_serial)
+        payment = await self._payment(request)
         rules = self.rules
         # Around midnight the bank may be a day behind: then it has the last word on the window. The day of an old
         # payment is told it rather a day too early.
@@ -97,10 +98,11 @@ class Refunds(refund_pb2_grpc.RefundServiceServicer):
             fee_sub_account=f"{self.platform}{rules.fee_suffix}",
         )
 
-    async def _payment(self, payment_serial: str) -> Payment:
-        payment = await self.reads.payment(Serial(payment_serial))
+    async def _payment(self, request: refund_pb2.RefundRequest | refund_pb2.GetRefundableRequest) -> Payment:
+        payment = await self.reads.payment(Serial(request.payment_serial))
         if payment is None or payment.operation.kind not in refunds.SOURCES:
-            raise problems.not_found(ErrorReason.PAYMENT_NOT_FOUND, "payment", payment_serial)
+            raise problems.not_found(ErrorReason.PAYMENT_NOT_FOUND, "payment", request.payment_serial)
         if payment.part.state is PartState.VOIDED:
-            raise problems.not_found(ErrorReason.PAYMENT_NOT_FOUND, "payment", payment_serial)
+            raise problems.not_found(ErrorReason.PAYMENT_NOT_FOUND, "payment", request.payment_serial)
+        rights.require_own(request, payment.part.payer, payment.part.payee)
         return payment

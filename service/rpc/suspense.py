@@ -11,6 +11,7 @@ from ledger.accounts import undoable, undoable_fee
 from ledger.names import BankSerial, MemberCode, Serial
 from service import problems, view
 from service.inflows.transfers import Collected, Transfers, request_id
+from service.path import rights
 from service.path.runner import Runner
 from service.plans import suspense
 from service.plans.plan import Plan, Serials
@@ -93,7 +94,7 @@ class Suspense(suspense_pb2_grpc.SuspenseServiceServicer):
         fee_within(request.amount_fen, request.fee_fen)
 
         async def plan(serials: Serials) -> Plan:
-            allocation = await self._allocation(request.allocation_serial)
+            allocation = await self._allocation(request)
             if not allocation.state.is_final:
                 raise problems.precondition(
                     ErrorReason.SUSPENSE_ALLOCATION_IN_DOUBT,
@@ -111,7 +112,7 @@ class Suspense(suspense_pb2_grpc.SuspenseServiceServicer):
         self, request: suspense_pb2.GetSuspenseAllocationRequest, context: Context
     ) -> suspense_pb2.GetSuspenseAllocationResponse:
         """From the mirror."""
-        allocation = await self._allocation(request.allocation_serial)
+        allocation = await self._allocation(request)
         allocation, parts = (await self.reads.full_operations([allocation.id]))[allocation.id]
         limit, fee_limit = undoable(allocation.serial), undoable_fee(allocation.serial)
         remaining = await self.reads.remaining([limit, fee_limit])
@@ -128,16 +129,19 @@ class Suspense(suspense_pb2_grpc.SuspenseServiceServicer):
             raise problems.not_found(ErrorReason.TRANSFER_NOT_FOUND, "transfer in suspense", transfer_bank_serial)
         return found
 
-    async def _allocation(self, allocation_serial: str) -> Operation:
-        found = await self.reads.operation(serial=Serial(allocation_serial))
+    async def _allocation(
+        self, request: suspense_pb2.ReverseSuspenseAllocationRequest | suspense_pb2.GetSuspenseAllocationRequest
+    ) -> Operation:
+        found = await self.reads.operation(serial=Serial(request.allocation_serial))
         if (
             found is None
             or found.kind != OperationKind.ALLOCATE_SUSPENSE
             or found.state in (State.REFUSED, State.RELEASED)
         ):
             raise problems.not_found(
-                ErrorReason.SUSPENSE_ALLOCATION_NOT_FOUND, "allocation of suspense", allocation_serial
+                ErrorReason.SUSPENSE_ALLOCATION_NOT_FOUND, "allocation of suspense", request.allocation_serial
             )
+        rights.require_own(request, found.payee)
         return found
 
 

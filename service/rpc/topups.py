@@ -11,15 +11,19 @@ from ledger import Operation, Part, PartState, Reads, State
 from ledger.accounts import revocable, revocable_fee
 from ledger.names import MemberCode, Serial
 from service import problems
+from service.path import rights
 from service.path.runner import Runner
 from service.plans import revocations, topups
 from service.plans.plan import Plan, Serials
+from service.policy import present
 from service.problems import Problem
 from service.questions.top_up_reading import FIRST, TopUpReading
 from service.rpc.amounts import fee_within
 from service.rpc.context import Context
 from service.rpc.facts import MemberFacts
 from service.settings import RulesSettings
+
+_OfTopUp = topup_pb2.RevokeTopUpRequest | topup_pb2.RevokeSplitTopUpRequest | topup_pb2.GetRevocableRequest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +74,7 @@ class TopUps(topup_pb2_grpc.TopUpServiceServicer):
         fee_within(request.amount_fen, request.fee_fen)
 
         async def plan(serials: Serials) -> Plan:
-            top_up, parts = await self._booked(request.top_up_serial, OperationKind.TOP_UP)
+            top_up, parts = await self._booked(request, OperationKind.TOP_UP)
             facts = await self.members.facts(others=[parts[0].payee])
             return revocations.revoke_top_up(request, top_up, facts.members[parts[0].payee], serials)
 
@@ -84,7 +88,7 @@ class TopUps(topup_pb2_grpc.TopUpServiceServicer):
             fee_within(share.amount_fen, share.fee_fen)
 
         async def plan(serials: Serials) -> Plan:
-            top_up, parts = await self._booked(request.top_up_serial, OperationKind.SPLIT_TOP_UP)
+            top_up, parts = await self._booked(request, OperationKind.SPLIT_TOP_UP)
             by_member = {part.payee: part for part in parts}
             for share in request.shares:
                 if share.member_id not in by_member:
@@ -110,7 +114,7 @@ class TopUps(topup_pb2_grpc.TopUpServiceServicer):
         self, request: topup_pb2.GetRevocableRequest, context: Context
     ) -> topup_pb2.GetRevocableResponse:
         """From the mirror."""
-        _, parts = await self._top_up(request.top_up_serial, (OperationKind.TOP_UP, OperationKind.SPLIT_TOP_UP))
+        _, parts = await self._top_up(request, (OperationKind.TOP_UP, OperationKind.SPLIT_TOP_UP))
         limits = [account(part.serial) for part in parts for account in (revocable, revocable_fee)]
         remaining = await self.reads.remaining(limits)
         return topup_pb2.GetRevocableResponse(
@@ -127,20 +131,23 @@ class TopUps(topup_pb2_grpc.TopUpServiceServicer):
             ]
         )
 
-    async def _top_up(self, top_up_serial: str, kinds: Sequence[str]) -> tuple[Operation, list[Part]]:
-        found = await self.reads.operation(serial=Serial(top_up_serial))
+    async def _top_up(self, request: _OfTopUp, kinds: Sequence[str]) -> tuple[Operation, list[Part]]:
+        found = await self.reads.operation(serial=Serial(request.top_up_serial))
         if found is None or found.kind not in kinds or found.state in (State.REFUSED, State.RELEASED):
-            raise problems.not_found(ErrorReason.TOP_UP_NOT_FOUND, "top up", top_up_serial)
+            raise problems.not_found(ErrorReason.TOP_UP_NOT_FOUND, "top up", request.top_up_serial)
         parts = (await self.reads.parts([found.id]))[found.id]
+        if not any(present().has_member(part.payee) for part in parts):
+            # Of one with shares of several the caller has its own.
+            raise rights.hidden(request)
         return found, [part for part in parts if part.state is not PartState.VOIDED]
 
-    async def _booked(self, top_up_serial: str, kind: str) -> tuple[Operation, list[Part]]:
-        found, parts = await self._top_up(top_up_serial, (kind,))
+    async def _booked(self, request: _OfTopUp, kind: str) -> tuple[Operation, list[Part]]:
+        found, parts = await self._top_up(request, (kind,))
         # 6130 names a top-up by the bank's serial, which 6110 need not tell after a lost answer.
         if not found.state.is_final or (kind == OperationKind.TOP_UP and not found.bank_serial):
             raise problems.precondition(
                 ErrorReason.TOP_UP_IN_DOUBT,
-                f"the outcome of top-up {top_up_serial}, or the bank's serial of it, is not known yet",
+                f"the outcome of top-up {request.top_up_serial}, or the bank's serial of it, is not known yet",
                 "wait until the top-up is final; the request id is not used up",
                 operation_id=str(found.id),
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from jzb.v1.error_reason_pb2 import ERROR_REASON_MEMBER_NOT_FOUND
 from service.catalogue.interfaces import facts
 from service.contract import methods
 from service.path.rights import MEMBER_FIELD, members_in
-from tests.world import acquiring, refunds
+from tests.world import acquiring, binding, freezes, orders, refunds, revocations, verifying
 from tests.world.callers import EVERY_SCOPE, OPERATOR, Locked, given, locked
 from tests.world.marketplace import TIMEOUT_S, Marketplace, Refusal, refusal_of
 
@@ -327,6 +328,120 @@ async def test_who_has_used_an_order_number_is_not_told(two: Two) -> None:
     told = f"{refusal.metadata} {refusal.message} {refusal.next_step}"
     assert used.operation.operation_id not in told
     assert "their-secret-id" not in told
+
+
+async def test_no_page_token_holds_or_tells_of_what_is_left_out(two: Two) -> None:
+    """A token is base64 of where the next page begins: it must begin behind something that the caller sees."""
+    ours = two.ours
+    seen: list[str] = []
+    page = await ours.members.ListMembers(member_pb2.ListMembersRequest(page_size=1), timeout=TIMEOUT_S)
+    while page.next_page_token:
+        assert b"B" not in decoded(page.next_page_token)[6:]
+        seen += [one.member_id for one in page.members]
+        request = member_pb2.ListMembersRequest(page_size=1, page_token=page.next_page_token)
+        page = await ours.members.ListMembers(request, timeout=TIMEOUT_S)
+    assert [*seen, *(one.member_id for one in page.members)] == ["A1", "A2"]
+    theirs = two.theirs
+    sub_account = await verifying.sub_account(two.operator, "B1")
+    for chosen in (
+        {"member_id": "B1"},
+        {"sub_account": sub_account},
+        {"member_id": "B1", "kind": core_pb2.OPERATION_KIND_TOP_UP},
+        {"bank_serial": theirs.bank_serial},
+        {"order_no": theirs.order_no or "none"},
+    ):
+        wanted = operation_pb2.ListOperationsRequest(page_size=1, **chosen)
+        listed = await ours.operations.ListOperations(wanted, timeout=TIMEOUT_S)
+        assert (len(listed.operations), listed.next_page_token) == (0, ""), chosen
+    wanted = operation_pb2.ListOperationsRequest(page_size=1)
+    found: set[str] = set()
+    named: set[str] = set()
+    while True:
+        listed = await ours.operations.ListOperations(wanted, timeout=TIMEOUT_S)
+        found |= {one.operation_id for one in listed.operations}
+        if not listed.next_page_token:
+            break
+        named.add(decoded(listed.next_page_token)[6:].decode().partition(" ")[0])
+        wanted = operation_pb2.ListOperationsRequest(page_size=1, page_token=listed.next_page_token)
+    assert two.mine.operation_id in found
+    assert named <= found
+
+
+def decoded(token: str) -> bytes:
+    return base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
+
+
+async def test_nothing_is_told_of_what_is_under_anothers_number_before_it_is_judged(two: Two) -> None:
+    """Errors that come before a plan is made: of parts, windows, fees, payers, of what is not final."""
+    ours, operator, timeout = two.ours, two.operator, TIMEOUT_S
+    prepaid = await orders.prepay(operator, "B1", "B2", 10_00)
+    frozen = await freezes.freeze(operator, "B1", 10_00)
+    rows = await freezes.pay_frozen(operator, frozen, [("A2", 1_00), ("B2", 1_00)])
+    shares = await operator.top_ups.SplitTopUp(split(operator, "B1", "B2"), timeout=timeout)
+    recorded = await acquiring.acquire(operator, acquiring.share("A2", 3_00))
+    await acquiring.record(operator, recorded)
+    nobody = await acquiring.acquire(operator, acquiring.share("B2", 3_00))
+    await acquiring.record(operator, nobody)
+    none = "9" * 20
+    confirm = payment_pb2.ORDER_END_CONFIRM
+    calls: tuple[tuple[str, Callable[[str], Awaitable[Any]], str, str], ...] = (
+        ("a part confirmed", lambda one: orders.confirm(ours, one, 1_00), prepaid, none),
+        ("a part cancelled", lambda one: orders.cancel(ours, one, 1_00), prepaid, none),
+        (
+            "an order settled",
+            lambda one: ours.payments.SettleOrder(orders.settle_request(ours, one, confirm, 1_00), timeout=timeout),
+            prepaid,
+            none,
+        ),
+        (
+            "a freeze paid out",
+            lambda one: freezes.pay_frozen(ours, one, [("A2", 1)]),
+            frozen,
+            none,
+        ),
+        (
+            "a fee refunded by itself",
+            lambda one: ours.refunds.Refund(
+                refund_pb2.RefundRequest(request_id=ours.request_id(), payment_serial=one, amount_fen=50, fee_fen=50),
+                timeout=timeout,
+            ),
+            rows.parts[1].serial,
+            two.theirs.serial[:-6] + "999999",
+        ),
+        (
+            "a share revoked of which we have none",
+            lambda one: ours.top_ups.RevokeSplitTopUp(
+                revocations.split_revocation(ours, one, A1=(1, 0)), timeout=timeout
+            ),
+            shares.operation.serial,
+            two.theirs.serial[:-6] + "999999",
+        ),
+        (
+            "an acquired order moved to us",
+            lambda one: ours.acquiring.RebookOrder(acquiring.rebook_request(ours, one, "A2"), timeout=timeout),
+            nobody.order_no,
+            none,
+        ),
+    )
+    for what, about, theirs, missing in calls:
+        await two.same_as_nothing(about(theirs), about(missing), what)
+    mine = await orders.prepay(operator, "A1", "A2", 10_00)
+
+    def batch(order_no: str) -> Awaitable[Any]:
+        confirmed = [batch_pb2.OrderToConfirm(order_no=one, amount_fen=10_00) for one in (mine, order_no)]
+        request = batch_pb2.BatchConfirmRequest(request_id=ours.request_id(), orders=confirmed)
+        return batch_pb2_grpc.BatchServiceStub(ours.channel).BatchConfirm(request, timeout=timeout)
+
+    await two.same_as_nothing(batch(prepaid), batch(none), "an order of several payers")
+    await two.operator.assert_agrees()
+
+
+async def test_whose_card_it_is_is_not_told(two: Two) -> None:
+    await binding.bound(two.operator, "B2")
+    request = binding.sms_request(two.ours, "A2")
+    refusal = await two.ours.refusal(two.ours.cards.CheckCardBySms(request, timeout=TIMEOUT_S))
+    assert refusal.reason == "CARD_BOUND_ELSEWHERE"
+    assert "B2" not in f"{refusal.message} {refusal.metadata}"
 
 
 def test_every_request_that_names_members_is_judged_by_them_or_answers_with_what_is_judged() -> None:

@@ -13,7 +13,7 @@ import pytest
 from jzb.v1 import balance_pb2, core_pb2, operation_pb2
 from service.process.server import running
 from service.rpc import access
-from tests.world import refunds
+from tests.world import refunds, withdrawals
 from tests.world.callers import EVERYTHING, OPERATOR, given, locked
 from tests.world.marketplace import TIMEOUT_S, Marketplace
 from tests.world.process import until
@@ -207,3 +207,13 @@ async def forge(dsn: str, operation_id: str, caller: str) -> None:
     """Put another name to what somebody has done."""
     async with await psycopg.AsyncConnection.connect(dsn) as connection:
         await connection.execute("UPDATE operation SET caller = %s WHERE id = %s", [caller, operation_id])
+
+
+async def test_what_is_paid_on_top_counts_as_part_of_one_call(database: str, tmp_path: Path) -> None:
+    limited = given(SHOP, "money.withdraw", amount_per_call_fen=50_00)
+    async with locked(database, tmp_path, limited) as service:
+        operator, shop = await service.shop(OPERATOR), await service.shop(SHOP)
+        await operator.merchant("seller", 300_00, withdrawable=True)
+        refusal = await shop.refusal(withdrawals.withdraw(shop, "seller", 1_00, fee_fen=200_00))
+        assert (refusal.reason, refusal.amounts) == ("AMOUNT_NOT_PERMITTED", {"needed": 201_00, "left": 50_00})
+        assert (await operator.balance("seller")).withdrawable_fen == 300_00

@@ -6,14 +6,17 @@ import asyncio
 import base64
 import json
 import ssl
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import grpc
 import jwt
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives import hashes, hmac, serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import NameOID
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from jwt.algorithms import ECAlgorithm
@@ -25,6 +28,7 @@ from service.rpc import access, identity
 from service.rpc.identity import Certificate
 from tests.world.callers import EVERY_SCOPE, EVERYTHING, OPERATOR, Authority, Issuer, given, locked
 from tests.world.marketplace import TIMEOUT_S, Marketplace, open_marketplace, read_one, refusal_of
+from tests.world.process import until
 
 SHOP = "spiffe://test/shop"
 
@@ -285,3 +289,55 @@ async def test_on_loopback_whoever_calls_is_local_and_a_policy_holds_for_it_too(
         await shop.balances.GetTrialBalance(balance_pb2.GetTrialBalanceRequest(), timeout=TIMEOUT_S)
         refusal = await shop.refusal(shop.member("x", member_pb2.MEMBER_PROPERTY_ORDINARY))
         assert (refusal.reason, refusal.outcome) == ("SCOPE_MISSING", core_pb2.OUTCOME_NO_EFFECT)
+
+
+def with_dns_name(name: str) -> bytes:
+    """A certificate for a host; an authority that is careless about what a host is called has signed it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "any")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(subject, subject, key.public_key(), 1, now, now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    return made.public_bytes(serialization.Encoding.PEM)
+
+
+@pytest.mark.parametrize("name", ["local", "spiffe://test/operator", "shop.example/x"])
+def test_a_dns_name_is_no_name_of_another_kind(name: str) -> None:
+    """Neither that of the local caller, which has everything while there is no policy, nor a SPIFFE id."""
+    assert Certificate.of(with_dns_name(name)).name == ""
+
+
+def test_a_host_is_known_by_its_name() -> None:
+    assert Certificate.of(with_dns_name("shop.example")).name == "shop.example"
+
+
+async def test_a_wait_tells_nothing_to_who_has_lost_its_right_meanwhile(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access, "LOOK_EVERY_S", 0.05)
+    async with locked(database, tmp_path, given(SHOP, "read.own", "money.pay")) as service:
+        operator, shop = await service.shop(OPERATOR), await service.shop(SHOP)
+        await operator.buyer("buyer", 100_00)
+        await operator.merchant("seller")
+        request = shop.pay_request("buyer", "seller", 1_00, remark="[[delay:2]]")
+        paying = asyncio.ensure_future(shop.payments.Pay(request, timeout=TIMEOUT_S))
+        key = operation_pb2.OperationKey(request_id=request.request_id)
+
+        async def is_under_way() -> bool:
+            try:
+                await shop.operations.GetOperation(operation_pb2.GetOperationRequest(key=key), timeout=TIMEOUT_S)
+            except grpc.aio.AioRpcError:
+                return False
+            return True
+
+        await until(is_under_way, "the payment is under way")
+        waiting = asyncio.ensure_future(
+            shop.operations.WaitOperation(operation_pb2.WaitOperationRequest(key=key), timeout=TIMEOUT_S)
+        )
+        await asyncio.sleep(0)
+        service.rewrite(EVERYTHING, given(SHOP, "money.pay"))
+        assert (await shop.refusal(waiting)).reason == "SCOPE_MISSING"
+        await paying
