@@ -16,7 +16,7 @@ from service.path.carrying import LEASE_S, Carrying
 from service.path.proposals import APPROVED, REJECTED, Proposing, is_same_identity, shown_json
 from service.policy import namespace_of
 from service.rpc.context import Context
-from service.rpc.pages import page_size, page_start, page_token
+from service.rpc.pages import PAGE_SIZE_MAX, page_size, page_start, page_token
 from service.telemetry import events
 from service.vault import SealBroken
 
@@ -38,12 +38,18 @@ class Approvals(approval_pb2_grpc.ApprovalServiceServicer):
         """From the mirror, newest first."""
         size = page_size(request.page_size)
         start = page_start(request.page_token, request)
-        found = await self.store.page(_position(start), size + 1, STATE_OF.get(request.state))
-        shown = found[:size]
-        seen = [one for one in shown if rights.sees_proposal(policy.present(), one)]
+        seen: list[Proposal] = []
+        before = _position(start)
+        # A token names the last row, and must tell of none that is left out.
+        while found := await self.store.page(before, PAGE_SIZE_MAX, STATE_OF.get(request.state)):
+            seen += [one for one in found if rights.sees_proposal(policy.present(), one)]
+            before = found[-1].proposal_id
+            if len(seen) > size:
+                break
+        shown = seen[:size]
         return approval_pb2.ListProposalsResponse(
-            proposals=[_message(one) for one in seen],
-            next_page_token=page_token(str(shown[-1].proposal_id), request) if len(found) > size else "",
+            proposals=[_message(one) for one in shown],
+            next_page_token=page_token(str(shown[-1].proposal_id), request) if len(seen) > size else "",
         )
 
     async def GetProposal(

@@ -25,6 +25,7 @@ from service.contract import methods
 from service.path import carrying
 from service.process.server import running
 from service.rpc import access
+from tests.world import withdrawals
 from tests.world.approvals import approval_refused, approve, asking, listed, proposal, proposed, reject
 from tests.world.callers import EVERYTHING, OPERATOR, Issuer, Locked, given, locked
 from tests.world.marketplace import TIMEOUT_S, Marketplace
@@ -518,6 +519,24 @@ async def test_proposals_are_listed_in_pages_by_state(database: str, tmp_path: P
         for state, wanted in (("EXECUTED", made[:1]), ("REJECTED", made[1:2]), ("PENDING", made[2:]), ("EXPIRED", [])):
             value = approval_pb2.ProposalState.Value(f"PROPOSAL_STATE_{state}")
             assert await listed(console, page_size=1, state=value) == wanted
+
+
+async def test_no_page_of_proposals_tells_of_those_that_are_left_out(database: str, tmp_path: Path) -> None:
+    async with opened(database, tmp_path, PAYS, given(OTHER, "read.own", namespace="other"), OF_SHOP) as service:
+        shop, other = await service.shop(SHOP), await service.shop(OTHER)
+        for _ in range(2):
+            await proposed(shop, asking(shop, "buyer", "seller", 20_00))
+        page = approval_pb2.ListProposalsRequest(page_size=1)
+        assert (await other.approvals.ListProposals(page, timeout=TIMEOUT_S)).next_page_token == ""
+
+
+async def test_what_is_paid_on_top_of_an_amount_is_marked_with_it(database: str, tmp_path: Path) -> None:
+    marked = '[[approvals]]\nscopes = ["money.withdraw"]\namount_above_fen = 1000\n'
+    async with opened(database, tmp_path, given(SHOP, "money.withdraw"), marked) as service:
+        operator, shop = await service.shop(OPERATOR), await service.shop(SHOP)
+        await operator.merchant("rich", 300_00, withdrawable=True)
+        refusal = await shop.refusal(withdrawals.withdraw(shop, "rich", 1_00, fee_fen=200_00))
+        assert refusal.reason == "APPROVAL_REQUIRED"
 
 
 async def test_whoever_asks_for_an_approval_gets_one_although_nothing_is_marked(database: str, tmp_path: Path) -> None:
