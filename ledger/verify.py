@@ -398,7 +398,8 @@ CHECKS: dict[str, LiteralString] = {
         FROM (
           VALUES
             ('transaction', 58), ('hold', 58), ('resolution', 58), ('leg', 58), ('event', 58), ('membership', 58),
-            ('seal', 58), ('vouched', 58), ('audit_entry', 58), ('operation', 42), ('account', 42)
+            ('seal', 58), ('vouched', 58), ('audit_entry', 58), ('proposal', 58), ('proposal_decision', 58),
+            ('proposal_outcome', 58), ('operation', 42), ('account', 42)
         ) AS needed (name, kinds)
         CROSS JOIN LATERAL (
           -- Where the journal is cut by month, each month has its own.

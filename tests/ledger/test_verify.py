@@ -81,6 +81,10 @@ TAMPERED: dict[str, str] = {
     "an account has the name and the floor of its kind": "UPDATE account SET floor_fen = -9 WHERE name = 'order:O1'",
     "days are cleared as far as a clearing was posted": "UPDATE platform SET cleared_through = '2026-12-31'",
     "an operation has the serial and the plan that it was opened with": "UPDATE operation SET plan = '{\"legs\": []}'",
+    "an operation was approved as its proposal says": "UPDATE operation"
+    """ SET plan = '{"approval": {"proposal": "none", "caller": "somebody", "person": ""}}'""",
+    "a proposal and its decision have the names of the audit trail": "INSERT INTO proposal"
+    " VALUES ('9930', gen_random_uuid(), 'r', '', 'm', '', '', 5, '', '', '', '', 'somebody', '', now(), now())",
 }
 
 
