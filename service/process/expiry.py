@@ -23,9 +23,11 @@ LOOK_S: Final = 86_400.0
 def warn(ends: Mapping[str, datetime], now: datetime) -> None:
     """Log each certificate that ends soon, or has ended; ``ends`` by what it is for."""
     for name, end in ends.items():
-        if end - now <= MONTH:
-            event = events.CERTIFICATE_ENDS_NOW if end - now <= WEEK else events.CERTIFICATE_ENDS
-            event.log(certificate=name, ends=end.isoformat(), days=(end - now).days)
+        days = (end - now).days
+        if end - now <= WEEK:
+            events.CERTIFICATE_ENDS_NOW.log(certificate=name, ends=end.isoformat(), days=days)
+        elif end - now <= MONTH:
+            events.CERTIFICATE_ENDS.log(certificate=name, ends=end.isoformat(), days=days)
 
 
 @asynccontextmanager

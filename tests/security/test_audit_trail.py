@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -88,6 +89,16 @@ def audited_calls(shop: Marketplace) -> dict[str, Callable[[], Awaitable[Any]]]:
             clearing_pb2.ClearDayRequest(request_id=shop.request_id(), bank_day="2026-11-01"), timeout=TIMEOUT_S
         ),
     }
+
+
+async def test_the_query_of_the_documents_shows_who_did_what(shop: Marketplace, trail: str) -> None:
+    document = (Path(__file__).parents[2] / "docs/operations/security.md").read_text("utf-8")
+    (query,) = re.findall(r'psql "\$DATABASE_URL" -c "(SELECT .*?)"', document, re.DOTALL)
+    async with await psycopg.AsyncConnection.connect(trail) as connection:
+        shown = await (await connection.execute(query.encode())).fetchall()
+    assert [(row[1], row[3], row[5]) for row in shown] == [
+        ("local", "jzb.v1.OperationService/ResolveOperation", "OK")
+    ] * 3
 
 
 async def test_streams_and_calls_that_fail_are_on_record(shop: Marketplace) -> None:
