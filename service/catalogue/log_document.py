@@ -32,12 +32,13 @@ The service writes a line for each of these events to standard output, as text, 
 - `warning`: it passes by itself. Where it may not, an alert on a metric says so.
 - `info`: nothing. The books have it as well.
 
-Refused requests are not logged: a caller's error is the caller's, and `jzb.refusals` counts them. Lines never hold a
-name, a card, an identity or a phone number. Of the events marked *once in 60 s* a process writes no more lines than
-that, however often they happen.
+Requests that are refused for what they say are not logged: a caller's error is the caller's, and `jzb.refusals` counts
+them. Refusals for lack of a name or a right are (`a call was refused`). Lines never hold a name, a card, an identity or
+a phone number. Of the events marked *once in 60 s* a process writes no more lines than that, however often they happen.
 
 Libraries (PostgreSQL's driver, gRPC, OpenTelemetry) write to standard error in the same form, with the field `logger`.
-What gRPC and OpenTelemetry call an error (a caller who left, a collector that is away) is a warning here.
+What gRPC and OpenTelemetry call an error (a caller who left, a collector that is away) is a warning here. A TLS session
+that fails, gRPC's core writes as `Handshake failed`, in a form of its own.
 
 """
 
