@@ -10,6 +10,8 @@ import re
 import socket
 import subprocess
 import sys
+import threading
+from collections import deque
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -134,6 +136,8 @@ def _process(module: str, *arguments: str, **environment: str) -> Iterator[tuple
     try:
         for line in process.stdout:
             if found := re.search(r"listening on (\S+)", line):
+                # A process whose log nobody reads stands still once the pipe is full.
+                threading.Thread(target=deque, args=(process.stdout, 0), daemon=True).start()
                 yield process, found[1]
                 break
         else:
