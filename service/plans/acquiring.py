@@ -30,9 +30,16 @@ CHANNELS: dict[acquiring_pb2.AcquiringChannel.ValueType, AcquiringChannel] = {
 
 
 def record_order(
-    request: acquiring_pb2.RecordOrderRequest, facts: Facts, serials: Serials, *, fee_at_release: bool
+    request: acquiring_pb2.RecordOrderRequest,
+    facts: Facts,
+    serials: Serials,
+    *,
+    fee_at_release: bool,
+    own_alone: bool = False,
 ) -> Plan:
-    """6147, which goes out only when 6146 misses a share: one draft a share, as the request has it."""
+    """6147, which goes out only when 6146 misses a share: one draft a share, as the request has it. ``own_alone`` is
+    for a caller that may enter orders of some members alone.
+    """
     query = AcquiredQuery(
         CHANNELS[request.channel],
         request.order_no,
@@ -48,6 +55,7 @@ def record_order(
             )
             for share in request.shares
         ),
+        own_alone,
     )
     drafts = [
         Draft(

@@ -46,7 +46,8 @@ FREEZES, CREDITS = "0", "1"
 class AcquiredQuery(OutcomeQuery):
     """Asks 6146 for every share; when the bank misses one, sends 6147 with the operation's serial and asks again.
 
-    It is how such an operation is carried out, the first time and every later time.
+    It is how such an operation is carried out, the first time and every later time. With ``own_alone`` an order counts
+    only if the bank has each share for the member that the request names: its caller may not see the others.
     """
 
     by: ClassVar[str] = "acquired"
@@ -55,6 +56,7 @@ class AcquiredQuery(OutcomeQuery):
     order_no: str
     amount_fen: int
     shares: tuple[AcquiredShare, ...]
+    own_alone: bool = False
 
     async def run(self, context: QueryContext) -> Sequence[BankResult]:
         """See `OutcomeQuery`."""
@@ -124,7 +126,9 @@ class AcquiredQuery(OutcomeQuery):
         holders = {holder for answer in answers if answer.reply for holder in [_holder(answer.reply)] if holder}
         members = await reads.members_by_sub_account(holders)
         results = [
-            _share_result(share, draft, answer, members)
+            _share_of_another(share, answer)
+            if self.own_alone and _is_of_another(share, answer.reply, members)
+            else _share_result(share, draft, answer, members)
             for share, draft, answer in zip(self.shares, drafts, answers, strict=True)
         ]
         differing = next((one for one in results if one.reason == ORDER_DIFFERS), None)
@@ -169,6 +173,21 @@ async def _order(bank: BankClient, channel: AcquiringChannel, order_no: str) -> 
 
 def _holder(reply: AcquiringOrderReply) -> SubAccount:
     return SubAccount(reply.OrderActInSubAcctNo or reply.OrderInSubAcctNo or "")
+
+
+def _is_of_another(share: AcquiredShare, reply: AcquiringOrderReply | None, members: dict[SubAccount, Member]) -> bool:
+    if reply is None:
+        return False
+    holder = _holder(reply)
+    # Parked money has the sub-account of no member; then the one that was named counts.
+    is_held = holder != share.sub_account and holder in members
+    return is_held or (reply.OrderInSubAcctNo or share.sub_account) != share.sub_account
+
+
+def _share_of_another(share: AcquiredShare, answer: Answer[AcquiringOrderReply]) -> BankResult:
+    """Nothing of what the bank said of it: neither the amount nor whether it was booked."""
+    detail = f"{share.order_no}: the bank has it for another sub-account than that of the member named"
+    return BankResult(Verdict.REFUSED, reason=ORDER_DIFFERS, detail=detail, code=answer.code, evidence=answer.evidence)
 
 
 def _share_result(

@@ -135,7 +135,8 @@ class AcquiringRpc(acquiring_pb2_grpc.AcquiringServiceServicer):
         async def plan(serials: Serials) -> Plan:
             facts = await self.members.facts(others=[MemberCode(share.member_id) for share in request.shares])
             at_release = self.rules.acquired_fee == "at_release"
-            return acquiring.record_order(request, facts, serials, fee_at_release=at_release)
+            own_alone = bool(present().members)
+            return acquiring.record_order(request, facts, serials, fee_at_release=at_release, own_alone=own_alone)
 
         settled = await self.runner.run(request, plan)
         return acquiring_pb2.RecordOrderResponse(operation=settled.message, bookings=await self._bookings(settled))

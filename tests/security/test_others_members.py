@@ -436,6 +436,23 @@ async def test_nothing_is_told_of_what_is_under_anothers_number_before_it_is_jud
     await two.operator.assert_agrees()
 
 
+async def test_an_acquired_order_of_others_is_not_entered_as_ours_and_its_amount_is_not_told(two: Two) -> None:
+    """Entered as ours, it would keep the others from entering it, and tell a person to move their money to us."""
+    theirs = await acquiring.acquire(two.operator, acquiring.share("B2", 7_77))
+    told: list[str] = []
+    for fen in (1, 7_77):
+        request = acquiring.record_request(two.ours, theirs.order_no, acquiring.share("A2", fen))
+        refusal = await two.ours.refusal(two.ours.acquiring.RecordOrder(request, timeout=TIMEOUT_S))
+        assert (refusal.reason, refusal.outcome) == ("ACQUIRED_ORDER_DIFFERS", core_pb2.OUTCOME_NO_EFFECT)
+        told.append(refusal.message)
+    assert told[0] == told[1]
+    assert (await acquiring.record(two.operator, theirs)).operation.state == core_pb2.OPERATION_STATE_DONE
+    mine = await acquiring.acquire(two.operator, acquiring.share("A2", 3_00))
+    mine.request_id = two.ours.request_id()
+    assert (await acquiring.record(two.ours, mine)).operation.state == core_pb2.OPERATION_STATE_DONE
+    await two.operator.assert_agrees()
+
+
 async def test_whose_card_it_is_is_not_told(two: Two) -> None:
     await binding.bound(two.operator, "B2")
     request = binding.sms_request(two.ours, "A2")
