@@ -160,8 +160,12 @@ def run(
             console.print(f"  {program} demo --target {host}:{port}{option}")
             # An installed wheel brings neither buf nor the contract's files.
             if (buf := program.with_name("buf")).exists():
-                console.print(f"  {buf} curl --protocol grpc {_line(settings)} --schema protos \\")
-                scheme = "http" if settings.tls_certificate is None else "https"
+                scheme, line = "http", "--http2-prior-knowledge"
+                if settings.tls_certificate is not None:
+                    scheme, line = "https", f"--cacert {settings.tls_client_ca or settings.tls_certificate}"
+                if settings.tls_client_ca is not None:
+                    line += " --cert YOURS.pem --key YOURS.key"
+                console.print(f"  {buf} curl --protocol grpc {line} --schema protos \\")
                 console.print(f"    {scheme}://{host}:{port}/jzb.v1.BalanceService/GetTrialBalance")
             if data.exists():
                 console.print(f"  {program} trace NUMBER{_option(data)}   (of an order, a request, a serial)")
@@ -169,13 +173,6 @@ def run(
 
         with traces.keeping(data) as spans:
             _run(_serve(settings, announce, spans))
-
-
-def _line(settings: Settings) -> str:
-    """How buf reaches the service: in plaintext, or with the certificates that a caller puts in."""
-    if settings.tls_certificate is None:
-        return "--http2-prior-knowledge"
-    return "--cacert CA.pem" + (" --cert CALLER.pem --key CALLER.key" if settings.tls_client_ca else "")
 
 
 METRICS_LISTEN = "127.0.0.1:9464"

@@ -157,8 +157,8 @@ def require_alone(dsn: str) -> None:
     while beside := sessions_beside(dsn):
         if time.monotonic() > deadline_s:
             raise StackNotStarted(
-                f"{beside} sessions use these books: stop `jzb run` first. It would not know the new key, and no card"
-                " would serve until it is started again"
+                f"{beside} sessions use these books: stop `jzb run` first. It would not know the new key until it is"
+                " started again"
             )
         time.sleep(0.1)
 

@@ -27,6 +27,7 @@ from ledger import LedgerUnfit, connect, migrate, newest_revision
 from sandbox.server import Sandbox
 from sandbox.settings import SandboxSettings
 from service.process import server
+from service.process.certificates import issue, make_ca
 from service.process.cli import app
 from service.process.server import assembled
 from tests.bankclient.keys import PASSWORD, certificate, ec_key, make_keys, pfx, rsa_key
@@ -144,6 +145,27 @@ async def test_demo_says_no_when_the_bank_has_a_balance_that_the_mirror_has_not(
         different = await jzb("demo", "--target", stack.target)
         assert different.status == 1
         assert re.search(r"^1 of \d+ sub-accounts differ", different.out, re.MULTILINE), different.out
+
+
+async def test_run_with_certificates_shows_a_call_that_gets_in(tmp_path: Path) -> None:
+    folder = tmp_path / "certificates"
+    make_ca(folder)
+    issue(folder, "localhost", days=1)
+    issue(folder, "spiffe://trial/shop", days=1)
+    policy = tmp_path / "policy.toml"
+    policy.write_text('[callers."spiffe://trial/shop"]\nscopes = ["read.all"]\nnamespace = ""\nmembers = ["*"]\n')
+    environment = {
+        "JZB_TLS_CERTIFICATE": str(folder / "localhost.pem"),
+        "JZB_TLS_KEY": str(folder / "localhost.key"),
+        "JZB_TLS_CLIENT_CA": str(folder / "ca.pem"),
+        "JZB_POLICY": str(policy),
+    }
+    async with jzb_run(tmp_path / "var", environment) as stack:
+        shown = stack.told(r"^  (\S*buf curl .*\\\n.*)")
+        shown = shown.replace("YOURS", str(folder / "shop"))
+        call = await asyncio.create_subprocess_shell(shown, cwd=ROOT, stdout=PIPE)
+        answer, _ = await asyncio.wait_for(call.communicate(), START_S)
+        assert json.loads(answer)["rows"]
 
 
 async def test_demo_without_a_service_says_that_it_cannot_be_reached() -> None:
