@@ -85,7 +85,9 @@ class Access:
         """What counts the calls of these names, each with room for one more. Raises `Problem`."""
         found = []
         for who, maximum in rights.in_flight:
-            limit = self._in_flight.setdefault(who, ConcurrencyLimit(maximum))
+            limit = self._in_flight.get(who)
+            if limit is None:
+                limit = self._in_flight[who] = ConcurrencyLimit(maximum)
             limit.maximum = maximum
             if limit.is_reached:
                 raise problems.overloaded(f"{maximum} calls of {who} are under way already")

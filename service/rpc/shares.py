@@ -21,9 +21,11 @@ class Shares:
 
     def of(self, who: str) -> ConcurrencyLimit:
         """What counts this caller's, with room for one more. Raises `Problem`."""
-        if who not in self._of and len(self._of) >= KEPT_MAX:
-            self._of = {one: limit for one, limit in self._of.items() if limit.in_use}
-        limit = self._of.setdefault(who, ConcurrencyLimit(self._maximum))
+        limit = self._of.get(who)
+        if limit is None:
+            if len(self._of) >= KEPT_MAX:
+                self._of = {one: kept for one, kept in self._of.items() if kept.in_use}
+            limit = self._of[who] = ConcurrencyLimit(self._maximum)
         if limit.is_reached:
             raise problems.overloaded(f"{self._maximum} {self._what} of this caller are open already")
         return limit
