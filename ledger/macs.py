@@ -30,6 +30,7 @@ class SealKeys:
         self.platform = platform
         self._openings = [_Mac(derived(key, f"opening {platform}")) for key in keys]
         self._seals = [_Mac(derived(key, f"seal {platform}")) for key in keys]
+        self._entries = [_Mac(derived(key, f"audit {platform}")) for key in keys]
 
     def of_opening(self, operation: Operation) -> bytes:
         """The MAC over what an operation was opened with: all that a caller asked for, its serial and its plan."""
@@ -38,6 +39,14 @@ class SealKeys:
     def of_seal(self, seal: Seal) -> bytes:
         """The MAC over a seal, and thereby over all that was sealed before."""
         return self._seals[0].over(_seal(seal))
+
+    def of_entry(self, number: int, digest: bytes) -> bytes:
+        """The MAC over an entry of the audit trail by its digest, and thereby over all entries before."""
+        return self._entries[0].over(number.to_bytes(8) + digest)
+
+    def entered(self, number: int, digest: bytes, macs: Iterable[bytes], *, newest: bool = False) -> bool:
+        """Whether one of the MACs is that of this entry, under any key; or under the ``newest`` alone."""
+        return _is_among(self._entries[:1] if newest else self._entries, number.to_bytes(8) + digest, macs)
 
     def opened(self, operation: Operation, macs: Iterable[bytes], *, newest: bool = False) -> bool:
         """Whether one of the MACs is that of this opening, under any key; or under the ``newest`` alone."""

@@ -320,7 +320,8 @@ vouched = _table(
     Column("at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
     PrimaryKeyConstraint("subject", "platform", "mac", name="vouched_pk"),
 )
-"""MACs that were put over what was there already (`ledger.vouching`): over a serial's opening, or over a batch."""
+"""MACs that were put over what was there already (`ledger.vouching`): over a serial's opening, a batch, or the end of
+the audit trail."""
 
 audit_entry = _table(
     "audit_entry",
@@ -334,6 +335,7 @@ audit_entry = _table(
     Column("began", BigInteger, nullable=False),
     Column("outcome", Text, nullable=False),
     Column("digest", LargeBinary, nullable=False),
+    Column("mac", LargeBinary, nullable=False, server_default=""),
     PrimaryKeyConstraint("platform", "number", name="audit_entry_pk"),
 )
 """Who has called what is for few, and how it ended (`ledger.trail`); ``began`` numbers the entry that one ends."""

@@ -1,8 +1,10 @@
 """The audit trail: who has called what is for few, written before the call acts, and how it ended. Only added to.
 
-Each entry has a number and a digest over itself and the one before, so that an entry that is changed, taken out or put
-in is found (`check`, which `jzb verify` runs). What is cut off at the end is found by the service's log, which has a
-line for each call. Entries are few, so that they take turns by a lock of their own.
+Each entry has a number, a digest over itself and the one before, and a MAC over that digest, so that an entry that is
+changed, taken out or put in is found (`check`, which `jzb verify` runs): whoever can write to the database alone can
+make digests, and no MAC (`ledger.macs`). Nothing is added behind an end that somebody else has put there. What is cut
+off at the end is found by the service's log, which has a line for each call. Entries are few, so that they take turns
+by a lock of their own.
 """
 
 from __future__ import annotations
@@ -12,16 +14,16 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ledger.database import reading
+from ledger.errors import LedgerCorrupt
 from ledger.findings import Finding
-
-BEGINNING: Final = bytes(32)
-"""What the first entry follows."""
+from ledger.macs import SealKeys
+from ledger.trail_end import BEGINNING, LAST, TrailEnd
 
 KEPT: Final = "the audit trail is as it was written"
 
@@ -43,18 +45,13 @@ class AuditedCall:
     outcome: str = ""
 
 
-class TrailEnd(NamedTuple):
-    """The last entry."""
-
-    number: int
-    digest: bytes
-
-
-_LAST = text("SELECT number, digest FROM audit_entry WHERE platform = :platform ORDER BY number DESC LIMIT 1")
+_LAST = text(LAST)
 
 _ADD = text("""
-    INSERT INTO audit_entry (platform, number, at, caller, person, method, subject, request, began, outcome, digest)
-    VALUES (:platform, :number, :at, :caller, :person, :method, :subject, :request, :began, :outcome, :digest)
+    INSERT INTO audit_entry (platform, number, at, caller, person, method, subject, request, began, outcome, digest,
+      mac)
+    VALUES (:platform, :number, :at, :caller, :person, :method, :subject, :request, :began, :outcome, :digest,
+      :mac)
 """)
 
 _ALL = text("""
@@ -66,27 +63,41 @@ _ALL = text("""
 
 
 class AuditTrail:
-    """One platform's."""
+    """One platform's. Without ``keys`` entries have no MAC."""
 
-    def __init__(self, engine: AsyncEngine, platform: str) -> None:
+    def __init__(self, engine: AsyncEngine, platform: str, keys: SealKeys | None) -> None:
         self._engine = engine
         self._platform = platform
+        self._keys = keys
 
     async def add(self, call: AuditedCall) -> int:
-        """Write an entry; returns its number once it is committed. Raises `LedgerUnavailable`."""
+        """Write an entry; returns its number once it is committed.
+
+        Raises `LedgerUnavailable`, and `LedgerCorrupt` behind an end that nobody with the keys has put there.
+        """
         async with reading(self._engine) as connection:
             # Each statement is to see what was committed while it waited for its turn.
             await connection.execution_options(isolation_level="READ COMMITTED")
             turn = {"name": f"audit {self._platform}"}
             await connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), turn)
-            number, before = await self._head(connection)
+            end = await self._head(connection)
+            if self._keys is not None and not end.is_ours(self._keys):
+                raise LedgerCorrupt(f"entry {end.number} of the audit trail has no right MAC: run `jzb verify`")
+            number, before = end.number, end.digest
             at = (await connection.execute(text("SELECT clock_timestamp()"))).scalar_one()
             values = (at, call.caller, call.person, call.method, call.subject, call.digest, call.began, call.outcome)
             digest = following(before, self._platform, number + 1, values)
             names = ("at", "caller", "person", "method", "subject", "request", "began", "outcome")
             named = dict(zip(names, values, strict=True))
             await connection.execute(
-                _ADD, {"platform": self._platform, "number": number + 1, "digest": digest, **named}
+                _ADD,
+                {
+                    "platform": self._platform,
+                    "number": number + 1,
+                    "digest": digest,
+                    "mac": b"" if self._keys is None else self._keys.of_entry(number + 1, digest),
+                    **named,
+                },
             )
             await connection.commit()
         return int(number) + 1
@@ -97,8 +108,12 @@ class AuditTrail:
             return await self._head(connection)
 
     async def _head(self, connection: AsyncConnection) -> TrailEnd:
-        row = (await connection.execute(_LAST, {"platform": self._platform})).one_or_none()
-        return TrailEnd(0, BEGINNING) if row is None else TrailEnd(row[0], row[1])
+        return await _end(connection, self._platform)
+
+
+async def _end(connection: AsyncConnection, platform: str) -> TrailEnd:
+    row = (await connection.execute(_LAST, {"platform": platform})).one_or_none()
+    return TrailEnd(0, BEGINNING) if row is None else TrailEnd(*row)
 
 
 def following(before: bytes, platform: str, number: int, values: Sequence[Any]) -> bytes:
@@ -109,8 +124,8 @@ def following(before: bytes, platform: str, number: int, values: Sequence[Any]) 
     return sha256(before + json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()).digest()
 
 
-async def check(connection: AsyncConnection, platform: str) -> AsyncGenerator[Finding, None]:
-    """What contradicts the chain, from its first entry on."""
+async def check(connection: AsyncConnection, platform: str, keys: SealKeys | None) -> AsyncGenerator[Finding, None]:
+    """What contradicts the chain, from its first entry on; with ``keys`` also an end that nobody with them has made."""
     number, digest = 0, BEGINNING
     async for row in await connection.stream(_ALL, {"platform": platform}):
         found, *values, kept = row
@@ -120,3 +135,5 @@ async def check(connection: AsyncConnection, platform: str) -> AsyncGenerator[Fi
         if due != kept:
             yield Finding(KEPT, f"entry {found}", due.hex(), kept.hex())
         number, digest = found, kept
+    if keys is not None and not (await _end(connection, platform)).is_ours(keys):
+        yield Finding(KEPT, f"entry {number}, the last", "a MAC under one of the keys", "none that is right")

@@ -490,7 +490,7 @@ async def _contradictions(
     if keys is not None:
         async for finding in _forged(connection, keys):
             yield finding
-    async for finding in trail.check(connection, platform):
+    async for finding in trail.check(connection, platform, keys):
         yield finding
     for check, query in CHECKS.items():
         async for row in await connection.stream(text(query), {"platform": platform}):

@@ -22,6 +22,7 @@ from ledger.memory import BEFORE_ANYTHING
 from ledger.operations import Operation
 from ledger.seals import BEGINNING, Seal
 from ledger.statements import OPERATION_ROW
+from ledger.trail_end import LAST, TrailEnd
 
 _OPENED = f"""
 SELECT {OPERATION_ROW}, opened.digest, array_prepend(opened.mac, ARRAY(
@@ -54,6 +55,8 @@ LEFT JOIN seal s ON s.platform = p.platform AND s.batch = p.batches
 WHERE p.platform = %s AND p.batches > 0
 """
 
+_END = LAST.replace(":platform", "%(platform)s").replace("'audit %'", "'audit %%'")
+
 _VOUCH = "INSERT INTO vouched (platform, subject, mac) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"
 
 
@@ -65,11 +68,13 @@ class Vouched:
     openings: list[Operation] = field(default_factory=list)
     last_batch: int | None = None
     """The number of the last batch, where that has no right MAC."""
+    last_entry: int | None = None
+    """The number of the last entry of the audit trail, where that has no right MAC."""
 
     @property
     def is_whole(self) -> bool:
         """Whether everything that is carried on has a right MAC."""
-        return not self.openings and self.last_batch is None
+        return not self.openings and self.last_batch is None and self.last_entry is None
 
 
 def platforms(connection: psycopg.Connection[Any]) -> list[str]:
@@ -89,17 +94,20 @@ def connected(dsn: str) -> Iterator[psycopg.Connection[Any]]:
 
 def migrated(connection: psycopg.Connection[Any], keys: SealKeys) -> Vouched:
     """Put MACs over all that is open, and over the last batch, in books that had none until now."""
-    return _vouch(connection, keys, lambda operation, macs: not any(macs), lambda _, macs: not any(macs))
+    return _vouch(connection, keys, lambda operation, macs: not any(macs), lambda _, macs: not any(macs), None)
 
 
 def rotated(connection: psycopg.Connection[Any], keys: SealKeys) -> Vouched:
     """Put a MAC under the newest key over what has one under an older key: that one is then needed no more."""
-    return _vouch(connection, keys, keys.opened, keys.sealed)
+    return _vouch(connection, keys, keys.opened, keys.sealed, lambda end: end.is_ours(keys))
 
 
 def said(connection: psycopg.Connection[Any], keys: SealKeys, ids: Collection[UUID], *, last_batch: bool) -> Vouched:
-    """Put MACs over the operations that a person names, as they are now, and over the last batch if it is said."""
-    return _vouch(connection, keys, lambda operation, _: operation.id in ids, lambda *_: last_batch)
+    """Put MACs over the operations that a person names, as they are now; over the last batch and the end of the audit
+    trail if it is said.
+    """
+    is_named: Callable[[Operation, Sequence[bytes]], bool] = lambda operation, _: operation.id in ids  # noqa: E731
+    return _vouch(connection, keys, is_named, lambda *_: last_batch, lambda _: last_batch)
 
 
 def _vouch(
@@ -107,6 +115,7 @@ def _vouch(
     keys: SealKeys,
     is_vouched: Callable[[Operation, Sequence[bytes]], bool],
     is_head_vouched: Callable[[Seal, Sequence[bytes]], bool],
+    is_end_vouched: Callable[[TrailEnd], bool] | None,
 ) -> Vouched:
     found = Vouched()
     # Nobody opens anything meanwhile.
@@ -129,4 +138,15 @@ def _vouch(
             found.put += 1
         elif not keys.sealed(head, macs):
             found.last_batch = batch
+    # The migration that brings MACs comes before the one that brings the trail.
+    row = None if is_end_vouched is None else connection.execute(_END, {"platform": keys.platform}).fetchone()
+    if is_end_vouched is not None and row is not None:
+        end = TrailEnd(*row)
+        if end.macs and not keys.entered(end.number, end.digest, end.macs, newest=True):
+            if is_end_vouched(end):
+                mac = keys.of_entry(end.number, end.digest)
+                connection.execute(_VOUCH, [keys.platform, f"audit {end.number}", mac])
+                found.put += 1
+            else:
+                found.last_entry = end.number
     return found

@@ -550,7 +550,9 @@ def seal_rotate(data: Data = Path("var")) -> None:
 @seal.command("vouch")
 def seal_vouch(
     operations: Annotated[list[UUID] | None, typer.Argument(help="The ids of operations that are right.")] = None,
-    last_batch: Annotated[bool, typer.Option(help="The end of the chain of seals is right, too.")] = False,
+    last_batch: Annotated[
+        bool, typer.Option(help="The ends of the chain of seals and of the audit trail are right, too.")
+    ] = False,
     data: Data = Path("var"),
 ) -> None:
     """Say that operations are right which have no right MAC, or list them; exits 1 while there are any.
@@ -580,6 +582,8 @@ def _vouch(
                 console.print(line, markup=False)
             if found.last_batch is not None:
                 console.print(f"without a right MAC: the last batch, number {found.last_batch}")
+            if found.last_entry is not None:
+                console.print(f"without a right MAC: the last entry of the audit trail, number {found.last_entry}")
             is_whole = is_whole and found.is_whole
     if not is_whole:
         raise typer.Exit(1)

@@ -167,8 +167,8 @@ async def assembled(settings: Settings, *, catches_up: bool = False) -> AsyncIte
             Resolver(writer, reads, bank, cards, vault, carriers, settings).running()
         )
         admission = Admission(settings.call_concurrency, settings.interface_concurrency, settings.breaker)
-        proposals = Proposals(engine, settings.platform)
-        proposing = Proposing(proposals, AuditTrail(engine, settings.platform), vault, settings.proposal_life_s)
+        proposals, trail = Proposals(engine, settings.platform), AuditTrail(engine, settings.platform, keys)
+        proposing = Proposing(proposals, trail, vault, settings.proposal_life_s)
         repeats = Repeats(reads, proposals, vault)
         runner = await stack.enter_async_context(
             Runner(writer, reads, bank, numbers, admission, clearing, repeats, proposing, settings).running()
@@ -221,7 +221,7 @@ async def running(
     async with AsyncExitStack() as stack:
         components = await stack.enter_async_context(assembled(settings))
         access = await stack.enter_async_context(_access(settings).running())
-        trail = AuditTrail(components.engine, settings.platform)
+        trail = AuditTrail(components.engine, settings.platform, settings.seal.of(settings.platform))
         carrying = await stack.enter_async_context(
             Carrying(components.proposals, components.proposing, trail, access.now).running()
         )

@@ -14,8 +14,9 @@ import psycopg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from embedded import as_service
 from jzb.v1 import balance_pb2, clearing_pb2, file_pb2, file_pb2_grpc, suspense_pb2
-from ledger import AuditTrail, connect, verify
+from ledger import AuditedCall, AuditTrail, Finding, SealKeys, audit, connect, vouching
 from tests.world.callers import EVERY_SCOPE, OPERATOR, Issuer, given, locked
 from tests.world.marketplace import TIMEOUT_S, Marketplace
 from tests.world.process import until
@@ -168,10 +169,10 @@ async def test_a_forged_entry_is_found(shop: Marketplace, trail: str, forgery: s
     assert KEPT in await found(trail, platform)
 
 
-async def found(dsn: str, platform: str) -> list[str]:
+async def found(dsn: str, platform: str, keys: SealKeys | None = None) -> list[str]:
     engine: AsyncEngine = connect(dsn, 1)
     try:
-        return [finding.check for finding in await verify(engine, platform)]
+        return [one.check async for one in audit(engine, platform, keys=keys) if isinstance(one, Finding)]
     finally:
         await engine.dispose()
 
@@ -181,5 +182,39 @@ async def test_entries_of_many_at_once_follow_each_other(shop: Marketplace) -> N
     await asyncio.gather(*(shop.resolve(paid.operation_id) for _ in range(10)))
     await ended(shop.dsn, 20)
     assert await found(shop.dsn, shop.service.components.settings.platform) == []
-    end = await AuditTrail(shop.service.components.engine, shop.service.components.settings.platform).last()
+    end = await AuditTrail(shop.service.components.engine, shop.service.components.settings.platform, None).last()
     assert end.number == 20
+
+
+async def test_nobody_without_the_keys_writes_into_the_trail_in_anothers_name(shop: Marketplace) -> None:
+    settings = shop.service.components.settings
+    paid = await shop.top_up(await shop.buyer("buyer"), 1_00)
+    await shop.resolve(paid.operation_id)
+    await ended(shop.dsn, 2)
+    # With the service's own role, and well chained.
+    engine = connect(as_service(shop.dsn), 1)
+    try:
+        await AuditTrail(engine, settings.platform, None).add(
+            AuditedCall(caller="somebody", person="", method="jzb.v1.BalanceService/VerifyBooks", subject="")
+        )
+    finally:
+        await engine.dispose()
+    assert KEPT in await found(shop.dsn, settings.platform, settings.seal.of(settings.platform))
+    # It is not covered up by what the service writes behind it.
+    assert (await shop.refusal(shop.resolve(paid.operation_id))).reason == "SERVICE_FAULT"
+    assert len(await entries(shop.dsn)) == 3
+
+
+async def test_the_end_of_the_trail_is_vouched_for_when_keys_change(shop: Marketplace) -> None:
+    settings = shop.service.components.settings
+    paid = await shop.top_up(await shop.buyer("buyer"), 1_00)
+    await shop.resolve(paid.operation_id)
+    await ended(shop.dsn, 2)
+    both = SealKeys(settings.platform, (bytes(range(32)), *settings.seal.bytes))
+    new = SealKeys(settings.platform, (bytes(range(32)),))
+    assert KEPT in await found(shop.dsn, settings.platform, new)
+    assert await found(shop.dsn, settings.platform, both) == []
+    with vouching.connected(shop.dsn) as connection:
+        assert vouching.rotated(connection, new).last_entry == 2, "who has not the old key cannot vouch"
+        assert vouching.rotated(connection, both).last_entry is None
+    assert KEPT not in await found(shop.dsn, settings.platform, new)
