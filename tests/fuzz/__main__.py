@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from embedded import EmbeddedPostgres
+from embedded import EmbeddedPostgres, let_service_in
 from ledger import migrate
 from service import telemetry
 from service.settings import TelemetrySettings
@@ -29,6 +29,7 @@ def main(
         server.start()
         try:
             migrate(server.dsn)
+            let_service_in(server.dsn)
             report = asyncio.run(_fuzz(server.dsn, seed, requests))
         finally:
             server.stop()

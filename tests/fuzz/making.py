@@ -176,6 +176,9 @@ class Maker:
             return Timestamp(seconds=int(time.time()) - self.dice.randrange(3600))
         message = message_factory.GetMessageClass(descriptor)()
         left_out = {field.name for oneof in descriptor.oneofs for field in self._not_chosen(list(oneof.fields))}
+        if self.dice.random() < 0.9:
+            # What waits for an approval moves nothing.
+            left_out.add("approval")
         for field in descriptor.fields:
             if field.name not in left_out and self.dice.random() >= 0.02 + spoiled / 4:
                 self._fill(message, field, spoiled, depth)
@@ -316,7 +319,7 @@ class Maker:
         match name:
             case "order_no" | "sub_order_no" | "message_order_no" | "refund_no" | "transaction_no":
                 return f"O{digits}"
-            case "operation_id" | "card_id":
+            case "operation_id" | "card_id" | "proposal_id":
                 return str(UUID(int=self.dice.getrandbits(128), version=4))
             case "card_number":
                 return f"999999{digits[:10]}"
