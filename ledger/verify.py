@@ -309,8 +309,9 @@ CHECKS: dict[str, LiteralString] = {
             id, request_id, amount_fen, payer, payee, caller, person, plan -> 'approval' ->> 'proposal' AS proposal_id,
             plan -> 'approval' ->> 'caller' AS approver, plan -> 'approval' ->> 'person' AS approving_person
           FROM operation
-          -- The plan of most names nothing of the kind, and need not be read.
-          WHERE platform = :platform AND plan::text LIKE '%"approval"%' AND plan -> 'approval' IS NOT NULL
+          -- The plan of most names nothing of the kind; not all that is kept can be read by PostgreSQL.
+          WHERE platform = :platform
+            AND CASE WHEN plan::text LIKE '%"approval"%' THEN plan -> 'approval' IS NOT NULL ELSE false END
         ) o
         LEFT JOIN proposal p ON p.platform = :platform AND p.proposal_id::text = o.proposal_id
         LEFT JOIN proposal_decision c
@@ -399,7 +400,7 @@ CHECKS: dict[str, LiteralString] = {
           VALUES
             ('transaction', 58), ('hold', 58), ('resolution', 58), ('leg', 58), ('event', 58), ('membership', 58),
             ('seal', 58), ('vouched', 58), ('audit_entry', 58), ('proposal', 58), ('proposal_decision', 58),
-            ('proposal_outcome', 58), ('operation', 42), ('account', 42)
+            ('proposal_outcome', 58), ('bank_answer', 58), ('operation', 42), ('account', 42)
         ) AS needed (name, kinds)
         CROSS JOIN LATERAL (
           -- Where the journal is cut by month, each month has its own.

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final
+
+from pydantic import Field
 
 from bankclient import (
     SUCCESS_CODE,
@@ -56,7 +58,8 @@ class AcquiredQuery(OutcomeQuery):
     order_no: str
     amount_fen: int
     shares: tuple[AcquiredShare, ...]
-    own_alone: bool = False
+    # Not written where it says nothing, as before there was one.
+    own_alone: Annotated[bool, Field(exclude_if=lambda value: not value)] = False
 
     async def run(self, context: QueryContext) -> Sequence[BankResult]:
         """See `OutcomeQuery`."""

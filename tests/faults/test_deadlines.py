@@ -52,7 +52,7 @@ async def test_a_caller_who_cancels_while_his_payment_waits_for_the_ledger_leave
 
 TROUBLE = """
 CREATE SEQUENCE trouble;
-CREATE FUNCTION make_trouble() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+CREATE FUNCTION make_trouble() RETURNS trigger SECURITY DEFINER LANGUAGE plpgsql AS $$ BEGIN
   -- A sequence is not rolled back: three times in all.
   IF nextval('trouble') <= 3 THEN RAISE EXCEPTION 'made by the test' USING ERRCODE = '{}'; END IF;
   RETURN NULL;

@@ -45,7 +45,7 @@ def test_a_database_has_no_row_and_no_number_of_another_test(database: str, turn
         "DROP INDEX {index}",
         "UPDATE alembic_version SET version_num = '0001'",
         "ALTER DATABASE {database} SET search_path = elsewhere",
-        "REVOKE ALL ON booking FROM CURRENT_USER",
+        "REVOKE ALL ON booking FROM jzb_service",
     ],
 )
 def test_what_is_no_row_is_as_in_the_template(databases: Databases, postgres: PostgresServer, change: str) -> None:
