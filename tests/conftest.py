@@ -56,10 +56,17 @@ SOAK = (
     "operation/test_files.py",
     "operation/test_restore.py",
     "operation/test_scrapes.py",
+    "operation/test_seal_keys.py",
     "operation/test_telemetry.py",
     "operation/test_vault.py",
     "operation/test_wheel.py",
     "sandbox/test_process.py",
+    "security/test_anchors.py",
+    "security/test_children.py",
+    "security/test_closed_doors.py",
+    "security/test_forged_copies.py",
+    "security/test_kept_answers.py",
+    "security/test_long_requests.py",
     "simulate/test_seeds.py",
 )
 """What is run by `make soak`: files and folders whose tests kill processes, wait for them, or play a marketplace
