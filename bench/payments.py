@@ -179,7 +179,8 @@ def _startup(dsn: str, bank: Mapping[str, Any]) -> Row:
 async def _waiting(dsn: str, bank: Mapping[str, Any]) -> Row:
     """Memory of payments that wait for the bank, and that one more is refused before anything is reserved."""
     patience = {"BANK__TIMEOUT_S": "600", "BANK__POOL_TIMEOUT_S": "600", "RESOLVER__ORPHAN_AFTER_S": "3600"}
-    with site.service(dsn, bank, **patience, CALL_CONCURRENCY=str(WAITING), DRAIN_S="1") as target:
+    one_channel = {"GRPC__STREAMS_MAX": str(2 * WAITING), "DRAIN_S": "1"}
+    with site.service(dsn, bank, **patience, CALL_CONCURRENCY=str(WAITING), **one_channel) as target:
         async with client(target) as one:
             await one.open_market()
             await drive(one.pay, PAYERS, 2.0)
