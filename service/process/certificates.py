@@ -11,7 +11,7 @@ import ipaddress
 import os
 import re
 import secrets
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +19,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from bankclient import wall_clock
 
 CA = "ca"
 CA_DAYS = 3650
@@ -122,7 +124,7 @@ def _is_address(name: str) -> bool:
 def _builder(
     subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: int
 ) -> x509.CertificateBuilder:
-    now = datetime.now(UTC)
+    now = wall_clock()
     return (
         x509.CertificateBuilder()
         .subject_name(subject)

@@ -8,7 +8,7 @@ together, or have ended, leave the ones before in use.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from threading import Lock
 
@@ -16,6 +16,7 @@ import grpc
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
+from bankclient import wall_clock
 from service.settings import Settings, is_loopback
 from service.telemetry import events
 
@@ -115,7 +116,7 @@ class Certificate:
             raise ListenRefused(f"JZB_TLS_KEY: {key} holds no private key in PEM without a password") from None
         if own != leaf.public_key():
             raise ListenRefused(f"JZB_TLS_KEY: {key} is not the key of the certificate in {certificate}")
-        now = datetime.now(UTC)
+        now = wall_clock()
         if not leaf.not_valid_before_utc <= now <= leaf.not_valid_after_utc:
             raise ListenRefused(
                 f"JZB_TLS_CERTIFICATE: {certificate} is valid from {leaf.not_valid_before_utc:%Y-%m-%d %H:%M:%S} UTC to"

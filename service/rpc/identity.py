@@ -21,6 +21,7 @@ import jwt
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
+from bankclient import wall_clock
 from service import problems
 from service.policy import LOCAL
 from service.rpc.context import Context
@@ -114,7 +115,7 @@ class Identities:
                 known = self._certificates[pem] = Certificate.of(pem)
             if not known.name:
                 raise problems.caller_unknown("its certificate has no SPIFFE URI and no DNS name, or several URIs")
-            if not known.begins_s <= time.time() <= known.ends_s:
+            if not known.begins_s <= wall_clock().timestamp() <= known.ends_s:
                 raise problems.caller_unknown(f"the certificate of {known.name} has ended since it connected")
             return known
         raise problems.caller_unknown("its connection has no certificate")
@@ -152,7 +153,7 @@ class Tokens:
     async def subject(self, token: str) -> str:
         """Whom a token names. Raises `Problem`."""
         known = self._known.get(token)
-        if known is not None and time.time() < known[1] and time.monotonic() < known[2]:
+        if known is not None and wall_clock().timestamp() < known[1] and time.monotonic() < known[2]:
             return known[0]
         if len(token) > TOKEN_BYTES_MAX:
             raise problems.caller_unknown("its token is too long")
