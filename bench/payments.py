@@ -118,7 +118,7 @@ async def _abused(one: Client, target: str) -> Row:
     for _ in range(3):
         with site.abusers(target, ABUSERS):
             # Until each has had the refusals that it gets at once.
-            beside = await drive(one.pay, HONEST, 2.5, lead_s=12.0)
+            beside = await drive(one.pay, HONEST, 2.5, lead_s=20.0)
         turns.append((beside, await drive(one.pay, HONEST, 2.5, lead_s=0.5)))
     what = f"median time of a payment, {HONEST} callers, beside {ABUSERS} callers that send nonsense, against alone"
     return longer("abusers", what, 2.0, ("beside", "alone"), pair(turns))

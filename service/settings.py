@@ -99,7 +99,7 @@ class GrpcSettings(BaseModel):
     connection_age_s: Seconds | None = 3600.0
     """Connections of this age are asked to be made anew, calls under way unharmed: callers behind a balancer of
     connections find new processes, and a certificate that was revoked is looked at again; None leaves them."""
-    refusals_at_once: Annotated[int, Field(ge=1, le=1_000_000)] = 50
+    refusals_at_once: Annotated[int, Field(ge=1, le=1_000_000)] = 20
     """Requests that cannot be right, or may not be made, which a caller is refused without waiting."""
     refusals_per_s: Annotated[float, Field(gt=0, le=1_000_000)] = 1.0
     """The same on the long run; for more its refusals come later, each within half of its deadline."""
