@@ -15,6 +15,7 @@ from contextlib import suppress
 import grpc
 import uvloop
 
+from bench.parent import wanted_no_more
 from jzb.v1 import freeze_pb2, member_pb2, payment_pb2
 
 TIMEOUT_S = 30.0
@@ -31,8 +32,7 @@ NONSENSE = (
 
 
 async def _abuse(target: str, count: int) -> None:
-    stop = asyncio.Event()
-    asyncio.get_running_loop().add_reader(sys.stdin.fileno(), stop.set)
+    stop = wanted_no_more()
     options = [("grpc.use_local_subchannel_pool", 1)]
     channels = [grpc.aio.insecure_channel(target, options=options) for _ in range(count)]
     await asyncio.gather(*(_send(channel, *NONSENSE[0]) for channel in channels))

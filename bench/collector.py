@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import sys
-
 import uvloop
 from aiohttp import web
+
+from bench.parent import wanted_no_more
 
 
 async def _take(request: web.Request) -> web.Response:
@@ -15,8 +14,7 @@ async def _take(request: web.Request) -> web.Response:
 
 
 async def _serve() -> None:
-    stop = asyncio.Event()
-    asyncio.get_running_loop().add_reader(sys.stdin.fileno(), stop.set)
+    stop = wanted_no_more()
     app = web.Application()
     app.add_routes([web.post("/v1/traces", _take), web.post("/v1/metrics", _take)])
     runner = web.AppRunner(app)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,7 +18,7 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from bench import site
-from bench.drive import Seen, drive, in_turn, pair
+from bench.drive import Pair, Seen, drive, in_turn, pair
 from bench.rows import Measured, Row, faster, longer
 from bench.site import Client, client
 
@@ -81,14 +82,27 @@ async def _balances(one: Client) -> Row:
     return faster("balances", what, 0.7, ("balance", "empty"), found)
 
 
+async def _beside(
+    others: Callable[[], AbstractContextManager[None]],
+    driven: Callable[[float], Awaitable[Seen]],
+    *,
+    leads_s: tuple[float, float],
+    turns: int,
+) -> Pair:
+    """The same driven beside others and alone, in turn, each after its lead."""
+    found: list[tuple[Seen, Seen]] = []
+    for _ in range(turns):
+        with others():
+            beside = await driven(leads_s[0])
+        found.append((beside, await driven(leads_s[1])))
+    return pair(found)
+
+
 async def _watches(one: Client, target: str) -> Row:
-    turns: list[tuple[Seen, Seen]] = []
-    for _ in range(7):
-        with site.watchers(target, WATCHES):
-            watched = await drive(one.balance, READERS, 1.0, lead_s=0.3)
-        turns.append((watched, await drive(one.balance, READERS, 1.0, lead_s=0.3)))
+    beside = partial(site.watchers, target, WATCHES)
+    found = await _beside(beside, partial(drive, one.balance, READERS, 1.0), leads_s=(0.3, 0.3), turns=7)
     what = f"balance RPCs a second at {READERS} callers while {WATCHES} watches are open and idle, against none"
-    return faster("watches", what, 0.95, ("watched", "unwatched"), pair(turns))
+    return faster("watches", what, 0.95, ("watched", "unwatched"), found)
 
 
 async def _locks(dsn: str, folder: Path) -> list[Row]:
@@ -114,14 +128,12 @@ async def _locks(dsn: str, folder: Path) -> list[Row]:
 
 
 async def _abused(one: Client, target: str) -> Row:
-    turns: list[tuple[Seen, Seen]] = []
-    for _ in range(3):
-        with site.abusers(target, ABUSERS):
-            # Until each has had the refusals that it gets at once.
-            beside = await drive(one.pay, HONEST, 2.5, lead_s=20.0)
-        turns.append((beside, await drive(one.pay, HONEST, 2.5, lead_s=0.5)))
+    # Until each of them has had the refusals that it gets at once.
+    leads_s = (20.0, 0.5)
+    beside = partial(site.abusers, target, ABUSERS)
+    found = await _beside(beside, partial(drive, one.pay, HONEST, 2.5), leads_s=leads_s, turns=3)
     what = f"median time of a payment, {HONEST} callers, beside {ABUSERS} callers that send nonsense, against alone"
-    return longer("abusers", what, 2.0, ("beside", "alone"), pair(turns))
+    return longer("abusers", what, 2.0, ("beside", "alone"), found)
 
 
 async def _payments(one: Client) -> Row:

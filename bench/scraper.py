@@ -8,14 +8,15 @@ import sys
 import aiohttp
 import uvloop
 
+from bench.parent import wanted_no_more
+
 EVERY_S = 5.0
 """Three times as often as Prometheus does where nobody says anything else."""
 ACCEPT = "application/openmetrics-text; version=1.0.0"
 
 
 async def _scrape(address: str) -> None:
-    stop = asyncio.Event()
-    asyncio.get_running_loop().add_reader(sys.stdin.fileno(), stop.set)
+    stop = wanted_no_more()
     async with aiohttp.ClientSession(headers={"Accept": ACCEPT}, trust_env=False) as session:
         print(f"listening on {address}", flush=True)
         while not stop.is_set():

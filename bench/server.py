@@ -10,11 +10,9 @@ The settings are the environment's. It ends when its standard input does.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import resource
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ import grpc
 import uvloop
 
 from bankclient.client import _signed
+from bench.parent import wanted_no_more
 from bench.profile import profiled
 from jzb.v1 import payment_pb2
 from ledger.names import MemberCode
@@ -99,8 +98,7 @@ def handlers(components: Components) -> Sequence[grpc.GenericRpcHandler[Any, Any
 async def _serve() -> None:
     settings = from_environment()
     flush = telemetry.set_up(settings.telemetry, settings.platform)
-    stop = asyncio.Event()
-    asyncio.get_running_loop().add_reader(sys.stdin.fileno(), stop.set)
+    stop = wanted_no_more()
     async with running(settings, handlers) as service:
         tune_garbage_collector()
         print(f"listening on {service.port}", flush=True)

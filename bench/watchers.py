@@ -14,6 +14,7 @@ from typing import Any
 import grpc
 import uvloop
 
+from bench.parent import wanted_no_more
 from jzb.v1 import operation_pb2, operation_pb2_grpc
 
 CHANNELS = 10
@@ -21,8 +22,7 @@ CHANNELS = 10
 
 
 async def _hold(target: str, count: int) -> None:
-    stop = asyncio.Event()
-    asyncio.get_running_loop().add_reader(sys.stdin.fileno(), stop.set)
+    stop = wanted_no_more()
     # A connection each: channels to one address share one otherwise.
     options = [("grpc.use_local_subchannel_pool", 1)]
     channels = [grpc.aio.insecure_channel(target, options=options) for _ in range(CHANNELS)]

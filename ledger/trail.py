@@ -23,7 +23,7 @@ from ledger.database import reading
 from ledger.errors import LedgerCorrupt
 from ledger.findings import Finding
 from ledger.macs import SealKeys
-from ledger.trail_end import BEGINNING, LAST, TrailEnd
+from ledger.trail_end import BEGINNING, TrailEnd, last
 
 KEPT: Final = "the audit trail is as it was written"
 
@@ -45,7 +45,7 @@ class AuditedCall:
     outcome: str = ""
 
 
-_LAST = text(LAST)
+_LAST = text(last(":platform"))
 
 _ADD = text("""
     INSERT INTO audit_entry (platform, number, at, caller, person, method, subject, request, began, outcome, digest,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final, LiteralString, NamedTuple
 
 from ledger.macs import SealKeys
 
@@ -23,18 +23,23 @@ class TrailEnd(NamedTuple):
         return not self.macs or keys.entered(self.number, self.digest, self.macs)
 
 
-LAST = """
+_LAST: Final[LiteralString] = """
     SELECT number, digest,
       CASE WHEN EXISTS (SELECT FROM audit_entry k WHERE k.platform = e.platform AND k.mac <> '')
-        OR EXISTS (SELECT FROM vouched v WHERE v.subject LIKE 'audit %' AND v.platform = e.platform)
+        OR EXISTS (SELECT FROM vouched v WHERE starts_with(v.subject, 'audit ') AND v.platform = e.platform)
       THEN array_prepend(mac, ARRAY(
         SELECT v.mac FROM vouched v WHERE v.subject = 'audit ' || e.number AND v.platform = e.platform
       ))
-      ELSE '{}'
+      ELSE '{{}}'
       END
     FROM audit_entry e
-    WHERE platform = :platform
+    WHERE platform = {}
     ORDER BY number DESC
     LIMIT 1
 """
 """The end of the trail. Its MACs count as soon as any entry has one: what came before keys has none."""
+
+
+def last(platform: LiteralString) -> LiteralString:
+    """The query for the end, with what stands for the platform where it is run."""
+    return _LAST.format(platform)

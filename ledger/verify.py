@@ -18,6 +18,7 @@ from ledger.findings import Finding, Summary
 from ledger.journal import operation_from_row
 from ledger.macs import SealKeys
 from ledger.replay import replay
+from ledger.schema import JOURNAL, PROPOSALS, account, operation
 from ledger.statements import OPERATION_ROW
 
 FINDINGS_MAX = 10_000
@@ -37,6 +38,14 @@ OPENED = text(f"""
     ORDER BY o.id
 """)
 """What is not final, with the MACs of all its openings: the serial and the plan say which of them it is."""
+
+ADDED_TO, COMPUTED = 58, 42
+"""What of a table the journal's trigger refuses, as `tgtype` has it: all changes; all but UPDATE."""
+
+_GUARDS = dict.fromkeys((table.name for table in (*JOURNAL, *PROPOSALS)), ADDED_TO) | dict.fromkeys(
+    (operation.name, account.name), COMPUTED
+)
+_GUARDED = {"guarded": list(_GUARDS), "kinds": list(_GUARDS.values())}
 
 CHECKS: dict[str, LiteralString] = {
     "balance equals the sum of legs": """
@@ -396,12 +405,7 @@ CHECKS: dict[str, LiteralString] = {
     """,
     "what refuses changes to the journal is in force": """
         SELECT guarded.name::text, 'a trigger that refuses', 'none that is whole and enabled'
-        FROM (
-          VALUES
-            ('transaction', 58), ('hold', 58), ('resolution', 58), ('leg', 58), ('event', 58), ('membership', 58),
-            ('seal', 58), ('vouched', 58), ('audit_entry', 58), ('proposal', 58), ('proposal_decision', 58),
-            ('proposal_outcome', 58), ('bank_answer', 58), ('operation', 42), ('account', 42)
-        ) AS needed (name, kinds)
+        FROM unnest(CAST(:guarded AS text[]), CAST(:kinds AS int[])) AS needed (name, kinds)
         CROSS JOIN LATERAL (
           -- Where the journal is cut by month, each month has its own.
           SELECT to_regclass(quote_ident(needed.name)) AS name
@@ -494,7 +498,7 @@ async def _contradictions(
     async for finding in trail.check(connection, platform, keys):
         yield finding
     for check, query in CHECKS.items():
-        async for row in await connection.stream(text(query), {"platform": platform}):
+        async for row in await connection.stream(text(query), {"platform": platform, **_GUARDED}):
             yield Finding(check, *row)
 
 

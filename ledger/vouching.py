@@ -22,7 +22,7 @@ from ledger.memory import BEFORE_ANYTHING
 from ledger.operations import Operation
 from ledger.seals import BEGINNING, Seal
 from ledger.statements import OPERATION_ROW
-from ledger.trail_end import LAST, TrailEnd
+from ledger.trail_end import TrailEnd, last
 
 _OPENED = f"""
 SELECT {OPERATION_ROW}, opened.digest, array_prepend(opened.mac, ARRAY(
@@ -55,7 +55,7 @@ LEFT JOIN seal s ON s.platform = p.platform AND s.batch = p.batches
 WHERE p.platform = %s AND p.batches > 0
 """
 
-_END = LAST.replace(":platform", "%(platform)s").replace("'audit %'", "'audit %%'")
+_END = last("%s")
 
 _VOUCH = "INSERT INTO vouched (platform, subject, mac) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"
 
@@ -139,7 +139,7 @@ def _vouch(
         elif not keys.sealed(head, macs):
             found.last_batch = batch
     # The migration that brings MACs comes before the one that brings the trail.
-    row = None if is_end_vouched is None else connection.execute(_END, {"platform": keys.platform}).fetchone()
+    row = None if is_end_vouched is None else connection.execute(_END, [keys.platform]).fetchone()
     if is_end_vouched is not None and row is not None:
         end = TrailEnd(*row)
         if end.macs and not keys.entered(end.number, end.digest, end.macs, newest=True):

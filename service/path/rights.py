@@ -160,6 +160,8 @@ def required(rights: Rights, plan: Plan, request: Message, bank_day: date) -> Pl
 
 def caps(rights: Rights, plan: Plan) -> tuple[Cap, ...]:
     """How far down the allowances may go that the plan counts on, judged where all processes' payments are judged."""
+    if not rights.per_day:
+        return ()
     taken: Counter[Account] = Counter()
     for leg in (leg for draft in plan.drafts for leg in draft.legs):
         if isinstance(leg.debit, Account) and leg.debit.kind is Kind.ALLOWANCE:

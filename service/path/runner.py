@@ -258,6 +258,7 @@ class Runner:
             raise problems.not_enabled(code, str(missing), f'JZB_BANK__SERVICE_IDS (key "{code}")') from None
 
     def _opening(self, request_id: RequestId, content: Fingerprint, plan: Plan, serial: Serial) -> Step:
+        allowed = policy.present()
         return Step(
             operation=NewOperation(
                 id=UUID(bytes=uuid_utils.uuid7().bytes),
@@ -265,7 +266,7 @@ class Runner:
                 fingerprint=content.digest,
                 kind=plan.kind,
                 serial=serial,
-                plan={**plan.stored.to_json(), **_approval(policy.present()), "trace": telemetry.carrier()},
+                plan={**plan.stored.to_json(), **_approval(allowed), "trace": telemetry.carrier()},
                 payer=plan.payer,
                 payee=plan.payee,
                 order_no=plan.order_no,
@@ -273,13 +274,13 @@ class Runner:
                 fee_fen=plan.fee_fen,
                 trace_id=telemetry.trace_id(),
                 channel_no=plan.channel_no,
-                caller=policy.present().caller,
-                person=policy.present().person,
+                caller=allowed.caller,
+                person=allowed.person,
             ),
             change=Change(state=State.RESERVED, next_ask_in_s=self._settings.resolver.orphan_after_s),
             bank_day=bank_today(),
             needs=plan.needs,
-            caps=rights.caps(policy.present(), plan) if policy.present().per_day else (),
+            caps=rights.caps(allowed, plan),
             pend=plan.drafts,
             cards_new=() if plan.card is None else (plan.card,),
             not_after_s=deadline.not_after_s(),

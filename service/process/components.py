@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from sqlalchemy.ext.asyncio import AsyncEngine
-
 from bankclient import BankClient
-from ledger import Cards, Lists, Proposals, Reads, Usage, Writer
+from ledger import AuditTrail, Cards, Lists, Proposals, Reads, Usage, Writer
 from service.feed import Feed
 from service.inflows.card_list import CardList
 from service.inflows.clearing import Clearing
@@ -29,7 +27,6 @@ from service.vault import Vault
 class Components:
     """What `service.process.server` assembles. Only the process has all of it: others are given the parts they use."""
 
-    engine: AsyncEngine
     writer: Writer
     runner: Runner
     admission: Admission
@@ -48,6 +45,7 @@ class Components:
     cards: Cards
     proposals: Proposals
     proposing: Proposing
+    trail: AuditTrail
     vault: Vault
     card_list: CardList
     pools: Mapping[str, Callable[[], Usage]]

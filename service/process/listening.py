@@ -17,6 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from bankclient import wall_clock
+from service.filestamp import Stamp, stamp
 from service.settings import Settings, is_loopback
 from service.telemetry import events
 
@@ -99,8 +100,8 @@ class Certificate:
     def _configuration(read: _Read) -> grpc.ServerCertificateConfiguration:
         return grpc.ssl_server_certificate_configuration([(read.key, read.chain)], root_certificates=read.client_ca)
 
-    def _stamped(self) -> list[tuple[int, int, int] | None]:
-        return [None if path is None else _stamp(path) for path in self._paths]
+    def _stamped(self) -> list[Stamp | None]:
+        return [stamp(path) for path in self._paths]
 
     def _reading(self) -> _Read:
         certificate, key, client_ca = self._paths
@@ -143,11 +144,3 @@ def _content(path: Path, setting: str) -> bytes:
         return path.read_bytes()
     except OSError as unreadable:
         raise ListenRefused(f"{setting}: {path} cannot be read: {unreadable.strerror}") from None
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino

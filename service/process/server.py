@@ -175,7 +175,7 @@ async def assembled(settings: Settings, *, catches_up: bool = False) -> AsyncIte
         )
         card_list = CardList(recorder, bank, cards, vault)
         yield Components(
-            engine=engine,
+            trail=trail,
             writer=writer,
             runner=runner,
             admission=admission,
@@ -221,7 +221,7 @@ async def running(
     async with AsyncExitStack() as stack:
         components = await stack.enter_async_context(assembled(settings))
         access = await stack.enter_async_context(_access(settings).running())
-        trail = AuditTrail(components.engine, settings.platform, settings.seal.of(settings.platform))
+        trail = components.trail
         carrying = await stack.enter_async_context(
             Carrying(components.proposals, components.proposing, trail, access.now).running()
         )

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from service import policy, problems
+from service.filestamp import stamp
 from service.path.admission import ConcurrencyLimit
 from service.policy import EVERYTHING, LOCAL, Policy, PolicyWrong, Rights, Scope
 from service.rpc.context import Context
@@ -30,7 +31,7 @@ class Access:
     def __init__(self, identities: Identities, path: Path | None) -> None:
         self._identities = identities
         self._path = path
-        self._stamp = _stamp(path)
+        self._stamp = stamp(path)
         self._policy = None if path is None else policy.read(path)
         self._rights: dict[Caller, Rights | str] = {}
         self._in_flight: dict[str, ConcurrencyLimit] = {}
@@ -108,9 +109,9 @@ class Access:
 
     async def reload(self) -> None:
         """Read the file again if it has changed; one that is wrong, or gone, changes nothing."""
-        if self._path is None or (stamp := _stamp(self._path)) == self._stamp:
+        if self._path is None or (now := stamp(self._path)) == self._stamp:
             return
-        self._stamp = stamp
+        self._stamp = now
         try:
             read = await asyncio.to_thread(policy.read, self._path)
         except PolicyWrong as wrong:
@@ -122,12 +123,3 @@ class Access:
         self._policy = new
         self._rights.clear()
         events.POLICY_READ.log(callers=len(new.callers), people=len(new.people))
-
-
-def _stamp(path: Path | None) -> tuple[int, int, int] | None:
-    """What differs when a file was changed or replaced; None when there is none."""
-    try:
-        found = path.stat() if path is not None else None
-    except OSError:
-        return None
-    return None if found is None else (found.st_mtime_ns, found.st_size, found.st_ino)

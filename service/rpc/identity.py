@@ -13,6 +13,7 @@ import re
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -67,6 +68,7 @@ class Certificate:
     digest: str
 
     @classmethod
+    @lru_cache(maxsize=KEPT_MAX)
     def of(cls, pem: bytes) -> Certificate:
         """Reads a certificate in PEM. Its name is empty when it has none that counts."""
         found = x509.load_pem_x509_certificate(pem)
@@ -100,7 +102,6 @@ class Identities:
     def __init__(self, *, asks_certificates: bool, oidc: OidcSettings | None) -> None:
         self._asks = asks_certificates
         self._tokens = None if oidc is None else Tokens(oidc)
-        self._certificates: dict[bytes, Certificate] = {}
 
     def certificate(self, context: Context) -> Certificate | None:
         """The certificate of the call's connection, None where none is asked for. Raises `Problem`."""
@@ -108,11 +109,7 @@ class Identities:
             return None
         presented: Iterable[bytes] = context.auth_context().get("x509_pem_cert", ())
         for pem in presented:
-            known = self._certificates.get(pem)
-            if known is None:
-                if len(self._certificates) >= KEPT_MAX:
-                    self._certificates.clear()
-                known = self._certificates[pem] = Certificate.of(pem)
+            known = Certificate.of(pem)
             if not known.name:
                 raise problems.caller_unknown("its certificate has no SPIFFE URI and no DNS name, or several URIs")
             if not known.begins_s <= wall_clock().timestamp() <= known.ends_s:
@@ -133,11 +130,6 @@ class Identities:
         if self._tokens is None:
             raise problems.caller_unknown("it has a token, and this service takes none (JZB_OIDC__ISSUER)")
         return await self._tokens.subject(token)
-
-    async def caller(self, context: Context) -> Caller:
-        """Both at once. Raises `Problem`."""
-        certificate = self.certificate(context)
-        return Caller(LOCAL if certificate is None else certificate.name, await self.person(context))
 
 
 class Tokens:

@@ -43,6 +43,7 @@ from service.telemetry.catalogue import METRICS
 from service.telemetry.kept import SERVICE_NAME, KeptSpans
 from service.telemetry.metrics import Buckets, Counter, Histogram, Metric, Observable, ObservedCounter
 from service.telemetry.sender import SpanSender
+from service.telemetry.turns import Turns
 
 FLUSH_S: Final = 3.0
 """How long the end of the process waits for what is not exported yet."""
@@ -191,22 +192,13 @@ class _Pushing:
     def __init__(self, exporter: MetricExporter, resource: Resource, interval_s: float) -> None:
         self._exporter = exporter
         self._resource = resource
-        self._interval_s = interval_s
         self._began_ns = self._sent_ns = wall_clock_ns()
-        self._is_ending = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="metrics-to-collector", daemon=True)
-        self._thread.start()
+        self._turns = Turns("metrics-to-collector", interval_s, self._send)
 
     def end(self) -> None:
         """Send once more."""
-        self._is_ending.set()
-        self._thread.join()
+        self._turns.end()
         self._exporter.shutdown()
-
-    def _run(self) -> None:
-        while not self._is_ending.wait(self._interval_s):
-            self._send()
-        self._send()
 
     def _send(self) -> None:
         now_ns = wall_clock_ns()

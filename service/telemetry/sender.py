@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Final
 
 import httpx
@@ -17,6 +17,7 @@ from opentelemetry.sdk.resources import Resource
 
 from service.telemetry import catalogue, events, spans
 from service.telemetry.spans import Span
+from service.telemetry.turns import Turns
 
 WAITING_MAX: Final = 16_384
 """Spans that wait for the collector; of more the oldest are lost. Some seconds of a busy service, some 20 MB."""
@@ -57,7 +58,6 @@ class SpanSender:
 
     def __init__(self, url: str, resource: Resource, interval_s: float) -> None:
         self._url = url
-        self._interval_s = interval_s
         attributes = trace_pb2.ResourceSpans()
         for key, value in resource.attributes.items():
             attributes.resource.attributes.add(key=key).value.string_value = str(value)
@@ -65,9 +65,11 @@ class SpanSender:
         self._scope = trace_pb2.ScopeSpans(scope=InstrumentationScope(name="jzb")).SerializeToString()
         self._waiting: deque[Span] = deque()
         self.lost = 0
-        self._is_ending = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="spans-to-collector", daemon=True)
-        self._thread.start()
+        self._held = ExitStack()
+        # What the environment says of proxies and certificates does not count.
+        self._client = self._held.enter_context(httpx.Client(timeout=TIMEOUT_S, trust_env=False))
+        self._held.enter_context(catalogue.SPANS_LOST.observed(lambda: self.lost))
+        self._turns = Turns("spans-to-collector", interval_s, self._send_all)
 
     def take(self, span: Span) -> None:
         """Send this span with the next request."""
@@ -78,42 +80,35 @@ class SpanSender:
 
     def end(self) -> None:
         """Send what waits, and end."""
-        self._is_ending.set()
-        self._thread.join()
+        self._turns.end()
+        self._held.close()
 
-    def _run(self) -> None:
-        # What the environment says of proxies and certificates does not count.
-        client = httpx.Client(timeout=TIMEOUT_S, trust_env=False)
-        with client, catalogue.SPANS_LOST.observed(lambda: self.lost):
-            while not self._is_ending.wait(self._interval_s):
-                self._send_all(client)
-            self._send_all(client)
-
-    def _send_all(self, client: httpx.Client) -> None:
+    def _send_all(self) -> None:
         while self._waiting:
             count = min(len(self._waiting), REQUEST_MAX)
             chunk = [self._waiting.popleft() for _ in range(count)]
             try:
-                self._send(client, self._encoded(chunk))
+                self._send(self._encoded(chunk))
             except (NotTaken, httpx.HTTPError) as error:
                 self.lost += count
                 events.SPANS_NOT_SENT.log(why=str(error) or type(error).__name__, lost=self.lost)
                 return
 
-    def _send(self, client: httpx.Client, body: bytes) -> None:
+    def _send(self, body: bytes) -> None:
         """Raises `NotTaken` or httpx.HTTPError."""
+        is_ending = self._turns.is_ending
         trying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type((_Later, httpx.TransportError)),
             wait=tenacity.wait_exponential_jitter(multiplier=0.5, max=2.0, jitter=0.5),
             # The end of the process waits for no collector.
-            stop=tenacity.stop_any(tenacity.stop_after_attempt(TRIES), tenacity.stop_when_event_set(self._is_ending)),
-            sleep=tenacity.sleep_using_event(self._is_ending),
+            stop=tenacity.stop_any(tenacity.stop_after_attempt(TRIES), tenacity.stop_when_event_set(is_ending)),
+            sleep=tenacity.sleep_using_event(is_ending),
             reraise=True,
         )
-        trying(self._post, client, body)
+        trying(self._post, body)
 
-    def _post(self, client: httpx.Client, body: bytes) -> None:
-        answer = client.post(self._url, content=body, headers={"Content-Type": "application/x-protobuf"})
+    def _post(self, body: bytes) -> None:
+        answer = self._client.post(self._url, content=body, headers={"Content-Type": "application/x-protobuf"})
         if answer.status_code in RETRIED:
             raise _Later(f"HTTP {answer.status_code}")
         if not answer.is_success:

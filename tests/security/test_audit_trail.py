@@ -182,7 +182,7 @@ async def test_entries_of_many_at_once_follow_each_other(shop: Marketplace) -> N
     await asyncio.gather(*(shop.resolve(paid.operation_id) for _ in range(10)))
     await ended(shop.dsn, 20)
     assert await found(shop.dsn, shop.service.components.settings.platform) == []
-    end = await AuditTrail(shop.service.components.engine, shop.service.components.settings.platform, None).last()
+    end = await shop.service.components.trail.last()
     assert end.number == 20
 
 
