@@ -89,9 +89,11 @@ class SpanSender:
             chunk = [self._waiting.popleft() for _ in range(count)]
             try:
                 self._send(self._encoded(chunk))
-            except (NotTaken, httpx.HTTPError) as error:
+            except Exception as error:
+                # Whatever it is: the thread goes on, and what comes next is sent.
+                is_told = isinstance(error, (NotTaken, httpx.HTTPError)) and str(error)
                 self.lost += count
-                events.SPANS_NOT_SENT.log(why=str(error) or type(error).__name__, lost=self.lost)
+                events.SPANS_NOT_SENT.log(why=str(error) if is_told else type(error).__name__, lost=self.lost)
                 return
 
     def _send(self, body: bytes) -> None:

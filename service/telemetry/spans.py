@@ -270,7 +270,7 @@ def _add_the_rare(head: trace_pb2.Span, span: Span) -> None:
         )
     if span.status is not None:
         head.status.code = CODES[span.status.status_code]
-        head.status.message = span.status.description or ""
+        head.status.message = _unicode(span.status.description or "")
 
 
 @lru_cache(maxsize=4096, typed=True)
@@ -287,10 +287,15 @@ def _put(pairs: Any, key: str, value: types.AttributeValue) -> None:
         _set(pairs.add(key=key).value, value)
 
 
+def _unicode(value: str) -> str:
+    """A text that can be written: half a letter, as an exception may quote it, would keep back all spans with it."""
+    return value if value.isascii() else value.encode("utf-8", "replace").decode("utf-8")
+
+
 def _set(shown: AnyValue, value: types.AttributeValue) -> None:
     # A bool is an int as well.
     if isinstance(value, str):
-        shown.string_value = value
+        shown.string_value = _unicode(value)
     elif isinstance(value, bool):
         shown.bool_value = value
     elif isinstance(value, int):

@@ -82,6 +82,26 @@ def test_each_kind_of_value_stays_what_it_is() -> None:
     assert [value.string_value for value in values["several"].array_value.values] == ["a", "b"]
 
 
+async def test_a_text_that_is_no_unicode_arrives_as_far_as_it_can_be_written() -> None:
+    async with collecting() as collector:
+        sending = SpanSender(f"{collector.url}/v1/traces", Resource({}), 60.0)
+        for span in (*ended(name="half \ud800 a letter"), *ended()):
+            sending.take(span)
+        await asyncio.to_thread(sending.end)
+    assert labels_of(collector.spans[0].attributes) == {"name": "half ? a letter"}
+    assert len(collector.spans) == 2
+
+
+async def test_what_cannot_be_written_is_lost_and_what_comes_next_is_sent() -> None:
+    async with collecting() as collector:
+        sending = SpanSender(f"{collector.url}/v1/traces", Resource({}), 0.01)
+        sending.take(ended(too_large=2**70)[0])
+        await until(lambda: sending.lost == 1, "it is counted")
+        sending.take(ended()[0])
+        await until(lambda: len(collector.spans) == 1, "the next one is sent")
+        await asyncio.to_thread(sending.end)
+
+
 def test_nothing_changes_once_a_span_has_ended() -> None:
     (span,) = ended(kept="yes")
     before = spans.encoded(span)
