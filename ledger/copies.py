@@ -157,7 +157,7 @@ def restore(dsn: str, path: Path, keys: Sequence[bytes] = (), *, is_trusted: boo
                 _fill(connection, source, head)
     except (CopyFailed, LedgerUnfit) as failure:
         raise CopyFailed(f"{failure}; the database is left empty") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise CopyFailed("this is no copy that `jzb backup` has made; the database is left empty") from None
     except psycopg.Error as failure:
         raise CopyFailed(f"PostgreSQL refused: {failure}; the database is left empty") from None

@@ -271,7 +271,7 @@ def parse(text: str, where: str) -> Policy:
     """The policy in a text; ``where`` is named in errors. Raises `PolicyWrong`."""
     try:
         return Policy.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as wrong:
+    except (tomllib.TOMLDecodeError, RecursionError) as wrong:
         raise PolicyWrong(f"{where} is no TOML: {wrong}") from None
     except ValidationError as wrong:
         faults = []

@@ -51,7 +51,7 @@ class Note:
                 found = json.loads(line)
                 if found["platform"] == platform:
                     return cls(platform, int(found["batch"]), str(found["at"]), str(found["digest"]))
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, RecursionError):
                 continue
         return None
 

@@ -188,7 +188,7 @@ class Tokens:
         self._tried_at_s = time.monotonic()
         try:
             keys = jwt.PyJWKSet.from_json(await _fetched(self._settings.jwks)).keys
-        except (jwt.PyJWTError, OSError, ValueError, httpx.HTTPError) as failure:
+        except (jwt.PyJWTError, OSError, ValueError, RecursionError, httpx.HTTPError) as failure:
             events.TOKEN_KEYS_NOT_READ.log(why=type(failure).__name__)
             return
         # A shared secret among them would let whoever can check tokens make them.

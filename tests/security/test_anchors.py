@@ -115,11 +115,12 @@ async def test_a_file_is_only_added_to_and_each_platform_has_its_own_notes(tmp_p
     for number in range(1, 1000):
         await place.add(Note("9930" if number % 2 else "8888", number, "2026-11-30T00:00:00+00:00", f"{number:064x}"))
     with path.open("a") as file:
+        file.write("[" * 5000 + "\n")
         file.write('{"platform": "9930", "batch": 1')
     last = await place.last("9930")
     assert last is not None
     assert last.batch == 999
-    assert len(path.read_text().splitlines()) == 1000
+    assert len(path.read_text().splitlines()) == 1001
 
 
 async def test_a_url_that_does_not_answer_stops_no_service(shop: Marketplace, unused_tcp_port: int) -> None:

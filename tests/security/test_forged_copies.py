@@ -120,6 +120,18 @@ async def test_a_copy_that_was_cut_changed_or_added_to_leaves_nothing(
         assert tables(empty_database) == 0
 
 
+async def test_a_copy_whose_head_is_nested_without_end_leaves_nothing(empty_database: str, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    file = BytesIO()
+    sink = Sink(file, [])
+    sink.write(b"[" * 5000 + b"\n")
+    sink.end()
+    copy.write_bytes(file.getvalue())
+    with pytest.raises(CopyFailed, match="no copy that `jzb backup` has made"):
+        copies.restore(empty_database, copy, [])
+    assert tables(empty_database) == 0
+
+
 def made(*lines: Any) -> bytes:
     """A copy of somebody's making: rows where there is a list."""
     file = BytesIO()

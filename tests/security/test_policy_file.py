@@ -157,3 +157,9 @@ def test_a_wrong_mark_is_named_with_its_line(rule: str, said: str) -> None:
     with pytest.raises(PolicyWrong) as wrong:
         parse(f"# Two.\n{first}\n[[approvals]]\n{rule}\n", "policy.toml")
     assert said in str(wrong.value)
+
+
+@pytest.mark.parametrize("nested", ["a = " + "[" * 5000 + "]" * 5000, "a = " + "{a = " * 3000 + "1" + "}" * 3000])
+def test_a_file_that_is_nested_without_end_is_a_wrong_one(nested: str) -> None:
+    with pytest.raises(PolicyWrong, match=r"policy\.toml is no TOML"):
+        parse(nested, "policy.toml")

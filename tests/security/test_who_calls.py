@@ -211,6 +211,17 @@ def signed_with_the_public_key(issuer: Issuer) -> str:
     return f"{body}.{base64.urlsafe_b64encode(made.finalize()).decode().rstrip('=')}"
 
 
+async def test_keys_that_cannot_be_read_let_nobody_in(database: str, tmp_path: Path) -> None:
+    issuer = Issuer(tmp_path)
+    issuer.jwks.write_text("[" * 5000)
+    async with locked(
+        database, tmp_path, given("7f0c2a", *EVERY_SCOPE, table="people"), oidc=issuer.settings
+    ) as service:
+        channel = await service.channel(OPERATOR)
+        token = issuer.token("7f0c2a")
+        assert await asked(channel, ("authorization", f"Bearer {token}")) is grpc.StatusCode.UNAUTHENTICATED
+
+
 def wrong_tokens(issuer: Issuer) -> dict[str, str]:
     """Tokens that somebody without the issuer's key can make, or that were made for something else."""
     claims = issuer.claims("7f0c2a")
@@ -237,6 +248,7 @@ def wrong_tokens(issuer: Issuer) -> dict[str, str]:
         "without a subject": issuer.token("7f0c2a", sub=None),
         "an empty subject": issuer.token(""),
         "a subject that is a list": f"{unsigned({'alg': 'RS256'})}.e30.e30",
+        "a head that is nested without end": f"{base64.urlsafe_b64encode(b'[' * 3000).decode()}.e30.e30",
         "no token": "x",
         "far too long": "x" * 6000,
     }
