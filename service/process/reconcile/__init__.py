@@ -1,0 +1,1 @@
+"""`jzb reconcile`: closes bank days through the gRPC API, and shows what they lack."""
