@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerContext, ForkServerProcess
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -37,6 +37,7 @@ from sandbox.settings import SandboxSettings
 from service.process import certificates
 from service.vault import new_key
 from simulate import worker
+from simulate.forks import Forks
 from simulate.line import Line
 from simulate.schedule import BANK_PATIENCE_S, PROOFS, SENDER, Blow, Death, Point, Schedule
 
@@ -118,8 +119,7 @@ class Site:
         self.folder = folder
         self.server = EmbeddedPostgres(folder / "postgres", settings=POSTGRES)
         self.locks = Locks(folder / "locks")
-        self.forks: ForkServerContext = multiprocessing.get_context("forkserver")
-        self.forks.set_forkserver_preload(["simulate.worker"])
+        self.forks = Forks("simulate.worker")
         self._numbers = itertools.count(1)
         self._restarting = asyncio.Lock()
 
@@ -227,10 +227,11 @@ class Service:
         ours, theirs = multiprocessing.Pipe()
         settings = {**self._orders.settings, "listen": f"127.0.0.1:{self.port}"}
         orders = self._orders._replace(settings=settings, deaths=tuple(self._deaths))
-        process = self._site.forks.Process(target=worker.serve, args=(orders, self._moment, theirs), daemon=True)
+        forks = self._site.forks
+        process = forks.process(worker.serve, orders, self._moment, theirs)
         deaths = self.killed.total()
         try:
-            await asyncio.to_thread(process.start)
+            await asyncio.to_thread(forks.start, process)
             self._process = process
             theirs.close()
             # Both have let go of their descriptors when the block ends; one that let go later could meet a new socket
@@ -245,16 +246,16 @@ class Service:
                 said.cancel()
             self._up.clear()
             self._listen(ours)
-            process.join()
-            if process.exitcode == 0 and self._is_stopping:
+            status = forks.status(process)
+            if status == 0 and self._is_stopping:
                 self._is_stopping = False
-            elif process.exitcode != -signal.SIGKILL:
-                self.broke = f"a service ended with status {process.exitcode}, see its log"
+            elif status != -signal.SIGKILL:
+                self.broke = f"a service ended with status {status}, see its log"
             elif self.killed.total() == deaths:
                 self.broke = "a service was killed, and not by the schedule"
         finally:
             process.kill()
-            process.join()
+            forks.status(process)
             ours.close()
 
     def _listen(self, line: Connection) -> None:
@@ -372,7 +373,7 @@ async def stage(site: Site, schedule: Schedule, mutant: str | None) -> AsyncIter
         spend_order=schedule.night.spends,
         service_ids=SERVICE_IDS,
     )
-    moment = worker.Moment(days=site.forks.Value("i", 0), is_hostile=site.forks.Value("i", 0))
+    moment = worker.Moment(days=site.forks.number(), is_hostile=site.forks.number())
     async with AsyncExitStack() as stack:
         database = await asyncio.to_thread(site.new_database)
         stack.push_async_callback(asyncio.to_thread, site.drop_database, database)
