@@ -42,7 +42,7 @@ from ledger.errors import (
 )
 from ledger.events import EVERYTHING, LAST, Event, Events, Wanted
 from ledger.findings import Finding, Summary
-from ledger.lists import EXAMINED_MAX, Filter, Listed, Lists
+from ledger.lists import EXAMINED_MAX, Filter, Found, Listed, Lists, Match, Number
 from ledger.lookups import Lookups, MemberBalance
 from ledger.macs import SealKeys
 from ledger.numbers import SerialNumbers
@@ -108,6 +108,7 @@ __all__ = [
     "Filter",
     "Finding",
     "FloorBroken",
+    "Found",
     "FullOperation",
     "InDoubt",
     "KeptAnswer",
@@ -124,12 +125,14 @@ __all__ = [
     "Listed",
     "Lists",
     "Lookups",
+    "Match",
     "Member",
     "MemberBalance",
     "Motion",
     "Need",
     "NewOperation",
     "NewProposal",
+    "Number",
     "OfDay",
     "OpeningForged",
     "Operation",

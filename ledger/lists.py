@@ -9,14 +9,16 @@ One statement reads a page, its operations as wholes, and the last event: all of
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from datetime import date
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from datetime import date, datetime, timedelta
+from enum import StrEnum
+from typing import Any, Final, LiteralString, NamedTuple
 from uuid import UUID
 
 from ledger.journal import full_operation_from_row
 from ledger.lookups import fetched
-from ledger.names import NO_BANK_SERIAL, NO_MEMBER_CODE, NO_SUB_ACCOUNT, BankSerial, MemberCode, SubAccount
+from ledger.names import NO_BANK_SERIAL, NO_MEMBER_CODE, NO_SUB_ACCOUNT, BankSerial, MemberCode, RequestId, SubAccount
 from ledger.operations import OPEN_STATES, FullOperation, State
 from ledger.session import Pool
 from ledger.statements import OPERATION_ROW, PARTS_OF
@@ -24,6 +26,23 @@ from ledger.statements import OPERATION_ROW, PARTS_OF
 EXAMINED_MAX = 250
 
 NEWEST = UUID(int=2**128 - 1)
+
+CLOCKS_APART: Final = timedelta(minutes=20)
+"""How far the clock that gave an id may be from the database's, which wrote when the operation was created."""
+
+
+class Match(StrEnum):
+    """What of an operation a number is."""
+
+    OPERATION_ID = "operation-id"
+    REQUEST_ID = "request-id"
+    SERIAL = "serial"
+    PART_SERIAL = "part-serial"
+    BANK_SERIAL = "bank-serial"
+    ORDER_NO = "order-no"
+    CHANNEL_NO = "channel-no"
+    MEMBER = "member"
+    SUB_ACCOUNT = "sub-account"
 
 
 class Listed(NamedTuple):
@@ -36,16 +55,83 @@ class Listed(NamedTuple):
     last_event: int
 
 
+class Found(NamedTuple):
+    """A page of what a number was looked up for, and for each operation what of it the number is."""
+
+    page: Listed
+    matches: list[tuple[Match, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Number:
+    """A number that somebody holds, without saying of what: it is looked up wherever operations have one.
+
+    ``request_ids`` are the ways in which it may be kept as a request id, with a namespace or without. ``member_id`` is
+    the number where it may name a member, ``owner_id`` the member whose sub-account it is; both are empty where it may
+    not, or the caller may not see the member.
+    """
+
+    text: str
+    request_ids: tuple[RequestId, ...] = ()
+    member_id: MemberCode = NO_MEMBER_CODE
+    owner_id: MemberCode = NO_MEMBER_CODE
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The values that the query names."""
+        return {
+            "number": self.text,
+            "number_id": _uuid(self.text),
+            "number_requests": list(self.request_ids),
+            "number_member": self.member_id,
+            "number_owner": self.owner_id,
+        }
+
+    @property
+    def places(self) -> Iterator[tuple[Match, str, LiteralString]]:
+        """Where operations have numbers, as the table and a condition that one of its indexes serves."""
+        if _uuid(self.text) is not None:
+            yield Match.OPERATION_ID, "operation", "id = %(number_id)s"
+        if self.request_ids:
+            yield Match.REQUEST_ID, "operation", "request_id = ANY(%(number_requests)s)"
+        yield Match.SERIAL, "operation", "serial = %(number)s"
+        yield Match.PART_SERIAL, "transaction", "serial = %(number)s AND serial <> ''"
+        yield Match.BANK_SERIAL, "booking", "bank_serial = %(number)s AND bank_serial <> ''"
+        yield Match.ORDER_NO, "operation", "order_no = %(number)s AND order_no <> ''"
+        yield Match.ORDER_NO, "reference", "kind = 'order' AND value = %(number)s"
+        yield Match.CHANNEL_NO, "reference", "kind = 'channel' AND value = %(number)s"
+        if self.member_id:
+            yield Match.MEMBER, "operation", "payer = %(number_member)s AND payer <> ''"
+            yield Match.MEMBER, "operation", "payee = %(number_member)s AND payee <> ''"
+            yield Match.MEMBER, "reference", "kind = 'member' AND value = %(number_member)s"
+        if self.owner_id:
+            yield Match.SUB_ACCOUNT, "operation", "payer = %(number_owner)s AND payer <> ''"
+            yield Match.SUB_ACCOUNT, "operation", "payee = %(number_owner)s AND payee <> ''"
+            yield Match.SUB_ACCOUNT, "reference", "kind = 'member' AND value = %(number_owner)s"
+
+    @property
+    def matched(self) -> str:
+        """What of an operation ``o`` the number is, as an array."""
+        cases = [
+            f"CASE WHEN {f'o.{condition}' if table == 'operation' else _has(table, condition)} THEN '{match}' END"
+            for match, table, condition in self.places
+        ]
+        return f"array_remove(ARRAY[{', '.join(cases)}], NULL)"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
     """What operations are wanted; what is empty says nothing.
 
     ``member_id``, ``sub_account`` and ``order_no`` are also those of parts. ``bank_day`` is the operation's last,
     ``bank_serial`` any serial that the bank gave it or a part of it, ``channel_no`` the transaction number of its
-    channel. ``caller`` and ``person`` are who asked for it; they have no index, and narrow down what others find.
+    channel. Of several ``states`` an operation has one. The amounts, in fen, are those of the operation or of a part;
+    ``since`` and ``until`` (which is not included) are about when it was created. ``caller`` and ``person`` are who
+    asked for it. These and the amounts have no index, and narrow down what others find.
     """
 
-    state: State | None = None
+    number: Number | None = None
+    states: frozenset[State] = frozenset()
     kind: str = ""
     member_id: MemberCode = NO_MEMBER_CODE
     sub_account: SubAccount = NO_SUB_ACCOUNT
@@ -55,11 +141,24 @@ class Filter:
     channel_no: str = ""
     caller: str = ""
     person: str = ""
+    amount_min_fen: int | None = None
+    amount_max_fen: int | None = None
+    since: datetime | None = None
+    until: datetime | None = None
 
     @property
     def values(self) -> dict[str, Any]:
         """The values that the query names."""
-        return {**asdict(self), "state": self.state and self.state.value}
+        own = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {
+            **own,
+            **(self.number.values if self.number else {"number": ""}),
+            "states": [state.value for state in self.states],
+            "amount_min_fen": 0 if self.amount_min_fen is None else self.amount_min_fen,
+            "amount_max_fen": 2**63 - 1 if self.amount_max_fen is None else self.amount_max_fen,
+            "since_id": self.since and _id_of(self.since - CLOCKS_APART),
+            "until_id": self.until and _id_of(self.until + CLOCKS_APART),
+        }
 
     @property
     def query(self) -> str:
@@ -80,7 +179,7 @@ class Filter:
             f"SELECT id FROM way_{number} WHERE {number} = (SELECT way FROM chosen)" for number, _ in ways
         )
         return f"""
-            WITH {self._day}{read}
+            WITH {self._day}{self._created}{read}
             chosen AS MATERIALIZED (
               SELECT * FROM (VALUES {ends}) AS ends (way, id) ORDER BY id NULLS FIRST LIMIT 1
             )
@@ -89,7 +188,8 @@ class Filter:
               chosen.id AS reach, page.*
             FROM chosen
             LEFT JOIN LATERAL (
-              SELECT {OPERATION_ROW}, {PARTS_OF} AS parts
+              SELECT {self.number.matched if self.number else "NULL::text[]"} AS matched,
+                {OPERATION_ROW}, {PARTS_OF} AS parts
               FROM (SELECT DISTINCT id FROM ({candidates}) AS one ORDER BY id DESC OFFSET 0) AS examined
               JOIN operation o ON o.platform = %(platform)s AND o.id = examined.id
               LEFT JOIN due d ON d.platform = o.platform AND d.operation_id = o.id
@@ -107,6 +207,8 @@ class Filter:
         An operation may come twice, one behind the other.
         """
         found = []
+        if self.number:
+            found.append(_merged(*(self._of(table, condition) for _, table, condition in self.number.places)))
         if self.bank_serial:
             found.append(self._of("booking", "bank_serial = %(bank_serial)s AND bank_serial <> ''"))
         if self.channel_no:
@@ -114,10 +216,15 @@ class Filter:
         if self.order_no:
             itself = self._of("operation", "order_no = %(order_no)s AND order_no <> ''")
             found.append(_merged(itself, self._of("reference", "kind = 'order' AND value = %(order_no)s")))
-        if self.state in OPEN_STATES:
-            found.append(self._of("due", "true"))
-        elif self.state in (State.REFUSED, State.RELEASED):
-            found.append(self._of("event", f"state = '{self.state.value}'"))
+        # What is done is found by no state: it is most of all there is.
+        if self.states and State.DONE not in self.states:
+            without_effect = sorted(self.states - OPEN_STATES)
+            found.append(
+                _merged(
+                    *[self._of("due", "true")] * bool(self.states & OPEN_STATES),
+                    *(self._of("event", f"state = '{state.value}'") for state in without_effect),
+                )
+            )
         for member in self._members:
             pays = self._of("operation", f"payer = {member} AND payer <> ''")
             collects = self._of("operation", f"payee = {member} AND payee <> ''")
@@ -134,6 +241,10 @@ class Filter:
         between = f"{name} < %(before)s"
         if self.bank_day is not None:
             between += f" AND {name} BETWEEN (SELECT first FROM day) AND (SELECT last FROM day)"
+        if self.since is not None:
+            between += f" AND {name} >= (SELECT first FROM created)"
+        if self.until is not None:
+            between += f" AND {name} <= (SELECT last FROM created)"
         return f"SELECT {name} AS id FROM {table} WHERE platform = %(platform)s AND {between} AND {condition}"
 
     @property
@@ -145,6 +256,18 @@ class Filter:
         return f"day AS MATERIALIZED (SELECT {first} AS first, {last} AS last), "
 
     @property
+    def _created(self) -> str:
+        """The first and the last id of the operations created in time. Ids are in the order of time by the clocks of
+        the processes, so that only as much is looked at as these clocks may be apart.
+        """
+        ends = []
+        if self.since is not None:
+            ends.append(_created("id >= %(since_id)s AND created_at >= %(since)s", "ASC", "first"))
+        if self.until is not None:
+            ends.append(_created("id <= %(until_id)s AND created_at < %(until)s", "DESC", "last"))
+        return f"created AS MATERIALIZED (SELECT {', '.join(ends)}), " if ends else ""
+
+    @property
     def _members(self) -> list[str]:
         """The members that take part, as the query has them."""
         owner = "(SELECT member_id FROM member WHERE platform = %(platform)s AND sub_account = %(sub_account)s)"
@@ -154,8 +277,17 @@ class Filter:
     def _conditions(self) -> list[str]:
         """What an operation ``o`` has to meet."""
         found = []
-        if self.state:
-            found.append("o.state = %(state)s")
+        if self.number:
+            found.append(f"cardinality({self.number.matched}) > 0")
+        if self.states:
+            found.append("o.state = ANY(%(states)s)")
+        if self.amount_min_fen is not None or self.amount_max_fen is not None:
+            within = "amount_fen BETWEEN %(amount_min_fen)s AND %(amount_max_fen)s"
+            found.append(f"(o.{within} OR {_has('transaction', within)})")
+        if self.since is not None:
+            found.append("o.created_at >= %(since)s")
+        if self.until is not None:
+            found.append("o.created_at < %(until)s")
         if self.kind:
             found.append("o.kind = %(kind)s")
         for member in self._members:
@@ -189,12 +321,17 @@ class Lists:
 
         A page that has looked at enough ends early, also without any. Raises `LedgerUnavailable`.
         """
+        return (await self.found(wanted, before=before, limit=limit)).page
+
+    async def found(self, wanted: Filter, *, before: UUID | None = None, limit: int) -> Found:
+        """The same, with what of each operation the number is that was looked for. Raises `LedgerUnavailable`."""
         values = {**wanted.values, "platform": self._platform, "before": before or NEWEST, "limit": limit + 1}
         rows = await fetched(self._pool, wanted.query, values)
         last_event, reach = rows[0][:2]
-        full_operations = [full_operation_from_row(full) for _, _, *full in rows if full[0] is not None]
-        further = full_operations[limit - 1].operation.id if len(full_operations) > limit else reach
-        return Listed(full_operations[:limit], further, last_event)
+        found = [(matched, full_operation_from_row(full)) for _, _, matched, *full in rows if full[0] is not None]
+        further = found[limit - 1][1].operation.id if len(found) > limit else reach
+        matches = [tuple(dict.fromkeys(map(Match, matched or ()))) for matched, _ in found[:limit]]
+        return Found(Listed([full for _, full in found[:limit]], further, last_event), matches)
 
     async def newest(self, wanted: Filter) -> FullOperation | None:
         """The newest operation that meets every filter, however many pages it takes. Raises `LedgerUnavailable`."""
@@ -213,3 +350,20 @@ def _merged(*queries: str) -> str:
     """Each in order and with an end: else the planner, which does not know how many there are, would sort them all."""
     each = (f"({query} ORDER BY id DESC LIMIT {EXAMINED_MAX})" for query in queries)
     return f"SELECT id FROM ({' UNION ALL '.join(each)}) AS found"
+
+
+def _created(condition: str, order: str, name: str) -> str:
+    one = f"SELECT id FROM operation WHERE platform = %(platform)s AND {condition} ORDER BY id {order} LIMIT 1"
+    return f"({one}) AS {name}"
+
+
+def _id_of(moment: datetime) -> UUID:
+    """The lowest id that a moment gives (UUID version 7)."""
+    return UUID(int=max(0, int(moment.timestamp() * 1000)) << 80)
+
+
+def _uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None

@@ -137,6 +137,11 @@ class Policy(BaseModel):
     approvals: tuple[ApprovalRule, ...] = ()
     revoked: frozenset[Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = frozenset()
 
+    @property
+    def namespaces(self) -> tuple[str, ...]:
+        """Those of all callers."""
+        return tuple(sorted({one.namespace for one in self.callers.values()}))
+
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
@@ -162,7 +167,8 @@ class Approved:
 class Rights:
     """What the calls of one caller, and of one person behind it, may do.
 
-    ``members`` has a tuple of prefixes for each name that is limited to some: a member must meet them all.
+    ``namespace`` is that of its request ids; ``namespaces`` are all, for who may read all. ``members`` has a tuple of
+    prefixes for each name that is limited to some: a member must meet them all.
     ``in_flight`` are the limits of calls under way, by the names that they belong to. ``approvals`` mark what needs two
     people; ``approved`` is a call for which there are two.
     """
@@ -171,6 +177,7 @@ class Rights:
     person: str = ""
     scopes: frozenset[Scope] = frozenset()
     namespace: str = ""
+    namespaces: tuple[str, ...] = ()
     members: tuple[tuple[str, ...], ...] = ()
     per_call_fen: int | None = None
     per_day: tuple[Allowance, ...] = ()
@@ -192,7 +199,17 @@ class Rights:
 
     def stored(self, request_id: str) -> RequestId:
         """A request id of this caller as it is kept."""
-        return RequestId(f"{self.namespace}{BETWEEN}{request_id}" if self.namespace else request_id)
+        return in_namespace(self.namespace, request_id)
+
+    def ways_to_store(self, request_id: str) -> tuple[RequestId, ...]:
+        """All ways in which a request id that it looks up may be kept; of others only for who may read all."""
+        others = () if not self.sees_all else ("", *self.namespaces)
+        return tuple(in_namespace(one, request_id) for one in dict.fromkeys((self.namespace, *others)))
+
+
+def in_namespace(namespace: str, request_id: str) -> RequestId:
+    """A request id as it is kept; with its namespace before it already it is so in none."""
+    return RequestId(f"{namespace}{BETWEEN}{request_id}" if namespace else request_id)
 
 
 OWN_WORK: Final = Rights("", scopes=frozenset(SCOPES.values()))
@@ -246,11 +263,13 @@ def rights_of(policy: Policy, caller: str, person: str) -> Rights | str:
 def _both(policy: Policy, caller: str, person: str, grant: CallerGrant, names: tuple[tuple[str, Grant], ...]) -> Rights:
     grants = [one for _, one in names]
     limits = [one.amount_per_call_fen for one in grants if one.amount_per_call_fen is not None]
+    scopes = frozenset.intersection(*(one.given for one in grants))
     return Rights(
         caller=caller,
         person=person,
-        scopes=frozenset.intersection(*(one.given for one in grants)),
+        scopes=scopes,
         namespace=grant.namespace,
+        namespaces=policy.namespaces if options_pb2.SCOPE_READ_ALL in scopes else (),
         members=tuple(one.members for one in grants if ALL_MEMBERS not in one.members),
         per_call_fen=min(limits, default=None),
         per_day=tuple(Allowance(who, one.amount_per_day_fen) for who, one in names if one.amount_per_day_fen),

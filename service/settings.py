@@ -499,6 +499,15 @@ def telemetry_from_environment() -> TelemetrySettings:
     return _TelemetryAlone().telemetry
 
 
+class _PolicyAlone(_Given):
+    policy: Path | None = None
+
+
+def policy_from_environment() -> Path | None:
+    """Where the policy is, for a command that needs no service. Raises pydantic's ValidationError."""
+    return _PolicyAlone().policy
+
+
 class _VaultAlone(_Given):
     vault: VaultSettings = VaultSettings()
 

@@ -1,4 +1,4 @@
-"""The command line: run, serve, migrate, verify, backup, restore, catch-up, demo, trace, evidence, vault, files,
+"""The command line: run, serve, migrate, verify, backup, restore, catch-up, demo, find, trace, evidence, vault, files,
 certificates, docs.
 """
 
@@ -25,7 +25,6 @@ import uvloop
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 from rich.console import Console
-from rich.table import Column, Table
 from sqlalchemy.exc import DBAPIError
 
 from bankclient import BankError, FileKind, yuan
@@ -52,7 +51,7 @@ from service.inflows.reconciliation_files import fetch, summary
 from service.policy import PolicyWrong
 from service.problems import Problem
 from service.process import demo as day
-from service.process import evidence
+from service.process import evidence, inquiries
 from service.process import trace as traces
 from service.process.anchor import contradiction, note_anew, places_of
 from service.process.certificates import CertificateNotMade, issue, make_ca
@@ -382,6 +381,37 @@ def _credentials(ca: Path | None, certificate: Path | None, key: Path | None) ->
     return grpc.ssl_channel_credentials(ca.read_bytes(), *own)
 
 
+NUMBER = "[!-~]{1,64}"
+
+
+@app.command("find")
+def find_command(
+    number: Annotated[
+        str,
+        typer.Argument(
+            help="Any number that somebody holds: of a request, an order, a channel; a serial of ours or the bank's; a"
+            " member, a sub-account, an operation id."
+        ),
+    ],
+    is_open: Annotated[bool, typer.Option("--open", help="Only what still waits for the bank.")] = False,
+    data: Data = Path("var"),
+) -> None:
+    """Print the operations that a number names, newest first, and what of each it is; exits 1 without any."""
+    with _complaints():
+        if not re.fullmatch(NUMBER, number):
+            raise typer.BadParameter("a number has up to 64 letters, digits and signs", param_hint="NUMBER")
+        platform = platform_of(data)
+        with kept(data) as dsn:
+            found = asyncio.run(inquiries.find(dsn, platform, number, is_open=is_open))
+        if not found:
+            which = "no open operation" if is_open else "no operation"
+            console.print(f"platform {platform} has {which} with number {number}", markup=False)
+            raise typer.Exit(1)
+        _wide().print(inquiries.found_table(found))
+        if len(found) == inquiries.LISTED_MAX:
+            console.print(f"these are the newest {len(found)}: FindOperations has pages, and more filters")
+
+
 @app.command("trace")
 def trace_command(
     number: Annotated[
@@ -395,7 +425,7 @@ def trace_command(
     The trace is read from the Jaeger that JZB_TELEMETRY__JAEGER_URL names, else from the `jzb run` on --data.
     """
     with _complaints():
-        if not re.fullmatch("[!-~]{1,64}", number):
+        if not re.fullmatch(NUMBER, number):
             raise typer.BadParameter("a number has up to 64 letters, digits and signs", param_hint="NUMBER")
         jaeger_url = telemetry_from_environment().jaeger_url
         platform = platform_of(data)
@@ -420,8 +450,7 @@ def trace_command(
                     raise traces.TraceNotFound("it has no trace: it was entered before there were any")
                 steps = source.read(trace_id)
                 tree = traces.drawn(steps, f"trace {trace_id}, {traces.began(steps)}")
-                # A narrow terminal folds a line that rich would cut.
-                Console(highlight=False, width=max(console.width, TREE_WIDTH)).print(tree)
+                _wide().print(tree)
             except traces.TraceNotFound as not_found:
                 missing += 1
                 print(f"jzb: {not_found}", file=sys.stderr)
@@ -708,13 +737,13 @@ async def _catch_up(
         return await catch_up.run(patience_s, opened)
 
 
+def _wide() -> Console:
+    """A narrow terminal folds a line that rich would cut."""
+    return Console(highlight=False, width=max(console.width, TREE_WIDTH))
+
+
 def _option(data: Path) -> str:
     return "" if data == Path("var") else f" --data {data}"
-
-
-def _table(*names: str) -> Table:
-    """A table that folds what is too long for the terminal, and cuts nothing off."""
-    return Table(*(Column(name, overflow="fold") for name in names))
 
 
 def _head(copied: copies.Copied) -> str:
@@ -725,11 +754,11 @@ def _head(copied: copies.Copied) -> str:
 
 
 def _print_caught_up(found: CaughtUp) -> None:
-    lost = _table("bank serial", "booked", "what", "yuan", "out of", "into", "remark")
+    lost = inquiries.table("bank serial", "booked", "what", "yuan", "out of", "into", "remark")
     for one in sorted(found.lost.values(), key=lambda one: one.booked_at):
         booked = f"{one.booked_at:%Y-%m-%d %H:%M:%S}"
         lost.add_row(one.bank_serial, booked, one.kind, yuan(one.amount_fen), one.payer, one.payee, one.remark)
-    taken = _table("account", "member", "before", "after")
+    taken = inquiries.table("account", "member", "before", "after")
     for change in found.account_changes:
         taken.add_row(change.account, change.member_id, yuan(change.before_fen), yuan(change.after_fen))
     console.print(f"{len(found.lost)} transactions of the bank are lost here")

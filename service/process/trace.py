@@ -15,7 +15,6 @@ from datetime import UTC, datetime, timedelta
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
-from uuid import UUID
 
 import httpx
 from rich.text import Text
@@ -23,12 +22,12 @@ from rich.tree import Tree
 
 from bankclient import BANK_ZONE, yuan
 from jzb.v1.names import OperationKind
-from ledger import Filter, Lists, Lookups, Operation, Reads, connect, open_pool, require_current
-from ledger.names import BankSerial, RequestId, Serial
+from ledger import Filter, Number, Operation
+from service.process.inquiries import books, ways_to_store
 from service.telemetry import KeptSpans, served
 
-OPERATIONS_MAX: Final = 20
-"""Of one order number; the newest."""
+NEWEST_MAX: Final = 20
+"""Operations of one number."""
 
 ADDRESS: Final = "traces.json"
 """The file in which `jzb run` says where its spans are read."""
@@ -85,38 +84,12 @@ def keeping(data: Path) -> Iterator[KeptSpans | None]:
 
 
 async def find(dsn: str, platform: str, number: str) -> list[Operation]:
-    """The operations that a number names, oldest first: an operation id, a request id, a serial of ours or of the bank,
-    an order number or a channel's transaction number, of an operation or of a part. Raises `LedgerError`.
+    """The newest operations that a number names, oldest first: an operation id, a request id, a serial of ours or of
+    the bank, an order number or a channel's transaction number, of an operation or of a part. Raises `LedgerError`.
     """
-    engine = connect(dsn, 1)
-    try:
-        await require_current(engine)
-        async with open_pool(dsn, 1) as pool:
-            reads, lists = Reads(engine, Lookups(pool, platform)), Lists(pool, platform)
-            found = {one.id: one for one in await _named(reads, number)}
-            for wanted in (Filter(order_no=number), Filter(bank_serial=BankSerial(number)), Filter(channel_no=number)):
-                page = await lists.page(wanted, limit=OPERATIONS_MAX)
-                found |= {one.operation.id: one.operation for one in page.full_operations}
-    finally:
-        await engine.dispose()
-    # The ids are in the order of time.
-    return [found[operation_id] for operation_id in sorted(found)][-OPERATIONS_MAX:]
-
-
-async def _named(reads: Reads, number: str) -> list[Operation]:
-    found = [await reads.operation(request_id=RequestId(number)), await reads.operation(serial=Serial(number))]
-    if (part := await reads.payment(Serial(number))) is not None:
-        found.append(part.operation)
-    if (operation_id := _uuid(number)) is not None:
-        found.append(await reads.operation(operation_id=operation_id))
-    return [one for one in found if one is not None]
-
-
-def _uuid(number: str) -> UUID | None:
-    try:
-        return UUID(number)
-    except ValueError:
-        return None
+    async with books(dsn, platform) as (_, lists):
+        page = await lists.page(Filter(number=Number(text=number, request_ids=ways_to_store(number))), limit=NEWEST_MAX)
+    return [full.operation for full in reversed(page.full_operations)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, time
+from datetime import UTC, date, datetime, time
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -50,6 +50,17 @@ def iso_day(text: str) -> str:
     if len(digits) != 8 or not digits.isdigit():
         return text
     return f"{digits[:4]}-{digits[4:6]}-{digits[6:]}"
+
+
+def moment(field: str, stamp: Timestamp) -> datetime:
+    """A time of a request, within this century. Raises `Problem`."""
+    try:
+        found = stamp.ToDatetime(UTC).astimezone(BANK_ZONE)
+    except (ValueError, OverflowError):
+        found = None
+    if found is None or not 2000 <= found.year < 2100:
+        raise problems.invalid(field, "is not within 2000 and 2099", rule="timestamp.within")
+    return found
 
 
 def bank_day(field: str, text: str, reason: ErrorReason = ErrorReason.BANK_DAY_INVALID) -> date:

@@ -5,11 +5,10 @@ their agreement to the bank's terms (6244).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from bankclient import BANK_ZONE, BankClient, ChangeMobile, RegisterBehavior, RegisterBehaviorReply
+from bankclient import BankClient, ChangeMobile, RegisterBehavior, RegisterBehaviorReply
 from jzb.v1 import member_pb2, member_pb2_grpc
 from jzb.v1.names import ErrorReason, OperationKind
 from ledger import Member, Reads
@@ -22,6 +21,7 @@ from service.plans.plan import Plan, Serials
 from service.problems import member_exists, precondition
 from service.questions.calls import call_once
 from service.rpc.context import Context
+from service.rpc.dates import moment
 from service.rpc.facts import CardFacts, MemberFacts
 from service.rpc.pages import page_size, page_start, page_token
 from service.serials import SerialSource
@@ -203,12 +203,6 @@ class Members(member_pb2_grpc.MemberServiceServicer):
         return ordinary, merchant
 
 
-def clicked(moment: Timestamp) -> str:
+def clicked(click_time: Timestamp) -> str:
     """A moment as 6244 writes it: yyyyMMddHHmmss in Asia/Shanghai. Raises `Problem`."""
-    try:
-        local = moment.ToDatetime(UTC).astimezone(BANK_ZONE)
-    except (ValueError, OverflowError):
-        local = None
-    if local is None or not 2000 <= local.year < 2100:
-        raise problems.invalid("click_time", "is not within 2000 and 2099", rule="timestamp.within")
-    return local.strftime("%Y%m%d%H%M%S")
+    return moment("click_time", click_time).strftime("%Y%m%d%H%M%S")

@@ -11,7 +11,21 @@ from uuid import UUID
 
 from jzb.v1 import core_pb2, operation_pb2, operation_pb2_grpc
 from jzb.v1.names import ErrorReason, OperationKind
-from ledger import EXAMINED_MAX, OPEN_STATES, Event, Filter, LedgerUnavailable, Listed, Lists, Operation, Reads, Wanted
+from ledger import (
+    EXAMINED_MAX,
+    OPEN_STATES,
+    Event,
+    Filter,
+    Found,
+    LedgerUnavailable,
+    Listed,
+    Lists,
+    Match,
+    Number,
+    Operation,
+    Reads,
+    Wanted,
+)
 from ledger.names import BankSerial, MemberCode, Serial, SubAccount
 from service import policy, problems, view
 from service.feed import Feed
@@ -19,7 +33,7 @@ from service.path import rights
 from service.path.resolver import Resolver
 from service.problems import Problem
 from service.rpc.context import Context
-from service.rpc.dates import bank_day
+from service.rpc.dates import bank_day, moment
 from service.rpc.pages import page_size, page_start, page_token
 from service.view import STATES
 
@@ -28,6 +42,15 @@ WAIT_MAX_S = 60.0
 
 ANSWER_S = 0.25
 """So long before its caller's deadline a wait is answered."""
+
+MATCHES: dict[Match, operation_pb2.NumberMatch.ValueType] = {
+    Match.CHANNEL_NO: operation_pb2.NUMBER_MATCH_CHANNEL_TRANSACTION_NO,
+    **{
+        match: operation_pb2.NumberMatch.Value(f"NUMBER_MATCH_{match.name}")
+        for match in Match
+        if match is not Match.CHANNEL_NO
+    },
+}
 
 STATE_OF = {value: state for state, value in STATES.items()}
 
@@ -58,16 +81,11 @@ class Operations(operation_pb2_grpc.OperationServiceServicer):
         """From the mirror, newest first."""
         size = page_size(request.page_size)
         last_id, _, first_cursor = page_start(request.page_token, request).partition(" ")
-        try:
-            before = UUID(last_id) if last_id else None
-        except ValueError:
-            raise problems.invalid(
-                "page_token", "is not a token of this list", ErrorReason.PAGE_TOKEN_INVALID
-            ) from None
+        before = _before(last_id)
         first = _position(first_cursor, "page_token") if before else None
         kind = _kind(request.kind) if request.kind else ""
         wanted = Filter(
-            state=STATE_OF[request.state] if request.state else None,
+            states=frozenset({STATE_OF[request.state]} if request.state else ()),
             kind=kind,
             member_id=MemberCode(request.member_id),
             sub_account=SubAccount(request.sub_account),
@@ -78,13 +96,37 @@ class Operations(operation_pb2_grpc.OperationServiceServicer):
             caller=request.caller,
             person=request.person,
         )
-        page = await self._page(wanted, before, size)
+        page, _ = await self._page(wanted, before, size)
         # As of the first page, and told by all: what changes while pages are read is behind it.
         cursor = page.last_event if first is None else first
         return operation_pb2.ListOperationsResponse(
             operations=[view.operation(*full) for full in page.full_operations],
             next_page_token=page_token(f"{page.further} {cursor}", request) if page.further else "",
             cursor=page_token(str(cursor)),
+        )
+
+    async def FindOperations(
+        self, request: operation_pb2.FindOperationsRequest, context: Context
+    ) -> operation_pb2.FindOperationsResponse:
+        """From the mirror, newest first."""
+        wanted = Filter(
+            number=await self._number(request.number),
+            states=frozenset(STATE_OF[state] for state in request.states)
+            | (OPEN_STATES if request.all_open else set()),
+            kind=_kind(request.kind) if request.kind else "",
+            amount_min_fen=request.min_amount_fen or None,
+            amount_max_fen=request.max_amount_fen or None,
+            since=moment("since", request.since) if request.HasField("since") else None,
+            until=moment("until", request.until) if request.HasField("until") else None,
+        )
+        before = _before(page_start(request.page_token, request))
+        page, matches = await self._page(wanted, before, page_size(request.page_size))
+        return operation_pb2.FindOperationsResponse(
+            found=[
+                operation_pb2.FoundOperation(operation=view.operation(*full), matches=[MATCHES[one] for one in matched])
+                for full, matched in zip(page.full_operations, matches, strict=True)
+            ],
+            next_page_token=page_token(str(page.further), request) if page.further else "",
         )
 
     async def WatchOperations(
@@ -139,17 +181,33 @@ class Operations(operation_pb2_grpc.OperationServiceServicer):
             found = await self.reads.operation(operation_id=found.id) or found
         return operation_pb2.ResolveOperationResponse(operation=await self._message(found))
 
-    async def _page(self, wanted: Filter, before: UUID | None, size: int) -> Listed:
+    async def _number(self, text: str) -> Number | None:
+        """What to look up for a number: nothing that would tell of members whom the caller may not see."""
+        if not text:
+            return None
+        allowed = policy.present()
+        owner = (await self.reads.members_by_sub_account([SubAccount(text)])).get(SubAccount(text))
+        return Number(
+            text=text,
+            request_ids=allowed.ways_to_store(text),
+            member_id=MemberCode(text if allowed.has_member(text) else ""),
+            owner_id=MemberCode(owner.member_id if owner is not None and allowed.has_member(owner.member_id) else ""),
+        )
+
+    async def _page(self, wanted: Filter, before: UUID | None, size: int) -> Found:
         """A page of what the caller sees: where it ends must tell of nothing else."""
         is_shown = rights.filter_of(policy.present())
         if is_shown is None:
-            return await self.lists.page(wanted, before=before, limit=size)
-        page = await self.lists.page(wanted, before=before, limit=EXAMINED_MAX)
+            return await self.lists.found(wanted, before=before, limit=size)
+        page, matches = await self.lists.found(wanted, before=before, limit=EXAMINED_MAX)
         if await self._is_of_others(wanted):
-            return Listed([], None, page.last_event)
-        shown = [full for full in page.full_operations if is_shown(full)]
-        further = shown[size - 1].operation.id if len(shown) > size else page.further
-        return Listed(shown[:size], further, page.last_event)
+            return Found(Listed([], None, page.last_event), [])
+        shown = [one for one in zip(page.full_operations, matches, strict=True) if is_shown(one[0])]
+        further = shown[size - 1][0].operation.id if len(shown) > size else page.further
+        return Found(
+            Listed([full for full, _ in shown[:size]], further, page.last_event),
+            [matched for _, matched in shown[:size]],
+        )
 
     async def _is_of_others(self, wanted: Filter) -> bool:
         """Whether nothing but operations of members is wanted whom the caller may not see."""
@@ -177,6 +235,14 @@ class Operations(operation_pb2_grpc.OperationServiceServicer):
 
     async def _message(self, found: Operation) -> core_pb2.Operation:
         return view.operation(*(await self.reads.full_operations([found.id]))[found.id])
+
+
+def _before(last_id: str) -> UUID | None:
+    """The id behind which a page begins. Raises `Problem`."""
+    try:
+        return UUID(last_id) if last_id else None
+    except ValueError:
+        raise problems.invalid("page_token", "is not a token of this list", ErrorReason.PAGE_TOKEN_INVALID) from None
 
 
 def _position(text: str, field: str) -> int:

@@ -9,14 +9,41 @@ from datetime import date
 from typing import Any, LiteralString
 from uuid import UUID
 
+import psycopg
 import pytest
 
-from ledger import Change, Draft, Filter, FloorBroken, Member, NewOperation, State, Step, lists
+from ledger import (
+    OPEN_STATES,
+    Change,
+    Draft,
+    Filter,
+    FloorBroken,
+    Match,
+    Member,
+    NewOperation,
+    Number,
+    State,
+    Step,
+    lists,
+)
 from ledger.accounts import withdrawable
 from ledger.lookups import fetched
-from ledger.names import NO_MEMBER_CODE, BankSerial, MemberCode, SubAccount
+from ledger.names import NO_MEMBER_CODE, BankSerial, MemberCode, RequestId, SubAccount
 from ledger.session import Pool
-from tests.ledger.bookkeeping import ANN, BOB, DAY, DAY_AFTER, DAY_BEFORE, money, opening, pay, posting, top_up, voiding
+from tests.ledger.bookkeeping import (
+    ANN,
+    BOB,
+    DAY,
+    DAY_AFTER,
+    DAY_BEFORE,
+    execute,
+    money,
+    opening,
+    pay,
+    posting,
+    top_up,
+    voiding,
+)
 from tests.ledger.conftest import Mirror
 
 MEMBERS = ("ann", "bob", "cat")
@@ -40,7 +67,7 @@ class Made:
 
     def meets(self, wanted: Filter) -> bool:
         return (
-            wanted.state in (None, self.state)
+            (not wanted.states or self.state in wanted.states)
             and wanted.kind in ("", self.kind)
             and wanted.member_id in ("", *self.members)
             and wanted.sub_account in ("", *(NUMBERS[member] for member in self.members if member in NUMBERS))
@@ -120,8 +147,12 @@ async def pages(mirror: Mirror, wanted: Filter, limit: int) -> list[UUID]:
         before = further
 
 
+def only(state: State) -> frozenset[State]:
+    return frozenset({state})
+
+
 FILTERS: dict[str, tuple[Any, ...]] = {
-    "state": (None, *State),
+    "states": (frozenset(), *map(only, State), OPEN_STATES, frozenset({State.REFUSED, State.UNKNOWN})),
     "kind": ("", *KINDS),
     "member_id": ("", "cat"),
     "order_no": ("", "O1"),
@@ -144,12 +175,16 @@ async def test_every_combination_of_filters_finds_what_meets_all_once_newest_fir
         Filter(bank_serial=BankSerial(next(iter(made[-1].bank_serials or {"B50-0"})))),
         Filter(bank_serial=BankSerial("B41-1")),
     ]
-    wanted += [Filter(channel_no=f"C{number}", state=state) for number in range(5) for state in (None, State.DONE)]
     wanted += [
-        Filter(sub_account=SubAccount(number), member_id=MemberCode(member), state=state)
+        Filter(channel_no=f"C{number}", states=states)
+        for number in range(5)
+        for states in (frozenset(), only(State.DONE))
+    ]
+    wanted += [
+        Filter(sub_account=SubAccount(number), member_id=MemberCode(member), states=states)
         for number in (NUMBERS["cat"], "9999")
         for member in ("", "cat", "ann")
-        for state in (None, State.DONE, State.RESERVED)
+        for states in (frozenset(), only(State.DONE), only(State.RESERVED))
     ]
     seen = 0
     for one in wanted:
@@ -174,7 +209,7 @@ async def test_a_page_is_of_one_moment_whatever_was_asked_for(mirror: Mirror, mo
     for wanted in (
         Filter(),
         Filter(member_id=MemberCode("bob")),
-        Filter(member_id=MemberCode("bob"), state=State.RESERVED, kind="PAY_T1"),
+        Filter(member_id=MemberCode("bob"), states=only(State.RESERVED), kind="PAY_T1"),
     ):
         statements.clear()
         page = await mirror.lists.page(wanted, limit=1)
@@ -249,6 +284,43 @@ async def test_an_operation_that_was_released_twice_is_listed_once(mirror: Mirro
     await mirror.do(
         Step(operation=again.operation.id, change=Change(state=State.RELEASED), bank_day=DAY, void=again.pended)
     )
-    assert await pages(mirror, Filter(state=State.RELEASED), 10) == [first.operation_id]
+    assert await pages(mirror, Filter(states=only(State.RELEASED)), 10) == [first.operation_id]
     await mirror.do(opening(enter=[money(withdrawable(BOB), 1)]))
-    assert await pages(mirror, Filter(state=State.DONE, member_id=MemberCode("bob")), 10) == []
+    assert await pages(mirror, Filter(states=only(State.DONE), member_id=MemberCode("bob")), 10) == []
+
+
+async def test_every_number_is_looked_up_by_an_index_however_long_the_history_is(mirror: Mirror) -> None:
+    execute(
+        mirror.dsn,
+        "INSERT INTO operation SELECT '9930', lpad(to_hex(n), 32, '0')::uuid, 'r' || n, '', 'PAY_T1', 's' || n, 'done',"
+        " 'a' || n % 999, 'b' || n % 999, 'o' || n, 100, 0, '', '', NULL, '', '', 'x' || n, NULL, '', '{}', 0, 0,"
+        " now(), now() FROM generate_series(1, 20000) n",
+        "INSERT INTO transaction SELECT platform, id, 1, serial, payer, payee, 100, 0, NULL, now() FROM operation",
+        "INSERT INTO resolution SELECT platform, id, 1, 'posted', '2026-11-30', now() FROM operation",
+        "INSERT INTO booking SELECT platform, id, '2026-11-30', bank_serial FROM operation",
+        "INSERT INTO reference SELECT platform, id, 'channel', 'c' || serial FROM operation",
+        "INSERT INTO due SELECT platform, id, now() FROM operation LIMIT 3000",
+        "INSERT INTO event (platform, operation_id, state, reason, bank_code, bank_message, evidence, at)"
+        " SELECT platform, id, 'done', '', '', '', '', now() FROM operation",
+        "ANALYZE",
+    )
+    op = "00000000-0000-0000-0000-000000000007"
+    for number, matches in (
+        (Number(text=op), (Match.OPERATION_ID,)),
+        (Number(text="r7", request_ids=(RequestId("r7"), RequestId("shop/r7"))), (Match.REQUEST_ID,)),
+        (Number(text="s7"), (Match.SERIAL, Match.PART_SERIAL)),
+        (Number(text="x7"), (Match.BANK_SERIAL,)),
+        (Number(text="o7"), (Match.ORDER_NO,)),
+        (Number(text="cs7"), (Match.CHANNEL_NO,)),
+        (Number(text="a7", member_id=MemberCode("a7")), (Match.MEMBER,)),
+        (Number(text="1007", owner_id=MemberCode("b7")), (Match.SUB_ACCOUNT,)),
+    ):
+        wanted = Filter(number=number)
+        found = await mirror.lists.found(wanted, limit=50)
+        assert set(found.matches) == {matches}, number
+        assert {one.operation.serial for one in found.page.full_operations} >= {"s7"}
+        with psycopg.connect(mirror.dsn) as connection:
+            values = {**wanted.values, "platform": "9930", "before": lists.NEWEST, "limit": 51}
+            rows = connection.execute(f"EXPLAIN {wanted.query}".encode(), values).fetchall()
+        plan = "\n".join(line for (line,) in rows)
+        assert "Seq Scan" not in plan, plan

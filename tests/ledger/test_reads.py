@@ -200,8 +200,8 @@ async def test_operations_are_listed_newest_first_by_every_filter(mirror: Mirror
     assert await page() == ids
     assert await page(before=ids[0]) == ids[1:]
     assert await page(limit=2) == ids[:2]
-    assert await page(state=State.RESERVED) == ids[:2]
-    assert await page(state=State.DONE) == [ids[2]]
+    assert await page(states=frozenset({State.RESERVED})) == ids[:2]
+    assert await page(states=frozenset({State.DONE})) == [ids[2]]
     assert await page(kind="TOP_UP") == [ids[0]]
     assert await page(kind="PAY_T1") == [ids[2]]
     assert await page(member_id="ann") == ids[1:]

@@ -275,7 +275,7 @@ def requests() -> Iterator[Descriptor]:
                 yield method.input_type
 
 
-READS = ("Get", "List", "BatchGet", "Watch", "Wait", "Compare", "Resolve", "Fetch", "VerifyBooks")
+READS = ("Get", "Find", "List", "BatchGet", "Watch", "Wait", "Compare", "Resolve", "Fetch", "VerifyBooks")
 
 
 def within_requests() -> list[Descriptor]:
@@ -310,6 +310,8 @@ def test_every_string_of_a_request_is_bounded_and_every_enum_checked() -> None:
                 fine = rules.required or rules.repeated.HasField("max_items")
                 fine = fine or field.name in ("verification", "approval")
                 fine = fine or field.containing_oneof is not None
+                # A time has a size, and the service says from when to when.
+                fine = fine or field.message_type.full_name == "google.protobuf.Timestamp"
             elif field.is_repeated:
                 fine = rules.repeated.HasField("max_items") and rules.repeated.HasField("items")
             elif field.type == FieldDescriptor.TYPE_STRING:
@@ -360,7 +362,7 @@ MAY_HOLD_THE_SEPARATOR = {
     *("branch_name", "card_number", "code", "email", "identity_number", "message_order_no", "mobile", "signature"),
     *("merchant_no", "transaction_no", "transfer_bank_serial", "remark", "text"),
     # Numbers of what is there already, from before or from a channel.
-    *("order_no", "sub_order_no", "refund_no"),
+    *("order_no", "sub_order_no", "refund_no", "number"),
     # This service's own.
     "page_token",
     # Words of people to people.
