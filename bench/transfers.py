@@ -12,7 +12,7 @@ import os
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from uuid import UUID
 
@@ -95,7 +95,7 @@ class Load:
                 state=State.DONE, bank_code="000000", bank_serial=BankSerial(serial[:16]), evidence=bytes(32)
             ),
             bank_day=DAY,
-            post={1: draft},
+            post={1: replace(draft, bank_serial=BankSerial(serial[:16]))},
         )
         return Transfer(reserve, settle)
 

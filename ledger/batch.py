@@ -18,6 +18,7 @@ from ledger.accounts import FLOORS, Account
 from ledger.answers import Answer, answers_of
 from ledger.cards import Card, CardChange
 from ledger.errors import Breach, FloorBroken, LedgerCorrupt, OperationUnknown, RequestIdReused
+from ledger.names import NO_BANK_SERIAL, BankSerial
 from ledger.operations import Member, Operation, Part, PartState, State
 from ledger.rules import Book, Draft, Hold, OfDay, Posting
 from ledger.steps import Change, NewOperation, Step, StepOutcome
@@ -78,7 +79,7 @@ class Rows:
     next_ask_in_s: dict[UUID, float | None] = field(default_factory=dict)
     transactions: list[tuple[UUID, int, Draft]] = field(default_factory=list)
     holds: list[tuple[UUID, int, Hold]] = field(default_factory=list)
-    resolutions: list[tuple[UUID, int, PartState, date]] = field(default_factory=list)
+    resolutions: list[tuple[UUID, int, PartState, date, BankSerial]] = field(default_factory=list)
     legs: list[tuple[UUID, int, int, Posting]] = field(default_factory=list)
     events: list[tuple[UUID, Change, bytes]] = field(default_factory=list)
     openings: dict[int, Operation] = field(default_factory=dict)
@@ -162,7 +163,7 @@ def _open(book: Book, known: Known, step: Step, new: NewOperation, rows: Rows) -
         rows.reopened.add(earlier.id)
     try:
         outcome = _apply(book, known, step, operation, rows, operation.plan_digest, is_new=earlier is None)
-        _refer(rows, operation, step, new.channel_no)
+        _refer(rows, operation, step, new.found_by)
         return outcome
     except FloorBroken as refusal:
         if not step.keeps_refusal:
@@ -173,7 +174,7 @@ def _open(book: Book, known: Known, step: Step, new: NewOperation, rows: Rows) -
         change = Change(state=State.REFUSED, reason=REASON_FLOOR)
         refused = _opened(new, change, known.now, step.bank_day, earlier)
         refused = refused._replace(breach=dataclasses.asdict(refusal.breach))
-        _refer(rows, refused, step, new.channel_no)
+        _refer(rows, refused, step, new.found_by)
         _record(known, refused, change, rows, refused.plan_digest, is_new=earlier is None)
         raise FloorBroken(refusal.breach, refused) from None
 
@@ -229,11 +230,11 @@ def _apply(
         parts[number] = KnownPart(_reserved(number, draft), holds)
     for number, draft in step.post.items():
         postings = rules.post(book, draft, pending[number].holds, step.bank_day)
-        _resolve(rows, operation, number, pending[number], PartState.POSTED, step.bank_day, postings)
+        _post(rows, operation, pending[number], step.bank_day, draft.bank_serial, postings)
     sweeps: list[Draft] = []
     for number in step.void:
         rules.void(book, pending[number].holds)
-        _resolve(rows, operation, number, pending[number], PartState.VOIDED, step.bank_day, ())
+        _resolve(rows, operation, pending[number], PartState.VOIDED, step.bank_day)
         swept = rules.sweep(book, pending[number].holds)
         if swept is not None:
             sweeps.append(swept)
@@ -243,7 +244,7 @@ def _apply(
         rows.transactions.append((operation.id, number, draft))
         rows.holds.extend((operation.id, number, hold) for hold in holds)
         parts[number] = KnownPart(_reserved(number, draft), holds)
-        _resolve(rows, operation, number, parts[number], PartState.POSTED, step.bank_day, postings)
+        _post(rows, operation, parts[number], step.bank_day, draft.bank_serial, postings)
 
     rows.members.extend((operation.id, member) for member in step.members)
     rows.cards_new.extend(step.cards_new)
@@ -276,18 +277,28 @@ def _reserved(number: int, draft: Draft) -> Part:
     )
 
 
+def _post(
+    rows: Rows,
+    operation: Operation,
+    part: KnownPart,
+    bank_day: date,
+    bank_serial: BankSerial,
+    postings: Iterable[Posting],
+) -> None:
+    _resolve(rows, operation, part, PartState.POSTED, bank_day, bank_serial)
+    rows.legs.extend((operation.id, part.part.part, no, posting) for no, posting in enumerate(postings, start=1))
+
+
 def _resolve(
     rows: Rows,
     operation: Operation,
-    number: int,
     part: KnownPart,
     verdict: PartState,
     bank_day: date,
-    postings: Iterable[Posting],
+    bank_serial: BankSerial = NO_BANK_SERIAL,
 ) -> None:
-    part.part = part.part._replace(state=verdict, bank_day=bank_day)
-    rows.resolutions.append((operation.id, number, verdict, bank_day))
-    rows.legs.extend((operation.id, number, no, posting) for no, posting in enumerate(postings, start=1))
+    part.part = part.part._replace(state=verdict, bank_day=bank_day, bank_serial=bank_serial)
+    rows.resolutions.append((operation.id, part.part.part, verdict, bank_day, bank_serial))
 
 
 def _record(known: Known, operation: Operation, change: Change, rows: Rows, opened: bytes, *, is_new: bool) -> None:
@@ -308,10 +319,9 @@ def _record(known: Known, operation: Operation, change: Change, rows: Rows, open
             rows.answers.append(answer)
 
 
-def _refer(rows: Rows, operation: Operation, step: Step, channel_no: str = "") -> None:
+def _refer(rows: Rows, operation: Operation, step: Step, found_by: tuple[tuple[str, str], ...] = ()) -> None:
     """What the operation is found by, apart from its own columns. A posted part may have gone to another member."""
-    if channel_no:
-        rows.references.append((operation.id, "channel", channel_no))
+    rows.references.extend((operation.id, kind, value) for kind, value in found_by)
     members, order_nos = ("", operation.payer, operation.payee), ("", operation.order_no)
     for draft in (*step.pend, *step.enter, *step.post.values()):
         for member in (draft.payer, draft.payee):

@@ -207,7 +207,7 @@ def encode(
     # Every step that does anything has an event.
     if rows.events:
         added = _added(rows)
-        leaves = seals.leaves(([_sealed(o) for o in rows.operations_new.values()], *added))
+        leaves = seals.leaves(_all_sealed(rows, added))
         memory.sealed = seals.follow(memory.sealed, platform, memory.known.now, leaves)
         mac = keys.of_seal(memory.sealed) if keys else b""
         seal = (memory.sealed.batch, leaves, memory.sealed.digest, mac)
@@ -225,11 +225,21 @@ def _added(rows: Rows) -> tuple[list[seals.Row], ...]:
             for id_, part, d in rows.transactions
         ],
         [(id_, part, hold.account.name, hold.amount_fen) for id_, part, hold in rows.holds],
-        [(id_, part, verdict, str(bank_day)) for id_, part, verdict, bank_day in rows.resolutions],
+        [(id_, part, verdict, str(bank_day), serial) for id_, part, verdict, bank_day, serial in rows.resolutions],
         [(id_, part, no, p.debit.name, p.credit.name, p.amount_fen) for id_, part, no, p in rows.legs],
         [(id_, c.state, c.reason, c.bank_code, c.bank_message, said.hex()) for id_, c, said in rows.events],
         [(id_, m.member_id, m.sub_account, m.property, m.is_open, m.same_name) for id_, m in rows.members],
     )
+
+
+def _all_sealed(rows: Rows, added: Sequence[list[seals.Row]]) -> list[list[seals.Row]]:
+    """What is sealed of each table. A resolution has the bank's serial only where there is one: so seals from before
+    it was kept still hold.
+    """
+    tables = [[_sealed(o) for o in rows.operations_new.values()], *added]
+    resolutions = seals.TABLES.index("resolution")
+    tables[resolutions] = [row if row[-1] else row[:-1] for row in tables[resolutions]]
+    return tables
 
 
 def _sealed(o: Operation) -> seals.Row:
@@ -273,7 +283,7 @@ def _columns(memory: Memory, rows: Rows, added: Sequence[Sequence[seals.Row]], e
         arrays.ids(o.id for o in moved if o.id not in asked),
         *_turned(added[0], (ids, numbers, texts, texts, texts, numbers, numbers, numbers, texts)),
         *_turned(added[1], (ids, numbers, texts, numbers)),
-        *_turned(added[2], (ids, numbers, texts, texts)),
+        *_turned(added[2], (ids, numbers, texts, texts, texts)),
         *_turned(added[3], (ids, numbers, numbers, texts, texts, numbers)),
         *_turned(rows.references, (ids, texts, texts)),
         *_turned(rows.bookings, (ids, arrays.days, texts)),

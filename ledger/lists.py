@@ -125,9 +125,10 @@ class Filter:
 
     ``member_id``, ``sub_account`` and ``order_no`` are also those of parts. ``bank_day`` is the operation's last,
     ``bank_serial`` any serial that the bank gave it or a part of it, ``channel_no`` the transaction number of its
-    channel. Of several ``states`` an operation has one. The amounts, in fen, are those of the operation or of a part;
-    ``since`` and ``until`` (which is not included) are about when it was created. ``caller`` and ``person`` are who
-    asked for it. These and the amounts have no index, and narrow down what others find.
+    channel; ``tags`` are further kinds and values of `reference`, all of which it has. Of several ``states`` an
+    operation has one. The amounts, in fen, are those of the operation or of a part; ``since`` and ``until`` (which is
+    not included) are about when it was created. ``caller`` and ``person`` are who asked for it. These and the amounts
+    have no index, and narrow down what others find.
     """
 
     number: Number | None = None
@@ -141,6 +142,7 @@ class Filter:
     channel_no: str = ""
     caller: str = ""
     person: str = ""
+    tags: tuple[tuple[str, str], ...] = ()
     amount_min_fen: int | None = None
     amount_max_fen: int | None = None
     since: datetime | None = None
@@ -150,6 +152,8 @@ class Filter:
     def values(self) -> dict[str, Any]:
         """The values that the query names."""
         own = {field.name: getattr(self, field.name) for field in fields(self)}
+        for number, (kind, value) in enumerate(self.tags):
+            own |= {f"tag_kind_{number}": kind, f"tag_{number}": value}
         return {
             **own,
             **(self.number.values if self.number else {"number": ""}),
@@ -213,6 +217,7 @@ class Filter:
             found.append(self._of("booking", "bank_serial = %(bank_serial)s AND bank_serial <> ''"))
         if self.channel_no:
             found.append(self._of("reference", "kind = 'channel' AND value = %(channel_no)s"))
+        found += [self._of("reference", tag) for tag in self._tags]
         if self.order_no:
             itself = self._of("operation", "order_no = %(order_no)s AND order_no <> ''")
             found.append(_merged(itself, self._of("reference", "kind = 'order' AND value = %(order_no)s")))
@@ -274,6 +279,11 @@ class Filter:
         return ["%(member_id)s"] * bool(self.member_id) + [owner] * bool(self.sub_account)
 
     @property
+    def _tags(self) -> list[str]:
+        """What a reference has to meet, for each tag."""
+        return [f"kind = %(tag_kind_{number})s AND value = %(tag_{number})s" for number in range(len(self.tags))]
+
+    @property
     def _conditions(self) -> list[str]:
         """What an operation ``o`` has to meet."""
         found = []
@@ -306,6 +316,7 @@ class Filter:
             found.append("o.person = %(person)s")
         if self.channel_no:
             found.append(_has("reference", "kind = 'channel' AND value = %(channel_no)s"))
+        found += [_has("reference", tag) for tag in self._tags]
         return found
 
 

@@ -15,7 +15,7 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from ledger.names import NO_MEMBER_CODE, BankSerial, MemberCode, RequestId, Serial, SubAccount
+from ledger.names import NO_BANK_SERIAL, NO_MEMBER_CODE, BankSerial, MemberCode, RequestId, Serial, SubAccount
 
 
 class State(StrEnum):
@@ -70,7 +70,8 @@ class PartState(StrEnum):
 class Part(NamedTuple):
     """One transaction of an operation. Amounts in fen, ``payer`` and ``payee`` are member codes.
 
-    ``order_no`` is its own order number, where the operation has several.
+    ``order_no`` is its own order number, where the operation has several. ``bank_serial`` is the bank's number of its
+    posting, where the bank has named one.
     """
 
     part: int
@@ -83,6 +84,7 @@ class Part(NamedTuple):
     bank_day: date | None
     corrects: int | None
     order_no: str = ""
+    bank_serial: BankSerial = NO_BANK_SERIAL
 
 
 class Operation(NamedTuple):

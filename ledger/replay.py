@@ -76,7 +76,13 @@ ROWS = text("""
       JOIN transaction t USING (platform, operation_id, part)
       WHERE h.platform = :platform
       UNION ALL
-      SELECT at, operation_id, 3, part, 0, '', json_build_array(part, verdict, bank_day)
+      SELECT
+        at, operation_id, 3, part, 0, '',
+        CASE WHEN bank_serial = '' THEN
+          json_build_array(part, verdict, bank_day)
+        ELSE
+          json_build_array(part, verdict, bank_day, bank_serial)
+        END
       FROM resolution
       WHERE platform = :platform
       UNION ALL

@@ -19,7 +19,16 @@ from typing import Any, Literal, NamedTuple
 from ledger import accounts
 from ledger.accounts import Account, Kind
 from ledger.errors import Breach, FloorBroken, LedgerCorrupt
-from ledger.names import NO_MEMBER_CODE, NO_SERIAL, NO_SUB_ACCOUNT, MemberCode, Serial, SubAccount
+from ledger.names import (
+    NO_BANK_SERIAL,
+    NO_MEMBER_CODE,
+    NO_SERIAL,
+    NO_SUB_ACCOUNT,
+    BankSerial,
+    MemberCode,
+    Serial,
+    SubAccount,
+)
 
 AMOUNT_MAX_FEN = 10**15
 """Above the bank's longest amount, 13 digits and 2 decimals; keeps every sum far inside int64."""
@@ -73,7 +82,8 @@ class Draft:
     ``serial`` is the number under which the bank knows it (CnsmrSeqNo, or the serial of a row) and a refund names
     it; ``amount_fen`` is gross, ``fee_fen`` the part of it that is the platform's; ``payer`` and ``payee`` are
     member codes. ``corrects`` is the part of the same operation that this draft takes back. ``order_no`` is the order
-    of this draft where the operation has several.
+    of this draft where the operation has several. ``bank_serial`` is the bank's number of the booking (FrontSeqNo): it
+    is known only when the draft is posted, so no plan has it.
     """
 
     legs: tuple[Leg, ...]
@@ -84,6 +94,7 @@ class Draft:
     fee_fen: int = 0
     corrects: int | None = None
     order_no: str = ""
+    bank_serial: BankSerial = NO_BANK_SERIAL
 
 
 class Hold(NamedTuple):

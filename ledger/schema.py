@@ -172,9 +172,13 @@ resolution = _table(
     Column("verdict", Text, nullable=False),
     Column("bank_day", Date, nullable=False),
     Column("at", DateTime(timezone=True), nullable=False),
+    # The bank's number of the posting, where it has named one. `booking` finds the operation by it.
+    Column("bank_serial", Text, nullable=False, server_default=""),
     # The primary key is the rule that a pending transaction ends once.
     PrimaryKeyConstraint("operation_id", "part", "platform", name="resolution_once"),
     CheckConstraint("verdict IN ('posted', 'voided')", name="resolution_verdict_known"),
+    # A day is one short key, so that a new row costs next to nothing.
+    Index("resolution_by_day", "bank_day", "platform"),
 )
 
 leg = _table(
@@ -266,11 +270,11 @@ reference = _table(
     Column("kind", Text, nullable=False),
     Column("value", Text, nullable=False),
     PrimaryKeyConstraint("value", "kind", "platform", "operation_id", name="reference_pk"),
-    CheckConstraint("kind IN ('member', 'order', 'channel')", name="reference_kind_known"),
+    CheckConstraint("kind IN ('member', 'order', 'channel', 'reference', 'label')", name="reference_kind_known"),
     Index("reference_by_operation", "operation_id", "platform"),
 )
-"""What an operation is found by that it has in no column of its own: members and order numbers of its parts, and its
-channel's transaction number.
+"""What an operation is found by that it has in no column of its own: members and order numbers of its parts, its
+channel's transaction number, and its caller's own reference and labels.
 """
 
 booking = _table(

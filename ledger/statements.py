@@ -78,7 +78,7 @@ PARTS_OF: LiteralString = """(
   SELECT json_agg(
     json_build_array(
       t.part, t.serial, t.payer, t.payee, t.amount_fen, t.fee_fen, coalesce(r.verdict, 'reserved'), r.bank_day,
-      t.corrects, t.order_no
+      t.corrects, t.order_no, coalesce(r.bank_serial, '')
     )
     ORDER BY t.part
   )
@@ -114,7 +114,7 @@ LEFT JOIN due d ON d.platform = o.platform AND d.operation_id = o.id
 PARTS: LiteralString = f"""
 SELECT
   t.operation_id, t.part, t.serial, t.payer, t.payee, t.amount_fen, t.fee_fen, coalesce(r.verdict, 'reserved'),
-  r.bank_day, t.corrects, t.order_no
+  r.bank_day, t.corrects, t.order_no, coalesce(r.bank_serial, '')
 FROM {BY_ID} wanted
 JOIN transaction t ON t.platform = wanted.platform AND t.operation_id = wanted.id
 LEFT JOIN resolution r ON r.platform = t.platform AND r.operation_id = t.operation_id AND r.part = t.part
@@ -247,8 +247,9 @@ new_holds AS (
   SELECT batch.platform, v.* FROM batch, unnest(%s::uuid[], %s::int[], %s::text[], %s::bigint[]) AS v
 ),
 new_resolutions AS (
-  INSERT INTO resolution (platform, operation_id, part, verdict, bank_day, at)
-  SELECT batch.platform, v.*, batch.at FROM batch, unnest(%s::uuid[], %s::int[], %s::text[], %s::date[]) AS v
+  INSERT INTO resolution (platform, operation_id, part, verdict, bank_day, bank_serial, at)
+  SELECT batch.platform, v.*, batch.at
+  FROM batch, unnest(%s::uuid[], %s::int[], %s::text[], %s::date[], %s::text[]) AS v
 ),
 new_legs AS (
   INSERT INTO leg (platform, operation_id, part, leg, debit, credit, amount_fen)

@@ -23,8 +23,9 @@ class NewOperation:
     """What a reservation records before anything is sent.
 
     ``plan`` is what a later process needs to carry the operation on (drafts and how to ask the bank), as JSON without
-    personal data. ``fingerprint`` is a digest of the request's content. ``channel_no`` is the transaction number of the
-    payment channel, by which the operation is found. ``caller`` asks for it, for ``person`` where there is one.
+    personal data. ``fingerprint`` is a digest of the request's content. ``found_by`` are the kinds and values of
+    `reference` by which it is found beside its members and orders. ``caller`` asks for it, for ``person`` where there
+    is one.
     """
 
     id: UUID
@@ -39,7 +40,7 @@ class NewOperation:
     amount_fen: int = 0
     fee_fen: int = 0
     trace_id: str = ""
-    channel_no: str = ""
+    found_by: tuple[tuple[str, str], ...] = ()
     caller: str = ""
     person: str = ""
 
@@ -49,7 +50,8 @@ class Change:
     """The new state of an operation and the evidence for it.
 
     ``reason`` is a stable code, ``message`` English; ``bank_code`` and ``bank_message`` are the bank's own.
-    ``bank_serials`` are the serials of the parts where the bank gave each its own.
+    ``bank_serials`` are all that the bank named, where it gave parts their own; which part has which is in the drafts
+    of the step.
     ``evidence`` is the digest of the bank's signed answer, which is kept if it comes along (`ledger.answers`); the
     event of an opening has `Operation.plan_digest` before it. ``next_ask_in_s`` is when the resolver looks at it next,
     of an open state and of no other. ``not_found`` counts the bank's answers "no such record" (ERR020), and "send it

@@ -295,10 +295,36 @@ CHECKS: dict[str, LiteralString] = {
           WHERE r.platform = o.platform AND r.operation_id = o.id AND r.kind = named.kind AND r.value = named.value
         )
         UNION ALL
+        SELECT o.id || ' ' || named.kind || ' ' || named.value, 'a reference', 'none'
+        FROM (
+          SELECT platform, id, plan -> 'tags' AS tags
+          FROM operation
+          -- The plan of most has none; not all that is kept can be read by PostgreSQL.
+          WHERE platform = :platform
+            AND CASE WHEN plan::text LIKE '%"tags"%' THEN plan -> 'tags' IS NOT NULL ELSE false END
+        ) o
+        CROSS JOIN LATERAL (
+          SELECT 'reference' AS kind, tags ->> 'reference' AS value
+          UNION ALL
+          SELECT 'label', key || '=' || value FROM json_each_text(tags -> 'labels')
+        ) AS named
+        WHERE named.value <> '' AND NOT EXISTS (
+          SELECT FROM reference r
+          WHERE r.platform = o.platform AND r.operation_id = o.id AND r.kind = named.kind AND r.value = named.value
+        )
+        UNION ALL
         SELECT o.id || ' on ' || o.bank_day, 'a booking', 'none'
         FROM operation o
         WHERE o.platform = :platform AND o.bank_day IS NOT NULL AND NOT EXISTS (
           SELECT FROM booking b WHERE b.platform = o.platform AND b.bank_day = o.bank_day AND b.operation_id = o.id
+        )
+        UNION ALL
+        SELECT r.operation_id || '/' || r.part || ' ' || r.bank_serial, 'a booking', 'none'
+        FROM resolution r
+        WHERE r.platform = :platform AND r.bank_serial <> '' AND NOT EXISTS (
+          SELECT FROM booking b
+          WHERE b.platform = r.platform AND b.bank_serial = r.bank_serial AND b.operation_id = r.operation_id
+            AND b.bank_day = r.bank_day
         )
         UNION ALL
         SELECT o.id || ' ' || o.bank_serial, 'a booking', 'none'

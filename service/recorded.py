@@ -25,5 +25,18 @@ ORDER_DIFFERS: Final = "order-differs"
 APPROVAL: Final = "approval"
 """In an operation's plan: the proposal it was approved as, and the names of who approved it."""
 
+TAGS: Final = "tags"
+"""In an operation's plan: the caller's own reference and labels."""
+
+REMARK: Final = "remark"
+"""In an operation's plan: the remark of the request, without numbers that look personal."""
+
+CHANNEL: Final = "channel"
+CHANNEL_SERIAL: Final = "channel_serial"
+"""In `Plan.keep` of a top-up: its channel, and the channel's number, for its revocation."""
+
+MASKED_CARD: Final = "masked_card"
+"""In `Plan.keep`: the card that the operation is about, as callers are shown it."""
+
 ORIGINAL: Final = "original"
 """In `Plan.keep`: the serial of what the call takes or gives back."""

@@ -4,22 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from jzb.v1 import card_pb2, core_pb2, member_pb2
+from jzb.v1 import card_pb2, core_pb2, member_pb2, payment_pb2
 from jzb.v1.error_reason_pb2 import ErrorReason
 from jzb.v1.names import OperationKind
 from ledger import Breach, Card, CardState, CheckedBy, Member, Operation, Part, PartState, State
 from service.policy import namespace_of
 from service.problems import FLOOR_REASONS
 from service.problems import OUTCOMES as OUTCOMES
-from service.recorded import APPROVAL, ORDER_DIFFERS, ORIGINAL, SERVICE_FAULT, STILL_NEEDED
+from service.recorded import (
+    APPROVAL,
+    CHANNEL,
+    CHANNEL_SERIAL,
+    MASKED_CARD,
+    ORDER_DIFFERS,
+    ORIGINAL,
+    REMARK,
+    SERVICE_FAULT,
+    STILL_NEEDED,
+    TAGS,
+)
 from service.sentence import sentence
 
 NOT_RECORDED = UUID(int=0)
 """The id of an operation that a dry run has judged: it has no id, no state and no outcome."""
+
+SETTLEMENTS: dict[str, payment_pb2.Settlement.ValueType] = {
+    OperationKind.PAY_T1: payment_pb2.SETTLEMENT_T1,
+    OperationKind.PAY_T0: payment_pb2.SETTLEMENT_T0,
+}
+"""By the kind that a direct payment has for it."""
 
 GIVING_BACK = frozenset(
     {
@@ -112,17 +130,31 @@ def operation(found: Operation, parts: Sequence[Part]) -> core_pb2.Operation:
         namespace=namespace,
         caller=found.caller,
         person=found.person,
-        **_approval(found),
+        settlement=SETTLEMENTS.get(found.kind, 0),
+        **_kept(found),
     )
 
 
-def _approval(found: Operation) -> dict[str, str]:
-    """Who approved it, where somebody had to: in the plan, which is sealed."""
+def _kept(found: Operation) -> dict[str, Any]:
+    """Who approved it, where somebody had to, and what it keeps of its request: in the plan, which is sealed."""
     # A plan is read only where it is needed.
-    if f'"{APPROVAL}"' not in found.plan_text or APPROVAL not in (plan := found.plan):
+    if not any(f'"{name}"' in found.plan_text for name in (APPROVAL, TAGS, REMARK, CHANNEL, MASKED_CARD)):
         return {}
-    kept = plan[APPROVAL]
-    return {"proposal_id": kept["proposal"], "approver_caller": kept["caller"], "approver_person": kept["person"]}
+    plan = found.plan
+    keep = plan.get("keep", {})
+    told = {
+        "remark": plan.get(REMARK, ""),
+        "channel_type": int(keep.get(CHANNEL, 0)),
+        "channel_transaction_no": keep.get(CHANNEL_SERIAL, ""),
+        "masked_card_number": keep.get(MASKED_CARD, ""),
+    }
+    if tags := plan.get(TAGS):
+        labels = [core_pb2.Label(key=key, value=value) for key, value in tags.get("labels", {}).items()]
+        told["tags"] = core_pb2.Tags(reference=tags.get("reference", ""), labels=labels)
+    if approval := plan.get(APPROVAL):
+        told["proposal_id"] = approval["proposal"]
+        told["approver_caller"], told["approver_person"] = approval["caller"], approval["person"]
+    return told
 
 
 def sendable(text: str) -> str:
@@ -150,6 +182,8 @@ def part_message(part: Part) -> core_pb2.Part:
         state=PART_STATES[part.state],
         corrects=part.corrects or 0,
         order_no=part.order_no,
+        bank_serial=part.bank_serial,
+        bank_day=part.bank_day.isoformat() if part.bank_day else "",
     )
 
 

@@ -12,6 +12,7 @@ from ledger.database import reading
 from ledger.journal import operation_from_row
 from ledger.lookups import Lookups
 from ledger.macs import SealKeys
+from ledger.names import NO_BANK_SERIAL
 from ledger.operations import Member, Operation, Part, PartState
 from ledger.schema import due, operation, resolution, transaction
 
@@ -67,7 +68,7 @@ def select_operations() -> Select[Any]:
 def select_parts() -> Select[Any]:
     """Parts, with how they ended; in order."""
     return (
-        select(transaction, resolution.c.verdict, resolution.c.bank_day)
+        select(transaction, resolution.c.verdict, resolution.c.bank_day, resolution.c.bank_serial)
         .select_from(transaction.outerjoin(resolution, RESOLVED))
         .order_by(transaction.c.operation_id, transaction.c.part)
     )
@@ -91,6 +92,7 @@ def part_of(row: Any) -> Part:
         bank_day=row["bank_day"],
         corrects=row["corrects"],
         order_no=row["order_no"],
+        bank_serial=row["bank_serial"] or NO_BANK_SERIAL,
     )
 
 

@@ -273,6 +273,15 @@ CHOICES: tuple[Choice, ...] = (
         "Does every FrontSeqNo begin with yyMMdd?",
     ),
     Choice(
+        "FrontSeqNo of the rows of one call",
+        "",
+        "the rows of an answer to 6216 or 6217 are taken in the order of the request; the rows of 6052 and 6163, whose"
+        " answer has one serial, all get that one unless 6072 lists them. Files are matched by CnsmrSeqNo first",
+        "the fields of the answers (quick start); no source says the order",
+        "Are the rows of the answers to 6216 and 6217 in the order of the request? Which FrontSeqNo have the rows of"
+        " 6052 and 6163 in the reconciliation files: that of the call, or one each?",
+    ),
+    Choice(
         "TxnCode prefix",
         "bank.txn_code_prefix",
         "",

@@ -225,6 +225,7 @@ class Returns:
             serial=Serial(original),
             payee=member.member_id,
             amount_fen=amount_fen,
+            bank_serial=BankSerial(row.PayeeFrontSeqNo),
         )
         outcome = await self._recorder.record(
             OperationKind.WITHDRAWAL_RETURN,

@@ -233,7 +233,14 @@ class Transfers:
                 bank_serial=BankSerial(row.FrontSeqNo),
                 evidence=Evidence.of_all((evidence, balance_evidence)),
             ),
-            [Draft((once(BankSerial(row.FrontSeqNo)), *legs), payee=payee, amount_fen=row.TranAmt)],
+            [
+                Draft(
+                    (once(BankSerial(row.FrontSeqNo)), *legs),
+                    payee=payee,
+                    amount_fen=row.TranAmt,
+                    bank_serial=BankSerial(row.FrontSeqNo),
+                )
+            ],
             payee=payee,
             bank_day=booked_day,
         )

@@ -1,7 +1,8 @@
 """What a request asks for, as a digest kept with its operation: by it a repeat is told from a reused request id.
 
-Every field counts as a whole, in rows and at any depth, but for four: the request id and validate_only, which are no
-content, the verification, since a retry may bring a new code, and the approval, which says how it is to be decided.
+Every field counts as a whole, in rows and at any depth, labels in whatever order, but for four: the request id and
+validate_only, which are no content, the verification, since a retry may bring a new code, and the approval, which says
+how it is to be decided.
 Presence counts as the wire has it: an unset scalar is its default, an unset message is not an empty one.
 
 Whoever has the database, or another's request id, must not be able to try values against a digest: a mobile in a
@@ -53,6 +54,7 @@ class Fingerprint:
         for name in NOT_CONTENT:
             if name in request.DESCRIPTOR.fields_by_name:
                 self._content.ClearField(name)
+        order_labels(self._content)
 
     @property
     def digest(self) -> bytes:
@@ -134,6 +136,12 @@ def _bytes_with_channel_text(top_up: Message, channel: topup_pb2.Channel) -> byt
 
 def _wire(content: Message) -> bytes:
     return content.SerializeToString(deterministic=True)
+
+
+def order_labels(content: Message) -> None:
+    """Put the labels of a request in order: they are a map, and some languages give theirs in an order of chance."""
+    if "tags" in content.DESCRIPTOR.fields_by_name and content.HasField("tags"):
+        content.tags.labels.sort(key=lambda label: label.key)  # type: ignore[attr-defined]  # by its descriptor
 
 
 def clear_personal(content: Message) -> bool:

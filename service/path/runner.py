@@ -41,11 +41,11 @@ from ledger import (
     StepOutcome,
     Writer,
 )
-from ledger.names import RequestId, Serial, SubAccount
+from ledger.names import Serial, SubAccount
 from service import policy, problems, telemetry, view
 from service.bankday import bank_today
 from service.inflows.clearing import Clearing
-from service.path import deadline, rights
+from service.path import deadline, details, rights
 from service.path.admission import Admission, Permit
 from service.path.fingerprint import Fingerprint
 from service.path.parties import Parties
@@ -197,13 +197,12 @@ class Runner:
         return problem
 
     async def _first_time(self, request: Message, content: Fingerprint, make_plan: MakePlan, rows: int) -> Settled:
-        request_id = policy.present().stored(request.request_id)  # type: ignore[attr-defined]  # as all of money have
         self._admit_mode(request)
         if getattr(request, "validate_only", False):
             plan, serial = await self._planned(request, make_plan, rows)
             if rights.needs_another(policy.present(), plan, request) and not is_asked(request):
                 raise await self._proposing.answer(request, plan, content)
-            return await self._checked(self._opening(request_id, content, plan, serial), content)
+            return await self._checked(self._opening(request, content, plan, serial), content)
         began_s = time.perf_counter()
         with self._admission.admit() as permit:
             plan, serial = await self._planned(request, make_plan, rows)
@@ -213,7 +212,7 @@ class Runner:
             await self._bank.ready()
             deadline.require()
             telemetry.step_took("admission", began_s)
-            task = self._begin(self._opening(request_id, content, plan, serial), content, plan, permit)
+            task = self._begin(self._opening(request, content, plan, serial), content, plan, permit)
         ended = await asyncio.shield(task)
         return await self._again(ended, content) if isinstance(ended, Operation) else _or_problem(ended)
 
@@ -257,23 +256,29 @@ class Runner:
             code = plan.message.code
             raise problems.not_enabled(code, str(missing), f'JZB_BANK__SERVICE_IDS (key "{code}")') from None
 
-    def _opening(self, request_id: RequestId, content: Fingerprint, plan: Plan, serial: Serial) -> Step:
+    def _opening(self, request: Message, content: Fingerprint, plan: Plan, serial: Serial) -> Step:
         allowed = policy.present()
+        channel = (("channel", plan.channel_no),) if plan.channel_no else ()
         return Step(
             operation=NewOperation(
                 id=UUID(bytes=uuid_utils.uuid7().bytes),
-                request_id=request_id,
+                request_id=allowed.stored(request.request_id),  # type: ignore[attr-defined]  # as all of money have
                 fingerprint=content.digest,
                 kind=plan.kind,
                 serial=serial,
-                plan={**plan.stored.to_json(), **_approval(allowed), "trace": telemetry.carrier()},
+                plan={
+                    **plan.stored.to_json(),
+                    **details.kept(request),
+                    **_approval(allowed),
+                    "trace": telemetry.carrier(),
+                },
                 payer=plan.payer,
                 payee=plan.payee,
                 order_no=plan.order_no,
                 amount_fen=plan.amount_fen,
                 fee_fen=plan.fee_fen,
                 trace_id=telemetry.trace_id(),
-                channel_no=plan.channel_no,
+                found_by=(*channel, *details.names(request)),
                 caller=allowed.caller,
                 person=allowed.person,
             ),

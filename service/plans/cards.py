@@ -23,6 +23,7 @@ from jzb.v1.names import OperationKind
 from ledger import Card, CheckedBy, Member
 from service.plans.plan import Plan, Serials
 from service.questions.cards import CardQuery
+from service.recorded import MASKED_CARD
 from service.vault import Personal
 
 PAYS_OUT: Literal["1"] = "1"
@@ -50,7 +51,7 @@ def check_by_sms(
     """6066: the bank compares card, name, document and mobile, and texts a code."""
     message = BindCardByUnionPay(**_to_bind(request, member))
     query = CardQuery(sub_account=member.sub_account, card_id=str(card.card_id), does="check", life_s=life_s)
-    return _plan(OperationKind.CHECK_CARD_BY_SMS, message, member, query, card=replace(card, serial=serials.own))
+    return _plan(OperationKind.CHECK_CARD_BY_SMS, message, member, query, card, serials)
 
 
 def check_by_transfer(
@@ -66,7 +67,7 @@ def check_by_transfer(
         life_s=life_s,
         pays_out=pays_out,
     )
-    return _plan(OperationKind.CHECK_CARD_BY_TRANSFER, message, member, query, card=replace(card, serial=serials.own))
+    return _plan(OperationKind.CHECK_CARD_BY_TRANSFER, message, member, query, card, serials)
 
 
 def confirm_by_sms(member: Member, card: Card, number: str, code: str) -> Plan:
@@ -77,7 +78,7 @@ def confirm_by_sms(member: Member, card: Card, number: str, code: str) -> Plan:
         MemberAcctNo=number,
         MessageCheckCode=code,
     )
-    return _plan(OperationKind.CONFIRM_CARD_BY_SMS, message, member, _about(member, card, "confirm"))
+    return _plan(OperationKind.CONFIRM_CARD_BY_SMS, message, member, _about(member, card, "confirm"), card)
 
 
 def confirm_by_transfer(member: Member, card: Card, number: str, received_fen: int) -> Plan:
@@ -88,7 +89,7 @@ def confirm_by_transfer(member: Member, card: Card, number: str, received_fen: i
         TakeCashAcctNo=number,
         AuthAmt=received_fen,
     )
-    return _plan(OperationKind.CONFIRM_CARD_BY_TRANSFER, message, member, _about(member, card, "confirm"))
+    return _plan(OperationKind.CONFIRM_CARD_BY_TRANSFER, message, member, _about(member, card, "confirm"), card)
 
 
 def unbind(member: Member, card: Card, number: str) -> Plan:
@@ -96,7 +97,7 @@ def unbind(member: Member, card: Card, number: str) -> Plan:
     message = UnbindCard(
         FunctionFlag="1", TranNetMemberCode=member.member_id, SubAcctNo=member.sub_account, MemberAcctNo=number
     )
-    return _plan(OperationKind.UNBIND_CARD, message, member, _about(member, card, "unbind"))
+    return _plan(OperationKind.UNBIND_CARD, message, member, _about(member, card, "unbind"), card)
 
 
 def correct_branch(request: card_pb2.CorrectCardBranchRequest, member: Member, card: Card, number: str) -> Plan:
@@ -114,7 +115,7 @@ def correct_branch(request: card_pb2.CorrectCardBranchRequest, member: Member, c
         cnaps_no=request.cnaps_no,
         super_bank_no=request.super_bank_no,
     )
-    return _plan(OperationKind.CORRECT_CARD_BRANCH, message, member, query)
+    return _plan(OperationKind.CORRECT_CARD_BRANCH, message, member, query, card)
 
 
 def _to_bind(
@@ -140,15 +141,21 @@ def _about(member: Member, card: Card, does: Literal["confirm", "unbind", "corre
 
 
 def _plan(
-    kind: OperationKind, message: Request[Any], member: Member, query: CardQuery, card: Card | None = None
+    kind: OperationKind,
+    message: Request[Any],
+    member: Member,
+    query: CardQuery,
+    card: Card,
+    begun_by: Serials | None = None,
 ) -> Plan:
+    """``begun_by`` where the card is new, and recorded with the reservation."""
     return Plan(
         kind=kind,
         message=message,
         query=query,
         payer=member.member_id,
-        keep={KEPT_CARD: query.card_id},
-        card=card,
+        keep={KEPT_CARD: query.card_id, MASKED_CARD: card.masked},
+        card=None if begun_by is None else replace(card, serial=begun_by.own),
         # A card can be unbound from a member that is being closed: it may be what stands in the way.
         with_members=() if query.does == "unbind" else (member.sub_account,),
     )

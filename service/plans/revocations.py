@@ -20,9 +20,8 @@ from ledger import Available, Draft, Kind, Leg, Member, OfDay, Operation
 from ledger.accounts import FEE, LIMITS, revocable, revocable_fee
 from ledger.names import Serial
 from service.plans.plan import Plan, Serials
-from service.plans.topups import CHANNEL, CHANNEL_SERIAL
 from service.questions.status import StatusQuery
-from service.recorded import ORIGINAL
+from service.recorded import CHANNEL, CHANNEL_SERIAL, ORIGINAL
 
 RevokedOrder = Literal["original", "new"]
 """What SubOrderRefundOrderNo of 6217 says: the row's SubOrderNo again, or a number of its own (not published)."""

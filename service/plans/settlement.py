@@ -41,13 +41,15 @@ def settle(
     tries, results = _counted(operation, results, settings, by_query=by_query, is_due=due_in_s <= 0)
     verdicts = {one.verdict for one in results}
     each = list(results) * len(pending) if len(results) == 1 else list(results)
+    serials = results[0].serials_of(len(pending)) if len(results) == 1 else [one.bank_serial for one in results]
     drafts = stored.then if operation.state is State.ACCEPTED else stored.drafts
 
     last = results[-1]
     bank_day = next((one.bank_day for one in results if one.bank_day), today)
     by_verdict: dict[Verdict, dict[int, Draft]] = {}
-    for number, draft, one in zip(pending, drafts, each, strict=True):
-        by_verdict.setdefault(one.verdict, {})[number] = one.booked or draft
+    for number, draft, one, serial in zip(pending, drafts, each, serials, strict=True):
+        booked = one.booked or draft
+        by_verdict.setdefault(one.verdict, {})[number] = dataclasses.replace(booked, bank_serial=serial)
 
     # What proves nothing of this operation names no booking of it either: that may be another one's.
     named = [
@@ -88,7 +90,8 @@ def settle(
         done, refused = by_verdict.get(Verdict.DONE, {}), by_verdict.get(Verdict.REFUSED, {})
         if Verdict.DONE in verdicts:
             # A call that ended before it was known to be accepted goes through both movements at once.
-            enter = stored.then if operation.state is not State.ACCEPTED else ()
+            then = (dataclasses.replace(draft, bank_serial=last.bank_serial) for draft in stored.then)
+            enter = tuple(then) if operation.state is not State.ACCEPTED else ()
             return dataclasses.replace(step, post=done, void=tuple(refused), enter=enter)
         undo = stored.undo if operation.state is State.ACCEPTED else ()
         return dataclasses.replace(step, change=change(State.REFUSED), void=tuple(refused), enter=undo, members=())

@@ -19,10 +19,7 @@ from ledger.accounts import FEE, LIMITS, TOP_UP_ORDER_UNITS, revocable, revocabl
 from ledger.names import MemberCode, Serial, SubAccount
 from service.plans.plan import Facts, Plan, Serials
 from service.questions.status import StatusQuery
-
-CHANNEL = "channel"
-CHANNEL_SERIAL = "channel_serial"
-"""What a top-up keeps of its channel, for its revocation."""
+from service.recorded import CHANNEL, CHANNEL_SERIAL
 
 NOTHING_ELSE: Mapping[str, int] = {}
 
@@ -145,7 +142,10 @@ def split_top_up(request: topup_pb2.SplitTopUpRequest, facts: Facts, serials: Se
         order_no=request.order_no,
         amount_fen=total_fen,
         fee_fen=sum(share.fee_fen for share in request.shares),
-        keep={CHANNEL: channel_code(request.channel)},
+        keep={
+            CHANNEL: channel_code(request.channel),
+            **({CHANNEL_SERIAL: request.channel.transaction_no} if request.channel.transaction_no else {}),
+        },
         channel_no=request.channel.transaction_no,
         with_members=tuple(facts.sub_account(MemberCode(share.member_id)) for share in request.shares),
     )

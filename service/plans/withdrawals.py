@@ -19,7 +19,8 @@ from service.plans.payments import paid
 from service.plans.plan import Facts, Plan, Serials
 from service.plans.verification import mode_of, proof
 from service.questions.status import StatusQuery
-from service.vault import Personal
+from service.recorded import MASKED_CARD
+from service.vault import Personal, masked
 
 
 def withdraw(
@@ -60,7 +61,10 @@ def withdraw(
         payer=member.member_id,
         amount_fen=request.amount_fen,
         fee_fen=request.fee_on_top_fen,
-        keep={KEPT_CARD: request.card_id} if request.card_id else {},
+        keep={
+            **({KEPT_CARD: request.card_id} if request.card_id else {}),
+            MASKED_CARD: masked(card.number if card else request.card_number),
+        },
     )
 
 

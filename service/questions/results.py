@@ -46,10 +46,10 @@ NO_CARD_RESULT = CardResult()
 class BankResult:
     """What the bank said about one part, or about the whole call.
 
-    ``bank_serials`` are those of the rows where one answer has several. ``bank_day`` is the bank's booking day where it
-    gave one; ``members`` are the sub-accounts that it named, ``card`` is what it said of the card that the plan is
-    about. ``booked`` is posted in the place of the planned draft where the bank chooses the accounts; ``reason`` says
-    why when it is not the bank's refusal.
+    ``bank_serials`` are those of the rows, in their order, where one answer has several; "" of a row without.
+    ``bank_day`` is the bank's booking day where it gave one; ``members`` are the sub-accounts that it named, ``card``
+    is what it said of the card that the plan is about. ``booked`` is posted in the place of the planned draft where the
+    bank chooses the accounts; ``reason`` says why when it is not the bank's refusal.
     """
 
     verdict: Verdict
@@ -64,6 +64,14 @@ class BankResult:
     card: CardResult = NO_CARD_RESULT
     booked: Draft | None = None
     reason: str = ""
+
+    def serials_of(self, parts: int) -> tuple[BankSerial, ...]:
+        """The serial of each of so many parts that this result is of: those of the rows where it has one for each, else
+        that of the whole. Where some rows are missing nobody knows which.
+        """
+        if not self.bank_serials:
+            return (self.bank_serial,) * parts
+        return self.bank_serials if len(self.bank_serials) == parts else (NO_BANK_SERIAL,) * parts
 
     @classmethod
     def of_question(cls, verdict: Verdict, answer: Answer[Any], **more: Any) -> BankResult:

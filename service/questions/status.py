@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Final, Literal, TypeAlias
 
 from bankclient import Answer, BankClient, TransactionStatus, TransactionStatusReply, days_of_serial
 from ledger import Leased, Part, State
-from ledger.names import BankSerial, Serial
+from ledger.names import NO_BANK_SERIAL, BankSerial, Serial
 from service.questions.bookings import booked_on
 from service.questions.conflicts import response_mismatch
 from service.questions.query import OutcomeQuery, QueryContext
@@ -61,15 +61,13 @@ class StatusQuery(OutcomeQuery):
         return await asyncio.gather(*map(result_of, context.pending))
 
     def first_result(self, verdict: Verdict, answer: Answer[Any]) -> BankResult:
-        """Where the rows carry the bank's serials, they were booked together."""
+        """Where the rows carry the bank's serials, they were booked together, and answer in the request's order."""
         result = BankResult.of_call(verdict, answer)
         if not self.by_part or answer.reply is None or result.bank_serial:
             return result
-        serials = tuple(row.FrontSeqNo for row in answer.reply.TranItemArray if row.FrontSeqNo)
-        first = next(iter(serials), "")
-        return replace(
-            result, bank_serial=BankSerial(first), bank_serials=serials, bank_day=booked_on(BankSerial(first))
-        )
+        serials = tuple(BankSerial(row.FrontSeqNo or "") for row in answer.reply.TranItemArray)
+        first = next(filter(None, serials), NO_BANK_SERIAL)
+        return replace(result, bank_serial=first, bank_serials=serials, bank_day=booked_on(first))
 
 
 async def status_result(context: QueryContext, flag: Flag, part: Part | None = None) -> BankResult:

@@ -29,7 +29,7 @@ from ledger import (
 from ledger.names import BankSerial, MemberCode, Serial, SubAccount
 from service import policy, problems, view
 from service.feed import Feed
-from service.path import rights
+from service.path import details, rights
 from service.path.resolver import Resolver
 from service.problems import Problem
 from service.rpc.context import Context
@@ -95,6 +95,7 @@ class Operations(operation_pb2_grpc.OperationServiceServicer):
             channel_no=request.channel_transaction_no,
             caller=request.caller,
             person=request.person,
+            tags=details.names(request),
         )
         page, _ = await self._page(wanted, before, size)
         # As of the first page, and told by all: what changes while pages are read is behind it.

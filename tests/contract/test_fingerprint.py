@@ -342,6 +342,10 @@ def test_whatever_is_changed_of_a_request_it_is_another_one(request_class: type[
         changed.CopyFrom(whole)
         change(changed)
         assert changed != whole, f"the test changes nothing: {name}"
+        if name == "tags.labels in another order":
+            # They are a map, which some languages give in an order of chance.
+            assert is_repeat(changed, recorded)
+            continue
         assert fingerprint(changed) != recorded, name
         assert not is_repeat(changed, recorded), name
     assert is_repeat(whole, recorded)

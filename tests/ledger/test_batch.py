@@ -528,11 +528,11 @@ def test_a_posting_writes_its_resolution_and_its_legs_in_order() -> None:
     step = opening(whole_payment())
     bench.judge(step)
     rows = later(bench)
-    outcome = bench.judge(posting(step, bank_day=DAY_AFTER))
-    assert outcome.parts == (
-        Part(1, Serial("P1"), MemberCode(ANN), MemberCode(BOB), 60, 6, PartState.POSTED, DAY_AFTER, 3, "O7"),
-    )
-    assert rows.resolutions == [(step.operation_id, 1, PartState.POSTED, DAY_AFTER)]
+    known = dataclasses.replace(whole_payment(), bank_serial=BankSerial("B1"))
+    outcome = bench.judge(dataclasses.replace(posting(step, bank_day=DAY_AFTER), post={1: known}))
+    posted = Part(1, Serial("P1"), MemberCode(ANN), MemberCode(BOB), 60, 6, PartState.POSTED, DAY_AFTER, 3, "O7")
+    assert outcome.parts == (posted._replace(bank_serial=BankSerial("B1")),)
+    assert rows.resolutions == [(step.operation_id, 1, PartState.POSTED, DAY_AFTER, "B1")]
     assert rows.legs == [
         (step.operation_id, 1, 1, Posting(withdrawable(ANN), uncleared(BOB, DAY_AFTER), 54)),
         (step.operation_id, 1, 2, Posting(withdrawable(ANN), FEE, 6)),
@@ -553,22 +553,25 @@ def test_a_void_writes_its_resolution_and_no_legs() -> None:
     assert outcome.parts == (
         Part(1, Serial("P1"), MemberCode(ANN), MemberCode(BOB), 60, 6, PartState.VOIDED, DAY_AFTER, 3, "O7"),
     )
-    assert rows.resolutions == [(step.operation_id, 1, PartState.VOIDED, DAY_AFTER)]
+    assert rows.resolutions == [(step.operation_id, 1, PartState.VOIDED, DAY_AFTER, "")]
     assert rows.legs == []
 
 
 def test_what_the_bank_has_done_already_is_written_with_what_it_took() -> None:
     bench = rich(100)
     draft = whole_payment()
-    step = opening(enter=[draft, top_up(CAT, 5)])
+    credited = dataclasses.replace(top_up(CAT, 5), bank_serial=BankSerial("B2"))
+    step = opening(enter=[draft, credited])
     outcome = bench.judge(step)
     assert outcome.parts[0] == Part(
         1, Serial("P1"), MemberCode(ANN), MemberCode(BOB), 60, 6, PartState.POSTED, DAY, 3, "O7"
     )
     rows = bench.rows
-    assert rows.transactions == [(step.operation_id, 1, draft), (step.operation_id, 2, top_up(CAT, 5))]
+    assert rows.transactions == [(step.operation_id, 1, draft), (step.operation_id, 2, credited)]
     assert rows.holds == [(step.operation_id, 1, Hold(withdrawable(ANN), 60))]
-    assert rows.resolutions == [(step.operation_id, number, PartState.POSTED, DAY) for number in (1, 2)]
+    assert rows.resolutions == [
+        (step.operation_id, number, PartState.POSTED, DAY, serial) for number, serial in ((1, ""), (2, "B2"))
+    ]
     assert [row[1:3] for row in rows.legs] == [(1, 1), (1, 2), (1, 3), (1, 4), (2, 1)]
 
 
@@ -731,24 +734,26 @@ def row(payer: SubAccount, payee: SubAccount, order_no: str) -> Draft:
     return dataclasses.replace(top_up(BOB, 5), payer=MemberCode(payer), payee=MemberCode(payee), order_no=order_no)
 
 
-def opened_through(channel_no: str, *drafts: Draft) -> Step:
+def opened_through(*drafts: Draft, found_by: tuple[tuple[str, str], ...] = ()) -> Step:
     step = opening(*drafts, payer=SubAccount("ann"), payee=SubAccount("bob"), order_no="O1")
     assert isinstance(step.operation, NewOperation)
-    return dataclasses.replace(step, operation=dataclasses.replace(step.operation, channel_no=channel_no))
+    return dataclasses.replace(step, operation=dataclasses.replace(step.operation, found_by=found_by))
 
 
 def test_an_operation_is_found_by_its_channels_number_and_by_the_members_and_orders_of_its_parts() -> None:
     bench = OneByOne()
     step = opened_through(
-        "T1",
         row(SubAccount("ann"), SubAccount("bob"), "O1"),
         row(SubAccount("ann"), SubAccount("cat"), "O2"),
         row(SubAccount("dan"), SubAccount("bob"), ""),
+        found_by=(("channel", "T1"), ("reference", "I-7"), ("label", "shop=north")),
     )
     bench.judge(step)
     # What stands in its own columns is found there.
     assert bench.rows.references == [
         (step.operation_id, "channel", "T1"),
+        (step.operation_id, "reference", "I-7"),
+        (step.operation_id, "label", "shop=north"),
         (step.operation_id, "member", "cat"),
         (step.operation_id, "order", "O2"),
         (step.operation_id, "member", "dan"),
@@ -762,7 +767,7 @@ def test_an_operation_is_found_by_its_channels_number_and_by_the_members_and_ord
 
 def test_an_operation_without_a_channel_is_found_by_none() -> None:
     bench = OneByOne()
-    bench.judge(opened_through("", row(SubAccount("ann"), SubAccount("bob"), "O1")))
+    bench.judge(opened_through(row(SubAccount("ann"), SubAccount("bob"), "O1")))
     assert bench.rows.references == []
 
 
@@ -781,7 +786,7 @@ def test_what_was_entered_is_found_as_what_is_pending() -> None:
 def test_a_refused_operation_is_found_by_its_parts_too() -> None:
     bench = OneByOne()
     lacking = dataclasses.replace(pay(CAT, BOB, 1), payer=MemberCode("cat"), payee=MemberCode("bob"))
-    step = opened_through("T1", lacking)
+    step = opened_through(lacking, found_by=(("channel", "T1"),))
     with pytest.raises(FloorBroken):
         bench.judge(step)
     assert bench.rows.references == [(step.operation_id, "channel", "T1"), (step.operation_id, "member", "cat")]

@@ -49,6 +49,7 @@ from tests.ledger.conftest import Mirror
 MEMBERS = ("ann", "bob", "cat")
 NUMBERS = {"cat": "1003"}
 KINDS = ("PAY_T1", "TOP_UP", "BATCH_CONFIRM")
+TAGS = (("reference", "I-1"), ("reference", "I-2"), ("label", "shop=north"), ("label", "shop="), ("label", "a=b"))
 DAYS = (DAY_BEFORE, DAY, DAY_AFTER)
 
 
@@ -64,6 +65,7 @@ class Made:
     bank_day: date | None
     bank_serials: set[str]
     channel_no: str
+    tags: set[tuple[str, str]]
 
     def meets(self, wanted: Filter) -> bool:
         return (
@@ -75,6 +77,7 @@ class Made:
             and wanted.bank_day in (None, self.bank_day)
             and wanted.bank_serial in ("", *self.bank_serials)
             and wanted.channel_no in ("", self.channel_no)
+            and set(wanted.tags) <= self.tags
         )
 
 
@@ -97,7 +100,9 @@ async def make(mirror: Mirror, dice: random.Random, number: int) -> Made:
         shares.append(("cat", ""))
     step = opening(*drafts, kind=kind, payer=SubAccount(payer), order_no=order_no, request_id=f"r{number}")
     assert isinstance(step.operation, NewOperation)
-    step = dataclasses.replace(step, operation=dataclasses.replace(step.operation, channel_no=channel_no))
+    tags = tuple(dict.fromkeys(dice.choice(TAGS) for _ in range(dice.randrange(4))))
+    channel = (("channel", channel_no),) if channel_no else ()
+    step = dataclasses.replace(step, operation=dataclasses.replace(step.operation, found_by=(*channel, *tags)))
     made = Made(
         step.operation_id,
         State.RESERVED,
@@ -107,6 +112,7 @@ async def make(mirror: Mirror, dice: random.Random, number: int) -> Made:
         None,
         set(),
         channel_no,
+        set(tags),
     )
     try:
         await mirror.do(step)
@@ -168,7 +174,7 @@ async def test_every_combination_of_filters_finds_what_meets_all_once_newest_fir
     cat = Member(member_id=MemberCode("cat"), sub_account=SubAccount(NUMBERS["cat"]), property="00")
     opened = opening(state=State.DONE, kind="OPEN_MEMBER", members=(cat,))
     await mirror.do(opened)
-    made = [Made(opened.operation_id, State.DONE, "OPEN_MEMBER", set(), set(), DAY, set(), "")]
+    made = [Made(opened.operation_id, State.DONE, "OPEN_MEMBER", set(), set(), DAY, set(), "", set())]
     made += [await make(mirror, dice, number) for number in range(48)]
     wanted = [Filter(**dict(zip(FILTERS, values, strict=True))) for values in itertools.product(*FILTERS.values())]
     wanted += [
@@ -179,6 +185,12 @@ async def test_every_combination_of_filters_finds_what_meets_all_once_newest_fir
         Filter(channel_no=f"C{number}", states=states)
         for number in range(5)
         for states in (frozenset(), only(State.DONE))
+    ]
+    wanted += [
+        Filter(tags=tags, states=states, kind=kind)
+        for tags in [(one,) for one in TAGS] + list(itertools.combinations(TAGS, 2))
+        for states in (frozenset(), only(State.DONE), only(State.REFUSED))
+        for kind in ("", "TOP_UP")
     ]
     wanted += [
         Filter(sub_account=SubAccount(number), member_id=MemberCode(member), states=states)

@@ -461,7 +461,7 @@ class Marketplace(RuleBasedStateMachine):
         book, rows = self.ledger.book, self.ledger.rows
         assert_whole(book)
         assert sum(balance.balance_fen for balance in book.balances.values()) == 0
-        resolved = {(operation_id, part) for operation_id, part, _, _ in rows.resolutions}
+        resolved = {(operation_id, part) for operation_id, part, *_ in rows.resolutions}
         held: Counter[str] = Counter()
         for operation_id, part, hold in rows.holds:
             if (operation_id, part) not in resolved:

@@ -29,7 +29,7 @@ from ledger import (
     verify,
 )
 from ledger.accounts import withdrawable
-from ledger.names import MemberCode, Serial
+from ledger.names import BankSerial, MemberCode, Serial
 from ledger.replay import ALL_SEALED, COMPLETE, KEPT, LINKED, NOTED, SEALED
 from tests.ledger.bookkeeping import (
     ANN,
@@ -57,7 +57,9 @@ async def paid(mirror: Mirror) -> UUID:
     await mirror.give(withdrawable(ANN), 100)
     step = opening(pay(ANN, BOB, 30, 3, serial=Serial("S1")))
     await mirror.do(step)
-    await mirror.do(posting(step))
+    booked = dataclasses.replace(step.pend[0], bank_serial=BankSerial("B1"))
+    done = Change(state=State.DONE, bank_serial=BankSerial("B1"))
+    await mirror.do(dataclasses.replace(posting(step), post={1: booked}, change=done))
     return step.operation_id
 
 
@@ -78,6 +80,8 @@ CHANGED = [
     ("transaction", 2, "UPDATE transaction SET payee = '1003' WHERE operation_id = '{id}'"),
     ("hold", 2, "UPDATE hold SET amount_fen = 29 WHERE operation_id = '{id}'"),
     ("resolution", 3, "UPDATE resolution SET bank_day = '2026-11-24' WHERE operation_id = '{id}'"),
+    ("resolution", 3, "UPDATE resolution SET bank_serial = 'B2' WHERE operation_id = '{id}'"),
+    ("resolution", 3, "UPDATE resolution SET bank_serial = '' WHERE operation_id = '{id}'"),
     ("leg", 3, "UPDATE leg SET amount_fen = 31 WHERE operation_id = '{id}' AND leg = 1"),
     ("leg", 3, "UPDATE leg SET credit = 'withdrawable:1003' WHERE operation_id = '{id}' AND leg = 1"),
     ("event", 3, "UPDATE event SET evidence = '\\x00' WHERE operation_id = '{id}' AND state = 'done'"),

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from ledger import OPEN_STATES, Change, Member, State, audit, verify
+from ledger import OPEN_STATES, Change, Member, NewOperation, State, audit, verify
 from ledger.accounts import withdrawable
-from ledger.names import MemberCode, Serial, SubAccount
+from ledger.names import BankSerial, MemberCode, Serial, SubAccount
 from ledger.verify import CHECKS
 from tests.ledger.bookkeeping import (
     ANN,
@@ -123,6 +123,31 @@ async def test_a_part_whose_member_or_order_no_list_would_find_is_named(mirror: 
     assert sorted(await found_after(mirror, "DELETE FROM reference")) == [
         (check, f"{step.operation_id} {named}", "a reference", "none") for named in ("member bob", "order O9")
     ]
+
+
+async def test_a_callers_own_reference_and_labels_that_no_list_would_find_are_named(mirror: Mirror) -> None:
+    tags = {"reference": "I-7", "labels": {"shop": "north"}}
+    step = opening(money(withdrawable(BOB), 5), plan={"tags": tags})
+    assert isinstance(step.operation, NewOperation)
+    named = (("reference", "I-7"), ("label", "shop=north"))
+    await mirror.do(dataclasses.replace(step, operation=dataclasses.replace(step.operation, found_by=named)))
+    await mirror.assert_whole()
+    check = "an operation is found by all that its parts and the bank name"
+    assert sorted(await found_after(mirror, "DELETE FROM reference")) == [
+        (check, f"{step.operation_id} {kind} {value}", "a reference", "none") for kind, value in sorted(named)
+    ]
+
+
+async def test_a_part_whose_serial_finds_no_operation_is_named(mirror: Mirror) -> None:
+    step = opening(top_up(BOB, 5))
+    await mirror.do(step)
+    booked = dataclasses.replace(step.pend[0], bank_serial=BankSerial("B1"))
+    done = Change(state=State.DONE, bank_serial=BankSerial("B1"))
+    await mirror.do(dataclasses.replace(posting(step), post={1: booked}, change=done))
+    await mirror.assert_whole()
+    check = "an operation is found by all that its parts and the bank name"
+    moved = await found_after(mirror, "UPDATE booking SET bank_serial = 'B2'")
+    assert (check, f"{step.operation_id}/1 B1", "a booking", "none") in moved
 
 
 async def found_after(mirror: Mirror, *tampering: str) -> list[tuple[str, str, str, str]]:

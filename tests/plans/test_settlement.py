@@ -331,10 +331,43 @@ def test_a_step_has_the_banks_day_serial_and_the_evidence_of_all_answers() -> No
     step = settle(operation(State.UNKNOWN), stored(3), [1, 2, 3], verdicts, TODAY, SETTINGS, by_query=True)
     assert (step.bank_day, step.change.bank_serial) == (BOOKED, "B2")
     assert step.change.bank_serials == ("B2", "B3", "B4", "B5")
+    assert [draft.bank_serial for draft in step.post.values()] == ["", "B2", "B3"]
     assert step.change.evidence == sha256(b"evidence 1evidence 2evidence 3").digest()
     step = settle(operation(State.UNKNOWN), stored(1), [1], verdicts[:1], TODAY, SETTINGS, by_query=True)
     assert (step.bank_day, step.change.bank_serial, step.change.bank_serials) == (TODAY, "", ())
     assert step.change.evidence == b"evidence 1"
+
+
+@pytest.mark.parametrize(
+    ("rows", "kept"),
+    [
+        # One answer for all: each part has the serial of the whole, or of its row.
+        ((), ("B1", "B1", "B1")),
+        (("R1", "R2", "R3"), ("R1", "R2", "R3")),
+        (("R1", "", "R3"), ("R1", "", "R3")),
+        # Of which part a row is missing nobody knows.
+        (("R1", "R2"), ("", "", "")),
+    ],
+)
+def test_each_part_keeps_what_the_bank_calls_it(rows: tuple[str, ...], kept: tuple[str, ...]) -> None:
+    one = dataclasses.replace(result(DONE), bank_serial=BankSerial("B1"), bank_serials=tuple(map(BankSerial, rows)))
+    step = settle(operation(State.RESERVED), stored(3), [1, 2, 3], [one], TODAY, SETTINGS, by_query=False)
+    assert tuple(draft.bank_serial for draft in step.post.values()) == kept
+
+
+def test_both_movements_of_a_withdrawal_have_the_banks_serial_and_what_takes_them_back_has_none() -> None:
+    final = dataclasses.replace(result(DONE), bank_serial=BankSerial("B1"))
+    accepted = dataclasses.replace(final, verdict=ACCEPTED)
+    plan = stored(1, then=True)
+    first = settle(operation(State.RESERVED), plan, [1], [accepted], TODAY, SETTINGS, by_query=False)
+    assert [draft.bank_serial for draft in (*first.post.values(), *first.pend)] == ["B1", ""]
+    for state, of in ((State.ACCEPTED, "post"), (State.UNKNOWN, "enter")):
+        step = settle(operation(state), plan, [1], [final], TODAY, SETTINGS, by_query=True)
+        moved = step.post.values() if of == "post" else (*step.post.values(), *step.enter)
+        assert {draft.bank_serial for draft in moved} == {"B1"}
+    failed = dataclasses.replace(final, verdict=REFUSED)
+    step = settle(operation(State.ACCEPTED), plan, [1], [failed], TODAY, SETTINGS, by_query=True)
+    assert [draft.bank_serial for draft in step.enter] == [""]
 
 
 def test_the_bank_may_have_booked_another_draft_than_the_planned_one() -> None:
