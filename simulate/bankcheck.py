@@ -254,20 +254,35 @@ def _refused(journal: Journal, log: BankLog, spends: str) -> Iterator[str]:
         is_about_money = operation is None or operation.kind not in WITHOUT_MONEY
         if is_about_money and not (operation and code == INSUFFICIENT and _is_split(operation, journal, log, spends)):
             what = f"{operation.kind} {operation.request_id}" if operation else f"serial {serial}"
-            yield f"the bank had to refuse {what} with {code}"
+            amounts = _amounts(operation, journal, log, spends) if operation and serial in log.had else ""
+            yield f"the bank had to refuse {what} with {code}{amounts}"
+
+
+def _amounts(operation: Op, journal: Journal, log: BankLog, spends: str) -> str:
+    """What it needed, what there was in all and withdrawable, and how much of a difference is explained, in fen."""
+    had, explained = log.had[operation.serial], may_differ(journal, booked(log), spends)
+    return "".join(
+        f"; of {owner} it needed {fen} and had {had.get(owner)}, explained are {explained[owner]}"
+        for owner, fen in _needed(operation, journal).items()
+    )
 
 
 def _is_split(operation: Op, journal: Journal, log: BankLog, spends: str) -> bool:
     """Whether the money was there, and lacked as withdrawable no more than the bank's order explains."""
     if operation.kind not in OUT_OF_WITHDRAWABLE or spends != "withdrawable_first":
         return False
+    needed = _needed(operation, journal)
+    otherwise = may_differ(journal, booked(log), spends)
+    had = log.had[operation.serial]
+    return all(fen <= had[owner][0] and fen - had[owner][1] <= otherwise[owner] for owner, fen in needed.items())
+
+
+def _needed(operation: Op, journal: Journal) -> Counter[str]:
     needed: Counter[str] = Counter()
     for hold in journal.holds:
         if hold.operation == operation.id and kind_of(hold.account) == "withdrawable":
             needed[hold.account.split(":")[1]] += hold.fen
-    otherwise = may_differ(journal, booked(log), spends)
-    had = log.had[operation.serial]
-    return all(fen <= had[owner][0] and fen - had[owner][1] <= otherwise[owner] for owner, fen in needed.items())
+    return needed
 
 
 def booked(log: BankLog) -> dict[str, int]:

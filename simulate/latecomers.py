@@ -26,9 +26,14 @@ def may_differ(journal: Journal, booked: Mapping[str, int], spend_order: str) ->
     """The most by sub-account, in fen. ``booked`` is the place of a serial among all that the bank has booked."""
     by_id = {operation.id: operation for operation in journal.operations.values()}
     held: defaultdict[str, list[Held]] = defaultdict(list)
+    voided: defaultdict[str, list[Held]] = defaultdict(list)
     for hold in journal.holds:
-        if _is_spendable(hold.account) and by_id[hold.operation].kind not in BY_POCKET:
-            held[_owner(hold.account)].append(hold)
+        if _is_spendable(hold.account):
+            if by_id[hold.operation].kind not in BY_POCKET:
+                held[_owner(hold.account)].append(hold)
+            # Whatever it was held for, nobody else could take it here.
+            if hold.verdict == "voided":
+                voided[_owner(hold.account)].append(hold)
     most: Counter[str] = Counter()
 
     def rank(account: str) -> tuple[bool, str]:
@@ -46,17 +51,16 @@ def may_differ(journal: Journal, booked: Mapping[str, int], spend_order: str) ->
                 and _may_be_booked_after(by_id, hold, leg, booked)
             )
             most[_owner(leg.credit)] += min(leg.fen, sum(later))
-    for owner, holds in held.items():
-        for void in holds:
-            if void.verdict == "voided":
-                later = (
-                    hold.fen
-                    for hold in holds
-                    if hold.verdict == "posted"
-                    and rank(hold.account) > rank(void.account)
-                    and void.reserved_at <= hold.reserved_at < void.at
-                )
-                most[owner] += min(void.fen, sum(later))
+    for owner, voids in voided.items():
+        for void in voids:
+            later = (
+                hold.fen
+                for hold in held[owner]
+                if hold.verdict == "posted"
+                and rank(hold.account) > rank(void.account)
+                and void.reserved_at <= hold.reserved_at < void.at
+            )
+            most[owner] += min(void.fen, sum(later))
     return most
 
 

@@ -71,6 +71,20 @@ def test_a_payment_beside_a_hold_that_was_let_go_took_withdrawable_money() -> No
     assert most(PAID._replace(reserved_at=NOON), let_go) == 0
 
 
+def test_a_payment_beside_a_withdrawal_that_was_refused_took_uncleared_money() -> None:
+    withdrawal = UUID(int=9)
+    let_go = Held(withdrawal, WITHDRAWABLE, 200, BEFORE - timedelta(seconds=1), "voided", DAY, NOON)
+    paid = PAID._replace(account=WAITING, reserved_at=BEFORE)
+    operations = {
+        **journal().operations,
+        "r-2": Op(PAYMENT, "r-2", "PREPAY_ORDER", "S8", "done", 300, "done"),
+        "r-3": Op(withdrawal, "r-3", "WITHDRAW", "S9", "refused", 200, "refused"),
+    }
+    beside = journal(operations=operations, holds=(paid, let_go))
+    assert may_differ(beside, {"S8": 0, "S7": 1}, "withdrawable_first")[SUB] == 200
+    assert may_differ(beside, {"S8": 0, "S7": 1}, "waiting_first")[SUB] == 0
+
+
 def split(*, waiting: int, withdrawable: int, otherwise: int) -> list[str]:
     """What is told of a member that has 4.50 waiting here, and so much at the bank."""
     kept = {name: one for name, one in journal().balances.items() if name == WAITING}
