@@ -44,6 +44,7 @@ from bankclient.files import BadRow as BadRow
 from bankclient.files import Contradiction as Contradiction
 from bankclient.files import Examined as Examined
 from bankclient.files import FileRow as FileRow
+from bankclient.files import LineReader as LineReader
 from bankclient.files import NoFile as NoFile
 from bankclient.files import OpenFile as OpenFile
 from bankclient.files import SealedFile as SealedFile

@@ -93,6 +93,19 @@ TABLES: Final[dict[str, Rights]] = {
     "proposal_decision": Rights(inserts=True, but=("at",)),
     "proposal_outcome": Rights(inserts=True, but=("verdict", "at")),
     "proposal_due": Rights(inserts=True, updates=("at", "holder"), deletes=True),
+    # What can be loaded again from what was kept of a file, and matched again; nothing of it is ever removed.
+    "bank_file": Rights(
+        inserts=True,
+        but=("file_id", "loaded_at"),
+        updates=("state", "matched_at", "rows", "bad_rows", "amount_fen", "fee_fen"),
+    ),
+    "bank_file_attempt": Rights(inserts=True, but=("number", "at")),
+    "bank_file_piece": Rights(inserts=True, is_read=False),
+    "bank_line": Rights(inserts=True, updates=("operation_id", "part", "agrees")),
+    # Whether it is open follows from its events; where its line is, from the file that counts.
+    "break": Rights(inserts=True, but=("opened_at",), updates=("file_id", "line", "is_open")),
+    "break_event": Rights(inserts=True, but=("number", "at")),
+    "sign_off": Rights(inserts=True, but=("at",)),
     "alembic_version": Rights(),
 }
 """Every table of the schema. One that is not in here is nobody's but the owner's."""

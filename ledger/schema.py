@@ -26,6 +26,7 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
+    Time,
     UniqueConstraint,
     Uuid,
     text,
@@ -440,6 +441,187 @@ proposal_due = _table(
 )
 """The proposals that something is still to be done about, and when: they expire, or run."""
 
+bank_file = _table(
+    "bank_file",
+    Column("file_id", BigInteger, Identity(always=True), nullable=False),
+    Column("bank_day", Date, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("sha256", LargeBinary, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("stated_rows", BigInteger),
+    Column("rows", BigInteger, nullable=False),
+    Column("bad_rows", BigInteger, nullable=False),
+    Column("repaired_rows", BigInteger, nullable=False),
+    Column("amount_fen", BigInteger, nullable=False),
+    Column("fee_fen", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("loaded_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+    Column("matched_at", DateTime(timezone=True)),
+    PrimaryKeyConstraint("file_id", "platform", name="bank_file_pk"),
+    UniqueConstraint("bank_day", "type", "version", "platform", name="bank_file_version_once"),
+    CheckConstraint("type IN ('CZ', 'TX', 'JY', 'YE', '6050', '6048', '6108', '6109')", name="bank_file_type_known"),
+    # Whether it is clean or signed follows from its breaks, and from the signatures under the day.
+    CheckConstraint("state IN ('loaded', 'totals-right', 'matched')", name="bank_file_state_known"),
+)
+"""The bank's files and lists of a day (`ledger.day`), a row for each version: what came after another had changed."""
+
+bank_file_attempt = _table(
+    "bank_file_attempt",
+    Column("number", BigInteger, Identity(always=True), nullable=False),
+    Column("bank_day", Date, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+    PrimaryKeyConstraint("bank_day", "type", "number", "platform", name="bank_file_attempt_pk"),
+    CheckConstraint("state IN ('none', 'late', 'damaged')", name="bank_file_attempt_state_known"),
+)
+"""What was tried of a day's files without a good one coming of it."""
+
+bank_file_piece = _table(
+    "bank_file_piece",
+    Column("file_id", BigInteger, nullable=False),
+    Column("piece", Integer, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("key_id", Text, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("file_id", "piece", "platform", name="bank_file_piece_pk"),
+)
+"""What a file held, compressed and then encrypted under the vault as signed answers are; ``digest`` is of the piece
+before it was encrypted.
+"""
+
+bank_line = _table(
+    "bank_line",
+    Column("file_id", BigInteger, nullable=False),
+    Column("line", Integer, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("fault", Text, nullable=False),
+    Column("is_repaired", Boolean, nullable=False),
+    *(
+        Column(name, Text, nullable=False)
+        for name in ("serial", "bank_serial", "payer", "payer_sub_account", "payee", "payee_sub_account")
+    ),
+    Column("amount_fen", BigInteger),
+    Column("fee_fen", BigInteger),
+    Column("day", Date),
+    Column("time", Time),
+    Column("order_no", Text, nullable=False),
+    Column("booking", Text, nullable=False),
+    Column("operation_id", Uuid),
+    Column("part", Integer),
+    Column("agrees", Boolean, nullable=False),
+    PrimaryKeyConstraint("file_id", "line", "platform", name="bank_line_pk"),
+    Index("bank_line_disagreeing", "file_id", "platform", "line", postgresql_where=text("NOT agrees")),
+)
+"""The lines of a file, typed, without names; ``operation_id`` and ``part`` are the posting behind one, ``agrees``
+whether nothing is to be said of it.
+"""
+
+break_ = _table(
+    "break",
+    Column("break_id", Uuid, nullable=False),
+    Column("bank_day", Date, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("bank_fen", BigInteger),
+    Column("ledger_fen", BigInteger),
+    Column("file_id", BigInteger),
+    Column("line", Integer),
+    Column("digest", LargeBinary, nullable=False),
+    Column("operation_id", Uuid),
+    Column("part", Integer),
+    *(
+        Column(name, Text, nullable=False)
+        for name in ("operation_kind", "serial", "bank_serial", "member", "sub_account", "detail")
+    ),
+    Column("is_open", Boolean, nullable=False),
+    Column("opened_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+    PrimaryKeyConstraint("break_id", "platform", name="break_pk"),
+    CheckConstraint(
+        "kind IN ('missing-here', 'missing-there', 'amount', 'fee', 'member', 'state', 'date-shifted', 'duplicate',"
+        " 'unreadable', 'balance')",
+        name="break_kind_known",
+    ),
+    Index("break_by_day", "bank_day", "platform", "type", "break_id"),
+    Index("break_open", "platform", "bank_day", "break_id", postgresql_where=text("is_open")),
+)
+"""What the bank and the journal do not agree on. The id is a digest of what it is about, so that it stays the same over
+all versions of a file; ``file_id``, ``line`` and ``is_open`` are as they stand now.
+"""
+
+break_event = _table(
+    "break_event",
+    Column("number", BigInteger, Identity(always=True), nullable=False),
+    Column("break_id", Uuid, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("caller", Text, nullable=False),
+    Column("person", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("until", Date),
+    Column("reason", Text),
+    Column("operation_id", Uuid),
+    Column("at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+    Column("mac", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("break_id", "number", "platform", name="break_event_pk"),
+    ForeignKeyConstraint(["platform", "break_id"], ["break.platform", "break.break_id"], name="break_event_of_break"),
+    CheckConstraint(
+        "kind IN ('opened', 'carried', 'raised', 'assigned', 'annotated', 'held', 'closed')",
+        name="break_event_kind_known",
+    ),
+    CheckConstraint(
+        "(kind = 'closed') = (reason IS NOT NULL)"
+        " AND reason IN ('next-file', 'ended', 'explained', 'superseded', 'adjusted', 'decided')",
+        name="break_event_reason_known",
+    ),
+    CheckConstraint(
+        "(kind IN ('assigned', 'annotated', 'held') OR coalesce(reason, '') IN ('adjusted', 'decided'))"
+        " = (caller <> '')",
+        name="break_event_by_somebody",
+    ),
+)
+"""What has happened to a break. What somebody has decided has a MAC of the service, as decisions on proposals have."""
+
+sign_off = _table(
+    "sign_off",
+    Column("bank_day", Date, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("place", SmallInteger, nullable=False),
+    Column("caller", Text, nullable=False),
+    Column("person", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("statement", Text, nullable=False),
+    Column("first_place", SmallInteger),
+    Column("first_caller", Text),
+    Column("first_person", Text),
+    Column("at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+    Column("mac", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("bank_day", "digest", "place", "platform", name="sign_off_once"),
+    UniqueConstraint("bank_day", "digest", "place", "caller", "person", "platform", name="sign_off_by_signatory"),
+    ForeignKeyConstraint(
+        ["platform", "bank_day", "digest", "first_place", "first_caller", "first_person"],
+        [f"sign_off.{name}" for name in ("platform", "bank_day", "digest", "place", "caller", "person")],
+        name="sign_off_names_the_first",
+    ),
+    CheckConstraint("caller <> ''", name="sign_off_has_signatory"),
+    CheckConstraint(
+        "place = 1 AND num_nonnulls(first_place, first_caller, first_person) = 0"
+        " OR place = 2 AND first_place = 1 AND num_nonnulls(first_caller, first_person) = 2",
+        name="sign_off_place_known",
+    ),
+    CheckConstraint(
+        "place = 1 OR CASE WHEN person <> '' AND first_person <> '' THEN person <> first_person"
+        " ELSE caller <> first_caller END",
+        name="sign_off_by_another",
+    ),
+)
+"""The two signatures under a day. ``statement`` says how the day stood, ``digest`` is its SHA-256."""
+
 JOURNAL = (transaction, hold, resolution, leg, event, membership, seal, vouched, audit_entry, bank_answer)
 PROPOSALS = (proposal, proposal_decision, proposal_outcome)
 """Both are tables that are only ever added to."""
+DAY = (bank_file_attempt, bank_file_piece, break_event, sign_off)
+"""The tables of reconciliation that are only ever added to."""

@@ -10,6 +10,7 @@ from bankclient.files.layouts import (
     Examined,
     FileRow,
     Layout,
+    LineReader,
     examine,
 )
 from bankclient.files.reading import OpenFile, SealedFile, opened
@@ -24,6 +25,7 @@ __all__ = [
     "Examined",
     "FileRow",
     "Layout",
+    "LineReader",
     "NoFile",
     "OpenFile",
     "SealedFile",

@@ -204,6 +204,28 @@ def good_rows(file_type: str, lines: Lines, examined: Examined) -> Iterator[File
             yield one
 
 
+class LineReader:
+    """Reads single lines of a file of that type, for whoever reads the plain ones elsewhere, by the rules of here."""
+
+    def __init__(self, file_type: str) -> None:
+        self._layouts = _layouts(file_type)
+
+    def is_header(self, line: bytes) -> bool:
+        """Whether a first line names the columns."""
+        return _is_header(line.decode(ENCODING, errors="replace"), self._layouts)
+
+    def fields(self, columns: int, line: bytes) -> tuple[str, ...] | str:
+        """The fields of a line by the layout of so many columns, or the reason for which there are none."""
+        try:
+            text = line.decode(ENCODING)
+        except UnicodeDecodeError as error:
+            return _not_gb18030(error)
+        try:
+            return tuple(_row(0, text, self._layouts[columns]).fields.values())
+        except ValueError as error:
+            return str(error)
+
+
 class _Seen:
     """The good rows by their serial, as numbers: a million take a hundred megabytes."""
 
@@ -264,13 +286,16 @@ def _read(file_type: str, width: int, lines: Lines, *, has_header: bool) -> Iter
         try:
             text = line.decode(ENCODING)
         except UnicodeDecodeError as error:
-            reason = f"byte {error.start + 1} of the line is not GB18030"
-            yield BadRow(number, reason, line.decode(ENCODING, errors="backslashreplace"))
+            yield BadRow(number, _not_gb18030(error), line.decode(ENCODING, errors="backslashreplace"))
             continue
         try:
             yield _row(number, text, layout) if layout else _plain(number, text)
         except ValueError as error:
             yield BadRow(number, str(error), text)
+
+
+def _not_gb18030(error: UnicodeDecodeError) -> str:
+    return f"byte {error.start + 1} of the line is not GB18030"
 
 
 def _is_header(line: str, layouts: Mapping[int, Layout]) -> bool:

@@ -18,7 +18,7 @@ from ledger import LedgerUnavailable, Member, migrate
 from ledger.accounts import withdrawable
 from ledger.database import MIGRATIONS
 from ledger.names import MemberCode
-from ledger.schema import JOURNAL, PROPOSALS, account, member, metadata, operation
+from ledger.schema import DAY, JOURNAL, PROPOSALS, account, member, metadata, operation
 from tests.ledger.bookkeeping import ANN, BOB, ask, execute, new_id, opening, pay, posting, prepay
 from tests.ledger.conftest import open_mirror
 
@@ -204,11 +204,13 @@ def test_the_journal_is_only_ever_added_to(journal: str) -> None:
             assert "only ever added to" in str(refusal)
 
 
-@pytest.mark.parametrize("table", [table.name for table in PROPOSALS])
+@pytest.mark.parametrize("table", [table.name for table in (*PROPOSALS, *DAY)])
 @pytest.mark.parametrize(
     "change", ["UPDATE {} SET platform = 'x' WHERE false", "DELETE FROM {}", "TRUNCATE {} CASCADE"]
 )
-def test_what_is_proposed_decided_and_came_of_it_is_only_ever_added_to(database: str, table: str, change: str) -> None:
+def test_what_somebody_has_decided_and_what_came_of_it_is_only_ever_added_to(
+    database: str, table: str, change: str
+) -> None:
     assert isinstance(refusal_of(database, change.format(table)), psycopg.errors.RestrictViolation)
 
 

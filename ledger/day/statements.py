@@ -1,0 +1,554 @@
+"""The SQL that matches the lines of a bank day with its postings, and says what does not agree.
+
+Each statement works on a whole set. Parameters: platform, bank_day, type, file_id (NULL where there is no file),
+before and after (the matched files of the days beside it), cut_over (how near to a day's end the cut-over may be),
+kinds and also (`ledger.day.sources`).
+"""
+
+from __future__ import annotations
+
+from typing import Final, LiteralString
+
+from ledger.day.splitting import COLUMNS
+
+POSTED: Final[LiteralString] = """
+CREATE TEMPORARY TABLE day_posted AS
+SELECT
+  CASE o.kind WHEN 'CLEARING' THEN to_char(r.bank_day, 'YYYYMMDD') ELSE t.serial END AS serial, r.bank_serial,
+  t.operation_id, t.part, o.kind, t.payer, t.payee,
+  CASE WHEN o.kind = ANY (%(amount_asked)s::text[]) THEN o.amount_fen ELSE t.amount_fen END AS amount_fen, t.fee_fen,
+  o.kind = ANY (%(kinds)s::text[]) AS is_due,
+  o.kind = 'WITHDRAW' AND EXISTS (
+    SELECT FROM transaction c
+    JOIN resolution v ON v.platform = c.platform AND v.operation_id = c.operation_id AND v.part = c.part
+    WHERE c.platform = t.platform AND c.operation_id = t.operation_id AND c.corrects = t.part AND v.verdict = 'posted'
+  ) AS is_undone
+FROM resolution r
+JOIN transaction t ON t.platform = r.platform AND t.operation_id = r.operation_id AND t.part = r.part
+JOIN operation o ON o.platform = r.platform AND o.id = r.operation_id
+WHERE r.platform = %(platform)s AND r.bank_day = %(bank_day)s::date AND r.verdict = 'posted'
+  AND o.kind = ANY (%(shown)s::text[])
+  AND t.corrects IS NULL
+  AND CASE o.kind
+    WHEN 'CLEARING' THEN t.part = 1
+    WHEN 'WITHDRAW' THEN t.serial <> ''
+    ELSE t.amount_fen > 0
+  END
+"""
+"""The postings of the day that a file or list may show; ``is_due`` those that it has to.
+
+Of a clearing the first part is the channels' money, the others move money within members (6108 knows its day alone).
+Of a withdrawal the part with its serial takes the money from the member; one that failed later is undone by another.
+"""
+
+_AGREES: Final[LiteralString] = """
+  NOT p.is_undone AND l.amount_fen = p.amount_fen AND l.fee_fen = p.fee_fen AND CASE
+    WHEN %(has_two_sides)s THEN p.payer IN ('', l.payer) AND p.payee IN ('', l.payee)
+    ELSE l.payer || l.payee = coalesce(nullif(p.payee, ''), p.payer)
+  END
+"""
+
+
+_OUTSIDE: Final[LiteralString] = "outside"
+
+
+def inserted(typed: LiteralString, *, is_balances: bool) -> LiteralString:
+    """Make lines of a query for typed ones, each with what the journal has of its serial, or of its sub-account: what
+    is plain needs no more.
+    """
+    operation_id: LiteralString = "NULL::uuid"
+    part: LiteralString = "NULL::int"
+    agrees: LiteralString = "l.amount_fen = coalesce(p.closing_fen, 0)"
+    joined: LiteralString = "day_balance p ON p.sub_account = l.payee_sub_account"
+    if not is_balances:
+        operation_id, part = "p.operation_id", "p.part"
+        agrees = f"{_AGREES}, l.booking = '{_OUTSIDE}' AND %(is_list)s"
+        joined = "day_posted p ON p.serial = l.serial AND p.serial <> ''"
+    return f"""
+    INSERT INTO bank_line ({COLUMNS}, operation_id, part, agrees)
+    SELECT l.*, {operation_id}, {part}, l.fault = '' AND coalesce({agrees}, false)
+    FROM ({typed}) AS l ({COLUMNS})
+    LEFT JOIN {joined}
+    ON CONFLICT DO NOTHING
+    """
+
+
+UNREADABLE: Final[LiteralString] = """
+INSERT INTO bank_line (
+  platform, file_id, line, digest, fault, is_repaired, serial, bank_serial, payer, payer_sub_account, payee,
+  payee_sub_account, order_no, booking, agrees
+)
+SELECT %(platform)s, %(file_id)s::bigint, line, digest, fault, false, '', '', '', '', '', '', '', '', false
+FROM day_read
+WHERE fault <> ''
+"""
+
+SUMS: Final[LiteralString] = """
+SELECT count(*), count(*) FILTER (WHERE fault <> ''), coalesce(sum(amount_fen), 0), coalesce(sum(fee_fen), 0)
+FROM bank_line
+WHERE platform = %(platform)s AND file_id = %(file_id)s::bigint
+"""
+
+_LEFT: Final[LiteralString] = (
+    "l.platform = %(platform)s AND l.file_id = %(file_id)s::bigint AND NOT l.agrees AND l.fault = ''"
+)
+
+MATCHED: Final[tuple[LiteralString, ...]] = (
+    # By our serial, then by the bank's: what was posted since the lines were loaded, and what has no serial of ours.
+    f"""
+    UPDATE bank_line l SET operation_id = p.operation_id, part = p.part
+    FROM day_posted p
+    WHERE {_LEFT} AND l.operation_id IS NULL AND l.serial <> '' AND p.serial = l.serial
+    """,
+    f"""
+    UPDATE bank_line l SET operation_id = p.operation_id, part = p.part
+    FROM day_posted p
+    WHERE {_LEFT} AND l.operation_id IS NULL AND l.bank_serial <> '' AND p.bank_serial = l.bank_serial
+    """,
+    # What is on another day, or not done here.
+    f"""
+    UPDATE bank_line l SET operation_id = found.operation_id, part = found.part
+    FROM (
+      SELECT l.platform, l.file_id, l.line, x.operation_id, x.part
+      FROM bank_line l
+      CROSS JOIN LATERAL (
+        SELECT t.operation_id, t.part
+        FROM transaction t JOIN operation o ON o.platform = t.platform AND o.id = t.operation_id
+        WHERE t.platform = l.platform AND t.serial = l.serial AND o.kind = ANY (%(shown)s::text[])
+          AND t.corrects IS NULL
+        ORDER BY t.operation_id, t.part
+        LIMIT 1
+      ) x
+      WHERE {_LEFT} AND l.operation_id IS NULL AND l.serial <> '' AND %(type)s <> '6108'
+    ) found
+    WHERE l.platform = found.platform AND l.file_id = found.file_id AND l.line = found.line
+    """,
+    # `booking` finds the operation of what was posted before parts had serials of the bank.
+    f"""
+    UPDATE bank_line l SET operation_id = found.operation_id, part = found.part
+    FROM (
+      SELECT l.platform, l.file_id, l.line, x.operation_id, x.part
+      FROM bank_line l
+      CROSS JOIN LATERAL (
+        SELECT t.operation_id, t.part
+        FROM booking b
+        JOIN operation o ON o.platform = b.platform AND o.id = b.operation_id
+        JOIN transaction t ON t.platform = b.platform AND t.operation_id = b.operation_id
+        JOIN resolution r ON r.platform = t.platform AND r.operation_id = t.operation_id AND r.part = t.part
+        WHERE b.platform = l.platform AND b.bank_serial = l.bank_serial AND o.kind = ANY (%(shown)s::text[])
+          AND t.corrects IS NULL AND t.amount_fen > 0 AND (
+            r.bank_serial = l.bank_serial
+            OR r.bank_serial = '' AND NOT EXISTS (
+              SELECT FROM transaction c
+              WHERE c.platform = t.platform AND c.operation_id = t.operation_id AND c.part <> t.part
+                AND c.amount_fen > 0 AND c.serial <> ''
+            )
+          )
+        ORDER BY t.operation_id, t.part
+        LIMIT 1
+      ) x
+      WHERE {_LEFT} AND l.operation_id IS NULL AND l.bank_serial <> ''
+    ) found
+    WHERE l.platform = found.platform AND l.file_id = found.file_id AND l.line = found.line
+    """,
+    f"""
+    UPDATE bank_line l SET agrees = true
+    FROM day_posted p
+    WHERE {_LEFT} AND p.operation_id = l.operation_id AND p.part = l.part AND {_AGREES}
+    """,
+    # A list may say that there is nothing to clear.
+    f"UPDATE bank_line l SET agrees = true WHERE {_LEFT} AND %(type)s = '6108' AND amount_fen = 0",
+    """
+    UPDATE bank_line l SET agrees = false
+    FROM day_posted p
+    WHERE l.platform = %(platform)s AND l.file_id = %(file_id)s::bigint AND l.agrees AND p.is_undone
+      AND p.operation_id = l.operation_id AND p.part = l.part
+    """,
+    """
+    CREATE TEMPORARY TABLE day_twice AS
+    SELECT operation_id, part, min(line) AS first_line
+    FROM bank_line
+    WHERE platform = %(platform)s AND file_id = %(file_id)s::bigint AND operation_id IS NOT NULL
+    GROUP BY 1, 2
+    HAVING count(*) > 1
+    """,
+    """
+    UPDATE bank_line l SET agrees = false
+    FROM day_twice d
+    WHERE l.platform = %(platform)s AND l.file_id = %(file_id)s::bigint AND l.agrees AND d.operation_id = l.operation_id
+      AND d.part = l.part AND l.line > d.first_line
+    """,
+)
+
+NEIGHBOURS: Final[LiteralString] = """
+SELECT DISTINCT ON (bank_day) bank_day - %(bank_day)s::date, file_id
+FROM bank_file
+WHERE platform = %(platform)s AND type = %(type)s AND state = 'matched'
+  AND bank_day IN (%(bank_day)s::date - 1, %(bank_day)s::date + 1)
+ORDER BY bank_day, version DESC
+"""
+"""The files of the days before (-1) and after (1), as far as they have been matched."""
+
+FINDINGS: Final[LiteralString] = """
+CREATE TEMPORARY TABLE day_finding (
+  break_id UUID, kind TEXT NOT NULL, bank_fen BIGINT, ledger_fen BIGINT, line INTEGER, digest BYTEA NOT NULL,
+  occurrence BIGINT, operation_id UUID, part INTEGER, operation_kind TEXT NOT NULL, serial TEXT NOT NULL,
+  bank_serial TEXT NOT NULL, member TEXT NOT NULL, sub_account TEXT NOT NULL, detail TEXT NOT NULL, settled TEXT,
+  is_carried BOOLEAN NOT NULL
+)
+"""
+
+_IS_NEAR_END: Final[LiteralString] = """(
+  {0} >= (%(bank_day)s::date + 1)::timestamp - %(cut_over)s OR {0} < %(bank_day)s::date::timestamp + %(cut_over)s
+)"""
+
+OF_LINES: Final[LiteralString] = f"""
+INSERT INTO day_finding
+SELECT
+  NULL, found.kind, found.bank_fen, found.ledger_fen, l.line, l.digest, NULL, l.operation_id, l.part,
+  coalesce(o.kind, ''),
+  coalesce(nullif(l.serial, ''), t.serial, ''), coalesce(nullif(l.bank_serial, ''), r.bank_serial, ''),
+  coalesce(nullif(l.payee, ''), l.payer), coalesce(nullif(l.payee_sub_account, ''), l.payer_sub_account),
+  coalesce(found.detail, ''), found.settled,
+  found.settled IS NULL AND found.may_shift AND NOT %(has_next)s
+FROM (
+  SELECT
+    l.*,
+    CASE WHEN l.operation_id IS NULL AND l.bank_serial <> ''
+      THEN row_number() OVER (PARTITION BY l.operation_id, l.bank_serial ORDER BY l.line) > 1
+      ELSE EXISTS (
+        SELECT FROM day_twice d
+        WHERE d.operation_id = l.operation_id AND d.part = l.part AND l.line > d.first_line
+      )
+    END AS is_again,
+    NOT %(is_list)s AND {_IS_NEAR_END.format("l.day + l.time")} AS is_near_end
+  FROM bank_line l
+  WHERE l.platform = %(platform)s AND l.file_id = %(file_id)s::bigint AND NOT l.agrees
+) l
+LEFT JOIN transaction t ON t.platform = l.platform AND t.operation_id = l.operation_id AND t.part = l.part
+LEFT JOIN operation o ON o.platform = l.platform AND o.id = l.operation_id
+LEFT JOIN resolution r ON r.platform = l.platform AND r.operation_id = l.operation_id AND r.part = l.part
+LEFT JOIN day_posted p ON p.operation_id = l.operation_id AND p.part = l.part
+CROSS JOIN LATERAL (
+  SELECT
+    CASE WHEN o.kind = ANY (%(amount_asked)s::text[]) THEN o.amount_fen ELSE t.amount_fen END AS amount_fen,
+    EXISTS (
+      SELECT FROM bank_line other
+      WHERE other.platform = l.platform AND other.operation_id = l.operation_id AND other.part = l.part
+        AND other.file_id = beside.file_id
+    ) AS is_listed_there,
+    beside.file_id IS NOT NULL AS is_there
+  FROM (
+    SELECT CASE r.bank_day - %(bank_day)s::date
+      WHEN -1 THEN %(before)s::bigint WHEN 1 THEN %(after)s::bigint
+    END AS file_id
+  ) beside
+) ours
+CROSS JOIN LATERAL (
+  SELECT 'unreadable' AS kind, NULL::bigint AS bank_fen, NULL::bigint AS ledger_fen, l.fault AS detail,
+    NULL::text AS settled, false AS may_shift
+  WHERE l.fault <> ''
+  UNION ALL
+  SELECT CASE WHEN l.is_again THEN 'duplicate' ELSE 'missing-here' END, l.amount_fen,
+    CASE WHEN l.is_again THEN 0 END, CASE WHEN l.is_again THEN 'an earlier line has this serial' END, NULL,
+    l.is_near_end AND NOT l.is_again
+  WHERE l.fault = '' AND l.operation_id IS NULL
+  UNION ALL
+  SELECT 'duplicate', l.amount_fen, 0,
+    CASE WHEN l.is_again THEN 'an earlier line has this posting'
+    ELSE 'the file of ' || r.bank_day || ' has this posting too' END, NULL, false
+  WHERE l.is_again OR ours.is_listed_there
+  UNION ALL
+  SELECT 'state', l.amount_fen, 0,
+    CASE WHEN r.verdict IS NULL THEN 'the operation is ' || o.state WHEN r.verdict = 'voided' THEN 'it was refused'
+    ELSE 'it was undone' END, NULL, false
+  WHERE NOT l.is_again AND t.part IS NOT NULL AND (r.verdict IS DISTINCT FROM 'posted' OR coalesce(p.is_undone, false))
+  UNION ALL
+  SELECT 'date-shifted', l.amount_fen, ours.amount_fen, 'it was posted on ' || r.bank_day,
+    CASE WHEN ours.is_there THEN 'next-file' END, abs(r.bank_day - %(bank_day)s::date) = 1
+  WHERE NOT l.is_again AND r.verdict = 'posted' AND r.bank_day <> %(bank_day)s::date AND NOT ours.is_listed_there
+  UNION ALL
+  SELECT x.kind, x.bank_fen, x.ledger_fen, x.detail, NULL, false
+  FROM (
+    VALUES
+      ('amount', l.amount_fen, ours.amount_fen, l.amount_fen <> ours.amount_fen, NULL::text),
+      ('fee', l.fee_fen, t.fee_fen, l.fee_fen <> t.fee_fen, NULL),
+      ('member', l.amount_fen, ours.amount_fen,
+        CASE
+          WHEN %(has_two_sides)s THEN t.payer NOT IN ('', l.payer) OR t.payee NOT IN ('', l.payee)
+          ELSE l.payer || l.payee <> coalesce(nullif(t.payee, ''), t.payer)
+        END,
+        CASE
+          WHEN NOT %(has_two_sides)s
+            THEN 'the bank has ' || l.payer || l.payee || ', we have ' || coalesce(nullif(t.payee, ''), t.payer)
+          WHEN t.payer NOT IN ('', l.payer) THEN 'the bank has the payer ' || l.payer || ', we have ' || t.payer
+          ELSE 'the bank has the payee ' || l.payee || ', we have ' || t.payee
+        END)
+  ) AS x (kind, bank_fen, ledger_fen, differs, detail)
+  WHERE NOT l.is_again AND r.verdict = 'posted' AND NOT coalesce(p.is_undone, false) AND x.differs
+) found
+"""
+
+OF_POSTINGS: Final[LiteralString] = f"""
+INSERT INTO day_finding
+SELECT
+  NULL, 'missing-there', NULL, p.amount_fen, NULL, '', NULL, p.operation_id, p.part, p.kind, p.serial, p.bank_serial,
+  coalesce(nullif(p.payee, ''), p.payer), coalesce(m.sub_account, ''), '', NULL,
+  NOT %(has_next)s AND (
+    o.state NOT IN ('done', 'refused')
+    OR {_IS_NEAR_END.format("(r.at AT TIME ZONE 'Asia/Shanghai')")}
+    OR {_IS_NEAR_END.format("(t.reserved_at AT TIME ZONE 'Asia/Shanghai')")}
+  )
+FROM day_posted p
+JOIN transaction t ON t.platform = %(platform)s AND t.operation_id = p.operation_id AND t.part = p.part
+JOIN operation o ON o.platform = %(platform)s AND o.id = p.operation_id
+JOIN resolution r ON r.platform = %(platform)s AND r.operation_id = p.operation_id AND r.part = p.part
+LEFT JOIN member m ON m.platform = %(platform)s AND m.member_id = coalesce(nullif(p.payee, ''), p.payer)
+WHERE p.is_due AND NOT p.is_undone AND NOT EXISTS (
+  SELECT FROM bank_line l
+  WHERE l.platform = %(platform)s AND l.file_id = ANY (%(file_ids)s::bigint[]) AND l.operation_id = p.operation_id
+    AND l.part = p.part
+)
+"""
+"""The postings that no line of the day has, nor one of the days before and after."""
+
+BALANCES: Final[LiteralString] = """
+CREATE TEMPORARY TABLE day_balance AS
+SELECT owner AS sub_account, sum(fen)::bigint AS closing_fen
+FROM (
+  SELECT owner, balance_fen AS fen
+  FROM account
+  WHERE platform = %(platform)s AND kind IN ('withdrawable', 'waiting')
+  UNION ALL
+  SELECT split_part(side.name, ':', 2), side.fen
+  FROM resolution r
+  JOIN leg l ON l.platform = r.platform AND l.operation_id = r.operation_id AND l.part = r.part
+  CROSS JOIN LATERAL (VALUES (l.debit, l.amount_fen), (l.credit, -l.amount_fen)) AS side (name, fen)
+  WHERE r.platform = %(platform)s AND r.bank_day > %(bank_day)s::date AND r.verdict = 'posted'
+    AND split_part(side.name, ':', 1) IN ('withdrawable', 'waiting')
+) moved
+GROUP BY 1
+"""
+"""What each sub-account had available when the day ended: what it has now, less all that was posted on later days."""
+
+BALANCES_AGREE: Final[LiteralString] = """
+UPDATE bank_line l SET agrees = l.amount_fen = coalesce(b.closing_fen, 0) AND d.first_line IS NULL
+FROM bank_line x
+LEFT JOIN day_balance b ON b.sub_account = x.payee_sub_account
+LEFT JOIN day_twice d ON d.sub_account = x.payee_sub_account AND x.line > d.first_line
+WHERE x.platform = %(platform)s AND x.file_id = %(file_id)s::bigint AND x.fault = ''
+  AND l.platform = x.platform AND l.file_id = x.file_id AND l.line = x.line
+  AND l.agrees IS DISTINCT FROM (l.amount_fen = coalesce(b.closing_fen, 0) AND d.first_line IS NULL)
+"""
+
+BALANCES_TWICE: Final[LiteralString] = """
+CREATE TEMPORARY TABLE day_twice AS
+SELECT payee_sub_account AS sub_account, min(line) AS first_line
+FROM bank_line
+WHERE platform = %(platform)s AND file_id = %(file_id)s::bigint AND fault = ''
+GROUP BY 1
+HAVING count(*) > 1
+"""
+
+OF_BALANCES: Final[LiteralString] = """
+INSERT INTO day_finding
+SELECT
+  NULL,
+  CASE WHEN l.fault <> '' THEN 'unreadable' WHEN d.first_line IS NOT NULL THEN 'duplicate' ELSE 'balance' END,
+  l.amount_fen,
+  CASE WHEN l.fault <> '' THEN NULL WHEN d.first_line IS NOT NULL THEN 0 ELSE coalesce(b.closing_fen, 0) END,
+  l.line, l.digest, NULL, NULL, NULL, '', '', '', l.payee, l.payee_sub_account,
+  CASE WHEN d.first_line IS NOT NULL THEN 'an earlier line has this sub-account' ELSE l.fault END,
+  CASE WHEN l.fault = '' AND d.first_line IS NULL AND l.amount_fen - coalesce(b.closing_fen, 0) = e.effect_fen
+    THEN 'explained' END,
+  false
+FROM bank_line l
+LEFT JOIN day_twice d ON d.sub_account = l.payee_sub_account AND l.line > d.first_line
+LEFT JOIN day_balance b ON b.sub_account = l.payee_sub_account
+LEFT JOIN day_effect e ON e.sub_account = l.payee_sub_account
+WHERE l.platform = %(platform)s AND l.file_id = %(file_id)s::bigint AND NOT l.agrees
+"""
+
+OF_NO_BALANCE: Final[LiteralString] = """
+INSERT INTO day_finding
+SELECT
+  NULL, 'balance', NULL, b.closing_fen, NULL, '', NULL, NULL, NULL, '', '', '', coalesce(m.member_id, ''),
+  b.sub_account, 'the file has no line of this sub-account', NULL, false
+FROM day_balance b
+LEFT JOIN member m ON m.platform = %(platform)s AND m.sub_account = b.sub_account
+WHERE b.closing_fen <> 0 AND NOT EXISTS (
+  SELECT FROM bank_line l
+  WHERE l.platform = %(platform)s AND l.file_id = %(file_id)s::bigint AND l.payee_sub_account = b.sub_account
+)
+"""
+
+EFFECTS: Final[LiteralString] = """
+CREATE TEMPORARY TABLE day_effect AS
+SELECT sub_account, sum(fen)::bigint AS effect_fen
+FROM (
+  SELECT side.sub_account, side.fen
+  FROM break b
+  JOIN bank_line l ON l.platform = b.platform AND l.file_id = b.file_id AND l.line = b.line
+  LEFT JOIN transaction t ON t.platform = b.platform AND t.operation_id = b.operation_id AND t.part = b.part
+  CROSS JOIN LATERAL (
+    VALUES
+      (l.payee_sub_account, CASE b.kind
+        WHEN 'amount' THEN b.bank_fen - b.ledger_fen WHEN 'fee' THEN b.ledger_fen - b.bank_fen
+        ELSE l.amount_fen - l.fee_fen END),
+      (l.payer_sub_account, CASE b.kind
+        WHEN 'amount' THEN b.ledger_fen - b.bank_fen WHEN 'fee' THEN 0
+        ELSE -l.amount_fen END)
+  ) AS side (sub_account, fen)
+  WHERE b.platform = %(platform)s AND b.bank_day = %(bank_day)s::date AND b.type <> 'YE' AND b.is_open
+    AND b.kind IN ('missing-here', 'state', 'amount', 'fee') AND side.sub_account <> ''
+  UNION ALL
+  SELECT split_part(side.name, ':', 2), side.fen
+  FROM break b
+  JOIN leg l ON l.platform = b.platform AND l.operation_id = b.operation_id AND l.part = b.part
+  CROSS JOIN LATERAL (VALUES (l.debit, l.amount_fen), (l.credit, -l.amount_fen)) AS side (name, fen)
+  WHERE b.platform = %(platform)s AND b.bank_day = %(bank_day)s::date AND b.kind = 'missing-there' AND b.is_open
+    AND split_part(side.name, ':', 1) IN ('withdrawable', 'waiting')
+) moved
+GROUP BY 1
+"""
+"""How far each sub-account's balance at the bank is to differ by the other breaks of the day that are open."""
+
+OCCURRENCES: Final[LiteralString] = """
+UPDATE day_finding f SET occurrence = o.occurrence
+FROM (
+  SELECT line, row_number() OVER (PARTITION BY digest ORDER BY line) AS occurrence
+  FROM bank_line
+  WHERE platform = %(platform)s AND file_id = %(file_id)s::bigint
+    AND digest IN (SELECT digest FROM day_finding WHERE line IS NOT NULL)
+) o
+WHERE o.line = f.line
+"""
+"""Which of the lines with the same bytes a line is."""
+
+IDENTITIES: Final[LiteralString] = """
+UPDATE day_finding SET break_id = md5(concat_ws(
+  '|', %(platform)s::text, %(bank_day)s::date, %(type)s::text, kind, encode(digest, 'hex'), coalesce(occurrence, 0),
+  CASE digest WHEN '' THEN coalesce(operation_id::text, sub_account) ELSE '' END,
+  CASE digest WHEN '' THEN coalesce(part, 0) ELSE 0 END, coalesce(bank_fen, -1), coalesce(ledger_fen, -1)
+))::uuid
+"""
+"""What a break is about: a line by its bytes, else a posting or a sub-account; and the amounts, so that what was
+decided about one difference does not hold for another. The line's posting is no part of it: it may be found later.
+"""
+
+_EVENT: Final[LiteralString] = (
+    "INSERT INTO break_event (platform, break_id, kind, caller, person, owner, note, reason, mac)"
+)
+
+MERGED: Final[tuple[LiteralString, ...]] = (
+    f"""
+    WITH made AS (
+      INSERT INTO break (
+        platform, break_id, bank_day, type, kind, bank_fen, ledger_fen, file_id, line, digest, operation_id, part,
+        operation_kind, serial, bank_serial, member, sub_account, detail, is_open
+      )
+      SELECT
+        %(platform)s, break_id, %(bank_day)s::date, %(type)s, kind, bank_fen, ledger_fen,
+        CASE WHEN line IS NOT NULL THEN %(file_id)s::bigint END, line, digest, operation_id, part,
+        operation_kind, serial, bank_serial, member, sub_account, detail, settled IS NULL
+      FROM day_finding
+      ON CONFLICT (break_id, platform) DO NOTHING
+      RETURNING break_id
+    )
+    {_EVENT}
+    SELECT %(platform)s, f.break_id, e.kind, '', '', '', '', e.reason, ''
+    FROM made
+    JOIN day_finding f ON f.break_id = made.break_id
+    CROSS JOIN LATERAL (
+      VALUES (1, 'opened', NULL),
+        (2, CASE WHEN f.settled IS NOT NULL THEN 'closed' WHEN f.is_carried THEN 'carried' END, f.settled)
+    ) AS e (step, kind, reason)
+    WHERE e.kind IS NOT NULL
+    ORDER BY f.line, f.break_id, e.step
+    """,
+    """
+    UPDATE break b SET file_id = %(file_id)s::bigint, line = f.line
+    FROM day_finding f
+    WHERE b.platform = %(platform)s AND b.break_id = f.break_id AND f.line IS NOT NULL
+      AND (b.file_id, b.line) IS DISTINCT FROM (%(file_id)s::bigint, f.line)
+    """,
+    # What had closed by itself is there again.
+    f"""
+    WITH again AS (
+      UPDATE break b SET is_open = true
+      FROM day_finding f
+      WHERE b.platform = %(platform)s AND b.break_id = f.break_id AND NOT b.is_open AND f.settled IS NULL
+        AND (
+          SELECT e.caller FROM break_event e
+          WHERE e.platform = b.platform AND e.break_id = b.break_id AND e.kind = 'closed'
+          ORDER BY e.number DESC LIMIT 1
+        ) = ''
+      RETURNING b.break_id
+    )
+    {_EVENT} SELECT %(platform)s, break_id, 'opened', '', '', '', '', NULL, '' FROM again
+    """,
+    f"""
+    WITH over AS (
+      UPDATE break b SET is_open = false
+      FROM day_finding f
+      WHERE b.platform = %(platform)s AND b.break_id = f.break_id AND b.is_open AND f.settled IS NOT NULL
+      RETURNING b.break_id, f.settled
+    )
+    {_EVENT} SELECT %(platform)s, break_id, 'closed', '', '', '', '', settled, '' FROM over
+    """,
+    f"""
+    WITH gone AS (
+      SELECT
+        b.break_id,
+        CASE
+          WHEN b.digest <> '' AND NOT EXISTS (
+            SELECT FROM bank_line l
+            WHERE l.platform = b.platform AND l.file_id = %(file_id)s::bigint AND l.digest = b.digest
+          ) THEN 'superseded'
+          WHEN b.kind = 'missing-there' AND EXISTS (
+            SELECT FROM bank_line l
+            WHERE l.platform = b.platform AND l.file_id IN (%(before)s::bigint, %(after)s::bigint)
+              AND l.operation_id = b.operation_id AND l.part = b.part
+          ) THEN 'next-file'
+          WHEN b.kind IN ('missing-here', 'missing-there') AND EXISTS (
+            SELECT FROM day_finding f WHERE f.kind = 'date-shifted' AND f.line = b.line
+          ) THEN 'next-file'
+          ELSE 'ended'
+        END AS reason
+      FROM break b
+      WHERE b.platform = %(platform)s AND b.bank_day = %(bank_day)s::date AND b.type = %(type)s AND b.is_open
+        AND NOT EXISTS (SELECT FROM day_finding f WHERE f.break_id = b.break_id)
+    ), over AS (
+      UPDATE break b
+      SET is_open = false, file_id = CASE reason WHEN 'superseded' THEN NULL ELSE b.file_id END,
+        line = CASE reason WHEN 'superseded' THEN NULL ELSE b.line END
+      FROM gone
+      WHERE b.platform = %(platform)s AND b.break_id = gone.break_id
+      RETURNING b.break_id, gone.reason
+    )
+    {_EVENT} SELECT %(platform)s, break_id, 'closed', '', '', '', '', reason, '' FROM over
+    """,
+    f"""
+    {_EVENT}
+    SELECT %(platform)s, b.break_id, 'raised', '', '', '', '', NULL, ''
+    FROM break b
+    JOIN day_finding f ON f.break_id = b.break_id
+    WHERE b.platform = %(platform)s AND b.is_open AND NOT f.is_carried AND f.settled IS NULL AND (
+      SELECT e.kind FROM break_event e
+      WHERE e.platform = b.platform AND e.break_id = b.break_id AND e.kind NOT IN ('assigned', 'annotated')
+      ORDER BY e.number DESC LIMIT 1
+    ) = 'carried'
+    """,
+    """
+    UPDATE bank_file SET state = 'matched', matched_at = now()
+    WHERE platform = %(platform)s AND file_id = %(file_id)s::bigint
+    """,
+)
+
+SET_AGAINST: Final[tuple[LiteralString, ...]] = (*MATCHED, OF_LINES, OF_POSTINGS)
+"""What is done with a file whose lines are postings, between `FINDINGS` and `OCCURRENCES`."""
+
+COMPARED: Final[tuple[LiteralString, ...]] = (BALANCES_TWICE, BALANCES_AGREE, EFFECTS, OF_BALANCES, OF_NO_BALANCE)
+"""What is done with the file of balances."""
+
+DONE_WITH: Final[LiteralString] = "DROP TABLE IF EXISTS day_posted, day_twice, day_finding, day_balance, day_effect"
