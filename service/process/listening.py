@@ -14,6 +14,7 @@ from threading import Lock
 
 import grpc
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
 from bankclient import wall_clock
@@ -109,13 +110,18 @@ class Certificate:
         private = _content(key, "JZB_TLS_KEY")
         try:
             leaf = x509.load_pem_x509_certificates(chain)[0]
+            public = leaf.public_key()
         except ValueError as wrong:
             raise ListenRefused(f"JZB_TLS_CERTIFICATE: {certificate} holds no certificate in PEM: {wrong}") from None
+        except UnsupportedAlgorithm as unknown:
+            raise ListenRefused(_of_unknown_kind("JZB_TLS_CERTIFICATE", certificate, unknown)) from None
         try:
             own = serialization.load_pem_private_key(private, None).public_key()
         except (ValueError, TypeError):
             raise ListenRefused(f"JZB_TLS_KEY: {key} holds no private key in PEM without a password") from None
-        if own != leaf.public_key():
+        except UnsupportedAlgorithm as unknown:
+            raise ListenRefused(_of_unknown_kind("JZB_TLS_KEY", key, unknown)) from None
+        if own != public:
             raise ListenRefused(f"JZB_TLS_KEY: {key} is not the key of the certificate in {certificate}")
         now = wall_clock()
         if not leaf.not_valid_before_utc <= now <= leaf.not_valid_after_utc:
@@ -126,14 +132,22 @@ class Certificate:
         return _Read(chain, private, _authority(client_ca, now), leaf.not_valid_after_utc)
 
 
+def _of_unknown_kind(setting: str, path: Path, unknown: UnsupportedAlgorithm) -> str:
+    return f"{setting}: {path} has a key of a kind that is not known here ({unknown}): issue it with an RSA or EC key"
+
+
 def _authority(path: Path | None, now: datetime) -> bytes | None:
     if path is None:
         return None
     content = _content(path, "JZB_TLS_CLIENT_CA")
     try:
         found = x509.load_pem_x509_certificates(content)
+        for one in found:
+            one.public_key()
     except ValueError as wrong:
         raise ListenRefused(f"JZB_TLS_CLIENT_CA: {path} holds no certificate in PEM: {wrong}") from None
+    except UnsupportedAlgorithm as unknown:
+        raise ListenRefused(_of_unknown_kind("JZB_TLS_CLIENT_CA", path, unknown)) from None
     if not any(one.not_valid_before_utc <= now <= one.not_valid_after_utc for one in found):
         raise ListenRefused(f"JZB_TLS_CLIENT_CA: no certificate in {path} is valid now: renew it")
     return content

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import os
+import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -121,6 +123,43 @@ def test_files_that_are_not_there_or_hold_nothing_are_refused(authority: Authori
         with pytest.raises(ListenRefused, match=setting):
             Certificate(*files, None)
         path.write_bytes(kept)
+
+
+def with_unknown_key(pem: bytes) -> bytes:
+    """The same certificate or key, but of an algorithm that nobody knows: its object identifier is exchanged."""
+    return re.sub(
+        b"(-----BEGIN [A-Z ]+-----\n)(.*?)(-----END)",
+        lambda found: found[1] + base64.encodebytes(base64.b64decode(found[2]).replace(EC_KEY, UNKNOWN)) + found[3],
+        pem,
+        flags=re.DOTALL,
+    )
+
+
+EC_KEY, UNKNOWN = bytes.fromhex("06072a8648ce3d0201"), bytes.fromhex("06072a8648ce3d027f")
+"""The object identifier of an EC key, and one beside it that is none."""
+
+
+def test_a_key_of_a_kind_that_is_not_known_is_refused_with_its_file_and_what_to_do(authority: Authority) -> None:
+    files, ca = authority.issue("localhost"), authority.ca.certificate
+    named = (
+        (files.certificate, "JZB_TLS_CERTIFICATE"),
+        (files.key, "JZB_TLS_KEY"),
+        (ca, "JZB_TLS_CLIENT_CA"),
+    )
+    for path, setting in named:
+        kept = path.read_bytes()
+        path.write_bytes(with_unknown_key(kept))
+        assert path.read_bytes() != kept
+        with pytest.raises(ListenRefused, match=f"{setting}: {re.escape(str(path))} .* issue it with"):
+            Certificate(*files, ca)
+        path.write_bytes(kept)
+
+
+def test_a_renewal_of_a_kind_that_is_not_known_leaves_the_one_in_use(authority: Authority) -> None:
+    files = authority.issue("localhost")
+    certificate = Certificate(*files, authority.ca.certificate)
+    files.certificate.write_bytes(with_unknown_key(files.certificate.read_bytes()))
+    assert certificate.renewed() is None
 
 
 def test_a_renewed_certificate_is_taken_and_half_of_one_is_not(authority: Authority) -> None:
