@@ -8,7 +8,7 @@ until the policy changes, so that a call costs two look-ups.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -77,9 +77,9 @@ class Access:
         return rights
 
     @staticmethod
-    def require(rights: Rights, scope: Scope) -> None:
-        """Raises `Problem` unless the scope is given."""
-        if scope not in rights.scopes:
+    def require(rights: Rights, scope: Scope, others: Collection[Scope] = ()) -> None:
+        """Raises `Problem` unless the scope is given, or one of the others that will do."""
+        if scope not in rights.scopes and rights.scopes.isdisjoint(others):
             raise problems.scope_missing(rights.caller, rights.person, policy.scope_name(scope))
 
     def limits(self, rights: Rights) -> Sequence[ConcurrencyLimit]:

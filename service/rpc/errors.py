@@ -11,11 +11,12 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import grpc
 from google.protobuf import descriptor_pool
@@ -97,9 +98,14 @@ WATCHES = frozenset(f"/jzb.v1.OperationService/{name}" for name in ("WatchOperat
 COMPARISONS = frozenset(f"/jzb.v1.BalanceService/{name}" for name in ("CompareWithBank", "VerifyBooks"))
 """The RPCs that read the whole of the books, or ask the bank about each member."""
 
+OTHER_STREAMS_MAX: Final = 16
+"""Streams of health and reflection that one caller may have open, by its certificate or else its connection: a probe
+has one, and what no right is needed for must not fill the service.
+"""
+
 
 class CallInterceptor(_Interceptor):
-    """Wraps every RPC of jzb.v1; health and reflection pass through.
+    """Wraps every RPC of jzb.v1. Of health and reflection the streams alone are counted, for each who has them open.
 
     Those under way are counted here and not by gRPC's own limit, which tells no reason. Watches are counted apart:
     however many there are, they keep no call out.
@@ -121,6 +127,7 @@ class CallInterceptor(_Interceptor):
         self._shares = dict.fromkeys(COMPARISONS, comparisons) | dict.fromkeys(
             WATCHES, Shares("watches and waits", watch.of_a_caller_max)
         )
+        self._others = Shares("streams of health and reflection", OTHER_STREAMS_MAX)
         self._access = access
         self._auditing = auditing
         self._admission = admission
@@ -143,6 +150,8 @@ class CallInterceptor(_Interceptor):
         # grpc-stubs knows the handlers of the synchronous server only.
         handler: Any = await continuation(details)
         if handler is None or not method.startswith("/jzb.v1."):
+            if handler is not None and handler.response_streaming:
+                handler = self._wrapped[method] = _counted(handler, self._others)
             return handler
         known = _Method.of(method, self._address)
         readable = _reader(handler.request_deserializer)
@@ -231,7 +240,7 @@ class CallInterceptor(_Interceptor):
         record.rights = await self._access.rights(context, scope)
         # Before the scope is judged: what a refusal says of the money is looked up in the caller's own namespace.
         policy.begin(record.rights)
-        self._access.require(record.rights, scope)
+        self._access.require(record.rights, scope, record.method.other_scopes)
         return record.rights
 
     async def _enter(self, request: Message | None, record: _CallRecord, context: Context) -> Message:
@@ -304,7 +313,7 @@ class CallInterceptor(_Interceptor):
 class _Method:
     """One RPC of the contract. ``changes`` is for those with a request id; ``names_operation`` for those and for those
     that are about an operation which another call may be beginning; ``shows_operation`` for those whose answer has one.
-    ``scope`` is what its caller needs; ``hides_members`` where members that its request names are judged by themselves,
+    ``scope`` is what its caller needs, or one of ``other_scopes``, which it judges itself; ``hides_members`` where members that its request names are judged by themselves,
     else they are only what its answers are chosen by; ``by_number`` for those that are about one thing. ``name`` is the
     path without its first slash, ``shown`` are fields of the request with their attributes of the span, ``attributes``
     those that every call has.
@@ -316,6 +325,7 @@ class _Method:
     names_operation: bool
     shows_operation: bool
     scope: Scope
+    other_scopes: frozenset[Scope]
     hides_members: bool
     by_number: bool
     shown: Sequence[tuple[str, str]]
@@ -340,7 +350,8 @@ class _Method:
         is_named = key is not None and key.message_type is operation_pb2.OperationKey.DESCRIPTOR
         declared = facts(method)
         hides_members = error_reason_pb2.ERROR_REASON_MEMBER_NOT_FOUND in declared.reasons
-        known = (path, path.lstrip("/"), changes, changes or is_named, shows_operation, declared.scope)
+        others = frozenset(declared.other_scopes)
+        known = (path, path.lstrip("/"), changes, changes or is_named, shows_operation, declared.scope, others)
         return cls(*known, hides_members, rights.is_by_number(method.input_type), shown, attributes)
 
 
@@ -453,6 +464,31 @@ def _who(caller: str, context: Context) -> str:
     if caller == LOCAL:
         return str(context.peer())
     return caller or str(context.peer()).rpartition(":")[0]
+
+
+def _counted(handler: Any, shares: Shares) -> Any:
+    """A stream that is not of this contract, and so has neither rights nor reasons."""
+    inner = handler.stream_stream if handler.request_streaming else handler.unary_stream
+
+    async def call(request: Any, context: Context) -> None:
+        presented: Iterable[bytes] = context.auth_context().get("x509_pem_cert", ())
+        who = next((sha256(pem).hexdigest() for pem in presented), str(context.peer()))
+        try:
+            limit = shares.of(who)
+        except Problem as refused:
+            return await context.abort(refused.code, refused.message)
+        limit.acquire()
+        try:
+            answers = inner(request, context)
+            if isinstance(answers, Awaitable):
+                return await answers
+            async for answer in answers:
+                await context.write(answer)
+        finally:
+            limit.release()
+
+    make = grpc.stream_stream_rpc_method_handler if handler.request_streaming else grpc.unary_stream_rpc_method_handler
+    return make(call, handler.request_deserializer, handler.response_serializer)
 
 
 def _reader(deserialize: Callable[[bytes], Message]) -> Callable[[bytes], Message | None]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bankclient import BankClient, RequestSmsCode
-from jzb.v1 import verification_pb2, verification_pb2_grpc
+from jzb.v1 import options_pb2, verification_pb2, verification_pb2_grpc
 from ledger.names import MemberCode
-from service import problems
+from service import policy, problems
 from service.questions.calls import call_once
 from service.rpc.context import Context
 from service.rpc.facts import MemberFacts
@@ -15,6 +15,12 @@ from service.serials import SerialSource
 from service.settings import RulesSettings
 
 TRAN_TYPES = {verification_pb2.SMS_PURPOSE_WITHDRAWAL: "1", verification_pb2.SMS_PURPOSE_PAYMENT: "2"}
+
+SCOPES = {
+    verification_pb2.SMS_PURPOSE_WITHDRAWAL: options_pb2.SCOPE_MONEY_WITHDRAW,
+    verification_pb2.SMS_PURPOSE_PAYMENT: options_pb2.SCOPE_MONEY_PAY,
+}
+"""What the call needs that a code is for, and so whoever asks for the code."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +36,9 @@ class Verifications(verification_pb2_grpc.VerificationServiceServicer):
         self, request: verification_pb2.RequestSmsCodeRequest, context: Context
     ) -> verification_pb2.RequestSmsCodeResponse:
         """6082. Nothing is reserved: a lost answer costs a text, and the next one brings a new code."""
-        rules = self.rules
+        allowed, scope, rules = policy.present(), SCOPES[request.purpose], self.rules
+        if scope not in allowed.scopes:
+            raise problems.scope_missing(allowed.caller, allowed.person, policy.scope_name(scope))
         if "sms" not in rules.verification:
             raise problems.not_enabled(
                 RequestSmsCode.code,

@@ -6,15 +6,18 @@ from pathlib import Path
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 
 from jzb.v1 import balance_pb2, operation_pb2
 from service.problems import Problem
 from service.rpc import shares
+from service.rpc.errors import OTHER_STREAMS_MAX
 from service.rpc.shares import Shares
 from service.settings import GrpcSettings, Settings
 from tests.world.callers import given, locked
 from tests.world.marketplace import Marketplace
+from tests.world.process import until
 
 ONE, OTHER = "spiffe://test/one", "spiffe://test/other"
 READERS = (given(ONE, "read.all", "admin", "audit"), given(OTHER, "read.all", "admin", "audit"))
@@ -88,3 +91,54 @@ async def test_a_service_that_does_not_reflect_does_not_know_the_call(database: 
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await call.read()
         assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_watches_of_the_health_are_counted_for_each_caller_over_all_its_connections(
+    database: str, tmp_path: Path
+) -> None:
+    async with locked(database, tmp_path, *READERS) as service:
+        request = health_pb2.HealthCheckRequest()
+        open_ = []
+        for _ in range(OTHER_STREAMS_MAX // 4):
+            health = health_pb2_grpc.HealthStub(await service.channel(ONE))
+            open_ += [health.Watch(request) for _ in range(4)]
+        for stream in open_:
+            assert (await stream.read()).status == health_pb2.HealthCheckResponse.SERVING
+        one, other = await service.channel(ONE), await service.channel(OTHER)
+        with pytest.raises(grpc.aio.AioRpcError, match="of this caller are open already") as refused:
+            await health_pb2_grpc.HealthStub(one).Watch(request).read()
+        assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert (await health_pb2_grpc.HealthStub(one).Check(request)).status == health_pb2.HealthCheckResponse.SERVING
+        await health_pb2_grpc.HealthStub(other).Watch(request).read()
+        open_[0].cancel()
+
+        async def is_let_in() -> bool:
+            stream = health_pb2_grpc.HealthStub(one).Watch(request)
+            try:
+                await stream.read()
+            except grpc.aio.AioRpcError:
+                return False
+            return True
+
+        await until(is_let_in, "one watch less leaves room for another", 5.0)
+
+
+async def test_streams_of_reflection_are_counted_as_well(database: str, tmp_path: Path) -> None:
+    async with locked(database, tmp_path, *READERS, grpc={"reflection": True}) as service:
+
+        async def asked(name: str) -> grpc.aio.StreamStreamCall:  # type: ignore[type-arg]
+            call = (await service.channel(name)).stream_stream(
+                "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+                request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
+                response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
+            )()
+            await call.write(reflection_pb2.ServerReflectionRequest(list_services=""))
+            assert (await call.read()).list_services_response.service
+            return call
+
+        open_ = [await asked(ONE) for _ in range(OTHER_STREAMS_MAX)]
+        with pytest.raises(grpc.aio.AioRpcError, match="of this caller are open already"):
+            await asked(ONE)
+        (await asked(OTHER)).cancel()
+        for call in open_:
+            call.cancel()
