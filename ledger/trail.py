@@ -3,8 +3,8 @@
 Each entry has a number, a digest over itself and the one before, and a MAC over that digest, so that an entry that is
 changed, taken out or put in is found (`check`, which `jzb verify` runs): whoever can write to the database alone can
 make digests, and no MAC (`ledger.macs`). Nothing is added behind an end that somebody else has put there. What is cut
-off at the end is found by the service's log, which has a line for each call. Entries are few, so that they take turns
-by a lock of their own.
+off at the end is missed by the process that wrote it, by anchors (docs/seals.md), and beside the service's log, which
+has a line for each call. Entries are few, so that they take turns by a lock of their own.
 """
 
 from __future__ import annotations
@@ -54,6 +54,8 @@ _ADD = text("""
       :mac)
 """)
 
+_DIGEST = text("SELECT digest FROM audit_entry WHERE platform = :platform AND number = :number")
+
 _ALL = text("""
     SELECT number, at, caller, person, method, subject, request, began, outcome, digest
     FROM audit_entry
@@ -69,11 +71,13 @@ class AuditTrail:
         self._engine = engine
         self._platform = platform
         self._keys = keys
+        self._own = TrailEnd(0, BEGINNING)
 
     async def add(self, call: AuditedCall) -> int:
         """Write an entry; returns its number once it is committed.
 
-        Raises `LedgerUnavailable`, and `LedgerCorrupt` behind an end that nobody with the keys has put there.
+        Raises `LedgerUnavailable`, and `LedgerCorrupt` behind an end that nobody with the keys has put there, and where
+        the last entry of this process is gone.
         """
         async with reading(self._engine) as connection:
             # Each statement is to see what was committed while it waited for its turn.
@@ -83,6 +87,7 @@ class AuditTrail:
             end = await self._head(connection)
             if self._keys is not None and not end.is_ours(self._keys):
                 raise LedgerCorrupt(f"entry {end.number} of the audit trail has no right MAC: run `jzb verify`")
+            await self._require_own(connection, end)
             number, before = end.number, end.digest
             at = (await connection.execute(text("SELECT clock_timestamp()"))).scalar_one()
             values = (at, call.caller, call.person, call.method, call.subject, call.digest, call.began, call.outcome)
@@ -100,12 +105,25 @@ class AuditTrail:
                 },
             )
             await connection.commit()
-        return int(number) + 1
+        self._own = TrailEnd(int(number) + 1, digest)
+        return self._own.number
 
     async def last(self) -> TrailEnd:
         """The end of the trail. Raises `LedgerUnavailable`."""
         async with reading(self._engine) as connection:
             return await self._head(connection)
+
+    async def _require_own(self, connection: AsyncConnection, end: TrailEnd) -> None:
+        """What this process has written is still there: else the trail was cut, or an older server has come back."""
+        own, found = self._own, end.digest
+        if own.number not in (0, end.number):
+            of_own = {"platform": self._platform, "number": own.number}
+            found = (await connection.execute(_DIGEST, of_own)).scalar_one_or_none() or b""
+        if own.number and found != own.digest:
+            raise LedgerCorrupt(
+                f"entry {own.number} of the audit trail, which this process has written, is gone: the trail ends with"
+                f" entry {end.number}. Run `jzb verify`, and compare with the log"
+            )
 
     async def _head(self, connection: AsyncConnection) -> TrailEnd:
         return await _end(connection, self._platform)

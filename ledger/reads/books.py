@@ -13,8 +13,9 @@ from ledger.findings import Finding, Summary
 from ledger.journal import require_sealed
 from ledger.memory import BEFORE_ANYTHING
 from ledger.reads.queries import Queries
-from ledger.schema import account, event, leg, seal
+from ledger.schema import account, audit_entry, event, leg, seal
 from ledger.seals import BEGINNING, Seal
+from ledger.trail_end import TrailEnd
 from ledger.verify import audit
 
 _END = text("""
@@ -64,6 +65,22 @@ class Books(Queries):
     async def digest_of(self, batch: int) -> bytes | None:
         """The digest of a batch, None where there is no such batch."""
         rows = await self._rows(select(seal.c.digest).where(seal.c.platform == self._platform, seal.c.batch == batch))
+        return bytes(rows[0]["digest"]) if rows else None
+
+    async def last_entry(self) -> TrailEnd | None:
+        """The end of the audit trail, None while nothing is in it."""
+        rows = await self._rows(
+            select(audit_entry.c.number, audit_entry.c.digest)
+            .where(audit_entry.c.platform == self._platform)
+            .order_by(audit_entry.c.number.desc())
+            .limit(1)
+        )
+        return TrailEnd(rows[0]["number"], bytes(rows[0]["digest"])) if rows else None
+
+    async def digest_of_entry(self, number: int) -> bytes | None:
+        """The digest of an entry of the audit trail, None where there is no such entry."""
+        of_entry = (audit_entry.c.platform == self._platform, audit_entry.c.number == number)
+        rows = await self._rows(select(audit_entry.c.digest).where(*of_entry))
         return bytes(rows[0]["digest"]) if rows else None
 
     async def require_ours(self) -> None:

@@ -1,4 +1,4 @@
-"""Notes where the chain of seals ends, in places that who has the database cannot reach, and compares them.
+"""Notes where the chain of seals and the audit trail end, in places that who has the database cannot reach, and compares them.
 
 The log is one such place where it is kept elsewhere (docs/seals.md). A file that is only ever added to, or a URL, is
 compared too: with the books when the service starts and before each further note, and by `jzb verify`. Promises to stop
@@ -36,12 +36,17 @@ TAIL_BYTES: Final = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """The end of a chain of seals; the time as ISO 8601, the digest in hex."""
+    """The end of a chain of seals; the time as ISO 8601, the digest in hex.
+
+    ``entry`` is the number of the audit trail's last entry, 0 without any, and ``entry_digest`` its digest.
+    """
 
     platform: str
     batch: int
     at: str
     digest: str
+    entry: int = 0
+    entry_digest: str = ""
 
     @classmethod
     def last_of(cls, platform: str, text: str) -> Note | None:
@@ -50,7 +55,9 @@ class Note:
             try:
                 found = json.loads(line)
                 if found["platform"] == platform:
-                    return cls(platform, int(found["batch"]), str(found["at"]), str(found["digest"]))
+                    end = (platform, int(found["batch"]), str(found["at"]), str(found["digest"]))
+                    # Notes of older releases have no entry.
+                    return cls(*end, int(found.get("entry", 0)), str(found.get("entry_digest", "")))
             except (ValueError, KeyError, TypeError, RecursionError):
                 continue
         return None
@@ -150,12 +157,18 @@ async def contradiction(reads: Reads, place: Place) -> str:
     if noted is None:
         return ""
     digest = await reads.digest_of(noted.batch)
-    if digest is not None and digest.hex() == noted.digest:
-        return ""
-    return (
-        f"{place.name} has noted batch {noted.batch} with digest {noted.digest}, and these books have"
-        f" {'no such batch' if digest is None else digest.hex()}"
-    )
+    if digest is None or digest.hex() != noted.digest:
+        return (
+            f"{place.name} has noted batch {noted.batch} with digest {noted.digest}, and these books have"
+            f" {'no such batch' if digest is None else digest.hex()}"
+        )
+    entry = await reads.digest_of_entry(noted.entry) if noted.entry else None
+    if noted.entry and (entry is None or entry.hex() != noted.entry_digest):
+        return (
+            f"{place.name} has noted entry {noted.entry} of the audit trail with digest {noted.entry_digest}, and this"
+            f" trail has {'no such entry' if entry is None else entry.hex()}"
+        )
+    return ""
 
 
 async def require_agreement(reads: Reads, places: Sequence[Place]) -> None:
@@ -214,13 +227,13 @@ async def _run(reads: Reads, places: Sequence[Place], anchor: Anchor) -> None:
 async def _note(reads: Reads, places: Sequence[Place], anchor: Anchor, places_s: float) -> bool:
     try:
         async with asyncio.timeout(PATIENCE_S):
-            seal = await reads.last_seal()
+            note = await _end_of(reads)
     except Exception as failure:
         events.SEAL_NOT_READ.log(why=type(failure).__name__)
         return False
-    if seal is not None:
-        events.SEALED.log(batch=seal.batch, at=seal.at.isoformat(), digest=seal.digest.hex())
-        note = Note(reads.platform, seal.batch, seal.at.isoformat(), seal.digest.hex())
+    if note is not None:
+        end = {name: value for name, value in asdict(note).items() if name != "platform"}
+        events.SEALED.log(**end)
         for place in places:
             try:
                 async with asyncio.timeout(places_s):
@@ -241,7 +254,17 @@ async def note_anew(reads: Reads, places: Sequence[Place]) -> None:
 
     Raises OSError, `LedgerError`.
     """
-    seal = await reads.last_seal()
-    if seal is not None:
+    note = await _end_of(reads)
+    if note is not None:
         for place in places:
-            await place.add(Note(reads.platform, seal.batch, seal.at.isoformat(), seal.digest.hex()))
+            await place.add(note)
+
+
+async def _end_of(reads: Reads) -> Note | None:
+    """Where these books end, None while nothing is sealed."""
+    # The trail first: an entry that comes in between is in the next note.
+    entry, seal = await reads.last_entry(), await reads.last_seal()
+    if seal is None:
+        return None
+    end = (reads.platform, seal.batch, seal.at.isoformat(), seal.digest.hex())
+    return Note(*end) if entry is None else Note(*end, entry.number, entry.digest.hex())

@@ -391,9 +391,10 @@ NOT_COLLECTED = Event(
 SEALED = Event(
     "sealed",
     "info",
-    "Where the chain of seals ends (docs/seals.md). Keep this line where the database's owner cannot write.",
+    "Where the chain of seals ends (docs/seals.md), and the audit trail. Keep this line where the database's owner"
+    " cannot write.",
     NOTHING,
-    ("batch", "at", "digest"),
+    ("batch", "at", "digest", "entry", "entry_digest"),
 )
 SEAL_NOT_READ = Event(
     "the last seal could not be read",
@@ -405,8 +406,8 @@ SEAL_NOT_READ = Event(
 ANCHOR_DIFFERS = Event(
     "the books are not those of the last anchor",
     "error",
-    "A place of JZB_ANCHOR has noted a digest that the chain of seals does not have: books have lost their end, or were"
-    " made anew. Nothing is noted there any more; the service goes on, and does not start again on these books.",
+    "A place of JZB_ANCHOR has noted a digest that the chain of seals, or the audit trail, does not have: books have"
+    " lost their end, or were made anew. Nothing is noted there any more; the service goes on, and does not start again on these books.",
     "Stop the service and run `jzb verify`. Compare with the bank's lists; if an older server came back, stop that.",
     ("what",),
 )

@@ -17,6 +17,7 @@ from service.process.anchor import Note, NoteFile
 from service.process.server import running
 from tests.world.cli import jzb
 from tests.world.marketplace import SEAL_KEY, Marketplace, service_settings
+from tests.world.process import until
 
 CUT = (
     "SET session_replication_role = replica",
@@ -145,4 +146,78 @@ async def test_a_note_says_which_books_end_where(shop: Marketplace, notes: Notes
         "batch": seal.batch,
         "at": seal.at.isoformat(),
         "digest": seal.digest.hex(),
+        "entry": 0,
+        "entry_digest": "",
     }
+
+
+CUT_TRAIL = (
+    "SET session_replication_role = replica",
+    "DELETE FROM audit_entry WHERE number > 2",
+)
+
+
+def cut_trail(dsn: str) -> None:
+    """Take the trail's end away: what is left agrees with itself, and with its MACs."""
+    with psycopg.connect(dsn) as connection:
+        for statement in CUT_TRAIL:
+            connection.execute(statement)
+
+
+async def audited(shop: Marketplace) -> None:
+    """Two calls for few, with two entries each."""
+    paid = await shop.top_up("buyer", 1_00)
+    for _ in range(2):
+        await shop.resolve(paid.operation_id)
+
+
+async def test_a_trail_that_has_lost_its_end_is_not_served_and_verify_says_so(
+    shop: Marketplace, anchor: dict[str, str]
+) -> None:
+    settings = service_settings(shop.dsn, shop.sandbox, anchor=anchor)
+    await shop.buyer("buyer")
+    await audited(shop)
+
+    async def is_written() -> bool:
+        entry = await shop.service.components.reads.last_entry()
+        return entry is not None and entry.number == 4
+
+    await until(is_written, "both calls are on record")
+    async with running(settings):
+        pass
+    cut_trail(shop.dsn)
+    with pytest.raises(LedgerBehind, match=r"has noted entry 4 of the audit trail .* and this trail has no such entry"):
+        async with running(settings):
+            raise AssertionError("it ran")
+    ((name, value),) = anchor.items()
+    environment = {
+        "DATABASE_URL": shop.dsn,
+        "JZB_BANK__MRCH_CODE": "9930",
+        "JZB_SEAL__KEYS": f'["{SEAL_KEY}"]',
+        f"JZB_ANCHOR__{name.upper()}": value,
+    }
+    verified = await jzb("verify", environment=environment)
+    assert verified.status == 1
+    assert "entry 4 of the audit trail" in verified.out
+
+
+async def test_a_process_whose_own_entries_are_gone_writes_no_more_and_its_calls_do_not_act(shop: Marketplace) -> None:
+    await shop.buyer("buyer")
+    await audited(shop)
+    paid = await shop.top_up("buyer", 1_00)
+    cut_trail(shop.dsn)
+    refused = await shop.refusal(shop.resolve(paid.operation_id))
+    assert refused.reason == "SERVICE_FAULT"
+    entry = await shop.service.components.reads.last_entry()
+    assert entry is not None
+    assert entry.number == 2, "nothing fills the gap"
+
+
+async def test_notes_of_older_releases_are_compared_as_far_as_they_go(shop: Marketplace, tmp_path: Path) -> None:
+    await shop.buyer("buyer")
+    seal = await shop.service.components.reads.last_seal()
+    assert seal is not None
+    old = {"platform": "9930", "batch": seal.batch, "at": seal.at.isoformat(), "digest": seal.digest.hex()}
+    (tmp_path / "anchor").write_text(json.dumps(old) + "\n")
+    async with running(service_settings(shop.dsn, shop.sandbox, anchor={"file": str(tmp_path / "anchor")})):
+        pass
