@@ -47,7 +47,7 @@ from ledger.lookups import Lookups, MemberBalance
 from ledger.macs import SealKeys
 from ledger.numbers import SerialNumbers
 from ledger.operations import OPEN_STATES, FullOperation, Member, Operation, Part, PartState, State
-from ledger.proposals import Lease, NewProposal, Proposal, ProposalDecision, Proposals, ProposalState
+from ledger.proposals import KeyNeed, Lease, NewProposal, Proposal, ProposalDecision, Proposals, ProposalState
 from ledger.reads import (
     CATCH_UP,
     Cards,
@@ -112,6 +112,7 @@ __all__ = [
     "FullOperation",
     "InDoubt",
     "KeptAnswer",
+    "KeyNeed",
     "Kind",
     "Lease",
     "Leased",

@@ -107,6 +107,15 @@ class ProposalDecision:
     mac: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class KeyNeed:
+    """How many proposals wait that one key of the vault has sealed, and until when the last of them can be approved."""
+
+    key_id: str
+    proposals: int
+    until: datetime
+
+
 _STATE: Final[LiteralString] = """
 CASE
   WHEN o.reason <> '' THEN 'refused'
@@ -215,6 +224,15 @@ WHERE d.platform = was.platform AND d.proposal_id = was.proposal_id
 RETURNING d.proposal_id
 """
 
+_NEEDING: Final[LiteralString] = """
+SELECT p.key_id, count(*), max(p.expires_at)
+FROM proposal_due d
+JOIN proposal p ON p.platform = d.platform AND p.proposal_id = d.proposal_id
+WHERE d.platform = :platform
+GROUP BY p.key_id
+ORDER BY p.key_id
+"""
+
 _HELD: Final[LiteralString] = "platform = :platform AND proposal_id = :proposal_id AND holder = :holder AND at > now()"
 
 _END: Final[LiteralString] = f"""
@@ -298,6 +316,12 @@ class Proposals:
             " ORDER BY p.proposal_id DESC LIMIT :limit"
         )
         return await self._select(_SELECT + narrowed, before=before, limit=limit, state=state and state.value)
+
+    async def needing(self) -> list[KeyNeed]:
+        """The keys that what may still be carried out is sealed under: nothing else opens it."""
+        async with reading(self._engine) as connection:
+            rows = (await connection.execute(text(_NEEDING), {"platform": self._platform})).all()
+        return [KeyNeed(*row) for row in rows]
 
     async def approve(self, proposal_id: UUID, decision: ProposalDecision, lease_s: float) -> Lease | None:
         """Approve what nobody has decided and is not over, and take it to be carried out; None otherwise.

@@ -128,6 +128,11 @@ class Vault:
         """The name of the key that seals. Raises `VaultClosed`."""
         return self._current.key_id
 
+    @property
+    def key_ids(self) -> frozenset[str]:
+        """The names of the keys that open personal values."""
+        return frozenset(key.key_id for key in self._keys)
+
     def knows(self, key_id: str) -> bool:
         """Whether what is under that key can be opened, and recognised by its digest."""
         return any(key.key_id == key_id for key in self._keys)

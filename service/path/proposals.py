@@ -8,6 +8,8 @@ has a MAC of the vault: one that somebody else wrote to the database carries not
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Sequence
+from datetime import UTC
 from uuid import UUID
 
 import uuid_utils
@@ -15,7 +17,7 @@ from google.protobuf import json_format, message_factory
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 
-from ledger import AuditedCall, AuditTrail, NewProposal, Proposal, ProposalDecision, Proposals
+from ledger import AuditedCall, AuditTrail, KeyNeed, NewProposal, Proposal, ProposalDecision, Proposals
 from service import contract, policy, problems
 from service.path.fingerprint import Fingerprint, clear_personal
 from service.path.rights import rpc_of
@@ -115,6 +117,17 @@ class Proposing:
         names = (proposal.decider_caller, proposal.decider_person)
         decided = _decided(proposal, APPROVED, *names, proposal.note)
         return self._vault.knows_decision(decided, proposal.mac) and not is_same_identity(proposal, *names)
+
+
+def lacking(needs: Sequence[KeyNeed], key_ids: Collection[str]) -> str:
+    """Which waiting proposals none of these keys opens, and what to do; empty where there are none."""
+    found = [need for need in needs if need.key_id not in key_ids]
+    return "".join(
+        f"{need.proposals} proposals wait that only the key {need.key_id} opens, until"
+        f" {need.until.astimezone(UTC):%Y-%m-%d %H:%M} UTC at the latest: keep it in JZB_VAULT__KEYS until they are"
+        " approved, rejected or expired (`jzb proposals list`). "
+        for need in found
+    ).rstrip()
 
 
 def entry_of(proposal: NewProposal, outcome: str) -> AuditedCall:

@@ -1,4 +1,4 @@
-"""Notes where the chain of seals and the audit trail end, in places that who has the database cannot reach, and compares them.
+"""Notes where seals and audit trail end, where the database's owner cannot reach it, and compares it with the books.
 
 The log is one such place where it is kept elsewhere (docs/seals.md). A file that is only ever added to, or a URL, is
 compared too: with the books when the service starts and before each further note, and by `jzb verify`. Promises to stop

@@ -32,6 +32,7 @@ from ledger import (
     Cards,
     LedgerError,
     Lookups,
+    Proposals,
     Reads,
     SealKeys,
     Summary,
@@ -48,6 +49,7 @@ from ledger.names import MemberCode
 from service import telemetry
 from service.catalogue import bank_document, log_document, metrics_document
 from service.inflows.reconciliation_files import fetch, summary
+from service.path.proposals import lacking
 from service.policy import PolicyWrong
 from service.problems import Problem
 from service.process import demo as day
@@ -534,7 +536,7 @@ def vault_key() -> None:
 
 @vault.command("rotate")
 def vault_rotate(data: Data = Path("var")) -> None:
-    """Put everything personal under the newest key.
+    """Put everything personal under the newest key; exits 1 while proposals wait that need an older one.
 
     The newest key is the first of JZB_VAULT__KEYS. A service must know the new key before this runs, and the old ones
     until it has ended; move them to JZB_VAULT__RETIRED_KEYS then, or repeats of their time are refused. Without that
@@ -550,8 +552,12 @@ def vault_rotate(data: Data = Path("var")) -> None:
                 require_alone(dsn)
                 key_file(data).add()
                 keys = key_file(data).keys()
-            moved = asyncio.run(_rotate(dsn, Vault(keys, platform)))
+            moved, waiting = asyncio.run(_rotate(dsn, Vault(keys, platform)))
         console.print(f"{moved} cards were put under the newest key; none is under another")
+        if waiting:
+            # Nobody can change a proposal, nor what was decided of it: it ends under the key that it began with.
+            console.print(waiting, markup=False)
+            raise typer.Exit(1)
         if is_given(VAULT_KEYS):
             console.print("move the older keys to JZB_VAULT__RETIRED_KEYS: by them repeats of requests are recognised")
 
@@ -770,12 +776,14 @@ def _print_caught_up(found: CaughtUp) -> None:
         console.print(f"  {line}", markup=False)
 
 
-async def _rotate(dsn: str, sealed: Vault) -> int:
+async def _rotate(dsn: str, sealed: Vault) -> tuple[int, str]:
+    """How many cards were put under the newest key, and which proposals still need another."""
     engine = connect(dsn, 1)
     try:
         # Services run meanwhile: under their schema, and not one that this makes.
         await require_current(engine)
-        return await rotate(sealed, Cards(engine, sealed.platform))
+        moved = await rotate(sealed, Cards(engine, sealed.platform))
+        return moved, lacking(await Proposals(engine, sealed.platform).needing(), [sealed.key_id])
     finally:
         await engine.dispose()
 

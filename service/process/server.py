@@ -54,7 +54,7 @@ from service.inflows.returns import ReturnQuery, Returns
 from service.inflows.transfers import Transfers
 from service.path.admission import Admission
 from service.path.carrying import Carrying
-from service.path.proposals import Proposing
+from service.path.proposals import Proposing, lacking
 from service.path.repeats import Repeats
 from service.path.resolver import Carrier, Resolver
 from service.path.runner import MARK_S, Runner
@@ -73,6 +73,7 @@ from service.rpc.reflection import add_reflection
 from service.serials import new_serial
 from service.settings import GrpcSettings, Settings, is_loopback
 from service.telemetry import events
+from service.vault import VaultKeyMissing
 
 WAIT_MAX_S = 5.0
 """Between two tries to reach a database that is away when the service starts."""
@@ -130,6 +131,9 @@ async def assembled(settings: Settings, *, catches_up: bool = False) -> AsyncIte
         await reads.require_ours()
         if not catches_up:
             await require_agreement(reads, places_of(settings.anchor))
+        vault, proposals = settings.vault.of(settings.platform), Proposals(engine, settings.platform)
+        if not catches_up and (missing := lacking(await proposals.needing(), vault.key_ids)):
+            raise VaultKeyMissing(missing)
         stream = await stack.enter_async_context(open_pool(dsn, CONNECTIONS))
         feed = await stack.enter_async_context(
             Feed(Events(stream, settings.platform), reads.last_event, settings.watch).running()
@@ -139,7 +143,6 @@ async def assembled(settings: Settings, *, catches_up: bool = False) -> AsyncIte
             telemetry.batch(origins, seconds)
             feed.wake()
 
-        vault = settings.vault.of(settings.platform)
         writer = await stack.enter_async_context(
             Writer(
                 dsn,
@@ -167,7 +170,7 @@ async def assembled(settings: Settings, *, catches_up: bool = False) -> AsyncIte
             Resolver(writer, reads, bank, cards, vault, carriers, settings).running()
         )
         admission = Admission(settings.call_concurrency, settings.interface_concurrency, settings.breaker)
-        proposals, trail = Proposals(engine, settings.platform), AuditTrail(engine, settings.platform, keys)
+        trail = AuditTrail(engine, settings.platform, keys)
         proposing = Proposing(proposals, trail, vault, settings.proposal_life_s)
         repeats = Repeats(reads, proposals, vault)
         runner = await stack.enter_async_context(

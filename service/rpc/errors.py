@@ -313,10 +313,10 @@ class CallInterceptor(_Interceptor):
 class _Method:
     """One RPC of the contract. ``changes`` is for those with a request id; ``names_operation`` for those and for those
     that are about an operation which another call may be beginning; ``shows_operation`` for those whose answer has one.
-    ``scope`` is what its caller needs, or one of ``other_scopes``, which it judges itself; ``hides_members`` where members that its request names are judged by themselves,
-    else they are only what its answers are chosen by; ``by_number`` for those that are about one thing. ``name`` is the
-    path without its first slash, ``shown`` are fields of the request with their attributes of the span, ``attributes``
-    those that every call has.
+    ``scope`` is what its caller needs, or one of ``other_scopes``, which it judges itself; ``hides_members`` where
+    members that its request names are judged by themselves, else they are only what its answers are chosen by;
+    ``by_number`` for those that are about one thing. ``name`` is the path without its first slash, ``shown`` are fields
+    of the request with their attributes of the span, ``attributes`` those that every call has.
     """
 
     path: str

@@ -407,7 +407,8 @@ ANCHOR_DIFFERS = Event(
     "the books are not those of the last anchor",
     "error",
     "A place of JZB_ANCHOR has noted a digest that the chain of seals, or the audit trail, does not have: books have"
-    " lost their end, or were made anew. Nothing is noted there any more; the service goes on, and does not start again on these books.",
+    " lost their end, or were made anew. Nothing is noted there any more; the service goes on, and does not start again"
+    " on these books.",
     "Stop the service and run `jzb verify`. Compare with the bank's lists; if an older server came back, stop that.",
     ("what",),
 )
