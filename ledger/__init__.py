@@ -35,9 +35,11 @@ from ledger.errors import (
     LedgerError,
     LedgerUnavailable,
     LedgerUnfit,
+    MemberForged,
     OpeningForged,
     OperationUnknown,
     ProposerApproves,
+    ReopeningUnproved,
     RequestIdReused,
 )
 from ledger.events import EVERYTHING, LAST, Event, Events, Wanted
@@ -46,7 +48,7 @@ from ledger.lists import EXAMINED_MAX, Filter, Found, Listed, Lists, Match, Numb
 from ledger.lookups import Lookups, MemberBalance
 from ledger.macs import SealKeys
 from ledger.numbers import SerialNumbers
-from ledger.operations import OPEN_STATES, FullOperation, Member, Operation, Part, PartState, State
+from ledger.operations import OPEN_STATES, REASON_FAULT, FullOperation, Member, Operation, Part, PartState, State
 from ledger.proposals import KeyNeed, Lease, NewProposal, Proposal, ProposalDecision, Proposals, ProposalState
 from ledger.reads import (
     CATCH_UP,
@@ -85,6 +87,7 @@ __all__ = [
     "LAST",
     "MONEY",
     "OPEN_STATES",
+    "REASON_FAULT",
     "REASON_FLOOR",
     "Account",
     "Amounts",
@@ -129,6 +132,7 @@ __all__ = [
     "Match",
     "Member",
     "MemberBalance",
+    "MemberForged",
     "Motion",
     "Need",
     "NewOperation",
@@ -150,6 +154,7 @@ __all__ = [
     "Proposals",
     "ProposerApproves",
     "Reads",
+    "ReopeningUnproved",
     "RequestIdReused",
     "Result",
     "SealKeys",

@@ -35,6 +35,8 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 MIGRATION_LOCK = 0x6A7A62
 MACS = "0013"
 """The revision that brings MACs."""
+PROOFS = "0022"
+"""The revision from which on members have MACs, and answers are proved."""
 
 
 _waiting: WeakKeyDictionary[AsyncEngine, int] = WeakKeyDictionary()
@@ -124,6 +126,9 @@ def migrate(dsn: str, revision: str = "head", keys: Sequence[bytes] = ()) -> lis
                 if found is not None and keys and _passed(MACS, found, reached):
                     for platform in vouching.platforms(driver):
                         vouching.migrated(driver, SealKeys(platform, keys))
+                if found is not None and keys and _passed(PROOFS, found, reached):
+                    for platform in vouching.platforms(driver):
+                        vouching.proved(driver, SealKeys(platform, keys))
                 lacking = roles.settle(driver) if reached == newest_revision() else []
                 connection.commit()
                 return lacking

@@ -3,6 +3,7 @@
     LedgerError
     ├── FloorBroken        a debit would take an account below its floor; nothing was written
     ├── RequestIdReused    the request id is known with other content; nothing was written
+    ├── ReopeningUnproved  the request id is that of a released operation, and nobody has looked whether it was released
     ├── ProposerApproves   PostgreSQL has refused an approval by the identity that has proposed; nothing was written
     ├── OperationUnknown   there is no such operation
     ├── LedgerBusy         the writer's queue is full; nothing was written
@@ -11,7 +12,8 @@
     │   └── LedgerUnfit    it can be reached, and cannot be used as it is set up: the setting or revision is named
     ├── LedgerBehind       the books are older than the bank, restored or of an older server; nothing was written
     └── LedgerCorrupt      the journal contradicts itself: stop and run `jzb verify`
-        └── OpeningForged  an operation is not as this service opened it: it is not carried on
+        ├── OpeningForged  an operation is not as this service opened it: it is not carried on
+        └── MemberForged   a member has another sub-account than this service recorded: nothing is done with it
 
 Messages are made at the edge (service); here they are for logs and tests.
 """
@@ -68,6 +70,16 @@ class RequestIdReused(LedgerError):
         super().__init__(f"request id {operation.request_id} was used before with other content")
 
 
+class ReopeningUnproved(LedgerError):
+    """The request id is that of an operation which is said to be released, so that it would be opened anew: whether its
+    seals say so, too, comes first (`ledger.proofs`).
+    """
+
+    def __init__(self, operation: Operation) -> None:
+        super().__init__(f"{operation.id} is to be opened anew, and nobody has looked whether it was released")
+        self.operation = operation
+
+
 class OperationUnknown(LedgerError):
     """There is no such operation on this platform."""
 
@@ -109,3 +121,7 @@ class LedgerCorrupt(LedgerError):
 
 class OpeningForged(LedgerCorrupt):
     """An operation's serial, plan or content is not what it was opened with, or nobody with the keys has opened it."""
+
+
+class MemberForged(LedgerCorrupt):
+    """A member's sub-account, kind or state is not what somebody with the keys has recorded."""

@@ -8,7 +8,7 @@ that was there to be read: whoever goes on from the last number misses none.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final, TypeAlias
 from uuid import UUID
@@ -16,6 +16,7 @@ from uuid import UUID
 from ledger.journal import full_operation_from_row
 from ledger.lookups import fetched
 from ledger.operations import FullOperation, State
+from ledger.proofs import DOUBTED, Proofs
 from ledger.session import Pool
 from ledger.statements import EVENTS, EVENTS_OF_ONE
 
@@ -100,11 +101,14 @@ class Page:
 
 
 class Events:
-    """One platform's events, read on connections of their own."""
+    """One platform's events, read on connections of their own. With ``proofs`` what is not as it was sealed is in
+    doubt, and so is its event.
+    """
 
-    def __init__(self, pool: Pool, platform: str) -> None:
+    def __init__(self, pool: Pool, platform: str, proofs: Proofs | None = None) -> None:
         self._pool = pool
         self._platform = platform
+        self._proofs = proofs
 
     async def after(self, seq: int, limit: int, wanted: Wanted = EVERYTHING, *, upto: int = LAST) -> Page:
         """Look at the next ``limit`` events behind ``seq``, up to ``upto``. Raises `LedgerUnavailable`."""
@@ -121,6 +125,9 @@ class Events:
         }
         rows = await fetched(self._pool, EVENTS if wanted.operation_id is None else EVENTS_OF_ONE, values)
         found = [_event(row) for row in rows if row[-2] is not None]
+        if self._proofs is not None:
+            checked = await self._proofs.checked([event.full for event in found])
+            found = [_as_checked(event, full) for event, full in zip(found, checked, strict=True)]
         if wanted.is_shown is not None:
             found = [event for event in found if wanted.is_shown(event.full)]
         return Page(found, rows[-1][0] if rows else seq, len(rows) == limit)
@@ -131,3 +138,10 @@ def _event(row: Any) -> Event:
     return Event(
         seq, State(state), at, frozenset((kind, value) for kind, value in references), full_operation_from_row(full)
     )
+
+
+def _as_checked(event: Event, full: FullOperation) -> Event:
+    if full is event.full:
+        return event
+    is_doubted = full.operation.message == DOUBTED
+    return replace(event, full=full, state=full.operation.state if is_doubted else event.state)

@@ -182,7 +182,7 @@ def encode(
     writes: list[Write] = []
     for operation_id, member in rows.members:
         values = [platform, member.member_id, member.sub_account, member.property, member.is_open, member.same_name]
-        writes.append((statements.UPSERT_MEMBER, values))
+        writes.append((statements.UPSERT_MEMBER, [*values, keys.of_member(member) if keys else b""]))
         writes.append((statements.INSERT_MEMBERSHIP, [*values, operation_id, memory.known.now]))
     for card in rows.cards_new:
         values = [

@@ -20,6 +20,7 @@ from ledger.journal import full_operation_from_row
 from ledger.lookups import fetched
 from ledger.names import NO_BANK_SERIAL, NO_MEMBER_CODE, NO_SUB_ACCOUNT, BankSerial, MemberCode, RequestId, SubAccount
 from ledger.operations import OPEN_STATES, FullOperation, State
+from ledger.proofs import Proofs
 from ledger.session import Pool
 from ledger.statements import OPERATION_ROW, PARTS_OF
 
@@ -321,11 +322,12 @@ class Filter:
 
 
 class Lists:
-    """One platform's lists, read on connections of their own."""
+    """One platform's lists, read on connections of their own. What is not as sealed by ``proofs`` is in doubt."""
 
-    def __init__(self, pool: Pool, platform: str) -> None:
+    def __init__(self, pool: Pool, platform: str, proofs: Proofs | None = None) -> None:
         self._pool = pool
         self._platform = platform
+        self._proofs = proofs
 
     async def page(self, wanted: Filter, *, before: UUID | None = None, limit: int) -> Listed:
         """Up to ``limit`` operations, newest first (ids grow with time), and where the next page begins.
@@ -342,7 +344,9 @@ class Lists:
         found = [(matched, full_operation_from_row(full)) for _, _, matched, *full in rows if full[0] is not None]
         further = found[limit - 1][1].operation.id if len(found) > limit else reach
         matches = [tuple(dict.fromkeys(map(Match, matched or ()))) for matched, _ in found[:limit]]
-        return Found(Listed([full for _, full in found[:limit]], further, last_event), matches)
+        shown = [full for _, full in found[:limit]]
+        shown = shown if self._proofs is None else await self._proofs.checked(shown)
+        return Found(Listed(shown, further, last_event), matches)
 
     async def newest(self, wanted: Filter) -> FullOperation | None:
         """The newest operation that meets every filter, however many pages it takes. Raises `LedgerUnavailable`."""

@@ -24,7 +24,7 @@ from ledger.session import Pool
 # Lateral, so that the plan is one index look-up a key whatever the planner believes about the table.
 
 MEMBERS: LiteralString = """
-SELECT m.member_id, m.sub_account, m.property, m.closed_at IS NULL, m.same_name, m.opened_at, m.closed_at
+SELECT m.member_id, m.sub_account, m.property, m.closed_at IS NULL, m.same_name, m.opened_at, m.closed_at, m.mac
 FROM unnest(%s::text[]) AS wanted (member_id)
 CROSS JOIN LATERAL (
   SELECT * FROM member WHERE platform = %s AND member_id = wanted.member_id OFFSET 0
@@ -121,6 +121,7 @@ class Lookups:
                 same_name=row[4],
                 opened_at=row[5],
                 closed_at=row[6],
+                mac=bytes(row[7]),
             )
             for row in await self._rows(MEMBERS, member_ids)
         }

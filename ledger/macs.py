@@ -1,4 +1,5 @@
-"""MACs under keys that the database does not have: over what an operation is opened with, and over each seal.
+"""MACs under keys that the database does not have: over what an operation is opened with, over each seal, over which
+sub-account a member has.
 
 A seal shows that something was changed; whoever can write to the database can compute a new one. So this process puts
 HMAC-SHA256 over each opening and over each seal, and carries on only what has it (docs/seals.md). Of the keys the first
@@ -14,11 +15,14 @@ from hashlib import sha256
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from ledger.operations import Operation
+from ledger.operations import Member, Operation
 from ledger.seals import Seal
 
 KEY_BYTES = 32
 BLOCK_BYTES = 64
+
+MILESTONE = 1000
+"""So many batches at most lie between two seals with a MAC under a key that counts: a rotation puts some in between."""
 
 
 class SealKeys:
@@ -30,6 +34,7 @@ class SealKeys:
         self.platform = platform
         self._openings = [_Mac(derived(key, f"opening {platform}")) for key in keys]
         self._seals = [_Mac(derived(key, f"seal {platform}")) for key in keys]
+        self._members = [_Mac(derived(key, f"member {platform}")) for key in keys]
         self._entries = [_Mac(derived(key, f"audit {platform}")) for key in keys]
 
     def of_opening(self, operation: Operation) -> bytes:
@@ -39,6 +44,14 @@ class SealKeys:
     def of_seal(self, seal: Seal) -> bytes:
         """The MAC over a seal, and thereby over all that was sealed before."""
         return self._seals[0].over(_seal(seal))
+
+    def of_member(self, member: Member) -> bytes:
+        """The MAC over which sub-account a member has, of which kind, and whether it is open."""
+        return self._members[0].over(_member(member))
+
+    def recorded(self, member: Member, *, newest: bool = False) -> bool:
+        """Whether the member's MAC is a right one, under any key; or under the ``newest`` alone."""
+        return _is_among(self._members[:1] if newest else self._members, _member(member), [member.mac])
 
     def of_entry(self, number: int, digest: bytes) -> bytes:
         """The MAC over an entry of the audit trail by its digest, and thereby over all entries before."""
@@ -70,6 +83,12 @@ def _opening(o: Operation) -> bytes:
         content = "\0".join(text.replace("\0", "?") for text in texts)
     numbers = f"\0{o.amount_fen}\0{o.fee_fen}\0{o.fingerprint.hex()}"
     return o.id.bytes + o.plan_digest + (content + numbers).encode("utf-8", "replace")
+
+
+def _member(member: Member) -> bytes:
+    # None of the three has a NUL (`ledger.arrays.texts`), so that none can end early.
+    texts = (member.member_id, member.sub_account, member.property, "open" if member.is_open else "closed")
+    return "\0".join(texts).encode("utf-8", "replace")
 
 
 def _seal(seal: Seal) -> bytes:

@@ -8,11 +8,11 @@ transaction of the journal that is pending, then posted or voided, once. What th
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from ledger.names import NO_BANK_SERIAL, NO_MEMBER_CODE, BankSerial, MemberCode, RequestId, Serial, SubAccount
@@ -46,8 +46,8 @@ OPEN_STATES = frozenset({State.RESERVED, State.UNKNOWN, State.ACCEPTED})
 class Member:
     """A member of the platform and its sub-account. ``property`` is the bank's: 00 pays, SH collects.
 
-    ``same_name`` is the code of the other member that is the same customer (6167), or empty. The times are the
-    ledger's; a step that records a member leaves them out.
+    ``same_name`` is the code of the other member that is the same customer (6167), or empty. The times and the ``mac``
+    are the ledger's; a step that records a member leaves them out.
     """
 
     member_id: MemberCode
@@ -57,6 +57,11 @@ class Member:
     same_name: MemberCode = NO_MEMBER_CODE
     opened_at: datetime | None = None
     closed_at: datetime | None = None
+    mac: bytes = field(default=b"", compare=False, repr=False)
+
+
+REASON_FAULT: Final = "fault"
+"""Of an operation in doubt because something is wrong here, and not at the bank."""
 
 
 class PartState(StrEnum):

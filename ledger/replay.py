@@ -11,6 +11,7 @@ import json
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import LiteralString
 from uuid import UUID
 
 from sqlalchemy import text
@@ -50,24 +51,40 @@ SEALS = text("""
     ORDER BY batch
 """)
 
-ROWS = text("""
-    SELECT at, id, name, sealed
-    FROM (
-      SELECT
-        created_at AS at, id, 0 AS name, 0 AS one, 0::bigint AS two, '' AS three,
+SEALED_OPERATION: LiteralString = """
         CASE WHEN caller = '' AND person = '' THEN
           json_build_array(request_id, encode(fingerprint, 'hex'), kind, payer, payee, order_no, amount_fen, fee_fen)
         ELSE
           json_build_array(
             request_id, encode(fingerprint, 'hex'), kind, payer, payee, order_no, amount_fen, fee_fen, caller, person
           )
-        END AS sealed
+        END
+"""
+SEALED_TRANSACTION: LiteralString = (
+    "json_build_array(part, serial, payer, payee, amount_fen, fee_fen, corrects, order_no)"
+)
+SEALED_RESOLUTION: LiteralString = """
+        CASE WHEN bank_serial = '' THEN
+          json_build_array(part, verdict, bank_day)
+        ELSE
+          json_build_array(part, verdict, bank_day, bank_serial)
+        END
+"""
+SEALED_EVENT: LiteralString = "json_build_array(state, reason, bank_code, bank_message, encode(evidence, 'hex'))"
+"""What is sealed of a row of these tables."""
+
+ROWS = text(f"""
+    SELECT at, id, name, sealed
+    FROM (
+      SELECT
+        created_at AS at, id, 0 AS name, 0 AS one, 0::bigint AS two, '' AS three,
+        {SEALED_OPERATION} AS sealed
       FROM operation
       WHERE platform = :platform
       UNION ALL
       SELECT
         reserved_at, operation_id, 1, part, 0, '',
-        json_build_array(part, serial, payer, payee, amount_fen, fee_fen, corrects, order_no)
+        {SEALED_TRANSACTION}
       FROM transaction
       WHERE platform = :platform
       UNION ALL
@@ -78,11 +95,7 @@ ROWS = text("""
       UNION ALL
       SELECT
         at, operation_id, 3, part, 0, '',
-        CASE WHEN bank_serial = '' THEN
-          json_build_array(part, verdict, bank_day)
-        ELSE
-          json_build_array(part, verdict, bank_day, bank_serial)
-        END
+        {SEALED_RESOLUTION}
       FROM resolution
       WHERE platform = :platform
       UNION ALL
@@ -95,7 +108,7 @@ ROWS = text("""
       UNION ALL
       SELECT
         at, operation_id, 5, 0, seq, '',
-        json_build_array(state, reason, bank_code, bank_message, encode(evidence, 'hex'))
+        {SEALED_EVENT}
       FROM event
       WHERE platform = :platform
       UNION ALL

@@ -48,7 +48,7 @@ _ADDED_TO: Final = Rights(inserts=True)
 TABLES: Final[dict[str, Rights]] = {
     # Neither may a service say that batches need no seal, nor open books that were restored.
     "platform": Rights(inserts=True, but=("unsealed", "behind_since"), updates=("batches", "cleared_through")),
-    "member": Rights(inserts=True, updates=("sub_account", "property", "closed_at", "same_name")),
+    "member": Rights(inserts=True, updates=("sub_account", "property", "closed_at", "same_name", "mac")),
     "account": Rights(inserts=True, updates=("balance_fen", "held_fen")),
     "operation": Rights(
         inserts=True,

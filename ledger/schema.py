@@ -62,6 +62,8 @@ member = _table(
     Column("opened_at", DateTime(timezone=True), nullable=False),
     Column("closed_at", DateTime(timezone=True)),
     Column("same_name", Text, nullable=False, server_default=""),
+    # Over who has which sub-account (`ledger.macs`).
+    Column("mac", LargeBinary, nullable=False, server_default=""),
     PrimaryKeyConstraint("platform", "member_id", name="member_pk"),
     UniqueConstraint("platform", "sub_account", name="member_sub_account_once"),
     CheckConstraint("property IN ('00', 'SH')", name="member_property_known"),

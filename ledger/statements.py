@@ -284,12 +284,13 @@ serial, a trace and a plan of its own; for the others these three are NULL.
 """
 
 UPSERT_MEMBER: LiteralString = """
-INSERT INTO member (platform, member_id, sub_account, property, opened_at, closed_at, same_name)
-VALUES (%s, %s, %s, %s, now(), CASE WHEN %s THEN NULL ELSE now() END, %s)
+INSERT INTO member (platform, member_id, sub_account, property, opened_at, closed_at, same_name, mac)
+VALUES (%s, %s, %s, %s, now(), CASE WHEN %s THEN NULL ELSE now() END, %s, %s)
 ON CONFLICT ON CONSTRAINT member_pk DO UPDATE
 SET
   sub_account = excluded.sub_account, property = excluded.property, closed_at = excluded.closed_at,
-  same_name = CASE excluded.same_name WHEN '' THEN member.same_name ELSE excluded.same_name END
+  same_name = CASE excluded.same_name WHEN '' THEN member.same_name ELSE excluded.same_name END,
+  mac = excluded.mac
 """
 
 INSERT_MEMBERSHIP: LiteralString = """

@@ -87,7 +87,8 @@ class Step:
     bank days as cleared. ``check_only`` judges and writes nothing. Where ``keeps_refusal`` is False, a step that opens
     an operation and is refused by a floor leaves no operation behind, so its request id may try again. A step that
     opens an operation is refused when it is judged after ``not_after_s``, a time of `time.monotonic`; one that carries
-    an operation on never is.
+    an operation on never is. ``reopens`` is the released operation that it may open anew: its caller has proved it to
+    be released (`ledger.proofs`), without which a writer with keys refuses it.
     """
 
     operation: NewOperation | UUID
@@ -107,6 +108,7 @@ class Step:
     check_only: bool = False
     keeps_refusal: bool = True
     not_after_s: float | None = None
+    reopens: UUID | None = None
 
     @property
     def operation_id(self) -> UUID:

@@ -1,7 +1,7 @@
 """Puts MACs over what is in the books already: at the migration that brought them, for a new key, and by a person.
 
 Who runs this has the keys and says by it that the books are right: whatever is vouched for is carried on. It writes to
-`vouched` alone, which the service's role may only read.
+`vouched`, which the service's role may only read, and to the MACs of members.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from uuid import UUID
 
 import psycopg
 
-from ledger import session
+from ledger import seals, session
 from ledger.errors import LedgerUnavailable
 from ledger.journal import operation_from_row
-from ledger.macs import SealKeys
+from ledger.macs import MILESTONE, SealKeys
 from ledger.memory import BEFORE_ANYTHING
-from ledger.operations import Operation
+from ledger.names import MemberCode, SubAccount
+from ledger.operations import Member, Operation
 from ledger.seals import BEGINNING, Seal
 from ledger.statements import OPERATION_ROW
 from ledger.trail_end import TrailEnd, last
@@ -55,7 +56,36 @@ LEFT JOIN seal s ON s.platform = p.platform AND s.batch = p.batches
 WHERE p.platform = %s AND p.batches > 0
 """
 
+_SEALS = """
+SELECT s.batch, s.at, s.leaves, s.digest, array_prepend(s.mac, ARRAY(
+    SELECT v.mac FROM vouched v WHERE v.subject = 'batch ' || s.batch AND v.platform = s.platform
+  ))
+FROM seal s
+WHERE s.platform = %s
+ORDER BY s.batch
+"""
+
+_MEMBERS = """
+SELECT m.member_id, m.sub_account, m.property, m.closed_at IS NULL, m.mac,
+  coalesce((m.sub_account, m.property, m.closed_at IS NULL) = (s.sub_account, s.property, s.is_open), false)
+FROM member m
+LEFT JOIN LATERAL (
+  SELECT sub_account, property, is_open
+  FROM membership
+  WHERE platform = m.platform AND member_id = m.member_id
+  ORDER BY at DESC NULLS LAST, seq DESC
+  LIMIT 1
+) s ON true
+WHERE m.platform = %s
+ORDER BY m.member_id
+"""
+"""Every member, and whether it is as the journal has it, which is sealed."""
+
+_RECORD = "UPDATE member SET mac = %s WHERE platform = %s AND member_id = %s"
+
 _END = last("%s")
+
+_TURN = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
 
 _VOUCH = "INSERT INTO vouched (platform, subject, mac) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"
 
@@ -70,11 +100,13 @@ class Vouched:
     """The number of the last batch, where that has no right MAC."""
     last_entry: int | None = None
     """The number of the last entry of the audit trail, where that has no right MAC."""
+    members: list[MemberCode] = field(default_factory=list)
+    """The members whose sub-account has no right MAC."""
 
     @property
     def is_whole(self) -> bool:
         """Whether everything that is carried on has a right MAC."""
-        return not self.openings and self.last_batch is None and self.last_entry is None
+        return not (self.openings or self.members) and self.last_batch is None and self.last_entry is None
 
 
 def platforms(connection: psycopg.Connection[Any]) -> list[str]:
@@ -94,20 +126,50 @@ def connected(dsn: str) -> Iterator[psycopg.Connection[Any]]:
 
 def migrated(connection: psycopg.Connection[Any], keys: SealKeys) -> Vouched:
     """Put MACs over all that is open, and over the last batch, in books that had none until now."""
-    return _vouch(connection, keys, lambda operation, macs: not any(macs), lambda _, macs: not any(macs), None)
+    return _vouch(connection, keys, lambda operation, macs: not any(macs), lambda _, macs: not any(macs), None, None)
+
+
+def proved(connection: psycopg.Connection[Any], keys: SealKeys) -> None:
+    """Put MACs over members that had none until now, and along the chain of seals (`milestones`)."""
+    # Nobody opens anything meanwhile.
+    connection.execute(_TURN, [keys.platform])
+    _vouch_members(connection, keys, lambda member: not member.mac, Vouched())
+    milestones(connection, keys)
 
 
 def rotated(connection: psycopg.Connection[Any], keys: SealKeys) -> Vouched:
     """Put a MAC under the newest key over what has one under an older key: that one is then needed no more."""
-    return _vouch(connection, keys, keys.opened, keys.sealed, lambda end: end.is_ours(keys))
+    return _vouch(connection, keys, keys.opened, keys.sealed, lambda end: end.is_ours(keys), keys.recorded)
 
 
 def said(connection: psycopg.Connection[Any], keys: SealKeys, ids: Collection[UUID], *, last_batch: bool) -> Vouched:
     """Put MACs over the operations that a person names, as they are now; over the last batch and the end of the audit
-    trail if it is said.
+    trail if it is said, and over members that are as the journal has them.
     """
     is_named: Callable[[Operation, Sequence[bytes]], bool] = lambda operation, _: operation.id in ids  # noqa: E731
-    return _vouch(connection, keys, is_named, lambda *_: last_batch, lambda _: last_batch)
+    return _vouch(connection, keys, is_named, lambda *_: last_batch, lambda _: last_batch, lambda _: last_batch)
+
+
+def milestones(connection: psycopg.Connection[Any], keys: SealKeys) -> int:
+    """Put a MAC under the newest key over every `MILESTONE`th seal that has none: what is older than the key is proved
+    by the chain from there on (`ledger.proofs`). Of a chain that is broken nothing before the break, and of one whose
+    end has no right MAC nothing at all. Returns how many were put.
+    """
+    found: list[Seal] = []
+    before, macs = Seal(0, BEFORE_ANYTHING, BEGINNING), ()
+    with connection.cursor(name="seals") as cursor:
+        for batch, at, leaves, digest, macs in cursor.execute(_SEALS, [keys.platform]):
+            seal = Seal(batch, at, digest)
+            if seals.follow(before._replace(batch=batch - 1), keys.platform, at, leaves) != seal:
+                found.clear()
+            if batch % MILESTONE == 0 and not keys.sealed(seal, macs, newest=True):
+                found.append(seal)
+            before = seal
+    if not keys.sealed(before, macs):
+        return 0
+    for seal in found:
+        connection.execute(_VOUCH, [keys.platform, f"batch {seal.batch}", keys.of_seal(seal)])
+    return len(found)
 
 
 def _vouch(
@@ -116,10 +178,11 @@ def _vouch(
     is_vouched: Callable[[Operation, Sequence[bytes]], bool],
     is_head_vouched: Callable[[Seal, Sequence[bytes]], bool],
     is_end_vouched: Callable[[TrailEnd], bool] | None,
+    is_member_vouched: Callable[[Member], bool] | None,
 ) -> Vouched:
     found = Vouched()
     # Nobody opens anything meanwhile.
-    connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [keys.platform])
+    connection.execute(_TURN, [keys.platform])
     for *columns, digest, macs in connection.execute(_OPENED, [keys.platform]).fetchall():
         operation = operation_from_row(columns)
         if keys.opened(operation, macs, newest=True):
@@ -138,6 +201,8 @@ def _vouch(
             found.put += 1
         elif not keys.sealed(head, macs):
             found.last_batch = batch
+    if is_member_vouched is not None:
+        _vouch_members(connection, keys, is_member_vouched, found)
     # The migration that brings MACs comes before the one that brings the trail.
     row = None if is_end_vouched is None else connection.execute(_END, [keys.platform]).fetchone()
     if is_end_vouched is not None and row is not None:
@@ -150,3 +215,22 @@ def _vouch(
             else:
                 found.last_entry = end.number
     return found
+
+
+def _vouch_members(
+    connection: psycopg.Connection[Any], keys: SealKeys, is_vouched: Callable[[Member], bool], found: Vouched
+) -> None:
+    for member_id, sub_account, kind, is_open, mac, is_journals in connection.execute(
+        _MEMBERS, [keys.platform]
+    ).fetchall():
+        code = MemberCode(member_id)
+        member = Member(
+            member_id=code, sub_account=SubAccount(sub_account), property=kind, is_open=is_open, mac=bytes(mac)
+        )
+        if keys.recorded(member, newest=True):
+            continue
+        if is_journals and is_vouched(member):
+            connection.execute(_RECORD, [keys.of_member(member), keys.platform, member_id])
+            found.put += 1
+        elif not keys.recorded(member):
+            found.members.append(code)

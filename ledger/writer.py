@@ -24,10 +24,17 @@ from ledger import journal, session, statements
 from ledger.answers import Encrypt
 from ledger.batch import Rows, judge
 from ledger.coalesce import gathering
-from ledger.errors import DeadlinePassed, LedgerBusy, LedgerCorrupt, LedgerError, LedgerUnavailable
+from ledger.errors import (
+    DeadlinePassed,
+    LedgerBusy,
+    LedgerCorrupt,
+    LedgerError,
+    LedgerUnavailable,
+    ReopeningUnproved,
+)
 from ledger.macs import SealKeys
 from ledger.memory import Memory
-from ledger.operations import State
+from ledger.operations import Operation, State
 from ledger.rules import SpendOrder
 from ledger.seals import Seal
 from ledger.steps import NewOperation, Step, StepOutcome
@@ -151,8 +158,8 @@ class Writer:
     async def submit(self, step: Step) -> StepOutcome:
         """Carry out one step; returns when it is committed.
 
-        Raises `FloorBroken`, `RequestIdReused`, `OperationUnknown`, `DeadlinePassed`, `LedgerBusy`, `LedgerBehind`,
-        `LedgerUnavailable`.
+        Raises `FloorBroken`, `RequestIdReused`, `ReopeningUnproved`, `OperationUnknown`, `DeadlinePassed`,
+        `LedgerBusy`, `LedgerBehind`, `LedgerUnavailable`.
         """
         if self._is_closing:
             raise LedgerUnavailable("the writer is stopping")
@@ -262,6 +269,8 @@ class Writer:
             try:
                 if self._is_past_deadline(step, judged.since_s):
                     raise DeadlinePassed(f"{judged.since_s - (step.not_after_s or 0.0):.3f} s too late")
+                if self._keys is not None and (released := self._reopened(step)) is not None:
+                    raise ReopeningUnproved(released)
                 judged.outcomes.append(judge(self._memory.book, self._memory.known, step, judged.rows))
             except LedgerCorrupt:
                 raise
@@ -278,6 +287,16 @@ class Writer:
             return False
         earlier = self._memory.known.by_request.get(new.request_id)
         return earlier is None or (earlier.state is State.RELEASED and earlier.serial != new.serial)
+
+    def _reopened(self, step: Step) -> Operation | None:
+        """The operation that a step would open anew, of which its caller has not proved that it was released."""
+        new = step.operation
+        if not isinstance(new, NewOperation) or step.check_only:
+            return None
+        earlier = self._memory.known.by_request.get(new.request_id)
+        if earlier is None or earlier.state is not State.RELEASED or earlier.serial == new.serial:
+            return None
+        return earlier if earlier.fingerprint == new.fingerprint and earlier.id != step.reopens else None
 
     def _answer(self, judged: _Judged) -> None:
         for waiting, outcome in zip(judged.batch, judged.outcomes, strict=True):

@@ -1,11 +1,13 @@
 """Names that operations are recorded with: why one is in its state, and what a plan keeps for later calls.
 
-Callers read them as error reasons (`service.problems`, `service.view`); here nothing is imported.
+Callers read them as error reasons (`service.problems`, `service.view`).
 """
 
 from __future__ import annotations
 
 from typing import Final
+
+from ledger import REASON_FAULT
 
 SEND_AGAIN: Final = "send-again"
 """The reason of an UNKNOWN operation that the bank wants again (`Verdict.AGAIN`)."""
@@ -16,7 +18,7 @@ STILL_NEEDED: Final = "still-needed"
 STOPPED: Final = "stopped"
 """The reason of an UNKNOWN operation whose process stopped before the bank had answered."""
 
-SERVICE_FAULT: Final = "fault"
+SERVICE_FAULT: Final = REASON_FAULT
 """The reason of an UNKNOWN operation whose process met an error that nobody foresaw, between reserving and settling."""
 
 ORDER_DIFFERS: Final = "order-differs"

@@ -17,6 +17,7 @@ from ledger.lookups import Lookups
 from ledger.macs import SealKeys
 from ledger.names import BankSerial, MemberCode, RequestId, Serial
 from ledger.operations import FullOperation, Operation, Part, State
+from ledger.proofs import DOUBTED
 from ledger.reads.queries import DUE, OPERATION, Queries, operation_of, part_of, select_operations, select_parts
 from ledger.schema import booking, due, operation, transaction
 from ledger.statements import FULL_OPERATIONS
@@ -140,11 +141,15 @@ class Operations(Queries):
     async def plan(self, found: Operation) -> dict[str, Any]:
         """The plan of an operation, to be carried on.
 
-        Raises `OpeningForged` when it is not the one that was sealed, or has no MAC under the keys.
+        Raises `OpeningForged` when it is not the one that was sealed, has no MAC under the keys, or is in another state
+        than was sealed.
         """
         macs = await self._opened(found)
         if self._keys is not None and not self._keys.opened(found, macs):
             raise OpeningForged(f"{found.id} has no MAC under any of JZB_SEAL__KEYS: who has these did not open it so")
+        full = (await self.full_operations([found.id]))[found.id]
+        if full.operation.message == DOUBTED:
+            raise OpeningForged(f"the rows of {found.id} are not those that were sealed: run `jzb verify`")
         return found.plan
 
     async def require_as_opened(self, found: Operation) -> None:
@@ -174,9 +179,14 @@ class Operations(Queries):
         return found
 
     async def full_operations(self, operation_ids: Collection[UUID]) -> dict[UUID, FullOperation]:
-        """These operations with their parts, by id; what one answer shows must be read by one statement."""
+        """These operations with their parts, by id; what one answer shows must be read by one statement.
+
+        One that is not as it was sealed is in doubt (`ledger.proofs`).
+        """
         rows = await self._rows(text(FULL_OPERATIONS), platform=self._platform, ids=list(operation_ids))
-        full_operations = (full_operation_from_row(list(row.values())) for row in rows)
+        full_operations = [full_operation_from_row(list(row.values())) for row in rows]
+        if self.proofs is not None:
+            full_operations = await self.proofs.checked(full_operations)
         return {full.operation.id: full for full in full_operations}
 
     async def open_operations(self) -> dict[UUID, State]:

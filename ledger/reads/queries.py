@@ -14,6 +14,7 @@ from ledger.lookups import Lookups
 from ledger.macs import SealKeys
 from ledger.names import NO_BANK_SERIAL
 from ledger.operations import Member, Operation, Part, PartState
+from ledger.proofs import Proofs
 from ledger.schema import due, operation, resolution, transaction
 
 LABELLED = {
@@ -47,6 +48,8 @@ class Queries:
     def __init__(self, engine: AsyncEngine, lookups: Lookups, keys: SealKeys | None = None) -> None:
         self._engine = engine
         self._keys = keys
+        self.proofs = None if keys is None else Proofs(engine, lookups.platform, keys)
+        """What tells whether an operation is as it was sealed; None without keys."""
         self._lookups = lookups
         self._platform = lookups.platform
 
@@ -106,4 +109,5 @@ def member_of(row: Any) -> Member:
         opened_at=row["opened_at"],
         closed_at=row["closed_at"],
         same_name=row["same_name"],
+        mac=bytes(row["mac"]),
     )

@@ -111,4 +111,6 @@ class Repeats:
         # What no call can have was never recorded.
         if not REQUEST_ID.fullmatch(request_id):
             return None
-        return await self._reads.operation_of_request(policy.present().stored(request_id))
+        found = await self._reads.operation_of_request(policy.present().stored(request_id))
+        # What nobody with the keys has sealed is no earlier call, whatever its row says.
+        return None if found is None else (await self._reads.full_operations([found.id]))[found.id].operation

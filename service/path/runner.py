@@ -34,6 +34,7 @@ from ledger import (
     Operation,
     Part,
     Reads,
+    ReopeningUnproved,
     RequestIdReused,
     SerialNumbers,
     State,
@@ -294,8 +295,9 @@ class Runner:
     async def _checked(self, step: Step, content: Fingerprint) -> Settled:
         judged = await self._reserve(replace(step, check_only=True), content)
         operation = judged.operation
-        is_new = operation.id == step.operation_id
-        return Settled(operation._replace(id=view.NOT_RECORDED) if is_new else operation, judged.parts)
+        if operation.id == step.operation_id:
+            return Settled(operation._replace(id=view.NOT_RECORDED), judged.parts)
+        return Settled(*(await self._reads.full_operations([operation.id]))[operation.id])
 
     async def _reserve(self, step: Step, content: Fingerprint) -> StepOutcome:
         """Raises `Problem`: then nothing was reserved."""
@@ -317,13 +319,24 @@ class Runner:
 
     async def _submit_new(self, step: Step, content: Fingerprint) -> StepOutcome:
         try:
-            return await self._clearing.submit(step)
+            return await self._submit_proved(step)
         except RequestIdReused as other:
             self._repeats.require_same(other.operation, content)
             recorded = other.operation.fingerprint
         # Recorded under an older key: the ledger compares bytes, and is given those that it has.
         assert isinstance(step.operation, NewOperation)
-        return await self._clearing.submit(replace(step, operation=replace(step.operation, fingerprint=recorded)))
+        return await self._submit_proved(replace(step, operation=replace(step.operation, fingerprint=recorded)))
+
+    async def _submit_proved(self, step: Step) -> StepOutcome:
+        try:
+            return await self._clearing.submit(step)
+        except ReopeningUnproved as unproved:
+            released = unproved.operation
+        operation, parts = (await self._reads.full_operations([released.id]))[released.id]
+        if operation.state is not State.RELEASED:
+            # It has gone on since, or somebody has only written that it was released: the bank may have acted.
+            return StepOutcome(operation, False, parts)
+        return await self._clearing.submit(replace(step, reopens=released.id))
 
     def _begin(self, step: Step, content: Fingerprint, plan: Plan, permit: Permit) -> asyncio.Task[_Ended]:
         if self._tasks is None:

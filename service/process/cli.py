@@ -586,7 +586,8 @@ def seal_rotate(data: Data = Path("var")) -> None:
 def seal_vouch(
     operations: Annotated[list[UUID] | None, typer.Argument(help="The ids of operations that are right.")] = None,
     last_batch: Annotated[
-        bool, typer.Option(help="The ends of the chain of seals and of the audit trail are right, too.")
+        bool,
+        typer.Option(help="The ends of the chain of seals and of the audit trail are right, and members, too."),
     ] = False,
     data: Data = Path("var"),
 ) -> None:
@@ -615,11 +616,17 @@ def _vouch(
             for one in found.openings:
                 line = f"without a right MAC: {one.id} {one.kind} {one.state} {yuan(one.amount_fen)} {one.serial}"
                 console.print(line, markup=False)
+            for code in found.members:
+                console.print(f"without a right MAC: the sub-account of member {code}", markup=False)
             if found.last_batch is not None:
                 console.print(f"without a right MAC: the last batch, number {found.last_batch}")
             if found.last_entry is not None:
                 console.print(f"without a right MAC: the last entry of the audit trail, number {found.last_entry}")
             is_whole = is_whole and found.is_whole
+    # Apart, since it reads the whole chain: payments go on meanwhile.
+    with vouching.connected(dsn) as connection:
+        for platform in vouching.platforms(connection):
+            vouching.milestones(connection, SealKeys(platform, settings.bytes))
     if not is_whole:
         raise typer.Exit(1)
 

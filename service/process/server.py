@@ -114,7 +114,7 @@ async def assembled(settings: Settings, *, catches_up: bool = False) -> AsyncIte
         pages = await stack.enter_async_context(open_pool(dsn))
         keys = settings.seal.of(settings.platform)
         reads, numbers = Reads(engine, Lookups(pool, settings.platform), keys), SerialNumbers(engine)
-        lists = Lists(pages, settings.platform)
+        lists = Lists(pages, settings.platform, reads.proofs)
         serial_source = partial(new_serial, settings.bank.uid, numbers)
         bank = await stack.enter_async_context(
             BankClient(
@@ -136,7 +136,7 @@ async def assembled(settings: Settings, *, catches_up: bool = False) -> AsyncIte
             raise VaultKeyMissing(missing)
         stream = await stack.enter_async_context(open_pool(dsn, CONNECTIONS))
         feed = await stack.enter_async_context(
-            Feed(Events(stream, settings.platform), reads.last_event, settings.watch).running()
+            Feed(Events(stream, settings.platform, reads.proofs), reads.last_event, settings.watch).running()
         )
 
         def committed(origins: Sequence[Any], seconds: float) -> None:

@@ -476,14 +476,16 @@ def _counted(handler: Any, shares: Shares) -> Any:
         try:
             limit = shares.of(who)
         except Problem as refused:
-            return await context.abort(refused.code, refused.message)
+            await context.abort(refused.code, refused.message)
+            raise
         limit.acquire()
         try:
             answers = inner(request, context)
             if isinstance(answers, Awaitable):
-                return await answers
-            async for answer in answers:
-                await context.write(answer)
+                await answers
+            else:
+                async for answer in answers:
+                    await context.write(answer)
         finally:
             limit.release()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -126,12 +127,12 @@ async def test_watches_of_the_health_are_counted_for_each_caller_over_all_its_co
 async def test_streams_of_reflection_are_counted_as_well(database: str, tmp_path: Path) -> None:
     async with locked(database, tmp_path, *READERS, grpc={"reflection": True}) as service:
 
-        async def asked(name: str) -> grpc.aio.StreamStreamCall:  # type: ignore[type-arg]
-            call = (await service.channel(name)).stream_stream(
+        async def asked(name: str) -> Any:
+            call: Any = (await service.channel(name)).stream_stream(
                 "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
                 request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
                 response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
-            )()
+            )(None)
             await call.write(reflection_pb2.ServerReflectionRequest(list_services=""))
             assert (await call.read()).list_services_response.service
             return call

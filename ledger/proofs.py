@@ -1,0 +1,255 @@
+"""Whether what the database says of an operation is what was sealed, asked before somebody is told of it.
+
+Whoever can write to the database can enter an operation that is done, or give one another state. So an answer is told
+only where each row it is made of has its place in a seal (`ledger.seals`) that has a MAC (`ledger.macs`), and where its
+state is that of the last sealed event. Anything else is shown as in doubt: UNKNOWN, with the reason `REASON_FAULT`. It
+costs two statements an answer, and a first payment nothing: what is new has nothing to prove.
+
+A seal whose own MAC is under a key that is gone counts where the chain leads on to one with a right MAC: within
+`MILESTONE` batches, since a rotation puts one at least that often (`ledger.vouching`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from ledger import seals
+from ledger.database import reading
+from ledger.journal import full_operation_from_row
+from ledger.macs import MILESTONE, SealKeys
+from ledger.memory import BEFORE_ANYTHING
+from ledger.operations import REASON_FAULT, FullOperation, PartState, State
+from ledger.replay import SEALED_EVENT, SEALED_OPERATION, SEALED_RESOLUTION, SEALED_TRANSACTION
+from ledger.seals import BEGINNING, LEAF, TABLES, Seal
+from ledger.statements import FULL_OPERATIONS
+
+DOUBTED: Final = (
+    "it is not as the service opened it, or its state is not the one that was sealed: somebody else has written to the"
+    " database. What the bank has of it is in the bank's lists"
+)
+
+_KEPT_MAX: Final = 10_000
+
+_OPERATION, _TRANSACTION, _RESOLUTION, _EVENT = (
+    TABLES.index(name) for name in ("operation", "transaction", "resolution", "event")
+)
+_TOLD: Final = (_OPERATION, _TRANSACTION, _RESOLUTION, _EVENT)
+"""The tables that an answer is made of."""
+
+_ROWS = text(f"""
+    SELECT at, operation_id, name, sealed
+    FROM (
+      SELECT
+        created_at AS at, id AS operation_id, {_OPERATION} AS name, 0::bigint AS place,
+        {SEALED_OPERATION} AS sealed
+      FROM operation
+      WHERE platform = :platform AND id = ANY (:ids)
+      UNION ALL
+      SELECT
+        reserved_at, operation_id, {_TRANSACTION}, part,
+        {SEALED_TRANSACTION}
+      FROM transaction
+      WHERE platform = :platform AND operation_id = ANY (:ids)
+      UNION ALL
+      SELECT at, operation_id, {_RESOLUTION}, part, {SEALED_RESOLUTION}
+      FROM resolution
+      WHERE platform = :platform AND operation_id = ANY (:ids)
+      UNION ALL
+      SELECT
+        at, operation_id, {_EVENT}, seq,
+        {SEALED_EVENT}
+      FROM event
+      WHERE platform = :platform AND operation_id = ANY (:ids)
+    ) written
+    ORDER BY name, place
+""")
+
+_MACS = """array_prepend(s.mac, ARRAY(
+    SELECT v.mac FROM vouched v WHERE v.subject = 'batch ' || s.batch AND v.platform = s.platform
+))"""
+
+_SEALS = text(f"""
+    SELECT s.batch, s.at, s.leaves, s.digest, {_MACS} AS macs, before.digest AS follows
+    FROM unnest(CAST(:times AS timestamptz[])) AS wanted (at)
+    CROSS JOIN LATERAL (
+      -- Batches are in the order of their times, which have no index: it would be one more to write with each batch.
+      WITH RECURSIVE span (low, high) AS (
+        SELECT min(batch), max(batch) FROM seal WHERE platform = :platform
+        UNION ALL
+        SELECT
+          CASE WHEN middle.at <= wanted.at THEN middle.batch ELSE span.low END,
+          CASE WHEN middle.at <= wanted.at THEN span.high ELSE middle.batch - 1 END
+        FROM span
+        CROSS JOIN LATERAL (
+          SELECT batch, at FROM seal WHERE platform = :platform AND batch = (span.low + span.high + 1) / 2
+        ) middle
+        WHERE span.low < span.high
+      )
+      SELECT low AS batch FROM span WHERE low = high
+    ) found
+    JOIN seal s ON s.platform = :platform AND s.batch = found.batch AND s.at = wanted.at
+    LEFT JOIN seal before ON before.platform = s.platform AND before.batch = s.batch - 1
+""")
+
+_FOLLOWING = text(f"""
+    SELECT s.batch, s.at, s.leaves, s.digest, {_MACS} AS macs
+    FROM seal s
+    WHERE s.platform = :platform AND s.batch > :batch AND s.batch <= :upto
+    ORDER BY s.batch
+""")
+
+_FIRST = text("""
+    SELECT p.unsealed, (SELECT s.at FROM seal s WHERE s.platform = p.platform ORDER BY s.batch LIMIT 1) AS at
+    FROM platform p
+    WHERE p.platform = :platform
+""")
+
+
+@dataclass(slots=True)
+class _Written:
+    """The rows of one operation, by table, in their order; and by the time of their batch."""
+
+    rows: dict[int, list[Sequence[Any]]] = field(default_factory=dict)
+    by_time: dict[datetime, dict[int, list[seals.Row]]] = field(default_factory=dict)
+
+
+class Proofs:
+    """One platform's. Raises `LedgerUnavailable`."""
+
+    def __init__(self, engine: AsyncEngine, platform: str, keys: SealKeys) -> None:
+        self._engine = engine
+        self._platform = platform
+        self._keys = keys
+        self._proved: dict[int, bytes] = {}
+
+    async def checked(self, found: Collection[FullOperation]) -> list[FullOperation]:
+        """These operations, as they are now where they have gone on meanwhile; in doubt where they are not proved."""
+        unproved = await self._unproved(found)
+        if not unproved:
+            return list(found)
+        # Read before their rows were: each is looked at once more, as it is now.
+        again = {
+            full.operation.id: full
+            for full in (
+                full_operation_from_row(list(row.values()))
+                for row in await self._rows(text(FULL_OPERATIONS), ids=list(unproved))
+            )
+        }
+        still = await self._unproved(again.values())
+        return [
+            (_doubted(again[id_]) if id_ in still else again[id_]) if (id_ := full.operation.id) in again else full
+            for full in found
+        ]
+
+    async def _unproved(self, found: Collection[FullOperation]) -> set[UUID]:
+        if not found:
+            return set()
+        written: dict[UUID, _Written] = {full.operation.id: _Written() for full in found}
+        for row in await self._rows(_ROWS, ids=list(written)):
+            of, name = written[row["operation_id"]], row["name"]
+            of.rows.setdefault(name, []).append(row["sealed"])
+            at = of.by_time.setdefault(row["at"], {})
+            at.setdefault(name, []).append((row["operation_id"], *row["sealed"]))
+        sealed = await self._sealed({at for of in written.values() for at in of.by_time})
+        return {
+            full.operation.id
+            for full in found
+            if not _agrees(full, of := written[full.operation.id]) or not _is_sealed(full.operation.id, of, sealed)
+        }
+
+    async def _sealed(self, times: Collection[datetime]) -> Mapping[datetime, bytes | None]:
+        """The leaves of the batches of these times that are sealed by somebody with the keys; None for a time before
+        the first seal of books that are older than seals.
+        """
+        found: dict[datetime, bytes | None] = {}
+        for row in await self._rows(_SEALS, times=list(times)):
+            seal = Seal(row["batch"], row["at"], bytes(row["digest"]))
+            before = Seal(seal.batch - 1, BEFORE_ANYTHING, bytes(row["follows"] or BEGINNING))
+            if seals.follow(before, self._platform, seal.at, bytes(row["leaves"])) == seal and await self._is_ours(
+                seal, row["macs"]
+            ):
+                found[seal.at] = bytes(row["leaves"])
+        if len(found) < len(times):
+            for row in await self._rows(_FIRST):
+                is_older = row["unsealed"] > 0 and row["at"] is not None
+                found |= {at: None for at in times if is_older and at < row["at"]}
+        return found
+
+    async def _is_ours(self, seal: Seal, macs: Sequence[bytes]) -> bool:
+        if self._proved.get(seal.batch) == seal.digest:
+            return True
+        is_ours = self._keys.sealed(seal, macs) or await self._leads_to_ours(seal)
+        if is_ours:
+            if len(self._proved) >= _KEPT_MAX:
+                self._proved.clear()
+            self._proved[seal.batch] = seal.digest
+        return is_ours
+
+    async def _leads_to_ours(self, seal: Seal) -> bool:
+        """Whether the chain goes on from it to a seal with a right MAC, whose digest covers all before."""
+        for row in await self._rows(_FOLLOWING, batch=seal.batch, upto=seal.batch + MILESTONE):
+            following = Seal(row["batch"], row["at"], bytes(row["digest"]))
+            if seals.follow(seal, self._platform, following.at, bytes(row["leaves"])) != following:
+                return False
+            if self._keys.sealed(following, row["macs"]):
+                return True
+            seal = following
+        return False
+
+    async def _rows(self, query: Any, **values: Any) -> Sequence[Any]:
+        async with reading(self._engine) as connection:
+            rows = await connection.execute(query, {"platform": self._platform, **values})
+            return rows.mappings().all()
+
+
+def _agrees(full: FullOperation, written: _Written) -> bool:
+    """Whether the operation is what its rows say: opened so, in the state of its last event, its parts ended so."""
+    operation, events = full.operation, written.rows.get(_EVENT, [])
+    opening = ""
+    before = State.RELEASED.value
+    for state, _, _, _, evidence in events:
+        if before == State.RELEASED:
+            opening = evidence[:64]
+        before = state
+    # What was opened before plans were sealed has no digest.
+    if not events or opening not in ("", operation.plan_digest.hex()):
+        return False
+    if (events[-1][0], events[-1][1]) != (operation.state.value, operation.reason):
+        return False
+    ends = {part: end for part, *end in written.rows.get(_RESOLUTION, [])}
+    told = {part.part: (part.state, part.bank_serial) for part in full.parts}
+    found = {part: _ended(*ends.get(part, ("reserved",))) for part, *_ in written.rows.get(_TRANSACTION, [])}
+    return told == found
+
+
+def _ended(verdict: str, _bank_day: str = "", bank_serial: str = "") -> tuple[PartState, str]:
+    return PartState(verdict), bank_serial
+
+
+def _is_sealed(operation_id: UUID, written: _Written, sealed: Mapping[datetime, bytes | None]) -> bool:
+    """Whether each row has its leaf, and each leaf its rows."""
+    for at, tables in written.by_time.items():
+        if at not in sealed:
+            return False
+        leaves = sealed[at]
+        if leaves is not None:
+            found = seals.leaves([tables.get(number, []) for number in range(len(TABLES))])
+            if set(_cut(found)) != {one for one in _cut(leaves) if one[:16] == operation_id.bytes and one[16] in _TOLD}:
+                return False
+    return bool(written.by_time)
+
+
+def _cut(leaves: bytes) -> Iterator[bytes]:
+    return (leaves[begin : begin + LEAF.size] for begin in range(0, len(leaves), LEAF.size))
+
+
+def _doubted(full: FullOperation) -> FullOperation:
+    state = State.ACCEPTED if full.operation.state is State.ACCEPTED else State.UNKNOWN
+    return full._replace(operation=full.operation._replace(state=state, reason=REASON_FAULT, message=DOUBTED))
