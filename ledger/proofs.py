@@ -148,12 +148,24 @@ class Proofs:
             for full in found
         ]
 
-    async def _unproved(self, found: Collection[FullOperation]) -> set[UUID]:
+    async def has_its_state(self, operation_id: UUID) -> bool:
+        """Whether an operation is in the state of its last event, and all its events are sealed."""
+        # Twice, since it may go on between the two statements.
+        for _ in range(2):
+            for row in await self._rows(text(FULL_OPERATIONS), ids=[operation_id]):
+                full = full_operation_from_row(list(row.values()))
+                if not await self._unproved([full], tables=(_EVENT,)):
+                    return True
+        return False
+
+    async def _unproved(self, found: Collection[FullOperation], tables: Collection[int] = _TOLD) -> set[UUID]:
         if not found:
             return set()
         written: dict[UUID, _Written] = {full.operation.id: _Written() for full in found}
         for row in await self._rows(_ROWS, ids=list(written)):
             of, name = written[row["operation_id"]], row["name"]
+            if name not in tables:
+                continue
             of.rows.setdefault(name, []).append(row["sealed"])
             at = of.by_time.setdefault(row["at"], {})
             at.setdefault(name, []).append((row["operation_id"], *row["sealed"]))
@@ -161,7 +173,9 @@ class Proofs:
         return {
             full.operation.id
             for full in found
-            if not _agrees(full, of := written[full.operation.id]) or not _is_sealed(full.operation.id, of, sealed)
+            if not _agrees(full, of := written[full.operation.id])
+            or (_RESOLUTION in tables and not _has_its_parts(full, of))
+            or not _is_sealed(full.operation.id, of, sealed, tables)
         }
 
     async def _sealed(self, times: Collection[datetime]) -> Mapping[datetime, bytes | None]:
@@ -210,7 +224,7 @@ class Proofs:
 
 
 def _agrees(full: FullOperation, written: _Written) -> bool:
-    """Whether the operation is what its rows say: opened so, in the state of its last event, its parts ended so."""
+    """Whether the operation is what its events say: opened so, in the state of the last."""
     operation, events = full.operation, written.rows.get(_EVENT, [])
     opening = ""
     before = State.RELEASED.value
@@ -221,8 +235,11 @@ def _agrees(full: FullOperation, written: _Written) -> bool:
     # What was opened before plans were sealed has no digest.
     if not events or opening not in ("", operation.plan_digest.hex()):
         return False
-    if (events[-1][0], events[-1][1]) != (operation.state.value, operation.reason):
-        return False
+    return (events[-1][0], events[-1][1]) == (operation.state.value, operation.reason)
+
+
+def _has_its_parts(full: FullOperation, written: _Written) -> bool:
+    """Whether its parts are those of the rows, and ended so."""
     ends = {part: end for part, *end in written.rows.get(_RESOLUTION, [])}
     told = {part.part: (part.state, part.bank_serial) for part in full.parts}
     found = {part: _ended(*ends.get(part, ("reserved",))) for part, *_ in written.rows.get(_TRANSACTION, [])}
@@ -233,7 +250,9 @@ def _ended(verdict: str, _bank_day: str = "", bank_serial: str = "") -> tuple[Pa
     return PartState(verdict), bank_serial
 
 
-def _is_sealed(operation_id: UUID, written: _Written, sealed: Mapping[datetime, bytes | None]) -> bool:
+def _is_sealed(
+    operation_id: UUID, written: _Written, sealed: Mapping[datetime, bytes | None], told: Collection[int]
+) -> bool:
     """Whether each row has its leaf, and each leaf its rows."""
     for at, tables in written.by_time.items():
         if at not in sealed:
@@ -241,7 +260,7 @@ def _is_sealed(operation_id: UUID, written: _Written, sealed: Mapping[datetime, 
         leaves = sealed[at]
         if leaves is not None:
             found = seals.leaves([tables.get(number, []) for number in range(len(TABLES))])
-            if set(_cut(found)) != {one for one in _cut(leaves) if one[:16] == operation_id.bytes and one[16] in _TOLD}:
+            if set(_cut(found)) != {one for one in _cut(leaves) if one[:16] == operation_id.bytes and one[16] in told}:
                 return False
     return bool(written.by_time)
 

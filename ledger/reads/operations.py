@@ -17,7 +17,6 @@ from ledger.lookups import Lookups
 from ledger.macs import SealKeys
 from ledger.names import BankSerial, MemberCode, RequestId, Serial
 from ledger.operations import FullOperation, Operation, Part, State
-from ledger.proofs import DOUBTED
 from ledger.reads.queries import DUE, OPERATION, Queries, operation_of, part_of, select_operations, select_parts
 from ledger.schema import booking, due, operation, transaction
 from ledger.statements import FULL_OPERATIONS
@@ -147,9 +146,8 @@ class Operations(Queries):
         macs = await self._opened(found)
         if self._keys is not None and not self._keys.opened(found, macs):
             raise OpeningForged(f"{found.id} has no MAC under any of JZB_SEAL__KEYS: who has these did not open it so")
-        full = (await self.full_operations([found.id]))[found.id]
-        if full.operation.message == DOUBTED:
-            raise OpeningForged(f"the rows of {found.id} are not those that were sealed: run `jzb verify`")
+        if self.proofs is not None and not await self.proofs.has_its_state(found.id):
+            raise OpeningForged(f"the state of {found.id} is not the one that was sealed: run `jzb verify`")
         return found.plan
 
     async def require_as_opened(self, found: Operation) -> None:

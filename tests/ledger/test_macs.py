@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from alembic import command
@@ -22,6 +22,7 @@ from ledger import (
     OpeningForged,
     Operation,
     Reads,
+    ReopeningUnproved,
     SealKeys,
     State,
     Step,
@@ -157,7 +158,10 @@ async def test_what_is_opened_again_has_the_mac_of_its_last_opening(database: st
         await ours.writer.submit(voiding(first, state=State.RELEASED))
         earlier = await ours.found(first)
         assert isinstance(first.operation, NewOperation)
-        await ours.writer.submit(opening(pay(ANN, BOB, 5), plan={"try": 2}, request_id=first.operation.request_id))
+        again = opening(pay(ANN, BOB, 5), plan={"try": 2}, request_id=first.operation.request_id)
+        with pytest.raises(ReopeningUnproved):
+            await ours.writer.submit(again)
+        await ours.writer.submit(replace(again, reopens=first.operation_id))
         assert await ours.is_carried_on(first)
         with pytest.raises(OpeningForged):
             await ours.reads.plan(earlier)
