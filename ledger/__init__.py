@@ -53,6 +53,7 @@ from ledger.proposals import KeyNeed, Lease, NewProposal, Proposal, ProposalDeci
 from ledger.reads import (
     CATCH_UP,
     Cards,
+    Difference,
     InDoubt,
     Leased,
     Order,
@@ -105,6 +106,7 @@ __all__ = [
     "DeadlinePassed",
     "Decision",
     "Dependency",
+    "Difference",
     "Draft",
     "Event",
     "Events",

@@ -36,6 +36,7 @@ class Kind(StrEnum):
     MARKETING = "marketing"
     PARKING = "parking"
     POOLED = "pooled"
+    DIFFERENCE = "difference"
 
     REFUNDABLE = "refundable"
     REFUNDABLE_FEE = "refundable-fee"
@@ -245,6 +246,13 @@ def standing(sub_account: SubAccount) -> Account:
 def allowance(who: str, bank_day: date) -> Account:
     """What a caller, or a person, has moved on a bank day, below zero. ``who`` is "caller " or "person " and a name."""
     return Account(Kind.ALLOWANCE, NO_SUB_ACCOUNT, f"{day_text(bank_day)} {who}")
+
+
+def difference(break_id: str) -> Account:
+    """What adjustments have moved for this break and nothing explains yet. It may be above zero or below, and must come
+    back to zero.
+    """
+    return Account(Kind.DIFFERENCE, NO_SUB_ACCOUNT, break_id)
 
 
 def parking(order_no: str) -> Account:

@@ -86,6 +86,7 @@ account = _table(
     # No index may name a balance: PostgreSQL could no longer update hot accounts in place (HOT).
     Index("account_waiting", "platform", "ref", postgresql_where=text("kind = 'waiting'")),
     Index("account_suspense", "platform", "ref", postgresql_where=text("kind = 'suspense'")),
+    Index("account_difference", "platform", "ref", postgresql_where=text("kind = 'difference'")),
 )
 
 operation = _table(
@@ -273,11 +274,13 @@ reference = _table(
     Column("kind", Text, nullable=False),
     Column("value", Text, nullable=False),
     PrimaryKeyConstraint("value", "kind", "platform", "operation_id", name="reference_pk"),
-    CheckConstraint("kind IN ('member', 'order', 'channel', 'reference', 'label')", name="reference_kind_known"),
+    CheckConstraint(
+        "kind IN ('member', 'order', 'channel', 'reference', 'label', 'break')", name="reference_kind_known"
+    ),
     Index("reference_by_operation", "operation_id", "platform"),
 )
 """What an operation is found by that it has in no column of its own: members and order numbers of its parts, its
-channel's transaction number, and its caller's own reference and labels.
+channel's transaction number, its caller's own reference and labels, and the break that it adjusts.
 """
 
 booking = _table(

@@ -355,6 +355,26 @@ CHECKS: dict[str, LiteralString] = {
             IS DISTINCT FROM (o.caller, o.person, o.request_id, o.amount_fen, o.payer, o.payee)
           OR (c.caller, c.person) IS DISTINCT FROM (o.approver, o.approving_person)
     """,
+    "an adjustment moves between an account and a difference, and nothing else moves a difference": """
+        SELECT l.operation_id || '/' || l.part || ' leg ' || l.leg, found.due, l.debit || ' to ' || l.credit
+        FROM leg l
+        LEFT JOIN operation o ON o.platform = l.platform AND o.id = l.operation_id
+        CROSS JOIN LATERAL (
+          SELECT
+            CASE WHEN o.kind = 'ADJUSTMENT' THEN 'one difference' ELSE 'no difference' END AS due,
+            (l.debit LIKE 'difference:%')::int + (l.credit LIKE 'difference:%')::int AS sides
+        ) found
+        WHERE l.platform = :platform AND (o.kind = 'ADJUSTMENT' OR found.sides > 0)
+          AND found.sides <> (o.kind IS NOT DISTINCT FROM 'ADJUSTMENT')::int
+          -- What it counts of an allowance is no money.
+          AND 'limits' NOT IN (l.debit, l.credit)
+        UNION ALL
+        SELECT o.id::text, 'an approval', 'none'
+        FROM operation o
+        -- Not all that is kept can be read by PostgreSQL.
+        WHERE o.platform = :platform
+          AND CASE WHEN o.kind = 'ADJUSTMENT' THEN o.plan -> 'approval' IS NULL ELSE false END
+    """,
     "a proposal and its decision have the names of the audit trail": """
         WITH told AS (
           SELECT

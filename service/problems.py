@@ -331,6 +331,11 @@ FLOOR_REASONS: dict[str, _FloorReason] = {
         "wait for the next bank day, or have whoever keeps the policy file (JZB_POLICY) raise amount_per_day_fen",
         grpc.StatusCode.PERMISSION_DENIED,
     ),
+    "waiting": _FloorReason(
+        ErrorReason.INSUFFICIENT_FUNDS,
+        "uncleared money of that bank day",
+        "look at the member's balance: what was cleared is withdrawable, and what is held counts as spent",
+    ),
     "parking": _FloorReason(
         ErrorReason.PARKED_INSUFFICIENT, "parked money of the order", "compare with the bank by GetBankOrder"
     ),
@@ -345,6 +350,7 @@ _NAMED_BY = {
     "acquired": "order_no",
     "rebooked": "order_no",
     "parking": "order_no",
+    "waiting": "bank_day",
     "refundable": "payment_serial",
     "refundable-fee": "payment_serial",
     "revocable": "top_up_serial",
@@ -684,11 +690,13 @@ def amount_not_permitted(caller: str, amount_fen: int, limit_fen: int) -> Proble
     )
 
 
-def approval_required(scope: str) -> Problem:
-    """The policy wants two people for a call, which does not ask for the second one."""
+def approval_required(scope: str, *, is_always: bool = False) -> Problem:
+    """Two people are wanted for a call, which does not ask for the second one: by the policy, or ``is_always``."""
     return precondition(
         ErrorReason.APPROVAL_REQUIRED,
-        f"the policy wants another identity to approve this call of {scope}",
+        "this call changes the books alone, and another identity must approve it, whatever the policy marks"
+        if is_always
+        else f"the policy wants another identity to approve this call of {scope}",
         "send the same request again with the field approval, which makes it a proposal; the request id is not used up",
         scope=scope,
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from jzb.v1.names import OperationKind
 from ledger import Operation, Part, PartState, State
 from service import problems
 
@@ -30,6 +31,8 @@ def _stands(operation: Operation, parts: Sequence[Part]) -> str:
     if operation.state is State.DONE and " " in operation.request_id:
         # The bank acted on its own: the message says what it did.
         return operation.message or "the bank did it on its own"
+    if operation.kind == OperationKind.ADJUSTMENT and operation.state is State.DONE:
+        return "it is posted in the books; the bank was not called"
     if operation.state is State.DONE:
         done = {part.order_no for part in parts if part.state is PartState.POSTED}
         # A part that was let go unsent has another of the same order behind it.

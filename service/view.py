@@ -47,9 +47,10 @@ GIVING_BACK = frozenset(
         OperationKind.ALLOCATE_SUSPENSE,
         OperationKind.REVERSE_SUSPENSE_ALLOCATION,
         OperationKind.REBOOK_ORDER,
+        OperationKind.ADJUSTMENT,
     }
 )
-"""The kinds whose plan keeps the serial of what they take, give back, or move."""
+"""The kinds whose plan keeps the serial of what they take, give back, move, or correct."""
 
 KINDS: dict[str, core_pb2.OperationKind.ValueType] = {
     kind: core_pb2.OperationKind.Value(f"OPERATION_KIND_{kind.name}") for kind in OperationKind

@@ -12,7 +12,7 @@ from ledger.reads.books import Books, TrialRow
 from ledger.reads.cards import Cards
 from ledger.reads.clearing import Clearing, SpenderAfterClearing, WaitingDay
 from ledger.reads.members import Members
-from ledger.reads.overview import InDoubt, Overview, Overviews
+from ledger.reads.overview import Difference, InDoubt, Overview, Overviews
 from ledger.reads.payments import Order, Payment, Payments
 from ledger.reads.queue import Leased, Queue
 from ledger.reads.recovery import CATCH_UP, Recovery
@@ -20,6 +20,7 @@ from ledger.reads.recovery import CATCH_UP, Recovery
 __all__ = [
     "CATCH_UP",
     "Cards",
+    "Difference",
     "InDoubt",
     "Leased",
     "Order",

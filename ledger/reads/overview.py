@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from sqlalchemy import text
 
@@ -34,12 +35,49 @@ class Overview:
     orphans: int
     suspense_fen: int
     suspense_age_s: float
+    difference_fen: int
+    difference_age_s: float
     sealed_s: float | None
     replicas_s: Mapping[str, float] = field(default_factory=dict)
 
 
+DIFFERENCES = """
+SELECT
+  a.ref, a.balance_fen,
+  (
+    -- Since the last time that it was zero.
+    SELECT min(at)
+    FROM (
+      SELECT at, max(at) FILTER (WHERE running_fen = 0) OVER () AS zero_at
+      FROM (
+        SELECT
+          r.at, sum(CASE WHEN l.credit = a.name THEN l.amount_fen ELSE -l.amount_fen END) OVER (ORDER BY r.at)
+            AS running_fen
+        FROM reference f
+        JOIN leg l ON l.operation_id = f.operation_id AND l.platform = f.platform AND a.name IN (l.debit, l.credit)
+        JOIN resolution r ON r.operation_id = l.operation_id AND r.part = l.part AND r.platform = l.platform
+        WHERE f.value = a.ref AND f.kind = 'break' AND f.platform = a.platform
+      ) sums
+    ) moves
+    WHERE zero_at IS NULL OR at > zero_at
+  ) AS since
+FROM account a
+WHERE a.platform = :platform AND a.kind = 'difference' AND a.balance_fen <> 0
+"""
+"""What adjustments have moved and nothing explains yet, by break."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """The balance of a break's account `difference`, in fen, and since when it is not zero."""
+
+    break_id: str
+    balance_fen: int
+    since: datetime
+
+
 # Lateral, so that the plan is one index look-up an open operation, however long the history is.
-OVERVIEW = """
+OVERVIEW = f"""
 WITH
 open AS (
   SELECT o.kind, o.state, o.amount_fen, extract(epoch FROM now() - o.created_at)::float8 AS age_s
@@ -64,6 +102,7 @@ suspended AS (
   ) entered ON true
   WHERE a.platform = :platform AND a.kind = 'suspense' AND a.balance_fen > 0
 ),
+differing AS ({DIFFERENCES}),
 replica AS (
   SELECT application_name, max(extract(epoch FROM coalesce(replay_lag, '0')))::float8 AS behind_s
   FROM pg_stat_replication AS standby
@@ -87,16 +126,25 @@ SELECT
   (SELECT count(*) FROM open WHERE state = 'reserved' AND age_s > :reserved_for_s) AS orphans,
   (SELECT coalesce(sum(balance_fen), 0)::bigint FROM suspended) AS suspense_fen,
   (SELECT max(age_s) FROM suspended) AS suspense_age_s,
+  (SELECT coalesce(sum(abs(balance_fen)), 0)::bigint FROM differing) AS difference_fen,
+  (SELECT extract(epoch FROM now() - min(since))::float8 FROM differing) AS difference_age_s,
   (
     SELECT extract(epoch FROM now() - at)::float8
     FROM seal WHERE platform = :platform ORDER BY batch DESC LIMIT 1
   ) AS sealed_s,
   (SELECT json_object_agg(application_name, behind_s) FROM replica) AS replicas_s
-"""
+"""  # noqa: S608
 
 
 class Overviews(Queries):
     """The state of a platform."""
+
+    async def differences(self, limit: int) -> list[Difference]:
+        """Up to ``limit`` differences that are not zero, oldest first. Raises `LedgerUnavailable`."""
+        rows = await self._rows(
+            text(f"{DIFFERENCES} ORDER BY since, ref LIMIT :limit"), platform=self._platform, limit=limit
+        )
+        return [Difference(break_id=row["ref"], balance_fen=row["balance_fen"], since=row["since"]) for row in rows]
 
     async def overview(self, *, reserved_for_s: float, accepted_for_s: float) -> Overview:
         """What is open now.
@@ -122,6 +170,8 @@ class Overviews(Queries):
             orphans=row["orphans"],
             suspense_fen=row["suspense_fen"],
             suspense_age_s=max(0.0, row["suspense_age_s"] or 0.0),
+            difference_fen=row["difference_fen"],
+            difference_age_s=max(0.0, row["difference_age_s"] or 0.0),
             sealed_s=row["sealed_s"],
             replicas_s=row["replicas_s"] or {},
         )

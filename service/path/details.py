@@ -16,13 +16,12 @@ from service.recorded import REMARK, TAGS
 
 def kept(request: Message) -> dict[str, Any]:
     """What the plan keeps of a request, by name."""
-    fields = request.DESCRIPTOR.fields_by_name
     found: dict[str, Any] = {}
     if (tags := _tags(request)) is not None:
         labels = {label.key: label.value for label in sorted(tags.labels, key=lambda one: one.key)}
         values = {"reference": tags.reference, "labels": labels}
         found[TAGS] = {name: value for name, value in values.items() if value}
-    remark: str = request.remark if REMARK in fields else ""  # type: ignore[attr-defined]  # by its descriptor
+    remark: str = request.remark if REMARK in request.DESCRIPTOR.fields_by_name else ""  # type: ignore[attr-defined]  # by its descriptor
     if remark:
         found[REMARK] = masked(remark)
     return found
@@ -42,7 +41,7 @@ def name_of(key: str, value: str) -> str:
 
 
 def _tags(request: Message) -> Tags | None:
-    if "tags" not in request.DESCRIPTOR.fields_by_name or not request.HasField("tags"):
+    if TAGS not in request.DESCRIPTOR.fields_by_name or not request.HasField(TAGS):
         return None
     tags: Tags = request.tags  # type: ignore[attr-defined]  # by its descriptor
     return tags if tags.reference or tags.labels else None

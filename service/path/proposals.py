@@ -22,7 +22,7 @@ from service import contract, policy, problems
 from service.path.fingerprint import Fingerprint, clear_personal
 from service.path.rights import rpc_of
 from service.personal import looks_personal
-from service.plans.plan import Plan
+from service.plans.plan import Movement, Plan
 from service.plans.verification import mode_of
 from service.policy import Rights
 from service.problems import Problem
@@ -38,7 +38,7 @@ class Proposing:
         self._vault = vault
         self._life_s = life_s
 
-    async def answer(self, request: Message, plan: Plan, content: Fingerprint) -> Problem:
+    async def answer(self, request: Message, plan: Movement, content: Fingerprint) -> Problem:
         """What the caller gets of a request that two people are needed for, and that has no operation.
 
         The first time it is stored, if its caller asks for the approval. Raises `Problem`.
@@ -47,7 +47,8 @@ class Proposing:
         found = await self._store.of_request(request_id)
         if found is None:
             if not is_asked(request):
-                raise problems.approval_required(policy.scope_name(rpc_of(request).scope))
+                scope = policy.scope_name(rpc_of(request).scope)
+                raise problems.approval_required(scope, is_always=not isinstance(plan, Plan))
             new = self._new(request, plan, content)
             await self._trail.add(entry_of(new, "PROPOSED"))
             await self._store.propose(new, self._life_s)
@@ -65,7 +66,7 @@ class Proposing:
         if not is_same:
             raise problems.proposed_otherwise(earlier)
 
-    def _new(self, request: Message, plan: Plan, content: Fingerprint) -> NewProposal:
+    def _new(self, request: Message, plan: Movement, content: Fingerprint) -> NewProposal:
         reason: str = request.approval.reason  # type: ignore[attr-defined]  # by `is_asked`
         require_impersonal("approval.reason", reason)
         verification = getattr(request, "verification", None)

@@ -25,7 +25,7 @@ from ledger.rules import Cap
 from service import problems
 from service.catalogue.interfaces import facts
 from service.contract import methods
-from service.plans.plan import Plan
+from service.plans.plan import Movement, Plan
 from service.policy import Rights, Scope, namespace_of, present
 from service.problems import Problem
 
@@ -33,6 +33,7 @@ MEMBER_FIELD: Final = re.compile(r"(.*_)?member_ids?")
 """The names of fields that hold member codes."""
 
 M = TypeVar("M", bound=Message)
+P = TypeVar("P", bound=Movement)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +110,14 @@ def _rpcs() -> dict[str, Rpc]:
     return {method.input_type.full_name: Rpc(method, facts(method).scope) for method in methods().values()}
 
 
-def needs_another(rights: Rights, plan: Plan, request: Message) -> bool:
-    """Whether the policy wants a second identity for this, and there is none yet."""
-    if rights.approved is not None or not rights.approvals:
+def needs_another(rights: Rights, plan: Movement, request: Message) -> bool:
+    """Whether a second identity is wanted for this, and there is none yet: by the policy, or because no bank will ever
+    look at it.
+    """
+    if rights.approved is not None:
         return False
+    if not isinstance(plan, Plan):
+        return True
     scope = rpc_of(request).scope
     return any(rule.marks(scope, plan.moved_fen) for rule in rights.approvals)
 
@@ -135,7 +140,7 @@ def require_own(request: Message, *member_ids: str) -> None:
         raise hidden(request)
 
 
-def required(rights: Rights, plan: Plan, request: Message, bank_day: date) -> Plan:
+def required(rights: Rights, plan: P, request: Message, bank_day: date) -> P:
     """The plan, with what it moves counted where its caller has an allowance for the day.
 
     Judges what it is about, and how much it moves. Raises `Problem`, before anything is reserved.
@@ -158,7 +163,7 @@ def required(rights: Rights, plan: Plan, request: Message, bank_day: date) -> Pl
     return plan.counted([one.who for one in rights.per_day], bank_day) if rights.per_day else plan
 
 
-def caps(rights: Rights, plan: Plan) -> tuple[Cap, ...]:
+def caps(rights: Rights, plan: Movement) -> tuple[Cap, ...]:
     """How far down the allowances may go that the plan counts on, judged where all processes' payments are judged."""
     if not rights.per_day:
         return ()

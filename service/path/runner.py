@@ -52,7 +52,7 @@ from service.path.fingerprint import Fingerprint
 from service.path.parties import Parties
 from service.path.proposals import Proposing, is_asked
 from service.path.repeats import Repeats
-from service.plans.plan import Plan, Serials
+from service.plans.plan import Movement, Plan, Serials
 from service.plans.settlement import mark_unknown, release, settle
 from service.plans.verification import mode_of
 from service.policy import Rights
@@ -83,7 +83,7 @@ class Settled:
         return view.operation(self.operation, self.parts)
 
 
-MakePlan: TypeAlias = Callable[[Serials], Awaitable[Plan]]
+MakePlan: TypeAlias = Callable[[Serials], Awaitable[Movement]]
 
 _Ended: TypeAlias = Settled | Problem | Operation
 """How a call's task ends: settled, refused, or with the operation that its request id has begun before."""
@@ -209,32 +209,34 @@ class Runner:
             plan, serial = await self._planned(request, make_plan, rows)
             if self._is_proposed(plan, request):
                 return await self._proposed(request, content, plan)
-            permit.use_for(plan.message.code)
-            await self._bank.ready()
+            if isinstance(plan, Plan):
+                permit.use_for(plan.message.code)
+                await self._bank.ready()
             deadline.require()
             telemetry.step_took("admission", began_s)
             task = self._begin(self._opening(request, content, plan, serial), content, plan, permit)
         ended = await asyncio.shield(task)
         return await self._again(ended, content) if isinstance(ended, Operation) else _or_problem(ended)
 
-    def _is_proposed(self, plan: Plan, request: Message) -> bool:
-        """Whether it waits for another identity: because its caller asks for that, or because the policy wants it."""
+    def _is_proposed(self, plan: Movement, request: Message) -> bool:
+        """Whether it waits for another identity: because its caller asks for that, or because that is wanted."""
         allowed = policy.present()
         return allowed.approved is None and (is_asked(request) or rights.needs_another(allowed, plan, request))
 
-    async def _proposed(self, request: Message, content: Fingerprint, plan: Plan) -> Settled:
+    async def _proposed(self, request: Message, content: Fingerprint, plan: Movement) -> Settled:
         """The answer that its operation has, once it has one. Raises `Problem`: until then it is a proposal."""
         earlier = await self._repeats.earlier(request)
         if earlier is not None and earlier.state is not State.RELEASED:
             return await self._again(earlier, content)
         raise await self._proposing.answer(request, plan, content)
 
-    async def _planned(self, request: Message, make_plan: MakePlan, rows: int) -> tuple[Plan, Serial]:
+    async def _planned(self, request: Message, make_plan: MakePlan, rows: int) -> tuple[Movement, Serial]:
         numbers = [await self._numbers.next() for _ in range(1 + rows)]
         serials = Serials.make(self._settings.bank.uid, bank_today(), numbers)
         plan = await make_plan(serials)
         plan = rights.required(policy.present(), plan, request, bank_today())
-        self._admit_interface(plan)
+        if isinstance(plan, Plan):
+            self._admit_interface(plan)
         deadline.require()
         return plan, serials.own
 
@@ -257,10 +259,9 @@ class Runner:
             code = plan.message.code
             raise problems.not_enabled(code, str(missing), f'JZB_BANK__SERVICE_IDS (key "{code}")') from None
 
-    def _opening(self, request: Message, content: Fingerprint, plan: Plan, serial: Serial) -> Step:
+    def _opening(self, request: Message, content: Fingerprint, plan: Movement, serial: Serial) -> Step:
         allowed = policy.present()
-        channel = (("channel", plan.channel_no),) if plan.channel_no else ()
-        return Step(
+        step = Step(
             operation=NewOperation(
                 id=UUID(bytes=uuid_utils.uuid7().bytes),
                 request_id=allowed.stored(request.request_id),  # type: ignore[attr-defined]  # as all of money have
@@ -268,7 +269,7 @@ class Runner:
                 kind=plan.kind,
                 serial=serial,
                 plan={
-                    **plan.stored.to_json(),
+                    **plan.to_json(),
                     **details.kept(request),
                     **_approval(allowed),
                     "trace": telemetry.carrier(),
@@ -279,17 +280,23 @@ class Runner:
                 amount_fen=plan.amount_fen,
                 fee_fen=plan.fee_fen,
                 trace_id=telemetry.trace_id(),
-                found_by=(*channel, *details.names(request)),
+                found_by=(*plan.found_by, *details.names(request)),
                 caller=allowed.caller,
                 person=allowed.person,
             ),
-            change=Change(state=State.RESERVED, next_ask_in_s=self._settings.resolver.orphan_after_s),
+            change=Change(state=State.DONE),
             bank_day=bank_today(),
             needs=plan.needs,
             caps=rights.caps(allowed, plan),
+            not_after_s=deadline.not_after_s(),
+        )
+        if not isinstance(plan, Plan):
+            return replace(step, enter=plan.drafts)
+        return replace(
+            step,
+            change=Change(state=State.RESERVED, next_ask_in_s=self._settings.resolver.orphan_after_s),
             pend=plan.drafts,
             cards_new=() if plan.card is None else (plan.card,),
-            not_after_s=deadline.not_after_s(),
         )
 
     async def _checked(self, step: Step, content: Fingerprint) -> Settled:
@@ -338,7 +345,7 @@ class Runner:
             return StepOutcome(operation, False, parts)
         return await self._clearing.submit(replace(step, reopens=released.id))
 
-    def _begin(self, step: Step, content: Fingerprint, plan: Plan, permit: Permit) -> asyncio.Task[_Ended]:
+    def _begin(self, step: Step, content: Fingerprint, plan: Movement, permit: Permit) -> asyncio.Task[_Ended]:
         if self._tasks is None:
             raise problems.stopping()
         # A task of its own: a caller who gives up must not stop a payment between reserve and settle.
@@ -348,7 +355,7 @@ class Runner:
         permit.hand_over(task)
         return task
 
-    async def _reserve_and_carry(self, step: Step, content: Fingerprint, plan: Plan, permit: Permit) -> _Ended:
+    async def _reserve_and_carry(self, step: Step, content: Fingerprint, plan: Movement, permit: Permit) -> _Ended:
         """The whole call, but for its plan. Raises nothing: an error would end all other calls with this one."""
         try:
             reserved = await self._reserve(step, content)
@@ -362,6 +369,9 @@ class Runner:
         operation = reserved.operation
         if not reserved.did:
             return operation
+        if not isinstance(plan, Plan):
+            telemetry.count_outcome(plan.kind, operation.state)
+            return Settled(operation, reserved.parts)
         task = asyncio.current_task()
         assert task is not None
         self._under_way[operation.id] = task

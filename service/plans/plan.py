@@ -1,4 +1,5 @@
-"""A plan: what one request does to the mirror, what it says to the bank, and what each answer means.
+"""A plan: what one request does to the mirror, what it says to the bank, and what each answer means; or a `Movement`
+alone, which says nothing to the bank.
 
 Plans are values made by pure functions from a request, facts that cannot change under them (members, orders, payments)
 and serials. The runner takes any plan; what a later process needs of it is stored with the operation as JSON, free of
@@ -10,32 +11,30 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
-from typing import Any
+from typing import Any, Self
 
 from bankclient import Request, consumer_serial, row_serial
 from jzb.v1.names import OperationKind
 from ledger import Account, Available, Card, Draft, Leg, Member, draft_from_json, draft_to_json
 from ledger.accounts import LIMITS, POCKETS, allowance, standing
-from ledger.names import NO_MEMBER_CODE, NO_SUB_ACCOUNT, MemberCode, Serial, SubAccount
+from ledger.names import NO_MEMBER_CODE, NO_SERIAL, NO_SUB_ACCOUNT, MemberCode, Serial, SubAccount
 from ledger.rules import Source
 from service.questions.query import OutcomeQuery, Query
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """One money call. ``query`` finds out what became of it when its answer is lost.
+class Movement:
+    """What a request moves in the mirror, and between whom. By itself it is posted at once, by the hand of two people.
 
-    ``drafts`` are pending from the reservation and posted when the bank has acted. ``then`` are the drafts that become
-    pending with that and wait for the bank's final word (withdrawals): posted when it is good; when it is bad they are
-    voided and ``undo`` gives the drafts that take ``drafts`` back. ``keep`` is what later calls about this one need and
-    nothing else remembers: the channel of a top-up, the serial of the original. ``card`` is recorded with the
-    reservation. By ``channel_no``, the channel's transaction number, the operation is found. ``with_members`` are
-    sub-accounts that it is about though it moves nothing of theirs yet.
+    ``drafts`` of a plan are pending from the reservation and posted when the bank has acted. ``then`` are the drafts
+    that become pending with that and wait for the bank's final word (withdrawals): posted when it is good; when it is
+    bad they are voided and ``undo`` gives the drafts that take ``drafts`` back. ``keep`` is what later calls about this
+    one need and nothing else remembers: the channel of a top-up, the serial of the original. ``found_by`` are kinds and
+    values of `reference` by which the operation is found. ``with_members`` are sub-accounts that it is about though it
+    moves nothing of theirs yet.
     """
 
     kind: OperationKind
-    message: Request[Any]
-    query: OutcomeQuery
     drafts: tuple[Draft, ...] = ()
     then: tuple[Draft, ...] = ()
     undo: tuple[Draft, ...] = ()
@@ -45,16 +44,15 @@ class Plan:
     amount_fen: int = 0
     fee_fen: int = 0
     keep: Mapping[str, Any] = field(default_factory=dict)
-    card: Card | None = None
-    channel_no: str = ""
+    found_by: tuple[tuple[str, str], ...] = ()
     with_members: tuple[SubAccount, ...] = ()
 
-    def moving(self, legs: Iterable[Leg], serial: Serial) -> Plan:
-        """The same with one draft, between the plan's own parties and of its own amounts."""
+    def moving(self, legs: Iterable[Leg], serial: Serial = NO_SERIAL) -> Self:
+        """The same with one draft, between its own parties and of its own amounts."""
         draft = Draft(tuple(legs), serial, self.payer, self.payee, self.amount_fen, self.fee_fen)
         return replace(self, drafts=(draft,))
 
-    def counted(self, who: Sequence[str], bank_day: date) -> Plan:
+    def counted(self, who: Sequence[str], bank_day: date) -> Self:
         """The same, with what it moves counted for these names: held with it, given back if it has no effect."""
 
         def count(draft: Draft, back: bool = False) -> Draft:
@@ -83,10 +81,29 @@ class Plan:
         about = dict.fromkeys((*filter(None, map(_member_of, sides)), *self.with_members))
         return tuple(standing(sub_account) for sub_account in about)
 
+    def to_json(self) -> dict[str, Any]:
+        """What is kept of it with the operation."""
+        return {"drafts": [draft_to_json(draft) for draft in self.drafts], "keep": dict(self.keep)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan(Movement):
+    """One money call. ``query`` finds out what became of it when its answer is lost. ``card`` is recorded with the
+    reservation.
+    """
+
+    message: Request[Any]
+    query: OutcomeQuery
+    card: Card | None = None
+
     @property
     def stored(self) -> Stored:
         """What is kept of the plan with the operation."""
         return Stored(self.drafts, self.then, self.undo, self.query, self.keep)
+
+    def to_json(self) -> dict[str, Any]:
+        """See `Movement.to_json`."""
+        return self.stored.to_json()
 
 
 def _member_of(side: Source) -> SubAccount:

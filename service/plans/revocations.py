@@ -20,6 +20,7 @@ from ledger import Available, Draft, Kind, Leg, Member, OfDay, Operation
 from ledger.accounts import FEE, LIMITS, revocable, revocable_fee
 from ledger.names import Serial
 from service.plans.plan import Plan, Serials
+from service.plans.topups import through
 from service.questions.status import StatusQuery
 from service.recorded import CHANNEL, CHANNEL_SERIAL, ORIGINAL
 
@@ -65,7 +66,7 @@ def revoke_top_up(request: topup_pb2.RevokeTopUpRequest, top_up: Operation, memb
         amount_fen=request.amount_fen,
         fee_fen=request.fee_fen,
         keep={ORIGINAL: top_up.serial},
-        channel_no=kept[CHANNEL_SERIAL],
+        found_by=through(kept[CHANNEL_SERIAL]),
         with_members=(member.sub_account,),
     )
 

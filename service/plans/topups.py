@@ -32,6 +32,11 @@ def channel_code(channel: topup_pb2.Channel) -> str:
     return f"{channel.type:04d}"
 
 
+def through(channel_no: str) -> tuple[tuple[str, str], ...]:
+    """By what a top-up, and a revocation of it, is found: the channel's transaction number, where it has one."""
+    return ((CHANNEL, channel_no),) if channel_no else ()
+
+
 def _credit(
     sub_account: SubAccount,
     member_id: MemberCode,
@@ -92,7 +97,7 @@ def top_up(
         amount_fen=request.amount_fen,
         fee_fen=request.fee_fen,
         keep={CHANNEL: channel_code(request.channel), CHANNEL_SERIAL: request.channel.transaction_no},
-        channel_no=request.channel.transaction_no,
+        found_by=through(request.channel.transaction_no),
         with_members=(sub_account,),
     )
 
@@ -146,6 +151,6 @@ def split_top_up(request: topup_pb2.SplitTopUpRequest, facts: Facts, serials: Se
             CHANNEL: channel_code(request.channel),
             **({CHANNEL_SERIAL: request.channel.transaction_no} if request.channel.transaction_no else {}),
         },
-        channel_no=request.channel.transaction_no,
+        found_by=through(request.channel.transaction_no),
         with_members=tuple(facts.sub_account(MemberCode(share.member_id)) for share in request.shares),
     )

@@ -158,6 +158,8 @@ def _of_platform(numbers: PlatformNumbers) -> dict[telemetry.Observable, telemet
         catalogue.ORPHANS: numbers.of(lambda found: found.orphans),
         catalogue.SUSPENSE_AMOUNT: numbers.of(lambda found: found.suspense_fen),
         catalogue.SUSPENSE_AGE: numbers.of(lambda found: found.suspense_age_s),
+        catalogue.DIFFERENCE_AMOUNT: numbers.of(lambda found: found.difference_fen),
+        catalogue.DIFFERENCE_AGE: numbers.of(lambda found: found.difference_age_s),
         catalogue.SEAL_AGE: numbers.of(lambda found: found.sealed_s),
         catalogue.REPLICATION_LAG: numbers.of(lambda found: found.replicas_s),
     }

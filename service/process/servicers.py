@@ -14,6 +14,7 @@ from service.path.parties import Parties
 from service.process.components import Components
 from service.questions.top_up_reading import TopUpReading
 from service.rpc.acquiring import AcquiringRpc
+from service.rpc.adjustments import Adjustments
 from service.rpc.approvals import Approvals
 from service.rpc.balances import Balances
 from service.rpc.batches import Batches
@@ -99,6 +100,7 @@ def _servicers(given: Components) -> Iterator[object]:
     yield Balances(
         reads=reads, bank=bank, clearing=given.clearing, members=members, rules=rules, verify_s=settings.verify_s
     )
+    yield Adjustments(runner=runner, reads=reads, lists=given.lists, members=members)
     yield Statements(bank=bank, members=members)
     yield Files(bank=bank)
     yield Operations(reads=reads, lists=given.lists, feed=given.feed, resolver=given.resolver)

@@ -49,6 +49,7 @@ ACCOUNT_KINDS: dict[Kind, balance_pb2.AccountKind.ValueType] = {
     Kind.MARKETING: balance_pb2.ACCOUNT_KIND_MARKETING,
     Kind.PARKING: balance_pb2.ACCOUNT_KIND_ACQUIRING_PARKING,
     Kind.POOLED: balance_pb2.ACCOUNT_KIND_POOLED,
+    Kind.DIFFERENCE: balance_pb2.ACCOUNT_KIND_DIFFERENCE,
     **dict.fromkeys(CONTROLS, balance_pb2.ACCOUNT_KIND_CONTROL),
 }
 

@@ -203,6 +203,18 @@ SUSPENSE_AMOUNT = Gauge(
 SUSPENSE_AGE = Gauge(
     "jzb.suspense.age", "Age of the oldest transfer in suspense; 0 without any.", unit="s", scope=Scope.PLATFORM
 )
+DIFFERENCE_AMOUNT = Gauge(
+    "jzb.difference.amount",
+    "What adjustments have moved and nothing explains yet, each break counted above zero.",
+    unit="fen",
+    scope=Scope.PLATFORM,
+)
+DIFFERENCE_AGE = Gauge(
+    "jzb.difference.age",
+    "For how long the oldest difference of adjustments has not come back to zero; 0 without any.",
+    unit="s",
+    scope=Scope.PLATFORM,
+)
 CLEARING_BLOCKED_DAYS = Gauge(
     "jzb.clearing.blocked_days",
     "Bank days that are over and that the bank has not cleared, by its last answers (6108).",

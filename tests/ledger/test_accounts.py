@@ -73,6 +73,7 @@ def test_how_far_down_each_kind_may_go_is_this_and_nothing_else() -> None:
         "interest": None,
         "marketing": None,
         "pooled": None,
+        "difference": None,
         "allowance": -(10**15),
         "limits": None,
     }

@@ -83,6 +83,8 @@ TAMPERED: dict[str, str] = {
     "an operation has the serial and the plan that it was opened with": "UPDATE operation SET plan = '{\"legs\": []}'",
     "an operation was approved as its proposal says": "UPDATE operation"
     """ SET plan = '{"approval": {"proposal": "none", "caller": "somebody", "person": ""}}'""",
+    "an adjustment moves between an account and a difference, and nothing else moves a difference": "UPDATE leg"
+    " SET debit = 'difference:B-1' WHERE debit = 'in-transit:20261123'",
     "a proposal and its decision have the names of the audit trail": "INSERT INTO proposal"
     " VALUES ('9930', gen_random_uuid(), 'r', '', 'm', '', '', 5, '', '', '', '', 'somebody', '', now(), now())",
 }

@@ -446,7 +446,7 @@ def page(plan: Plan) -> str:
         "order": plan.order_no,
         "amount": plan.amount_fen,
         "fee": plan.fee_fen,
-        "channel": getattr(plan, "channel_no", ""),
+        "channel": dict(plan.found_by).get("channel", ""),
         "keep": dict(plan.keep),
         "needs": " ".join(sorted(account.name for account in plan.needs)),
         "card": "" if plan.card is None else f"{plan.card.card_id} begun by {plan.card.serial}",

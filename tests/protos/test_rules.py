@@ -18,6 +18,7 @@ from bankclient import PERSONAL_FIELDS
 from buf.validate import validate_pb2
 from jzb.v1 import (
     acquiring_pb2,
+    adjustment_pb2,
     balance_pb2,
     batch_pb2,
     card_pb2,
@@ -44,6 +45,7 @@ CALLED_AGAIN = "called again"
 AMOUNT_MAX_FEN = 99_999_999_999_999
 FILES: tuple[FileDescriptor, ...] = (
     acquiring_pb2.DESCRIPTOR,
+    adjustment_pb2.DESCRIPTOR,
     balance_pb2.DESCRIPTOR,
     batch_pb2.DESCRIPTOR,
     card_pb2.DESCRIPTOR,
@@ -370,6 +372,8 @@ MAY_HOLD_THE_SEPARATOR = {
     *("reason", "note"),
     # The caller's own, which the bank does not get: a reference, and the value of a label.
     *("reference", "value"),
+    # Of a row of the bank's, which is read already.
+    "list_key",
 }
 ENTERS_A_FILE = {
     "jzb.v1.AllocateSuspenseRequest.order_no",

@@ -1,0 +1,171 @@
+"""AdjustmentService: what people put right in the books. The bank is not called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from typing import Final
+from uuid import UUID
+
+from jzb.v1 import adjustment_pb2, adjustment_pb2_grpc, balance_pb2
+from jzb.v1.names import ErrorReason, OperationKind
+from ledger import Account, Filter, FullOperation, Kind, Lists, Member, Reads
+from ledger.accounts import FEE, OWN_FUNDS, POOLED, WITHDRAWING, escrow, frozen, in_transit, parking, suspense
+from ledger.accounts import uncleared as uncleared_of
+from ledger.accounts import withdrawable as withdrawable_of
+from ledger.names import BankSerial, MemberCode, Serial
+from service import problems, view
+from service.bankday import days_now
+from service.path import rights
+from service.path.proposals import require_impersonal
+from service.path.runner import Runner
+from service.plans.adjustments import BREAK, adjustment, told
+from service.plans.plan import Movement, Serials
+from service.policy import present
+from service.rpc.context import Context
+from service.rpc.dates import bank_day
+from service.rpc.facts import MemberFacts
+from service.rpc.pages import page_size, page_start, page_token
+
+DIFFERENCES_MAX: Final = 1000
+
+Named = adjustment_pb2.AdjustedAccount
+
+
+def _begun(account: Named) -> date:
+    """The bank day that names an account. Raises `Problem` for one that has not begun."""
+    day = bank_day("account.bank_day", account.bank_day)
+    if day > days_now()[1]:
+        raise problems.invalid("account.bank_day", f"{day} is in the future", ErrorReason.BANK_DAY_INVALID)
+    return day
+
+
+OF_MEMBER: Final[dict[int, tuple[tuple[str, ...], Callable[[Member, Named], Account]]]] = {
+    balance_pb2.ACCOUNT_KIND_WITHDRAWABLE: ((), lambda member, _: withdrawable_of(member.sub_account)),
+    balance_pb2.ACCOUNT_KIND_UNCLEARED: (
+        ("bank_day",),
+        lambda member, named: uncleared_of(member.sub_account, _begun(named)),
+    ),
+    balance_pb2.ACCOUNT_KIND_FROZEN: (
+        ("order_no",),
+        lambda member, named: frozen(member.sub_account, named.order_no),
+    ),
+    balance_pb2.ACCOUNT_KIND_ESCROW: (
+        ("order_no",),
+        lambda member, named: escrow(member.sub_account, named.order_no),
+    ),
+}
+"""The accounts of members by kind: what else names each, and which it is."""
+
+OF_PLATFORM: Final[dict[int, tuple[tuple[str, ...], Callable[[Named], Account]]]] = {
+    balance_pb2.ACCOUNT_KIND_FEE: ((), lambda _: FEE),
+    balance_pb2.ACCOUNT_KIND_OWN_FUNDS: ((), lambda _: OWN_FUNDS),
+    balance_pb2.ACCOUNT_KIND_WITHDRAWAL_IN_TRANSIT: ((), lambda _: WITHDRAWING),
+    balance_pb2.ACCOUNT_KIND_INTEREST: ((), lambda _: Account(Kind.INTEREST)),
+    balance_pb2.ACCOUNT_KIND_MARKETING: ((), lambda _: Account(Kind.MARKETING)),
+    balance_pb2.ACCOUNT_KIND_POOLED: ((), lambda _: POOLED),
+    balance_pb2.ACCOUNT_KIND_IN_TRANSIT: (
+        ("bank_day",),
+        lambda named: in_transit(_begun(named)),
+    ),
+    balance_pb2.ACCOUNT_KIND_ACQUIRING_PARKING: (("order_no",), lambda named: parking(named.order_no)),
+    balance_pb2.ACCOUNT_KIND_SUSPENSE: (
+        ("transfer_bank_serial",),
+        lambda named: suspense(BankSerial(named.transfer_bank_serial)),
+    ),
+}
+"""The platform's own accounts by kind, in the same way."""
+
+NAMES: Final = ("member_id", "bank_day", "order_no", "transfer_bank_serial")
+"""The fields that name an account beside its kind."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adjustments(adjustment_pb2_grpc.AdjustmentServiceServicer):
+    """See protos/jzb/v1/adjustment.proto."""
+
+    runner: Runner
+    reads: Reads
+    lists: Lists
+    members: MemberFacts
+
+    async def Adjust(self, request: adjustment_pb2.AdjustRequest, context: Context) -> adjustment_pb2.AdjustResponse:
+        """Posted at once when it is approved."""
+        require_impersonal("note", request.note)
+        _require_named(request.account)
+
+        async def plan(_: Serials) -> Movement:
+            member_id = MemberCode(request.account.member_id)
+            if present().members and not member_id:
+                # Whoever sees some members alone sees nothing of what is the platform's.
+                raise rights.hidden(request)
+            await self._require_corrected(request)
+            if request.account.kind in OF_PLATFORM:
+                return adjustment(request, OF_PLATFORM[request.account.kind][1](request.account))
+            member = await self.members.get_open(member_id)
+            return adjustment(request, OF_MEMBER[request.account.kind][1](member, request.account), member_id)
+
+        return adjustment_pb2.AdjustResponse(operation=await self.runner.carry_out(request, plan))
+
+    async def ListAdjustments(
+        self, request: adjustment_pb2.ListAdjustmentsRequest, context: Context
+    ) -> adjustment_pb2.ListAdjustmentsResponse:
+        """From the mirror, newest first."""
+        start = page_start(request.page_token, request)
+        try:
+            before = UUID(start) if start else None
+        except ValueError:
+            raise problems.invalid(
+                "page_token", "is not a token of this list", ErrorReason.PAGE_TOKEN_INVALID
+            ) from None
+        tags = ((BREAK, request.break_id),) if request.break_id else ()
+        wanted = Filter(kind=OperationKind.ADJUSTMENT, tags=tags)
+        page = await self.lists.page(wanted, before=before, limit=page_size(request.page_size))
+        return adjustment_pb2.ListAdjustmentsResponse(
+            adjustments=[_message(full) for full in page.full_operations if rights.sees_operation(present(), *full)],
+            next_page_token=page_token(str(page.further), request) if page.further else "",
+        )
+
+    async def ListDifferences(
+        self, request: adjustment_pb2.ListDifferencesRequest, context: Context
+    ) -> adjustment_pb2.ListDifferencesResponse:
+        """From the mirror, oldest first."""
+        found = await self.reads.differences(DIFFERENCES_MAX)
+        return adjustment_pb2.ListDifferencesResponse(
+            differences=[
+                adjustment_pb2.Difference(
+                    break_id=one.break_id, difference_fen=one.balance_fen, since_time=view.timestamp(one.since)
+                )
+                for one in found
+            ],
+            total_fen=sum(abs(one.balance_fen) for one in found),
+        )
+
+    async def _require_corrected(self, request: adjustment_pb2.AdjustRequest) -> None:
+        """Raises `Problem` where nothing has the serial that is to be corrected."""
+        if not request.corrects_serial:
+            return
+        serial = Serial(request.corrects_serial)
+        found = await self.reads.operation(serial=serial)
+        if found is None and (part := await self.reads.payment(serial)) is not None:
+            found = part.operation
+        if found is None or not rights.sees_operation(present(), found):
+            raise problems.operation_not_found(serial, is_request_id=False)
+
+
+def _require_named(account: Named) -> None:
+    """Raises `Problem` unless the account has the names that its kind needs, and no others."""
+    of_member = OF_MEMBER.get(account.kind)
+    needed = {"member_id", *of_member[0]} if of_member else {*OF_PLATFORM[account.kind][0]}
+    kind = balance_pb2.AccountKind.Name(account.kind).removeprefix("ACCOUNT_KIND_")
+    for name in NAMES:
+        if bool(getattr(account, name)) != (name in needed):
+            wrong = f"is needed for {kind}" if name in needed else f"does not name an account of {kind}"
+            raise problems.invalid(f"account.{name}", wrong, rule="adjust.account")
+
+
+def _message(full: FullOperation) -> adjustment_pb2.Adjustment:
+    message = told(full.operation.plan["keep"])
+    message.operation.CopyFrom(view.operation(*full))
+    return message
