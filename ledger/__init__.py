@@ -25,6 +25,7 @@ from ledger.database import (
     usage_of_pool,
 )
 from ledger.dependencies import GIVEN_BACK, MONEY, Dependency, Need
+from ledger.entries import BEGINNING, Entries, Entry, PastBalance, PastTotals, Place, Pockets
 from ledger.errors import (
     Breach,
     DeadlinePassed,
@@ -81,6 +82,7 @@ from ledger.verify import audit, verify
 from ledger.writer import Writer
 
 __all__ = [
+    "BEGINNING",
     "CATCH_UP",
     "EVERYTHING",
     "EXAMINED_MAX",
@@ -108,6 +110,8 @@ __all__ = [
     "Dependency",
     "Difference",
     "Draft",
+    "Entries",
+    "Entry",
     "Event",
     "Events",
     "Filter",
@@ -148,7 +152,11 @@ __all__ = [
     "Overview",
     "Part",
     "PartState",
+    "PastBalance",
+    "PastTotals",
     "Payment",
+    "Place",
+    "Pockets",
     "Position",
     "Proposal",
     "ProposalDecision",

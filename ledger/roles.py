@@ -88,6 +88,14 @@ TABLES: Final[dict[str, Rights]] = {
             *(f"{side}_{kind}_fen" for side in ("mirror", "bank") for kind in ("available", "withdrawable", "frozen")),
         ),
     ),
+    # Computed from the journal; who verifies the books computes it again.
+    "entry": _ADDED_TO,
+    "balance_day": Rights(
+        inserts=True,
+        updates=("withdrawable_fen", "uncleared_fen", "frozen_fen", "escrow_fen", "entries", "first_at", "last_at"),
+    ),
+    "kind_day": Rights(inserts=True, updates=("debit_fen", "credit_fen")),
+    "filled": _ADDED_TO,
     # When something was proposed, decided or ended is PostgreSQL's to say.
     "proposal": Rights(inserts=True, but=("proposed_at",)),
     "proposal_decision": Rights(inserts=True, but=("at",)),

@@ -31,7 +31,7 @@ from sqlalchemy import (
     Uuid,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSON, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSON, JSONB
 from sqlalchemy.schema import SchemaItem
 
 metadata = MetaData()
@@ -233,6 +233,7 @@ membership = _table(
     Column("same_name", Text, nullable=False),
     Column("at", DateTime(timezone=True)),
     PrimaryKeyConstraint("platform", "seq", name="membership_pk"),
+    Index("membership_by_member", "member_id", "platform"),
 )
 """What was written of each member, from which `member` can be computed. What was known before there was this table has
 no operation and no time.
@@ -332,6 +333,58 @@ vouched = _table(
 )
 """MACs that were put over what was there already (`ledger.vouching`): over a serial's opening, a batch, or the end of
 the audit trail."""
+
+_POCKETS = ("withdrawable", "uncleared", "frozen", "escrow")
+
+entry = _table(
+    "entry",
+    Column("sub_account", Text, nullable=False),
+    Column("at", DateTime(timezone=True), nullable=False),
+    Column("operation_id", Uuid, nullable=False),
+    Column("part", Integer, nullable=False),
+    Column("bank_day", Date, nullable=False),
+    *(Column(f"{pocket}_fen", BigInteger, nullable=False) for pocket in _POCKETS),
+    *(Column(f"{pocket}_after_fen", BigInteger, nullable=False) for pocket in _POCKETS),
+    PrimaryKeyConstraint("sub_account", "platform", "at", "operation_id", "part", name="entry_pk"),
+)
+"""What a posted part moved on a sub-account, and what was there after it (`ledger.entries`). In the journal's order:
+that of its key. Like the three tables that follow it can be computed from the journal.
+"""
+
+balance_day = _table(
+    "balance_day",
+    Column("sub_account", Text, nullable=False),
+    Column("bank_day", Date, nullable=False),
+    *(Column(f"{pocket}_fen", BigInteger, nullable=False) for pocket in _POCKETS),
+    Column("entries", BigInteger, nullable=False),
+    Column("first_at", DateTime(timezone=True), nullable=False),
+    Column("last_at", DateTime(timezone=True), nullable=False),
+    PrimaryKeyConstraint("sub_account", "platform", "bank_day", name="balance_day_pk"),
+)
+"""What the postings of a bank day have moved on a sub-account, how many they are, and between which times."""
+
+kind_day = _table(
+    "kind_day",
+    Column("bank_day", Date, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("debit_fen", BigInteger, nullable=False),
+    Column("credit_fen", BigInteger, nullable=False),
+    PrimaryKeyConstraint("platform", "bank_day", "kind", name="kind_day_pk"),
+)
+"""What the postings of a bank day have moved on all accounts of a kind."""
+
+filled = _table(
+    "filled",
+    Column("at", DateTime(timezone=True), nullable=False),
+    Column("event", BigInteger, nullable=False),
+    Column("kinds", ARRAY(Text), nullable=False),
+    Column("debits_fen", ARRAY(BigInteger), nullable=False),
+    Column("credits_fen", ARRAY(BigInteger), nullable=False),
+    PrimaryKeyConstraint("platform", "at", name="filled_pk"),
+)
+"""How far the three tables go: all batches up to that time, whose last event that is. With all debits and credits up to
+there, by kind of account.
+"""
 
 audit_entry = _table(
     "audit_entry",

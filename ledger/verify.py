@@ -478,6 +478,139 @@ CHECKS: dict[str, LiteralString] = {
         ) posted
         WHERE p.platform = :platform AND to_char(p.cleared_through, 'YYYY-MM-DD') IS DISTINCT FROM posted.day
     """,
+    "an entry is what its part has moved, after all that was before": """
+        SELECT
+          concat_ws(' ', coalesce(c.sub_account, e.sub_account), 'at', coalesce(c.at, e.at), 'by'),
+          coalesce(c.told, 'no entry'), coalesce(e.told, 'no entry')
+        FROM (
+          SELECT
+            sub_account, at, operation_id, part,
+            concat_ws(' ',
+              operation_id, part, bank_day, withdrawable_fen, uncleared_fen, frozen_fen, escrow_fen, 'to',
+              sum(withdrawable_fen) OVER running, sum(uncleared_fen) OVER running, sum(frozen_fen) OVER running,
+              sum(escrow_fen) OVER running
+            ) AS told
+          FROM (
+            SELECT
+              split_part(name, ':', 2) AS sub_account, at, operation_id, part, bank_day,
+              sum(CASE WHEN name LIKE 'withdrawable:%' THEN fen ELSE 0 END) AS withdrawable_fen,
+              sum(CASE WHEN name LIKE 'waiting:%' THEN fen ELSE 0 END) AS uncleared_fen,
+              sum(CASE WHEN name LIKE 'frozen:%' THEN fen ELSE 0 END) AS frozen_fen,
+              sum(CASE WHEN name LIKE 'escrow:%' THEN fen ELSE 0 END) AS escrow_fen
+            FROM (
+              SELECT l.credit AS name, r.at, l.operation_id, l.part, r.bank_day, l.amount_fen AS fen
+              FROM leg l JOIN resolution r USING (platform, operation_id, part)
+              WHERE platform = :platform
+              UNION ALL
+              SELECT l.debit, r.at, l.operation_id, l.part, r.bank_day, -l.amount_fen
+              FROM leg l JOIN resolution r USING (platform, operation_id, part)
+              WHERE platform = :platform
+            ) sides
+            WHERE split_part(name, ':', 1) IN ('withdrawable', 'waiting', 'frozen', 'escrow')
+              AND at <= (SELECT max(at) FROM filled WHERE platform = :platform)
+            GROUP BY 1, at, operation_id, part, bank_day
+          ) moved
+          WINDOW running AS (PARTITION BY sub_account ORDER BY at, operation_id, part)
+        ) c
+        FULL JOIN (
+          SELECT
+            sub_account, at, operation_id, part,
+            concat_ws(' ',
+              operation_id, part, bank_day, withdrawable_fen, uncleared_fen, frozen_fen, escrow_fen, 'to',
+              withdrawable_after_fen, uncleared_after_fen, frozen_after_fen, escrow_after_fen
+            ) AS told
+          FROM entry
+          WHERE platform = :platform
+        ) e USING (sub_account, at, operation_id, part)
+        WHERE c.told IS DISTINCT FROM e.told
+    """,
+    "a bank day's balances are moved by its entries": """
+        SELECT
+          coalesce(c.sub_account, d.sub_account) || ' on ' || coalesce(c.bank_day, d.bank_day),
+          coalesce(c.told, 'none'), coalesce(d.told, 'none')
+        FROM (
+          SELECT
+            sub_account, bank_day,
+            concat_ws(' ',
+              sum(withdrawable_fen), sum(uncleared_fen), sum(frozen_fen), sum(escrow_fen), count(*), min(at), max(at)
+            ) AS told
+          FROM entry
+          WHERE platform = :platform
+          GROUP BY sub_account, bank_day
+        ) c
+        FULL JOIN (
+          SELECT
+            sub_account, bank_day,
+            concat_ws(' ', withdrawable_fen, uncleared_fen, frozen_fen, escrow_fen, entries, first_at, last_at) AS told
+          FROM balance_day
+          WHERE platform = :platform
+        ) d USING (sub_account, bank_day)
+        WHERE c.told IS DISTINCT FROM d.told
+    """,
+    "a bank day's totals are those of its legs": """
+        SELECT
+          coalesce(c.kind, d.kind) || ' on ' || coalesce(c.bank_day, d.bank_day),
+          coalesce(c.told, 'none'), coalesce(d.told, 'none')
+        FROM (
+          SELECT kind, bank_day, sum(debit_fen) || ' ' || sum(credit_fen) AS told
+          FROM (
+            SELECT split_part(l.debit, ':', 1) AS kind, r.bank_day, r.at, l.amount_fen AS debit_fen, 0 AS credit_fen
+            FROM leg l JOIN resolution r USING (platform, operation_id, part)
+            WHERE platform = :platform
+            UNION ALL
+            SELECT split_part(l.credit, ':', 1), r.bank_day, r.at, 0, l.amount_fen
+            FROM leg l JOIN resolution r USING (platform, operation_id, part)
+            WHERE platform = :platform
+          ) sides
+          WHERE at <= (SELECT max(at) FROM filled WHERE platform = :platform)
+          GROUP BY kind, bank_day
+        ) c
+        FULL JOIN (
+          SELECT kind, bank_day, debit_fen || ' ' || credit_fen AS told FROM kind_day WHERE platform = :platform
+        ) d USING (kind, bank_day)
+        WHERE c.told IS DISTINCT FROM d.told
+    """,
+    "totals are those of all legs before": """
+        WITH moved AS (
+          SELECT f.at, batches.kind, sum(debit_fen) AS debit_fen, sum(credit_fen) AS credit_fen
+          FROM (
+            SELECT at, kind, sum(debit_fen) AS debit_fen, sum(credit_fen) AS credit_fen
+            FROM (
+              SELECT split_part(l.debit, ':', 1) AS kind, r.at, l.amount_fen AS debit_fen, 0 AS credit_fen
+              FROM leg l JOIN resolution r USING (platform, operation_id, part)
+              WHERE platform = :platform
+              UNION ALL
+              SELECT split_part(l.credit, ':', 1), r.at, 0, l.amount_fen
+              FROM leg l JOIN resolution r USING (platform, operation_id, part)
+              WHERE platform = :platform
+            ) sides
+            GROUP BY at, kind
+          ) batches
+          CROSS JOIN LATERAL (
+            SELECT at FROM filled WHERE platform = :platform AND at >= batches.at ORDER BY at LIMIT 1
+          ) f
+          GROUP BY f.at, batches.kind
+        )
+        SELECT coalesce(c.kind, t.kind) || ' at ' || at, coalesce(c.told, 'none'), coalesce(t.told, 'none')
+        FROM (
+          SELECT at, kind, sum(debit_fen) OVER running || ' ' || sum(credit_fen) OVER running AS told
+          FROM (SELECT at FROM filled WHERE platform = :platform) f
+          CROSS JOIN (SELECT DISTINCT kind FROM moved) kinds
+          LEFT JOIN moved USING (at, kind)
+          WINDOW running AS (PARTITION BY kind ORDER BY at)
+        ) c
+        FULL JOIN (
+          SELECT f.at, one.kind, one.debit_fen || ' ' || one.credit_fen AS told
+          FROM filled f, unnest(f.kinds, f.debits_fen, f.credits_fen) AS one (kind, debit_fen, credit_fen)
+          WHERE f.platform = :platform
+        ) t USING (at, kind)
+        WHERE c.told IS DISTINCT FROM t.told
+        UNION ALL
+        SELECT 'events at ' || f.at, coalesce(e.seq::text, 'none'), f.event::text
+        FROM filled f
+        LEFT JOIN (SELECT at, max(seq) AS seq FROM event WHERE platform = :platform GROUP BY at) e USING (at)
+        WHERE f.platform = :platform AND e.seq IS DISTINCT FROM f.event
+    """,
     "an operation has the serial and the plan that it was opened with": """
         SELECT o.id::text, encode(e.digest, 'hex'), encode(o.digest, 'hex')
         FROM (

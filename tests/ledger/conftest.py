@@ -11,7 +11,20 @@ import psycopg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ledger import Account, Events, Lists, Lookups, Reads, Step, StepOutcome, Writer, connect, open_pool, verify
+from ledger import (
+    Account,
+    Entries,
+    Events,
+    Lists,
+    Lookups,
+    Reads,
+    Step,
+    StepOutcome,
+    Writer,
+    connect,
+    open_pool,
+    verify,
+)
 from tests.ledger.bookkeeping import PLATFORM, money, opening, stored
 
 
@@ -24,6 +37,7 @@ class Mirror:
     reads: Reads
     lists: Lists
     events: Events
+    entries: Entries
     engine: AsyncEngine
     batches: list[int]
 
@@ -72,6 +86,7 @@ async def open_mirror(dsn: str, *, queue_max: int = 20_000) -> AsyncIterator[Mir
             ).running() as writer,
         ):
             reads = Reads(engine, Lookups(pool, PLATFORM))
-            yield Mirror(dsn, writer, reads, Lists(pool, PLATFORM), Events(pool, PLATFORM), engine, batches)
+            lists, events, entries = Lists(pool, PLATFORM), Events(pool, PLATFORM), Entries(pool, PLATFORM)
+            yield Mirror(dsn, writer, reads, lists, events, entries, engine, batches)
     finally:
         await engine.dispose()

@@ -57,6 +57,7 @@ async def busy_day(mirror: Mirror) -> None:
     await mirror.do(opening(refund(Serial("S1"), ANN, BOB, 10, 1)))
     await mirror.do(clearing(paid.bank_day))
     await mirror.do(voiding(back, state=State.RELEASED))
+    await mirror.entries.fill()
 
 
 TAMPERED: dict[str, str] = {
@@ -85,6 +86,10 @@ TAMPERED: dict[str, str] = {
     """ SET plan = '{"approval": {"proposal": "none", "caller": "somebody", "person": ""}}'""",
     "an adjustment moves between an account and a difference, and nothing else moves a difference": "UPDATE leg"
     " SET debit = 'difference:B-1' WHERE debit = 'in-transit:20261123'",
+    "an entry is what its part has moved, after all that was before": "UPDATE entry SET frozen_after_fen = 1",
+    "a bank day's balances are moved by its entries": "UPDATE balance_day SET entries = 0",
+    "a bank day's totals are those of its legs": "UPDATE kind_day SET credit_fen = credit_fen + 1",
+    "totals are those of all legs before": "UPDATE filled SET event = event - 1",
     "a proposal and its decision have the names of the audit trail": "INSERT INTO proposal"
     " VALUES ('9930', gen_random_uuid(), 'r', '', 'm', '', '', 5, '', '', '', '', 'somebody', '', now(), now())",
 }
