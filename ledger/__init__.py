@@ -63,7 +63,6 @@ from ledger.reads import (
     Reads,
     SpenderAfterClearing,
     Suspended,
-    TrialRow,
     WaitingDay,
 )
 from ledger.rules import (
@@ -176,7 +175,6 @@ __all__ = [
     "StepOutcome",
     "Summary",
     "Suspended",
-    "TrialRow",
     "Usage",
     "WaitingDay",
     "Wanted",

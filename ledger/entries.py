@@ -72,7 +72,8 @@ BEGINNING: Final = Place(datetime.min.replace(tzinfo=UTC), UUID(int=0), 0, NO_SU
 class Entry:
     """A posted part of an operation as one sub-account sees it: what it ``moved``, and what was there ``after`` it.
 
-    ``serial`` is the part's, or that of its operation where it has none. ``payer`` to ``fee_fen`` are the part's.
+    The serials are the part's, or those of its operation where it has none. ``payer`` to ``fee_fen`` are the part's,
+    ``reference`` is the caller's own for the operation.
     """
 
     place: Place
@@ -88,6 +89,7 @@ class Entry:
     payee: MemberCode
     amount_fen: int
     fee_fen: int
+    reference: str
     members: frozenset[MemberCode]
     """All that the operation and the part name."""
 
@@ -257,7 +259,7 @@ def _entry(row: Sequence[Any]) -> Entry:
     at, operation_id, part, sub_account, bank_day, *rest = row
     moved, after, rest = Pockets(*rest[:4]), Pockets(*rest[4:8]), rest[8:]
     request_id, kind, serial, own_serial, bank_serial, order_no, payer, payee, own_payer, own_payee, *rest = rest
-    amount_fen, fee_fen = rest
+    amount_fen, fee_fen, reference = rest
     return Entry(
         place=Place(at, operation_id, part, sub_account),
         bank_day=bank_day,
@@ -272,5 +274,6 @@ def _entry(row: Sequence[Any]) -> Entry:
         payee=own_payee,
         amount_fen=amount_fen,
         fee_fen=fee_fen,
+        reference=reference,
         members=frozenset(filter(None, (payer, payee, own_payer, own_payee))),
     )

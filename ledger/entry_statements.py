@@ -212,8 +212,13 @@ CROSS JOIN LATERAL (
 
 ENTRIES: LiteralString = f"""
 SELECT
-  e.*, o.request_id, o.kind, o.serial, t.serial, o.bank_serial, coalesce(nullif(t.order_no, ''), o.order_no),
-  o.payer, o.payee, t.payer, t.payee, t.amount_fen, t.fee_fen
+  e.*, o.request_id, o.kind, o.serial, t.serial, coalesce(nullif(r.bank_serial, ''), o.bank_serial),
+  coalesce(nullif(t.order_no, ''), o.order_no), o.payer, o.payee, t.payer, t.payee, t.amount_fen, t.fee_fen,
+  coalesce((
+    SELECT value FROM reference
+    WHERE platform = %(platform)s AND operation_id = e.operation_id AND kind = 'reference'
+    LIMIT 1
+  ), '')
 FROM (
   SELECT
     found.at, found.operation_id, found.part, found.sub_account, found.bank_day,
@@ -237,5 +242,10 @@ CROSS JOIN LATERAL (
   WHERE platform = %(platform)s AND operation_id = e.operation_id AND part = e.part
   OFFSET 0
 ) t
+CROSS JOIN LATERAL (
+  SELECT bank_serial FROM resolution
+  WHERE platform = %(platform)s AND operation_id = e.operation_id AND part = e.part
+  OFFSET 0
+) r
 ORDER BY e.at, e.operation_id, e.part, e.sub_account
 """

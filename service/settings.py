@@ -385,6 +385,8 @@ class Settings(_Given):
     process or after the restart."""
     verify_s: Seconds = 3600.0
     """How long a replay of the books by RPC may take: PostgreSQL cannot clean up behind it."""
+    statements_poll_s: Seconds = 1.0
+    """How often statements are gone on with in the background; a reader makes what is missing by then."""
     database_connections: Annotated[int, Field(ge=1, le=100)] = 8
     resolver: ResolverSettings = ResolverSettings()
     clearing: ClearingSettings = ClearingSettings()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ledger.reads.answers import Answers
 from ledger.reads.balances import Suspended
-from ledger.reads.books import Books, TrialRow
+from ledger.reads.books import Books
 from ledger.reads.cards import Cards
 from ledger.reads.clearing import Clearing, SpenderAfterClearing, WaitingDay
 from ledger.reads.members import Members
@@ -29,7 +29,6 @@ __all__ = [
     "Reads",
     "SpenderAfterClearing",
     "Suspended",
-    "TrialRow",
     "WaitingDay",
 ]
 

@@ -1,19 +1,16 @@
-"""The books as a whole: trial balance, seals, proof."""
+"""The books as a whole: seals, proof."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
-from datetime import datetime
 
-from sqlalchemy import func, literal, select, text, union_all
+from sqlalchemy import func, select, text
 
-from ledger.accounts import Kind
 from ledger.findings import Finding, Summary
 from ledger.journal import require_sealed
 from ledger.memory import BEFORE_ANYTHING
 from ledger.reads.queries import Queries
-from ledger.schema import account, audit_entry, event, leg, seal
+from ledger.schema import audit_entry, event, seal
 from ledger.seals import BEGINNING, Seal
 from ledger.trail_end import TrailEnd
 from ledger.verify import audit
@@ -27,22 +24,6 @@ _END = text("""
     WHERE p.platform = :platform AND p.batches > 0
 """)
 """Where the chain of seals ends."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrialRow:
-    """One kind of account in the trial balance. ``balance_fen`` is credits less debits; all rows sum to zero.
-
-    ``read_at`` is when it was read, by the clock of the database; it is the same in all rows.
-    """
-
-    kind: Kind
-    accounts: int
-    debits_fen: int
-    credits_fen: int
-    balance_fen: int
-    held_fen: int
-    read_at: datetime
 
 
 class Books(Queries):
@@ -95,48 +76,3 @@ class Books(Queries):
         """The newest cursor, 0 when nothing has happened yet."""
         rows = await self._rows(select(func.max(event.c.seq).label("seq")).where(event.c.platform == self._platform))
         return rows[0]["seq"] or 0
-
-    async def trial_balance(self) -> list[TrialRow]:
-        """Debits and credits of the whole journal by kind of account; the balances sum to zero."""
-        sides = union_all(
-            select(
-                leg.c.debit.label("name"), leg.c.amount_fen.label("debit_fen"), literal(0).label("credit_fen")
-            ).where(leg.c.platform == self._platform),
-            select(leg.c.credit, literal(0), leg.c.amount_fen).where(leg.c.platform == self._platform),
-        ).subquery()
-        totals = (
-            select(
-                sides.c.name,
-                func.sum(sides.c.debit_fen).label("debits_fen"),
-                func.sum(sides.c.credit_fen).label("credits_fen"),
-            )
-            .group_by(sides.c.name)
-            .subquery()
-        )
-        rows = await self._rows(
-            select(
-                account.c.kind,
-                func.count().label("accounts"),
-                func.coalesce(func.sum(totals.c.debits_fen), 0).label("debits_fen"),
-                func.coalesce(func.sum(totals.c.credits_fen), 0).label("credits_fen"),
-                func.sum(account.c.balance_fen).label("balance_fen"),
-                func.sum(account.c.held_fen).label("held_fen"),
-                func.now().label("read_at"),
-            )
-            .select_from(account.outerjoin(totals, totals.c.name == account.c.name))
-            .where(account.c.platform == self._platform)
-            .group_by(account.c.kind)
-            .order_by(account.c.kind)
-        )
-        return [
-            TrialRow(
-                kind=Kind(row["kind"]),
-                accounts=row["accounts"],
-                debits_fen=int(row["debits_fen"]),
-                credits_fen=int(row["credits_fen"]),
-                balance_fen=int(row["balance_fen"]),
-                held_fen=int(row["held_fen"]),
-                read_at=row["read_at"],
-            )
-            for row in rows
-        ]

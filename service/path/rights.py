@@ -20,7 +20,7 @@ from google.protobuf.message import Message
 
 from jzb.v1 import core_pb2, options_pb2
 from jzb.v1.names import ErrorReason
-from ledger import Account, FullOperation, Kind, Operation, Part, Proposal
+from ledger import Account, Entry, FullOperation, Kind, Operation, Part, Proposal
 from ledger.rules import Cap
 from service import problems
 from service.catalogue.interfaces import facts
@@ -223,6 +223,14 @@ def sees_operation(rights: Rights, operation: Operation, parts: Sequence[Part] =
     namespace, request_id = namespace_of(operation.request_id)
     named = [operation.payer, operation.payee, *(one for part in parts for one in (part.payer, part.payee))]
     return _is_own(rights, namespace, named, is_the_banks=not request_id)
+
+
+def sees_entry(rights: Rights, entry: Entry) -> bool:
+    """Whether a statement of the caller's may name the operation of an entry; the entry itself it always has."""
+    if rights.sees_all:
+        return True
+    namespace, request_id = namespace_of(entry.request_id)
+    return _is_own(rights, namespace, entry.members, is_the_banks=not request_id)
 
 
 def filter_of(rights: Rights) -> Callable[[FullOperation], bool] | None:

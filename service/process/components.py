@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from bankclient import BankClient
-from ledger import AuditTrail, Cards, Lists, Proposals, Reads, Usage, Writer
+from ledger import AuditTrail, Cards, Entries, Lists, Proposals, Reads, Usage, Writer
 from service.feed import Feed
 from service.inflows.card_list import CardList
 from service.inflows.clearing import Clearing
@@ -33,6 +33,7 @@ class Components:
     repeats: Repeats
     reads: Reads
     lists: Lists
+    entries: Entries
     feed: Feed
     bank: BankClient
     resolver: Resolver

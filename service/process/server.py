@@ -25,6 +25,7 @@ from bankclient import BankClient
 from ledger import (
     AuditTrail,
     Cards,
+    Entries,
     Events,
     LedgerBehind,
     LedgerUnavailable,
@@ -64,6 +65,7 @@ from service.process.expiry import watched
 from service.process.gauges import certificates_end, observing
 from service.process.listening import Certificate, require_closed
 from service.process.servicers import register
+from service.process.statements import making
 from service.questions.query import Query
 from service.rpc.access import Access
 from service.rpc.auditing import Auditing
@@ -115,6 +117,7 @@ async def assembled(settings: Settings, *, catches_up: bool = False) -> AsyncIte
         keys = settings.seal.of(settings.platform)
         reads, numbers = Reads(engine, Lookups(pool, settings.platform), keys), SerialNumbers(engine)
         lists = Lists(pages, settings.platform, reads.proofs)
+        entries = Entries(pages, settings.platform)
         serial_source = partial(new_serial, settings.bank.uid, numbers)
         bank = await stack.enter_async_context(
             BankClient(
@@ -164,6 +167,8 @@ async def assembled(settings: Settings, *, catches_up: bool = False) -> AsyncIte
         await stack.enter_async_context(collecting("returns", returns.collect_last_days, settings.returns.poll_s))
         transfers = Transfers(reads, bank, recorder, returns, settings)
         await stack.enter_async_context(collecting("transfers", transfers.collect_last_days, settings.transfers.poll_s))
+        if not catches_up:
+            await stack.enter_async_context(making(entries, settings.statements_poll_s))
         cards = Cards(engine, settings.platform)
         carriers: dict[type[Query], Carrier[Any]] = {SweepQuery: sweeper, ReturnQuery: returns}
         resolver = await stack.enter_async_context(
@@ -185,6 +190,7 @@ async def assembled(settings: Settings, *, catches_up: bool = False) -> AsyncIte
             repeats=repeats,
             reads=reads,
             lists=lists,
+            entries=entries,
             feed=feed,
             bank=bank,
             resolver=resolver,

@@ -98,7 +98,13 @@ def _servicers(given: Components) -> Iterator[object]:
     yield Suspense(runner=runner, reads=reads, transfers=given.transfers, members=members)
     yield Clearings(reads=reads, clearing=given.clearing, repeats=given.repeats)
     yield Balances(
-        reads=reads, bank=bank, clearing=given.clearing, members=members, rules=rules, verify_s=settings.verify_s
+        reads=reads,
+        entries=given.entries,
+        bank=bank,
+        clearing=given.clearing,
+        members=members,
+        rules=rules,
+        verify_s=settings.verify_s,
     )
     yield Adjustments(runner=runner, reads=reads, lists=given.lists, members=members)
     yield Statements(bank=bank, members=members)

@@ -20,7 +20,7 @@ from bankclient import (
 )
 from jzb.v1 import balance_pb2, balance_pb2_grpc
 from jzb.v1.names import ErrorReason
-from ledger import Amounts, Comparison, Finding, Kind, Member, Reads, Result, Summary, judge
+from ledger import Amounts, Comparison, Entries, Finding, Kind, Member, Reads, Result, Summary, judge
 from ledger.accounts import CONTROLS
 from ledger.names import NO_MEMBER_CODE, NO_SUB_ACCOUNT, MemberCode, SubAccount
 from service import problems, view
@@ -31,6 +31,7 @@ from service.questions.calls import query_bank
 from service.questions.lists import rows
 from service.rpc.context import Context
 from service.rpc.dates import days, iso_day
+from service.rpc.entries import as_of, entry_message, span
 from service.rpc.facts import MemberFacts
 from service.rpc.pages import PAGE_SIZE_MAX
 from service.settings import RulesSettings
@@ -76,6 +77,7 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
     """See protos/jzb/v1/balance.proto."""
 
     reads: Reads
+    entries: Entries
     bank: BankClient
     clearing: Clearing
     members: MemberFacts
@@ -86,8 +88,23 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
     async def GetBalance(
         self, request: balance_pb2.GetBalanceRequest, context: Context
     ) -> balance_pb2.GetBalanceResponse:
-        """From the mirror."""
-        (balance,) = await self._balances([MemberCode(request.member_id)])
+        """From the mirror, now or in the past."""
+        member_id = MemberCode(request.member_id)
+        if request.WhichOneof("as_of") is None:
+            (balance,) = await self._balances([member_id])
+            return balance_pb2.GetBalanceResponse(balance=balance)
+        member = await self.members.get(member_id)
+        found = await self.entries.balance(member_id, **as_of(request))
+        balance = balance_pb2.Balance(
+            member_id=member_id,
+            sub_account=member.sub_account,
+            available_fen=found.pockets.available_fen,
+            withdrawable_fen=found.pockets.withdrawable_fen,
+            uncleared_fen=found.pockets.uncleared_fen,
+            frozen_fen=found.pockets.frozen_fen,
+            escrow_fen=found.pockets.escrow_fen,
+            as_of_time=view.timestamp(found.at),
+        )
         return balance_pb2.GetBalanceResponse(balance=balance)
 
     async def BatchGetBalances(
@@ -101,21 +118,37 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
     async def GetTrialBalance(
         self, request: balance_pb2.GetTrialBalanceRequest, context: Context
     ) -> balance_pb2.GetTrialBalanceResponse:
-        """From the whole journal."""
-        rows = await self.reads.trial_balance()
+        """Of the whole journal, now or in the past."""
+        found = await self.entries.totals(**as_of(request))
         sums: dict[int, balance_pb2.TrialBalanceRow] = {}
-        for row in rows:
-            kind = ACCOUNT_KINDS[row.kind]
+        for account_kind, (debit_fen, credit_fen) in found.by_kind.items():
+            kind = ACCOUNT_KINDS[account_kind]
             total = sums.setdefault(kind, balance_pb2.TrialBalanceRow(account_kind=kind))
-            total.debit_fen += row.debits_fen
-            total.credit_fen += row.credits_fen
-            total.balance_fen += row.balance_fen
+            total.debit_fen += debit_fen
+            total.credit_fen += credit_fen
+            total.balance_fen += credit_fen - debit_fen
+        rows = [sums[kind] for kind in sorted(sums)]
         return balance_pb2.GetTrialBalanceResponse(
-            rows=[sums[kind] for kind in sorted(sums)],
-            debit_fen=sum(row.debits_fen for row in rows),
-            credit_fen=sum(row.credits_fen for row in rows),
-            as_of_time=view.timestamp(rows[0].read_at) if rows else None,
+            rows=rows,
+            debit_fen=sum(row.debit_fen for row in rows),
+            credit_fen=sum(row.credit_fen for row in rows),
+            as_of_time=view.timestamp(found.at),
         )
+
+    async def ListMemberEntries(
+        self, request: balance_pb2.ListMemberEntriesRequest, context: Context
+    ) -> AsyncIterator[balance_pb2.ListMemberEntriesResponse]:
+        """From the mirror, in the order of commits."""
+        wanted = span(request)
+        member_id = (await self.members.get(MemberCode(request.member_id))).member_id
+        left = request.limit or None
+        async with aclosing(self.entries.entries(member_id, **wanted)) as entries:
+            async for entry in entries:
+                yield entry_message(member_id, entry)
+                if left is not None:
+                    left -= 1
+                    if not left:
+                        return
 
     async def CompareWithBank(
         self, request: balance_pb2.CompareWithBankRequest, context: Context

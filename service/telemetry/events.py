@@ -381,6 +381,13 @@ PROPOSALS_NOT_READ = Event(
     PASSES,
     ("why",),
 )
+STATEMENTS_NOT_MADE = Event(
+    "statements could not be made; it will be tried again",
+    "warning",
+    "Members' entries and the balances of the past do not go up to the present. A reader makes what is missing first.",
+    PASSES,
+    ("why",),
+)
 NOT_COLLECTED = Event(
     "the bank could not be asked; it will be asked again",
     "warning",

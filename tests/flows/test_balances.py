@@ -280,6 +280,7 @@ async def test_a_reader_who_stops_reading_does_not_keep_the_replay_open(shop: Ma
     parts, members = shop.service.components, MemberFacts(shop.service.components.reads)
     servicer: Any = Balances(
         reads=parts.reads,
+        entries=parts.entries,
         bank=parts.bank,
         clearing=parts.clearing,
         members=members,

@@ -56,8 +56,8 @@ from tests.ledger.bookkeeping import (
     top_up,
     voiding,
 )
+from tests.ledger.choosing import choices, days, step_of
 from tests.ledger.conftest import Mirror
-from tests.ledger.test_batches_against_rules import choices, days, step_of
 
 MICROSECOND = timedelta(microseconds=1)
 POCKETS = ("withdrawable", "waiting", "frozen", "escrow")
