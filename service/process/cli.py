@@ -1,5 +1,5 @@
-"""The command line: run, serve, migrate, verify, backup, restore, catch-up, demo, find, trace, evidence, vault, files,
-certificates, docs.
+"""The command line: run, serve, migrate, verify, backup, restore, catch-up, demo, find, balance, trial-balance,
+statement, trace, evidence, vault, files, certificates, docs.
 """
 
 from __future__ import annotations
@@ -52,12 +52,13 @@ from service.inflows.reconciliation_files import fetch, summary
 from service.path.proposals import lacking
 from service.policy import PolicyWrong
 from service.problems import Problem
+from service.process import balances, evidence, inquiries
 from service.process import demo as day
-from service.process import evidence, inquiries
 from service.process import trace as traces
 from service.process.anchor import contradiction, note_anew, places_of
 from service.process.certificates import CertificateNotMade, issue, make_ca
 from service.process.listening import ListenRefused
+from service.process.reconcile.output import FORMATS
 from service.process.server import assembled, running, tune_garbage_collector
 from service.process.stack import (
     SEAL_KEYS,
@@ -412,6 +413,95 @@ def find_command(
         _wide().print(inquiries.found_table(found))
         if len(found) == inquiries.LISTED_MAX:
             console.print(f"these are the newest {len(found)}: FindOperations has pages, and more filters")
+
+
+Target = Annotated[str, typer.Option(help="A running service, host:port.")]
+Authority = Annotated[Path | None, typer.Option(help="Whose certificate the service must have (PEM): TLS.")]
+CallerCertificate = Annotated[Path | None, typer.Option(help="With --ca, the certificate of the caller.")]
+CallerKey = Annotated[Path | None, typer.Option(help="With --certificate, its key.")]
+PastDay = Annotated[str, typer.Option(help="As of the end of this bank day, YYYY-MM-DD.")]
+PastTime = Annotated[str, typer.Option(help="As of this time, 2026-11-30T18:00; in Shanghai unless it has a zone.")]
+LOCAL = "127.0.0.1:50051"
+
+
+@app.command("balance")
+def balance_command(
+    member: Annotated[str, typer.Argument(help="The code of the member.")],
+    date: PastDay = "",
+    time: PastTime = "",
+    target: Target = LOCAL,
+    ca: Authority = None,
+    certificate: CallerCertificate = None,
+    key: CallerKey = None,
+) -> None:
+    """Print a member's balance, now, as of a time, or as of the end of a bank day."""
+    with _complaints():
+        as_of = _as_of(date, time)
+        title, table = asyncio.run(balances.balance(target, _credentials(ca, certificate, key), member, as_of))
+        console.print(title, markup=False)
+        console.print(table)
+
+
+@app.command("trial-balance")
+def trial_balance_command(
+    date: PastDay = "",
+    time: PastTime = "",
+    target: Target = LOCAL,
+    ca: Authority = None,
+    certificate: CallerCertificate = None,
+    key: CallerKey = None,
+) -> None:
+    """Print the totals of each kind of account, now, as of a time, or as of the end of a bank day."""
+    with _complaints():
+        as_of = _as_of(date, time)
+        title, table = asyncio.run(balances.trial_balance(target, _credentials(ca, certificate, key), as_of))
+        console.print(title, markup=False)
+        console.print(table)
+
+
+@app.command("statement")
+def statement_command(
+    member: Annotated[str, typer.Argument(help="The code of the member.")],
+    first: Annotated[str, typer.Option("--from", help="The first bank day; without it from the first.")] = "",
+    last: Annotated[str, typer.Option("--to", help="The last bank day; without it up to now.")] = "",
+    wanted: Annotated[str, typer.Option("--format", help=f"Write a file: {', '.join(FORMATS)}.")] = "",
+    out: Annotated[Path, typer.Option(help="With --format, the folder of the file.")] = Path("."),
+    target: Target = LOCAL,
+    ca: Authority = None,
+    certificate: CallerCertificate = None,
+    key: CallerKey = None,
+) -> None:
+    """Print a member's statement (流水): each posting and what was left after it; or write it into a file."""
+    with _complaints():
+        days = _day_or_none("--from", first), _day_or_none("--to", last)
+        credentials = _credentials(ca, certificate, key)
+        if wanted:
+            if wanted not in FORMATS:
+                raise typer.BadParameter(f"{wanted} is none of {', '.join(FORMATS)}", param_hint="--format")
+            rows = asyncio.run(balances.write_statement(target, credentials, member, *days, wanted, out))
+            console.print(f"{rows} entries of member {member}, in {out}", markup=False)
+            return
+        table, is_cut = asyncio.run(balances.statement(target, credentials, member, *days))
+        _wide().print(table)
+        if is_cut:
+            console.print(f"these are the first {balances.SHOWN_MAX}: --format csv writes all")
+
+
+def _as_of(bank_day: str, time: str) -> dict[str, Any]:
+    if bank_day and time:
+        raise typer.BadParameter("a time and a bank day are asked for one at a time", param_hint="--time")
+    try:
+        at = datetime.fromisoformat(time) if time else None
+    except ValueError:
+        raise typer.BadParameter(f"{time} is no time, as in 2026-11-30T18:00", param_hint="--time") from None
+    return balances.moment(_day_or_none("--date", bank_day), at)
+
+
+def _day_or_none(option: str, text: str) -> day_of_calendar | None:
+    try:
+        return day_of_calendar.fromisoformat(text) if text else None
+    except ValueError:
+        raise typer.BadParameter(f"{text} is no day of the calendar", param_hint=option) from None
 
 
 @app.command("trace")

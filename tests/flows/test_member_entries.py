@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import csv
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from bankclient import BANK_ZONE, yuan
 from jzb.v1 import balance_pb2, core_pb2
+from service.process import balances
 from tests.world.callers import OPERATOR, given, locked
+from tests.world.cli import jzb
 from tests.world.freezes import freeze
 from tests.world.marketplace import TIMEOUT_S, Marketplace, bank_day
 from tests.world.orders import confirm, prepay
@@ -237,6 +242,40 @@ async def test_a_caller_has_the_statements_of_its_members_without_the_names_of_o
             asked = balance_pb2.GetBalanceRequest(member_id=hidden, as_of_bank_day=str(bank_day(operator)))
             refusal = await limited.refusal(limited.balances.GetBalance(asked, timeout=TIMEOUT_S))
             assert (refusal.code, refusal.reason) == (grpc.StatusCode.NOT_FOUND, "MEMBER_NOT_FOUND")
+
+
+async def test_a_statement_is_written_by_a_command(shop: Marketplace, tmp_path: Path) -> None:
+    await busy(shop)
+    target = ("--target", f"127.0.0.1:{shop.service.port}")
+    today = str(bank_day(shop))
+    written = await jzb("statement", "buyer", "--from", today, "--format", "csv", "--out", str(tmp_path), *target)
+    assert (written.status, written.error) == (0, "")
+    rows = list(csv.DictReader((tmp_path / "statement-buyer-entries.csv").read_text("utf-8-sig").splitlines()))
+    of_today = [entry for entry in await entries(shop, "buyer") if entry.bank_day == today]
+    assert f"{len(of_today)} entries" in written.out
+    assert [row["available_after"] for row in rows] == [yuan(entry.after.available_fen) for entry in of_today]
+    assert "invoice 17" in {row["reference"] for row in rows}
+
+
+async def test_balances_and_statements_are_printed(shop: Marketplace) -> None:
+    await busy(shop)
+    target, today = f"127.0.0.1:{shop.service.port}", bank_day(shop)
+    title, table = await balances.balance(target, None, "buyer", balances.moment(today, None))
+    assert title.startswith("member buyer, sub-account ")
+    assert f"at the end of {today}" in title
+    held = await shop.balance("buyer")
+    assert list(table.columns[1].cells) == [yuan(fen) for fen in (*amounts(held), held.held_fen)]
+    now = await trial(shop)
+    _, table = await balances.trial_balance(target, None, balances.moment(None, datetime.now(BANK_ZONE)))
+    assert list(table.columns[1].cells) == [yuan(fen) for fen in (*(row.debit_fen for row in now.rows), now.debit_fen)]
+    assert list(table.columns[3].cells)[-1] == "0.00"
+    table, is_cut = await balances.statement(target, None, "buyer", None, today)
+    assert not is_cut
+    found = await entries(shop, "buyer")
+    assert list(table.columns[4].cells) == [yuan(entry.after.available_fen) for entry in found]
+    with patch.object(balances, "SHOWN_MAX", 3):
+        table, is_cut = await balances.statement(target, None, "buyer", None, None)
+    assert (table.row_count, is_cut) == (3, True)
 
 
 async def _first(shop: Marketplace, **wanted: Any) -> object:
