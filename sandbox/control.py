@@ -6,6 +6,9 @@
 | `GET /control/requests` | what arrived: service id, serial, time |
 | `POST /control/faults` | ask for a fault: fault, service_id or code, times (null: until deleted), after |
 | `DELETE /control/faults` | forget all faults |
+| `POST /control/day-faults` | a fault in the rows of a day's file or list: `DayFaultCommand`, `sandbox/dayfaults.py` |
+| `GET /control/day-faults` | what those have done: the row, what the books have of it and what was told, in fen |
+| `DELETE /control/day-faults` | forget them |
 | `POST /control/clock` | `{"advance_days": n}` or `{"date": "YYYY-MM-DD"}`, forward only |
 | `POST /control/withdrawals/{serial}` | `{"result": "success" \\| "fail" \\| "return"}` |
 | `POST /control/own-funds` | `{"amount_fen": n}`: the platform pays money in |
@@ -57,6 +60,18 @@ class FaultCommand(_Command):
     code: str | None = None
     times: int | None = Field(default=1, ge=1)
     after: int = Field(default=0, ge=0)
+
+
+class DayFaultCommand(_Command):
+    """A fault of a file (CZ, TX, JY, YE) or list (6050, 6048, 6108, 6109) of a day, in a row that the seed picks."""
+
+    fault: str
+    source: str
+    day: datetime.date
+    seed: int = 0
+    amount_fen: int = Field(default=1_00, ge=1, le=OWN_FUNDS_MAX_FEN)
+    after: int = Field(default=0, ge=0)
+    times: int | None = Field(default=None, ge=1)
 
 
 class ClockCommand(_Command):
@@ -165,6 +180,9 @@ def control_routes(bank: Bank, faults: Faults, gateway: Gateway, requests: Itera
         web.get("/control/requests", plane.answers(plane.received)),
         web.post("/control/faults", plane.answers(faults.add, FaultCommand)),
         web.delete("/control/faults", plane.answers(faults.clear)),
+        web.post("/control/day-faults", plane.answers(faults.days.add, DayFaultCommand)),
+        web.get("/control/day-faults", plane.answers(lambda: faults.days.struck)),
+        web.delete("/control/day-faults", plane.answers(faults.days.clear)),
         web.post("/control/clock", plane.answers(plane.move_clock, ClockCommand)),
         web.post("/control/withdrawals/{serial}", plane.answers(plane.decide_withdrawal, WithdrawalCommand)),
         web.post("/control/own-funds", plane.answers(bank.add_own_funds, OwnFundsCommand)),

@@ -4,7 +4,7 @@ Asked for by a rule (`Faults.add`, or `POST /control/faults`) that waits for a s
 of the request itself that contains `[[fault]]`, so that an outside gRPC client can ask for one. A
 directive strikes the first delivery of its serial (`history:n` the first n), so a retry gets through.
 Nothing in here acts: the server and the bank look up in a `FaultPlan` what is to go wrong. Rules are
-not kept over a restart.
+not kept over a restart. Faults in the rows of a day's files and lists are `sandbox/dayfaults.py`'s.
 
 | fault | what happens |
 |---|---|
@@ -43,6 +43,8 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
+
+from sandbox.dayfaults import DayFaults
 
 WITHOUT_ARGUMENT: Final = frozenset(
     {
@@ -156,6 +158,8 @@ class Faults:
         self._rules: list[Rule] = []
         self._deliveries: Counter[str] = Counter()
         self._hidden: Counter[str] = Counter()
+        self.days = DayFaults()
+        """What goes wrong with the files and lists of a day."""
 
     def add(
         self,

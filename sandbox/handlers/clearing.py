@@ -48,7 +48,8 @@ def clearing_result(context: Context, request: ClearingResult) -> ListReply[Clea
         _clear_pending(context)
         cleared = context.store.get(ClearingDay, context.today)
         context.ends_day = cleared is not None and bool(cleared.finished_day)
-    days = sorted(context.store.all(ClearingDay), key=lambda one: one.day)
+    told = context.faults.days.asked("6108", first, last).rows(context.store.all(ClearingDay))
+    days = sorted(told, key=lambda one: one.day)
     page = page_of([one for one in days if first <= one.day <= last], request.PageNum)
     return ListReply[ClearingResultRow](
         **page.fields,

@@ -6,7 +6,7 @@ The other kinds of file have no public columns and come out empty.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Final
 
@@ -14,6 +14,7 @@ from bankclient.money import yuan
 from sandbox.clock import day_text
 from sandbox.context import Context
 from sandbox.dayends import day_ends
+from sandbox.dayfaults import Telling
 from sandbox.handlers.statements import (
     TOP_UPS,
     WITHDRAWALS,
@@ -23,7 +24,7 @@ from sandbox.handlers.statements import (
     member_trades,
     remark_of,
 )
-from sandbox.records import DayEnd, Member, Trade
+from sandbox.records import FAILED, DayEnd, Member, Trade
 
 _PAYMENT_TEXTS: Final = {
     "1": "直接支付",
@@ -39,16 +40,36 @@ _PAYMENT_TEXTS: Final = {
 """Of these 确认付款 was seen in a file of the bank; the others are ours."""
 
 
-def lines_of(context: Context, file_type: str, day: str) -> list[str]:
-    """The rows of one file, in the order of booking."""
+def lines_of(context: Context, file_type: str, day: str, telling: Telling) -> list[str]:
+    """The rows of one file, in the order of booking, as ``telling`` has them."""
+    if file_type == "YE":
+        ends = telling.rows([end for _, end in day_ends(context, day)], day=day)
+        return _written(telling.fields(end, _balance(context, end)) for end in ends)
     if file_type in ("CZ", "TX"):
         wanted = TOP_UPS if file_type == "CZ" else WITHDRAWALS
-        return _written(_cash(context, one) for one in cash_trades(context, wanted) if one.day == day)
+        return _written(
+            telling.fields(one, _cash(context, one))
+            for one in _told(context, cash_trades(context, wanted), telling, wanted.__contains__)
+            if one.day == day
+        )
     if file_type == "JY":
-        return _written(_payment(context, one) for one in member_trades(context) if one.day == day)
-    if file_type == "YE":
-        return _written(_balance(member, end) for member, end in day_ends(context, day))
+        return _written(
+            telling.fields(one, _payment(context, one))
+            for one in _told(context, member_trades(context), telling, lambda code: code not in TOP_UPS + WITHDRAWALS)
+            if one.day == day
+        )
     return []
+
+
+def _told(
+    context: Context, trades: Iterable[Trade], telling: Telling, is_of_file: Callable[[str], bool]
+) -> list[Trade]:
+    told = telling.rows(
+        trades,
+        sides=[one.sub_acct_no for one in context.store.all(Member) if not one.closed],
+        refused=(one for one in context.store.all(Trade) if one.status == FAILED and is_of_file(one.code)),
+    )
+    return sorted(told, key=lambda one: (one.day, one.front_seq_no))
 
 
 def _cash(context: Context, trade: Trade) -> list[str]:
@@ -89,8 +110,8 @@ def _payment(context: Context, trade: Trade) -> list[str]:
     ]
 
 
-def _balance(member: Member, end: DayEnd) -> list[str]:
-    return [member.code, member.sub_acct_no, yuan(end.available_fen), ""]
+def _balance(context: Context, end: DayEnd) -> list[str]:
+    return [_owner(context, end.sub_acct_no)[0], end.sub_acct_no, yuan(end.available_fen), ""]
 
 
 def _owner(context: Context, sub_acct_no: str) -> tuple[str, str]:

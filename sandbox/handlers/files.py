@@ -2,7 +2,8 @@
 
 A ZIP with one entry in GB18030, 3DES under a random key (transport.md 5.4), and beside it the `.ok` file
 with the number of rows. A day without rows has no file, as at the bank; today's is not made before it has
-ended. Everything that can go wrong with a file can be asked for (`sandbox/faults.py`, `file_…`).
+ended. Everything that can go wrong with a file can be asked for (`sandbox/faults.py`, `file_…`), and with its rows
+(`sandbox/dayfaults.py`).
 """
 
 from __future__ import annotations
@@ -39,15 +40,22 @@ def reconciliation_file(context: Context, request: ReconciliationFile) -> Reconc
     if day > context.today:
         raise Refused(codes.FIELD_INVALID, "FileDate")
     fault_plan = context.fault_plan
-    lines = lines_of(context, request.FileType, day) if day < context.today else []
-    if not lines or fault_plan.has("file_empty_day"):
+    if day >= context.today:
+        raise Refused(codes.NO_RECORD)
+    telling = context.faults.days.asked(request.FileType, day, day)
+    lines = lines_of(context, request.FileType, day, telling)
+    if not lines or fault_plan.has("file_empty_day") or telling.has("file_late"):
         raise Refused(codes.NO_RECORD)
     if fault_plan.has("file_bad_row"):
         lines.insert(1, lines[0].replace("&", "&&", 1))
     name = f"{request.FileType}{day}{context.settings.mrch_code}{context.store.next_number('file')}"
-    rows = [_publish(context, f"{name}.txt", "".join(f"{line}\n" for line in lines), fault_plan)]
+    text = "".join(f"{line}\n" for line in lines)
+    if telling.has("file_cut"):
+        text = text[: len(text) - len(lines[-1]) // 2 - 1]
+    rows = [_publish(context, f"{name}.txt", text, fault_plan)]
     if not fault_plan.has("file_without_ok"):
-        stated = len(lines) + 1 if fault_plan.has("file_wrong_count") else len(lines)
+        is_wrong = fault_plan.has("file_wrong_count") or telling.has("file_count")
+        stated = len(lines) + 1 if is_wrong else len(lines)
         rows.append(_publish(context, f"{name}.ok", f"{stated}\n", FaultPlan()))
     return ReconciliationFileReply(ResultNum=str(len(rows)), TranItemArray=tuple(rows))
 
@@ -87,7 +95,7 @@ def _packed(name: str, text: str, fault_plan: FaultPlan) -> bytes:
         elif fault_plan.has("file_not_gb18030"):
             archive.writestr(name, text.encode("gb18030") + b"\xff\xff\n")
         else:
-            archive.writestr(name, text.encode("gb18030"))
+            archive.writestr(name, text.encode("gb18030", "surrogateescape"))
         if fault_plan.has("file_two_entries"):
             archive.writestr("another.txt", b"")
     return packed.getvalue()

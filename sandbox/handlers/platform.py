@@ -89,7 +89,8 @@ def bank_charges(context: Context, request: BankCharges) -> BankChargesReply:
         first, last = day_text(request.StartDate), day_text(request.EndDate)
         if first > last or last > context.today:
             raise Refused(codes.FIELD_INVALID, "StartDate, EndDate")
-    charges = [one for one in context.store.all(BankCharge) if first <= one.taken_day <= last]
+    told = context.faults.days.asked("6109", first, last).rows(context.store.all(BankCharge))
+    charges = [one for one in told if first <= one.taken_day <= last]
     page = page_of(sorted(charges, key=lambda one: (one.taken_day, one.number)), request.PageNum)
     return BankChargesReply(
         **page.fields,

@@ -14,7 +14,7 @@ from sandbox.clock import day_text
 from sandbox.context import Context
 from sandbox.errors import Refused
 from sandbox.handlers.registry import handles
-from sandbox.records import Trade, Withdrawal
+from sandbox.records import Member, Trade, Withdrawal
 
 WITHDRAWALS: Final = "1"
 CORE_PREFIX: Final = "427098"
@@ -27,11 +27,10 @@ def returned_withdrawals(context: Context, request: ReturnedWithdrawals) -> Retu
     first, last = day_text(request.StartDate), day_text(request.EndDate)
     if first > last or last > context.today:
         raise Refused(codes.FIELD_INVALID, "StartDate, EndDate")
-    returned = [
-        one
-        for one in context.store.all(Withdrawal)
-        if request.FunctionFlag == WITHDRAWALS and one.returned_day and first <= one.returned_day <= last
-    ]
+    returns = [one for one in context.store.all(Withdrawal) if request.FunctionFlag == WITHDRAWALS and one.returned_day]
+    sides = [one.sub_acct_no for one in context.store.all(Member) if not one.closed]
+    told = context.faults.days.asked("6048", first, last).rows(returns, sides=sides)
+    returned = [one for one in told if first <= one.returned_day <= last]
     if not returned:
         raise Refused(codes.NO_RECORD)
     rows = tuple(_row(context, one) for one in sorted(returned, key=lambda one: one.return_front_seq_no))

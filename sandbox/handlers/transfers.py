@@ -58,7 +58,11 @@ def note(context: Context, sub_acct_no: str, amount_fen: int, payer: tuple[str, 
 def transfers_in(context: Context, request: TransfersIn) -> ListReply[TransfersInRow]:
     """6050, in the order of booking; today and earlier days do not overlap."""
     first, last = days_asked(context, request.FunctionFlag, request.StartDate, request.EndDate)
-    rows = [_row(context, one) for one in context.store.all(Inflow) if first <= one.day <= last]
+    sides = [one.sub_acct_no for one in context.store.all(Member) if not one.closed]
+    transfers = [one for one in context.store.all(Inflow) if one.remark != CLEARING_PRINCIPAL]
+    told = context.faults.days.asked("6050", first, last).rows(transfers, sides=sides)
+    principal = [one for one in context.store.all(Inflow) if one.remark == CLEARING_PRINCIPAL]
+    rows = [_row(context, one) for one in (*told, *principal) if first <= one.day <= last]
     rows += [
         _bounce(context, one)
         for one in context.store.all(Withdrawal)

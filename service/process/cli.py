@@ -1,5 +1,6 @@
 """The command line: run, serve, migrate, verify, backup, restore, catch-up, demo, find, balance, trial-balance,
-statement, trace, evidence, vault, files, certificates, docs.
+statement, trace, evidence, vault, files, proposals, certificates,
+docs.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from rich.console import Console
 from sqlalchemy.exc import DBAPIError
 
 from bankclient import BankError, FileKind, yuan
+from jzb.v1 import approval_pb2
 from ledger import (
     Cards,
     LedgerError,
@@ -52,7 +54,7 @@ from service.inflows.reconciliation_files import fetch, summary
 from service.path.proposals import lacking
 from service.policy import PolicyWrong
 from service.problems import Problem
-from service.process import balances, evidence, inquiries
+from service.process import balances, deciding, evidence, inquiries
 from service.process import demo as day
 from service.process import trace as traces
 from service.process.anchor import contradiction, note_anew, places_of
@@ -105,6 +107,8 @@ vault = typer.Typer(no_args_is_help=True, help="The keys under which personal va
 app.add_typer(vault, name="vault")
 seal = typer.Typer(no_args_is_help=True, help="The keys of the MACs over openings and seals.")
 app.add_typer(seal, name="seal")
+proposals = typer.Typer(no_args_is_help=True, help="What two people are needed for, at a running service.")
+app.add_typer(proposals, name="proposals")
 certificates = typer.Typer(no_args_is_help=True, help="Certificates for a trial: an authority, and what it issues.")
 app.add_typer(certificates, name="certificates")
 docs = typer.Typer(no_args_is_help=True, help="Documents that are made from the code.")
@@ -719,6 +723,107 @@ def _vouch(
             vouching.milestones(connection, SealKeys(platform, settings.bytes))
     if not is_whole:
         raise typer.Exit(1)
+
+
+Target = Annotated[str, typer.Option(help="A running service, host:port.")]
+Ca = Annotated[Path | None, typer.Option(help="Whose certificate the service must have (PEM): TLS.")]
+OwnCertificate = Annotated[Path | None, typer.Option(help="With --ca, the certificate of the caller.")]
+OwnKey = Annotated[Path | None, typer.Option(help="With --certificate, its key.")]
+Token = Annotated[Path | None, typer.Option(help="A file with the bearer token of the person who decides.")]
+ProposalId = Annotated[UUID, typer.Argument(help="The proposal's id, as the list has it.")]
+Note = Annotated[str, typer.Option(help="A note, kept for ever; no place for personal data.")]
+LISTENS = "127.0.0.1:50051"
+
+
+@proposals.command("list")
+def proposals_list(
+    state: Annotated[str, typer.Option(help=f"One of {', '.join(deciding.STATES)}; empty for all.")] = "pending",
+    at_most: Annotated[int, typer.Option(min=1, max=10_000, help="How many of the newest.")] = 50,
+    target: Target = LISTENS,
+    ca: Ca = None,
+    certificate: OwnCertificate = None,
+    key: OwnKey = None,
+    token: Token = None,
+) -> None:
+    """List what waits for a second person, or other proposals, newest first."""
+    with _complaints():
+        if state and state not in deciding.STATES:
+            raise typer.BadParameter(f"{state} is none of {', '.join(deciding.STATES)}", param_hint="--state")
+
+        async def listed() -> list[approval_pb2.Proposal]:
+            async with deciding.Connection(target, _credentials(ca, certificate, key), token).client() as client:
+                return await client.list(state, at_most)
+
+        found = asyncio.run(listed())
+        if not found:
+            console.print(f"no {state} proposals" if state else "no proposals")
+            return
+        _wide().print(deciding.listed(found))
+
+
+@proposals.command("show")
+def proposals_show(
+    proposal_id: ProposalId,
+    target: Target = LISTENS,
+    ca: Ca = None,
+    certificate: OwnCertificate = None,
+    key: OwnKey = None,
+    token: Token = None,
+) -> None:
+    """Show a proposal with its request, which whoever approves it has to see before."""
+    with _complaints():
+
+        async def shown() -> approval_pb2.Proposal:
+            async with deciding.Connection(target, _credentials(ca, certificate, key), token).client() as client:
+                return await client.get(str(proposal_id))
+
+        for line in deciding.lines(asyncio.run(shown())):
+            console.print(line, markup=False)
+
+
+@proposals.command("approve")
+def proposals_approve(
+    proposal_id: ProposalId,
+    note: Note = "",
+    target: Target = LISTENS,
+    ca: Ca = None,
+    certificate: OwnCertificate = None,
+    key: OwnKey = None,
+    token: Token = None,
+) -> None:
+    """Approve a proposal as another than its proposer, and have it carried out; exits 1 unless that is done."""
+    with _complaints():
+
+        async def approved() -> approval_pb2.Proposal:
+            async with deciding.Connection(target, _credentials(ca, certificate, key), token).client() as client:
+                return await client.approve(str(proposal_id), note)
+
+        one = asyncio.run(approved())
+        for line in deciding.lines(one):
+            console.print(line, markup=False)
+        if one.state != approval_pb2.PROPOSAL_STATE_EXECUTED:
+            raise typer.Exit(1)
+
+
+@proposals.command("reject")
+def proposals_reject(
+    proposal_id: ProposalId,
+    note: Note = "",
+    target: Target = LISTENS,
+    ca: Ca = None,
+    certificate: OwnCertificate = None,
+    key: OwnKey = None,
+    token: Token = None,
+) -> None:
+    """Reject a proposal: it will never run. Its proposer may do so, too."""
+    with _complaints():
+
+        async def rejected() -> approval_pb2.Proposal:
+            async with deciding.Connection(target, _credentials(ca, certificate, key), token).client() as client:
+                return await client.reject(str(proposal_id), note)
+
+        for line in deciding.lines(asyncio.run(rejected())):
+            console.print(line, markup=False)
 
 
 CertificateFolder = Annotated[Path, typer.Option("--folder", help="Where the authority and its certificates are.")]
