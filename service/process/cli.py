@@ -725,24 +725,19 @@ def _vouch(
         raise typer.Exit(1)
 
 
-Target = Annotated[str, typer.Option(help="A running service, host:port.")]
-Ca = Annotated[Path | None, typer.Option(help="Whose certificate the service must have (PEM): TLS.")]
-OwnCertificate = Annotated[Path | None, typer.Option(help="With --ca, the certificate of the caller.")]
-OwnKey = Annotated[Path | None, typer.Option(help="With --certificate, its key.")]
 Token = Annotated[Path | None, typer.Option(help="A file with the bearer token of the person who decides.")]
 ProposalId = Annotated[UUID, typer.Argument(help="The proposal's id, as the list has it.")]
 Note = Annotated[str, typer.Option(help="A note, kept for ever; no place for personal data.")]
-LISTENS = "127.0.0.1:50051"
 
 
 @proposals.command("list")
 def proposals_list(
     state: Annotated[str, typer.Option(help=f"One of {', '.join(deciding.STATES)}; empty for all.")] = "pending",
     at_most: Annotated[int, typer.Option(min=1, max=10_000, help="How many of the newest.")] = 50,
-    target: Target = LISTENS,
-    ca: Ca = None,
-    certificate: OwnCertificate = None,
-    key: OwnKey = None,
+    target: Target = LOCAL,
+    ca: Authority = None,
+    certificate: CallerCertificate = None,
+    key: CallerKey = None,
     token: Token = None,
 ) -> None:
     """List what waits for a second person, or other proposals, newest first."""
@@ -764,10 +759,10 @@ def proposals_list(
 @proposals.command("show")
 def proposals_show(
     proposal_id: ProposalId,
-    target: Target = LISTENS,
-    ca: Ca = None,
-    certificate: OwnCertificate = None,
-    key: OwnKey = None,
+    target: Target = LOCAL,
+    ca: Authority = None,
+    certificate: CallerCertificate = None,
+    key: CallerKey = None,
     token: Token = None,
 ) -> None:
     """Show a proposal with its request, which whoever approves it has to see before."""
@@ -785,10 +780,10 @@ def proposals_show(
 def proposals_approve(
     proposal_id: ProposalId,
     note: Note = "",
-    target: Target = LISTENS,
-    ca: Ca = None,
-    certificate: OwnCertificate = None,
-    key: OwnKey = None,
+    target: Target = LOCAL,
+    ca: Authority = None,
+    certificate: CallerCertificate = None,
+    key: CallerKey = None,
     token: Token = None,
 ) -> None:
     """Approve a proposal as another than its proposer, and have it carried out; exits 1 unless that is done."""
@@ -809,10 +804,10 @@ def proposals_approve(
 def proposals_reject(
     proposal_id: ProposalId,
     note: Note = "",
-    target: Target = LISTENS,
-    ca: Ca = None,
-    certificate: OwnCertificate = None,
-    key: OwnKey = None,
+    target: Target = LOCAL,
+    ca: Authority = None,
+    certificate: CallerCertificate = None,
+    key: CallerKey = None,
     token: Token = None,
 ) -> None:
     """Reject a proposal: it will never run. Its proposer may do so, too."""
