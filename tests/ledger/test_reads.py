@@ -427,3 +427,24 @@ async def test_the_overview_looks_up_what_is_open_however_long_the_history_is(mi
     plan = "\n".join(line for (line,) in ask(mirror.dsn, f"EXPLAIN {statement}"))
     assert "Index Scan using operation_pk" in plan
     assert "Seq Scan on operation" not in plan
+
+
+async def test_the_parts_of_a_bank_day_are_found_by_index_however_long_the_history_is(mirror: Mirror) -> None:
+    execute(
+        mirror.dsn,
+        "INSERT INTO resolution SELECT '9930', md5(n::text)::uuid, 1, 'posted', date '2026-01-01' + n / 200, now(),"
+        " 'B' || n FROM generate_series(0, 39999) n",
+        "ANALYZE resolution",
+    )
+    plan = "\n".join(
+        line
+        for (line,) in ask(
+            mirror.dsn,
+            "EXPLAIN SELECT operation_id, part, bank_serial FROM resolution"
+            " WHERE platform = '9930' AND bank_day = '2026-01-31' AND verdict = 'posted'",
+        )
+    )
+    assert "resolution_by_day" in plan
+    assert "Seq Scan" not in plan
+    ((parts,),) = ask(mirror.dsn, "SELECT count(*) FROM resolution WHERE bank_day = '2026-01-31'")
+    assert parts == 200
