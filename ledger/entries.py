@@ -33,8 +33,8 @@ from ledger.lookups import fetched
 from ledger.names import NO_SUB_ACCOUNT, BankSerial, MemberCode, RequestId, Serial, SubAccount
 from ledger.session import Pool
 
-EVENTS: Final = 1024
-"""So many events are filled at once: some 20 ms, and as many are read for a trial balance of a time between."""
+EVENTS: Final = 512
+"""So many events are filled at once, and as many are read for a trial balance of a time between."""
 
 PAGE: Final = 500
 
@@ -222,6 +222,9 @@ class Entries:
 
     async def _fill(self) -> bool:
         """Fill some batches; whether there may be more."""
+        # Mostly there is nothing, and no turn to be waited for.
+        if not (await self._rows(sql.IS_BEHIND))[0][0]:
+            return False
         limit = EVENTS
         while True:
             try:

@@ -137,6 +137,13 @@ position AS (
 SELECT (SELECT count(*) FROM seen), (SELECT count(*) FROM ended)
 """
 
+IS_BEHIND: LiteralString = """
+SELECT
+  (SELECT seq FROM event WHERE platform = %(platform)s ORDER BY seq DESC LIMIT 1)
+  > coalesce((SELECT event FROM filled WHERE platform = %(platform)s ORDER BY at DESC LIMIT 1), 0)
+"""
+"""NULL in books without an event."""
+
 FILLED: LiteralString = """
 SELECT event, at, kinds, debits_fen, credits_fen
 FROM filled

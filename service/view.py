@@ -127,7 +127,7 @@ def operation(found: Operation, parts: Sequence[Part]) -> core_pb2.Operation:
         final_time=updated if found.state.is_final else None,
         next_query_time=timestamp(found.next_query_at),
         query_attempts=found.query_attempts,
-        original_serial=_original(found, parts),
+        original_serial=original(found, parts),
         namespace=namespace,
         caller=found.caller,
         person=found.person,
@@ -163,7 +163,8 @@ def sendable(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _original(found: Operation, parts: Sequence[Part]) -> str:
+def original(found: Operation, parts: Sequence[Part]) -> str:
+    """The serial of the earlier operation that this one refers to, or empty."""
     if found.kind == OperationKind.WITHDRAWAL_RETURN:
         # Named by the bank with the return, or in a part of its own a day later.
         return next((part.serial for part in reversed(parts) if part.serial), "")

@@ -91,7 +91,7 @@ def _servicers(given: Components) -> Iterator[object]:
     yield Payments(runner=runner, reads=reads, members=members, names=names, rules=rules)
     yield Batches(runner=runner, reads=reads, members=members, rules=rules)
     yield Freezes(runner=runner, reads=reads, members=members, rules=rules)
-    yield Refunds(runner=runner, reads=reads, members=members, rules=rules, platform=platform)
+    yield Refunds(runner=runner, reads=reads, lists=given.lists, members=members, rules=rules, platform=platform)
     yield Withdrawals(
         runner=runner, reads=reads, returns=given.returns, members=members, card_facts=card_facts, platform=platform
     )

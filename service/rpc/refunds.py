@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from uuid import UUID
 
 from jzb.v1 import refund_pb2, refund_pb2_grpc
-from jzb.v1.names import ErrorReason
-from ledger import Breach, Kind, PartState, Payment, Reads
+from jzb.v1.names import ErrorReason, OperationKind
+from ledger import EXAMINED_MAX, Breach, Filter, Kind, Lists, PartState, Payment, Reads
 from ledger.names import Serial
-from service import problems, view
+from service import policy, problems, view
 from service.bankday import days_now
 from service.path import rights
 from service.path.runner import Runner
@@ -18,6 +19,7 @@ from service.plans.plan import Plan, Serials
 from service.rpc.amounts import fee_within
 from service.rpc.context import Context
 from service.rpc.facts import MemberFacts
+from service.rpc.pages import page_size, page_start, page_token
 from service.settings import RulesSettings
 
 
@@ -27,6 +29,7 @@ class Refunds(refund_pb2_grpc.RefundServiceServicer):
 
     runner: Runner
     reads: Reads
+    lists: Lists
     members: MemberFacts
     rules: RulesSettings
     platform: str
@@ -65,6 +68,33 @@ class Refunds(refund_pb2_grpc.RefundServiceServicer):
             )
         )
 
+    async def ListRefunds(
+        self, request: refund_pb2.ListRefundsRequest, context: Context
+    ) -> refund_pb2.ListRefundsResponse:
+        """From the mirror, newest first: of the refunds that the payment's payer has had since, those that name it."""
+        payment = await self._payment(request)
+        size = page_size(request.page_size)
+        start = page_start(request.page_token, request)
+        try:
+            before = UUID(start) if start else None
+        except ValueError:
+            raise problems.invalid(
+                "page_token", "is not a token of this list", ErrorReason.PAGE_TOKEN_INVALID
+            ) from None
+        wanted = Filter(kind=OperationKind.REFUND, member_id=payment.part.payer, since=payment.operation.created_at)
+        page = await self.lists.page(wanted, before=before, limit=EXAMINED_MAX)
+        shown = rights.filter_of(policy.present())
+        found = [
+            full
+            for full in page.full_operations
+            if view.original(*full) == payment.serial and (shown is None or shown(full))
+        ]
+        further = found[size - 1].operation.id if len(found) > size else page.further
+        return refund_pb2.ListRefundsResponse(
+            refunds=[view.operation(*full) for full in found[:size]],
+            next_page_token=page_token(str(further), request) if further else "",
+        )
+
     async def _plan(self, request: refund_pb2.RefundRequest, serials: Serials) -> Plan:
         payment = await self._payment(request)
         rules = self.rules
@@ -98,7 +128,9 @@ class Refunds(refund_pb2_grpc.RefundServiceServicer):
             fee_sub_account=f"{self.platform}{rules.fee_suffix}",
         )
 
-    async def _payment(self, request: refund_pb2.RefundRequest | refund_pb2.GetRefundableRequest) -> Payment:
+    async def _payment(
+        self, request: refund_pb2.RefundRequest | refund_pb2.GetRefundableRequest | refund_pb2.ListRefundsRequest
+    ) -> Payment:
         payment = await self.reads.payment(Serial(request.payment_serial))
         if payment is None or payment.operation.kind not in refunds.SOURCES:
             raise problems.not_found(ErrorReason.PAYMENT_NOT_FOUND, "payment", request.payment_serial)

@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 import pytest
 
-from jzb.v1 import core_pb2, payment_pb2
+from jzb.v1 import core_pb2, payment_pb2, refund_pb2
 from sandbox.clock import BankClock
 from tests.world.freezes import freeze, pay_frozen
 from tests.world.marketplace import TIMEOUT_S, Marketplace, open_marketplace
@@ -300,3 +300,30 @@ async def test_the_same_refund_sent_twenty_times_at_once_acts_once(market: Marke
     assert (await refundable(market, payment.serial)).remaining_fen == 95_00
     assert (await market.balance("buyer")).available_fen == 5_00
     await market.assert_agrees()
+
+
+async def test_the_refunds_of_a_payment_are_listed_newest_first_page_by_page(shop: Marketplace) -> None:
+    await shop.buyer("buyer", 300_00)
+    await shop.merchant("seller")
+    first, other = await shop.pay("buyer", "seller", 100_00), await shop.pay("buyer", "seller", 100_00)
+    done = [await refund(shop, first.serial, fen) for fen in (1_00, 2_00, 3_00)]
+    await refund(shop, other.serial, 50_00)
+    lost = refund_request(shop, first.serial, 4_00, remark="[[lose_before]]")
+    in_doubt = (await shop.refusal(shop.refunds.Refund(lost, timeout=TIMEOUT_S))).operation
+    found: list[core_pb2.Operation] = []
+    token = ""
+    while True:
+        request = refund_pb2.ListRefundsRequest(payment_serial=first.serial, page_size=3, page_token=token)
+        page = await shop.refunds.ListRefunds(request, timeout=TIMEOUT_S)
+        assert len(page.refunds) <= 3
+        found += page.refunds
+        if not (token := page.next_page_token):
+            break
+    expected = [in_doubt, *reversed(done)]
+    assert [one.operation_id for one in found] == [one.operation_id for one in expected]
+    assert {one.original_serial for one in found} == {first.serial}
+    nothing = refund_pb2.ListRefundsRequest(payment_serial="0000")
+    refusal = await shop.refusal(shop.refunds.ListRefunds(nothing, timeout=TIMEOUT_S))
+    assert refusal.reason == "PAYMENT_NOT_FOUND"
+    wrong = refund_pb2.ListRefundsRequest(payment_serial=first.serial, page_token="x")
+    assert (await shop.refusal(shop.refunds.ListRefunds(wrong, timeout=TIMEOUT_S))).reason == "PAGE_TOKEN_INVALID"
