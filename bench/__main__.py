@@ -13,7 +13,7 @@ import typer
 import uvloop
 from rich.console import Console
 
-from bench import comparisons, ledger, lists, payments, report, site
+from bench import comparisons, day, ledger, lists, payments, report, site
 from bench.rows import Measured
 from service.process.server import tune_garbage_collector
 
@@ -27,6 +27,7 @@ class Part(StrEnum):
     GROWTH = "growth"
     LISTS = "lists"
     COMPARISONS = "comparisons"
+    DAY = "day"
 
 
 def main(
@@ -48,6 +49,7 @@ def main(
             Part.GROWTH: ledger.growth,
             Part.LISTS: lists.lists,
             Part.COMPARISONS: comparisons.comparisons,
+            Part.DAY: day.day,
         }
         for name, measure in parts.items():
             if not part or name in part:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final
@@ -20,7 +20,7 @@ import psycopg
 from ledger.answers import Encrypt
 from ledger.day.errors import FileUnreadable
 from ledger.day.sources import Source
-from ledger.day.splitting import OTHERS, STAGING, WIDTHS
+from ledger.day.splitting import OTHERS, WIDTHS
 from ledger.day.values import Reading
 
 ENCODING: Final = "gb18030"
@@ -59,14 +59,14 @@ class Staged:
     sha256: bytes
     size: int
     columns: int
-    repaired: int
+    odd: list[tuple[int, bytes]]
+    """The lines that SQL cannot take: no GB18030, a NUL, or longer than any row."""
 
 
 def stage(
     connection: psycopg.Connection[Any], source: Source, content: Iterable[bytes], reading: Reading, encrypt: Encrypt
 ) -> Staged:
     """Take a file into temporary tables of this connection. Raises `FileUnreadable`, and what ``content`` raises."""
-    connection.execute(STAGING)
     whole, size = sha256(), 0
     lines = _Lines(reading)
     for number, block in enumerate(_blocks(content)):
@@ -82,10 +82,7 @@ def stage(
                 copy.write(lines.rows(block[begin : begin + PIECE_BYTES]))
     with connection.cursor().copy("COPY day_staged (content) FROM STDIN") as copy:
         copy.write(lines.last())
-    connection.execute("ANALYZE day_staged")
-    columns = _columns(connection, source, lines)
-    repaired = _read_others(connection, columns, lines.odd, reading)
-    return Staged(whole.digest(), size, columns, repaired)
+    return Staged(whole.digest(), size, _columns(connection, source, lines), lines.odd)
 
 
 class _Lines:
@@ -179,10 +176,12 @@ def _columns(connection: psycopg.Connection[Any], source: Source, lines: _Lines)
     return max(known, key=lambda one: (widths[one], one))
 
 
-def _read_others(
-    connection: psycopg.Connection[Any], columns: int, odd: list[tuple[int, bytes]], reading: Reading
+def read_others(
+    connection: psycopg.Connection[Any], columns: int, odd: Sequence[tuple[int, bytes]], reading: Reading
 ) -> int:
-    """Have Python read what is not plain, one by one; returns how many of those were repaired."""
+    """Have Python read what is not plain, one by one, into `day_read`; returns how many of those were repaired. In a
+    transaction.
+    """
     repaired = 0
 
     def keep(batch: Iterable[tuple[int, bytes, bytes]]) -> None:
@@ -200,7 +199,7 @@ def _read_others(
             cursor.executemany("INSERT INTO day_read VALUES (%s, %s, %s, %s, %s)", rows)
 
     keep((line, text, sha256(text).digest()) for line, text in odd)
-    with connection.transaction(), connection.cursor("day_others") as others:
+    with connection.cursor("day_others") as others:
         others.execute(OTHERS, {"columns": columns})
         while found := others.fetchmany(OTHERS_AT_ONCE):
             keep((line, text.encode(ENCODING, "replace"), sha256(text.encode()).digest()) for line, text in found)

@@ -18,9 +18,9 @@ from ledger import session
 from ledger.answers import Encrypt
 from ledger.day import statements
 from ledger.day.errors import FileUnreadable
-from ledger.day.loading import Staged, stage
+from ledger.day.loading import Staged, read_others, stage
 from ledger.day.sources import AMOUNT_ASKED, SOURCES
-from ledger.day.splitting import PLAIN, READ_BY_PYTHON, typed
+from ledger.day.splitting import LEFT, STAGING, careful, quick
 from ledger.day.values import Content, FileType, NewFile, Reading
 
 FEN_MAX: Final = 2**63 - 1
@@ -39,7 +39,7 @@ INSERT INTO bank_file (
 )
 SELECT
   %(platform)s, %(bank_day)s, %(type)s, 1 + coalesce(max(version), 0), %(sha256)s, %(size)s, %(name)s,
-  %(stated_rows)s, 0, 0, %(repaired)s, 0, 0, 'loaded'
+  %(stated_rows)s, 0, 0, 0, 0, 0, 'loaded'
 FROM bank_file
 WHERE platform = %(platform)s AND bank_day = %(bank_day)s AND type = %(type)s
 RETURNING file_id
@@ -52,7 +52,7 @@ SELECT %(platform)s, %(file_id)s, piece, digest, key_id, content FROM day_piece
 
 _LOADED: LiteralString = """
 UPDATE bank_file
-SET rows = %(rows)s, bad_rows = %(bad)s, amount_fen = %(amount)s, fee_fen = %(fee)s,
+SET rows = %(rows)s, bad_rows = %(bad)s, repaired_rows = %(repaired)s, amount_fen = %(amount)s, fee_fen = %(fee)s,
   state = CASE WHEN coalesce(stated_rows, %(rows)s) = %(rows)s THEN 'totals-right' ELSE 'loaded' END
 WHERE platform = %(platform)s AND file_id = %(file_id)s
 RETURNING state
@@ -90,9 +90,9 @@ class Matcher:
             return current[0], False
         # Both are read before there is a transaction that writes: they take a while.
         parameters = self._parameters(new.bank_day, new.type, None)
-        self._connection.execute(_ours(new.type), parameters)
+        self._ours(new.type, parameters)
         with self._connection.transaction():
-            file_id, state = self._kept(new, staged, parameters)
+            file_id, state = self._kept(new, staged, reading, parameters)
         if state == "totals-right":
             self._settle(new.bank_day, new.type, file_id)
             self._follow(new.bank_day, new.type)
@@ -106,20 +106,25 @@ class Matcher:
         self._match(bank_day, type_, None if current is None else current[0])
         self._follow(bank_day, type_)
 
-    def _kept(self, new: NewFile, staged: Staged, parameters: dict[str, Any]) -> tuple[int, str]:
+    def _kept(self, new: NewFile, staged: Staged, reading: Reading, parameters: dict[str, Any]) -> tuple[int, str]:
         more = {"sha256": staged.sha256, "size": staged.size, "name": new.name, "stated_rows": new.stated_rows}
-        values = {**parameters, **more, "repaired": staged.repaired, "columns": staged.columns}
+        values: dict[str, Any] = {**parameters, **more, "columns": staged.columns, "day_text": f"{new.bank_day:%Y%m%d}"}
+        self._connection.execute(statements.SETS)
         (values["file_id"],) = self._one(_NEW_FILE, values)
         self._connection.execute(_PIECES, values)
-        layout = SOURCES[new.type].layout(staged.columns)
-        for lines in (PLAIN, READ_BY_PYTHON):
-            query = typed(layout, lines, member_pays=new.type is FileType.WITHDRAWALS)
-            self._connection.execute(statements.inserted(query, is_balances=new.type is FileType.BALANCES), values)
+        layout, pays = SOURCES[new.type].layout(staged.columns), new.type is FileType.WITHDRAWALS
+        is_balances = new.type is FileType.BALANCES
+        self._connection.execute(statements.inserted(quick(layout, member_pays=pays), is_balances=is_balances), values)
+        self._connection.execute(LEFT, values)
+        repaired = read_others(self._connection, staged.columns, staged.odd, reading)
+        query = careful(layout, member_pays=pays)
+        self._connection.execute(statements.inserted(query, is_balances=is_balances), values)
         self._connection.execute(statements.UNREADABLE, values)
         rows, bad, amount, fee = self._one(statements.SUMS, values)
         if max(abs(amount), abs(fee)) > FEN_MAX:
             raise FileUnreadable("the amounts of the file add up to more than there can be")
-        (state,) = self._one(_LOADED, {**values, "rows": rows, "bad": bad, "amount": int(amount), "fee": int(fee)})
+        sums = {"rows": rows, "bad": bad, "repaired": repaired, "amount": int(amount), "fee": int(fee)}
+        (state,) = self._one(_LOADED, {**values, **sums})
         return values["file_id"], state
 
     def _follow(self, bank_day: date, type_: FileType) -> None:
@@ -140,7 +145,7 @@ class Matcher:
     def _match(self, bank_day: date, type_: FileType, file_id: int | None) -> None:
         parameters = self._parameters(bank_day, type_, file_id)
         self._connection.execute(statements.DONE_WITH)
-        self._connection.execute(_ours(type_), parameters)
+        self._ours(type_, parameters)
         self._settle(bank_day, type_, file_id)
 
     def _settle(self, bank_day: date, type_: FileType, file_id: int | None) -> None:
@@ -153,9 +158,23 @@ class Matcher:
         with self._connection.transaction():
             self._connection.execute(statements.FINDINGS)
             found = statements.COMPARED if type_ is FileType.BALANCES else statements.SET_AGAINST
-            for statement in (*found, statements.OCCURRENCES, statements.IDENTITIES, *statements.MERGED):
+            for statement in (*found, statements.SETS, statements.OCCURRENCES, statements.IDENTITIES):
+                self._connection.execute(statement, parameters)
+            self._connection.execute(statements.LOOKUPS)
+            self._connection.execute("ANALYZE day_finding")
+            for statement in statements.MERGED:
                 self._connection.execute(statement, parameters)
         self._connection.execute(statements.DONE_WITH)
+
+    def _ours(self, type_: FileType, parameters: dict[str, Any]) -> None:
+        """What the journal has to set against a file."""
+        if type_ is FileType.BALANCES:
+            self._connection.execute(statements.BALANCES, parameters)
+            return
+        self._connection.execute(statements.POSTED, parameters)
+        self._connection.execute(statements.POSTED_ONCE)
+        if type_ is FileType.WITHDRAWALS:
+            self._connection.execute(statements.UNDONE, parameters)
 
     def _current(self, bank_day: date, type_: FileType) -> tuple[Any, ...] | None:
         return self._connection.execute(_CURRENT, self._parameters(bank_day, type_, None)).fetchone()
@@ -180,15 +199,11 @@ class Matcher:
         }
 
 
-def _ours(type_: FileType) -> LiteralString:
-    """What the journal has to set against a file."""
-    return statements.BALANCES if type_ is FileType.BALANCES else statements.POSTED
-
-
 @contextmanager
 def matching(dsn: str, platform: str, cut_over: timedelta) -> Iterator[tuple[psycopg.Connection[Any], Matcher]]:
     """A connection that nobody else matches beside on this platform; the lock ends with it."""
     with session.opened_blocking(dsn, SETTINGS) as connection:
         connection.prepare_threshold = None
         connection.execute(_LOCK, [platform])
+        connection.execute(STAGING)
         yield connection, Matcher(connection, platform, cut_over)

@@ -1,22 +1,20 @@
 """The SQL that splits and types the lines of a file, by the rules of bankclient/files/layouts.py.
 
 A line's fields end with `&`. A line with the right number of them is *plain*: its fields are checked here, all lines in
-one statement. Any other is read by Python first (`ledger.day.values.Reading`), and its fields are checked here too. A
-line that fails a check is kept with the reason and without values; no check can abort the statement.
+one statement, most of them by a quick look. Any other is read by Python first (`ledger.day.values.Reading`), and its
+fields are checked here too. A line that fails a check is kept with the reason and without values; no check can abort a
+statement.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, LiteralString
 
 AMOUNT_MAX_YUAN: Final = 10**13
 """The most, of either sign, that is believed of the bank: 10^15 fen (bankclient/money.py, STATED_FEN_MAX)."""
 
-_NUMBER: Final = "[0-9]+"
-_AMOUNT: Final = r"-?[0-9]{1,13}\.[0-9]{2}"
-"""As the bank writes amounts; other forms of one are good as well, and go the longer way."""
-_AMOUNT_AT_ALL: Final = r"^-?[0-9]{1,20}(\.[0-9]{1,2}0{0,18})?$"
+_AMOUNT: Final = r"^-?[0-9]{1,20}(\.[0-9]{1,2}0{0,18})?$"
 _TIME: Final = "([01][0-9]|2[0-3])[0-5][0-9][0-5][0-9]"
 
 _DAY_OK: Final = """
@@ -32,110 +30,149 @@ ELSE substr({0}, 1, 4) <> '0000' AND substr({0}, 5, 2) BETWEEN '01' AND '12' AND
 ) END
 """
 _AMOUNT_OK: Final = (
-    f"CASE WHEN {{0}} !~ '{_AMOUNT_AT_ALL.replace('{', '{{').replace('}', '}}')}' THEN false"
+    f"CASE WHEN {{0}} !~ '{_AMOUNT.replace('{', '{{').replace('}', '}}')}' THEN false"
     f" ELSE abs({{0}}::numeric) <= {AMOUNT_MAX_YUAN} END"
 )
 
 _CHECKS: Final[Mapping[str, tuple[str, str]]] = {
-    "number": ("number", f"{{0}} ~ '^{_NUMBER}$'"),
+    "number": ("number", "{0} ~ '^[0-9]+$'"),
     "amount": ("amount", _AMOUNT_OK),
     "fee": ("amount", _AMOUNT_OK),
     "day": ("day", _DAY_OK),
     "time": ("time", f"{{0}} ~ '^{_TIME}$'"),
 }
-_QUICK: Final[Mapping[str, str]] = {"number": _NUMBER, "amount": _AMOUNT, "fee": _AMOUNT, "time": _TIME}
-
 COLUMNS: Final[LiteralString] = (
-    "platform, file_id, line, digest, fault, is_repaired, serial, bank_serial, payer, payer_sub_account, payee,"
-    " payee_sub_account, amount_fen, fee_fen, day, time, order_no, booking"
+    "fault, is_repaired, serial, bank_serial, payer, payer_sub_account, payee, payee_sub_account, amount_fen, fee_fen,"
+    " day, time, order_no, booking"
 )
 
 
-def typed(layout: tuple[str, ...], source: str, *, member_pays: bool) -> LiteralString:
-    """A query for the typed lines of ``source``, a query of (line, digest, fields, is_repaired), in the order of
-    `COLUMNS`. Parameters: platform, file_id, bank_day (a date).
+def quick(layout: tuple[str, ...], *, member_pays: bool) -> LiteralString:
+    """A query for the typed lines that look as the bank writes them, with line, content and digest before
+    `COLUMNS`: the right number of fields, amounts with two decimals and no sign, the day of the file. Parameters:
+    columns, bank_day, day_text (that day as YYYYMMDD).
 
-    One regular expression looks at what most lines have; only a line that it does not match is looked at column by
-    column. Where a line has one member, that is the payer or the payee (``member_pays``).
+    What is not among them goes the longer way (`careful`), so this one may only be too strict. Comparisons of few
+    characters cost a third of a regular expression.
     """
-    place = {name: f"f[{number}]" for number, name in enumerate(layout, start=1) if name}
-    quick = [name for name in layout if name in _QUICK]
-    joined = " || ' ' || ".join(place[name] for name in quick)
-    pattern = " ".join(_QUICK[name] for name in quick)
-    same_day = f" AND {place['day']} = to_char(%(bank_day)s::date, 'YYYYMMDD')" if "day" in place else ""
+    f = _places(layout)
+    amounts = [name for name in ("amount", "fee") if name in f]
+    digits = " || ".join(f[name] for name in ("number", *amounts, "time") if name in f)
+    looks = [
+        "cardinality(f) = %(columns)s + 1",
+        "f[%(columns)s + 1] = ''",
+        f"{f['number']} <> ''",
+        f"translate({digits}, '0123456789', '') = '{'.' * len(amounts)}'",
+        *(f"length({f[name]}) BETWEEN 4 AND 16 AND left(right({f[name]}, 3), 1) = '.'" for name in amounts),
+    ]
+    if "time" in f:
+        time = f["time"]
+        looks += [
+            f"{f['day']} = %(day_text)s AND length({time}) = 6 AND {time} COLLATE \"C\" < '240000'",
+            f"substr({time}, 3, 1) COLLATE \"C\" < '6' AND substr({time}, 5, 1) COLLATE \"C\" < '6'",
+        ]
+    values = _values(
+        layout,
+        member_pays,
+        text=lambda name: f[name],
+        fen=lambda name: f"replace({f[name]}, '.', '')::bigint",
+        day="%(bank_day)s::date",
+        time=f"{f['time']}::time" if "time" in f else "NULL::time",
+    )
+    # Made of constants alone, as is what follows.
+    return f"""
+    SELECT line, content, NULL::bytea AS digest, '' AS fault, false AS is_repaired, {values}
+    FROM (
+      SELECT line, content, string_to_array(content, '&') AS f FROM day_staged WHERE content <> '' OFFSET 0
+    ) split
+    WHERE {" AND ".join(looks)}
+    OFFSET 0
+    """
+
+
+def careful(layout: tuple[str, ...], *, member_pays: bool) -> LiteralString:
+    """A query for the other lines that have their fields, with line, content and digest before `COLUMNS`; one
+    that fails a check has its reason and no values. Parameters: bank_day, columns.
+    """
+    f = _places(layout)
     checks = "\n".join(
-        f"WHEN NOT ({check.format(place[name])}) THEN '{name} is no {what}'"
+        f"WHEN NOT ({check.format(f[name])}) THEN '{name} is no {what}'"
         for name in layout
         if name in _CHECKS
         for what, check in [_CHECKS[name]]
     )
-    one, other = ("payer", "payee") if member_pays else ("payee", "payer")
-    member = {one: "member", f"{one}_sub_account": "sub_account", other: "", f"{other}_sub_account": ""}
-    sides = member if "member" in place else {name: name for name in member}
-
-    def text(name: str) -> str:
-        return f"CASE fault WHEN '' THEN {place[name]} ELSE '' END" if name in place else "''"
-
-    def fen(name: str) -> str:
-        if name not in place:
-            return "0"
-        field = place[name]
-        return (
-            f"CASE WHEN fault <> '' THEN NULL WHEN is_quick THEN replace({field}, '.', '')::bigint"
-            f" ELSE ({field}::numeric * 100)::bigint END"
-        )
-
-    day = (
-        f"CASE WHEN fault <> '' THEN NULL WHEN is_quick THEN %(bank_day)s::date ELSE {place['day']}::date END"
-        if "day" in place
-        else "%(bank_day)s::date"
+    values = _values(
+        layout,
+        member_pays,
+        text=lambda name: f"CASE fault WHEN '' THEN {f[name]} ELSE '' END",
+        fen=lambda name: f"CASE fault WHEN '' THEN ({f[name]}::numeric * 100)::bigint END",
+        day=f"CASE fault WHEN '' THEN {f['day']}::date END" if "day" in f else "%(bank_day)s::date",
+        time=f"CASE fault WHEN '' THEN {f['time']}::time END" if "time" in f else "NULL::time",
     )
-    time = f"CASE fault WHEN '' THEN {place['time']}::time END" if "time" in place else "NULL::time"
-    # Made of the constants above alone.
     return f"""
-    SELECT
-      %(platform)s::text, %(file_id)s::bigint, line, digest, fault, is_repaired, {text("serial")},
-      {text("bank_serial")},
-      {", ".join(text(sides[name]) for name in ("payer", "payer_sub_account", "payee", "payee_sub_account"))},
-      {fen("amount")}, {fen("fee")}, {day}, {time}, {text("order_no")}, {text("booking")}
+    SELECT line, NULL::text AS content, digest, fault, is_repaired, {values}
     FROM (
-      SELECT
-        *,
-        CASE WHEN is_quick THEN ''
-        {checks}
-        ELSE '' END AS fault
+      SELECT *, CASE {checks} ELSE '' END AS fault
       FROM (
-        SELECT line, digest, f, is_repaired, {joined} ~ '^{pattern}$'{same_day} AS is_quick
-        FROM ({source}) given
-        OFFSET 0
-      ) looked_at
+        SELECT line, digest, f, is_repaired FROM day_read WHERE fault = ''
+        UNION ALL
+        SELECT line, sha256(convert_to(content, 'UTF8')), f, false
+        FROM (SELECT line, content, string_to_array(content, '&') AS f FROM day_left OFFSET 0) split
+        WHERE {_IS_PLAIN}
+      ) given
       OFFSET 0
     ) checked
+    OFFSET 0
     """
 
 
-PLAIN: Final[LiteralString] = """
-SELECT line, sha256(convert_to(content, 'UTF8')) AS digest, f, false AS is_repaired
-FROM (
-  SELECT line, content, string_to_array(content, '&') AS f FROM day_staged WHERE content <> '' OFFSET 0
-) split
-WHERE cardinality(f) = %(columns)s + 1 AND f[%(columns)s + 1] = ''
-"""
-"""The lines that have as many fields as the file has columns, and nothing behind the last `&`."""
+def _places(layout: tuple[str, ...]) -> dict[str, str]:
+    return {name: f"f[{number}]" for number, name in enumerate(layout, start=1) if name}
 
-OTHERS: Final[LiteralString] = """
+
+def _values(
+    layout: tuple[str, ...],
+    member_pays: bool,
+    *,
+    text: Callable[[str], str],
+    fen: Callable[[str], str],
+    day: str,
+    time: str,
+) -> str:
+    """The values of a line behind its content and reason. A file with one member a line has the payer or the payee."""
+    one, other = ("payer", "payee") if member_pays else ("payee", "payer")
+    sides = {name: name for name in ("payer", "payer_sub_account", "payee", "payee_sub_account")}
+    if "member" in layout:
+        sides |= {one: "member", f"{one}_sub_account": "sub_account", other: "", f"{other}_sub_account": ""}
+    texts = [text(name) if name in layout and name else "''" for name in ("serial", "bank_serial", *sides.values())]
+    amounts = [fen(name) if name in layout else "0" for name in ("amount", "fee")]
+    tail = [text(name) if name in layout else "''" for name in ("order_no", "booking")]
+    return ", ".join((*texts, *amounts, day, time, *tail))
+
+
+_IS_PLAIN: Final[LiteralString] = "cardinality(f) = %(columns)s + 1 AND f[%(columns)s + 1] = ''"
+
+LEFT: Final[LiteralString] = """
+CREATE TEMPORARY TABLE day_left AS
 SELECT line, content
-FROM day_staged
-WHERE content <> ''
-  AND (length(content) - length(replace(content, '&', '')) <> %(columns)s OR right(content, 1) <> '&')
+FROM day_staged s
+WHERE content <> '' AND NOT EXISTS (
+  SELECT FROM bank_line l WHERE l.platform = %(platform)s AND l.file_id = %(file_id)s AND l.line = s.line
+)
+"""
+"""What `quick` has left: for most files nothing."""
+
+OTHERS: Final[LiteralString] = f"""
+SELECT line, content
+FROM (SELECT line, content, string_to_array(content, '&') AS f FROM day_left OFFSET 0) split
+WHERE NOT ({_IS_PLAIN})
 ORDER BY line
 """
+"""What Python reads."""
 
 WIDTHS: Final[LiteralString] = """
 SELECT length(content) - length(replace(content, '&', '')), count(*) FROM day_staged WHERE content <> '' GROUP BY 1
 """
-
-READ_BY_PYTHON: Final[LiteralString] = "SELECT line, digest, f, is_repaired FROM day_read WHERE fault = ''"
 
 STAGING: Final[LiteralString] = """
 CREATE TEMPORARY TABLE day_staged (line INTEGER GENERATED ALWAYS AS IDENTITY, content TEXT NOT NULL);

@@ -11,18 +11,23 @@ from typing import Final, LiteralString
 
 from ledger.day.splitting import COLUMNS
 
+SETS: Final[LiteralString] = """
+SELECT set_config('enable_nestloop', 'off', true), set_config('enable_hashjoin', 'on', true)
+"""
+LOOKUPS: Final[LiteralString] = """
+SELECT set_config('enable_nestloop', 'on', true), set_config('enable_hashjoin', 'off', true)
+"""
+"""How what follows is planned in its transaction: over all lines of a file, or one look-up for each of a few. Left to
+itself the planner would go by what it knows of a table that has just been filled.
+"""
+
 POSTED: Final[LiteralString] = """
 CREATE TEMPORARY TABLE day_posted AS
 SELECT
   CASE o.kind WHEN 'CLEARING' THEN to_char(r.bank_day, 'YYYYMMDD') ELSE t.serial END AS serial, r.bank_serial,
   t.operation_id, t.part, o.kind, t.payer, t.payee,
   CASE WHEN o.kind = ANY (%(amount_asked)s::text[]) THEN o.amount_fen ELSE t.amount_fen END AS amount_fen, t.fee_fen,
-  o.kind = ANY (%(kinds)s::text[]) AS is_due,
-  o.kind = 'WITHDRAW' AND EXISTS (
-    SELECT FROM transaction c
-    JOIN resolution v ON v.platform = c.platform AND v.operation_id = c.operation_id AND v.part = c.part
-    WHERE c.platform = t.platform AND c.operation_id = t.operation_id AND c.corrects = t.part AND v.verdict = 'posted'
-  ) AS is_undone
+  o.kind = ANY (%(kinds)s::text[]) AS is_due, false AS is_undone
 FROM resolution r
 JOIN transaction t ON t.platform = r.platform AND t.operation_id = r.operation_id AND t.part = r.part
 JOIN operation o ON o.platform = r.platform AND o.id = r.operation_id
@@ -38,8 +43,23 @@ WHERE r.platform = %(platform)s AND r.bank_day = %(bank_day)s::date AND r.verdic
 """The postings of the day that a file or list may show; ``is_due`` those that it has to.
 
 Of a clearing the first part is the channels' money, the others move money within members (6108 knows its day alone).
-Of a withdrawal the part with its serial takes the money from the member; one that failed later is undone by another.
+Of a withdrawal the part with its serial takes the money from the member.
 """
+
+POSTED_ONCE: Final[LiteralString] = """
+UPDATE day_posted p SET serial = ''
+FROM (SELECT serial, min(ctid) AS first FROM day_posted WHERE serial <> '' GROUP BY 1 HAVING count(*) > 1) d
+WHERE p.serial = d.serial AND p.ctid <> d.first
+"""
+"""No serial stands twice, so that no line meets two postings: the others of a serial are missing there."""
+
+UNDONE: Final[LiteralString] = """
+UPDATE day_posted p SET is_undone = true
+FROM transaction c
+JOIN resolution v ON v.platform = c.platform AND v.operation_id = c.operation_id AND v.part = c.part
+WHERE c.platform = %(platform)s AND c.operation_id = p.operation_id AND c.corrects = p.part AND v.verdict = 'posted'
+"""
+"""The withdrawals that failed after they had been taken from the member: another part has given the money back."""
 
 _AGREES: Final[LiteralString] = """
   NOT p.is_undone AND l.amount_fen = p.amount_fen AND l.fee_fen = p.fee_fen AND CASE
@@ -65,11 +85,17 @@ def inserted(typed: LiteralString, *, is_balances: bool) -> LiteralString:
         agrees = f"{_AGREES}, l.booking = '{_OUTSIDE}' AND %(is_list)s"
         joined = "day_posted p ON p.serial = l.serial AND p.serial <> ''"
     return f"""
-    INSERT INTO bank_line ({COLUMNS}, operation_id, part, agrees)
-    SELECT l.*, {operation_id}, {part}, l.fault = '' AND coalesce({agrees}, false)
-    FROM ({typed}) AS l ({COLUMNS})
-    LEFT JOIN {joined}
-    ON CONFLICT DO NOTHING
+    INSERT INTO bank_line (platform, file_id, line, digest, {COLUMNS}, operation_id, part, agrees)
+    SELECT
+      %(platform)s, %(file_id)s, line,
+      CASE WHEN agrees THEN '' ELSE coalesce(digest, sha256(convert_to(content, 'UTF8'))) END,
+      {COLUMNS}, operation_id, part, agrees
+    FROM (
+      SELECT l.*, {operation_id} AS operation_id, {part} AS part, l.fault = '' AND coalesce({agrees}, false) AS agrees
+      FROM ({typed}) AS l (line, content, digest, {COLUMNS})
+      LEFT JOIN {joined}
+      OFFSET 0
+    ) matched
     """
 
 
@@ -94,6 +120,7 @@ _LEFT: Final[LiteralString] = (
 )
 
 MATCHED: Final[tuple[LiteralString, ...]] = (
+    SETS,
     # By our serial, then by the bank's: what was posted since the lines were loaded, and what has no serial of ours.
     f"""
     UPDATE bank_line l SET operation_id = p.operation_id, part = p.part
@@ -105,6 +132,7 @@ MATCHED: Final[tuple[LiteralString, ...]] = (
     FROM day_posted p
     WHERE {_LEFT} AND l.operation_id IS NULL AND l.bank_serial <> '' AND p.bank_serial = l.bank_serial
     """,
+    LOOKUPS,
     # What is on another day, or not done here.
     f"""
     UPDATE bank_line l SET operation_id = found.operation_id, part = found.part
@@ -151,6 +179,7 @@ MATCHED: Final[tuple[LiteralString, ...]] = (
     ) found
     WHERE l.platform = found.platform AND l.file_id = found.file_id AND l.line = found.line
     """,
+    SETS,
     f"""
     UPDATE bank_line l SET agrees = true
     FROM day_posted p
@@ -177,6 +206,12 @@ MATCHED: Final[tuple[LiteralString, ...]] = (
     FROM day_twice d
     WHERE l.platform = %(platform)s AND l.file_id = %(file_id)s::bigint AND l.agrees AND d.operation_id = l.operation_id
       AND d.part = l.part AND l.line > d.first_line
+    """,
+    # Only a line that does not agree has its digest.
+    f"""
+    UPDATE bank_line l SET digest = sha256(convert_to(s.content, 'UTF8'))
+    FROM day_staged s
+    WHERE {_LEFT} AND l.digest = '' AND s.line = l.line
     """,
 )
 
@@ -228,9 +263,14 @@ FROM (
 LEFT JOIN transaction t ON t.platform = l.platform AND t.operation_id = l.operation_id AND t.part = l.part
 LEFT JOIN operation o ON o.platform = l.platform AND o.id = l.operation_id
 LEFT JOIN resolution r ON r.platform = l.platform AND r.operation_id = l.operation_id AND r.part = l.part
-LEFT JOIN day_posted p ON p.operation_id = l.operation_id AND p.part = l.part
 CROSS JOIN LATERAL (
   SELECT
+    o.kind = 'WITHDRAW' AND EXISTS (
+      SELECT FROM transaction c
+      JOIN resolution v ON v.platform = c.platform AND v.operation_id = c.operation_id AND v.part = c.part
+      WHERE c.platform = t.platform AND c.operation_id = t.operation_id AND c.corrects = t.part
+        AND v.verdict = 'posted'
+    ) AS is_undone,
     CASE WHEN o.kind = ANY (%(amount_asked)s::text[]) THEN o.amount_fen ELSE t.amount_fen END AS amount_fen,
     EXISTS (
       SELECT FROM bank_line other
@@ -262,7 +302,7 @@ CROSS JOIN LATERAL (
   SELECT 'state', l.amount_fen, 0,
     CASE WHEN r.verdict IS NULL THEN 'the operation is ' || o.state WHEN r.verdict = 'voided' THEN 'it was refused'
     ELSE 'it was undone' END, NULL, false
-  WHERE NOT l.is_again AND t.part IS NOT NULL AND (r.verdict IS DISTINCT FROM 'posted' OR coalesce(p.is_undone, false))
+  WHERE NOT l.is_again AND t.part IS NOT NULL AND (r.verdict IS DISTINCT FROM 'posted' OR ours.is_undone)
   UNION ALL
   SELECT 'date-shifted', l.amount_fen, ours.amount_fen, 'it was posted on ' || r.bank_day,
     CASE WHEN ours.is_there THEN 'next-file' END, abs(r.bank_day - %(bank_day)s::date) = 1
@@ -285,9 +325,21 @@ CROSS JOIN LATERAL (
           ELSE 'the bank has the payee ' || l.payee || ', we have ' || t.payee
         END)
   ) AS x (kind, bank_fen, ledger_fen, differs, detail)
-  WHERE NOT l.is_again AND r.verdict = 'posted' AND NOT coalesce(p.is_undone, false) AND x.differs
+  WHERE NOT l.is_again AND r.verdict = 'posted' AND NOT ours.is_undone AND x.differs
 ) found
 """
+
+MISSING: Final[LiteralString] = """
+CREATE TEMPORARY TABLE day_missing AS
+SELECT p.*
+FROM day_posted p
+WHERE p.is_due AND NOT p.is_undone AND NOT EXISTS (
+  SELECT FROM bank_line l
+  WHERE l.platform = %(platform)s AND l.file_id = ANY (%(file_ids)s::bigint[]) AND l.operation_id = p.operation_id
+    AND l.part = p.part
+)
+"""
+"""The postings that no line of the day has, nor one of the days before and after."""
 
 OF_POSTINGS: Final[LiteralString] = f"""
 INSERT INTO day_finding
@@ -299,18 +351,12 @@ SELECT
     OR {_IS_NEAR_END.format("(r.at AT TIME ZONE 'Asia/Shanghai')")}
     OR {_IS_NEAR_END.format("(t.reserved_at AT TIME ZONE 'Asia/Shanghai')")}
   )
-FROM day_posted p
+FROM day_missing p
 JOIN transaction t ON t.platform = %(platform)s AND t.operation_id = p.operation_id AND t.part = p.part
 JOIN operation o ON o.platform = %(platform)s AND o.id = p.operation_id
 JOIN resolution r ON r.platform = %(platform)s AND r.operation_id = p.operation_id AND r.part = p.part
 LEFT JOIN member m ON m.platform = %(platform)s AND m.member_id = coalesce(nullif(p.payee, ''), p.payer)
-WHERE p.is_due AND NOT p.is_undone AND NOT EXISTS (
-  SELECT FROM bank_line l
-  WHERE l.platform = %(platform)s AND l.file_id = ANY (%(file_ids)s::bigint[]) AND l.operation_id = p.operation_id
-    AND l.part = p.part
-)
 """
-"""The postings that no line of the day has, nor one of the days before and after."""
 
 BALANCES: Final[LiteralString] = """
 CREATE TEMPORARY TABLE day_balance AS
@@ -418,12 +464,11 @@ UPDATE day_finding f SET occurrence = o.occurrence
 FROM (
   SELECT line, row_number() OVER (PARTITION BY digest ORDER BY line) AS occurrence
   FROM bank_line
-  WHERE platform = %(platform)s AND file_id = %(file_id)s::bigint
-    AND digest IN (SELECT digest FROM day_finding WHERE line IS NOT NULL)
+  WHERE platform = %(platform)s AND file_id = %(file_id)s::bigint AND NOT agrees
 ) o
 WHERE o.line = f.line
 """
-"""Which of the lines with the same bytes a line is."""
+"""Which of the lines with the same bytes a line is, of those that do not agree."""
 
 IDENTITIES: Final[LiteralString] = """
 UPDATE day_finding SET break_id = md5(concat_ws(
@@ -545,10 +590,12 @@ MERGED: Final[tuple[LiteralString, ...]] = (
     """,
 )
 
-SET_AGAINST: Final[tuple[LiteralString, ...]] = (*MATCHED, OF_LINES, OF_POSTINGS)
+SET_AGAINST: Final[tuple[LiteralString, ...]] = (*MATCHED, LOOKUPS, OF_LINES, SETS, MISSING, LOOKUPS, OF_POSTINGS)
 """What is done with a file whose lines are postings, between `FINDINGS` and `OCCURRENCES`."""
 
-COMPARED: Final[tuple[LiteralString, ...]] = (BALANCES_TWICE, BALANCES_AGREE, EFFECTS, OF_BALANCES, OF_NO_BALANCE)
+COMPARED: Final[tuple[LiteralString, ...]] = (SETS, BALANCES_TWICE, BALANCES_AGREE, EFFECTS, OF_BALANCES, OF_NO_BALANCE)
 """What is done with the file of balances."""
 
-DONE_WITH: Final[LiteralString] = "DROP TABLE IF EXISTS day_posted, day_twice, day_finding, day_balance, day_effect"
+DONE_WITH: Final[LiteralString] = (
+    "DROP TABLE IF EXISTS day_posted, day_twice, day_missing, day_finding, day_balance, day_effect"
+)

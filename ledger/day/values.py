@@ -261,7 +261,9 @@ class BankLine:
     file_id: int
     line: int
     digest: bytes
-    """SHA-256 over the line without its end: in UTF-8, or as it came where it is not GB18030."""
+    """SHA-256 over the line without its end, in UTF-8, or as it came where it is not GB18030. Empty for a line of which
+    there is nothing to say.
+    """
     state: LineState
     fault: str
     """Why it could not be read; empty for a good line."""
