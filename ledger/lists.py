@@ -42,6 +42,7 @@ class Match(StrEnum):
     BANK_SERIAL = "bank-serial"
     ORDER_NO = "order-no"
     CHANNEL_NO = "channel-no"
+    REFERENCE = "reference"
     MEMBER = "member"
     SUB_ACCOUNT = "sub-account"
 
@@ -101,6 +102,7 @@ class Number:
         yield Match.ORDER_NO, "operation", "order_no = %(number)s AND order_no <> ''"
         yield Match.ORDER_NO, "reference", "kind = 'order' AND value = %(number)s"
         yield Match.CHANNEL_NO, "reference", "kind = 'channel' AND value = %(number)s"
+        yield Match.REFERENCE, "reference", "kind = 'reference' AND value = %(number)s"
         if self.member_id:
             yield Match.MEMBER, "operation", "payer = %(number_member)s AND payer <> ''"
             yield Match.MEMBER, "operation", "payee = %(number_member)s AND payee <> ''"

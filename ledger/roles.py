@@ -114,6 +114,8 @@ TABLES: Final[dict[str, Rights]] = {
     "break": Rights(inserts=True, but=("opened_at",), updates=("file_id", "line", "is_open")),
     "break_event": Rights(inserts=True, but=("number", "at")),
     "sign_off": Rights(inserts=True, but=("at",)),
+    # What people said, and when, is as it was said.
+    "work_event": Rights(inserts=True, but=("number", "at")),
     "alembic_version": Rights(),
 }
 """Every table of the schema. One that is not in here is nobody's but the owner's."""

@@ -400,6 +400,7 @@ audit_entry = _table(
     Column("digest", LargeBinary, nullable=False),
     Column("mac", LargeBinary, nullable=False, server_default=""),
     PrimaryKeyConstraint("platform", "number", name="audit_entry_pk"),
+    Index("audit_entry_by_subject", "subject", "platform", "number"),
 )
 """Who has called what is for few, and how it ended (`ledger.trail`); ``began`` numbers the entry that one ends."""
 
@@ -678,8 +679,27 @@ sign_off = _table(
 )
 """The two signatures under a day. ``statement`` says how the day stood, ``digest`` is its SHA-256."""
 
+work_event = _table(
+    "work_event",
+    Column("number", BigInteger, Identity(always=True), nullable=False),
+    Column("work_id", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("caller", Text, nullable=False),
+    Column("person", Text, nullable=False),
+    Column("at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+    PrimaryKeyConstraint("work_id", "number", "platform", name="work_event_pk"),
+    CheckConstraint("kind IN ('assigned', 'noted')", name="work_event_kind_known"),
+    CheckConstraint("caller <> ''", name="work_event_by_somebody"),
+    CheckConstraint("kind = 'assigned' OR (note <> '' AND owner = '')", name="work_event_says_something"),
+)
+"""What people say of what waits (`ledger.reads.work`): who takes it, and what he found. Only added to."""
+
 JOURNAL = (transaction, hold, resolution, leg, event, membership, seal, vouched, audit_entry, bank_answer)
 PROPOSALS = (proposal, proposal_decision, proposal_outcome)
 """Both are tables that are only ever added to."""
 DAY = (bank_file_attempt, bank_file_piece, break_event, sign_off)
 """The tables of reconciliation that are only ever added to."""
+WORK = (work_event,)
+"""What people say of the queue, only added to as well."""

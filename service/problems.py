@@ -224,6 +224,7 @@ _FOUND_BY = {
     "card": "card_id",
     "acquired order": "order_no",
     "proposal": "proposal_id",
+    "item of work": "work_id",
 }
 """The metadata key of what was not found."""
 

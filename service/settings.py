@@ -510,6 +510,15 @@ def policy_from_environment() -> Path | None:
     return _PolicyAlone().policy
 
 
+class _ResolverAlone(_Given):
+    resolver: ResolverSettings = ResolverSettings()
+
+
+def resolver_from_environment() -> ResolverSettings:
+    """When operations are asked about, for a command that needs no service. Raises pydantic's ValidationError."""
+    return _ResolverAlone().resolver
+
+
 class _VaultAlone(_Given):
     vault: VaultSettings = VaultSettings()
 

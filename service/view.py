@@ -9,10 +9,11 @@ from uuid import UUID
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from jzb.v1 import card_pb2, core_pb2, member_pb2, payment_pb2
+from jzb.v1 import balance_pb2, card_pb2, core_pb2, member_pb2, payment_pb2
 from jzb.v1.error_reason_pb2 import ErrorReason
 from jzb.v1.names import OperationKind
-from ledger import Breach, Card, CardState, CheckedBy, Member, Operation, Part, PartState, State
+from ledger import Breach, Card, CardState, CheckedBy, Kind, Member, Operation, Part, PartState, State
+from ledger.accounts import CONTROLS
 from service.policy import namespace_of
 from service.problems import FLOOR_REASONS
 from service.problems import OUTCOMES as OUTCOMES
@@ -61,6 +62,25 @@ STATES: dict[State, core_pb2.OperationState.ValueType] = {
 }
 PART_STATES: dict[PartState, core_pb2.PartState.ValueType] = {
     state: core_pb2.PartState.Value(f"PART_STATE_{state.name}") for state in PartState
+}
+
+
+ACCOUNT_KINDS: dict[Kind, balance_pb2.AccountKind.ValueType] = {
+    Kind.WITHDRAWABLE: balance_pb2.ACCOUNT_KIND_WITHDRAWABLE,
+    Kind.UNCLEARED: balance_pb2.ACCOUNT_KIND_UNCLEARED,
+    Kind.FROZEN: balance_pb2.ACCOUNT_KIND_FROZEN,
+    Kind.ESCROW: balance_pb2.ACCOUNT_KIND_ESCROW,
+    Kind.FEE: balance_pb2.ACCOUNT_KIND_FEE,
+    Kind.SUSPENSE: balance_pb2.ACCOUNT_KIND_SUSPENSE,
+    Kind.OWN_FUNDS: balance_pb2.ACCOUNT_KIND_OWN_FUNDS,
+    Kind.IN_TRANSIT: balance_pb2.ACCOUNT_KIND_IN_TRANSIT,
+    Kind.WITHDRAWING: balance_pb2.ACCOUNT_KIND_WITHDRAWAL_IN_TRANSIT,
+    Kind.INTEREST: balance_pb2.ACCOUNT_KIND_INTEREST,
+    Kind.MARKETING: balance_pb2.ACCOUNT_KIND_MARKETING,
+    Kind.PARKING: balance_pb2.ACCOUNT_KIND_ACQUIRING_PARKING,
+    Kind.POOLED: balance_pb2.ACCOUNT_KIND_POOLED,
+    Kind.DIFFERENCE: balance_pb2.ACCOUNT_KIND_DIFFERENCE,
+    **dict.fromkeys(CONTROLS, balance_pb2.ACCOUNT_KIND_CONTROL),
 }
 
 

@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
-from sqlalchemy import func, literal_column, select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from ledger.accounts import OWN, POCKETS, Account, Kind, day_text
 from ledger.comparison import MOTION, POSITION, Comparison, Motion, Position
 from ledger.database import reading
 from ledger.lookups import MemberBalance
-from ledger.names import BankSerial, MemberCode, SubAccount
+from ledger.names import MemberCode, SubAccount
 from ledger.reads.queries import Queries
 from ledger.schema import account, comparison
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Suspended:
-    """What of a transfer lies in suspense, in fen: what can still be cleared, and what is held for clearings."""
-
-    transfer: BankSerial
-    remaining_fen: int
-    held_fen: int
 
 
 class Balances(Queries):
@@ -147,20 +137,3 @@ class Balances(Queries):
             .group_by(account.c.kind)
         )
         return {Kind(row["kind"]): int(row["balance_fen"]) for row in rows}
-
-    async def suspended(self, after: str, limit: int) -> list[Suspended]:
-        """Up to ``limit`` transfers with money in suspense whose bank serial sorts after ``after``."""
-        rows = await self._rows(
-            select(account.c.ref, (account.c.balance_fen - account.c.held_fen).label("remaining"), account.c.held_fen)
-            .where(
-                account.c.platform == self._platform,
-                account.c.kind == literal_column(f"'{Kind.SUSPENSE.value}'"),
-                account.c.ref > after,
-                account.c.balance_fen > 0,
-            )
-            .order_by(account.c.ref)
-            .limit(limit)
-        )
-        return [
-            Suspended(transfer=row["ref"], remaining_fen=row["remaining"], held_fen=row["held_fen"]) for row in rows
-        ]

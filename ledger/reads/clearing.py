@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
 
-from sqlalchemy import case, func, select, text
+from sqlalchemy import select, text
 
 from ledger.accounts import Account, Kind, day_text
-from ledger.names import NO_SUB_ACCOUNT
 from ledger.operations import Member
 from ledger.reads.queries import Queries, member_of
+from ledger.reads.work import WAITING_DAYS
 from ledger.schema import account, platform
 
 
@@ -90,30 +89,8 @@ class Clearing(Queries):
 
     async def waiting_days(self) -> list[WaitingDay]:
         """The bank days with money that waits for clearing, oldest first."""
-        rows = await self._rows(
-            select(
-                account.c.ref,
-                _sum_of(account.c.balance_fen, Kind.IN_TRANSIT).label("in_transit_fen"),
-                _sum_of(account.c.balance_fen, Kind.UNCLEARED).label("uncleared_fen"),
-                _sum_of(account.c.held_fen, Kind.UNCLEARED).label("held_fen"),
-            )
-            .where(
-                account.c.platform == self._platform,
-                account.c.kind.in_([Kind.UNCLEARED.value, Kind.IN_TRANSIT.value]),
-                account.c.balance_fen != 0,
-            )
-            .group_by(account.c.ref)
-            .order_by(account.c.ref)
-        )
-        return [
-            WaitingDay(
-                bank_day=Account(Kind.UNCLEARED, NO_SUB_ACCOUNT, row["ref"]).day,
-                in_transit_fen=-row["in_transit_fen"],
-                uncleared_fen=row["uncleared_fen"],
-                held_fen=row["held_fen"],
-            )
-            for row in rows
-        ]
+        rows = await self._rows(text(WAITING_DAYS), platform=self._platform)
+        return [WaitingDay(**row) for row in rows]
 
     async def waiting_pockets(self, until: date, limit: int) -> list[tuple[Account, int]]:
         """Pockets of bank days up to ``until`` that still hold money nobody has spoken for, and how much."""
@@ -141,9 +118,3 @@ class Clearing(Queries):
             newest=SPENDS_READ,
         )
         return [SpenderAfterClearing(member_of(row), row["spent_fen"], row["held_fen"]) for row in rows]
-
-
-def _sum_of(column: Any, *kinds: Kind) -> Any:
-    return func.coalesce(func.sum(case((account.c.kind.in_([kind.value for kind in kinds]), column), else_=0)), 0).cast(
-        account.c.balance_fen.type
-    )

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from sqlalchemy import text
 
-from ledger.reads.queries import Queries
+from ledger.reads.work import OPEN, SUSPENDED, Patience, WorkKind, WorkQueue, WorkSum
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +25,7 @@ class Overview:
 
     ``overdue_s`` is for how long the question has been due that is due longest; ``in_doubt`` is by kind of operation,
     ``doubt_age_s`` the age of the oldest of them. ``sealed_s`` is None before the first seal. ``replicas_s`` is how far
-    each standby is behind, by its application_name; only those that this user may see.
+    each standby is behind, by its application_name; only those that this user may see. ``work`` is all that waits.
     """
 
     overdue_s: float
@@ -39,6 +39,7 @@ class Overview:
     difference_age_s: float
     sealed_s: float | None
     replicas_s: Mapping[str, float] = field(default_factory=dict)
+    work: Mapping[WorkKind, WorkSum] = field(default_factory=dict)
 
 
 DIFFERENCES = """
@@ -76,15 +77,10 @@ class Difference:
     since: datetime
 
 
-# Lateral, so that the plan is one index look-up an open operation, however long the history is.
 OVERVIEW = f"""
 WITH
 open AS (
-  SELECT o.kind, o.state, o.amount_fen, extract(epoch FROM now() - o.created_at)::float8 AS age_s
-  FROM due d CROSS JOIN LATERAL (
-    SELECT * FROM operation WHERE id = d.operation_id AND platform = d.platform OFFSET 0
-  ) o
-  WHERE d.platform = :platform
+  SELECT kind, state, amount_fen, extract(epoch FROM now() - created_at)::float8 AS age_s FROM ({OPEN}) AS open
 ),
 doubt AS (
   SELECT kind, count(*) AS operations, sum(amount_fen)::bigint AS amount_fen, max(age_s) AS age_s
@@ -94,13 +90,7 @@ doubt AS (
   GROUP BY kind
 ),
 suspended AS (
-  SELECT a.balance_fen, entered.age_s
-  FROM account a LEFT JOIN LATERAL (
-    SELECT max(extract(epoch FROM now() - o.created_at))::float8 AS age_s
-    FROM booking b JOIN operation o ON o.id = b.operation_id AND o.platform = b.platform
-    WHERE b.bank_serial = a.ref AND b.bank_serial <> '' AND b.platform = a.platform
-  ) entered ON true
-  WHERE a.platform = :platform AND a.kind = 'suspense' AND a.balance_fen > 0
+  SELECT balance_fen, extract(epoch FROM now() - created_at)::float8 AS age_s FROM ({SUSPENDED}) AS suspended
 ),
 differing AS ({DIFFERENCES}),
 replica AS (
@@ -133,10 +123,10 @@ SELECT
     FROM seal WHERE platform = :platform ORDER BY batch DESC LIMIT 1
   ) AS sealed_s,
   (SELECT json_object_agg(application_name, behind_s) FROM replica) AS replicas_s
-"""  # noqa: S608
+"""
 
 
-class Overviews(Queries):
+class Overviews(WorkQueue):
     """The state of a platform."""
 
     async def differences(self, limit: int) -> list[Difference]:
@@ -146,18 +136,18 @@ class Overviews(Queries):
         )
         return [Difference(break_id=row["ref"], balance_fen=row["balance_fen"], since=row["since"]) for row in rows]
 
-    async def overview(self, *, reserved_for_s: float, accepted_for_s: float) -> Overview:
+    async def overview(self, *, patience: Patience) -> Overview:
         """What is open now.
 
-        In doubt is what waits for the bank's word: after an unknown outcome; reserved longer than ``reserved_for_s``
-        ago, by a process that has died since (an orphan); or of an order that the bank took longer than
-        ``accepted_for_s`` ago without having said how it ended. Raises `LedgerUnavailable`.
+        In doubt is what waits for the bank's word: after an unknown outcome; reserved for longer than ``patience``
+        has, by a process that has died since (an orphan); or accepted by the bank for longer than it has, without
+        having said how it ended. Raises `LedgerUnavailable`.
         """
         (row,) = await self._rows(
             text(OVERVIEW),
             platform=self._platform,
-            reserved_for_s=reserved_for_s,
-            accepted_for_s=accepted_for_s,
+            reserved_for_s=patience.reserved_for_s,
+            accepted_for_s=patience.accepted_for_s,
         )
         return Overview(
             overdue_s=max(0.0, row["overdue_s"] or 0.0),
@@ -174,4 +164,5 @@ class Overviews(Queries):
             difference_age_s=max(0.0, row["difference_age_s"] or 0.0),
             sealed_s=row["sealed_s"],
             replicas_s=row["replicas_s"] or {},
+            work=await self.work_sums(patience),
         )

@@ -6,9 +6,11 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import date, timedelta
-from typing import Final, Protocol
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Final, Protocol, TypeVar
 
+from bankclient import wall_clock
 from service import telemetry
 from service.bankday import days_now
 from service.telemetry import events
@@ -18,7 +20,28 @@ PAGE: Final = 200
 _whole_at_s: dict[str, float] = {}
 """When each collection was last whole, by the monotonic clock."""
 
+_failing: dict[str, Failing] = {}
+
 Work = Callable[[], Awaitable[bool | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Failing:
+    """A collection whose last try failed, since the first that did."""
+
+    since: datetime
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unentered:
+    """What the bank did by itself on a day and could not be entered, as the last whole collection found it."""
+
+    collection: str
+    bank_day: date
+    bank_serial: str
+    amount_fen: int
+    reason: str
 
 
 class Page(Protocol):
@@ -26,6 +49,9 @@ class Page(Protocol):
 
     entered: int
     next: str
+
+
+P = TypeVar("P", bound=Page)
 
 
 @asynccontextmanager
@@ -45,6 +71,7 @@ async def collecting(name: str, work: Work, every_s: float | None) -> AsyncItera
         finally:
             loop.cancel()
             _whole_at_s.pop(name, None)
+            _failing.pop(name, None)
 
 
 def ages_s() -> dict[str, float]:
@@ -53,26 +80,41 @@ def ages_s() -> dict[str, float]:
     return {name: now_s - whole_at_s for name, whole_at_s in list(_whole_at_s.items())}
 
 
+def failing() -> dict[str, Failing]:
+    """The collections of this process that fail."""
+    return dict(_failing)
+
+
 async def _collect(name: str, work: Work, every_s: float) -> None:
     while True:
         with telemetry.root(f"collect {name}") as span:
             try:
                 if await work():
                     _whole_at_s.pop(name, None)
+                    _failing.pop(name, None)
                     return
                 _whole_at_s[name] = time.monotonic()
+                _failing.pop(name, None)
             except Exception as error:
+                _failing[name] = Failing(_failing[name].since if name in _failing else wall_clock(), events.why(error))
                 telemetry.note(span, error)
                 events.NOT_COLLECTED.log_failure(error, what=name)
         await asyncio.sleep(every_s)
 
 
-async def collect_all(collect: Callable[[date, date, str, int], Awaitable[Page]], first: date, last: date) -> int:
-    """Enter everything of these days, page by page; how much of it was new. Raises `Problem`."""
+async def collect_all(
+    collect: Callable[[date, date, str, int], Awaitable[P]],
+    first: date,
+    last: date,
+    see: Callable[[P], None] | None = None,
+) -> int:
+    """Enter everything of these days, page by page, each of which ``see`` gets; how much was new. Raises `Problem`."""
     entered, after = 0, ""
     while True:
         page = await collect(first, last, after, PAGE)
         entered += page.entered
+        if see is not None:
+            see(page)
         after = page.next
         if not after:
             return entered

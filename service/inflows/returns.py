@@ -33,7 +33,7 @@ from ledger import (
 )
 from ledger.names import BankSerial, RequestId, Serial, SubAccount
 from service.bankday import days_now
-from service.inflows.collector import collect_all, last_days
+from service.inflows.collector import Unentered, collect_all, last_days
 from service.inflows.recorder import Key, Recorder
 from service.inflows.withdrawable import credit
 from service.plans.plan import Stored
@@ -114,10 +114,17 @@ class Returns:
         self._bank = bank
         self._recorder = recorder
         self._settings = settings
+        self.unentered: tuple[Unentered, ...] = ()
+        """What the last whole collection could not enter."""
 
     async def collect_last_days(self) -> None:
         """Enter what came back on the last days, today included."""
-        await collect_all(self.collect, *last_days(self._settings.days))
+        found: list[NotEntered] = []
+        await collect_all(self.collect, *last_days(self._settings.days), lambda page: found.extend(page.problems))
+        self.unentered = tuple(
+            Unentered("returns", one.day, one.row.PayeeFrontSeqNo, one.row.RejectInAcctTranAmt, one.reason.name)
+            for one in found
+        )
 
     async def collect(self, first: date, last: date, after: str, limit: int) -> Collected:
         """Enter up to ``limit`` returns of these days, oldest first, behind ``after``; problems count as well.

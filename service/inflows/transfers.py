@@ -35,7 +35,7 @@ from ledger.accounts import POOLED, suspense, withdrawable
 from ledger.names import NO_MEMBER_CODE, BankSerial, RequestId, SubAccount
 from service.bankday import days_now
 from service.inflows import returns
-from service.inflows.collector import collect_all, last_days
+from service.inflows.collector import Unentered, collect_all, last_days
 from service.inflows.recorder import Key, Recorder
 from service.inflows.returns import Returns
 from service.inflows.withdrawable import credit
@@ -147,10 +147,18 @@ class Transfers:
         self._recorder = recorder
         self._returns = returns
         self._settings = settings
+        self.unentered: tuple[Unentered, ...] = ()
+        """What the last whole collection could not enter."""
 
     async def collect_last_days(self) -> None:
         """Enter what came in on the last days, today included."""
-        await collect_all(self.collect, *last_days(self._settings.transfers.days))
+        found: list[NotEntered] = []
+        await collect_all(
+            self.collect, *last_days(self._settings.transfers.days), lambda page: found.extend(page.problems)
+        )
+        self.unentered = tuple(
+            Unentered("transfers", one.day, one.row.FrontSeqNo, one.row.TranAmt, one.reason.name) for one in found
+        )
 
     async def collect(self, first: date, last: date, after: str, limit: int) -> Collected:
         """Enter up to ``limit`` transfers of these days, oldest first, behind ``after``; problems count as well.

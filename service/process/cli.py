@@ -1,6 +1,5 @@
-"""The command line: run, serve, migrate, verify, backup, restore, catch-up, demo, find, balance, trial-balance,
-statement, trace, evidence, vault, files, proposals, certificates,
-docs.
+"""The command line: run, serve, migrate, verify, backup, restore, catch-up, demo, find, timeline, work, balance,
+trial-balance, statement, trace, evidence, vault, files, proposals, certificates, docs.
 """
 
 from __future__ import annotations
@@ -38,6 +37,8 @@ from ledger import (
     Reads,
     SealKeys,
     Summary,
+    WorkKind,
+    WorkWanted,
     audit,
     connect,
     copies,
@@ -506,6 +507,60 @@ def _day_or_none(option: str, text: str) -> day_of_calendar | None:
         return day_of_calendar.fromisoformat(text) if text else None
     except ValueError:
         raise typer.BadParameter(f"{text} is no day of the calendar", param_hint=option) from None
+
+
+@app.command("timeline")
+def timeline_command(
+    number: Annotated[
+        str, typer.Argument(help="Of an order or a request; a serial of ours or the bank's; an operation id.")
+    ],
+    data: Data = Path("var"),
+) -> None:
+    """Print all that happened to an operation, or to those of an order, in the order of time; exits 1 without any.
+
+    States with the bank's words, queries, holds, postings, who acted; times are those of Asia/Shanghai.
+    """
+    with _complaints():
+        if not re.fullmatch(NUMBER, number):
+            raise typer.BadParameter("a number has up to 64 letters, digits and signs", param_hint="NUMBER")
+        platform = platform_of(data)
+        with kept(data) as dsn:
+            operations, moments = asyncio.run(inquiries.timeline(dsn, platform, number))
+        if not operations:
+            console.print(f"platform {platform} has no operation with number {number}", markup=False)
+            raise typer.Exit(1)
+        for operation in operations:
+            console.print(traces.title_of(operation), markup=False)
+        _wide().print(inquiries.timeline_table(operations, moments))
+        if len(moments) == inquiries.MOMENTS_MAX:
+            console.print(f"these are the first {len(moments)}: GetTimeline has pages")
+
+
+@app.command("work")
+def work_command(
+    kinds: Annotated[list[str] | None, typer.Option("--kind", help="Only this kind; may be repeated.")] = None,
+    owner: Annotated[str | None, typer.Option(help="Only what this person has; '' for what nobody has.")] = None,
+    data: Data = Path("var"),
+) -> None:
+    """Print what waits for a person or for the bank, in yuan, oldest first, and the sums by kind.
+
+    What a running service could not collect is known to that process alone: ListWork has it, and the log.
+    """
+    with _complaints():
+        known = [kind.value for kind in WorkKind if kind is not WorkKind.COLLECTION]
+        if unknown := [kind for kind in kinds or () if kind not in known]:
+            raise typer.BadParameter(f"{unknown[0]} is none of {', '.join(known)}", param_hint="--kind")
+        platform = platform_of(data)
+        wanted = WorkWanted(kinds=tuple(map(WorkKind, kinds or ())), owner=owner)
+        with kept(data) as dsn:
+            items, sums = asyncio.run(inquiries.waiting(dsn, platform, wanted))
+        if not sums:
+            console.print("nothing waits")
+            return
+        _wide().print(inquiries.work_table(items))
+        if len(items) == inquiries.WORK_MAX:
+            console.print(f"these are the oldest {len(items)}: ListWork has pages")
+        console.print(inquiries.sums_table(sums))
 
 
 @app.command("trace")

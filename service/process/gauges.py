@@ -18,16 +18,18 @@ from pathlib import Path
 
 from bankclient import BankClient, wall_clock
 from jzb.v1.names import OperationKind
-from ledger import Overview, Reads, newest_revision
+from ledger import Overview, Reads, WorkKind, WorkSum, newest_revision
 from service import telemetry
 from service.inflows import collector
 from service.process.components import Components
 from service.process.listening import Certificate
+from service.rpc.work import not_collected, patience, sums_of
 from service.settings import Settings
 from service.telemetry import catalogue, events
 
 LOOP_EVERY_S = 0.25
 """How often it is measured how late the event loop wakes up."""
+NO_WORK = WorkSum(count=0, amount_fen=0, age_s=0.0)
 PATIENCE_S = 5.0
 """How long the platform's numbers may take to be read."""
 
@@ -50,12 +52,9 @@ class PlatformNumbers:
             await asyncio.sleep(self._settings.telemetry.metrics_interval_s)
 
     async def _read(self) -> None:
-        resolver = self._settings.resolver
         try:
             async with asyncio.timeout(PATIENCE_S):
-                found = await self._reads.overview(
-                    reserved_for_s=resolver.orphan_after_s, accepted_for_s=resolver.accepted_long_s
-                )
+                found = await self._reads.overview(patience=patience(self._settings.resolver))
                 self._latest = found, time.monotonic()
         except Exception as failure:
             # Whatever it is, a metric ends no service: payments go on without it.
@@ -93,7 +92,7 @@ async def observing(
     gauges = {
         **_of_process(),
         **_of_service(components, server_certificate),
-        **_of_platform(numbers),
+        **_of_platform(numbers, components),
         catalogue.WATCHES_OPEN: watches,
         catalogue.DIGEST_NOTED_AGE: noted_age_s,
     }
@@ -144,7 +143,12 @@ def _of_service(
     }
 
 
-def _of_platform(numbers: PlatformNumbers) -> dict[telemetry.Observable, telemetry.Observed]:
+def _of_platform(numbers: PlatformNumbers, components: Components) -> dict[telemetry.Observable, telemetry.Observed]:
+    def work(found: Overview) -> Mapping[WorkKind, WorkSum]:
+        missing = not_collected((*components.returns.unentered, *components.transfers.unentered))
+        # A kind without any is 0, and no gap.
+        return {**dict.fromkeys(WorkKind, NO_WORK), **found.work, **sums_of(missing)}
+
     return {
         catalogue.RESOLVER_LAG: numbers.of(lambda found: found.overdue_s),
         catalogue.DOUBT_OPERATIONS: numbers.of(
@@ -160,6 +164,10 @@ def _of_platform(numbers: PlatformNumbers) -> dict[telemetry.Observable, telemet
         catalogue.SUSPENSE_AGE: numbers.of(lambda found: found.suspense_age_s),
         catalogue.DIFFERENCE_AMOUNT: numbers.of(lambda found: found.difference_fen),
         catalogue.DIFFERENCE_AGE: numbers.of(lambda found: found.difference_age_s),
+        catalogue.WORK_AMOUNT: numbers.of(
+            lambda found: {kind.value: one.amount_fen for kind, one in work(found).items()}
+        ),
+        catalogue.WORK_AGE: numbers.of(lambda found: {kind.value: one.age_s for kind, one in work(found).items()}),
         catalogue.SEAL_AGE: numbers.of(lambda found: found.sealed_s),
         catalogue.REPLICATION_LAG: numbers.of(lambda found: found.replicas_s),
     }

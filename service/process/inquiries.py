@@ -6,8 +6,9 @@ database sees everything. The same questions are RPCs: FindOperations, GetTimeli
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Final
 
 from rich.table import Column, Table
@@ -21,8 +22,15 @@ from ledger import (
     Lists,
     Lookups,
     Match,
+    Moment,
+    MomentKind,
     Number,
+    Operation,
     Reads,
+    Work,
+    WorkKind,
+    WorkSum,
+    WorkWanted,
     connect,
     open_pool,
     require_current,
@@ -30,10 +38,18 @@ from ledger import (
 from ledger.names import MemberCode, RequestId, SubAccount
 from service import policy
 from service.policy import in_namespace, namespace_of
-from service.settings import policy_from_environment
+from service.rpc import work
+from service.rpc.auditing import subjects_of
+from service.settings import policy_from_environment, resolver_from_environment
 
 LISTED_MAX: Final = 50
-"""Rows of a table; the newest."""
+"""Operations of a table; the newest."""
+
+WORK_MAX: Final = 200
+"""Items of the queue; the oldest."""
+
+MOMENTS_MAX: Final = 1000
+"""Rows of a timeline; the oldest."""
 
 
 @asynccontextmanager
@@ -53,6 +69,26 @@ def ways_to_store(request_id: str) -> tuple[RequestId, ...]:
     path = policy_from_environment()
     namespaces = () if path is None else policy.read(path).namespaces
     return tuple(in_namespace(one, request_id) for one in dict.fromkeys(("", *namespaces)))
+
+
+async def timeline(dsn: str, platform: str, number: str) -> tuple[list[Operation], list[Moment]]:
+    """What happened to the newest operations that a number names, oldest first; the audit trail included.
+
+    Raises `LedgerError`.
+    """
+    async with books(dsn, platform) as (reads, lists):
+        wanted = Filter(number=Number(text=number, request_ids=ways_to_store(number)))
+        page = await lists.page(wanted, limit=LISTED_MAX)
+        operations = [full.operation for full in reversed(page.full_operations)]
+        subjects = {name: one.id for one in operations for name in subjects_of(one)}
+        return operations, await reads.timeline([one.id for one in operations], subjects, offset=0, limit=MOMENTS_MAX)
+
+
+async def waiting(dsn: str, platform: str, wanted: WorkWanted) -> tuple[list[Work], dict[WorkKind, WorkSum]]:
+    """The oldest of what waits for a person or for the bank, and the sums of all of it. Raises `LedgerError`."""
+    async with books(dsn, platform) as (reads, _):
+        when = work.patience(resolver_from_environment())
+        return await reads.work(wanted, when, behind=None, limit=WORK_MAX), await reads.work_sums(when)
 
 
 async def find(dsn: str, platform: str, number: str, *, is_open: bool) -> list[tuple[FullOperation, tuple[Match, ...]]]:
@@ -98,3 +134,80 @@ def found_table(found: Iterable[tuple[FullOperation, tuple[Match, ...]]]) -> Tab
             one.bank_serial,
         )
     return shown
+
+
+def timeline_table(operations: Sequence[Operation], moments: Iterable[Moment]) -> Table:
+    """What happened, a row each, with the operation where there are several."""
+    names = {one.id: OperationKind(one.kind).name for one in operations}
+    shown = table("time", *(["operation"] if len(names) > 1 else []), "what", "yuan", "from", "into", "bank", "who")
+    for one in moments:
+        who = " for ".join(filter(None, (one.caller, one.person)))
+        shown.add_row(
+            _time(one.at),
+            *([names[one.operation_id]] if len(names) > 1 else []),
+            _what(one),
+            yuan(one.amount_fen) if one.amount_fen else "",
+            "" if one.account is None else one.account.name,
+            "" if one.credited is None else one.credited.name,
+            " ".join(filter(None, (one.bank_code, one.bank_message))),
+            who,
+        )
+    return shown
+
+
+def _what(one: Moment) -> str:
+    match one.kind:
+        case MomentKind.STATE if one.state is not None:
+            said = (one.state.name, one.reason, "by a query" if one.after_query else "")
+        case MomentKind.QUERY:
+            said = ("queried, still open", one.reason, "")
+        case MomentKind.HOLD:
+            said = (f"held by part {one.part}", "", "")
+        case MomentKind.RELEASED:
+            said = (f"given back by part {one.part}", "", "")
+        case MomentKind.POSTING:
+            said = (f"posted by part {one.part}", f"bank day {one.bank_day}", "")
+        case _:
+            said = (one.kind.value, one.what.rpartition("/")[2], one.outcome)
+    note = f" ({one.note})" if one.note else ""
+    return f"{', '.join(filter(None, said))}{note}"
+
+
+def _time(at: datetime) -> str:
+    return f"{at.astimezone(BANK_ZONE):%Y-%m-%d %H:%M:%S.%f}"[:-3]
+
+
+def work_table(items: Iterable[Work]) -> Table:
+    """What waits, a row each."""
+    shown = table("kind", "yuan", "age", "owner", "what", "why", "next", "a person may", "notes")
+    for one in items:
+        step = work.next_step(one)
+        at = f" at {_time(one.next_at)[:16]}" if one.next_at and step else ""
+        shown.add_row(
+            one.kind.value,
+            yuan(one.amount_fen),
+            _age(one.age_s),
+            one.owner,
+            " ".join(filter(None, (one.work_id, one.operation_kind, one.subject))),
+            one.detail,
+            f"{step}{at}",
+            ", ".join(action.rpartition("/")[2] for action in work.actions(one)),
+            "; ".join(note.note for note in one.notes if note.note),
+        )
+    return shown
+
+
+def sums_table(sums: Mapping[WorkKind, WorkSum]) -> Table:
+    """How much waits, by kind, and all together."""
+    shown = table("kind", "items", "yuan", "oldest")
+    for kind, one in sorted(sums.items(), key=lambda found: -found[1].age_s):
+        shown.add_row(kind.value, str(one.count), yuan(one.amount_fen), _age(one.age_s))
+    total = sum(one.amount_fen for one in sums.values())
+    shown.add_row("together", str(sum(one.count for one in sums.values())), yuan(total), "")
+    return shown
+
+
+def _age(age_s: float) -> str:
+    minutes = int(age_s // 60)
+    days, hours = divmod(minutes // 60, 24)
+    return f"{days} d {hours} h" if days else f"{hours} h {minutes % 60} min"

@@ -32,6 +32,7 @@ from service.rpc.suspense import Suspense
 from service.rpc.topups import TopUps
 from service.rpc.verifications import Verifications
 from service.rpc.withdrawals import Withdrawals
+from service.rpc.work import WorkRpc
 
 
 def register(server: grpc.aio.Server, components: Components, carrying: Carrying) -> list[str]:
@@ -109,4 +110,5 @@ def _servicers(given: Components) -> Iterator[object]:
     yield Adjustments(runner=runner, reads=reads, lists=given.lists, members=members)
     yield Statements(bank=bank, members=members)
     yield Files(bank=bank)
+    yield WorkRpc(reads=reads, returns=given.returns, transfers=given.transfers, resolver=settings.resolver)
     yield Operations(reads=reads, lists=given.lists, feed=given.feed, resolver=given.resolver)

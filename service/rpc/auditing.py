@@ -8,13 +8,13 @@ says so. A request is kept as the digest by which repeats are recognised, so not
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
 from google.protobuf.message import Message
 
-from ledger import AuditedCall, AuditTrail
+from ledger import AuditedCall, AuditTrail, Operation
 from service.path.repeats import Repeats
 from service.personal import masked
 from service.policy import Rights
@@ -83,9 +83,17 @@ def _subject(rights: Rights, request: Message) -> str:
         return _plain(rights.stored(request.request_id))  # type: ignore[attr-defined]  # by its descriptor
     if "key" in fields:
         key = request.key  # type: ignore[attr-defined]  # by its descriptor
-        return _plain(getattr(key, key.WhichOneof("key") or "operation_id"))
+        kind = key.WhichOneof("key") or "operation_id"
+        return _plain(rights.stored(key.request_id) if kind == "request_id" else getattr(key, kind))
     named = ((field.name, value) for field, value in request.ListFields() if isinstance(value, str))
     return _plain(" ".join(f"{name}={value}" for name, value in named if not name.startswith("page_")))
+
+
+def subjects_of(operation: Operation) -> Iterator[str]:
+    """What calls that are about an operation are audited under."""
+    for name in (operation.request_id, str(operation.id), operation.serial, operation.bank_serial):
+        if name:
+            yield _plain(name)
 
 
 def _plain(text: str) -> str:

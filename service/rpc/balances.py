@@ -5,10 +5,11 @@ what the bank itself says (6010, 6011, 6037, 6093, 6114).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import date, datetime, timedelta
 
 from bankclient import (
     BankClient,
@@ -21,7 +22,7 @@ from bankclient import (
 from jzb.v1 import balance_pb2, balance_pb2_grpc
 from jzb.v1.names import ErrorReason
 from ledger import Amounts, Comparison, Entries, Finding, Kind, Member, Reads, Result, Summary, judge
-from ledger.accounts import CONTROLS
+from ledger.accounts import POCKETS, Account
 from ledger.names import NO_MEMBER_CODE, NO_SUB_ACCOUNT, MemberCode, SubAccount
 from service import problems, view
 from service.bankday import bank_today
@@ -33,26 +34,9 @@ from service.rpc.context import Context
 from service.rpc.dates import days, iso_day
 from service.rpc.entries import as_of, entry_message, span
 from service.rpc.facts import MemberFacts
-from service.rpc.pages import PAGE_SIZE_MAX
+from service.rpc.pages import PAGE_SIZE_MAX, page_size, page_start, page_token
 from service.settings import RulesSettings
-
-ACCOUNT_KINDS: dict[Kind, balance_pb2.AccountKind.ValueType] = {
-    Kind.WITHDRAWABLE: balance_pb2.ACCOUNT_KIND_WITHDRAWABLE,
-    Kind.UNCLEARED: balance_pb2.ACCOUNT_KIND_UNCLEARED,
-    Kind.FROZEN: balance_pb2.ACCOUNT_KIND_FROZEN,
-    Kind.ESCROW: balance_pb2.ACCOUNT_KIND_ESCROW,
-    Kind.FEE: balance_pb2.ACCOUNT_KIND_FEE,
-    Kind.SUSPENSE: balance_pb2.ACCOUNT_KIND_SUSPENSE,
-    Kind.OWN_FUNDS: balance_pb2.ACCOUNT_KIND_OWN_FUNDS,
-    Kind.IN_TRANSIT: balance_pb2.ACCOUNT_KIND_IN_TRANSIT,
-    Kind.WITHDRAWING: balance_pb2.ACCOUNT_KIND_WITHDRAWAL_IN_TRANSIT,
-    Kind.INTEREST: balance_pb2.ACCOUNT_KIND_INTEREST,
-    Kind.MARKETING: balance_pb2.ACCOUNT_KIND_MARKETING,
-    Kind.PARKING: balance_pb2.ACCOUNT_KIND_ACQUIRING_PARKING,
-    Kind.POOLED: balance_pb2.ACCOUNT_KIND_POOLED,
-    Kind.DIFFERENCE: balance_pb2.ACCOUNT_KIND_DIFFERENCE,
-    **dict.fromkeys(CONTROLS, balance_pb2.ACCOUNT_KIND_CONTROL),
-}
+from service.view import ACCOUNT_KINDS
 
 RESULTS: dict[Result, balance_pb2.ComparisonResult.ValueType] = {
     Result.EQUAL: balance_pb2.COMPARISON_RESULT_EQUAL,
@@ -113,6 +97,36 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
         """From the mirror, in the order asked."""
         return balance_pb2.BatchGetBalancesResponse(
             balances=await self._balances([MemberCode(member_id) for member_id in request.member_ids])
+        )
+
+    async def ListHolds(self, request: balance_pb2.ListHoldsRequest, context: Context) -> balance_pb2.ListHoldsResponse:
+        """From the mirror."""
+        start = page_start(request.page_token, request)
+        if not (start or "0").isdigit():
+            raise problems.invalid("page_token", "is not a token of this list", ErrorReason.PAGE_TOKEN_INVALID)
+        first, size = int(start or 0), page_size(request.page_size)
+        member = await self.members.get(MemberCode(request.member_id))
+        holds = await self.reads.holds(member.sub_account, POCKETS)
+        pockets = await self.reads.pockets(member.sub_account)
+        rows = [_hold(one.account, one.amount_fen, str(one.operation_id), one.since) for one in holds]
+        rows += [
+            _hold(account, fen)
+            for account, fen in sorted(pockets.items())
+            if fen and account.kind in (Kind.FROZEN, Kind.ESCROW)
+        ]
+        held_fen = Counter[Account]()
+        for one in holds:
+            held_fen[one.account] += one.amount_fen
+        uncleared = {
+            account.day: fen + held_fen[account] for account, fen in pockets.items() if account.kind is Kind.UNCLEARED
+        }
+        owed = [day for day, fen in (await self.reads.owed_days()).items() if fen]
+        return balance_pb2.ListHoldsResponse(
+            member_id=member.member_id,
+            sub_account=member.sub_account,
+            holds=rows[first : first + size],
+            uncleared=[] if first else _uncleared(uncleared, owed, bank_today()),
+            next_page_token=page_token(str(first + size), request) if len(rows) > first + size else "",
         )
 
     async def GetTrialBalance(
@@ -377,3 +391,28 @@ def _books(found: Finding | Summary) -> balance_pb2.VerifyBooksResponse:
         last_digest=found.digest.hex(),
     )
     return balance_pb2.VerifyBooksResponse(summary=summary)
+
+
+def _hold(account: Account, amount_fen: int, operation_id: str = "", since: datetime | None = None) -> balance_pb2.Hold:
+    return balance_pb2.Hold(
+        account_kind=ACCOUNT_KINDS[account.kind],
+        amount_fen=amount_fen,
+        operation_id=operation_id,
+        order_no=account.ref if account.kind in (Kind.FROZEN, Kind.ESCROW) else "",
+        since=view.timestamp(since),
+    )
+
+
+def _uncleared(
+    pockets: Mapping[date, int], owed: Collection[date], today: date
+) -> Iterator[balance_pb2.UnclearedPocket]:
+    """The pockets by day. A day is cleared on the next, unless one before it is late: days are cleared in order."""
+    one_day = timedelta(days=1)
+    late = min((day for day in (*pockets, *owed) if day + one_day < today), default=None)
+    for day in sorted(pockets):
+        yield balance_pb2.UnclearedPocket(
+            bank_day=day.isoformat(),
+            amount_fen=pockets[day],
+            expected_day=max(day + one_day, today).isoformat(),
+            late_since_day=late.isoformat() if late is not None and late <= day else "",
+        )

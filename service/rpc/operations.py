@@ -11,16 +11,20 @@ from uuid import UUID
 
 from jzb.v1 import core_pb2, operation_pb2, operation_pb2_grpc
 from jzb.v1.names import ErrorReason, OperationKind
+from jzb.v1.options_pb2 import SCOPE_AUDIT
 from ledger import (
     EXAMINED_MAX,
     OPEN_STATES,
+    Account,
     Event,
     Filter,
     Found,
+    FullOperation,
     LedgerUnavailable,
     Listed,
     Lists,
     Match,
+    Moment,
     Number,
     Operation,
     Reads,
@@ -32,6 +36,7 @@ from service.feed import Feed
 from service.path import details, rights
 from service.path.resolver import Resolver
 from service.problems import Problem
+from service.rpc.auditing import subjects_of
 from service.rpc.context import Context
 from service.rpc.dates import bank_day, moment
 from service.rpc.pages import page_size, page_start, page_token
@@ -39,6 +44,9 @@ from service.view import STATES
 
 WAIT_MAX_S = 60.0
 """How long a wait lasts whose caller set no deadline, or a later one."""
+
+TIMELINE_MAX = 100
+"""Operations of one order; the newest."""
 
 ANSWER_S = 0.25
 """So long before its caller's deadline a wait is answered."""
@@ -129,6 +137,38 @@ class Operations(operation_pb2_grpc.OperationServiceServicer):
             ],
             next_page_token=page_token(str(page.further), request) if page.further else "",
         )
+
+    async def GetTimeline(
+        self, request: operation_pb2.GetTimelineRequest, context: Context
+    ) -> operation_pb2.GetTimelineResponse:
+        """From the mirror."""
+        start = page_start(request.page_token, request)
+        if not (start or "0").isdigit() or len(start) > 9:
+            raise problems.invalid("page_token", "is not a token of this list", ErrorReason.PAGE_TOKEN_INVALID)
+        offset, size = int(start or 0), page_size(request.page_size)
+        found = await self._subject(request)
+        is_audited = SCOPE_AUDIT in policy.present().scopes
+        subjects = {name: full.operation.id for full in found if is_audited for name in subjects_of(full.operation)}
+        ids = [full.operation.id for full in found]
+        moments = await self.reads.timeline(ids, subjects, offset=offset, limit=size + 1)
+        return operation_pb2.GetTimelineResponse(
+            operations=[] if offset else [view.operation(*full) for full in found],
+            entries=[_entry(one) for one in moments[:size]],
+            next_page_token=page_token(str(offset + size), request) if len(moments) > size else "",
+        )
+
+    async def _subject(self, request: operation_pb2.GetTimelineRequest) -> list[FullOperation]:
+        """The operations that a timeline is of, oldest first, all seen by the caller. Raises `Problem`."""
+        if request.WhichOneof("subject") == "key":
+            full = (await self.reads.full_operations([(await self._find(request.key)).id])).values()
+            found = [one for one in full if rights.sees_operation(policy.present(), *one)]
+            if not found:
+                raise rights.hidden(operation_pb2.GetOperationRequest(key=request.key))
+            return found
+        page, _ = await self._page(Filter(order_no=request.order_no), None, TIMELINE_MAX)
+        if not page.full_operations:
+            raise problems.not_found(ErrorReason.ORDER_NOT_FOUND, "order", request.order_no)
+        return page.full_operations[::-1]
 
     async def WatchOperations(
         self, request: operation_pb2.WatchOperationsRequest, context: Context
@@ -269,3 +309,34 @@ def _shown(event: Event) -> operation_pb2.WatchOperationsResponse:
 
 def _kind(kind: core_pb2.OperationKind.ValueType) -> OperationKind:
     return OperationKind[core_pb2.OperationKind.Name(kind).removeprefix("OPERATION_KIND_")]
+
+
+def _entry(one: Moment) -> operation_pb2.TimelineEntry:
+    return operation_pb2.TimelineEntry(
+        time=view.timestamp(one.at),
+        kind=operation_pb2.TimelineKind.Value(f"TIMELINE_KIND_{one.kind.name}"),
+        operation_id=str(one.operation_id),
+        state=core_pb2.OPERATION_STATE_UNSPECIFIED if one.state is None else STATES[one.state],
+        after_query=one.after_query,
+        detail=one.reason,
+        bank_code=one.bank_code,
+        bank_message=view.sendable(one.bank_message),
+        part=one.part,
+        account=_account(one.account),
+        credited_account=_account(one.credited),
+        amount_fen=one.amount_fen,
+        bank_day=one.bank_day.isoformat() if one.bank_day else "",
+        caller=one.caller,
+        person=one.person,
+        method=one.what,
+        outcome=one.outcome,
+        note=one.note,
+    )
+
+
+def _account(one: Account | None) -> operation_pb2.LedgerAccount | None:
+    if one is None:
+        return None
+    return operation_pb2.LedgerAccount(
+        account_kind=view.ACCOUNT_KINDS[one.kind], sub_account=one.owner, reference=one.ref
+    )

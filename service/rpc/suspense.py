@@ -56,20 +56,17 @@ class Suspense(suspense_pb2_grpc.SuspenseServiceServicer):
         limit = page_size(request.page_size)
         found = await self.reads.suspended(page_start(request.page_token, request), limit + 1)
         shown = found[:limit]
-        transfers = await self.reads.operations_by_request({request_id(one.transfer) for one in shown})
-        entries = []
-        for one in shown:
-            entered = transfers[request_id(one.transfer)]
-            entries.append(
-                suspense_pb2.SuspenseEntry(
-                    transfer_bank_serial=one.transfer,
-                    operation_id=str(entered.id),
-                    bank_day=entered.bank_day.isoformat() if entered.bank_day else "",
-                    amount_fen=entered.amount_fen,
-                    remaining_fen=one.remaining_fen,
-                    held_fen=one.held_fen,
-                )
+        entries = [
+            suspense_pb2.SuspenseEntry(
+                transfer_bank_serial=one.transfer,
+                operation_id=str(one.operation_id or ""),
+                bank_day=one.bank_day.isoformat() if one.bank_day else "",
+                amount_fen=one.amount_fen,
+                remaining_fen=one.remaining_fen,
+                held_fen=one.held_fen,
             )
+            for one in shown
+        ]
         return suspense_pb2.ListSuspenseResponse(
             entries=entries, next_page_token=page_token(shown[-1].transfer, request) if len(found) > limit else ""
         )

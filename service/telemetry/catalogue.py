@@ -13,7 +13,7 @@ import grpc
 
 from bankclient import CLEAN_REFUSALS, REQUESTS, SUCCESS_CODE, TOKEN_CODES, UNKNOWN_CODES, AnswerOutcome
 from jzb.v1.names import ErrorReason, OperationKind
-from ledger import State
+from ledger import State, WorkKind
 from service.contract import methods, path_of
 from service.telemetry import events
 from service.telemetry.metrics import Attribute, Counter, Gauge, Histogram, Metric, ObservedCounter, Scope
@@ -77,6 +77,7 @@ COLLECTION = Attribute(
     "what the bank does by itself: clearings (6108), returned withdrawals (6048), transfers in (6050)",
     frozenset({"clearing", "returns", "transfers"}),
 )
+WORK_KIND = Attribute("work_kind", "`WorkKind` of the ledger", frozenset(kind.value for kind in WorkKind))
 VERSION = Attribute("version", "the release of jzb-ledger", at_most=1)
 SCHEMA_REVISION = Attribute("schema_revision", "the newest revision of `ledger/migrations`", at_most=1)
 REPLICA = Attribute(
@@ -212,6 +213,20 @@ DIFFERENCE_AMOUNT = Gauge(
 DIFFERENCE_AGE = Gauge(
     "jzb.difference.age",
     "For how long the oldest difference of adjustments has not come back to zero; 0 without any.",
+    unit="s",
+    scope=Scope.PLATFORM,
+)
+WORK_AMOUNT = Gauge(
+    "jzb.work.amount",
+    "Money that waits for a person or for the bank, by kind (`WorkService.ListWork`).",
+    WORK_KIND,
+    unit="fen",
+    scope=Scope.PLATFORM,
+)
+WORK_AGE = Gauge(
+    "jzb.work.age",
+    "Age of the oldest of what waits, by kind; 0 without any.",
+    WORK_KIND,
     unit="s",
     scope=Scope.PLATFORM,
 )

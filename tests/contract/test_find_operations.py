@@ -39,6 +39,7 @@ async def test_a_payment_is_found_by_each_of_its_numbers_and_the_answer_says_whi
     await shop.merchant("seller")
     request = shop.pay_request("buyer", "seller", 20_00)
     request.order_no = shop.order_no()
+    request.tags.reference = "invoice-7"
     paid = (await shop.payments.Pay(request, timeout=TIMEOUT_S)).operation
     other = await shop.pay("buyer", "seller", 30_00)
     for number, match in (
@@ -47,6 +48,7 @@ async def test_a_payment_is_found_by_each_of_its_numbers_and_the_answer_says_whi
         (paid.serial, ["SERIAL", "PART_SERIAL"]),
         (paid.bank_serial, ["BANK_SERIAL"]),
         (paid.order_no, ["ORDER_NO"]),
+        ("invoice-7", ["REFERENCE"]),
     ):
         assert await found(shop, Find(number=number)) == [(paid.request_id, match)], number
     sub_account = (await shop.balance("seller")).sub_account

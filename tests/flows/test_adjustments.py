@@ -22,7 +22,7 @@ from jzb.v1 import (
     operation_pb2,
 )
 from jzb.v1.error_reason_pb2 import ErrorReason
-from ledger import connect, verify
+from ledger import Patience, connect, verify
 from service.bankday import bank_today
 from service.path import carrying
 from service.rpc import access
@@ -186,7 +186,9 @@ async def test_a_difference_comes_back_to_zero_when_what_was_missing_is_explaine
     ]
     assert [one.operation.operation_id for one in await office.listed("B-1")][-1] == first.operation_id
     assert len(await office.listed("B-1")) == 4
-    numbers = await office.operator.service.components.reads.overview(reserved_for_s=60.0, accepted_for_s=60.0)
+    numbers = await office.operator.service.components.reads.overview(
+        patience=Patience(reserved_for_s=60.0, accepted_for_s=60.0, today=bank_today())
+    )
     assert numbers.difference_fen == 6_00
     assert 0.0 <= numbers.difference_age_s < 600.0
     await office.assert_whole()

@@ -18,7 +18,7 @@ from ledger import LedgerUnavailable, Member, migrate
 from ledger.accounts import withdrawable
 from ledger.database import MIGRATIONS
 from ledger.names import MemberCode
-from ledger.schema import DAY, JOURNAL, PROPOSALS, account, member, metadata, operation
+from ledger.schema import DAY, JOURNAL, PROPOSALS, WORK, account, member, metadata, operation
 from tests.ledger.bookkeeping import ANN, BOB, ask, execute, new_id, opening, pay, posting, prepay
 from tests.ledger.conftest import open_mirror
 
@@ -204,7 +204,7 @@ def test_the_journal_is_only_ever_added_to(journal: str) -> None:
             assert "only ever added to" in str(refusal)
 
 
-@pytest.mark.parametrize("table", [table.name for table in (*PROPOSALS, *DAY)])
+@pytest.mark.parametrize("table", [table.name for table in (*PROPOSALS, *DAY, *WORK)])
 @pytest.mark.parametrize(
     "change", ["UPDATE {} SET platform = 'x' WHERE false", "DELETE FROM {}", "TRUNCATE {} CASCADE"]
 )

@@ -25,6 +25,7 @@ from ledger import (
     Operation,
     Overview,
     PartState,
+    Patience,
     Reads,
     SerialNumbers,
     State,
@@ -164,8 +165,9 @@ async def test_what_lies_in_suspense_is_told_by_transfer_until_it_is_gone(mirror
         await mirror.do(opening(enter=[money(suspense(BankSerial(transfer)), fen)]))
     await done(mirror, opening(Draft((Leg(suspense(BankSerial("2611230000000002")), withdrawable(ANN), 50),))))
     await mirror.do(opening(Draft((Leg(suspense(BankSerial("2611230000000001")), withdrawable(ANN), 60),))))
-    first = Suspended(transfer=BankSerial("2611230000000001"), remaining_fen=40, held_fen=60)
-    last = Suspended(transfer=BankSerial("2611240000000003"), remaining_fen=70, held_fen=0)
+    unknown: Any = {"operation_id": None, "amount_fen": 0, "bank_day": None}
+    first = Suspended(transfer="2611230000000001", remaining_fen=40, held_fen=60, **unknown)
+    last = Suspended(transfer="2611240000000003", remaining_fen=70, held_fen=0, **unknown)
     assert await mirror.reads.suspended("", 10) == [first, last]
     assert await mirror.reads.suspended("", 1) == [first]
     assert await mirror.reads.suspended(first.transfer, 10) == [last]
@@ -312,7 +314,9 @@ async def test_money_whose_process_died_or_whose_order_the_bank_forgot_is_in_dou
 
 
 async def in_doubt(mirror: Mirror, *, reserved_for_s: float = 60.0, accepted_for_s: float = 60.0) -> Overview:
-    return await mirror.reads.overview(reserved_for_s=reserved_for_s, accepted_for_s=accepted_for_s)
+    return await mirror.reads.overview(
+        patience=Patience(reserved_for_s=reserved_for_s, accepted_for_s=accepted_for_s, today=DAY)
+    )
 
 
 def due(step: Step, in_s: float) -> Step:

@@ -15,7 +15,16 @@ from google.protobuf import json_format
 from google.protobuf.message_factory import GetMessageClass
 from typer.main import get_command
 
-from jzb.v1 import adjustment_pb2, balance_pb2, clearing_pb2, operation_pb2, suspense_pb2, withdrawal_pb2
+from jzb.v1 import (
+    adjustment_pb2,
+    approval_pb2,
+    balance_pb2,
+    clearing_pb2,
+    operation_pb2,
+    suspense_pb2,
+    withdrawal_pb2,
+    work_pb2,
+)
 from scripts.dashboards import dashboards
 from service.contract import methods, path_of
 from service.process.cli import app
@@ -27,9 +36,22 @@ from tests.world.promql import PROMETHEUS, RUNBOOKS, rules, unknown_in
 ALERTS = {rule["alert"]: rule for rule in rules("alerts.yml")}
 TESTS: list[dict[str, Any]] = yaml.safe_load((PROMETHEUS / "alerts_test.yml").read_text("utf-8"))["tests"]
 RUNBOOK_TEXTS = {path.stem: path.read_text("utf-8") for path in RUNBOOKS.glob("*.md")}
+MODULES = (
+    *(adjustment_pb2, approval_pb2, balance_pb2, clearing_pb2, operation_pb2, suspense_pb2),
+    *(withdrawal_pb2, work_pb2),
+)
 SERVICES = {
     service.name: service
-    for module in (adjustment_pb2, balance_pb2, clearing_pb2, operation_pb2, suspense_pb2, withdrawal_pb2)
+    for module in (
+        adjustment_pb2,
+        approval_pb2,
+        balance_pb2,
+        clearing_pb2,
+        operation_pb2,
+        suspense_pb2,
+        withdrawal_pb2,
+        work_pb2,
+    )
     for service in module.DESCRIPTOR.services_by_name.values()
 }
 """The services of the contract whose RPCs a runbook may name."""
