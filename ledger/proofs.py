@@ -18,7 +18,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ledger import seals
 from ledger.database import reading
@@ -77,25 +77,40 @@ _MACS = """array_prepend(s.mac, ARRAY(
 
 _SEALS = text(f"""
     SELECT s.batch, s.at, s.leaves, s.digest, {_MACS} AS macs, before.digest AS follows
-    FROM unnest(CAST(:times AS timestamptz[])) AS wanted (at)
+    FROM (
+      SELECT w.at, ends.low, ends.high
+      FROM unnest(CAST(:times AS timestamptz[])) AS w (at)
+      CROSS JOIN (
+        SELECT
+          (SELECT batch FROM seal WHERE platform = :platform ORDER BY batch LIMIT 1) AS low,
+          (SELECT batch FROM seal WHERE platform = :platform ORDER BY batch DESC LIMIT 1) AS high
+        OFFSET 0
+      ) ends
+      OFFSET 0
+    ) wanted
     CROSS JOIN LATERAL (
       -- Batches are in the order of their times, which have no index: it would be one more to write with each batch.
+      -- Lateral and with an offset, so that each step is one index look-up whatever is believed of the table.
       WITH RECURSIVE span (low, high) AS (
-        SELECT min(batch), max(batch) FROM seal WHERE platform = :platform
+        SELECT wanted.low, wanted.high
         UNION ALL
         SELECT
           CASE WHEN middle.at <= wanted.at THEN middle.batch ELSE span.low END,
           CASE WHEN middle.at <= wanted.at THEN span.high ELSE middle.batch - 1 END
         FROM span
         CROSS JOIN LATERAL (
-          SELECT batch, at FROM seal WHERE platform = :platform AND batch = (span.low + span.high + 1) / 2
+          SELECT batch, at FROM seal WHERE platform = :platform AND batch = (span.low + span.high + 1) / 2 OFFSET 0
         ) middle
         WHERE span.low < span.high
       )
       SELECT low AS batch FROM span WHERE low = high
     ) found
-    JOIN seal s ON s.platform = :platform AND s.batch = found.batch AND s.at = wanted.at
-    LEFT JOIN seal before ON before.platform = s.platform AND before.batch = s.batch - 1
+    CROSS JOIN LATERAL (
+      SELECT * FROM seal WHERE platform = :platform AND batch = found.batch AND at = wanted.at OFFSET 0
+    ) s
+    LEFT JOIN LATERAL (
+      SELECT digest FROM seal WHERE platform = :platform AND batch = s.batch - 1 OFFSET 0
+    ) before ON true
 """)
 
 _FOLLOWING = text(f"""
@@ -131,7 +146,14 @@ class Proofs:
 
     async def checked(self, found: Collection[FullOperation]) -> list[FullOperation]:
         """These operations, as they are now where they have gone on meanwhile; in doubt where they are not proved."""
-        unproved = await self._unproved(found)
+        if not found:
+            return []
+        # One connection for all that is read of them.
+        async with reading(self._engine) as connection:
+            return await self._checked(connection, found)
+
+    async def _checked(self, connection: AsyncConnection, found: Collection[FullOperation]) -> list[FullOperation]:
+        unproved = await self._unproved(connection, found)
         if not unproved:
             return list(found)
         # Read before their rows were: each is looked at once more, as it is now.
@@ -139,10 +161,10 @@ class Proofs:
             full.operation.id: full
             for full in (
                 full_operation_from_row(list(row.values()))
-                for row in await self._rows(text(FULL_OPERATIONS), ids=list(unproved))
+                for row in await self._rows(connection, text(FULL_OPERATIONS), ids=list(unproved))
             )
         }
-        still = await self._unproved(again.values())
+        still = await self._unproved(connection, again.values())
         return [
             (_doubted(again[id_]) if id_ in still else again[id_]) if (id_ := full.operation.id) in again else full
             for full in found
@@ -151,25 +173,26 @@ class Proofs:
     async def has_its_state(self, operation_id: UUID) -> bool:
         """Whether an operation is in the state of its last event, and all its events are sealed."""
         # Twice, since it may go on between the two statements.
-        for _ in range(2):
-            for row in await self._rows(text(FULL_OPERATIONS), ids=[operation_id]):
-                full = full_operation_from_row(list(row.values()))
-                if not await self._unproved([full], tables=(_EVENT,)):
-                    return True
+        async with reading(self._engine) as connection:
+            for _ in range(2):
+                for row in await self._rows(connection, text(FULL_OPERATIONS), ids=[operation_id]):
+                    full = full_operation_from_row(list(row.values()))
+                    if not await self._unproved(connection, [full], tables=(_EVENT,)):
+                        return True
         return False
 
-    async def _unproved(self, found: Collection[FullOperation], tables: Collection[int] = _TOLD) -> set[UUID]:
-        if not found:
-            return set()
+    async def _unproved(
+        self, connection: AsyncConnection, found: Collection[FullOperation], tables: Collection[int] = _TOLD
+    ) -> set[UUID]:
         written: dict[UUID, _Written] = {full.operation.id: _Written() for full in found}
-        for row in await self._rows(_ROWS, ids=list(written)):
+        for row in await self._rows(connection, _ROWS, ids=list(written)):
             of, name = written[row["operation_id"]], row["name"]
             if name not in tables:
                 continue
             of.rows.setdefault(name, []).append(row["sealed"])
             at = of.by_time.setdefault(row["at"], {})
             at.setdefault(name, []).append((row["operation_id"], *row["sealed"]))
-        sealed = await self._sealed({at for of in written.values() for at in of.by_time})
+        sealed = await self._sealed(connection, {at for of in written.values() for at in of.by_time})
         return {
             full.operation.id
             for full in found
@@ -178,37 +201,39 @@ class Proofs:
             or not _is_sealed(full.operation.id, of, sealed, tables)
         }
 
-    async def _sealed(self, times: Collection[datetime]) -> Mapping[datetime, bytes | None]:
+    async def _sealed(
+        self, connection: AsyncConnection, times: Collection[datetime]
+    ) -> Mapping[datetime, bytes | None]:
         """The leaves of the batches of these times that are sealed by somebody with the keys; None for a time before
         the first seal of books that are older than seals.
         """
         found: dict[datetime, bytes | None] = {}
-        for row in await self._rows(_SEALS, times=list(times)):
+        for row in await self._rows(connection, _SEALS, times=list(times)):
             seal = Seal(row["batch"], row["at"], bytes(row["digest"]))
             before = Seal(seal.batch - 1, BEFORE_ANYTHING, bytes(row["follows"] or BEGINNING))
             if seals.follow(before, self._platform, seal.at, bytes(row["leaves"])) == seal and await self._is_ours(
-                seal, row["macs"]
+                connection, seal, row["macs"]
             ):
                 found[seal.at] = bytes(row["leaves"])
         if len(found) < len(times):
-            for row in await self._rows(_FIRST):
+            for row in await self._rows(connection, _FIRST):
                 is_older = row["unsealed"] > 0 and row["at"] is not None
                 found |= {at: None for at in times if is_older and at < row["at"]}
         return found
 
-    async def _is_ours(self, seal: Seal, macs: Sequence[bytes]) -> bool:
+    async def _is_ours(self, connection: AsyncConnection, seal: Seal, macs: Sequence[bytes]) -> bool:
         if self._proved.get(seal.batch) == seal.digest:
             return True
-        is_ours = self._keys.sealed(seal, macs) or await self._leads_to_ours(seal)
+        is_ours = self._keys.sealed(seal, macs) or await self._leads_to_ours(connection, seal)
         if is_ours:
             if len(self._proved) >= _KEPT_MAX:
                 self._proved.clear()
             self._proved[seal.batch] = seal.digest
         return is_ours
 
-    async def _leads_to_ours(self, seal: Seal) -> bool:
+    async def _leads_to_ours(self, connection: AsyncConnection, seal: Seal) -> bool:
         """Whether the chain goes on from it to a seal with a right MAC, whose digest covers all before."""
-        for row in await self._rows(_FOLLOWING, batch=seal.batch, upto=seal.batch + MILESTONE):
+        for row in await self._rows(connection, _FOLLOWING, batch=seal.batch, upto=seal.batch + MILESTONE):
             following = Seal(row["batch"], row["at"], bytes(row["digest"]))
             if seals.follow(seal, self._platform, following.at, bytes(row["leaves"])) != following:
                 return False
@@ -217,10 +242,8 @@ class Proofs:
             seal = following
         return False
 
-    async def _rows(self, query: Any, **values: Any) -> Sequence[Any]:
-        async with reading(self._engine) as connection:
-            rows = await connection.execute(query, {"platform": self._platform, **values})
-            return rows.mappings().all()
+    async def _rows(self, connection: AsyncConnection, query: Any, **values: Any) -> Sequence[Any]:
+        return (await connection.execute(query, {"platform": self._platform, **values})).mappings().all()
 
 
 def _agrees(full: FullOperation, written: _Written) -> bool:
