@@ -86,6 +86,7 @@ from ledger.rules import (
 )
 from ledger.steps import Change, NewOperation, Step, StepOutcome
 from ledger.trail import AuditedCall, AuditTrail
+from ledger.turns import turn
 from ledger.verify import audit, verify
 from ledger.writer import Writer
 
@@ -210,6 +211,7 @@ __all__ = [
     "require_ready",
     "reverse",
     "sessions_beside",
+    "turn",
     "usage_of_engine",
     "usage_of_pool",
     "verify",

@@ -105,7 +105,7 @@ TABLES: Final[dict[str, Rights]] = {
     "bank_file": Rights(
         inserts=True,
         but=("file_id", "loaded_at"),
-        updates=("state", "matched_at", "rows", "bad_rows", "repaired_rows", "amount_fen", "fee_fen"),
+        updates=("state", "matched_at", "stated_rows", "rows", "bad_rows", "repaired_rows", "amount_fen", "fee_fen"),
     ),
     "bank_file_attempt": Rights(inserts=True, but=("number", "at")),
     "bank_file_piece": Rights(inserts=True, is_read=False),

@@ -157,6 +157,30 @@ class TransfersSettings(BaseModel):
     """How many days before today are asked for each time."""
 
 
+class ReconciliationSettings(BaseModel):
+    """The bank's files and lists of a day that is over, beside the journal (quick start 2.3; notes.md 6)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    poll_s: Seconds | None = 600.0
+    """How often the days are looked at; None leaves it to `ReconciliationService.RunDay`."""
+    files_from_hour: Annotated[int, Field(ge=0, le=23)] = 9
+    """From which hour of the next day, in Shanghai, the bank is asked for the files of a day (6103)."""
+    files_late_hour: Annotated[int, Field(ge=0, le=23)] = 12
+    """From which hour a file is late that has not come, although the journal has bookings that belong into it."""
+    days: Annotated[int, Field(ge=1, le=31)] = 7
+    """How many days before today are looked at by themselves, as long as they are not signed."""
+    again_after_s: Seconds = 86_400.0
+    """After so long a file that has come is fetched once more: the bank may have changed it. A changed one is a new
+    version."""
+
+    @model_validator(mode="after")
+    def _are_late_after_they_are_due(self) -> ReconciliationSettings:
+        if self.files_late_hour < self.files_from_hour:
+            raise ValueError(f"files_late_hour {self.files_late_hour} is before files_from_hour {self.files_from_hour}")
+        return self
+
+
 class RulesSettings(BaseModel):
     """Choices where the bank's documents are silent or disagree; ask the bank (docs/bank.md)."""
 
@@ -392,6 +416,7 @@ class Settings(_Given):
     clearing: ClearingSettings = ClearingSettings()
     returns: ReturnsSettings = ReturnsSettings()
     transfers: TransfersSettings = TransfersSettings()
+    reconciliation: ReconciliationSettings = ReconciliationSettings()
     rules: RulesSettings = RulesSettings()
     cards: CardsSettings = CardsSettings()
     vault: VaultSettings = VaultSettings()
@@ -447,6 +472,7 @@ class Settings(_Given):
                 "clearing": self.clearing.model_copy(update=silent),
                 "returns": self.returns.model_copy(update=silent),
                 "transfers": self.transfers.model_copy(update=silent),
+                "reconciliation": self.reconciliation.model_copy(update=silent),
             }
         )
 

@@ -19,6 +19,7 @@ beside the journal: nothing in here posts.
     await days.assign(break_id, by, owner, note) · annotate · hold · close
     await days.proof(bank_day, after, limit)                                   opening + movements = closing, beside YE
     await days.sign(bank_day, by, note)                                        one of two signatures
+    await days.overview()                                                      what is to be done, as numbers
 
 The lines of a list (6050, 6048, 6108, 6109) are given by whoever has asked for it: `written` makes the content of
 `ListLine`s. A list is loaded without a ``reading``.
@@ -28,6 +29,7 @@ from __future__ import annotations
 
 from ledger.day.days import CUT_OVER, Days, decision, signature
 from ledger.day.errors import BreakClosed, BreakUnknown, DayError, DayNotReady, FileUnreadable, SignedBySame
+from ledger.day.overview import DaysOverview, OpenBreaks
 from ledger.day.sources import KINDS, LIST_COLUMNS, OUTSIDE, SOURCES, UNSEEN_KINDS, ListLine, Source, written
 from ledger.day.values import (
     Attempt,
@@ -80,6 +82,7 @@ __all__ = [
     "DayFile",
     "DayNotReady",
     "Days",
+    "DaysOverview",
     "FileState",
     "FileType",
     "FileUnreadable",
@@ -87,6 +90,7 @@ __all__ = [
     "ListLine",
     "Loaded",
     "NewFile",
+    "OpenBreaks",
     "Piece",
     "ProofRow",
     "Reading",

@@ -28,6 +28,7 @@ from ledger.answers import Encrypt
 from ledger.day.errors import BreakClosed, BreakUnknown, DayNotReady, SignedBySame
 from ledger.day.loading import NoReading
 from ledger.day.matching import Matcher, matching
+from ledger.day.overview import DAYS_BACK, OVERVIEW, DaysOverview, OpenBreaks
 from ledger.day.values import (
     Attempt,
     BankFile,
@@ -183,6 +184,7 @@ _IS_WANTED: Final[LiteralString] = """
     AND (:member = '' OR b.member = :member)
     AND (CAST(:operation_id AS uuid) IS NULL OR b.operation_id = :operation_id)
     AND (NOT :open_alone OR b.is_open)
+    AND abs(coalesce(b.bank_fen, 0) - coalesce(b.ledger_fen, 0)) >= :min_difference_fen
     AND (
       CAST(:after AS uuid) IS NULL OR (b.bank_day, b.break_id) > (
         SELECT bank_day, break_id FROM break WHERE platform = :platform AND break_id = :after
@@ -414,6 +416,7 @@ class Days:
             member=wanted.member,
             owner=wanted.owner,
             operation_id=wanted.operation_id,
+            min_difference_fen=wanted.min_difference_fen,
             after=after,
             limit=limit,
         )
@@ -455,6 +458,20 @@ class Days:
         comes first, with an empty sub-account.
         """
         return [ProofRow(**row) for row in await self._rows(_PROOF, bank_day=bank_day, after=after, limit=limit)]
+
+    async def overview(self) -> DaysOverview:
+        """What is to be done, as numbers."""
+        rows = await self._rows(OVERVIEW, days_back=DAYS_BACK)
+        breaks = {
+            BreakKind(row["name"]): OpenBreaks(count=row["count"], amount_fen=row["amount_fen"], age_s=row["age_s"])
+            for row in rows
+            if row["what"] == "break"
+        }
+        return DaysOverview(
+            missing={FileType(row["name"]): row["count"] for row in rows if row["what"] == "missing"},
+            breaks=breaks,
+            unsigned=sum(row["count"] for row in rows if row["what"] == "unsigned"),
+        )
 
     async def sign(self, bank_day: date, by: Signatory, note: str = "") -> SignOff:
         """Sign a day as it stands: first one, then another identity. A day that two have signed stays as it is.

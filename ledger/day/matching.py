@@ -58,6 +58,15 @@ WHERE platform = %(platform)s AND file_id = %(file_id)s
 RETURNING state
 """
 
+_RESTATED: LiteralString = """
+UPDATE bank_file
+SET stated_rows = %(stated_rows)s::bigint,
+  state = CASE WHEN coalesce(%(stated_rows)s::bigint, rows) = rows THEN 'totals-right' ELSE 'loaded' END
+WHERE platform = %(platform)s AND file_id = %(file_id)s AND state = 'loaded'
+  AND stated_rows IS DISTINCT FROM %(stated_rows)s::bigint
+"""
+"""The bank had stated another number of lines for the same content, and has corrected that."""
+
 _CURRENT: LiteralString = """
 SELECT file_id, sha256, state
 FROM bank_file
@@ -87,6 +96,8 @@ class Matcher:
         staged = stage(self._connection, source, content(), reading, encrypt)
         current = self._current(new.bank_day, new.type)
         if current is not None and bytes(current[1]) == staged.sha256:
+            values = {"platform": self._platform, "file_id": current[0], "stated_rows": new.stated_rows}
+            self._connection.execute(_RESTATED, values)
             return current[0], False
         # Both are read before there is a transaction that writes: they take a while.
         parameters = self._parameters(new.bank_day, new.type, None)

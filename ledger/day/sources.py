@@ -68,7 +68,8 @@ SOURCES: Final[Mapping[FileType, Source]] = {
         (
             *("PAY_T1", "PAY_T0", "PREPAY_ORDER", "CONFIRM_ORDER", "CANCEL_ORDER", "SETTLE_CONFIRM", "SETTLE_CANCEL"),
             *("BATCH_PREPAY", "BATCH_CONFIRM", "BATCH_PAY", "FREEZE", "RELEASE", "PAY_FROZEN", "REFUND"),
-            *("ALLOCATE_SUSPENSE", "REVERSE_SUSPENSE_ALLOCATION", "REBOOK_ORDER"),
+            # As the journal has them: AllocateSuspense and ReverseSuspenseAllocation had other names once.
+            *("CLEAR_SUSPENSE", "UNDO_CLEAR_SUSPENSE", "REBOOK_ORDER"),
         ),
     ),
     # Compared with the journal's balances, not with postings.
@@ -84,7 +85,7 @@ SOURCES: Final[Mapping[FileType, Source]] = {
 KINDS: Final[Mapping[str, FileType]] = {kind: type_ for type_, source in SOURCES.items() for kind in source.kinds}
 """Which file or list shows a kind of operation."""
 
-UNSEEN_KINDS: Final = frozenset({"OPENING_BALANCE", "CATCH_UP", "ADJUSTMENT"})
+UNSEEN_KINDS: Final = frozenset({"ADOPTION", "CATCH_UP", "ADJUSTMENT"})
 """Kinds that post and that the bank lists nowhere: they are entries of our own."""
 
 AMOUNT_ASKED: Final = ("REBOOK_ORDER",)

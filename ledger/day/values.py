@@ -354,6 +354,7 @@ class BreakFilter:
     owner: str = ""
     member: str = ""
     operation_id: UUID | None = None
+    min_difference_fen: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
+from datetime import date, datetime
 
 from sqlalchemy import func, select, text
 
@@ -24,6 +25,25 @@ _END = text("""
     WHERE p.platform = :platform AND p.batches > 0
 """)
 """Where the chain of seals ends."""
+
+
+_BOOKED_DAYS = text("""
+    SELECT
+      (SELECT min(bank_day) FROM resolution WHERE platform = :platform) AS first_day,
+      (SELECT max(bank_day) FROM resolution WHERE platform = :platform) AS last_day
+""")
+
+_HAS_POSTINGS = text("""
+    SELECT EXISTS (
+      SELECT FROM resolution r
+      JOIN operation o ON o.platform = r.platform AND o.id = r.operation_id
+      WHERE r.platform = :platform AND r.bank_day = :bank_day AND r.verdict = 'posted' AND o.kind = ANY(:kinds)
+    ) AS found
+""")
+
+_HAD_MEMBERS = text("""
+    SELECT EXISTS (SELECT FROM member WHERE platform = :platform AND opened_at < :before) AS found
+""")
 
 
 class Books(Queries):
@@ -63,6 +83,21 @@ class Books(Queries):
         of_entry = (audit_entry.c.platform == self._platform, audit_entry.c.number == number)
         rows = await self._rows(select(audit_entry.c.digest).where(*of_entry))
         return bytes(rows[0]["digest"]) if rows else None
+
+    async def booked_days(self) -> tuple[date, date] | None:
+        """The first and the last bank day of which the journal has a posting, None before there is any."""
+        (row,) = await self._rows(_BOOKED_DAYS, platform=self._platform)
+        return None if row["first_day"] is None else (row["first_day"], row["last_day"])
+
+    async def has_postings(self, bank_day: date, kinds: Collection[str]) -> bool:
+        """Whether operations of one of these kinds were posted on a bank day."""
+        rows = await self._rows(_HAS_POSTINGS, platform=self._platform, bank_day=bank_day, kinds=list(kinds))
+        return bool(rows[0]["found"])
+
+    async def had_members(self, before: datetime) -> bool:
+        """Whether any member was opened before a moment."""
+        rows = await self._rows(_HAD_MEMBERS, platform=self._platform, before=before)
+        return bool(rows[0]["found"])
 
     async def require_ours(self) -> None:
         """Raise `LedgerCorrupt` where the last batch has no MAC under the keys: nothing can be booked on it."""

@@ -310,6 +310,35 @@ CHOICES: tuple[Choice, ...] = (
         "",
     ),
     Choice(
+        "When the files of a day are there (6103)",
+        "reconciliation.files_from_hour",
+        "",
+        "no source names an hour; the bank's batch runs in the small hours, and its clearing from 8:00 on",
+        "From which hour are CZ, TX, JY and YE of the day before ready, and may they be late at a month's end?",
+    ),
+    Choice(
+        "From when on a file that has not come is late (6103)",
+        "reconciliation.files_late_hour",
+        "",
+        "no source",
+        "By which hour does the bank promise the files, and how does it report a delay?",
+    ),
+    Choice(
+        "Whether a day without a file had no bookings (6103)",
+        "",
+        "believes it only where the journal has no booking that belongs into the file; else the file is late, and after"
+        " a further day (reconciliation.again_after_s) each booking is a break",
+        "quick start and clients: an empty day has no file, or an .ok file alone; one that is not made yet looks alike",
+        "How does 6103 tell a day without bookings from a file that is not made yet?",
+    ),
+    Choice(
+        "Whether the bank changes a file that it has given out (6103)",
+        "reconciliation.again_after_s",
+        "",
+        "no source; a file is fetched once more, and a changed one supersedes the one before",
+        "May a file of a past day change, until when, and how is that announced?",
+    ),
+    Choice(
         "Where pieces of a file are fetched",
         "bank.file_piece_url",
         "",

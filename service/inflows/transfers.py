@@ -169,7 +169,7 @@ class Transfers:
         page = Collected()
         day = max(first, date.fromisoformat(behind_day)) if behind_day else first
         while day <= last:
-            listed, evidence = await self._listed(day)
+            listed, evidence = await self.listed_day(day)
             rows = [row for row in listed if (str(day), row.FrontSeqNo) > (behind_day, behind_serial)]
             returned = {row.PayeeFrontSeqNo for row in (await self._returns.listed_day(day))[0]} if rows else set()
             members = await self._reads.members_by_sub_account({SubAccount(row.SubAcctNo) for row in rows})
@@ -261,7 +261,7 @@ class Transfers:
             )
         return outcome
 
-    async def _listed(self, day: date) -> tuple[Sequence[TransfersInRow], Evidence]:
+    async def listed_day(self, day: date) -> tuple[Sequence[TransfersInRow], Evidence]:
         """The rows of a day, by bank serial, and their evidence: a day is either the bank's present one or history."""
         rows: list[TransfersInRow] = []
         may_be_present = day >= days_now()[0]

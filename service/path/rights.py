@@ -186,6 +186,7 @@ _NUMBERED_BY = {
     "allocation_serial": (ErrorReason.SUSPENSE_ALLOCATION_NOT_FOUND, "allocation of suspense"),
     "card_id": (ErrorReason.CARD_NOT_FOUND, "card"),
     "proposal_id": (ErrorReason.PROPOSAL_NOT_FOUND, "proposal"),
+    "break_id": (ErrorReason.BREAK_NOT_FOUND, "break"),
 }
 """By which number a request means what it is about, and how the error is called when nothing has the number."""
 

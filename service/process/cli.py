@@ -1,5 +1,5 @@
-"""The command line: run, serve, migrate, verify, backup, restore, catch-up, demo, find, timeline, work, balance,
-trial-balance, statement, trace, evidence, vault, files, proposals, certificates, docs.
+"""The command line: run, serve, migrate, verify, backup, restore, catch-up, demo, reconcile, find, timeline, work,
+balance, trial-balance, statement, trace, evidence, vault, files, proposals, certificates, docs.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import date as day_of_calendar
-from datetime import datetime
+from datetime import datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, cast, get_args
@@ -50,6 +50,7 @@ from ledger import (
 )
 from ledger.names import MemberCode
 from service import telemetry
+from service.bankday import bank_today
 from service.catalogue import bank_document, log_document, metrics_document
 from service.inflows.reconciliation_files import fetch, summary
 from service.path.proposals import lacking
@@ -61,7 +62,7 @@ from service.process import trace as traces
 from service.process.anchor import contradiction, note_anew, places_of
 from service.process.certificates import CertificateNotMade, issue, make_ca
 from service.process.listening import ListenRefused
-from service.process.reconcile.output import FORMATS
+from service.process.reconcile import FORMATS, reconcile
 from service.process.server import assembled, running, tune_garbage_collector
 from service.process.stack import (
     SEAL_KEYS,
@@ -503,8 +504,43 @@ def _as_of(bank_day: str, time: str) -> dict[str, Any]:
 
 
 def _day_or_none(option: str, text: str) -> day_of_calendar | None:
+    return _calendar_day(option, text) if text else None
+
+
+DAYS_MAX = 62
+"""So many bank days are reconciled by one command."""
+
+
+@app.command("reconcile")
+def reconcile_command(
+    date: Annotated[str, typer.Option(help="The bank day, YYYY-MM-DD; without it the one before today.")] = "",
+    through: Annotated[str, typer.Option(help="The last of several days, YYYY-MM-DD.")] = "",
+    out: Annotated[Path | None, typer.Option(help="A folder for the tables, with every line of the bank's.")] = None,
+    wanted: Annotated[str, typer.Option("--format", help=f"With --out: {', '.join(FORMATS)}.")] = "xlsx",
+    loads: Annotated[
+        bool, typer.Option("--run/--no-run", help="Whether the bank is asked now, or what is known is shown.")
+    ] = True,
+    target: Target = LOCAL,
+    ca: Authority = None,
+    certificate: CallerCertificate = None,
+    key: CallerKey = None,
+) -> None:
+    """Close bank days: have the bank's files loaded and matched, and show what does not agree; exits 1 with breaks."""
+    with _complaints():
+        first = _calendar_day("--date", date) if date else bank_today() - timedelta(days=1)
+        last = _calendar_day("--through", through) if through else first
+        if not 0 <= (last - first).days < DAYS_MAX:
+            raise typer.BadParameter(f"is not within {DAYS_MAX} days from {first} on", param_hint="--through")
+        if wanted not in FORMATS:
+            raise typer.BadParameter(f"{wanted} is none of {', '.join(FORMATS)}", param_hint="--format")
+        days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
+        credentials = _credentials(ca, certificate, key)
+        raise typer.Exit(asyncio.run(reconcile(target, days, credentials, out=out, wanted=wanted, loads=loads)))
+
+
+def _calendar_day(option: str, text: str) -> day_of_calendar:
     try:
-        return day_of_calendar.fromisoformat(text) if text else None
+        return day_of_calendar.fromisoformat(text)
     except ValueError:
         raise typer.BadParameter(f"{text} is no day of the calendar", param_hint=option) from None
 
@@ -663,10 +699,7 @@ def files_fetch(
 ) -> None:
     """Fetch the bank's files of a day and write them plainly; exits 1 when a row is quarantined or missing."""
     with _complaints():
-        try:
-            bank_day = day_of_calendar.fromisoformat(date)
-        except ValueError:
-            raise typer.BadParameter(f"{date} is no day of the calendar", param_hint="--date") from None
+        bank_day = _calendar_day("--date", date)
         if unknown := [kind for kind in kinds if kind not in get_args(FileKind)]:
             raise typer.BadParameter(f"{unknown[0]} is none of {KINDS}", param_hint="--type")
         with kept(data) as dsn, bank(data) as given:

@@ -10,6 +10,7 @@ from ledger import AuditTrail, Cards, Entries, Lists, Proposals, Reads, Usage, W
 from service.feed import Feed
 from service.inflows.card_list import CardList
 from service.inflows.clearing import Clearing
+from service.inflows.reconciliation import Reconciliation
 from service.inflows.recorder import Recorder
 from service.inflows.returns import Returns
 from service.inflows.transfers import Transfers
@@ -43,6 +44,7 @@ class Components:
     recorder: Recorder
     returns: Returns
     transfers: Transfers
+    reconciliation: Reconciliation
     cards: Cards
     proposals: Proposals
     proposing: Proposing

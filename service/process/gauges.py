@@ -1,6 +1,6 @@
 """What a process shows of itself and of its platform when somebody looks: the observed half of the metrics.
 
-The platform's numbers come from the database, by one statement every `TelemetrySettings.metrics_interval_s`; every
+The platform's numbers come from the database, by a statement or two every `TelemetrySettings.metrics_interval_s`; every
 process shows the same ones, and none shows them longer than PostgreSQL answers. Nothing here runs while nothing is
 exported.
 """
@@ -10,21 +10,23 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import date, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from bankclient import BankClient, wall_clock
 from jzb.v1.names import OperationKind
-from ledger import Overview, Reads, WorkKind, WorkSum, newest_revision
+from ledger import Overview, WorkKind, WorkSum, newest_revision
+from ledger.day import BreakKind, DaysOverview, FileType, OpenBreaks
 from service import telemetry
 from service.inflows import collector
 from service.process.components import Components
 from service.process.listening import Certificate
 from service.rpc.work import not_collected, patience, sums_of
-from service.settings import Settings
 from service.telemetry import catalogue, events
 
 LOOP_EVERY_S = 0.25
@@ -32,29 +34,33 @@ LOOP_EVERY_S = 0.25
 NO_WORK = WorkSum(count=0, amount_fen=0, age_s=0.0)
 PATIENCE_S = 5.0
 """How long the platform's numbers may take to be read."""
+NO_BREAKS = OpenBreaks(count=0, amount_fen=0, age_s=0.0)
 
 
-class PlatformNumbers:
-    """The platform as the database last showed it; nothing while it does not answer, or while this process does not
+T = TypeVar("T")
+
+
+class PlatformNumbers(Generic[T]):
+    """What is in the database, as it last showed it; nothing while it does not answer, or while this process does not
     get to ask it: a number that has stood still would hide that the event loop hangs.
     """
 
-    def __init__(self, reads: Reads, settings: Settings) -> None:
-        self._reads = reads
-        self._settings = settings
-        self._latest: tuple[Overview, float] | None = None
-        self._good_for_s = 3 * settings.telemetry.metrics_interval_s + PATIENCE_S
+    def __init__(self, read: Callable[[], Awaitable[T]], every_s: float) -> None:
+        self._read_all = read
+        self._every_s = every_s
+        self._latest: tuple[T, float] | None = None
+        self._good_for_s = 3 * every_s + PATIENCE_S
 
     async def run(self) -> None:
         """Read again and again."""
         while True:
             await self._read()
-            await asyncio.sleep(self._settings.telemetry.metrics_interval_s)
+            await asyncio.sleep(self._every_s)
 
     async def _read(self) -> None:
         try:
             async with asyncio.timeout(PATIENCE_S):
-                found = await self._reads.overview(patience=patience(self._settings.resolver))
+                found = await self._read_all()
                 self._latest = found, time.monotonic()
         except Exception as failure:
             # Whatever it is, a metric ends no service: payments go on without it.
@@ -62,7 +68,7 @@ class PlatformNumbers:
                 events.NUMBERS_NOT_READ.log(why=events.why(failure))
             self._latest = None
 
-    def of(self, number: Callable[[Overview], telemetry.Shown]) -> telemetry.Observed:
+    def of(self, number: Callable[[T], telemetry.Shown]) -> telemetry.Observed:
         """A gauge of one of the numbers. It is read in another thread than it is written in."""
 
         def present() -> telemetry.Shown | None:
@@ -88,11 +94,16 @@ async def observing(
     if not telemetry.is_recording():
         yield
         return
-    numbers = PlatformNumbers(components.reads, components.settings)
+    settings = components.settings
+    every_s = settings.telemetry.metrics_interval_s
+    overview = partial(components.reads.overview, patience=patience(settings.resolver))
+    numbers = PlatformNumbers(overview, every_s)
+    days = PlatformNumbers(components.reconciliation.days.overview, every_s)
     gauges = {
         **_of_process(),
         **_of_service(components, server_certificate),
         **_of_platform(numbers, components),
+        **_of_days(days),
         catalogue.WATCHES_OPEN: watches,
         catalogue.DIGEST_NOTED_AGE: noted_age_s,
     }
@@ -102,6 +113,7 @@ async def observing(
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         running = [
             tasks.create_task(numbers.run(), name="platform's numbers"),
+            tasks.create_task(days.run(), name="days' numbers"),
             tasks.create_task(_measure_loop(), name="loop lag"),
         ]
         try:
@@ -143,7 +155,9 @@ def _of_service(
     }
 
 
-def _of_platform(numbers: PlatformNumbers, components: Components) -> dict[telemetry.Observable, telemetry.Observed]:
+def _of_platform(
+    numbers: PlatformNumbers[Overview], components: Components
+) -> dict[telemetry.Observable, telemetry.Observed]:
     def work(found: Overview) -> Mapping[WorkKind, WorkSum]:
         missing = not_collected((*components.returns.unentered, *components.transfers.unentered))
         # A kind without any is 0, and no gap.
@@ -170,6 +184,25 @@ def _of_platform(numbers: PlatformNumbers, components: Components) -> dict[telem
         catalogue.WORK_AGE: numbers.of(lambda found: {kind.value: one.age_s for kind, one in work(found).items()}),
         catalogue.SEAL_AGE: numbers.of(lambda found: found.sealed_s),
         catalogue.REPLICATION_LAG: numbers.of(lambda found: found.replicas_s),
+    }
+
+
+def _of_days(numbers: PlatformNumbers[DaysOverview]) -> dict[telemetry.Observable, telemetry.Observed]:
+    """Each file and type has a number, so that an alert on it ends with it."""
+
+    def of_breaks(number: Callable[[OpenBreaks], float]) -> telemetry.Observed:
+        return numbers.of(
+            lambda found: {kind.name: float(number(found.breaks.get(kind, NO_BREAKS))) for kind in BreakKind}
+        )
+
+    return {
+        catalogue.DAY_FILES_MISSING: numbers.of(
+            lambda found: {one.value: found.missing.get(one, 0) for one in FileType}
+        ),
+        catalogue.DAY_BREAKS: of_breaks(lambda one: one.count),
+        catalogue.DAY_BREAKS_AMOUNT: of_breaks(lambda one: one.amount_fen),
+        catalogue.DAY_BREAKS_AGE: of_breaks(lambda one: one.age_s),
+        catalogue.DAY_UNSIGNED: numbers.of(lambda found: found.unsigned),
     }
 
 

@@ -12,6 +12,7 @@ import gc
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import date
 from functools import partial
 from typing import Any
 
@@ -42,14 +43,18 @@ from ledger import (
     open_pool,
     require_ready,
     roles,
+    turn,
     usage_of_engine,
     usage_of_pool,
 )
+from ledger.day import Days
 from service import telemetry
 from service.feed import CONNECTIONS, Feed
 from service.inflows.card_list import CardList
 from service.inflows.clearing import Clearing, Sweeper, SweepQuery
-from service.inflows.collector import collecting
+from service.inflows.collector import collect_all, collecting
+from service.inflows.day_lists import DayLists
+from service.inflows.reconciliation import Reconciliation
 from service.inflows.recorder import Recorder
 from service.inflows.returns import ReturnQuery, Returns
 from service.inflows.transfers import Transfers
@@ -75,7 +80,7 @@ from service.rpc.reflection import add_reflection
 from service.serials import new_serial
 from service.settings import GrpcSettings, Settings, is_loopback
 from service.telemetry import events
-from service.vault import VaultKeyMissing
+from service.vault import Vault, VaultKeyMissing
 
 WAIT_MAX_S = 5.0
 """Between two tries to reach a database that is away when the service starts."""
@@ -174,6 +179,9 @@ async def assembled(settings: Settings, *, catches_up: bool = False) -> AsyncIte
         resolver = await stack.enter_async_context(
             Resolver(writer, reads, bank, cards, vault, carriers, settings).running()
         )
+        reconciliation = await stack.enter_async_context(
+            _reconciliation(settings, dsn, engine, vault, reads, bank, transfers, returns, clearing, resolver).running()
+        )
         admission = Admission(settings.call_concurrency, settings.interface_concurrency, settings.breaker)
         trail = AuditTrail(engine, settings.platform, keys)
         proposing = Proposing(proposals, trail, vault, settings.proposal_life_s)
@@ -200,6 +208,7 @@ async def assembled(settings: Settings, *, catches_up: bool = False) -> AsyncIte
             recorder=recorder,
             returns=returns,
             transfers=transfers,
+            reconciliation=reconciliation,
             cards=cards,
             proposals=proposals,
             proposing=proposing,
@@ -213,6 +222,41 @@ async def assembled(settings: Settings, *, catches_up: bool = False) -> AsyncIte
                 "writer": lambda: Usage(idle=0, used=int(writer.is_connected), waiting=writer.waiting),
             },
         )
+
+
+def _reconciliation(
+    settings: Settings,
+    dsn: str,
+    engine: AsyncEngine,
+    vault: Vault,
+    reads: Reads,
+    bank: BankClient,
+    transfers: Transfers,
+    returns: Returns,
+    clearing: Clearing,
+    resolver: Resolver,
+) -> Reconciliation:
+    """Without a key for the bank's files nothing is collected by itself."""
+
+    async def collect(bank_day: date) -> None:
+        await clearing.clear_past_days()
+        await collect_all(returns.collect, bank_day, bank_day)
+        await collect_all(transfers.collect, bank_day, bank_day)
+
+    chosen = settings.reconciliation
+    if chosen.poll_s is not None and not vault.is_open:
+        events.DAYS_NOT_CLOSED.log()
+        chosen = chosen.model_copy(update={"poll_s": None})
+    return Reconciliation(
+        days=Days(dsn, engine, settings.platform, encrypt=vault.seal_answer, sign=vault.sign_decision),
+        reads=reads,
+        bank=bank,
+        lists=DayLists(bank, reads, transfers, returns, clearing),
+        turn=partial(turn, dsn, settings.platform, "run of days"),
+        collect=collect,
+        resolve=resolver.resolve_now,
+        settings=chosen,
+    )
 
 
 @asynccontextmanager

@@ -26,6 +26,7 @@ from service.rpc.freezes import Freezes
 from service.rpc.members import Members
 from service.rpc.operations import Operations
 from service.rpc.payments import Payments
+from service.rpc.reconciliations import Reconciliations
 from service.rpc.refunds import Refunds
 from service.rpc.statements import Statements
 from service.rpc.suspense import Suspense
@@ -111,4 +112,5 @@ def _servicers(given: Components) -> Iterator[object]:
     yield Statements(bank=bank, members=members)
     yield Files(bank=bank)
     yield WorkRpc(reads=reads, returns=given.returns, transfers=given.transfers, resolver=settings.resolver)
+    yield Reconciliations(reconciliation=given.reconciliation, vault=given.vault, settings=settings.reconciliation)
     yield Operations(reads=reads, lists=given.lists, feed=given.feed, resolver=given.resolver)

@@ -14,6 +14,7 @@ import grpc
 from bankclient import CLEAN_REFUSALS, REQUESTS, SUCCESS_CODE, TOKEN_CODES, UNKNOWN_CODES, AnswerOutcome
 from jzb.v1.names import ErrorReason, OperationKind
 from ledger import State, WorkKind
+from ledger.day import BreakKind, FileType
 from service.contract import methods, path_of
 from service.telemetry import events
 from service.telemetry.metrics import Attribute, Counter, Gauge, Histogram, Metric, ObservedCounter, Scope
@@ -74,10 +75,13 @@ CERTIFICATE = Attribute(
 EVENT = Attribute("event", "the errors among the events of the log", frozenset(events.errors_logged()))
 COLLECTION = Attribute(
     "collection",
-    "what the bank does by itself: clearings (6108), returned withdrawals (6048), transfers in (6050)",
-    frozenset({"clearing", "returns", "transfers"}),
+    "what the bank does by itself: clearings (6108), returned withdrawals (6048), transfers in (6050); and its files"
+    " and lists of past days",
+    frozenset({"clearing", "reconciliation", "returns", "transfers"}),
 )
 WORK_KIND = Attribute("work_kind", "`WorkKind` of the ledger", frozenset(kind.value for kind in WorkKind))
+SOURCE = Attribute("source", "the bank's files (6103) and lists of a day", frozenset(one.value for one in FileType))
+BREAK_TYPE = Attribute("type", "`BreakType` of the contract", frozenset(kind.name for kind in BreakKind))
 VERSION = Attribute("version", "the release of jzb-ledger", at_most=1)
 SCHEMA_REVISION = Attribute("schema_revision", "the newest revision of `ledger/migrations`", at_most=1)
 REPLICA = Attribute(
@@ -240,6 +244,35 @@ CLEARING_SHORTFALL = Gauge(
     "What the bank still has to clear of the oldest of these days (待清算总金额).",
     unit="fen",
     scope=Scope.PLATFORM,
+)
+DAY_FILES_MISSING = Gauge(
+    "jzb.day.files.missing",
+    "Files and lists of past bank days that are late or damaged, by source.",
+    SOURCE,
+    scope=Scope.PLATFORM,
+)
+DAY_BREAKS = Gauge(
+    "jzb.day.breaks",
+    "Breaks that are open, by type; those that rest or are carried over are not.",
+    BREAK_TYPE,
+    scope=Scope.PLATFORM,
+)
+DAY_BREAKS_AMOUNT = Gauge(
+    "jzb.day.breaks.amount",
+    "What bank and ledger differ by in open breaks, by type, whichever of the two has more.",
+    BREAK_TYPE,
+    unit="fen",
+    scope=Scope.PLATFORM,
+)
+DAY_BREAKS_AGE = Gauge(
+    "jzb.day.breaks.age",
+    "Age of the oldest open break, by type; 0 without any.",
+    BREAK_TYPE,
+    unit="s",
+    scope=Scope.PLATFORM,
+)
+DAY_UNSIGNED = Gauge(
+    "jzb.day.unsigned", "Past bank days that were loaded and are not signed by two.", scope=Scope.PLATFORM
 )
 SEAL_AGE = Gauge("jzb.seal.age", "How long ago the last batch was sealed.", unit="s", scope=Scope.PLATFORM)
 REPLICATION_LAG = Gauge(

@@ -395,6 +395,41 @@ NOT_COLLECTED = Event(
     PASSES,
     ("what", "why"),
 )
+DAY_MATCHED = Event(
+    "a bank day was matched",
+    "info",
+    "The bank's files and lists of a day were loaded and matched, and other breaks are open than before.",
+    "Look at the breaks of the day (docs/operations/closing-the-day.md).",
+    ("bank_day", "breaks"),
+)
+FILE_LATE = Event(
+    "a file or list of the bank is late",
+    "warning",
+    "The bank should have had it by JZB_RECONCILIATION__FILES_LATE_HOUR. The day cannot be closed; no money is"
+    " concerned.",
+    "Nothing: it is asked for again. The alert BankFileLate says when that does not help.",
+    ("bank_day", "type", "why"),
+)
+FILE_DAMAGED = Event(
+    "a file of the bank is damaged",
+    "warning",
+    "It came and cannot be used: cut, changed on the way, or not to be decrypted. Nothing of it was kept.",
+    "Nothing: it is fetched again. The alert BankFileLate says when that does not help.",
+    ("bank_day", "type", "why"),
+)
+FILE_NOT_FETCHED = Event(
+    "a file of the bank was not fetched again",
+    "warning",
+    "The version that was loaded before still counts. It was to be compared once more, because the bank may change it.",
+    PASSES,
+    ("bank_day", "type", "why"),
+)
+DAYS_NOT_CLOSED = Event(
+    "bank days are not reconciled",
+    "warning",
+    "JZB_VAULT__KEYS is not set, so that the bank's files could not be kept: they hold names.",
+    "Set JZB_VAULT__KEYS (`jzb vault key` makes one), or JZB_RECONCILIATION__POLL_S to null if that is meant.",
+)
 SEALED = Event(
     "sealed",
     "info",

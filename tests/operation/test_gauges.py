@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from ledger import Reads
 from service.process import gauges
 from service.process.gauges import PlatformNumbers
-from service.settings import ResolverSettings, Settings, TelemetrySettings
 
 
 class Books:
@@ -19,7 +17,7 @@ class Books:
     def __init__(self) -> None:
         self.overview_is: Any = SimpleNamespace(orphans=3)
 
-    async def overview(self, **_: float) -> Any:
+    async def overview(self) -> Any:
         if isinstance(self.overview_is, Exception):
             raise self.overview_is
         return self.overview_is
@@ -31,13 +29,12 @@ def books() -> Books:
 
 
 @pytest.fixture
-def numbers(books: Books) -> PlatformNumbers:
-    settings = SimpleNamespace(resolver=ResolverSettings(), telemetry=TelemetrySettings(metrics_interval_s=10.0))
-    return PlatformNumbers(cast("Reads", books), cast("Settings", settings))
+def numbers(books: Books) -> PlatformNumbers[Any]:
+    return PlatformNumbers(books.overview, 10.0)
 
 
 async def test_an_error_that_nobody_foresaw_takes_the_numbers_away_and_not_the_service(
-    books: Books, numbers: PlatformNumbers
+    books: Books, numbers: PlatformNumbers[Any]
 ) -> None:
     orphans = numbers.of(lambda found: found.orphans)
     await numbers._read()
@@ -51,7 +48,7 @@ async def test_an_error_that_nobody_foresaw_takes_the_numbers_away_and_not_the_s
 
 
 async def test_a_number_that_has_stood_still_for_three_reads_is_shown_no_more(
-    numbers: PlatformNumbers, monkeypatch: pytest.MonkeyPatch
+    numbers: PlatformNumbers[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now_s = 1000.0
     monkeypatch.setattr(gauges, "time", SimpleNamespace(monotonic=lambda: now_s))

@@ -37,6 +37,7 @@ from jzb.v1 import (
     operation_pb2_grpc,
     payment_pb2,
     payment_pb2_grpc,
+    reconciliation_pb2_grpc,
     refund_pb2_grpc,
     suspense_pb2_grpc,
     topup_pb2,
@@ -108,6 +109,7 @@ class Marketplace:
         self.suspense = suspense_pb2_grpc.SuspenseServiceStub(channel)
         self.clearing = clearing_pb2_grpc.ClearingServiceStub(channel)
         self.balances = balance_pb2_grpc.BalanceServiceStub(channel)
+        self.reconciliation = reconciliation_pb2_grpc.ReconciliationServiceStub(channel)
         self.approvals = approval_pb2_grpc.ApprovalServiceStub(channel)
         self.operations = operation_pb2_grpc.OperationServiceStub(channel)
         self._numbers = itertools.count(1)
@@ -342,6 +344,7 @@ def service_settings(dsn: str, sandbox: Sandbox, **more: Any) -> Settings:
         "clearing": {"poll_s": None},
         "returns": {"poll_s": None},
         "transfers": {"poll_s": None},
+        "reconciliation": {"poll_s": None, **more.pop("reconciliation", {})},
         "vault": {"keys": [VAULT_KEY]},
         "seal": {"keys": [SEAL_KEY]},
         "rules": {**SETTLED, **more.pop("rules", {})},

@@ -2,8 +2,9 @@
 bank's address is known, others act at the bank in between: an order is acquired, a card's bank returns money, a
 stranger makes a transfer.
 
-Every step prints what it did and the balances it moved. The day ends with the trial balance, which sums to zero,
-and the comparison of every sub-account with the bank's own answer. The sandbox bank is asked for a lost answer by a
+Every step prints what it did and the balances it moved. The last night is cleared, too, so that the bank has its files
+of both days. The trial balance, which sums to zero, and the comparison of every sub-account with the bank's own answer
+come last. The sandbox bank is asked for a lost answer by a
 directive in a remark; a real bank reads it as text.
 """
 
@@ -42,4 +43,7 @@ async def run_demo(
         if sandbox_url is not None:
             await at_bank.the_withdrawal_comes_back(client, sandbox_url, withdrawal)
             await at_bank.money_is_found_in_suspense(client, sandbox_url)
-        return await books.compare(client)
+        await day.the_last_night_clears(client)
+        status = await books.compare(client)
+        day.say_how_the_days_are_closed(client)
+        return status

@@ -68,6 +68,8 @@ class Client:
         # Codes of their own for every run, so that the day can be played again on the same books.
         self.run = secrets.token_hex(3)
         self.count = 0
+        self.days: list[str] = []
+        """The bank days that were cleared on this run."""
         self._before: dict[str, balance_pb2.Balance] = {}
 
     def id(self, name: str) -> str:

@@ -117,6 +117,30 @@ async def goods_are_sold(client: Client) -> None:
 
 async def the_night_clears(client: Client) -> None:
     """The bank's present day is cleared, as the night would."""
+    await _clear(client)
+    await client.step(
+        "The buyer pays C 150.00 with fee 7.50, T+0: C may withdraw today",
+        client.payments.Pay,
+        _payment(client, "buyer", "C", 15_000, 750, T0),
+        "buyer",
+        "C",
+    )
+
+
+async def the_last_night_clears(client: Client) -> None:
+    """The day after is cleared as well: now the bank has its files of both."""
+    await _clear(client)
+
+
+def say_how_the_days_are_closed(client: Client) -> None:
+    """The command that closes the days which the demo has played."""
+    if client.days:
+        through = f" --through {client.days[-1]}" if len(client.days) > 1 else ""
+        console.print(f"Close its days, in the service that keeps them: jzb reconcile --date {client.days[0]}{through}")
+
+
+async def _clear(client: Client) -> None:
+    """Have every day cleared that waits for it."""
     days = (await client.ask(client.clearing.ListDays, clearing_pb2.ListDaysRequest())).days
     for day in days:
         await client.step(
@@ -126,13 +150,7 @@ async def the_night_clears(client: Client) -> None:
             "buyer",
             *MERCHANTS,
         )
-    await client.step(
-        "The buyer pays C 150.00 with fee 7.50, T+0: C may withdraw today",
-        client.payments.Pay,
-        _payment(client, "buyer", "C", 15_000, 750, T0),
-        "buyer",
-        "C",
-    )
+        client.days.append(day.bank_day)
 
 
 async def money_is_frozen(client: Client) -> None:

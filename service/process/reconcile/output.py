@@ -71,7 +71,9 @@ class Rows(Protocol):
 
 
 class Book(Protocol):
-    """The files of one run."""
+    """The files of one run, and where they are when all is written."""
+
+    paths: list[Path]
 
     def begin(self, table: Table) -> Rows:
         """Begin a table, after the one before it has all its rows."""
@@ -87,11 +89,11 @@ def written(folder: Path, name: str, wanted: Format) -> Iterator[Book]:
     drafts = _Drafts(folder)
     try:
         if wanted == "xlsx":
-            with drafts.new(f"{name}.xlsx") as stream, _workbook(stream) as book:
+            with drafts.new(f"{name}.xlsx") as stream, _workbook(stream, drafts.paths) as book:
                 yield book
         else:
             suffix, rows = ("csv", _Csv) if wanted == "csv" else ("jsonl", _JsonLines)
-            with _FilesEach(lambda table: drafts.new(f"{name}-{table}.{suffix}"), rows) as book:
+            with _FilesEach(lambda table: drafts.new(f"{name}-{table}.{suffix}"), rows, drafts.paths) as book:
                 yield book
         drafts.keep()
     finally:
@@ -103,30 +105,34 @@ class _Drafts:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._names: list[str] = []
+        self.paths: list[Path] = []
 
     def new(self, name: str) -> BinaryIO:
-        self._names.append(name)
-        draft = self._draft(name)
+        self.paths.append(self._folder / name)
+        draft = _draft_of(self._folder / name)
         draft.unlink(missing_ok=True)
         return os.fdopen(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), "w+b")
 
     def keep(self) -> None:
-        for name in self._names:
-            self._draft(name).replace(self._folder / name)
+        for path in self.paths:
+            _draft_of(path).replace(path)
 
     def drop(self) -> None:
-        for name in self._names:
-            self._draft(name).unlink(missing_ok=True)
+        for path in self.paths:
+            _draft_of(path).unlink(missing_ok=True)
 
-    def _draft(self, name: str) -> Path:
-        return self._folder / f"{name}.new"
+
+def _draft_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.new")
 
 
 class _FilesEach:
     """A file for each table."""
 
-    def __init__(self, new: Callable[[str], BinaryIO], rows: Callable[[TextIOWrapper, Table], Rows]) -> None:
+    def __init__(
+        self, new: Callable[[str], BinaryIO], rows: Callable[[TextIOWrapper, Table], Rows], paths: list[Path]
+    ) -> None:
+        self.paths = paths
         self._new = new
         self._rows = rows
         self._open: TextIOWrapper | None = None
@@ -187,7 +193,8 @@ class _JsonLines:
 class _Sheets:
     """The tables of one workbook; a table that is too long for a sheet goes on in another."""
 
-    def __init__(self, workbook: xlsxwriter.Workbook) -> None:
+    def __init__(self, workbook: xlsxwriter.Workbook, paths: list[Path]) -> None:
+        self.paths = paths
         self._workbook = workbook
         self._head = workbook.add_format({"bold": True})
         self._yuan = workbook.add_format({"num_format": YUAN_SHOWN})
@@ -238,6 +245,6 @@ class _Sheet:
 
 
 @contextmanager
-def _workbook(stream: BinaryIO) -> Iterator[_Sheets]:
+def _workbook(stream: BinaryIO, paths: list[Path]) -> Iterator[_Sheets]:
     with xlsxwriter.Workbook(stream, {"constant_memory": True, "strings_to_urls": False}) as workbook:
-        yield _Sheets(workbook)
+        yield _Sheets(workbook, paths)
