@@ -109,7 +109,7 @@ TABLES: Final[dict[str, Rights]] = {
     ),
     "bank_file_attempt": Rights(inserts=True, but=("number", "at")),
     "bank_file_piece": Rights(inserts=True, is_read=False),
-    "bank_line": Rights(inserts=True, updates=("operation_id", "part", "agrees")),
+    "bank_line": Rights(inserts=True, updates=("digest", "operation_id", "part", "agrees")),
     # Whether it is open follows from its events; where its line is, from the file that counts.
     "break": Rights(inserts=True, but=("opened_at",), updates=("file_id", "line", "is_open")),
     "break_event": Rights(inserts=True, but=("number", "at")),
