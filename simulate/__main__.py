@@ -33,13 +33,14 @@ def main(
     mutant: Annotated[str | None, typer.Option(help="Break the service on purpose: see simulate.mutants.")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Seeds at once, each on a PostgreSQL of its own.")] = 2,
     keep_going: Annotated[bool, typer.Option(help="Play on after a seed that fails.")] = False,
+    days: Annotated[bool, typer.Option(help="Reconcile the days of each seed, with faults in files.")] = False,
 ) -> None:
     """Break the service by schedule, seed after seed, and check that nothing is lost."""
     console = Console(width=140, highlight=False)
     first, _, last = seeds.partition("-")
     chosen = range(int(first), int(last or first) + 1)
     began_s = time.monotonic()
-    run = _Run(console, iter(chosen), mutant, verbose=verbose, keep_going=keep_going)
+    run = _Run(console, iter(chosen), mutant, verbose=verbose, keep_going=keep_going, days=days)
     with tempfile.TemporaryDirectory(prefix="jzb-simulate-") as folder:
         uvloop.run(run.play(Path(folder), min(jobs, len(chosen))))
     all_played = sorted(run.played, key=lambda played: played.seed)
@@ -55,13 +56,14 @@ class _Run:
     """Seeds after one another, several at once."""
 
     def __init__(
-        self, console: Console, seeds: Iterator[int], mutant: str | None, *, verbose: bool, keep_going: bool
+        self, console: Console, seeds: Iterator[int], mutant: str | None, *, verbose: bool, keep_going: bool, days: bool
     ) -> None:
         self._console = console
         self._seeds = seeds
         self._mutant = mutant
         self._verbose = verbose
         self._keep_going = keep_going
+        self._days = days
         self.played: list[Played] = []
 
     async def play(self, folder: Path, jobs: int) -> None:
@@ -74,7 +76,7 @@ class _Run:
         async with opened(folder) as site:
             for seed in self._seeds:
                 schedule = of_seed(seed)
-                played = await play(site, schedule, self._mutant)
+                played = await play(site, schedule, self._mutant, is_reconciled=self._days)
                 self.played.append(played)
                 if self._verbose:
                     self._console.print(f"seed {seed}: {played.seconds:.1f} s, {played.operations} operations")
@@ -154,6 +156,7 @@ def _summary(all_played: list[Played], seconds: float) -> Table:
         ("repeats of what had its answer", "repeats"),
         ("authorised by their payers", "proofs"),
         ("faults at the bank", "faults"),
+        ("faults in files of a day", "days"),
         ("services killed", "kills"),
         ("blows", "blows"),
     ):

@@ -26,6 +26,7 @@ from sandbox.records import SUCCEEDED, Trade, Withdrawal
 from simulate import bankcheck, checker
 from simulate.bankcheck import BankLog
 from simulate.callers import PATIENCE_S, Callers
+from simulate.days import Days
 from simulate.latecomers import may_differ
 from simulate.market import BUYERS, MERCHANTS, Cast
 from simulate.schedule import Blow, Schedule
@@ -68,6 +69,8 @@ class Played:
     """What is done and was authorised by its payer, by how."""
     answers: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
+    days: Counter[str] = field(default_factory=Counter)
+    """What was put into the bank's files of a day, and found."""
     kills: Counter[str] = field(default_factory=Counter)
     blows: Counter[str] = field(default_factory=Counter)
     states: Counter[str] = field(default_factory=Counter)
@@ -94,12 +97,14 @@ class Played:
         return self.blows[Blow.POSTGRES_KILLED] + self.blows[Blow.POSTGRES_RESTARTED]
 
 
-async def play(site: Site, schedule: Schedule, mutant: str | None = None, rest_s: float = REST_S) -> Played:
-    """Play one seed; whatever goes wrong in it is told, and never raised."""
+async def play(
+    site: Site, schedule: Schedule, mutant: str | None = None, rest_s: float = REST_S, *, is_reconciled: bool = False
+) -> Played:
+    """Play one seed, and reconcile its days if that is wanted; what goes wrong in it is told, and never raised."""
     played, began_s = Played(schedule.seed), time.monotonic()
     try:
         async with asyncio.timeout(SEED_S), stage(site, schedule, mutant) as on:
-            await _Game(on, schedule, played, rest_s).play()
+            await _Game(on, schedule, played, rest_s, is_reconciled=is_reconciled).play()
     except TimeoutError:
         played.wrong.append(f"the seed did not end in {SEED_S:g} s")
     except Exception as failure:
@@ -110,7 +115,7 @@ async def play(site: Site, schedule: Schedule, mutant: str | None = None, rest_s
 
 
 class _Game:
-    def __init__(self, on: Stage, schedule: Schedule, played: Played, rest_s: float) -> None:
+    def __init__(self, on: Stage, schedule: Schedule, played: Played, rest_s: float, *, is_reconciled: bool) -> None:
         self._on = on
         self._rest_s = rest_s
         self._schedule = schedule
@@ -120,6 +125,8 @@ class _Game:
         self._striking: set[asyncio.Task[None]] = set()
         self._log = BankLog(on.sandbox.bank, self._reached)
         self._callers = Callers(on, schedule.seed, rest_s)
+        self._first_day = on.sandbox.clock.today()
+        self._is_reconciled = is_reconciled
         self._count_faults()
 
     async def play(self) -> None:
@@ -136,6 +143,8 @@ class _Game:
             await asyncio.gather(*(callers.run(number, actions) for number, actions in enumerate(schedule.callers)))
             await self._rest()
             await self._ask_again()
+            if self._is_reconciled:
+                await self._reconcile()
         finally:
             time_passes.cancel()
             for task in self._striking:
@@ -230,6 +239,11 @@ class _Game:
             self._played.wrong.append(f"repetitions in the end had {self._sent() - sent} requests sent again")
         books = books_view(self._on.sandbox.bank)
         await self._callers.look_at_all(books["sub_accounts"])  # type: ignore[arg-type]  # the view is JSON
+
+    async def _reconcile(self) -> None:
+        """Every day that has ended is closed, at first without a break."""
+        days = Days(self._on.sandbox, self._on.services[0].channel, self._schedule.seed, self._first_day)
+        self._played.wrong += await days.play(self._played.days)
 
     def _sent(self) -> int:
         """Requests that the services have sent to change something; a late copy is none of theirs."""
