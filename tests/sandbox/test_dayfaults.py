@@ -13,8 +13,7 @@ from sandbox.clock import day_of, day_text
 from sandbox.dayfaults import FILES, SOURCES_OF, TRADES, DayFaults
 from sandbox.records import FAILED, SUCCEEDED, BankCharge, ClearingDay, DayEnd, Inflow, Trade, Withdrawal
 from tests.bankclient.files import DayFile, fetch_file
-from tests.sandbox.test_files import client_of
-from tests.sandbox.wire import Member, Merchant
+from tests.sandbox.wire import Member, Merchant, client_of
 
 
 async def a_day(bank: Merchant) -> tuple[date, Member, Member]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import date
 from typing import Any
 from uuid import uuid4
@@ -13,9 +13,6 @@ import pytest
 from bankclient import (
     Answer,
     AnswerOutcome,
-    Around,
-    BankClient,
-    BankSettings,
     DrawCodeWrong,
     FileChanged,
     FileError,
@@ -27,25 +24,11 @@ from bankclient import (
     FileUnavailable,
     NoFile,
     ReconciliationFile,
-    consumer_serial,
 )
 from sandbox.clock import day_of
 from tests.bankclient.files import DayFile, fetch_file
 from tests.sandbox.conftest import Opened
-from tests.sandbox.wire import Member, Merchant
-
-
-@asynccontextmanager
-async def client_of(bank: Merchant, *, around: Around | None = None, **changed: Any) -> AsyncIterator[BankClient]:
-    numbers = iter(range(10**9, 10**9 + 1000))
-
-    async def serial() -> str:
-        return consumer_serial(str(bank.fields["uid"]), date(2026, 1, 5), next(numbers))
-
-    settings = BankSettings(**{**bank.fields, **changed})
-    observed: dict[str, Any] = {} if around is None else {"around": around}
-    async with BankClient(settings, query_serial=serial, **observed) as client:
-        yield client
+from tests.sandbox.wire import Member, Merchant, client_of
 
 
 async def a_day(bank: Merchant) -> tuple[date, Member, Member]:

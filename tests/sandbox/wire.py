@@ -4,7 +4,8 @@ request checks that the bank's books add up."""
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -12,6 +13,7 @@ from typing import Any, Literal, TypeVar
 import httpx
 import pytest
 
+from bankclient import Around, BankClient, BankSettings
 from bankclient.canonical import canonical_string
 from bankclient.messages import (
     Booked,
@@ -237,3 +239,17 @@ class Merchant:
 
     async def aclose(self) -> None:
         await self.http.aclose()
+
+
+@asynccontextmanager
+async def client_of(bank: Merchant, *, around: Around | None = None, **changed: Any) -> AsyncIterator[BankClient]:
+    """The bank's client with the settings of that merchant, some of them changed."""
+    numbers = iter(range(10**9, 10**9 + 1000))
+
+    async def serial() -> str:
+        return consumer_serial(str(bank.fields["uid"]), date(2026, 1, 5), next(numbers))
+
+    settings = BankSettings(**{**bank.fields, **changed})
+    observed: dict[str, Any] = {} if around is None else {"around": around}
+    async with BankClient(settings, query_serial=serial, **observed) as client:
+        yield client

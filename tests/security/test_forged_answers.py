@@ -21,7 +21,7 @@ from sandbox.server import Sandbox
 from sandbox.settings import SandboxSettings
 from service.path.fingerprint import Fingerprint
 from service.vault import Vault, key_bytes, new_key
-from tests.security.test_forged_operations import PAYMENT, thiefs_money, written
+from tests.security.forging import PAYMENT, thiefs_money, written
 from tests.world.marketplace import LENIENT, SEAL_KEY, TIMEOUT_S, Marketplace, open_marketplace
 from tests.world.process import shop_on
 

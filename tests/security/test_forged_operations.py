@@ -17,7 +17,7 @@ from bankclient import MemberPayment, to_wire
 from jzb.v1 import core_pb2
 from jzb.v1.error_reason_pb2 import ErrorReason
 from ledger import Finding, LedgerCorrupt, audit, connect
-from ledger.names import MemberCode, SubAccount
+from tests.security.forging import PAYMENT, sub_account, thiefs_money, written
 from tests.world.marketplace import TIMEOUT_S, Marketplace, bank_day, open_marketplace
 from tests.world.process import until
 from tests.world.refunds import refund_request
@@ -30,7 +30,6 @@ OURS = "who has the keys has written the end of the chain"
 SEALED = "every row is sealed"
 
 QUICKLY = {"ask_after_s": 0.1, "send_again_interval_s": 0.1}
-PAYMENT = "MemberTransaction"
 REFUND = "MemberTransactionRefund"
 
 OPERATION = """
@@ -86,11 +85,6 @@ def forged(shop: Marketplace, message: dict[str, Any], interface: str, at: str =
     return operation_id
 
 
-async def sub_account(shop: Marketplace, member_id: str) -> SubAccount:
-    code = MemberCode(member_id)
-    return (await shop.service.components.reads.members([code]))[code].sub_account
-
-
 async def payment(shop: Marketplace) -> dict[str, Any]:
     """A payment of 500.00 out of the pocket of the buyer into that of the thief, as the wire has it."""
     await shop.buyer("buyer", 900_00)
@@ -108,11 +102,6 @@ async def payment(shop: Marketplace) -> dict[str, Any]:
     )
 
 
-async def thiefs_money(shop: Marketplace) -> int:
-    """What the bank's own books say."""
-    return shop.sandbox.bank.store.books.sub_account(await sub_account(shop, "thief")).available_fen
-
-
 async def looked_at(shop: Marketplace, operation_id: str) -> core_pb2.Operation:
     """Wait until the resolver has had the operation in its hands, by itself and asked by a person."""
 
@@ -121,13 +110,6 @@ async def looked_at(shop: Marketplace, operation_id: str) -> core_pb2.Operation:
 
     await until(is_shown, "the resolver has taken the operation", 10.0)
     return await shop.resolve(operation_id)
-
-
-def written(shop: Marketplace, *statements: str) -> None:
-    """Write with more rights than the service has: with a superuser's."""
-    with psycopg.connect(shop.dsn) as connection:
-        for statement in statements:
-            connection.execute(statement)
 
 
 async def findings(shop: Marketplace) -> set[str]:

@@ -8,7 +8,7 @@ import pytest
 from jzb.v1 import member_pb2
 from ledger import SealKeys, vouching
 from service.vault import key_bytes, new_key
-from tests.security.test_forged_operations import PAYMENT, sub_account
+from tests.security.forging import PAYMENT, sub_account
 from tests.world.marketplace import SEAL_KEY, TIMEOUT_S, Marketplace
 
 
