@@ -18,7 +18,7 @@ from ledger.findings import Finding, Summary
 from ledger.journal import operation_from_row
 from ledger.macs import SealKeys
 from ledger.replay import replay
-from ledger.schema import JOURNAL, PROPOSALS, WORK, account, operation
+from ledger.schema import DAY, JOURNAL, PROPOSALS, WORK, account, operation
 from ledger.statements import OPERATION_ROW
 
 FINDINGS_MAX = 10_000
@@ -42,7 +42,7 @@ OPENED = text(f"""
 ADDED_TO, COMPUTED = 58, 42
 """What of a table the journal's trigger refuses, as `tgtype` has it: all changes; all but UPDATE."""
 
-_GUARDS = dict.fromkeys((table.name for table in (*JOURNAL, *PROPOSALS, *WORK)), ADDED_TO) | dict.fromkeys(
+_GUARDS = dict.fromkeys((table.name for table in (*JOURNAL, *PROPOSALS, *DAY, *WORK)), ADDED_TO) | dict.fromkeys(
     (operation.name, account.name), COMPUTED
 )
 _GUARDED = {"guarded": list(_GUARDS), "kinds": list(_GUARDS.values())}

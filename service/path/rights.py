@@ -190,6 +190,9 @@ _NUMBERED_BY = {
 }
 """By which number a request means what it is about, and how the error is called when nothing has the number."""
 
+_MENTIONED = {("AdjustRequest", "break_id")}
+"""Numbers by which a request does not mean what it is about."""
+
 _ORDERS_OF = {
     "ReleaseRequest": (ErrorReason.ORDER_NOT_FOUND, "frozen order"),
     "PayFrozenRequest": (ErrorReason.ORDER_NOT_FOUND, "frozen order"),
@@ -209,7 +212,7 @@ def hidden(request: Message, order_no: str = "") -> Problem:
         kind = key.WhichOneof("key")
         return problems.operation_not_found(getattr(key, kind), is_request_id=kind == "request_id")
     for field, (reason, what) in _NUMBERED_BY.items():
-        if field in fields:
+        if field in fields and (request.DESCRIPTOR.name, field) not in _MENTIONED:
             return problems.not_found(reason, what, getattr(request, field))
     if "order_no" in fields or order_no:
         reason, what = _ORDERS_OF.get(request.DESCRIPTOR.name, (ErrorReason.ORDER_NOT_FOUND, "order"))

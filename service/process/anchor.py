@@ -232,8 +232,9 @@ async def _note(reads: Reads, places: Sequence[Place], anchor: Anchor, places_s:
         events.SEAL_NOT_READ.log(why=type(failure).__name__)
         return False
     if note is not None:
-        end = {name: value for name, value in asdict(note).items() if name != "platform"}
-        events.SEALED.log(**end)
+        events.SEALED.log(
+            batch=note.batch, at=note.at, digest=note.digest, entry=note.entry, entry_digest=note.entry_digest
+        )
         for place in places:
             try:
                 async with asyncio.timeout(places_s):
