@@ -244,6 +244,7 @@ async def test_a_caller_has_the_statements_of_its_members_without_the_names_of_o
             assert (refusal.code, refusal.reason) == (grpc.StatusCode.NOT_FOUND, "MEMBER_NOT_FOUND")
 
 
+@pytest.mark.soak
 async def test_a_statement_is_written_by_a_command(shop: Marketplace, tmp_path: Path) -> None:
     await busy(shop)
     target = ("--target", f"127.0.0.1:{shop.service.port}")

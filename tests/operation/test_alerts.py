@@ -66,6 +66,7 @@ needs_promtool = pytest.mark.skipif(
 
 
 @needs_promtool
+@pytest.mark.soak
 def test_every_alert_fires_under_its_fault_and_clears_after_it() -> None:
     found = subprocess.run(
         ["promtool", "test", "rules", "alerts_test.yml"], cwd=PROMETHEUS, capture_output=True, text=True

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.world.cli import jzb
 from tests.world.marketplace import Marketplace
 
 
+@pytest.mark.soak
 async def test_a_number_in_hand_finds_its_operations_in_the_terminal(shop: Marketplace, tmp_path: Path) -> None:
     await shop.buyer("buyer", 100_00)
     await shop.merchant("seller")
@@ -31,6 +34,7 @@ async def test_a_number_in_hand_finds_its_operations_in_the_terminal(shop: Marke
         assert f"operation with number {nothing[0]}" in shown
 
 
+@pytest.mark.soak
 async def test_what_happened_to_a_payment_is_told_in_the_terminal(shop: Marketplace, tmp_path: Path) -> None:
     await shop.buyer("buyer", 100_00)
     await shop.merchant("seller")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from jzb.v1 import core_pb2
 from service.process.deciding import Connection, lines
 from tests.world.approvals import asking, proposed
@@ -31,6 +33,7 @@ async def decide(service: Locked, token: Path, *arguments: str) -> Ended:
     )
 
 
+@pytest.mark.soak
 async def test_what_one_person_proposes_another_lists_shows_approves_and_rejects(database: str, tmp_path: Path) -> None:
     issuer = Issuer(tmp_path)
     async with locked(database, tmp_path, *POLICY, oidc=issuer.settings) as service:

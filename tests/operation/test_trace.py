@@ -73,6 +73,7 @@ async def payment(channel: grpc.aio.Channel) -> core_pb2.Operation:
     return operation
 
 
+@pytest.mark.soak
 async def test_a_newcomer_sees_a_lost_answer_and_the_question_about_it_in_one_tree(tmp_path: Path) -> None:
     data = tmp_path / "var"
     async with (

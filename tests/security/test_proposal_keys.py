@@ -26,6 +26,7 @@ async def rotated(database: str, data: Path, *keys: str) -> Ended:
     return await jzb("vault", "rotate", "--data", str(data), environment=environment)
 
 
+@pytest.mark.soak
 async def test_a_rotation_is_not_done_while_a_proposal_waits_under_the_old_key_which_is_not_dropped(
     database: str, tmp_path: Path
 ) -> None:

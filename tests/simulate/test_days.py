@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
+
 from simulate.days import FOUND_AS, PLAYED, Days
 from tests.world.days import days_ago
 from tests.world.marketplace import Marketplace, open_marketplace
@@ -26,6 +28,7 @@ async def a_day(shop: Marketplace, seed: int) -> Days:
     return Days(shop.sandbox, shop.channel, seed, first)
 
 
+@pytest.mark.soak
 async def test_what_a_seed_puts_into_files_is_found_and_nothing_else(database: str) -> None:
     counted: Counter[str] = Counter()
     async with open_marketplace(database, clock=days_ago(1)) as shop:
@@ -33,6 +36,7 @@ async def test_what_a_seed_puts_into_files_is_found_and_nothing_else(database: s
     assert counted.total() >= 1
 
 
+@pytest.mark.soak
 async def test_each_fault_of_a_file_is_found_as_its_type_and_in_the_right_amount(database: str) -> None:
     counted: Counter[str] = Counter()
     async with open_marketplace(database, clock=days_ago(1)) as shop:
