@@ -108,7 +108,7 @@ async def in_hand(shop: Marketplace) -> dict[str, str]:
     paid = await shop.pay("buyer", "seller", 12_34, 56)
     order_no = await orders.prepay(shop, "buyer", "seller", 5_00)
     await shop.clear()
-    moment = datetime.now(BANK_ZONE).strftime("%Y-%m-%dT%H:%M:%S")
+    moment = datetime.now(BANK_ZONE).isoformat(timespec="microseconds")
     await shop.top_up("buyer", 9_00)
     withdrawal = await withdrawals.withdraw(shop, "seller", 1_00)
     await suspense.in_suspense(shop, 7_77)
