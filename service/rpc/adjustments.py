@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from typing import Final
-from uuid import UUID
 
 from jzb.v1 import adjustment_pb2, adjustment_pb2_grpc, balance_pb2
 from jzb.v1.names import ErrorReason, OperationKind
@@ -26,7 +25,7 @@ from service.policy import present
 from service.rpc.context import Context
 from service.rpc.dates import bank_day
 from service.rpc.facts import MemberFacts
-from service.rpc.pages import page_size, page_start, page_token
+from service.rpc.pages import page_size, page_start, page_token, start_id
 
 DIFFERENCES_MAX: Final = 1000
 
@@ -112,13 +111,7 @@ class Adjustments(adjustment_pb2_grpc.AdjustmentServiceServicer):
         self, request: adjustment_pb2.ListAdjustmentsRequest, context: Context
     ) -> adjustment_pb2.ListAdjustmentsResponse:
         """From the mirror, newest first."""
-        start = page_start(request.page_token, request)
-        try:
-            before = UUID(start) if start else None
-        except ValueError:
-            raise problems.invalid(
-                "page_token", "is not a token of this list", ErrorReason.PAGE_TOKEN_INVALID
-            ) from None
+        before = start_id(page_start(request.page_token, request))
         tags = ((BREAK, request.break_id),) if request.break_id else ()
         wanted = Filter(kind=OperationKind.ADJUSTMENT, tags=tags)
         page = await self.lists.page(wanted, before=before, limit=page_size(request.page_size))

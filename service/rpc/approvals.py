@@ -16,7 +16,7 @@ from service.path.carrying import LEASE_S, Carrying
 from service.path.proposals import APPROVED, REJECTED, Proposing, is_same_identity, shown_json
 from service.policy import namespace_of
 from service.rpc.context import Context
-from service.rpc.pages import PAGE_SIZE_MAX, page_size, page_start, page_token
+from service.rpc.pages import PAGE_SIZE_MAX, page_size, page_start, page_token, start_id
 from service.telemetry import events
 from service.vault import SealBroken
 
@@ -39,7 +39,7 @@ class Approvals(approval_pb2_grpc.ApprovalServiceServicer):
         size = page_size(request.page_size)
         start = page_start(request.page_token, request)
         seen: list[Proposal] = []
-        before = _position(start)
+        before = start_id(start)
         # A token names the last row, and must tell of none that is left out.
         while found := await self.store.page(before, PAGE_SIZE_MAX, STATE_OF.get(request.state)):
             seen += [one for one in found if rights.sees_proposal(policy.present(), one)]
@@ -114,13 +114,6 @@ class Approvals(approval_pb2_grpc.ApprovalServiceServicer):
 
 def _not_found(proposal_id: str) -> problems.Problem:
     return problems.not_found(ErrorReason.PROPOSAL_NOT_FOUND, "proposal", proposal_id)
-
-
-def _position(start: str) -> UUID | None:
-    try:
-        return UUID(start) if start else None
-    except ValueError:
-        raise problems.invalid("page_token", "is not a token of this service", ErrorReason.PAGE_TOKEN_INVALID) from None
 
 
 def _message(found: Proposal, request_json: str = "") -> approval_pb2.Proposal:

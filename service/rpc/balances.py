@@ -34,7 +34,7 @@ from service.rpc.context import Context
 from service.rpc.dates import days, iso_day
 from service.rpc.entries import as_of, entry_message, span
 from service.rpc.facts import MemberFacts
-from service.rpc.pages import PAGE_SIZE_MAX, page_size, page_start, page_token
+from service.rpc.pages import PAGE_SIZE_MAX, page_size, page_start, page_token, start_row
 from service.settings import RulesSettings
 from service.view import ACCOUNT_KINDS
 
@@ -101,10 +101,7 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
 
     async def ListHolds(self, request: balance_pb2.ListHoldsRequest, context: Context) -> balance_pb2.ListHoldsResponse:
         """From the mirror."""
-        start = page_start(request.page_token, request)
-        if not (start or "0").isdigit():
-            raise problems.invalid("page_token", "is not a token of this list", ErrorReason.PAGE_TOKEN_INVALID)
-        first, size = int(start or 0), page_size(request.page_size)
+        first, size = start_row(page_start(request.page_token, request)), page_size(request.page_size)
         member = await self.members.get(MemberCode(request.member_id))
         holds = await self.reads.holds(member.sub_account, POCKETS)
         pockets = await self.reads.pockets(member.sub_account)

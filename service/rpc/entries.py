@@ -23,6 +23,9 @@ from service.rpc.pages import page_start, page_token
 MICROSECOND = timedelta(microseconds=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
+PART_MAX = 2**31 - 1
+"""The database numbers parts by integers."""
+
 
 class AsOf(TypedDict, total=False):
     """A moment, or the end of a bank day, or now."""
@@ -112,9 +115,15 @@ def _place(cursor: str) -> Place:
     try:
         microseconds, operation_id, part, sub_account = page_start(cursor, field="cursor").split(" ")
         at = EPOCH + int(microseconds) * MICROSECOND
-        return Place(at, UUID(operation_id), int(part), SubAccount(sub_account))
+        return Place(at, UUID(operation_id), _part(part), SubAccount(sub_account))
     except (ValueError, OverflowError):
         raise problems.invalid("cursor", "is not a cursor of a statement", ErrorReason.PAGE_TOKEN_INVALID) from None
+
+
+def _part(text: str) -> int:
+    if not 0 <= int(text) <= PART_MAX:
+        raise ValueError(f"{text} is the number of no part")
+    return int(text)
 
 
 def _pockets(found: Pockets) -> balance_pb2.PocketAmounts:

@@ -39,7 +39,7 @@ from service.problems import Problem
 from service.rpc.auditing import subjects_of
 from service.rpc.context import Context
 from service.rpc.dates import bank_day, moment
-from service.rpc.pages import page_size, page_start, page_token
+from service.rpc.pages import page_size, page_start, page_token, start_id, start_row
 from service.view import STATES
 
 WAIT_MAX_S = 60.0
@@ -89,7 +89,7 @@ class Operations(operation_pb2_grpc.OperationServiceServicer):
         """From the mirror, newest first."""
         size = page_size(request.page_size)
         last_id, _, first_cursor = page_start(request.page_token, request).partition(" ")
-        before = _before(last_id)
+        before = start_id(last_id)
         first = _position(first_cursor, "page_token") if before else None
         kind = _kind(request.kind) if request.kind else ""
         wanted = Filter(
@@ -128,7 +128,7 @@ class Operations(operation_pb2_grpc.OperationServiceServicer):
             since=moment("since", request.since) if request.HasField("since") else None,
             until=moment("until", request.until) if request.HasField("until") else None,
         )
-        before = _before(page_start(request.page_token, request))
+        before = start_id(page_start(request.page_token, request))
         page, matches = await self._page(wanted, before, page_size(request.page_size))
         return operation_pb2.FindOperationsResponse(
             found=[
@@ -142,10 +142,7 @@ class Operations(operation_pb2_grpc.OperationServiceServicer):
         self, request: operation_pb2.GetTimelineRequest, context: Context
     ) -> operation_pb2.GetTimelineResponse:
         """From the mirror."""
-        start = page_start(request.page_token, request)
-        if not (start or "0").isdigit() or len(start) > 9:
-            raise problems.invalid("page_token", "is not a token of this list", ErrorReason.PAGE_TOKEN_INVALID)
-        offset, size = int(start or 0), page_size(request.page_size)
+        offset, size = start_row(page_start(request.page_token, request)), page_size(request.page_size)
         found = await self._subject(request)
         is_audited = SCOPE_AUDIT in policy.present().scopes
         subjects = {name: full.operation.id for full in found if is_audited for name in subjects_of(full.operation)}
@@ -276,14 +273,6 @@ class Operations(operation_pb2_grpc.OperationServiceServicer):
 
     async def _message(self, found: Operation) -> core_pb2.Operation:
         return view.operation(*(await self.reads.full_operations([found.id]))[found.id])
-
-
-def _before(last_id: str) -> UUID | None:
-    """The id behind which a page begins. Raises `Problem`."""
-    try:
-        return UUID(last_id) if last_id else None
-    except ValueError:
-        raise problems.invalid("page_token", "is not a token of this list", ErrorReason.PAGE_TOKEN_INVALID) from None
 
 
 def _position(text: str, field: str) -> int:

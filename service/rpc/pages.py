@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+from uuid import UUID
 
 from google.protobuf.message import Message
 
@@ -13,6 +14,9 @@ from service import problems
 
 PAGE_SIZE_DEFAULT = 50
 PAGE_SIZE_MAX = 200
+
+ROW_DIGITS_MAX = 9
+"""No list has more rows than a number of so many digits says."""
 
 
 def page_size(asked: int) -> int:
@@ -43,6 +47,26 @@ def page_start(token: str, request: Message | None = None, field: str = "page_to
     if not start.isprintable():
         raise problems.invalid(field, "is not a token of this service", ErrorReason.PAGE_TOKEN_INVALID)
     return start
+
+
+def start_id(start: str) -> UUID | None:
+    """The id behind which a page begins, of what `page_start` found; None for the first page. Raises `Problem`."""
+    try:
+        return UUID(start) if start else None
+    except ValueError:
+        raise no_token() from None
+
+
+def start_row(start: str) -> int:
+    """How many rows are before a page, of what `page_start` found. Raises `Problem`."""
+    if start and not (start.isascii() and start.isdigit() and len(start) <= ROW_DIGITS_MAX):
+        raise no_token()
+    return int(start or 0)
+
+
+def no_token() -> problems.Problem:
+    """The error for a page token that was made for another list, or by somebody else."""
+    return problems.invalid("page_token", "is not a token of this list", ErrorReason.PAGE_TOKEN_INVALID)
 
 
 def _filters(request: Message | None) -> bytes:

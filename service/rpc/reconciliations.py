@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Final
@@ -42,7 +42,7 @@ from service.path.proposals import require_impersonal
 from service.problems import Problem
 from service.rpc.context import Context
 from service.rpc.dates import bank_day
-from service.rpc.pages import page_size, page_start, page_token
+from service.rpc.pages import page_size, page_start, page_token, start_id
 from service.settings import ReconciliationSettings
 from service.vault import Vault
 
@@ -152,7 +152,7 @@ class Reconciliations(reconciliation_pb2_grpc.ReconciliationServiceServicer):
             member=request.member_id,
             min_difference_fen=request.min_difference_fen,
         )
-        found = await self.reconciliation.days.breaks(wanted, _position(start), size + 1)
+        found = await self.reconciliation.days.breaks(wanted, start_id(start), size + 1)
         shown = found[:size]
         return pb.ListBreaksResponse(
             breaks=[self._break(one) for one in shown],
@@ -258,11 +258,7 @@ class Reconciliations(reconciliation_pb2_grpc.ReconciliationServiceServicer):
         self, request: reconciliation_pb2.ProposeSignOffRequest, context: Context
     ) -> reconciliation_pb2.ProposeSignOffResponse:
         """The first signature. To give it again adds nothing."""
-        require_impersonal("note", request.note)
-        day = bank_day("bank_day", request.bank_day)
-        signatures = (await self.reconciliation.days.day(day)).signatures
-        if len(signatures) > 1:
-            raise _signed(day)
+        day, signatures = await self._to_sign(request)
         if not signatures:
             await self._sign(day, request.note)
         elif (signatures[0].caller, signatures[0].person) != (_caller().caller, _caller().person):
@@ -274,11 +270,7 @@ class Reconciliations(reconciliation_pb2_grpc.ReconciliationServiceServicer):
         self, request: reconciliation_pb2.ApproveSignOffRequest, context: Context
     ) -> reconciliation_pb2.ApproveSignOffResponse:
         """The second signature."""
-        require_impersonal("note", request.note)
-        day = bank_day("bank_day", request.bank_day)
-        signatures = (await self.reconciliation.days.day(day)).signatures
-        if len(signatures) > 1:
-            raise _signed(day)
+        day, signatures = await self._to_sign(request)
         if not signatures:
             raise _not_ready(
                 day, "nobody has signed it as it stands now", "look at the day, then propose its sign-off anew"
@@ -292,6 +284,17 @@ class Reconciliations(reconciliation_pb2_grpc.ReconciliationServiceServicer):
         if (await self._sign(day, request.note)).place == 1:
             raise _not_ready(day, "it has changed meanwhile, so this is a first signature", "look at the day again")
         return pb.ApproveSignOffResponse(day=await self._present(day))
+
+    async def _to_sign(
+        self, request: reconciliation_pb2.ProposeSignOffRequest | reconciliation_pb2.ApproveSignOffRequest
+    ) -> tuple[date, Sequence[SignOff]]:
+        """A day that no two have signed, and the signature that it may have. Raises `Problem`."""
+        require_impersonal("note", request.note)
+        day = bank_day("bank_day", request.bank_day)
+        signatures = (await self.reconciliation.days.day(day)).signatures
+        if len(signatures) > 1:
+            raise _signed(day)
+        return day, signatures
 
     async def _sign(self, day: date, note: str) -> SignOff:
         caller = _caller()
@@ -409,13 +412,6 @@ class Reconciliations(reconciliation_pb2_grpc.ReconciliationServiceServicer):
 def _caller() -> Signatory:
     rights = policy.present()
     return Signatory(rights.caller, rights.person)
-
-
-def _position(start: str) -> UUID | None:
-    try:
-        return UUID(start) if start else None
-    except ValueError:
-        raise problems.invalid("page_token", "is not a token of this service", ErrorReason.PAGE_TOKEN_INVALID) from None
 
 
 def _closed(found: Break) -> Problem:

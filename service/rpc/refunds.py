@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from uuid import UUID
 
 from jzb.v1 import refund_pb2, refund_pb2_grpc
 from jzb.v1.names import ErrorReason, OperationKind
@@ -19,7 +18,7 @@ from service.plans.plan import Plan, Serials
 from service.rpc.amounts import fee_within
 from service.rpc.context import Context
 from service.rpc.facts import MemberFacts
-from service.rpc.pages import page_size, page_start, page_token
+from service.rpc.pages import page_size, page_start, page_token, start_id
 from service.settings import RulesSettings
 
 
@@ -74,13 +73,7 @@ class Refunds(refund_pb2_grpc.RefundServiceServicer):
         """From the mirror, newest first: of the refunds that the payment's payer has had since, those that name it."""
         payment = await self._payment(request)
         size = page_size(request.page_size)
-        start = page_start(request.page_token, request)
-        try:
-            before = UUID(start) if start else None
-        except ValueError:
-            raise problems.invalid(
-                "page_token", "is not a token of this list", ErrorReason.PAGE_TOKEN_INVALID
-            ) from None
+        before = start_id(page_start(request.page_token, request))
         wanted = Filter(kind=OperationKind.REFUND, member_id=payment.part.payer, since=payment.operation.created_at)
         page = await self.lists.page(wanted, before=before, limit=EXAMINED_MAX)
         shown = rights.filter_of(policy.present())

@@ -19,7 +19,7 @@ from service.inflows.returns import Returns
 from service.inflows.transfers import Transfers
 from service.personal import masked
 from service.rpc.context import Context
-from service.rpc.pages import page_size, page_start, page_token
+from service.rpc.pages import no_token, page_size, page_start, page_token
 from service.settings import ResolverSettings
 
 RESOLVE: Final = "jzb.v1.OperationService/ResolveOperation"
@@ -203,7 +203,7 @@ def _behind(start: str) -> tuple[datetime, str]:
     try:
         return EPOCH + timedelta(microseconds=int(micros)), work_id
     except (ValueError, OverflowError):
-        raise problems.invalid("page_token", "is not a token of this list", ErrorReason.PAGE_TOKEN_INVALID) from None
+        raise no_token() from None
 
 
 def _sum(kind: WorkKind, one: WorkSum) -> work_pb2.WorkSum:
