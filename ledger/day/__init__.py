@@ -29,7 +29,7 @@ from __future__ import annotations
 
 from ledger.day.days import CUT_OVER, Days, decision, signature
 from ledger.day.errors import BreakClosed, BreakUnknown, DayError, DayNotReady, FileUnreadable, SignedBySame
-from ledger.day.overview import DaysOverview, OpenBreaks
+from ledger.day.overview import DaysOverview
 from ledger.day.sources import KINDS, LIST_COLUMNS, OUTSIDE, SOURCES, UNSEEN_KINDS, ListLine, Source, written
 from ledger.day.values import (
     Attempt,
@@ -90,7 +90,6 @@ __all__ = [
     "ListLine",
     "Loaded",
     "NewFile",
-    "OpenBreaks",
     "Piece",
     "ProofRow",
     "Reading",

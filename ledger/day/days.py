@@ -28,7 +28,7 @@ from ledger.answers import Encrypt
 from ledger.day.errors import BreakClosed, BreakUnknown, DayNotReady, SignedBySame
 from ledger.day.loading import NoReading
 from ledger.day.matching import Matcher, matching
-from ledger.day.overview import DAYS_BACK, OVERVIEW, DaysOverview, OpenBreaks
+from ledger.day.overview import DAYS_BACK, OVERVIEW, DaysOverview
 from ledger.day.values import (
     Attempt,
     BankFile,
@@ -55,6 +55,7 @@ from ledger.day.values import (
     SignOff,
 )
 from ledger.errors import LedgerUnavailable
+from ledger.reads.work import WorkSum
 
 CUT_OVER: Final = timedelta(hours=1)
 """How near to midnight something lies that the bank may have booked on the other day."""
@@ -463,7 +464,7 @@ class Days:
         """What is to be done, as numbers."""
         rows = await self._rows(OVERVIEW, days_back=DAYS_BACK)
         breaks = {
-            BreakKind(row["name"]): OpenBreaks(count=row["count"], amount_fen=row["amount_fen"], age_s=row["age_s"])
+            BreakKind(row["name"]): WorkSum(count=row["count"], amount_fen=row["amount_fen"], age_s=row["age_s"])
             for row in rows
             if row["what"] == "break"
         }

@@ -7,18 +7,10 @@ from dataclasses import dataclass, field
 from typing import Final, LiteralString
 
 from ledger.day.values import BreakKind, FileType
+from ledger.reads.work import WorkSum
 
 DAYS_BACK: Final = 62
 """Files and signatures of so many past days are looked at; of breaks all that are open."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenBreaks:
-    """The open breaks of one kind; ``age_s`` is that of the oldest, by the clock of the database."""
-
-    count: int
-    amount_fen: int
-    age_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +19,7 @@ class DaysOverview:
 
     missing: Mapping[FileType, int] = field(default_factory=dict)
     """Files and lists that are late or damaged."""
-    breaks: Mapping[BreakKind, OpenBreaks] = field(default_factory=dict)
+    breaks: Mapping[BreakKind, WorkSum] = field(default_factory=dict)
     unsigned: int = 0
     """Days that were loaded and that no two have signed since."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import cache
@@ -191,7 +191,7 @@ _NUMBERED_BY = {
 """By which number a request means what it is about, and how the error is called when nothing has the number."""
 
 _MENTIONED = {("AdjustRequest", "break_id")}
-"""Numbers by which a request does not mean what it is about."""
+"""Numbers that are no more than a reason: the request is about something else."""
 
 _ORDERS_OF = {
     "ReleaseRequest": (ErrorReason.ORDER_NOT_FOUND, "frozen order"),
@@ -211,9 +211,9 @@ def hidden(request: Message, order_no: str = "") -> Problem:
         key = request.key  # type: ignore[attr-defined]  # by its descriptor
         kind = key.WhichOneof("key")
         return problems.operation_not_found(getattr(key, kind), is_request_id=kind == "request_id")
-    for field, (reason, what) in _NUMBERED_BY.items():
-        if field in fields and (request.DESCRIPTOR.name, field) not in _MENTIONED:
-            return problems.not_found(reason, what, getattr(request, field))
+    if number := _number_of(request.DESCRIPTOR.name, fields):
+        reason, what = _NUMBERED_BY[number]
+        return problems.not_found(reason, what, getattr(request, number))
     if "order_no" in fields or order_no:
         reason, what = _ORDERS_OF.get(request.DESCRIPTOR.name, (ErrorReason.ORDER_NOT_FOUND, "order"))
         return problems.not_found(reason, what, order_no or request.order_no)  # type: ignore[attr-defined]
@@ -279,9 +279,15 @@ def _sees(rights: Rights, message: Message) -> bool:
 
 def is_by_number(request: Descriptor) -> bool:
     """Whether a request is about one thing, which it numbers."""
-    return any(name in request.fields_by_name for name in ("key", "order_no", *_NUMBERED_BY)) and (
-        "page_size" not in request.fields_by_name
-    )
+    fields = request.fields_by_name
+    return (
+        "key" in fields or "order_no" in fields or bool(_number_of(request.name, fields))
+    ) and "page_size" not in fields
+
+
+def _number_of(request: str, fields: Container[str]) -> str:
+    """The field with the number of what a request is about, by its name; empty where it has none."""
+    return next((name for name in _NUMBERED_BY if name in fields and (request, name) not in _MENTIONED), "")
 
 
 def visible(rights: Rights, answer: M, *, is_done: bool = False, by_number: bool = False) -> M | None:

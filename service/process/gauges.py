@@ -21,7 +21,7 @@ from typing import Generic, TypeVar
 from bankclient import BankClient, wall_clock
 from jzb.v1.names import OperationKind
 from ledger import Overview, WorkKind, WorkSum, newest_revision
-from ledger.day import BreakKind, DaysOverview, FileType, OpenBreaks
+from ledger.day import BreakKind, DaysOverview, FileType
 from service import telemetry
 from service.inflows import collector
 from service.process.components import Components
@@ -34,7 +34,6 @@ LOOP_EVERY_S = 0.25
 NO_WORK = WorkSum(count=0, amount_fen=0, age_s=0.0)
 PATIENCE_S = 5.0
 """How long the platform's numbers may take to be read."""
-NO_BREAKS = OpenBreaks(count=0, amount_fen=0, age_s=0.0)
 
 
 T = TypeVar("T")
@@ -190,9 +189,9 @@ def _of_platform(
 def _of_days(numbers: PlatformNumbers[DaysOverview]) -> dict[telemetry.Observable, telemetry.Observed]:
     """Each file and type has a number, so that an alert on it ends with it."""
 
-    def of_breaks(number: Callable[[OpenBreaks], float]) -> telemetry.Observed:
+    def of_breaks(number: Callable[[WorkSum], float]) -> telemetry.Observed:
         return numbers.of(
-            lambda found: {kind.name: float(number(found.breaks.get(kind, NO_BREAKS))) for kind in BreakKind}
+            lambda found: {kind.name: float(number(found.breaks.get(kind, NO_WORK))) for kind in BreakKind}
         )
 
     return {

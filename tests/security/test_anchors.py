@@ -15,7 +15,7 @@ import pytest
 from ledger import LedgerBehind
 from service.process.anchor import Note, NoteFile
 from service.process.server import running
-from tests.world.cli import jzb
+from tests.world.cli import Ended, jzb
 from tests.world.marketplace import SEAL_KEY, Marketplace, service_settings
 from tests.world.process import until
 
@@ -50,6 +50,18 @@ class Notes:
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}/notes"
+
+
+async def verified_beside(anchor: dict[str, str], dsn: str) -> Ended:
+    """`jzb verify` with an anchor."""
+    ((name, value),) = anchor.items()
+    environment = {
+        "DATABASE_URL": dsn,
+        "JZB_BANK__MRCH_CODE": "9930",
+        "JZB_SEAL__KEYS": f'["{SEAL_KEY}"]',
+        f"JZB_ANCHOR__{name.upper()}": value,
+    }
+    return await jzb("verify", environment=environment)
 
 
 @pytest.fixture
@@ -89,14 +101,7 @@ async def test_books_that_have_lost_their_end_are_not_served_and_verify_says_so(
     with pytest.raises(LedgerBehind, match=r"has noted batch .* and these books have no such batch"):
         async with running(settings):
             raise AssertionError("it ran")
-    ((name, value),) = anchor.items()
-    environment = {
-        "DATABASE_URL": shop.dsn,
-        "JZB_BANK__MRCH_CODE": "9930",
-        "JZB_SEAL__KEYS": f'["{SEAL_KEY}"]',
-        f"JZB_ANCHOR__{name.upper()}": value,
-    }
-    verified = await jzb("verify", environment=environment)
+    verified = await verified_beside(anchor, shop.dsn)
     assert verified.status == 1
     assert "an anchor contradicts the books" in verified.out
 
@@ -189,14 +194,7 @@ async def test_a_trail_that_has_lost_its_end_is_not_served_and_verify_says_so(
     with pytest.raises(LedgerBehind, match=r"has noted entry 4 of the audit trail .* and this trail has no such entry"):
         async with running(settings):
             raise AssertionError("it ran")
-    ((name, value),) = anchor.items()
-    environment = {
-        "DATABASE_URL": shop.dsn,
-        "JZB_BANK__MRCH_CODE": "9930",
-        "JZB_SEAL__KEYS": f'["{SEAL_KEY}"]',
-        f"JZB_ANCHOR__{name.upper()}": value,
-    }
-    verified = await jzb("verify", environment=environment)
+    verified = await verified_beside(anchor, shop.dsn)
     assert verified.status == 1
     assert "entry 4 of the audit trail" in verified.out
 
