@@ -33,6 +33,7 @@ from jzb.v1 import (
 )
 from ledger import migrate
 from service.process.certificates import issue, make_ca
+from service.process.client import channel_to
 from service.vault import new_key
 
 ROOT = Path(__file__).parent.parent
@@ -251,9 +252,7 @@ class Client:
 @asynccontextmanager
 async def client(target: str, credentials: grpc.ChannelCredentials | None = None) -> AsyncIterator[Client]:
     """A client over one channel, of mutual TLS where there are credentials."""
-    async with (
-        grpc.aio.insecure_channel(target) if credentials is None else grpc.aio.secure_channel(target, credentials)
-    ) as channel:
+    async with channel_to(target, credentials) as channel:
         yield Client(channel)
 
 

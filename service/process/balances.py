@@ -14,6 +14,7 @@ from rich.table import Table as Shown
 
 from bankclient import BANK_ZONE, yuan
 from jzb.v1 import balance_pb2, balance_pb2_grpc, core_pb2
+from service.process.client import bank_time, channel_to
 from service.process.reconcile.output import Column, Format, Table, Value, written
 
 SHOWN_MAX: Final = 1000
@@ -42,8 +43,7 @@ async def connected(
     target: str, credentials: grpc.ChannelCredentials | None
 ) -> AsyncIterator[balance_pb2_grpc.BalanceServiceAsyncStub]:
     """A client of a running service."""
-    channel = grpc.aio.insecure_channel(target) if credentials is None else grpc.aio.secure_channel(target, credentials)
-    async with channel:
+    async with channel_to(target, credentials) as channel:
         yield balance_pb2_grpc.BalanceServiceStub(channel)
 
 
@@ -104,7 +104,7 @@ async def statement(
             one = message.entry
             after = (yuan(getattr(one.after, f"{name}_fen")) for name in ("available", "withdrawable"))
             set_aside = (yuan(getattr(one.after, f"{name}_fen")) for name in ("frozen", "escrow"))
-            shown = (_local(one.post_time), one.bank_day, _kind(one.kind), yuan(one.change.available_fen))
+            shown = (bank_time(one.post_time), one.bank_day, _kind(one.kind), yuan(one.change.available_fen))
             table.add_row(*shown, *after, *set_aside, one.counterparty_member_id, one.order_no)
     return table, False
 
@@ -140,7 +140,7 @@ def _request(member_id: str, first: date | None, last: date | None, limit: int) 
 
 def _row(entry: balance_pb2.MemberEntry) -> list[Value]:
     return [
-        _local(entry.post_time),
+        bank_time(entry.post_time),
         entry.bank_day,
         _kind(entry.kind),
         *(getattr(entry.change, f"{pocket}_fen") for pocket in POCKETS),
@@ -163,12 +163,7 @@ def _kind(kind: core_pb2.OperationKind.ValueType) -> str:
     return core_pb2.OperationKind.Name(kind).removeprefix("OPERATION_KIND_")
 
 
-def _local(stamp: Timestamp) -> str:
-    """A time as the bank's clock shows it."""
-    return f"{stamp.ToDatetime(BANK_ZONE):%Y-%m-%d %H:%M:%S}"
-
-
 def _as_of(stamp: Timestamp, as_of: dict[str, Any]) -> str:
-    known = f"as known at {_local(stamp)}" if stamp.seconds else "in empty books"
+    known = f"as known at {bank_time(stamp)}" if stamp.seconds else "in empty books"
     day = as_of.get("as_of_bank_day")
     return f"at the end of {day}, {known}" if day else known

@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from datetime import date as day_of_calendar
 from datetime import datetime, timedelta
 from importlib.metadata import version
@@ -62,7 +62,7 @@ from service.process import trace as traces
 from service.process.anchor import contradiction, note_anew, places_of
 from service.process.certificates import CertificateNotMade, issue, make_ca
 from service.process.listening import ListenRefused
-from service.process.reconcile import FORMATS, reconcile
+from service.process.reconcile import FORMATS, Format, reconcile
 from service.process.server import assembled, running, tune_garbage_collector
 from service.process.stack import (
     SEAL_KEYS,
@@ -393,6 +393,11 @@ def _credentials(ca: Path | None, certificate: Path | None, key: Path | None) ->
 NUMBER = "[!-~]{1,64}"
 
 
+def _require_number(text: str) -> None:
+    if not re.fullmatch(NUMBER, text):
+        raise typer.BadParameter("a number has up to 64 letters, digits and signs", param_hint="NUMBER")
+
+
 @app.command("find")
 def find_command(
     number: Annotated[
@@ -407,8 +412,7 @@ def find_command(
 ) -> None:
     """Print the operations that a number names, newest first, and what of each it is; exits 1 without any."""
     with _complaints():
-        if not re.fullmatch(NUMBER, number):
-            raise typer.BadParameter("a number has up to 64 letters, digits and signs", param_hint="NUMBER")
+        _require_number(number)
         platform = platform_of(data)
         with kept(data) as dsn:
             found = asyncio.run(inquiries.find(dsn, platform, number, is_open=is_open))
@@ -482,15 +486,19 @@ def statement_command(
         days = _day_or_none("--from", first), _day_or_none("--to", last)
         credentials = _credentials(ca, certificate, key)
         if wanted:
-            if wanted not in FORMATS:
-                raise typer.BadParameter(f"{wanted} is none of {', '.join(FORMATS)}", param_hint="--format")
-            rows = asyncio.run(balances.write_statement(target, credentials, member, *days, wanted, out))
+            rows = asyncio.run(balances.write_statement(target, credentials, member, *days, _format(wanted), out))
             console.print(f"{rows} entries of member {member}, in {out}", markup=False)
             return
         table, is_cut = asyncio.run(balances.statement(target, credentials, member, *days))
         _wide().print(table)
         if is_cut:
             console.print(f"these are the first {balances.SHOWN_MAX}: --format csv writes all")
+
+
+def _format(wanted: str) -> Format:
+    if wanted not in FORMATS:
+        raise typer.BadParameter(f"{wanted} is none of {', '.join(FORMATS)}", param_hint="--format")
+    return wanted
 
 
 def _as_of(bank_day: str, time: str) -> dict[str, Any]:
@@ -531,11 +539,10 @@ def reconcile_command(
         last = _calendar_day("--through", through) if through else first
         if not 0 <= (last - first).days < DAYS_MAX:
             raise typer.BadParameter(f"is not within {DAYS_MAX} days from {first} on", param_hint="--through")
-        if wanted not in FORMATS:
-            raise typer.BadParameter(f"{wanted} is none of {', '.join(FORMATS)}", param_hint="--format")
+        chosen = _format(wanted)
         days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
         credentials = _credentials(ca, certificate, key)
-        raise typer.Exit(asyncio.run(reconcile(target, days, credentials, out=out, wanted=wanted, loads=loads)))
+        raise typer.Exit(asyncio.run(reconcile(target, days, credentials, out=out, wanted=chosen, loads=loads)))
 
 
 def _calendar_day(option: str, text: str) -> day_of_calendar:
@@ -557,8 +564,7 @@ def timeline_command(
     States with the bank's words, queries, holds, postings, who acted; times are those of Asia/Shanghai.
     """
     with _complaints():
-        if not re.fullmatch(NUMBER, number):
-            raise typer.BadParameter("a number has up to 64 letters, digits and signs", param_hint="NUMBER")
+        _require_number(number)
         platform = platform_of(data)
         with kept(data) as dsn:
             operations, moments = asyncio.run(inquiries.timeline(dsn, platform, number))
@@ -612,8 +618,7 @@ def trace_command(
     The trace is read from the Jaeger that JZB_TELEMETRY__JAEGER_URL names, else from the `jzb run` on --data.
     """
     with _complaints():
-        if not re.fullmatch(NUMBER, number):
-            raise typer.BadParameter("a number has up to 64 letters, digits and signs", param_hint="NUMBER")
+        _require_number(number)
         jaeger_url = telemetry_from_environment().jaeger_url
         platform = platform_of(data)
         with kept(data) as dsn:
@@ -844,6 +849,21 @@ def proposals_list(
         _wide().print(deciding.listed(found))
 
 
+def _proposal(
+    connection: deciding.Connection, asked: Callable[[deciding.Client], Awaitable[approval_pb2.Proposal]]
+) -> approval_pb2.Proposal:
+    """Ask for something about one proposal, and print it as it is then."""
+
+    async def answered() -> approval_pb2.Proposal:
+        async with connection.client() as client:
+            return await asked(client)
+
+    one = asyncio.run(answered())
+    for line in deciding.lines(one):
+        console.print(line, markup=False)
+    return one
+
+
 @proposals.command("show")
 def proposals_show(
     proposal_id: ProposalId,
@@ -855,13 +875,8 @@ def proposals_show(
 ) -> None:
     """Show a proposal with its request, which whoever approves it has to see before."""
     with _complaints():
-
-        async def shown() -> approval_pb2.Proposal:
-            async with deciding.Connection(target, _credentials(ca, certificate, key), token).client() as client:
-                return await client.get(str(proposal_id))
-
-        for line in deciding.lines(asyncio.run(shown())):
-            console.print(line, markup=False)
+        connection = deciding.Connection(target, _credentials(ca, certificate, key), token)
+        _proposal(connection, lambda client: client.get(str(proposal_id)))
 
 
 @proposals.command("approve")
@@ -876,14 +891,8 @@ def proposals_approve(
 ) -> None:
     """Approve a proposal as another than its proposer, and have it carried out; exits 1 unless that is done."""
     with _complaints():
-
-        async def approved() -> approval_pb2.Proposal:
-            async with deciding.Connection(target, _credentials(ca, certificate, key), token).client() as client:
-                return await client.approve(str(proposal_id), note)
-
-        one = asyncio.run(approved())
-        for line in deciding.lines(one):
-            console.print(line, markup=False)
+        connection = deciding.Connection(target, _credentials(ca, certificate, key), token)
+        one = _proposal(connection, lambda client: client.approve(str(proposal_id), note))
         if one.state != approval_pb2.PROPOSAL_STATE_EXECUTED:
             raise typer.Exit(1)
 
@@ -900,13 +909,8 @@ def proposals_reject(
 ) -> None:
     """Reject a proposal: it will never run. Its proposer may do so, too."""
     with _complaints():
-
-        async def rejected() -> approval_pb2.Proposal:
-            async with deciding.Connection(target, _credentials(ca, certificate, key), token).client() as client:
-                return await client.reject(str(proposal_id), note)
-
-        for line in deciding.lines(asyncio.run(rejected())):
-            console.print(line, markup=False)
+        connection = deciding.Connection(target, _credentials(ca, certificate, key), token)
+        _proposal(connection, lambda client: client.reject(str(proposal_id), note))
 
 
 CertificateFolder = Annotated[Path, typer.Option("--folder", help="Where the authority and its certificates are.")]

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Final
 
 import grpc
-from google.protobuf.timestamp_pb2 import Timestamp
 from rich.table import Table
 
-from bankclient import BANK_ZONE, yuan
+from bankclient import yuan
 from jzb.v1 import approval_pb2, approval_pb2_grpc, error_reason_pb2
 from jzb.v1.approval_pb2 import Proposal, ProposalState
 from service.process import inquiries
+from service.process.client import bank_time, channel_to
 
 CALL_S: Final = 60.0
 """How long the service may take. An approved request is carried out by it even when nobody waits any more."""
@@ -42,11 +42,7 @@ class Connection:
     async def client(self) -> AsyncIterator[Client]:
         """A client for the life of the block. Raises OSError for a token that cannot be read."""
         sent = () if self.token is None else (("authorization", f"Bearer {self.token.read_text('ascii').strip()}"),)
-        if self.credentials is None:
-            opened = grpc.aio.insecure_channel(self.target)
-        else:
-            opened = grpc.aio.secure_channel(self.target, self.credentials)
-        async with opened as channel:
+        async with channel_to(self.target, self.credentials) as channel:
             yield Client(channel, sent)
 
 
@@ -92,7 +88,7 @@ def listed(found: Sequence[Proposal]) -> Table:
     for one in found:
         shown.add_row(
             one.proposal_id,
-            _time(one.propose_time),
+            bank_time(one.propose_time),
             _who(one.proposer_caller, one.proposer_person),
             one.method.rpartition("/")[2],
             yuan(one.amount_fen),
@@ -100,7 +96,7 @@ def listed(found: Sequence[Proposal]) -> Table:
             one.payee_member_id,
             one.reason,
             _state(one),
-            _time(one.expire_time) if one.state == approval_pb2.PROPOSAL_STATE_PENDING else "",
+            bank_time(one.expire_time) if one.state == approval_pb2.PROPOSAL_STATE_PENDING else "",
         )
     return shown
 
@@ -109,16 +105,16 @@ def lines(one: Proposal) -> list[str]:
     """A proposal in full: what an approver has to see."""
     found = [
         f"proposal   {one.proposal_id}, {_state(one)}",
-        f"proposed   {_time(one.propose_time)} by {_who(one.proposer_caller, one.proposer_person)}: {one.reason}",
+        f"proposed   {bank_time(one.propose_time)} by {_who(one.proposer_caller, one.proposer_person)}: {one.reason}",
         f"request    {one.method}, {one.request_id}" + (f" of {one.namespace}" if one.namespace else ""),
         f"money      {yuan(one.amount_fen)} yuan from {one.payer_member_id or '-'} to {one.payee_member_id or '-'}"
         + (f", order {one.order_no}" if one.order_no else ""),
     ]
     if one.state == approval_pb2.PROPOSAL_STATE_PENDING:
-        found.append(f"expires    {_time(one.expire_time)}")
+        found.append(f"expires    {bank_time(one.expire_time)}")
     if one.HasField("decide_time"):
         decider = _who(one.decider_caller, one.decider_person) or "nobody"
-        found.append(f"decided    {_time(one.decide_time)} by {decider}" + (f": {one.note}" if one.note else ""))
+        found.append(f"decided    {bank_time(one.decide_time)} by {decider}" + (f": {one.note}" if one.note else ""))
     if one.operation_id:
         found.append(f"operation  {one.operation_id}")
     if one.refusal:
@@ -136,7 +132,3 @@ def _reason(one: Proposal) -> str:
 
 def _who(caller: str, person: str) -> str:
     return f"{person} at {caller}" if person else caller
-
-
-def _time(at: Timestamp) -> str:
-    return f"{at.ToDatetime(BANK_ZONE):%Y-%m-%d %H:%M:%S}"

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import grpc
 
+from service.process.client import channel_to
 from service.process.demo import at_bank, books, day
 from service.process.demo.client import Client
 
@@ -25,10 +26,7 @@ async def run_demo(
 
     Returns the exit status: 1 when a balance differs.
     """
-    connected = (
-        grpc.aio.insecure_channel(target) if credentials is None else grpc.aio.secure_channel(target, credentials)
-    )
-    async with connected as channel:
+    async with channel_to(target, credentials) as channel:
         client = Client(channel)
         await day.money_comes_in(client)
         await day.goods_are_sold(client)

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from jzb.v1 import reconciliation_pb2 as pb
 from jzb.v1 import reconciliation_pb2_grpc
+from service.process.client import channel_to
 from service.process.reconcile import tables
 from service.process.reconcile.output import Format, written
 from service.process.reconcile.tables import Words
@@ -80,10 +81,7 @@ async def reconcile(
     """
     console = console or Console(highlight=False)
     shown = Console(highlight=False, width=max(console.width, WIDTH_MIN))
-    connected = (
-        grpc.aio.insecure_channel(target) if credentials is None else grpc.aio.secure_channel(target, credentials)
-    )
-    async with connected as channel:
+    async with channel_to(target, credentials) as channel:
         client = Client(channel)
         found = await _run(client, days, console, loads=loads)
         if out is not None:

@@ -9,9 +9,9 @@ from typing import Final
 from google.protobuf.timestamp_pb2 import Timestamp
 from rich.table import Table as Shown
 
-from bankclient import BANK_ZONE
 from jzb.v1 import core_pb2
 from jzb.v1 import reconciliation_pb2 as pb
+from service.process.client import bank_time
 from service.process.demo.client import yuan
 from service.process.reconcile.output import Column, Table, Value
 
@@ -124,7 +124,7 @@ class Words:
             *(bank_day, SOURCES.get(source, ""), one.line),
             _word(pb.BankLineState.Name(one.state).removeprefix("BANK_LINE_STATE_")),
             *((one.amount_fen, one.fee_fen) if is_read else (None, None)),
-            _moment(one.book_time) if one.HasField("book_time") else "",
+            bank_time(one.book_time) if one.HasField("book_time") else "",
             *(one.payer_member_id, one.payer_sub_account, one.payee_member_id, one.payee_sub_account),
             *(one.serial, one.bank_serial, one.order_no, one.bank_text, one.operation_id, one.fault),
         ]
@@ -200,7 +200,3 @@ def type_word(kind: pb.BreakType.ValueType) -> str:
 
 def _word(name: str) -> str:
     return name.removeprefix("BREAK_STATE_").lower().replace("_", " ")
-
-
-def _moment(moment: Timestamp) -> str:
-    return f"{moment.ToDatetime(UTC).astimezone(BANK_ZONE):%Y-%m-%d %H:%M:%S}"
