@@ -264,11 +264,12 @@ async def test_a_changed_file_is_a_new_version_and_the_old_one_stays(database: s
 async def test_one_process_at_a_time_closes_days(late_shop: Marketplace, monkeypatch: pytest.MonkeyPatch) -> None:
     shop, day = late_shop, await a_day(late_shop)
     reconciler = shop.service.components.reconciliation
-    monkeypatch.setattr(reconciliation, "WAIT_S", 0.3)
     async with reconciler._turn() as is_mine:
         assert is_mine
         await reconciler.run_past_days()
-        refusal = await day_refused(shop, day)
+        with monkeypatch.context() as patched:
+            patched.setattr(reconciliation, "WAIT_S", 0.3)
+            refusal = await day_refused(shop, day)
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAVAILABLE, "DAY_BUSY")
     assert refusal.retry_after_s
     assert shop.calls_received(FILE_SERVICE) == 0

@@ -163,9 +163,14 @@ async def test_run_with_certificates_shows_a_call_that_gets_in(tmp_path: Path) -
     async with jzb_run(tmp_path / "var", environment) as stack:
         shown = stack.told(r"^  (\S*buf curl .*\\\n.*)")
         shown = shown.replace("YOURS", str(folder / "shop"))
-        call = await asyncio.create_subprocess_shell(shown, cwd=ROOT, stdout=PIPE)
-        answer, _ = await asyncio.wait_for(call.communicate(), START_S)
-        assert json.loads(answer)["rows"]
+
+        async def has_rows() -> bool:
+            call = await asyncio.create_subprocess_shell(shown, cwd=ROOT, stdout=PIPE)
+            answer, _ = await asyncio.wait_for(call.communicate(), START_S)
+            return bool(json.loads(answer).get("rows"))
+
+        # The books have nothing until the opening balance is entered.
+        await until(has_rows, "the call that is shown gets the trial balance", START_S)
 
 
 async def test_demo_without_a_service_says_that_it_cannot_be_reached() -> None:

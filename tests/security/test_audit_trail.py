@@ -55,6 +55,8 @@ async def test_a_call_for_few_is_on_record_with_who_made_it_for_whom_and_how_it_
         paid = await shop.top_up("buyer", 1_00)
         assert await entries(database) == [], "who moves money is with its operation"
         await shop.resolve(paid.operation_id)
+        # How a call ended is written behind its answer.
+        await ended(database, 2)
         refusal = await shop.refusal(
             shop.suspense.AllocateSuspense(
                 suspense_pb2.AllocateSuspenseRequest(
