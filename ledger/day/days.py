@@ -12,7 +12,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from hashlib import sha256
 from typing import Any, Final, LiteralString, TypeVar
 from uuid import UUID
@@ -55,6 +55,7 @@ from ledger.day.values import (
     SignOff,
 )
 from ledger.errors import LedgerUnavailable
+from ledger.memory import BEFORE_ANYTHING
 from ledger.reads.work import WorkSum
 
 CUT_OVER: Final = timedelta(hours=1)
@@ -495,7 +496,7 @@ class Days:
             caller=by.caller,
             person=by.person,
             note=note,
-            at=datetime.now(UTC),
+            at=BEFORE_ANYTHING,
             statement=statement,
             mac=b"",
         )
@@ -560,9 +561,15 @@ class Days:
 
     async def _decide(self, break_id: UUID, kind: BreakEventKind, by: Signatory, **what: Any) -> Break:
         values = {"owner": "", "note": "", "until": None, "reason": None, "operation_id": None, **what}
-        now = datetime.now(UTC)
         event = BreakEvent(
-            number=0, break_id=break_id, kind=kind, caller=by.caller, person=by.person, at=now, mac=b"", **values
+            number=0,
+            break_id=break_id,
+            kind=kind,
+            caller=by.caller,
+            person=by.person,
+            at=BEFORE_ANYTHING,
+            mac=b"",
+            **values,
         )
         values |= {
             "break_id": break_id,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from itertools import product
 from pathlib import Path
@@ -19,6 +19,7 @@ import pytest
 
 from bankclient import days_of_serial, wallclock
 from jzb.v1 import balance_pb2, batch_pb2, batch_pb2_grpc, core_pb2, refund_pb2, refund_pb2_grpc
+from ledger import statements
 from sandbox.clock import BankClock
 from sandbox.records import Trade
 from service.bankday import bank_day_of, bank_today, days_around, days_now
@@ -74,6 +75,15 @@ def clock_at(moment: datetime) -> Iterator[SetClock]:
     clock = SetClock(moment)
     with patch.object(wallclock, "datetime", clock):
         yield clock
+
+
+@contextmanager
+def postgres_ahead(by: timedelta) -> Iterator[None]:
+    """PostgreSQL's clock as the writer reads it, since rows whose times are changed later are no longer sealed ones."""
+    assert statements.HEAD.count("clock_timestamp()") == 1
+    ahead = f"clock_timestamp() + interval '{by.total_seconds()} s'"
+    with patch.object(statements, "HEAD", statements.HEAD.replace("clock_timestamp()", ahead)):
+        yield
 
 
 # What PostgreSQL wrote
@@ -309,12 +319,11 @@ async def test_a_payment_booked_before_the_banks_midnight_is_found_though_it_was
 ) -> None:
     today = bank_today()
     yesterday = today - timedelta(days=1)
-    with clock_at(shanghai(f"{yesterday}T23:58:00")) as clock:
+    # PostgreSQL's clock is five minutes fast: by that one it is opened today.
+    ahead = shanghai(f"{today}T00:03:00") - datetime.now(UTC)
+    with clock_at(shanghai(f"{yesterday}T23:58:00")) as clock, postgres_ahead(ahead):
         async with open_marketplace(database, clock=BankClock(lambda: clock.moment), rules=BATCHES) as shop:
             lost = await lost_batch(shop)
-            # PostgreSQL's clock is five minutes fast: by that one it was opened today.
-            opened_at = shanghai(f"{today}T00:03:00")
-            await query_none(shop.dsn, "UPDATE operation SET created_at = %s WHERE kind = 'BATCH_PAY'", opened_at)
             clock.moment = shanghai(f"{today}T00:05:00")
             found = await shop.until_final(lost)
             assert (found.state, found.bank_day) == (DONE, str(yesterday))
@@ -324,13 +333,16 @@ async def test_a_payment_booked_before_the_banks_midnight_is_found_though_it_was
 
 async def test_an_old_payment_is_found_though_the_bank_booked_it_on_the_day_after_ours(database: str) -> None:
     bank = BankClock(lambda: datetime.now(UTC) + timedelta(days=1))
-    async with open_marketplace(database, {"status_needs_day": True}, clock=bank) as shop:
-        lost = await doubtful_payment(shop, "[[lose_after]]")
-        shop.sandbox.bank.move_clock(4)
-        await query_none(shop.dsn, "UPDATE operation SET created_at = created_at - interval '4 days'")
-        assert (await shop.resolve(lost.operation_id)).state == DONE
-        assert shop.calls_received(STATUS_QUERY) == 2
-        assert (await shop.balance("seller")).available_fen == 30_00
+    # The times of batches never go back, so the books begin four days ago.
+    with ExitStack() as postgres:
+        postgres.enter_context(postgres_ahead(timedelta(days=-4)))
+        async with open_marketplace(database, {"status_needs_day": True}, clock=bank) as shop:
+            lost = await doubtful_payment(shop, "[[lose_after]]")
+            postgres.close()
+            shop.sandbox.bank.move_clock(4)
+            assert (await shop.resolve(lost.operation_id)).state == DONE
+            assert shop.calls_received(STATUS_QUERY) == 2
+            assert (await shop.balance("seller")).available_fen == 30_00
 
 
 async def test_around_midnight_the_bank_has_the_last_word_on_the_window_of_a_refund(shop: Marketplace) -> None:

@@ -9,6 +9,7 @@ from typing import Final
 from google.protobuf.timestamp_pb2 import Timestamp
 from rich.table import Table as Shown
 
+from bankclient import wall_clock
 from jzb.v1 import core_pb2
 from jzb.v1 import reconciliation_pb2 as pb
 from service.process.client import bank_time
@@ -71,7 +72,7 @@ class Words:
     """Makes rows as of one moment."""
 
     def __init__(self, now: datetime | None = None) -> None:
-        self._now = now or datetime.now(UTC)
+        self._now = now or wall_clock()
 
     def source(self, bank_day: str, one: pb.ReconciledSource) -> list[Value]:
         """A row of `DAYS`."""
