@@ -358,10 +358,15 @@ DATABASE_URL: Any = Field(validation_alias=AliasChoices("DATABASE_URL", "JZB_DAT
 
 
 class _Given(BaseSettings):
-    """Settings of the environment, whose secrets may be in files (`service.secret_files`)."""
+    """Settings of the environment, whose secrets may be in files (`service.secret_files`); None is written `null`."""
 
     model_config = SettingsConfigDict(
-        env_prefix="JZB_", env_nested_delimiter="__", frozen=True, extra="ignore", populate_by_name=True
+        env_prefix="JZB_",
+        env_nested_delimiter="__",
+        env_parse_none_str="null",
+        frozen=True,
+        extra="ignore",
+        populate_by_name=True,
     )
 
     @classmethod

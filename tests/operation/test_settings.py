@@ -79,6 +79,12 @@ def test_the_breaker_and_the_limits_of_an_interface_are_settings(environment: py
     assert wrong_settings() == {"interface_concurrency"}
 
 
+@pytest.mark.parametrize("group", ["CLEARING", "RETURNS", "TRANSFERS", "RECONCILIATION"])
+def test_what_goes_on_by_itself_can_be_switched_off(environment: pytest.MonkeyPatch, group: str) -> None:
+    environment.setenv(f"JZB_{group}__POLL_S", "null")
+    assert getattr(from_environment(), group.lower()).poll_s is None
+
+
 def test_the_database_may_be_named_either_way(environment: pytest.MonkeyPatch) -> None:
     environment.delenv("DATABASE_URL")
     environment.setenv("JZB_DATABASE_URL", DATABASE)
