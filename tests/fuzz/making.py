@@ -141,12 +141,19 @@ class Maker:
             if not blames:
                 break
             for names in blames:
-                field = descriptor.fields_by_name[self.dice.choice(names)]
+                field = self._field(descriptor, self.dice.choice(names))
                 message.ClearField(field.name)
-                if self.dice.random() < 0.6:
+                if field.message_type and not field.is_repeated:
+                    getattr(message, field.name).CopyFrom(self.whole(field.message_type))
+                elif self.dice.random() < 0.6:
                     self._fill(message, field, 0.0, DEEP)
         self._add_up(message)
         return message
+
+    def _field(self, descriptor: Descriptor, name: str) -> FieldDescriptor:
+        """A field by its name, or one of those of which a request has to have one."""
+        field = descriptor.fields_by_name.get(name)
+        return field or self.dice.choice(list(descriptor.oneofs_by_name[name].fields))
 
     def prepare(self, message: Message) -> None:
         """Remember a request that fits what has happened, to be sent now and then, as it is or spoiled."""
@@ -319,8 +326,10 @@ class Maker:
         match name:
             case "order_no" | "sub_order_no" | "message_order_no" | "refund_no" | "transaction_no":
                 return f"O{digits}"
-            case "operation_id" | "card_id" | "proposal_id":
+            case "operation_id" | "card_id" | "proposal_id" | "break_id":
                 return str(UUID(int=self.dice.getrandbits(128), version=4))
+            case "digest":
+                return self.dice.randbytes(32).hex()
             case "card_number":
                 return f"999999{digits[:10]}"
             case "mobile":

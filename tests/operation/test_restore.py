@@ -164,7 +164,8 @@ async def test_books_that_were_lost_under_load_end_equal_to_the_bank(
             assert (await collect(shop, day)).entered == 1
             # Just before the copy, so that the bank's list of what is new has its rows.
             await batches(shop).BatchConfirm(confirm_request(shop, *await prepaid(shop)), timeout=TIMEOUT_S)
-        async with service_process(database, bank) as service:
+        # Whoever asks this bank for a day's clearing ends the day: the reconciliation would end one more.
+        async with service_process(database, bank, reconciliation={"poll_s": None}) as service:
             await until(lambda: bank.clock.today() == yesterday, "the service has cleared the day before")
 
             async def pay(number: int) -> None:
