@@ -73,7 +73,7 @@ class Entry:
     """A posted part of an operation as one sub-account sees it: what it ``moved``, and what was there ``after`` it.
 
     The serials are the part's, or those of its operation where it has none. ``payer`` to ``fee_fen`` are the part's,
-    ``reference`` is the caller's own for the operation.
+    ``reference`` and ``labels``, "key=value" each, are the caller's own for the operation.
     """
 
     place: Place
@@ -90,6 +90,7 @@ class Entry:
     amount_fen: int
     fee_fen: int
     reference: str
+    labels: tuple[str, ...]
     members: frozenset[MemberCode]
     """All that the operation and the part name."""
 
@@ -262,7 +263,7 @@ def _entry(row: Sequence[Any]) -> Entry:
     at, operation_id, part, sub_account, bank_day, *rest = row
     moved, after, rest = Pockets(*rest[:4]), Pockets(*rest[4:8]), rest[8:]
     request_id, kind, serial, own_serial, bank_serial, order_no, payer, payee, own_payer, own_payee, *rest = rest
-    amount_fen, fee_fen, reference = rest
+    amount_fen, fee_fen, reference, labels = rest
     return Entry(
         place=Place(at, operation_id, part, sub_account),
         bank_day=bank_day,
@@ -278,5 +279,6 @@ def _entry(row: Sequence[Any]) -> Entry:
         amount_fen=amount_fen,
         fee_fen=fee_fen,
         reference=reference,
+        labels=tuple(labels or ()),
         members=frozenset(filter(None, (payer, payee, own_payer, own_payee))),
     )

@@ -221,11 +221,7 @@ ENTRIES: LiteralString = f"""
 SELECT
   e.*, o.request_id, o.kind, o.serial, t.serial, coalesce(nullif(r.bank_serial, ''), o.bank_serial),
   coalesce(nullif(t.order_no, ''), o.order_no), o.payer, o.payee, t.payer, t.payee, t.amount_fen, t.fee_fen,
-  coalesce((
-    SELECT value FROM reference
-    WHERE platform = %(platform)s AND operation_id = e.operation_id AND kind = 'reference'
-    LIMIT 1
-  ), '')
+  g.reference, g.labels
 FROM (
   SELECT
     found.at, found.operation_id, found.part, found.sub_account, found.bank_day,
@@ -254,5 +250,12 @@ CROSS JOIN LATERAL (
   WHERE platform = %(platform)s AND operation_id = e.operation_id AND part = e.part
   OFFSET 0
 ) r
+CROSS JOIN LATERAL (
+  SELECT
+    coalesce(max(value) FILTER (WHERE kind = 'reference'), '') AS reference,
+    array_agg(value) FILTER (WHERE kind = 'label') AS labels
+  FROM reference
+  WHERE platform = %(platform)s AND operation_id = e.operation_id AND kind IN ('reference', 'label')
+) g
 ORDER BY e.at, e.operation_id, e.part, e.sub_account
 """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -170,12 +170,16 @@ def _kept(found: Operation) -> dict[str, Any]:
         "masked_card_number": keep.get(MASKED_CARD, ""),
     }
     if tags := plan.get(TAGS):
-        labels = [core_pb2.Label(key=key, value=value) for key, value in tags.get("labels", {}).items()]
-        told["tags"] = core_pb2.Tags(reference=tags.get("reference", ""), labels=labels)
+        told["tags"] = core_pb2.Tags(reference=tags.get("reference", ""), labels=labels(tags.get("labels", {}).items()))
     if approval := plan.get(APPROVAL):
         told["proposal_id"] = approval["proposal"]
         told["approver_caller"], told["approver_person"] = approval["caller"], approval["person"]
     return told
+
+
+def labels(found: Iterable[tuple[str, str]]) -> list[core_pb2.Label]:
+    """Keys and values of labels as messages, in the order of their keys."""
+    return [core_pb2.Label(key=key, value=value) for key, value in sorted(found)]
 
 
 def sendable(text: str) -> str:

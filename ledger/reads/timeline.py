@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import text
 
 from ledger.accounts import Account, Kind
-from ledger.names import SubAccount
+from ledger.names import BankSerial, SubAccount
 from ledger.operations import State
 from ledger.reads.queries import Queries
 
@@ -41,7 +41,7 @@ class Moment:
 
     ``after_query`` is whether a query of the bank brought it. A posting moves ``amount_fen`` from ``account`` to
     ``credited``; a hold takes it out of ``account``. ``what`` is the RPC of a proposal or an audit entry, ``outcome``
-    what was decided or how a call ended.
+    what was decided or how a call ended. ``bank_serial`` is the bank's own of a posting, where it has named one.
     """
 
     at: datetime
@@ -57,6 +57,7 @@ class Moment:
     credited: Account | None
     amount_fen: int
     bank_day: date | None
+    bank_serial: BankSerial
     caller: str
     person: str
     what: str
@@ -77,11 +78,12 @@ class Held:
 
 _COLUMNS: Final = (
     *("at", "operation_id", "rank", "number", "kind", "state", "after_query", "reason", "bank_code", "bank_message"),
-    *("part", "account", "credited", "amount_fen", "bank_day", "caller", "person", "what", "outcome", "note"),
+    *("part", "account", "credited", "amount_fen", "bank_day", "bank_serial", "caller", "person", "what", "outcome"),
+    "note",
 )
 _EMPTY: Final = {
     **dict.fromkeys(("state", "reason", "bank_code", "bank_message", "account", "credited"), "''"),
-    **dict.fromkeys(("caller", "person", "what", "outcome", "note"), "''"),
+    **dict.fromkeys(("bank_serial", "caller", "person", "what", "outcome", "note"), "''"),
     **dict.fromkeys(("number", "part", "amount_fen"), "0::bigint"),
     "after_query": "false",
     "bank_day": "NULL::date",
@@ -164,6 +166,7 @@ _MOMENTS: Final = " UNION ALL ".join(
             credited="l.credit",
             amount_fen="l.amount_fen",
             bank_day="r.bank_day",
+            bank_serial="r.bank_serial",
         ),
         _rows(
             "(SELECT * FROM unnest(CAST(:subjects AS text[]), CAST(:owners AS uuid[])) AS k (subject, id)) w"
@@ -285,8 +288,8 @@ class Timelines(Queries):
 
 
 _TAKEN: Final = (
-    *("reason", "bank_code", "bank_message", "part", "amount_fen", "bank_day", "caller", "person", "what", "outcome"),
-    "note",
+    *("reason", "bank_code", "bank_message", "part", "amount_fen", "bank_day", "bank_serial", "caller", "person"),
+    *("what", "outcome", "note"),
 )
 
 

@@ -40,6 +40,12 @@ def name_of(key: str, value: str) -> str:
     return f"{key}={value}"
 
 
+def label_of(name: str) -> tuple[str, str]:
+    """Key and value of a label that is written as one text."""
+    key, _, value = name.partition("=")
+    return key, value
+
+
 def _tags(request: Message) -> Tags | None:
     if TAGS not in request.DESCRIPTOR.fields_by_name or not request.HasField(TAGS):
         return None

@@ -31,8 +31,8 @@ ENTRIES: Final = Table(
         *(Column(f"{pocket}_change", is_amount=True) for pocket in POCKETS),
         *(Column(f"{pocket}_after", is_amount=True) for pocket in POCKETS),
         *(Column(name, is_amount=True) for name in ("amount", "fee")),
-        *(Column(name) for name in ("counterparty", "order_no", "request_id", "reference", "serial", "bank_serial")),
-        *(Column(name) for name in ("operation_id", "part", "sub_account")),
+        *(Column(name) for name in ("counterparty", "order_no", "request_id", "reference", "labels", "serial")),
+        *(Column(name) for name in ("bank_serial", "operation_id", "part", "sub_account")),
     ),
 )
 """A statement in a file."""
@@ -92,7 +92,17 @@ async def statement(
 ) -> tuple[Shown, bool]:
     """A member's entries for the terminal, and whether there are more than are shown."""
     table = Shown(
-        "time", "bank day", "kind", "change", "available", "withdrawable", "frozen", "escrow", "other side", "order"
+        "time",
+        "bank day",
+        "kind",
+        "change",
+        "available",
+        "withdrawable",
+        "frozen",
+        "escrow",
+        "other side",
+        "order",
+        "reference",
     )
     request = _request(member_id, first, last, SHOWN_MAX + 1)
     rows = 0
@@ -105,7 +115,8 @@ async def statement(
             after = (yuan(getattr(one.after, f"{name}_fen")) for name in ("available", "withdrawable"))
             set_aside = (yuan(getattr(one.after, f"{name}_fen")) for name in ("frozen", "escrow"))
             shown = (bank_time(one.post_time), one.bank_day, _kind(one.kind), yuan(one.change.available_fen))
-            table.add_row(*shown, *after, *set_aside, one.counterparty_member_id, one.order_no)
+            own = " ".join(filter(None, (one.reference, _labels(one))))
+            table.add_row(*shown, *after, *set_aside, one.counterparty_member_id, one.order_no, own)
     return table, False
 
 
@@ -151,12 +162,17 @@ def _row(entry: balance_pb2.MemberEntry) -> list[Value]:
         entry.order_no,
         entry.request_id,
         entry.reference,
+        _labels(entry),
         entry.serial,
         entry.bank_serial,
         entry.operation_id,
         entry.part,
         entry.sub_account,
     ]
+
+
+def _labels(entry: balance_pb2.MemberEntry) -> str:
+    return ", ".join(f"{one.key}={one.value}" for one in entry.labels)
 
 
 def _kind(kind: core_pb2.OperationKind.ValueType) -> str:

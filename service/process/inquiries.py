@@ -149,7 +149,7 @@ def timeline_table(operations: Sequence[Operation], moments: Iterable[Moment]) -
             yuan(one.amount_fen) if one.amount_fen else "",
             "" if one.account is None else one.account.name,
             "" if one.credited is None else one.credited.name,
-            " ".join(filter(None, (one.bank_code, one.bank_message))),
+            " ".join(filter(None, (one.bank_code, one.bank_message, one.bank_serial))),
             who,
         )
     return shown

@@ -6,8 +6,6 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TypedDict
 from uuid import UUID
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from bankclient import wall_clock
 from jzb.v1 import balance_pb2
 from jzb.v1.names import ErrorReason
@@ -15,9 +13,9 @@ from ledger import BEGINNING, Entry, Place, Pockets
 from ledger.names import MemberCode, SubAccount
 from service import policy, problems, view
 from service.bankday import CLOCKS_APART
-from service.path import rights
+from service.path import details, rights
 from service.policy import namespace_of
-from service.rpc.dates import bank_day
+from service.rpc.dates import bank_day, moment
 from service.rpc.pages import page_start, page_token
 
 MICROSECOND = timedelta(microseconds=1)
@@ -96,19 +94,12 @@ def entry_message(member_id: MemberCode, entry: Entry) -> balance_pb2.ListMember
         shown.bank_serial = entry.bank_serial
         shown.order_no = entry.order_no
         shown.reference = entry.reference
+        shown.labels.extend(view.labels(details.label_of(one) for one in entry.labels))
         _, shown.request_id = namespace_of(entry.request_id)
         shown.counterparty_member_id = next((one for one in (entry.payer, entry.payee) if one != member_id), "")
     microseconds = (at - EPOCH) // MICROSECOND
     cursor = page_token(f"{microseconds} {operation_id} {part} {sub_account}")
     return balance_pb2.ListMemberEntriesResponse(cursor=cursor, entry=shown)
-
-
-def moment(field: str, stamp: Timestamp) -> datetime:
-    """A time of a request. Raises `Problem` for one that is none."""
-    try:
-        return stamp.ToDatetime(UTC)
-    except (ValueError, OverflowError):
-        raise problems.invalid(field, "is no time of the years 1 to 9999", rule="timestamp") from None
 
 
 def _place(cursor: str) -> Place:

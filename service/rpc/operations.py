@@ -315,6 +315,7 @@ def _entry(one: Moment) -> operation_pb2.TimelineEntry:
         credited_account=_account(one.credited),
         amount_fen=one.amount_fen,
         bank_day=one.bank_day.isoformat() if one.bank_day else "",
+        bank_serial=one.bank_serial,
         caller=one.caller,
         person=one.person,
         method=one.what,

@@ -70,6 +70,9 @@ async def test_a_payment_whose_answer_was_lost_shows_who_asked_what_was_held_and
     moved = {(one.account.account_kind, one.credited_account.account_kind): one.amount_fen for one in postings}
     assert moved[balance_pb2.ACCOUNT_KIND_UNCLEARED, balance_pb2.ACCOUNT_KIND_FEE] == 1_00
     assert {one.bank_day for one in postings} == {paid.bank_day}
+    assert {one.bank_serial for one in postings} == {paid.parts[0].bank_serial}
+    assert paid.parts[0].bank_serial
+    assert not any(one.bank_serial for one in entries if one not in postings)
     assert kinds(entries).index("POSTING") > kinds(entries).index("HOLD")
     # The order is the same, and a second payment under it comes behind.
     assert await timeline(shop, Get(order_no=request.order_no)) == entries

@@ -13,7 +13,7 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from bankclient import BANK_ZONE, yuan
-from jzb.v1 import balance_pb2, core_pb2
+from jzb.v1 import balance_pb2, core_pb2, payment_pb2
 from service.process import balances
 from tests.world.callers import OPERATOR, given, locked
 from tests.world.cli import jzb
@@ -23,6 +23,7 @@ from tests.world.orders import confirm, prepay
 from tests.world.refunds import refund
 from tests.world.withdrawals import withdraw
 
+LABELS = {"shop": "north=1", "campaign": "winter"}
 POCKETS = ("available_fen", "withdrawable_fen", "uncleared_fen", "frozen_fen", "escrow_fen")
 
 
@@ -57,6 +58,8 @@ async def busy(shop: Marketplace) -> core_pb2.Operation:
     await shop.merchant("seller", 5_00)
     request = shop.pay_request("buyer", "seller", 10_00, 1_00)
     request.tags.reference = "invoice 17"
+    for key, value in LABELS.items():
+        request.tags.labels.add(key=key, value=value)
     paid: core_pb2.Operation = (await shop.payments.Pay(request, timeout=TIMEOUT_S)).operation
     order_no = await prepay(shop, "buyer", "seller", 40_00)
     await confirm(shop, order_no, 40_00, 4_00)
@@ -83,6 +86,8 @@ async def test_a_statement_has_each_posting_with_what_was_left_after_it(shop: Ma
     assert (payment.request_id, payment.serial, payment.part) == (paid.request_id, paid.serial, 1)
     assert (payment.bank_serial, payment.bank_day) == (paid.parts[0].bank_serial, paid.bank_day)
     assert payment.reference == "invoice 17"
+    assert [(one.key, one.value) for one in payment.labels] == sorted(LABELS.items())
+    assert payment.labels == paid.tags.labels
     assert payment.post_time.ToDatetime(UTC) >= paid.create_time.ToDatetime(UTC)
     (received,) = (entry for entry in await entries(shop, "seller") if entry.operation_id == paid.operation_id)
     assert amounts(received.change) == (9_00, 0, 9_00, 0, 0)
@@ -179,6 +184,7 @@ async def test_the_trial_balance_of_the_past_sums_to_zero_and_stays_as_it_was(sh
         (lambda: {"as_of_bank_day": "2026-02-30"}, "as_of_bank_day", "BANK_DAY_INVALID"),
         (lambda: {"as_of_time": _stamp(datetime.now(UTC) + timedelta(hours=2))}, "as_of_time", "REQUEST_INVALID"),
         (lambda: {"as_of_time": Timestamp(seconds=10**15)}, "as_of_time", "REQUEST_INVALID"),
+        (lambda: {"as_of_time": _stamp(datetime(1999, 12, 31, tzinfo=BANK_ZONE))}, "as_of_time", "REQUEST_INVALID"),
     ],
 )
 async def test_a_balance_of_no_moment_is_refused(shop: Marketplace, request_of: Any, field: str, reason: str) -> None:
@@ -200,6 +206,7 @@ async def test_a_balance_of_no_moment_is_refused(shop: Marketplace, request_of: 
         ({"cursor": "MTcg"}, "cursor", "PAGE_TOKEN_INVALID"),
         ({"cursor": "!"}, "cursor", "PAGE_TOKEN_INVALID"),
         ({"start_time": Timestamp(seconds=-(10**15))}, "start_time", "REQUEST_INVALID"),
+        ({"end_time": Timestamp(seconds=-(10**10))}, "end_time", "REQUEST_INVALID"),
     ],
 )
 async def test_a_statement_that_cannot_be_is_refused(
@@ -223,12 +230,15 @@ async def test_a_caller_has_the_statements_of_its_members_without_the_names_of_o
         await operator.buyer("A1", 100_00)
         await operator.merchant("A2")
         await operator.merchant("B2")
-        own = await limited.pay("A1", "A2", 10_00)
-        others = await operator.pay("A1", "B2", 20_00)
+        own, others = [
+            (await shop.payments.Pay(labelled(shop, "A1", payee, fen), timeout=TIMEOUT_S)).operation
+            for shop, payee, fen in ((limited, "A2", 10_00), (operator, "B2", 20_00))
+        ]
         found = await entries(limited, "A1")
         shown = [(entry.operation_id, entry.counterparty_member_id, entry.request_id) for entry in found]
         assert shown == [("", "", ""), (own.operation_id, "A2", own.request_id), ("", "", "")]
         assert [entry.change.available_fen for entry in found] == [100_00, -10_00, -20_00]
+        assert [len(entry.labels) for entry in found] == [0, 1, 0]
         assert [(entry.serial, entry.bank_serial, entry.order_no, entry.part) for entry in found][2] == ("", "", "", 0)
         assert [entry.operation_id for entry in await entries(operator, "A1")][1:] == [
             own.operation_id,
@@ -255,7 +265,7 @@ async def test_a_statement_is_written_by_a_command(shop: Marketplace, tmp_path: 
     of_today = [entry for entry in await entries(shop, "buyer") if entry.bank_day == today]
     assert f"{len(of_today)} entries" in written.out
     assert [row["available_after"] for row in rows] == [yuan(entry.after.available_fen) for entry in of_today]
-    assert "invoice 17" in {row["reference"] for row in rows}
+    assert ("invoice 17", "campaign=winter, shop=north=1") in {(row["reference"], row["labels"]) for row in rows}
 
 
 async def test_balances_and_statements_are_printed(shop: Marketplace) -> None:
@@ -273,10 +283,17 @@ async def test_balances_and_statements_are_printed(shop: Marketplace) -> None:
     table, is_cut = await balances.statement(target, None, "buyer", None, today)
     assert not is_cut
     found = await entries(shop, "buyer")
+    assert "invoice 17 campaign=winter, shop=north=1" in list(table.columns[10].cells)
     assert list(table.columns[4].cells) == [yuan(entry.after.available_fen) for entry in found]
     with patch.object(balances, "SHOWN_MAX", 3):
         table, is_cut = await balances.statement(target, None, "buyer", None, None)
     assert (table.row_count, is_cut) == (3, True)
+
+
+def labelled(shop: Marketplace, payer: str, payee: str, fen: int) -> payment_pb2.PayRequest:
+    request = shop.pay_request(payer, payee, fen)
+    request.tags.labels.add(key="shop", value="north")
+    return request
 
 
 async def _first(shop: Marketplace, **wanted: Any) -> object:
