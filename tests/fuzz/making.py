@@ -46,6 +46,9 @@ SERIALS: Final = {
 OPENING: Final = ("OpenMemberRequest", "LinkSameNameRequest")
 """The requests for which most members must be new."""
 
+NARROWING: Final = ("List", "Find")
+"""How the requests begin whose texts are filters."""
+
 PERSONAL: Final = frozenset({"card_number", "identity_number", "mobile", "card_holder_name", "email"})
 
 SELDOM: Final = {"VerifyBooks": 0.03, "GetTrialBalance": 0.1, "CompareWithBank": 0.1}
@@ -291,6 +294,9 @@ class Maker:
         if name.endswith("bank_day"):
             today = self.dice.choice((bank_today, bank_today, self._today))()
             return str(today - timedelta(days=self.dice.choice((0, 0, 0, 1, 2, 30))))
+        if request.startswith(NARROWING) and self.dice.random() < 0.5:
+            # With every filter of a list nothing is found, and nothing is learnt.
+            return ""
         pools = [pool for pool in (self._pool(f"{_SERVICES.get(service, '')}.{name}"), self._pool(name)) if pool]
         if pools and self.dice.random() < 0.7:
             return self.dice.choice(self.dice.choice(pools))

@@ -13,7 +13,16 @@ from typing import Final
 
 import grpc
 
-from jzb.v1 import acquiring_pb2, batch_pb2, card_pb2, member_pb2, payment_pb2, verification_pb2, withdrawal_pb2
+from jzb.v1 import (
+    acquiring_pb2,
+    batch_pb2,
+    card_pb2,
+    member_pb2,
+    payment_pb2,
+    verification_pb2,
+    withdrawal_pb2,
+    work_pb2,
+)
 from sandbox.errors import Refused
 from sandbox.records import CardCheck, SmsCode, Withdrawal
 from service.bankday import bank_today
@@ -85,6 +94,10 @@ class People:
         sub_account = (await self._shop.balance(member)).sub_account if member else ""
         inflow = self._bank.transfer_in(sub_account, 5_000, PAYER, "")
         self._maker.prepare(clearing(self._shop, inflow.front_seq_no, self._dice.choice(MEMBERS), 100, 1))
+        if not member:
+            work_id = f"suspense:{inflow.front_seq_no}"
+            self._maker.prepare(work_pb2.AssignWorkRequest(work_id=work_id, owner="ann", note="asks the payer"))
+            self._maker.prepare(work_pb2.NoteWorkRequest(work_id=work_id, note="the payer does not answer"))
 
     async def _an_order_is_paid(self) -> None:
         numbers = [self._shop.order_no() for _ in range(self._dice.choice((1, 2)))]
