@@ -24,7 +24,8 @@ class Overview:
     """A platform at one moment. Ages are seconds by the database's clock, 0 where there is nothing of that age.
 
     ``overdue_s`` is for how long the question has been due that is due longest; ``in_doubt`` is by kind of operation,
-    ``doubt_age_s`` the age of the oldest of them. ``sealed_s`` is None before the first seal. ``replicas_s`` is how far
+    ``doubt_age_s`` the age of the oldest of them. ``statements_s`` is the age of
+    the oldest event that statements do not have. ``sealed_s`` is None before the first seal. ``replicas_s`` is how far
     each standby is behind, by its application_name; only those that this user may see. ``work`` is all that waits.
     """
 
@@ -37,6 +38,7 @@ class Overview:
     suspense_age_s: float
     difference_fen: int
     difference_age_s: float
+    statements_s: float
     sealed_s: float | None
     replicas_s: Mapping[str, float] = field(default_factory=dict)
     work: Mapping[WorkKind, WorkSum] = field(default_factory=dict)
@@ -122,6 +124,13 @@ SELECT
     SELECT extract(epoch FROM now() - at)::float8
     FROM seal WHERE platform = :platform ORDER BY batch DESC LIMIT 1
   ) AS sealed_s,
+  (
+    SELECT extract(epoch FROM now() - at)::float8
+    FROM event
+    WHERE platform = :platform
+      AND seq > coalesce((SELECT event FROM filled WHERE platform = :platform ORDER BY at DESC LIMIT 1), 0)
+    ORDER BY seq LIMIT 1
+  ) AS statements_s,
   (SELECT json_object_agg(application_name, behind_s) FROM replica) AS replicas_s
 """
 
@@ -162,6 +171,7 @@ class Overviews(WorkQueue):
             suspense_age_s=max(0.0, row["suspense_age_s"] or 0.0),
             difference_fen=row["difference_fen"],
             difference_age_s=max(0.0, row["difference_age_s"] or 0.0),
+            statements_s=max(0.0, row["statements_s"] or 0.0),
             sealed_s=row["sealed_s"],
             replicas_s=row["replicas_s"] or {},
             work=await self.work_sums(patience),

@@ -1,14 +1,18 @@
-"""The one loop that asks the bank for what it did by itself, and the one way through the pages of what is entered."""
+"""The one loop of what goes on by itself in the background: the bank is asked what it did, statements are made. And the
+one way through the pages of what is entered.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Final, Protocol, TypeVar
+
+from opentelemetry.trace import INVALID_SPAN
 
 from bankclient import wall_clock
 from service import telemetry
@@ -55,17 +59,17 @@ P = TypeVar("P", bound=Page)
 
 
 @asynccontextmanager
-async def collecting(name: str, work: Work, every_s: float | None) -> AsyncIterator[None]:
+async def collecting(name: str, work: Work, every_s: float | None, *, is_traced: bool = True) -> AsyncIterator[None]:
     """Do ``work`` for the life of the block, ``every_s`` after it has ended, until it says True; never without a time.
 
-    An error is logged, and the work goes on.
+    An error is logged, and the work goes on. Work of every second asks for no trace: it would bury all others.
     """
     if every_s is None:
         yield
         return
     _whole_at_s[name] = time.monotonic()
     async with asyncio.TaskGroup() as tasks:
-        loop = tasks.create_task(_collect(name, work, every_s), name=name)
+        loop = tasks.create_task(_collect(name, work, every_s, is_traced), name=name)
         try:
             yield
         finally:
@@ -85,9 +89,9 @@ def failing() -> dict[str, Failing]:
     return dict(_failing)
 
 
-async def _collect(name: str, work: Work, every_s: float) -> None:
+async def _collect(name: str, work: Work, every_s: float, is_traced: bool) -> None:
     while True:
-        with telemetry.root(f"collect {name}") as span:
+        with telemetry.root(f"collect {name}") if is_traced else nullcontext(INVALID_SPAN) as span:
             try:
                 if await work():
                     _whole_at_s.pop(name, None)

@@ -181,6 +181,7 @@ def _of_platform(
             lambda found: {kind.value: one.amount_fen for kind, one in work(found).items()}
         ),
         catalogue.WORK_AGE: numbers.of(lambda found: {kind.value: one.age_s for kind, one in work(found).items()}),
+        catalogue.STATEMENTS_LAG: numbers.of(lambda found: found.statements_s),
         catalogue.SEAL_AGE: numbers.of(lambda found: found.sealed_s),
         catalogue.REPLICATION_LAG: numbers.of(lambda found: found.replicas_s),
     }

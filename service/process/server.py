@@ -70,7 +70,6 @@ from service.process.expiry import watched
 from service.process.gauges import certificates_end, observing
 from service.process.listening import Certificate, require_closed
 from service.process.servicers import register
-from service.process.statements import making
 from service.questions.query import Query
 from service.rpc.access import Access
 from service.rpc.auditing import Auditing
@@ -173,7 +172,8 @@ async def assembled(settings: Settings, *, catches_up: bool = False) -> AsyncIte
         transfers = Transfers(reads, bank, recorder, returns, settings)
         await stack.enter_async_context(collecting("transfers", transfers.collect_last_days, settings.transfers.poll_s))
         if not catches_up:
-            await stack.enter_async_context(making(entries, settings.statements_poll_s))
+            statements_s = settings.statements_poll_s
+            await stack.enter_async_context(collecting("statements", entries.fill, statements_s, is_traced=False))
         cards = Cards(engine, settings.platform)
         carriers: dict[type[Query], Carrier[Any]] = {SweepQuery: sweeper, ReturnQuery: returns}
         resolver = await stack.enter_async_context(

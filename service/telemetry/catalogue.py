@@ -75,9 +75,9 @@ CERTIFICATE = Attribute(
 EVENT = Attribute("event", "the errors among the events of the log", frozenset(events.errors_logged()))
 COLLECTION = Attribute(
     "collection",
-    "what the bank does by itself: clearings (6108), returned withdrawals (6048), transfers in (6050); and its files"
-    " and lists of past days",
-    frozenset({"clearing", "reconciliation", "returns", "transfers"}),
+    "what the bank does by itself: clearings (6108), returned withdrawals (6048), transfers in (6050); its files and"
+    " lists of past days; and statements, from the journal",
+    frozenset({"clearing", "reconciliation", "returns", "statements", "transfers"}),
 )
 WORK_KIND = Attribute("work_kind", "`WorkKind` of the ledger", frozenset(kind.value for kind in WorkKind))
 SOURCE = Attribute("source", "the bank's files (6103) and lists of a day", frozenset(one.value for one in FileType))
@@ -167,7 +167,7 @@ DIGEST_NOTED_AGE = Gauge(
 )
 COLLECTION_AGE = Gauge(
     "jzb.collection.age",
-    "How long ago this process last collected everything of this kind from the bank, or was started.",
+    "How long ago this process last collected everything of this kind, or was started.",
     COLLECTION,
     unit="s",
 )
@@ -273,6 +273,12 @@ DAY_BREAKS_AGE = Gauge(
 )
 DAY_UNSIGNED = Gauge(
     "jzb.day.unsigned", "Past bank days that were loaded and are not signed by two.", scope=Scope.PLATFORM
+)
+STATEMENTS_LAG = Gauge(
+    "jzb.statements.lag",
+    "How far statements are behind the journal: the age of the oldest event that is not in them yet; 0 without any.",
+    unit="s",
+    scope=Scope.PLATFORM,
 )
 SEAL_AGE = Gauge("jzb.seal.age", "How long ago the last batch was sealed.", unit="s", scope=Scope.PLATFORM)
 REPLICATION_LAG = Gauge(

@@ -381,17 +381,11 @@ PROPOSALS_NOT_READ = Event(
     PASSES,
     ("why",),
 )
-STATEMENTS_NOT_MADE = Event(
-    "statements could not be made; it will be tried again",
-    "warning",
-    "Members' entries and the balances of the past do not go up to the present. A reader makes what is missing first.",
-    PASSES,
-    ("why",),
-)
 NOT_COLLECTED = Event(
-    "the bank could not be asked; it will be asked again",
+    "a collection did not come through; it will be tried again",
     "warning",
-    "A collection of what the bank does by itself (clearings, returns, transfers) did not come through.",
+    "What the bank does by itself (clearings, returns, transfers, its files) is not in the books yet, or statements do"
+    " not go up to the present: `what` says which. A reader of statements makes what is missing first.",
     PASSES,
     ("what", "why"),
 )

@@ -13,6 +13,8 @@ from service.inflows import collector
 from service.rpc.work import ACTIONS, COLLECT
 from tests.world.doubts import IMPATIENT, REST_S, doubtful_payment
 from tests.world.marketplace import TIMEOUT_S, Marketplace, open_marketplace
+from tests.world.process import until
+from tests.world.standby import execute
 from tests.world.suspense import come_in, in_suspense
 
 
@@ -118,6 +120,21 @@ async def test_what_could_not_be_collected_waits_until_it_is_collected(
     (item,) = (await listed(shop)).items
     assert (item.work_id, item.detail) == ("collection:returns", "BANK_UNAVAILABLE")
     assert list(item.actions) == ["jzb.v1.WithdrawalService/CollectReturns"]
+
+
+async def test_statements_that_cannot_be_made_wait_like_a_collection_until_they_are_made(shop: Marketplace) -> None:
+    async def waits() -> list[str]:
+        return [item.work_id for item in (await listed(shop)).items]
+
+    await shop.buyer("buyer", 1_00)
+    await execute(shop.dsn, "ALTER TABLE filled RENAME TO filled_away")
+    await until(lambda: "statements" in collector.failing(), "the loop of statements fails")
+    assert await waits() == ["collection:statements"]
+    assert "filled" in (await listed(shop)).items[0].detail
+    await execute(shop.dsn, "ALTER TABLE filled_away RENAME TO filled")
+    await until(lambda: "statements" not in collector.failing(), "statements are made again")
+    assert await waits() == []
+    assert collector.ages_s()["statements"] < 60
 
 
 @pytest.mark.parametrize("token", ["x", "LTE"])

@@ -301,6 +301,15 @@ async def test_money_in_doubt_is_summed_with_the_age_of_the_oldest(mirror: Mirro
     assert 0 < doubt.doubt_age_s < 60
 
 
+async def test_the_overview_says_how_far_statements_are_behind_the_journal(mirror: Mirror) -> None:
+    assert (await in_doubt(mirror)).statements_s == 0
+    await mirror.give(withdrawable(ANN), 100)
+    await asyncio.sleep(0.01)
+    assert 0.01 <= (await in_doubt(mirror)).statements_s < 60
+    await mirror.entries.fill()
+    assert (await in_doubt(mirror)).statements_s == 0
+
+
 async def test_money_whose_process_died_or_whose_order_the_bank_forgot_is_in_doubt(mirror: Mirror) -> None:
     await mirror.give(withdrawable(ANN), 100)
     reserved, accepted = (opening(pay(ANN, BOB, fen), amount_fen=fen) for fen in (10, 20))
