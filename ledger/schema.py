@@ -618,7 +618,6 @@ break_event = _table(
     Column("kind", Text, nullable=False),
     Column("caller", Text, nullable=False),
     Column("person", Text, nullable=False),
-    Column("owner", Text, nullable=False),
     Column("note", Text, nullable=False),
     Column("until", Date),
     Column("reason", Text),
@@ -628,7 +627,7 @@ break_event = _table(
     PrimaryKeyConstraint("break_id", "number", "platform", name="break_event_pk"),
     ForeignKeyConstraint(["platform", "break_id"], ["break.platform", "break.break_id"], name="break_event_of_break"),
     CheckConstraint(
-        "kind IN ('opened', 'carried', 'raised', 'assigned', 'annotated', 'held', 'closed')",
+        "kind IN ('opened', 'carried', 'raised', 'held', 'closed')",
         name="break_event_kind_known",
     ),
     CheckConstraint(
@@ -637,8 +636,7 @@ break_event = _table(
         name="break_event_reason_known",
     ),
     CheckConstraint(
-        "(kind IN ('assigned', 'annotated', 'held') OR coalesce(reason, '') IN ('adjusted', 'decided'))"
-        " = (caller <> '')",
+        "(kind = 'held' OR coalesce(reason, '') IN ('adjusted', 'decided')) = (caller <> '')",
         name="break_event_by_somebody",
     ),
 )

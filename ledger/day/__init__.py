@@ -16,7 +16,7 @@ beside the journal: nothing in here posts.
     days.content(file_id)                                                      sealed pieces, to be opened by the vault
     await days.breaks(wanted, after, limit)                                    after: the last break's id
     await days.events(break_id)
-    await days.assign(break_id, by, owner, note) · annotate · hold · close
+    await days.hold(break_id, by, until, note) · close(break_id, by, note)
     await days.proof(bank_day, after, limit)                                   opening + movements = closing, beside YE
     await days.sign(bank_day, by, note)                                        one of two signatures
     await days.overview()                                                      what is to be done, as numbers

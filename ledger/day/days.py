@@ -153,28 +153,33 @@ SELECT * FROM (
       ELSE 'open'
     END AS state,
     coalesce((
-      SELECT e.owner FROM break_event e
-      WHERE e.platform = b.platform AND e.break_id = b.break_id AND e.kind = 'assigned'
-      ORDER BY e.number DESC LIMIT 1
+      SELECT w.owner FROM work_event w
+      WHERE w.platform = b.platform AND w.work_id = 'break:' || b.break_id AND w.kind = 'assigned'
+      ORDER BY w.number DESC LIMIT 1
     ), '') AS owner,
     coalesce((
-      SELECT e.note FROM break_event e
-      WHERE e.platform = b.platform AND e.break_id = b.break_id AND e.note <> ''
-      ORDER BY e.number DESC LIMIT 1
+      SELECT note FROM (
+        SELECT w.at, w.number, w.note FROM work_event w
+        WHERE w.platform = b.platform AND w.work_id = 'break:' || b.break_id AND w.note <> ''
+        UNION ALL
+        SELECT e.at, e.number, e.note FROM break_event e
+        WHERE e.platform = b.platform AND e.break_id = b.break_id AND e.note <> ''
+      ) noted
+      ORDER BY at DESC, number DESC LIMIT 1
     ), '') AS note,
     CASE moved.kind WHEN 'held' THEN moved.until END AS held_until,
-    CASE moved.kind WHEN 'closed' THEN moved.reason END AS close_reason, latest.at AS updated_at
+    CASE moved.kind WHEN 'closed' THEN moved.reason END AS close_reason,
+    greatest(moved.at, (
+      SELECT w.at FROM work_event w
+      WHERE w.platform = b.platform AND w.work_id = 'break:' || b.break_id
+      ORDER BY w.number DESC LIMIT 1
+    )) AS updated_at
   FROM break b
   CROSS JOIN LATERAL (
-    SELECT e.kind, e.until, e.reason FROM break_event e
-    WHERE e.platform = b.platform AND e.break_id = b.break_id AND e.kind NOT IN ('assigned', 'annotated')
-    ORDER BY e.number DESC LIMIT 1
-  ) moved
-  CROSS JOIN LATERAL (
-    SELECT e.at FROM break_event e
+    SELECT e.kind, e.until, e.reason, e.at FROM break_event e
     WHERE e.platform = b.platform AND e.break_id = b.break_id
     ORDER BY e.number DESC LIMIT 1
-  ) latest
+  ) moved
   WHERE b.platform = :platform
 """
 
@@ -199,20 +204,25 @@ LIMIT :limit
 """
 
 _EVENTS: Final[LiteralString] = """
-SELECT number, break_id, kind, caller, person, owner, note, until, reason, operation_id, at, mac
+SELECT number, break_id, kind, caller, person, '' AS owner, note, until, reason, operation_id, at, mac
 FROM break_event
 WHERE platform = :platform AND break_id = :break_id
-ORDER BY number
+UNION ALL
+SELECT number, :break_id, kind, caller, person, owner, note, NULL, NULL, NULL, at, ''::bytea
+FROM work_event
+WHERE platform = :platform AND work_id = 'break:' || :break_id
+ORDER BY at, number
 """
+"""What happened to it, and what people said of it in the queue (`ledger.reads.work`)."""
 
 _DECIDE: Final[LiteralString] = """
 WITH found AS (
-  UPDATE break SET is_open = is_open AND :stays_open
-  WHERE platform = :platform AND break_id = :break_id AND (is_open OR :is_note)
+  UPDATE break SET is_open = :stays_open
+  WHERE platform = :platform AND break_id = :break_id AND is_open
   RETURNING platform, break_id
 )
-INSERT INTO break_event (platform, break_id, kind, caller, person, owner, note, until, reason, operation_id, mac)
-SELECT platform, break_id, :kind, :caller, :person, :owner, :note, :until, :reason, :operation_id, :mac FROM found
+INSERT INTO break_event (platform, break_id, kind, caller, person, note, until, reason, mac)
+SELECT platform, break_id, :kind, :caller, :person, :note, :until, :reason, :mac FROM found
 """
 
 _PROOF: Final[LiteralString] = """
@@ -434,26 +444,15 @@ class Days:
         """What has happened to a break, oldest first."""
         return [_event(row) for row in await self._rows(_EVENTS, break_id=break_id)]
 
-    async def assign(self, break_id: UUID, by: Signatory, owner: str, note: str = "") -> Break:
-        """Give it to somebody. Raises `BreakUnknown`, `BreakClosed`."""
-        return await self._decide(break_id, BreakEventKind.ASSIGNED, by, owner=owner, note=note)
-
-    async def annotate(self, break_id: UUID, by: Signatory, note: str) -> Break:
-        """Note something, of a closed one as well. Raises `BreakUnknown`."""
-        return await self._decide(break_id, BreakEventKind.ANNOTATED, by, note=note)
-
     async def hold(self, break_id: UUID, by: Signatory, until: date, note: str) -> Break:
         """Let it rest until a day, on which it is open again. Raises `BreakUnknown`, `BreakClosed`."""
         return await self._decide(break_id, BreakEventKind.HELD, by, until=until, note=note)
 
-    async def close(self, break_id: UUID, by: Signatory, note: str, *, adjustment: UUID | None = None) -> Break:
-        """Close it by decision, or by the adjustment (an operation) that settles it; it stays closed for as long as the
-        bank's line is the same. Raises `BreakUnknown`, `BreakClosed`.
+    async def close(self, break_id: UUID, by: Signatory, note: str) -> Break:
+        """Close it by decision; it stays closed for as long as the bank's line is the same. An adjustment closes it
+        with the step that posts it (`ledger.steps`). Raises `BreakUnknown`, `BreakClosed`.
         """
-        reason = CloseReason.DECIDED if adjustment is None else CloseReason.ADJUSTED
-        return await self._decide(
-            break_id, BreakEventKind.CLOSED, by, note=note, reason=reason, operation_id=adjustment
-        )
+        return await self._decide(break_id, BreakEventKind.CLOSED, by, note=note, reason=CloseReason.DECIDED)
 
     async def proof(self, bank_day: date, after: str | None = None, limit: int = 1000) -> list[ProofRow]:
         """Opening + credits - debits = closing of each sub-account that has anything, behind one; the pooled account
@@ -560,13 +559,15 @@ class Days:
         return found
 
     async def _decide(self, break_id: UUID, kind: BreakEventKind, by: Signatory, **what: Any) -> Break:
-        values = {"owner": "", "note": "", "until": None, "reason": None, "operation_id": None, **what}
+        values = {"note": "", "until": None, "reason": None, **what}
         event = BreakEvent(
             number=0,
             break_id=break_id,
             kind=kind,
             caller=by.caller,
             person=by.person,
+            owner="",
+            operation_id=None,
             at=BEFORE_ANYTHING,
             mac=b"",
             **values,
@@ -577,7 +578,6 @@ class Days:
             "caller": by.caller,
             "person": by.person,
             "stays_open": kind is not BreakEventKind.CLOSED,
-            "is_note": kind is BreakEventKind.ANNOTATED,
             "mac": self._sign(decision(event)),
         }
         async with database.reading(self._engine) as connection:

@@ -50,7 +50,7 @@ SELECT 'break', b.kind, count(*), CAST(sum(abs(coalesce(b.bank_fen, 0) - coalesc
 FROM break b
 CROSS JOIN LATERAL (
   SELECT e.kind, e.until FROM break_event e
-  WHERE e.platform = b.platform AND e.break_id = b.break_id AND e.kind NOT IN ('assigned', 'annotated')
+  WHERE e.platform = b.platform AND e.break_id = b.break_id
   ORDER BY e.number DESC LIMIT 1
 ) moved, today
 WHERE b.platform = :platform AND b.is_open AND moved.kind <> 'carried'

@@ -481,9 +481,7 @@ UPDATE day_finding SET break_id = md5(concat_ws(
 decided about one difference does not hold for another. The line's posting is no part of it: it may be found later.
 """
 
-_EVENT: Final[LiteralString] = (
-    "INSERT INTO break_event (platform, break_id, kind, caller, person, owner, note, reason, mac)"
-)
+_EVENT: Final[LiteralString] = "INSERT INTO break_event (platform, break_id, kind, caller, person, note, reason, mac)"
 
 MERGED: Final[tuple[LiteralString, ...]] = (
     f"""
@@ -501,7 +499,7 @@ MERGED: Final[tuple[LiteralString, ...]] = (
       RETURNING break_id
     )
     {_EVENT}
-    SELECT %(platform)s, f.break_id, e.kind, '', '', '', '', e.reason, ''
+    SELECT %(platform)s, f.break_id, e.kind, '', '', '', e.reason, ''
     FROM made
     JOIN day_finding f ON f.break_id = made.break_id
     CROSS JOIN LATERAL (
@@ -530,7 +528,7 @@ MERGED: Final[tuple[LiteralString, ...]] = (
         ) = ''
       RETURNING b.break_id
     )
-    {_EVENT} SELECT %(platform)s, break_id, 'opened', '', '', '', '', NULL, '' FROM again
+    {_EVENT} SELECT %(platform)s, break_id, 'opened', '', '', '', NULL, '' FROM again
     """,
     f"""
     WITH over AS (
@@ -539,7 +537,7 @@ MERGED: Final[tuple[LiteralString, ...]] = (
       WHERE b.platform = %(platform)s AND b.break_id = f.break_id AND b.is_open AND f.settled IS NOT NULL
       RETURNING b.break_id, f.settled
     )
-    {_EVENT} SELECT %(platform)s, break_id, 'closed', '', '', '', '', settled, '' FROM over
+    {_EVENT} SELECT %(platform)s, break_id, 'closed', '', '', '', settled, '' FROM over
     """,
     f"""
     WITH gone AS (
@@ -571,16 +569,16 @@ MERGED: Final[tuple[LiteralString, ...]] = (
       WHERE b.platform = %(platform)s AND b.break_id = gone.break_id
       RETURNING b.break_id, gone.reason
     )
-    {_EVENT} SELECT %(platform)s, break_id, 'closed', '', '', '', '', reason, '' FROM over
+    {_EVENT} SELECT %(platform)s, break_id, 'closed', '', '', '', reason, '' FROM over
     """,
     f"""
     {_EVENT}
-    SELECT %(platform)s, b.break_id, 'raised', '', '', '', '', NULL, ''
+    SELECT %(platform)s, b.break_id, 'raised', '', '', '', NULL, ''
     FROM break b
     JOIN day_finding f ON f.break_id = b.break_id
     WHERE b.platform = %(platform)s AND b.is_open AND NOT f.is_carried AND f.settled IS NULL AND (
       SELECT e.kind FROM break_event e
-      WHERE e.platform = b.platform AND e.break_id = b.break_id AND e.kind NOT IN ('assigned', 'annotated')
+      WHERE e.platform = b.platform AND e.break_id = b.break_id
       ORDER BY e.number DESC LIMIT 1
     ) = 'carried'
     """,

@@ -86,7 +86,8 @@ class BreakEventKind(StrEnum):
     RAISED = "raised"
     """The next file did not have it: from here on it is open."""
     ASSIGNED = "assigned"
-    ANNOTATED = "annotated"
+    NOTED = "noted"
+    """These two are said of it in the queue (`ledger.reads.work`)."""
     HELD = "held"
     CLOSED = "closed"
 

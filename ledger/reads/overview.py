@@ -8,7 +8,7 @@ from datetime import datetime
 
 from sqlalchemy import text
 
-from ledger.reads.work import OPEN, SUSPENDED, Patience, WorkKind, WorkQueue, WorkSum
+from ledger.reads.work import DIFFERENCES, OPEN, SUSPENDED, Patience, WorkKind, WorkQueue, WorkSum
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,32 +42,6 @@ class Overview:
     sealed_s: float | None
     replicas_s: Mapping[str, float] = field(default_factory=dict)
     work: Mapping[WorkKind, WorkSum] = field(default_factory=dict)
-
-
-DIFFERENCES = """
-SELECT
-  a.ref, a.balance_fen,
-  (
-    -- Since the last time that it was zero.
-    SELECT min(at)
-    FROM (
-      SELECT at, max(at) FILTER (WHERE running_fen = 0) OVER () AS zero_at
-      FROM (
-        SELECT
-          r.at, sum(CASE WHEN l.credit = a.name THEN l.amount_fen ELSE -l.amount_fen END) OVER (ORDER BY r.at)
-            AS running_fen
-        FROM reference f
-        JOIN leg l ON l.operation_id = f.operation_id AND l.platform = f.platform AND a.name IN (l.debit, l.credit)
-        JOIN resolution r ON r.operation_id = l.operation_id AND r.part = l.part AND r.platform = l.platform
-        WHERE f.value = a.ref AND f.kind = 'break' AND f.platform = a.platform
-      ) sums
-    ) moves
-    WHERE zero_at IS NULL OR at > zero_at
-  ) AS since
-FROM account a
-WHERE a.platform = :platform AND a.kind = 'difference' AND a.balance_fen <> 0
-"""
-"""What adjustments have moved and nothing explains yet, by break."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,8 @@
 """What waits for a person or for the bank, in one queue: a view over what waits, kept nowhere.
 
 Each kind is one piece of SQL, read by an index of what is open. Whoever lists one kind alone reads the same pieces
-(`OPEN`, `SUSPENDED`, `OWED`). What people say of it, who takes it and what he found, is in `work_event`, by the id of
-the item; it stays when the item is gone.
+(`OPEN`, `SUSPENDED`, `OWED`, `DIFFERENCES`). What people say of it, who takes it and what he found, is in
+`work_event`, by the id of the item; it stays when the item is gone.
 """
 
 from __future__ import annotations
@@ -49,6 +49,31 @@ WHERE a.platform = :platform AND a.owner = '' AND a.kind = 'in-transit' AND a.ba
 """
 """What channels owe for each bank day that is not cleared. There is one account a day, found by its kind."""
 
+DIFFERENCES: Final[LiteralString] = """
+SELECT
+  a.ref, a.balance_fen,
+  (
+    -- Since the last time that it was zero.
+    SELECT min(at)
+    FROM (
+      SELECT at, max(at) FILTER (WHERE running_fen = 0) OVER () AS zero_at
+      FROM (
+        SELECT
+          r.at, sum(CASE WHEN l.credit = a.name THEN l.amount_fen ELSE -l.amount_fen END) OVER (ORDER BY r.at)
+            AS running_fen
+        FROM reference f
+        JOIN leg l ON l.operation_id = f.operation_id AND l.platform = f.platform AND a.name IN (l.debit, l.credit)
+        JOIN resolution r ON r.operation_id = l.operation_id AND r.part = l.part AND r.platform = l.platform
+        WHERE f.value = a.ref AND f.kind = 'break' AND f.platform = a.platform
+      ) sums
+    ) moves
+    WHERE zero_at IS NULL OR at > zero_at
+  ) AS since
+FROM account a
+WHERE a.platform = :platform AND a.kind = 'difference' AND a.balance_fen <> 0
+"""
+"""What adjustments have moved and nothing explains yet, by break."""
+
 
 class WorkKind(StrEnum):
     """What waits."""
@@ -67,6 +92,8 @@ class WorkKind(StrEnum):
     PROPOSAL = "proposal"
     BREAK = "break"
     """What the bank's files or lists and the books do not agree on (`ledger.day`)."""
+    DIFFERENCE = "difference"
+    """What adjustments have moved for a break, until something explains it."""
     COLLECTION = "collection"
     """What the bank did by itself and could not be entered. It is in no table."""
 
@@ -204,6 +231,12 @@ SELECT
   type || ' ' || kind, break_id
 FROM break
 WHERE platform = :platform AND is_open
+UNION ALL
+SELECT
+  'difference', 'difference:' || d.ref, abs(d.balance_fen), coalesce(d.since, now()), NULL,
+  {_NO_OPERATION}, {_NO_PROPOSAL}, b.bank_day, d.ref, coalesce(b.type || ' ' || b.kind, ''), b.break_id
+FROM ({DIFFERENCES}) AS d
+LEFT JOIN break b ON b.platform = :platform AND b.break_id::text = d.ref
 """
 
 _SAID: Final[LiteralString] = f"""
@@ -219,15 +252,14 @@ CROSS JOIN LATERAL (
       SELECT number, at, kind, owner, note, caller, person
       FROM work_event WHERE work_id = item.work_id AND platform = :platform
       UNION ALL
-      SELECT number, at, CASE kind WHEN 'assigned' THEN kind ELSE 'noted' END, owner, note, caller, person
-      FROM break_event
-      WHERE break_id = item.break_id AND platform = :platform AND kind IN ('assigned', 'annotated', 'held')
+      SELECT number, at, 'noted', '', note, caller, person
+      FROM break_event WHERE break_id = item.break_id AND platform = :platform AND kind = 'held'
     ) AS event
   ) AS event
   OFFSET 0
 ) said
 """
-"""Of a break both is there: what was said of it in the queue, and by those who decide on it."""
+"""Why a break rests was said with that decision; all else is said in the queue."""
 
 SAID: Final[LiteralString] = f"""
 SELECT item.work_id, said.*

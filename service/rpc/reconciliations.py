@@ -167,26 +167,6 @@ class Reconciliations(reconciliation_pb2_grpc.ReconciliationServiceServicer):
         happened = await self.reconciliation.days.events(found.break_id)
         return pb.GetBreakResponse(current=self._break(found), events=[_event(one) for one in happened])
 
-    async def AssignBreak(
-        self, request: reconciliation_pb2.AssignBreakRequest, context: Context
-    ) -> reconciliation_pb2.AssignBreakResponse:
-        """Decided by the present caller. To say it twice adds nothing."""
-        require_impersonal("note", request.note)
-        found = await self._open(request.break_id)
-        if (found.owner, request.note) != (request.owner, ""):
-            await self.reconciliation.days.assign(found.break_id, _caller(), request.owner, request.note)
-        return pb.AssignBreakResponse(current=self._break(await self._found(request.break_id)))
-
-    async def AnnotateBreak(
-        self, request: reconciliation_pb2.AnnotateBreakRequest, context: Context
-    ) -> reconciliation_pb2.AnnotateBreakResponse:
-        """Noted by the present caller. To say it twice adds nothing."""
-        require_impersonal("note", request.note)
-        found = await self._open(request.break_id)
-        if found.note != request.note:
-            await self.reconciliation.days.annotate(found.break_id, _caller(), request.note)
-        return pb.AnnotateBreakResponse(current=self._break(await self._found(request.break_id)))
-
     async def HoldBreak(
         self, request: reconciliation_pb2.HoldBreakRequest, context: Context
     ) -> reconciliation_pb2.HoldBreakResponse:

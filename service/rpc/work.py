@@ -23,6 +23,8 @@ from service.rpc.pages import no_token, page_size, page_start, page_token
 from service.settings import ResolverSettings
 
 RESOLVE: Final = "jzb.v1.OperationService/ResolveOperation"
+RECONCILIATION: Final = "jzb.v1.ReconciliationService"
+ADJUST: Final = "jzb.v1.AdjustmentService/Adjust"
 COLLECT: Final = {
     "transfers": "jzb.v1.SuspenseService/CollectTransfers",
     "returns": "jzb.v1.WithdrawalService/CollectReturns",
@@ -38,7 +40,8 @@ ACTIONS: Final[Mapping[WorkKind, tuple[str, ...]]] = {
     WorkKind.SUSPENSE: ("jzb.v1.SuspenseService/AllocateSuspense",),
     WorkKind.CLEARING: ("jzb.v1.ClearingService/GetDay", "jzb.v1.ClearingService/ClearDay"),
     WorkKind.PROPOSAL: ("jzb.v1.ApprovalService/Approve", "jzb.v1.ApprovalService/Reject"),
-    WorkKind.BREAK: (),
+    WorkKind.BREAK: (f"{RECONCILIATION}/HoldBreak", f"{RECONCILIATION}/CloseBreak", ADJUST),
+    WorkKind.DIFFERENCE: (ADJUST,),
 }
 """What a person may do about an item; what else depends on the item."""
 
@@ -51,6 +54,7 @@ NEXT: Final[Mapping[WorkKind, str]] = {
     WorkKind.CLEARING: "the service asks the bank (6108) whether the day is cleared",
     WorkKind.PROPOSAL: "it expires",
     WorkKind.BREAK: "the service matches it with the next file",
+    WorkKind.DIFFERENCE: "",
     WorkKind.COLLECTION: "the service collects again",
 }
 

@@ -13,6 +13,7 @@ import grpc
 import pytest
 
 from jzb.v1 import reconciliation_pb2 as pb
+from jzb.v1 import work_pb2, work_pb2_grpc
 from jzb.v1.names import OperationKind
 from ledger.day import KINDS, UNSEEN_KINDS
 from sandbox.records import Trade
@@ -330,11 +331,21 @@ async def test_a_break_is_assigned_annotated_held_and_closed_each_by_somebody(sh
     _, found = await break_of(shop)
     key, service = found.break_id, shop.reconciliation
     until = str(date.today() + timedelta(days=3))  # noqa: DTZ011 - far enough from any midnight
-    assigned = await service.AssignBreak(pb.AssignBreakRequest(break_id=key, owner="wang"), timeout=TIMEOUT_S)
-    assert assigned.current.owner == "wang"
-    noted = pb.AnnotateBreakRequest(break_id=key, note="bank ticket 17")
+    work = work_pb2_grpc.WorkServiceStub(shop.channel)
+    taken = work_pb2.AssignWorkRequest(work_id=f"break:{key}", owner="wang")
+    item = (await work.AssignWork(taken, timeout=TIMEOUT_S)).item
+    assert (item.break_id, item.owner) == (key, "wang")
+    assert list(item.actions) == [
+        "jzb.v1.ReconciliationService/HoldBreak",
+        "jzb.v1.ReconciliationService/CloseBreak",
+        "jzb.v1.AdjustmentService/Adjust",
+    ]
+    noted = work_pb2.NoteWorkRequest(work_id=f"break:{key}", note="bank ticket 17")
     for _ in range(2):
-        await service.AnnotateBreak(noted, timeout=TIMEOUT_S)
+        await work.NoteWork(noted, timeout=TIMEOUT_S)
+    (seen,) = await breaks(shop, owner="wang")
+    assert (seen.break_id, seen.owner, seen.note) == (key, "wang", "bank ticket 17"), "said once, seen in both"
+    assert seen.update_time.ToNanoseconds() > seen.open_time.ToNanoseconds()
     held = pb.HoldBreakRequest(break_id=key, until_bank_day=until, note="the bank answers on Thursday")
     answer = await service.HoldBreak(held, timeout=TIMEOUT_S)
     assert (answer.current.state, answer.current.hold_until_day) == (pb.BREAK_STATE_HELD, until)
@@ -345,9 +356,9 @@ async def test_a_break_is_assigned_annotated_held_and_closed_each_by_somebody(sh
     assert closed.current.close_reason == pb.BREAK_CLOSE_REASON_DECIDED
     history = await service.GetBreak(pb.GetBreakRequest(break_id=key), timeout=TIMEOUT_S)
     kinds = [pb.BreakEventKind.Name(one.kind).removeprefix("BREAK_EVENT_KIND_") for one in history.events]
-    assert kinds == ["OPENED", "ASSIGNED", "ANNOTATED", "HELD", "CLOSED"], "said twice is kept once"
+    assert kinds == ["OPENED", "ASSIGNED", "NOTED", "HELD", "CLOSED"], "said twice is kept once"
     assert [one.caller for one in history.events] == ["", "local", "local", "local", "local"]
-    again = await shop.refusal(service.AssignBreak(pb.AssignBreakRequest(break_id=key, owner="li"), timeout=TIMEOUT_S))
+    again = await shop.refusal(service.HoldBreak(held, timeout=TIMEOUT_S))
     assert (again.code, again.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "BREAK_CLOSED")
 
 
@@ -359,8 +370,8 @@ async def test_what_is_said_of_a_break_that_is_not_there_is_refused(shop: Market
 
 async def test_a_note_with_what_looks_like_a_card_is_refused(shop: Marketplace) -> None:
     _, found = await break_of(shop)
-    request = pb.AnnotateBreakRequest(break_id=found.break_id, note="card 6222021234567890128")
-    refusal = await shop.refusal(shop.reconciliation.AnnotateBreak(request, timeout=TIMEOUT_S))
+    request = pb.CloseBreakRequest(break_id=found.break_id, note="card 6222021234567890128")
+    refusal = await shop.refusal(shop.reconciliation.CloseBreak(request, timeout=TIMEOUT_S))
     assert (refusal.reason, list(refusal.violations)) == ("REQUEST_INVALID", ["note"])
 
 

@@ -30,7 +30,7 @@ def operation(number: int, state: str, age: str, *, kind: str = "PAY_T1", reques
 
 
 def account(name: str, kind: str, ref: str, fen: int, held_fen: int = 0) -> str:
-    floor = "NULL" if kind == "in-transit" else "0"
+    floor = "NULL" if kind in ("in-transit", "difference") else "0"
     return f"INSERT INTO account VALUES ('9930', '{name}', '{kind}', '', '{ref}', {floor}, {fen}, {held_fen})"
 
 
@@ -67,6 +67,13 @@ def busy(mirror: Mirror) -> Mirror:
         *operation(8, "done", "4 hours", kind="TRANSFER_IN", request_id="transfer B8"),
         account("suspense:B7", "suspense", "B7", 70, 30),
         account("suspense:B8", "suspense", "B8", 0),
+        account("difference:ours", "difference", "ours", -400),
+        account("difference:B-0", "difference", "B-0", 0),
+        "INSERT INTO reference (platform, operation_id, kind, value)"
+        f" VALUES ('9930', '{ID.format(7)}', 'break', 'ours')",
+        "INSERT INTO resolution VALUES"
+        f" ('9930', '{ID.format(7)}', 1, 'posted', '2026-11-29', now() - interval '1 day')",
+        f"INSERT INTO leg VALUES ('9930', '{ID.format(7)}', 1, 1, 'difference:ours', 'fee', 400)",
         account("in-transit:20261127", "in-transit", "20261127", -1),
         account("in-transit:20261128", "in-transit", "20261128", -800),
         account("in-transit:20261130", "in-transit", "20261130", -900),
@@ -92,6 +99,7 @@ async def test_each_kind_of_what_waits_is_in_the_queue_once_and_nothing_else(bus
         WorkKind.CLEARING: ("clearing:2026-11-28", 800),
         WorkKind.PROPOSAL: (f"proposal:{ID.format(9)}", 500),
         WorkKind.BREAK: (f"break:{ID.format(11)}", 300),
+        WorkKind.DIFFERENCE: ("difference:ours", 400),
     }
     assert len(await queue(busy)) == len(found)
     assert 5 * 3600 <= found[WorkKind.IN_DOUBT].age_s < 5 * 3600 + 60
@@ -101,6 +109,7 @@ async def test_each_kind_of_what_waits_is_in_the_queue_once_and_nothing_else(bus
     assert 4 * 3600 <= found[WorkKind.SUSPENSE].age_s < 4 * 3600 + 60
     # The bank day is over at midnight in Shanghai.
     assert found[WorkKind.CLEARING].since == datetime.fromisoformat("2026-11-29T00:00:00+08:00")
+    assert 86400 <= found[WorkKind.DIFFERENCE].age_s < 86460
     assert not found[WorkKind.PROPOSAL].is_decided
 
 
@@ -131,14 +140,20 @@ async def test_who_takes_an_item_and_what_is_said_of_it_is_kept_in_order_and_onc
         [("ann", ""), (None, "the payer was asked"), ("ben", "over to you")],
     )
     assert await queue(busy, owner="ann") == []
-    assert len(await queue(busy, owner="")) == 7
-    await busy.reads.say("suspense:B7", owner="", note="", **who)
     assert len(await queue(busy, owner="")) == 8
-    # Those who decide on a break say it there.
-    assigned = "INSERT INTO break_event (platform, break_id, kind, caller, person, owner, note, mac) VALUES"
-    execute(busy.dsn, f"{assigned} ('9930', '{ID.format(11)}', 'assigned', 'console', 'eve', 'cat', 'look', '')")
+    await busy.reads.say("suspense:B7", owner="", note="", **who)
+    assert len(await queue(busy, owner="")) == 9
+    # Why a break rests was said with that decision.
+    await busy.reads.say(f"break:{ID.format(11)}", owner="cat", note="look", **who)
+    held = "INSERT INTO break_event (platform, break_id, kind, caller, person, note, until, mac) VALUES"
+    execute(
+        busy.dsn, f"{held} ('9930', '{ID.format(11)}', 'held', 'console', 'eve', 'the bank asks', '2126-01-01', '')"
+    )
     (item,) = await queue(busy, owner="cat")
-    assert (item.kind, [(one.owner, one.note) for one in item.notes]) == (WorkKind.BREAK, [("cat", "look")])
+    assert (item.kind, [(one.owner, one.note) for one in item.notes]) == (
+        WorkKind.BREAK,
+        [("cat", "look"), (None, "the bank asks")],
+    )
     for change in ("UPDATE work_event SET note = 'x'", "DELETE FROM work_event"):
         with pytest.raises(psycopg.errors.RestrictViolation):
             execute(busy.dsn, change)

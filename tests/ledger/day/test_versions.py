@@ -44,7 +44,9 @@ async def test_a_changed_file_supersedes_and_decisions_stay_with_lines_of_the_sa
     await bank.posted("S1")
     await bank.load(jy("S1"), jy("S2", 500, number=2), jy("S3", 700, number=3))
     kept, gone = sorted(await bank.breaks(), key=lambda one: one.line or 0)
-    await bank.days.assign(kept.break_id, CLERK, "clerk@example.com", "asks the bank")
+    await bank.mirror.reads.say(
+        f"break:{kept.break_id}", owner="clerk@example.com", note="asks the bank", caller="console", person=""
+    )
     second = await bank.load(jy("S0", 100, number=9), jy("S1"), jy("S2", 500, number=2), jy("S3", 701, number=3))
     assert (second.did, second.file.version) == (True, 2)
     found = {str(one.serial): one for one in await bank.breaks()}
@@ -109,26 +111,26 @@ async def test_a_content_that_fails_half_way_leaves_nothing(bank: Bank) -> None:
 async def test_decisions_are_events_with_a_mac_and_the_state_follows_from_them(bank: Bank) -> None:
     await bank.load(jy("S1", 500))
     (found,) = await bank.breaks()
-    await bank.days.annotate(found.break_id, CLERK, "asked the bank")
+    who = {"caller": "console", "person": "clerk@example.com"}
+    await bank.mirror.reads.say(f"break:{found.break_id}", owner=None, note="asked the bank", **who)
+    assert (await bank.days.break_(found.break_id)).note == "asked the bank"
     assert (await bank.days.hold(found.break_id, CLERK, date(2126, 1, 1), "until it answers")).state is BreakState.HELD
     assert (await bank.days.hold(found.break_id, CLERK, date(2026, 1, 1), "now")).state is BreakState.OPEN
-    operation_id = new_id()
-    closed = await bank.days.close(found.break_id, CLERK, "entered", adjustment=operation_id)
-    assert (closed.state, closed.close_reason, closed.note) == (BreakState.CLOSED, CloseReason.ADJUSTED, "entered")
+    closed = await bank.days.close(found.break_id, CLERK, "entered")
+    assert (closed.state, closed.close_reason, closed.note) == (BreakState.CLOSED, CloseReason.DECIDED, "entered")
     events = await bank.days.events(found.break_id)
     assert [(one.kind.value, one.person) for one in events] == [
         ("opened", ""),
-        ("annotated", "clerk@example.com"),
+        ("noted", "clerk@example.com"),
         ("held", "clerk@example.com"),
         ("held", "clerk@example.com"),
         ("closed", "clerk@example.com"),
     ]
-    assert all(one.mac == signed(decision(one)) for one in events[1:])
-    assert events[-1].operation_id == operation_id
+    assert all(one.mac == signed(decision(one)) for one in events[2:])
     with pytest.raises(BreakClosed):
-        await bank.days.assign(found.break_id, CLERK, "somebody")
+        await bank.days.hold(found.break_id, CLERK, date(2126, 1, 1), "again")
     with pytest.raises(BreakUnknown):
-        await bank.days.annotate(new_id(), CLERK, "nothing")
+        await bank.days.close(new_id(), CLERK, "nothing")
     assert (await bank.days.files(DAY))[0].state is FileState.CLEAN
 
 
