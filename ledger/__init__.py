@@ -84,7 +84,7 @@ from ledger.rules import (
     draft_to_json,
     reverse,
 )
-from ledger.steps import Change, NewOperation, Step, StepOutcome
+from ledger.steps import AdjustedBreak, Change, NewOperation, Step, StepOutcome
 from ledger.trail import AuditedCall, AuditTrail
 from ledger.turns import turn
 from ledger.verify import audit, verify
@@ -102,6 +102,7 @@ __all__ = [
     "REASON_FAULT",
     "REASON_FLOOR",
     "Account",
+    "AdjustedBreak",
     "Amounts",
     "AuditTrail",
     "AuditedCall",

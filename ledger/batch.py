@@ -21,7 +21,7 @@ from ledger.errors import Breach, FloorBroken, LedgerCorrupt, OperationUnknown, 
 from ledger.names import NO_BANK_SERIAL, BankSerial
 from ledger.operations import Member, Operation, Part, PartState, State
 from ledger.rules import Book, Draft, Hold, OfDay, Posting
-from ledger.steps import Change, NewOperation, Step, StepOutcome
+from ledger.steps import AdjustedBreak, Change, NewOperation, Step, StepOutcome
 
 _to_json = json.JSONEncoder(ensure_ascii=False).encode
 
@@ -90,6 +90,7 @@ class Rows:
     cards_new: list[Card] = field(default_factory=list)
     cards: list[CardChange] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
+    adjusted: list[tuple[UUID, AdjustedBreak]] = field(default_factory=list)
     cleared_through: date | None = None
 
 
@@ -249,6 +250,8 @@ def _apply(
     rows.members.extend((operation.id, member) for member in step.members)
     rows.cards_new.extend(step.cards_new)
     rows.cards.extend(step.cards)
+    if step.adjusts is not None:
+        rows.adjusted.append((operation.id, step.adjusts))
     if step.cleared_through is not None:
         book.cleared_through = rows.cleared_through = max(step.cleared_through, book.cleared_through or date.min)
     _record(known, operation, step.change, rows, opened, is_new=is_new)

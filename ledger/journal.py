@@ -204,6 +204,9 @@ def encode(
             "super_bank_no": change.super_bank_no,
         }
         writes.append((statements.UPDATE_CARD, named))
+    for operation_id, adjusted in rows.adjusted:
+        closing = {"platform": platform, "operation_id": operation_id, **adjusted._asdict()}
+        writes.append((statements.CLOSE_BREAK, closing))
     # Every step that does anything has an event.
     if rows.events:
         added = _added(rows)

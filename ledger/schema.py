@@ -640,7 +640,9 @@ break_event = _table(
         name="break_event_by_somebody",
     ),
 )
-"""What has happened to a break. What somebody has decided has a MAC of the service, as decisions on proposals have."""
+"""What has happened to a break. What somebody has decided has a MAC of the service, as decisions on proposals have; an
+adjustment is named, which is sealed with its approval.
+"""
 
 sign_off = _table(
     "sign_off",

@@ -309,6 +309,17 @@ VALUES (
 )
 """
 
+CLOSE_BREAK: LiteralString = """
+WITH adjusted AS (
+  UPDATE break SET is_open = false WHERE platform = %(platform)s AND break_id = %(break_id)s::uuid
+  RETURNING platform, break_id
+)
+INSERT INTO break_event (platform, break_id, kind, caller, person, note, reason, operation_id, mac)
+SELECT platform, break_id, 'closed', %(caller)s, %(person)s, %(note)s, 'adjusted', %(operation_id)s::uuid, ''
+FROM adjusted
+"""
+"""With the adjustment's own commit. There is no MAC: the operation that it names is sealed, with its approval."""
+
 UPDATE_CARD: LiteralString = """
 UPDATE card
 SET

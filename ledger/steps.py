@@ -75,6 +75,15 @@ class Change:
             raise ValueError(f"{self.state} is to be asked about in {self.next_ask_in_s} seconds")
 
 
+class AdjustedBreak(NamedTuple):
+    """A break (`ledger.day`) that the postings of a step adjust: whoever approved that closes it, with a note."""
+
+    break_id: UUID
+    caller: str
+    person: str
+    note: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """One commit of the writer.
@@ -83,12 +92,12 @@ class Step:
     A step that continues an operation does nothing unless the operation is in one of ``expects``: it came late. A step
     that opens an operation is refused unless each account of ``needs`` has something left; it takes nothing of it. The
     same holds where it would take more of an account than its cap in ``caps``.
-    ``members`` and ``cards_new`` are recorded with the step, then ``cards`` are changed; ``cleared_through`` marks
-    bank days as cleared. ``check_only`` judges and writes nothing. Where ``keeps_refusal`` is False, a step that opens
-    an operation and is refused by a floor leaves no operation behind, so its request id may try again. A step that
-    opens an operation is refused when it is judged after ``not_after_s``, a time of `time.monotonic`; one that carries
-    an operation on never is. ``reopens`` is the released operation that it may open anew: its caller has proved it to
-    be released (`ledger.proofs`), without which a writer with keys refuses it.
+    ``members`` and ``cards_new`` are recorded with the step, then ``cards`` are changed; ``cleared_through`` marks bank
+    days as cleared, and ``adjusts`` is closed. ``check_only`` judges and writes nothing. Where ``keeps_refusal`` is
+    False, a step that opens an operation and is refused by a floor leaves no operation behind, so its request id may
+    try again. A step that opens an operation is refused when it is judged after ``not_after_s``, a time of
+    `time.monotonic`; one that carries an operation on never is. ``reopens`` is the released operation that it may open
+    anew: its caller has proved it to be released (`ledger.proofs`), without which a writer with keys refuses it.
     """
 
     operation: NewOperation | UUID
@@ -105,6 +114,7 @@ class Step:
     cards_new: tuple[Card, ...] = ()
     cards: tuple[CardChange, ...] = ()
     cleared_through: date | None = None
+    adjusts: AdjustedBreak | None = None
     check_only: bool = False
     keeps_refusal: bool = True
     not_after_s: float | None = None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import psycopg
 
@@ -15,18 +16,16 @@ from ledger.errors import LedgerUnavailable
 
 
 @asynccontextmanager
-async def turn(dsn: str, platform: str, name: str) -> AsyncIterator[bool]:
-    """Whether this process has its turn at ``name`` for the life of the block: False where another one has it.
+async def turn(dsn: str, platform: str, name: str, *, wait_s: float = 0.0) -> AsyncIterator[bool]:
+    """Whether this process has its turn at ``name`` for the life of the block: False where another one has it, after
+    ``wait_s`` still.
 
     Raises `LedgerUnavailable`.
     """
     try:
         connection = await session.opened(dsn)
         try:
-            found = await connection.execute(
-                "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [f"{name} {platform}"]
-            )
-            ((is_mine,),) = await found.fetchall()
+            is_mine = await _taken(connection, f"{name} {platform}", wait_s)
         except BaseException:
             await connection.close()
             raise
@@ -36,3 +35,16 @@ async def turn(dsn: str, platform: str, name: str) -> AsyncIterator[bool]:
         yield is_mine
     finally:
         await connection.close()
+
+
+async def _taken(connection: psycopg.AsyncConnection[Any], key: str, wait_s: float) -> bool:
+    if wait_s <= 0:
+        found = await connection.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [key])
+        ((is_mine,),) = await found.fetchall()
+        return bool(is_mine)
+    await connection.execute("SELECT set_config('lock_timeout', %s, false)", [f"{wait_s * 1000:.0f}ms"])
+    try:
+        await connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [key])
+    except psycopg.errors.LockNotAvailable:
+        return False
+    return True

@@ -375,6 +375,27 @@ CHECKS: dict[str, LiteralString] = {
         WHERE o.platform = :platform
           AND CASE WHEN o.kind = 'ADJUSTMENT' THEN o.plan -> 'approval' IS NULL ELSE false END
     """,
+    "a break that was adjusted names an adjustment of it that is done, and whoever approved that": """
+        WITH adjustment AS (
+          SELECT o.id, f.value AS break_id, o.plan -> 'approval' AS approval
+          FROM reference f
+          JOIN operation o ON o.platform = f.platform AND o.id = f.operation_id
+          WHERE f.platform = :platform AND f.kind = 'break' AND o.kind = 'ADJUSTMENT' AND o.state = 'done'
+        )
+        SELECT e.break_id || ' event ' || e.number, 'an adjustment of it by ' || e.caller, coalesce(a.id::text, 'none')
+        FROM break_event e
+        LEFT JOIN adjustment a ON a.id = e.operation_id AND a.break_id = e.break_id::text
+        WHERE e.platform = :platform AND e.reason = 'adjusted'
+          AND (a.approval ->> 'caller', a.approval ->> 'person') IS DISTINCT FROM (e.caller, e.person)
+        UNION ALL
+        SELECT a.id::text, 'a closed break', 'break ' || a.break_id
+        FROM adjustment a
+        JOIN break b ON b.platform = :platform AND b.break_id::text = a.break_id
+        WHERE NOT EXISTS (
+          SELECT FROM break_event e
+          WHERE e.platform = :platform AND e.break_id = b.break_id AND e.operation_id = a.id AND e.reason = 'adjusted'
+        )
+    """,
     "a proposal and its decision have the names of the audit trail": """
         WITH told AS (
           SELECT

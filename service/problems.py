@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
+from uuid import UUID
 
 import grpc
 from pydantic import ValidationError
@@ -232,6 +233,43 @@ _FOUND_BY = {
 def precondition(reason: ErrorReason, message: str, next_step: str, **metadata: str) -> Problem:
     """The books or the rules do not allow it; nothing was sent."""
     return Problem(grpc.StatusCode.FAILED_PRECONDITION, reason, message, next_step=next_step, metadata=metadata)
+
+
+def day_busy(message: str, next_step: str, **metadata: str) -> Problem:
+    """Days are being loaded and matched just now."""
+    return Problem(
+        grpc.StatusCode.UNAVAILABLE,
+        ErrorReason.DAY_BUSY,
+        message,
+        next_step=next_step,
+        metadata=metadata,
+        retry_after_s=10.0,
+    )
+
+
+def break_closed(break_id: UUID) -> Problem:
+    """Nothing is decided any more on a break."""
+    return precondition(
+        ErrorReason.BREAK_CLOSED,
+        f"break {break_id} is closed",
+        "nothing is left to decide; what still differs is found anew when the day is matched again",
+        break_id=str(break_id),
+    )
+
+
+def difference_exceeded(
+    break_id: UUID, amount_fen: int, left_fen: int, *, differs_fen: int, adjusted_fen: int
+) -> Problem:
+    """An adjustment that would move more for a break than differs."""
+    return Problem(
+        grpc.StatusCode.FAILED_PRECONDITION,
+        ErrorReason.DIFFERENCE_EXCEEDED,
+        f"break {break_id} differs by {yuan(differs_fen)}, and its adjustments have moved {yuan(adjusted_fen)} of that:"
+        f" {yuan(left_fen)} can still be moved this way, not {yuan(amount_fen)}",
+        next_step="adjust at most what is left (amount_fen); GetBreak has what differs, ListAdjustments what was moved",
+        metadata={"break_id": str(break_id), "differs_fen": str(differs_fen), "adjusted_fen": str(adjusted_fen)},
+        amounts={"needed": amount_fen, "left": left_fen},
+    )
 
 
 @dataclass(frozen=True, slots=True)

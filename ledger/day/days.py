@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import replace
 from datetime import date, timedelta
 from hashlib import sha256
@@ -27,7 +27,7 @@ from ledger import database
 from ledger.answers import Encrypt
 from ledger.day.errors import BreakClosed, BreakUnknown, DayNotReady, SignedBySame
 from ledger.day.loading import NoReading
-from ledger.day.matching import Matcher, matching
+from ledger.day.matching import TURN, Matcher, matching
 from ledger.day.overview import DAYS_BACK, OVERVIEW, DaysOverview
 from ledger.day.values import (
     Attempt,
@@ -57,6 +57,7 @@ from ledger.day.values import (
 from ledger.errors import LedgerUnavailable
 from ledger.memory import BEFORE_ANYTHING
 from ledger.reads.work import WorkSum
+from ledger.turns import turn
 
 CUT_OVER: Final = timedelta(hours=1)
 """How near to midnight something lies that the bank may have booked on the other day."""
@@ -146,6 +147,10 @@ SELECT * FROM (
   SELECT
     b.break_id, b.bank_day, b.type, b.kind, b.bank_fen, b.ledger_fen, b.file_id, b.line, b.digest, b.operation_id,
     b.part, b.operation_kind, b.serial, b.bank_serial, b.member, b.sub_account, b.detail, b.opened_at,
+    (SELECT f.sha256 FROM bank_file f WHERE f.platform = b.platform AND f.file_id = b.file_id) AS file_sha256,
+    coalesce((
+      SELECT a.balance_fen FROM account a WHERE a.platform = b.platform AND a.name = 'difference:' || b.break_id
+    ), 0) AS adjusted_fen,
     CASE
       WHEN moved.kind = 'closed' THEN 'closed'
       WHEN moved.kind = 'carried' THEN 'carried'
@@ -444,6 +449,12 @@ class Days:
         """What has happened to a break, oldest first."""
         return [_event(row) for row in await self._rows(_EVENTS, break_id=break_id)]
 
+    def alone(self, wait_s: float) -> AbstractAsyncContextManager[bool]:
+        """Whether nothing is loaded or matched, and no break adjusted, beside the block: False where somebody is at it
+        still after ``wait_s``. Raises `LedgerUnavailable`.
+        """
+        return turn(self._dsn, self._platform, TURN, wait_s=wait_s)
+
     async def hold(self, break_id: UUID, by: Signatory, until: date, note: str) -> Break:
         """Let it rest until a day, on which it is open again. Raises `BreakUnknown`, `BreakClosed`."""
         return await self._decide(break_id, BreakEventKind.HELD, by, until=until, note=note)
@@ -664,6 +675,7 @@ def _break(row: Mapping[str, Any]) -> Break:
         "state": BreakState(row["state"]),
         "close_reason": row["close_reason"] and CloseReason(row["close_reason"]),
         "digest": bytes(row["digest"]),
+        "file_sha256": row["file_sha256"] and bytes(row["file_sha256"]),
     }
     return Break(**{**row, **typed})
 

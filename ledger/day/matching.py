@@ -30,7 +30,10 @@ SETTINGS: Final = {"work_mem": "128MB", "jit": "off", "max_parallel_workers_per_
 
 ONE_DAY: Final = timedelta(days=1)
 
-_LOCK: LiteralString = "SELECT pg_advisory_lock(hashtextextended('reconciliation ' || %s, 0))"
+TURN: Final = "reconciliation"
+"""At which one takes its turn on a platform (`ledger.turns`): whoever loads, matches, or adjusts a break."""
+
+_LOCK: LiteralString = "SELECT pg_advisory_lock(hashtextextended(%s, 0))"
 
 _NEW_FILE: LiteralString = """
 INSERT INTO bank_file (
@@ -215,6 +218,6 @@ def matching(dsn: str, platform: str, cut_over: timedelta) -> Iterator[tuple[psy
     """A connection that nobody else matches beside on this platform; the lock ends with it."""
     with session.opened_blocking(dsn, SETTINGS) as connection:
         connection.prepare_threshold = None
-        connection.execute(_LOCK, [platform])
+        connection.execute(_LOCK, [f"{TURN} {platform}"])
         connection.execute(STAGING)
         yield connection, Matcher(connection, platform, cut_over)

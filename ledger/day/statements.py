@@ -428,7 +428,16 @@ WHERE b.closing_fen <> 0 AND NOT EXISTS (
 )
 """
 
-EFFECTS: Final[LiteralString] = """
+_STANDS: Final[LiteralString] = """(
+  b.is_open OR (
+    SELECT e.caller FROM break_event e
+    WHERE e.platform = b.platform AND e.break_id = b.break_id
+    ORDER BY e.number DESC LIMIT 1
+  ) <> ''
+)"""
+"""Whether a break is open, or was closed by somebody: what closed by itself is no longer there."""
+
+EFFECTS: Final[LiteralString] = f"""
 CREATE TEMPORARY TABLE day_effect AS
 SELECT sub_account, sum(fen)::bigint AS effect_fen
 FROM (
@@ -445,19 +454,26 @@ FROM (
         WHEN 'amount' THEN b.ledger_fen - b.bank_fen WHEN 'fee' THEN 0
         ELSE -l.amount_fen END)
   ) AS side (sub_account, fen)
-  WHERE b.platform = %(platform)s AND b.bank_day = %(bank_day)s::date AND b.type <> 'YE' AND b.is_open
+  WHERE b.platform = %(platform)s AND b.bank_day = %(bank_day)s::date AND b.type <> 'YE' AND {_STANDS}
+    AND b.file_id = (
+      SELECT f.file_id FROM bank_file f
+      WHERE f.platform = b.platform AND f.bank_day = b.bank_day AND f.type = b.type
+      ORDER BY f.version DESC LIMIT 1
+    )
     AND b.kind IN ('missing-here', 'state', 'amount', 'fee') AND side.sub_account <> ''
   UNION ALL
   SELECT split_part(side.name, ':', 2), side.fen
   FROM break b
   JOIN leg l ON l.platform = b.platform AND l.operation_id = b.operation_id AND l.part = b.part
   CROSS JOIN LATERAL (VALUES (l.debit, l.amount_fen), (l.credit, -l.amount_fen)) AS side (name, fen)
-  WHERE b.platform = %(platform)s AND b.bank_day = %(bank_day)s::date AND b.kind = 'missing-there' AND b.is_open
+  WHERE b.platform = %(platform)s AND b.bank_day = %(bank_day)s::date AND b.kind = 'missing-there' AND {_STANDS}
     AND split_part(side.name, ':', 1) IN ('withdrawable', 'waiting')
 ) moved
 GROUP BY 1
 """
-"""How far each sub-account's balance at the bank is to differ by the other breaks of the day that are open."""
+"""How far each sub-account's balance at the bank is to differ by the other breaks of the day. One that somebody has
+closed counts as well: an adjustment is posted on a later day, and the balances of this one still differ.
+"""
 
 OCCURRENCES: Final[LiteralString] = """
 UPDATE day_finding f SET occurrence = o.occurrence

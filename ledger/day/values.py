@@ -318,6 +318,24 @@ class Break:
     held_until: date | None
     close_reason: CloseReason | None
     updated_at: datetime
+    file_sha256: bytes | None
+    """Of the version that has its line."""
+    adjusted_fen: int
+    """What its adjustments have moved, on the whole, and nothing explains yet: below zero for what accounts have got.
+    """
+
+    @property
+    def adjustable_fen(self) -> int:
+        """The most that adjustments may have moved for it, on the whole: what differs. A booking for another member
+        differs by all of it; one on another day, or a line that nobody can read, by nothing that could be posted.
+        """
+        match self.kind:
+            case BreakKind.DATE_SHIFTED | BreakKind.UNREADABLE:
+                return 0
+            case BreakKind.MEMBER:
+                return max(self.bank_fen or 0, self.ledger_fen or 0)
+            case _:
+                return abs(self.difference_fen)
 
     @property
     def difference_fen(self) -> int:

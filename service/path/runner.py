@@ -288,6 +288,7 @@ class Runner:
             bank_day=bank_today(),
             needs=plan.needs,
             caps=rights.caps(allowed, plan),
+            adjusts=plan.adjusts,
             not_after_s=deadline.not_after_s(),
         )
         if not isinstance(plan, Plan):

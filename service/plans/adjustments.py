@@ -11,8 +11,9 @@ from google.protobuf import json_format
 
 from jzb.v1 import adjustment_pb2
 from jzb.v1.names import OperationKind
-from ledger import Account, Leg
+from ledger import Account, AdjustedBreak, Leg
 from ledger.accounts import difference
+from ledger.day import Break
 from ledger.names import NO_MEMBER_CODE, MemberCode
 from service.plans.plan import Movement
 from service.recorded import ORIGINAL
@@ -28,9 +29,14 @@ TOLD: Final = ("account", "direction", "amount_fen", "break_id", "evidence", "no
 
 
 def adjustment(
-    request: adjustment_pb2.AdjustRequest, account: Account, member_id: MemberCode = NO_MEMBER_CODE
+    request: adjustment_pb2.AdjustRequest,
+    account: Account,
+    member_id: MemberCode = NO_MEMBER_CODE,
+    adjusts: AdjustedBreak | None = None,
 ) -> Movement:
-    """``account`` is the one that the request names; ``member_id`` is whose money it is, if anybody's."""
+    """``account`` is the one that the request names; ``member_id`` is whose money it is, if anybody's. ``adjusts`` is
+    its break, where the reconciliation has found that.
+    """
     other = difference(request.break_id)
     adds = request.direction == adjustment_pb2.ADJUSTMENT_DIRECTION_ADD
     source, target = (other, account) if adds else (account, other)
@@ -45,7 +51,18 @@ def adjustment(
             **({ORIGINAL: request.corrects_serial} if request.corrects_serial else {}),
         },
         found_by=((BREAK, request.break_id),),
+        adjusts=adjusts,
     ).moving([Leg(source, target, request.amount_fen)])
+
+
+def evidence_of(found: Break) -> adjustment_pb2.AdjustmentEvidence:
+    """What an adjustment of a break rests on: its line in the bank's file; else the row of a list, or what the file or
+    list lacks, by serial or sub-account.
+    """
+    if found.line is not None and found.file_sha256 is not None and not found.type.value.isdecimal():
+        return adjustment_pb2.AdjustmentEvidence(file_sha256=found.file_sha256.hex(), line=found.line)
+    name = found.bank_serial or found.serial or found.sub_account or found.bank_day.isoformat()
+    return adjustment_pb2.AdjustmentEvidence(list_key=f"{found.type} {name}")
 
 
 def _told(request: adjustment_pb2.AdjustRequest) -> dict[str, Any]:

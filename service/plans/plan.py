@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from bankclient import Request, consumer_serial, row_serial
 from jzb.v1.names import OperationKind
-from ledger import Account, Available, Card, Draft, Leg, Member, draft_from_json, draft_to_json
+from ledger import Account, AdjustedBreak, Available, Card, Draft, Leg, Member, draft_from_json, draft_to_json
 from ledger.accounts import LIMITS, POCKETS, allowance, standing
 from ledger.names import NO_MEMBER_CODE, NO_SERIAL, NO_SUB_ACCOUNT, MemberCode, Serial, SubAccount
 from ledger.rules import Source
@@ -30,8 +30,8 @@ class Movement:
     that become pending with that and wait for the bank's final word (withdrawals): posted when it is good; when it is
     bad they are voided and ``undo`` gives the drafts that take ``drafts`` back. ``keep`` is what later calls about this
     one need and nothing else remembers: the channel of a top-up, the serial of the original. ``found_by`` are kinds and
-    values of `reference` by which the operation is found. ``with_members`` are sub-accounts that it is about though it
-    moves nothing of theirs yet.
+    values of `reference` by which the operation is found. ``adjusts`` is closed with the posting. ``with_members`` are
+    sub-accounts that it is about though it moves nothing of theirs yet.
     """
 
     kind: OperationKind
@@ -46,6 +46,7 @@ class Movement:
     keep: Mapping[str, Any] = field(default_factory=dict)
     found_by: tuple[tuple[str, str], ...] = ()
     with_members: tuple[SubAccount, ...] = ()
+    adjusts: AdjustedBreak | None = None
 
     def moving(self, legs: Iterable[Leg], serial: Serial = NO_SERIAL) -> Self:
         """The same with one draft, between its own parties and of its own amounts."""

@@ -108,7 +108,8 @@ def _servicers(given: Components) -> Iterator[object]:
         rules=rules,
         verify_s=settings.verify_s,
     )
-    yield Adjustments(runner=runner, reads=reads, lists=given.lists, members=members)
+    days = given.reconciliation.days
+    yield Adjustments(runner=runner, reads=reads, lists=given.lists, members=members, days=days)
     yield Statements(bank=bank, members=members)
     yield Files(bank=bank)
     yield WorkRpc(reads=reads, returns=given.returns, transfers=given.transfers, resolver=settings.resolver)

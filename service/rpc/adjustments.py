@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Final
+from uuid import UUID
 
 from jzb.v1 import adjustment_pb2, adjustment_pb2_grpc, balance_pb2
 from jzb.v1.names import ErrorReason, OperationKind
-from ledger import Account, Filter, FullOperation, Kind, Lists, Member, Reads
+from ledger import Account, AdjustedBreak, Filter, FullOperation, Kind, Lists, Member, Reads
 from ledger.accounts import FEE, OWN_FUNDS, POOLED, WITHDRAWING, escrow, frozen, in_transit, parking, suspense
 from ledger.accounts import uncleared as uncleared_of
 from ledger.accounts import withdrawable as withdrawable_of
+from ledger.day import Break, BreakState, BreakUnknown, CloseReason, Days
 from ledger.names import BankSerial, MemberCode, Serial
 from service import problems, view
 from service.bankday import days_now
 from service.path import rights
 from service.path.proposals import require_impersonal
 from service.path.runner import Runner
-from service.plans.adjustments import BREAK, adjustment, told
+from service.plans.adjustments import BREAK, adjustment, evidence_of, told
 from service.plans.plan import Movement, Serials
 from service.policy import present
 from service.rpc.context import Context
@@ -28,6 +30,11 @@ from service.rpc.facts import MemberFacts
 from service.rpc.pages import page_size, page_start, page_token, start_id
 
 DIFFERENCES_MAX: Final = 1000
+
+ALONE_S: Final = 5.0
+"""How long an approved adjustment of a break waits while a day is loaded or matched; it is tried again later."""
+
+ADD: Final = adjustment_pb2.ADJUSTMENT_DIRECTION_ADD
 
 Named = adjustment_pb2.AdjustedAccount
 
@@ -88,11 +95,13 @@ class Adjustments(adjustment_pb2_grpc.AdjustmentServiceServicer):
     reads: Reads
     lists: Lists
     members: MemberFacts
+    days: Days
 
     async def Adjust(self, request: adjustment_pb2.AdjustRequest, context: Context) -> adjustment_pb2.AdjustResponse:
         """Posted at once when it is approved."""
         require_impersonal("note", request.note)
         _require_named(request.account)
+        break_id = _break_id(request)
 
         async def plan(_: Serials) -> Movement:
             member_id = MemberCode(request.account.member_id)
@@ -100,12 +109,40 @@ class Adjustments(adjustment_pb2_grpc.AdjustmentServiceServicer):
                 # Whoever sees some members alone sees nothing of what is the platform's.
                 raise rights.hidden(request)
             await self._require_corrected(request)
+            whole, adjusts = (request, None) if break_id is None else await self._of_break(request, break_id)
             if request.account.kind in OF_PLATFORM:
-                return adjustment(request, OF_PLATFORM[request.account.kind][1](request.account))
+                return adjustment(whole, OF_PLATFORM[request.account.kind][1](request.account), adjusts=adjusts)
             member = await self.members.get_open(member_id)
-            return adjustment(request, OF_MEMBER[request.account.kind][1](member, request.account), member_id)
+            return adjustment(whole, OF_MEMBER[request.account.kind][1](member, request.account), member_id, adjusts)
 
-        return adjustment_pb2.AdjustResponse(operation=await self.runner.carry_out(request, plan))
+        if break_id is None or present().approved is None:
+            return adjustment_pb2.AdjustResponse(operation=await self.runner.carry_out(request, plan))
+        # What it fits beside stays as it was read, until it is posted.
+        async with self.days.alone(ALONE_S) as is_alone:
+            if not is_alone:
+                raise problems.day_busy("a bank day is being loaded and matched", "wait a moment, and call again")
+            return adjustment_pb2.AdjustResponse(operation=await self.runner.carry_out(request, plan))
+
+    async def _of_break(
+        self, request: adjustment_pb2.AdjustRequest, break_id: UUID
+    ) -> tuple[adjustment_pb2.AdjustRequest, AdjustedBreak]:
+        """The request with what its break says, and the break to be closed. Raises `Problem` unless they fit."""
+        try:
+            found = await self.days.break_(break_id)
+        except BreakUnknown:
+            found = None
+        if found is None or not present().has_member(found.member):
+            raise problems.not_found(ErrorReason.BREAK_NOT_FOUND, "break", request.break_id)
+        whole = adjustment_pb2.AdjustRequest()
+        whole.CopyFrom(request)
+        whole.evidence.CopyFrom(evidence_of(found))
+        whole.amount_fen = request.amount_fen or found.adjustable_fen
+        if request.HasField("evidence") and request.evidence != whole.evidence:
+            raise _other_evidence(request.evidence, whole.evidence, found)
+        _require_fitting(whole, found)
+        approved = present().approved
+        names = ("", "") if approved is None else (approved.caller, approved.person)
+        return whole, AdjustedBreak(break_id, *names, request.note)
 
     async def ListAdjustments(
         self, request: adjustment_pb2.ListAdjustmentsRequest, context: Context
@@ -145,6 +182,58 @@ class Adjustments(adjustment_pb2_grpc.AdjustmentServiceServicer):
             found = part.operation
         if found is None or not rights.sees_operation(present(), found):
             raise problems.operation_not_found(serial, is_request_id=False)
+
+
+def _break_id(request: adjustment_pb2.AdjustRequest) -> UUID | None:
+    """The break of the reconciliation that a request is about; None for what it has a name of its own for. Raises
+    `Problem`.
+    """
+    try:
+        found = UUID(request.break_id)
+    except ValueError:
+        for field, is_said in (("evidence", request.HasField("evidence")), ("amount_fen", request.amount_fen > 0)):
+            if not is_said:
+                raise problems.invalid(
+                    field, "is needed, unless break_id is that of a break of the reconciliation", rule="adjust.break"
+                ) from None
+        return None
+    if str(found) != request.break_id:
+        raise problems.invalid("break_id", f"is written as {found}", rule="adjust.break")
+    return found
+
+
+def _require_fitting(request: adjustment_pb2.AdjustRequest, found: Break) -> None:
+    """Raises `Problem` where more would have been moved for the break than differs. One that was closed otherwise than
+    by an adjustment is only brought back to zero.
+    """
+    before_fen, limit_fen = found.adjusted_fen, found.adjustable_fen
+    moved_fen = -request.amount_fen if request.direction == ADD else request.amount_fen
+    if found.state is BreakState.CLOSED and found.close_reason is not CloseReason.ADJUSTED:
+        if abs(before_fen + moved_fen) >= abs(before_fen):
+            raise problems.break_closed(found.break_id)
+        return
+    left_fen = limit_fen + before_fen if request.direction == ADD else limit_fen - before_fen
+    left_fen = max(0, min(limit_fen, left_fen))
+    if request.amount_fen > left_fen or not limit_fen:
+        raise problems.difference_exceeded(
+            found.break_id, request.amount_fen, left_fen, differs_fen=limit_fen, adjusted_fen=before_fen
+        )
+
+
+def _other_evidence(
+    said: adjustment_pb2.AdjustmentEvidence, own: adjustment_pb2.AdjustmentEvidence, found: Break
+) -> problems.Problem:
+    """The first field in which a request names other evidence than its break has."""
+    field = next(name for name in ("file_sha256", "line", "list_key") if getattr(said, name) != getattr(own, name))
+    return replace(
+        problems.invalid(
+            f"evidence.{field}",
+            f"is {getattr(said, field) or 'empty'}, and break {found.break_id} has {getattr(own, field) or 'none'}",
+            rule="adjust.evidence",
+        ),
+        next_step="leave the evidence out, which is then the break's own, or name the break that it is of (ListBreaks);"
+        " the request id is not used up",
+    )
 
 
 def _require_named(account: Named) -> None:

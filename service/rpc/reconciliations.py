@@ -39,6 +39,7 @@ from service import policy, problems, view
 from service.bankday import days_now
 from service.inflows.reconciliation import DayBusy, DayNotOver, Due, Reconciliation
 from service.path.proposals import require_impersonal
+from service.plans.adjustments import evidence_of
 from service.problems import Problem
 from service.rpc.context import Context
 from service.rpc.dates import bank_day
@@ -189,7 +190,7 @@ class Reconciliations(reconciliation_pb2_grpc.ReconciliationServiceServicer):
         try:
             await self.reconciliation.days.close(found.break_id, _caller(), request.note)
         except BreakClosed:
-            raise _closed(found) from None
+            raise problems.break_closed(found.break_id) from None
         return pb.CloseBreakResponse(current=self._break(await self._found(request.break_id)))
 
     async def RunDay(
@@ -204,14 +205,8 @@ class Reconciliations(reconciliation_pb2_grpc.ReconciliationServiceServicer):
         except DayNotOver as early:
             raise problems.invalid("bank_day", str(early), ErrorReason.BANK_DAY_INVALID) from None
         except DayBusy as busy:
-            raise Problem(
-                grpc.StatusCode.UNAVAILABLE,
-                ErrorReason.DAY_BUSY,
-                f"{day} was not run: {busy}",
-                next_step="read the day, which may have been run meanwhile, and call again",
-                metadata={"bank_day": str(day)},
-                retry_after_s=10.0,
-            ) from None
+            read = "read the day, which may have been run meanwhile, and call again"
+            raise problems.day_busy(f"{day} was not run: {busy}", read, bank_day=str(day)) from None
         return pb.RunDayResponse(day=await self._present(day))
 
     async def GetBalanceProof(
@@ -303,7 +298,7 @@ class Reconciliations(reconciliation_pb2_grpc.ReconciliationServiceServicer):
     async def _open(self, break_id: str) -> Break:
         found = await self._found(break_id)
         if found.state is BreakState.CLOSED:
-            raise _closed(found)
+            raise problems.break_closed(found.break_id)
         return found
 
     def _day(self, day: Day) -> reconciliation_pb2.ReconciledDay:
@@ -371,6 +366,9 @@ class Reconciliations(reconciliation_pb2_grpc.ReconciliationServiceServicer):
             update_time=view.timestamp(one.updated_at),
             next_step=step,
             next_step_time=view.timestamp(at),
+            evidence=evidence_of(one),
+            adjustable_fen=one.adjustable_fen,
+            adjusted_fen=one.adjusted_fen,
         )
 
     def _next_step(self, one: Break) -> tuple[str, datetime | None]:
@@ -392,15 +390,6 @@ class Reconciliations(reconciliation_pb2_grpc.ReconciliationServiceServicer):
 def _caller() -> Signatory:
     rights = policy.present()
     return Signatory(rights.caller, rights.person)
-
-
-def _closed(found: Break) -> Problem:
-    return problems.precondition(
-        ErrorReason.BREAK_CLOSED,
-        f"break {found.break_id} is closed",
-        "nothing is left to decide; what still differs is found anew when the day is matched again",
-        break_id=str(found.break_id),
-    )
 
 
 def _signed(day: date) -> Problem:

@@ -20,6 +20,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
+from sandbox.clock import BankClock
 from sandbox.server import Sandbox
 from sandbox.settings import SandboxSettings
 from service.process import certificates
@@ -129,13 +130,15 @@ class Locked:
 
 
 @asynccontextmanager
-async def locked(dsn: str, folder: Path, *tables: str, **settings: Any) -> AsyncIterator[Locked]:
-    """A service with mutual TLS and this policy; the operator may do everything."""
+async def locked(
+    dsn: str, folder: Path, *tables: str, clock: BankClock | None = None, **settings: Any
+) -> AsyncIterator[Locked]:
+    """A service with mutual TLS and this policy; the operator may do everything. ``clock`` is the bank's."""
     authority = Authority(folder / "certificates")
     policy = folder / "policy.toml"
     policy.write_text(EVERYTHING + "\n".join(tables), "utf-8")
     async with (
-        Sandbox(SandboxSettings(**LENIENT)) as sandbox,
+        Sandbox(SandboxSettings(**LENIENT), clock) as sandbox,
         running(service_settings(dsn, sandbox, **{**authority.settings(), "policy": policy, **settings})) as service,
         AsyncExitStack() as stack,
     ):

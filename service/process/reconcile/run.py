@@ -56,12 +56,14 @@ class Reconciled:
 
     @property
     def is_clean(self) -> bool:
-        """Whether every file and list is there and agrees, and every balance is proved."""
+        """Whether every file and list is there and has no open break, and every balance is proved. One that differs
+        from the bank's is a break of its own, which others may explain, or an adjustment of a later day.
+        """
         is_matched = bool(self.day.sources) and all(
             source.state in CLEAN or (source.state == pb.RECONCILIATION_STATE_SIGNED and not source.breaks)
             for source in self.day.sources
         )
-        return is_matched and not (self.breaks or self.proof.wrong or self.proof.different)
+        return is_matched and not (self.breaks or self.proof.wrong)
 
 
 async def reconcile(

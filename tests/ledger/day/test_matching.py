@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ledger.day import BreakFilter, BreakKind, BreakState, CloseReason, FileState, FileType, LineState
+from ledger.day import BreakFilter, BreakKind, BreakState, CloseReason, FileState, FileType, LineState, Signatory
 from ledger.names import Serial
 from tests.ledger.bookkeeping import ANN, BOB, DAY, DAY_AFTER, DAY_BEFORE, execute, opening, pay, posting, voiding
 from tests.ledger.day.conftest import Bank
@@ -211,6 +211,11 @@ async def test_a_balance_is_explained_by_the_members_open_breaks(bank: Bank) -> 
         (BreakKind.BALANCE, CloseReason.EXPLAINED, -700),
         (BreakKind.BALANCE, CloseReason.EXPLAINED, 650),
     }
+    # An adjustment is posted on a later day: the balances of this one still differ, and by the same.
+    await bank.days.close(found.break_id, Signatory("console", "ann"), "adjusted today")
+    await bank.days.match(DAY, FileType.TRANSACTIONS)
+    await bank.days.match(DAY, FileType.BALANCES)
+    assert await bank.breaks() == []
 
 
 async def test_a_day_of_nothing_leaves_each_posting_without_its_line(bank: Bank) -> None:
