@@ -11,10 +11,12 @@ import fcntl
 import shutil
 import tempfile
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography.hazmat.primitives.serialization import pkcs12
 
 from tests.world.databases import Databases, PostgresServer, new_name
 
@@ -106,6 +108,11 @@ def _start(config: pytest.Config) -> None:
         config.stash[FAILURE] = error
     else:
         config.stash[SERVER] = server
+
+
+def pytest_configure() -> None:
+    # Opening a key checks the whole of it, which takes longer than all else at the start of a service.
+    pkcs12.load_pkcs12 = lru_cache(maxsize=64)(pkcs12.load_pkcs12)
 
 
 @pytest.hookimpl(optionalhook=True)
