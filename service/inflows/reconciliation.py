@@ -166,7 +166,7 @@ class Reconciliation:
 
         Raises `DayNotOver`, `DayBusy`, `LedgerError`.
         """
-        if not await self._is_over(bank_day):
+        if bank_day >= await self.open_day(days_now()[1]):
             raise DayNotOver(f"{bank_day} is not over: no file has it before the bank's next day")
         if self._tasks is None:
             raise DayBusy("the service stops")
@@ -210,12 +210,14 @@ class Reconciliation:
         days = [today - timedelta(days=back) for back in range(self._settings.days, 0, -1)]
         return [day for day in days if day >= booked[0] and Due.of(day, self._settings).at <= now]
 
-    async def _is_over(self, bank_day: date) -> bool:
-        """The bank's own clock counts, which may be ahead of ours: it has booked a later day, or cleared this one."""
+    async def open_day(self, today: date) -> date:
+        """The first bank day that is not over, ``today`` by our clock. The bank's own counts, which may be ahead of
+        ours: it has booked a later day, or cleared this one.
+        """
         booked, cleared = await self._reads.booked_days(), await self._reads.cleared_through()
-        last_booked = bank_day if booked is None else booked[1]
-        is_cleared = cleared is not None and bank_day <= cleared
-        return bank_day < max(days_now()[1], last_booked) or is_cleared
+        return max(
+            today, today if booked is None else booked[1], today if cleared is None else cleared + timedelta(days=1)
+        )
 
     async def _run(self, bank_day: date, *, by_hand: bool) -> None:
         with telemetry.below(f"reconcile {bank_day}"):

@@ -285,7 +285,7 @@ class Runner:
                 person=allowed.person,
             ),
             change=Change(state=State.DONE),
-            bank_day=bank_today(),
+            bank_day=plan.bank_day or bank_today(),
             needs=plan.needs,
             caps=rights.caps(allowed, plan),
             adjusts=plan.adjusts,

@@ -5,6 +5,7 @@ The bank's books are right and these are not; what explains the difference later
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any, Final
 
 from google.protobuf import json_format
@@ -33,9 +34,10 @@ def adjustment(
     account: Account,
     member_id: MemberCode = NO_MEMBER_CODE,
     adjusts: AdjustedBreak | None = None,
+    bank_day: date | None = None,
 ) -> Movement:
     """``account`` is the one that the request names; ``member_id`` is whose money it is, if anybody's. ``adjusts`` is
-    its break, where the reconciliation has found that.
+    its break, where the reconciliation has found that. It is posted on ``bank_day``, which is open.
     """
     other = difference(request.break_id)
     adds = request.direction == adjustment_pb2.ADJUSTMENT_DIRECTION_ADD
@@ -52,6 +54,7 @@ def adjustment(
         },
         found_by=((BREAK, request.break_id),),
         adjusts=adjusts,
+        bank_day=bank_day,
     ).moving([Leg(source, target, request.amount_fen)])
 
 

@@ -30,8 +30,9 @@ class Movement:
     that become pending with that and wait for the bank's final word (withdrawals): posted when it is good; when it is
     bad they are voided and ``undo`` gives the drafts that take ``drafts`` back. ``keep`` is what later calls about this
     one need and nothing else remembers: the channel of a top-up, the serial of the original. ``found_by`` are kinds and
-    values of `reference` by which the operation is found. ``adjusts`` is closed with the posting. ``with_members`` are
-    sub-accounts that it is about though it moves nothing of theirs yet.
+    values of `reference` by which the operation is found. ``adjusts`` is closed with the posting. ``bank_day`` is
+    that of the posting, where it is not the one that the clock says. ``with_members`` are sub-accounts that it is about
+    though it moves nothing of theirs yet.
     """
 
     kind: OperationKind
@@ -47,6 +48,7 @@ class Movement:
     found_by: tuple[tuple[str, str], ...] = ()
     with_members: tuple[SubAccount, ...] = ()
     adjusts: AdjustedBreak | None = None
+    bank_day: date | None = None
 
     def moving(self, legs: Iterable[Leg], serial: Serial = NO_SERIAL) -> Self:
         """The same with one draft, between its own parties and of its own amounts."""

@@ -1,5 +1,5 @@
-"""The command line: run, serve, migrate, verify, backup, restore, catch-up, demo, reconcile, find, timeline, work,
-balance, trial-balance, statement, trace, evidence, vault, files, proposals, certificates, docs.
+"""The command line: run, serve, migrate, verify, backup, restore, catch-up, demo, reconcile, adjust, find, timeline,
+work, balance, trial-balance, statement, trace, evidence, vault, files, proposals, certificates, docs.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pydantic_settings import SettingsError
 from rich.console import Console
 from sqlalchemy.exc import DBAPIError
 
-from bankclient import BankError, FileKind, yuan
+from bankclient import BankError, FileKind, fen, yuan
 from jzb.v1 import approval_pb2
 from ledger import (
     Cards,
@@ -56,7 +56,7 @@ from service.inflows.reconciliation_files import fetch, summary
 from service.path.proposals import lacking
 from service.policy import PolicyWrong
 from service.problems import Problem
-from service.process import balances, deciding, evidence, inquiries
+from service.process import adjusting, balances, deciding, evidence, four_eyes, inquiries
 from service.process import demo as day
 from service.process import trace as traces
 from service.process.anchor import contradiction, note_anew, places_of
@@ -140,10 +140,17 @@ def jzb(
 
 @app.command()
 def run(
-    data: Data = Path("var"), listen: Annotated[str | None, typer.Option(help="host:port of gRPC.")] = None
+    data: Data = Path("var"),
+    listen: Annotated[str | None, typer.Option(help="host:port of gRPC.")] = None,
+    needs_two: Annotated[
+        bool,
+        typer.Option("--four-eyes", help="With certificates and a policy: a shop, one who proposes, one who approves."),
+    ] = False,
 ) -> None:
     """Start PostgreSQL, the sandbox bank and the service; Ctrl-C stops them."""
     given: dict[str, Any] = {"listen": listen} if listen else {}
+    with _complaints():
+        given |= four_eyes.settings(data) if needs_two else {}
     with _complaints(), started(data, settings=given) as stack:
         settings = _with_metrics(stack.settings)
 
@@ -157,14 +164,18 @@ def run(
             console.print(f"gRPC          {host}:{port}, platform {settings.platform}, {shown} on")
             if settings.telemetry.metrics_listen:
                 console.print(f"metrics       http://{settings.telemetry.metrics_listen}/metrics")
+            for number, line in enumerate(four_eyes.lines(data) if needs_two else ()):
+                console.print(f"{'' if number else 'callers':14}{line}", markup=False)
             console.print()
             console.print("Try, in another terminal:")
             program = Path(sys.argv[0]) if Path(sys.argv[0]).name == "jzb" else Path(".venv/bin/jzb")
             option = f" --sandbox {stack.sandbox_url}" if stack.sandbox_url else ""
-            if settings.tls_certificate is not None:
+            if needs_two:
+                option += f" --certificate {four_eyes.certificate_of(data, four_eyes.SHOP)}"
+            elif settings.tls_certificate is not None:
                 option += f" --ca {settings.tls_client_ca or settings.tls_certificate}"
-            if settings.tls_client_ca is not None:
-                option += " --certificate YOURS.pem --key YOURS.key"
+                if settings.tls_client_ca is not None:
+                    option += " --certificate YOURS.pem --key YOURS.key"
             console.print(f"  {program} demo --target {host}:{port}{option}")
             # An installed wheel brings neither buf nor the contract's files.
             if (buf := program.with_name("buf")).exists():
@@ -172,7 +183,8 @@ def run(
                 if settings.tls_certificate is not None:
                     scheme, line = "https", f"--cacert {settings.tls_client_ca or settings.tls_certificate}"
                 if settings.tls_client_ca is not None:
-                    line += " --cert YOURS.pem --key YOURS.key"
+                    own = four_eyes.certificate_of(data, four_eyes.SHOP) if needs_two else Path("YOURS.pem")
+                    line += f" --cert {own} --key {own.with_suffix('.key')}"
                 console.print(f"  {buf} curl --protocol grpc {line} --schema protos \\")
                 console.print(f"    {scheme}://{host}:{port}/jzb.v1.BalanceService/GetTrialBalance")
             if data.exists():
@@ -380,6 +392,11 @@ def demo(
 
 def _credentials(ca: Path | None, certificate: Path | None, key: Path | None) -> grpc.ChannelCredentials | None:
     """Those of a client; None for plaintext."""
+    if certificate is not None and ca is None and key is None:
+        # As `jzb certificates` leaves them.
+        beside = certificate.with_suffix(".key"), certificate.with_name("ca.pem")
+        if all(path.exists() for path in beside):
+            key, ca = beside
     if ca is None:
         if certificate is not None or key is not None:
             raise typer.BadParameter("a certificate is shown over TLS alone", param_hint="--ca")
@@ -427,7 +444,10 @@ def find_command(
 
 Target = Annotated[str, typer.Option(help="A running service, host:port.")]
 Authority = Annotated[Path | None, typer.Option(help="Whose certificate the service must have (PEM): TLS.")]
-CallerCertificate = Annotated[Path | None, typer.Option(help="With --ca, the certificate of the caller.")]
+CallerCertificate = Annotated[
+    Path | None,
+    typer.Option(help="The certificate of the caller; without --ca and --key, with its key and ca.pem beside it."),
+]
 CallerKey = Annotated[Path | None, typer.Option(help="With --certificate, its key.")]
 PastDay = Annotated[str, typer.Option(help="As of the end of this bank day, YYYY-MM-DD.")]
 PastTime = Annotated[str, typer.Option(help="As of this time, 2026-11-30T18:00; in Shanghai unless it has a zone.")]
@@ -528,6 +548,10 @@ def reconcile_command(
     loads: Annotated[
         bool, typer.Option("--run/--no-run", help="Whether the bank is asked now, or what is known is shown.")
     ] = True,
+    sign: Annotated[
+        str | None,
+        typer.Option(help="Sign the day as it is shown, with a note: as the first, or the second after another."),
+    ] = None,
     target: Target = LOCAL,
     ca: Authority = None,
     certificate: CallerCertificate = None,
@@ -539,10 +563,13 @@ def reconcile_command(
         last = _calendar_day("--through", through) if through else first
         if not 0 <= (last - first).days < DAYS_MAX:
             raise typer.BadParameter(f"is not within {DAYS_MAX} days from {first} on", param_hint="--through")
+        if sign is not None and first != last:
+            raise typer.BadParameter("one day is signed at a time", param_hint="--sign")
         chosen = _format(wanted)
         days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
         credentials = _credentials(ca, certificate, key)
-        raise typer.Exit(asyncio.run(reconcile(target, days, credentials, out=out, wanted=chosen, loads=loads)))
+        closing = reconcile(target, days, credentials, out=out, wanted=chosen, loads=loads, sign=sign)
+        raise typer.Exit(asyncio.run(closing))
 
 
 def _calendar_day(option: str, text: str) -> day_of_calendar:
@@ -550,6 +577,36 @@ def _calendar_day(option: str, text: str) -> day_of_calendar:
         return day_of_calendar.fromisoformat(text)
     except ValueError:
         raise typer.BadParameter(f"{text} is no day of the calendar", param_hint=option) from None
+
+
+@app.command("adjust")
+def adjust_command(
+    break_id: Annotated[UUID, typer.Argument(help="The break, as `jzb reconcile` has it.")],
+    why: Annotated[str, typer.Option(help="Why, for whoever approves and reads it later; no place for personal data.")],
+    add: Annotated[str, typer.Option(help="The account that gets the amount, such as withdrawable.")] = "",
+    take: Annotated[str, typer.Option(help="The account that gives it.")] = "",
+    member: Annotated[str, typer.Option(help="Whose account it is.")] = "",
+    order: Annotated[str, typer.Option(help="The order number of frozen, escrow or parked money.")] = "",
+    bank_day: Annotated[str, typer.Option(help="The bank day of uncleared money or money in transit.")] = "",
+    transfer: Annotated[str, typer.Option(help="The bank serial of a transfer in suspense.")] = "",
+    amount: Annotated[str, typer.Option("--yuan", help="How much, in yuan; without it all that differs.")] = "",
+    target: Target = LOCAL,
+    ca: Authority = None,
+    certificate: CallerCertificate = None,
+    key: CallerKey = None,
+) -> None:
+    """Propose an adjustment of a break, with the break's own evidence; another identity approves it (jzb proposals)."""
+    with _complaints():
+        if bool(add) == bool(take):
+            raise typer.BadParameter("one of --add and --take names the account", param_hint="--add")
+        if (add or take) not in adjusting.KINDS:
+            raise typer.BadParameter(f"{add or take} is none of {', '.join(adjusting.KINDS)}", param_hint="--add")
+        account = adjusting.account(add or take, member, order, bank_day, transfer)
+        credentials = _credentials(ca, certificate, key)
+        amount_fen = fen(amount) if amount else 0
+        proposing = adjusting.propose(target, credentials, str(break_id), account, bool(add), amount_fen, why)
+        for line in asyncio.run(proposing):
+            console.print(line, markup=False)
 
 
 @app.command("timeline")

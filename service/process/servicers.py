@@ -108,10 +108,10 @@ def _servicers(given: Components) -> Iterator[object]:
         rules=rules,
         verify_s=settings.verify_s,
     )
-    days = given.reconciliation.days
-    yield Adjustments(runner=runner, reads=reads, lists=given.lists, members=members, days=days)
+    reconciliation = given.reconciliation
+    yield Adjustments(runner=runner, reads=reads, lists=given.lists, members=members, reconciliation=reconciliation)
     yield Statements(bank=bank, members=members)
     yield Files(bank=bank)
     yield WorkRpc(reads=reads, returns=given.returns, transfers=given.transfers, resolver=settings.resolver)
-    yield Reconciliations(reconciliation=given.reconciliation, vault=given.vault, settings=settings.reconciliation)
+    yield Reconciliations(reconciliation=reconciliation, vault=given.vault, settings=settings.reconciliation)
     yield Operations(reads=reads, lists=given.lists, feed=given.feed, resolver=given.resolver)

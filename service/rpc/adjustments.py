@@ -14,10 +14,11 @@ from ledger import Account, AdjustedBreak, Filter, FullOperation, Kind, Lists, M
 from ledger.accounts import FEE, OWN_FUNDS, POOLED, WITHDRAWING, escrow, frozen, in_transit, parking, suspense
 from ledger.accounts import uncleared as uncleared_of
 from ledger.accounts import withdrawable as withdrawable_of
-from ledger.day import Break, BreakState, BreakUnknown, CloseReason, Days
+from ledger.day import Break, BreakState, BreakUnknown, CloseReason
 from ledger.names import BankSerial, MemberCode, Serial
 from service import problems, view
-from service.bankday import days_now
+from service.bankday import bank_today, days_now
+from service.inflows.reconciliation import Reconciliation
 from service.path import rights
 from service.path.proposals import require_impersonal
 from service.path.runner import Runner
@@ -95,7 +96,7 @@ class Adjustments(adjustment_pb2_grpc.AdjustmentServiceServicer):
     reads: Reads
     lists: Lists
     members: MemberFacts
-    days: Days
+    reconciliation: Reconciliation
 
     async def Adjust(self, request: adjustment_pb2.AdjustRequest, context: Context) -> adjustment_pb2.AdjustResponse:
         """Posted at once when it is approved."""
@@ -111,14 +112,16 @@ class Adjustments(adjustment_pb2_grpc.AdjustmentServiceServicer):
             await self._require_corrected(request)
             whole, adjusts = (request, None) if break_id is None else await self._of_break(request, break_id)
             if request.account.kind in OF_PLATFORM:
-                return adjustment(whole, OF_PLATFORM[request.account.kind][1](request.account), adjusts=adjusts)
-            member = await self.members.get_open(member_id)
-            return adjustment(whole, OF_MEMBER[request.account.kind][1](member, request.account), member_id, adjusts)
+                account = OF_PLATFORM[request.account.kind][1](request.account)
+            else:
+                account = OF_MEMBER[request.account.kind][1](await self.members.get_open(member_id), request.account)
+            bank_day = await self.reconciliation.open_day(bank_today())
+            return adjustment(whole, account, member_id, adjusts, bank_day)
 
         if break_id is None or present().approved is None:
             return adjustment_pb2.AdjustResponse(operation=await self.runner.carry_out(request, plan))
         # What it fits beside stays as it was read, until it is posted.
-        async with self.days.alone(ALONE_S) as is_alone:
+        async with self.reconciliation.days.alone(ALONE_S) as is_alone:
             if not is_alone:
                 raise problems.day_busy("a bank day is being loaded and matched", "wait a moment, and call again")
             return adjustment_pb2.AdjustResponse(operation=await self.runner.carry_out(request, plan))
@@ -128,7 +131,7 @@ class Adjustments(adjustment_pb2_grpc.AdjustmentServiceServicer):
     ) -> tuple[adjustment_pb2.AdjustRequest, AdjustedBreak]:
         """The request with what its break says, and the break to be closed. Raises `Problem` unless they fit."""
         try:
-            found = await self.days.break_(break_id)
+            found = await self.reconciliation.days.break_(break_id)
         except BreakUnknown:
             found = None
         if found is None or not present().has_member(found.member):

@@ -74,12 +74,14 @@ async def reconcile(
     out: Path | None = None,
     wanted: Format = "xlsx",
     loads: bool = True,
+    sign: str | None = None,
     console: Console | None = None,
 ) -> int:
     """Reconcile these days at the service on ``target`` (host:port), in plaintext unless there are credentials.
 
-    Without ``loads`` the bank is not asked: what the service knows is shown. Returns the exit status: 1 when a file or
-    list is missing, something does not agree, or a balance is not proved. Raises gRPC's errors, and OSError.
+    Without ``loads`` the bank is not asked: what the service knows is shown. With ``sign``, a note, the only day is
+    signed as it was shown: first, or second after another. Returns the exit status: 1 when a file or list is missing,
+    a break is open, or a balance is not proved. Raises gRPC's errors, and OSError.
     """
     console = console or Console(highlight=False)
     shown = Console(highlight=False, width=max(console.width, WIDTH_MIN))
@@ -88,6 +90,8 @@ async def reconcile(
         found = await _run(client, days, console, loads=loads)
         if out is not None:
             written_to = await _write(client, found, out, wanted, console)
+        if sign is not None:
+            found[0].day.CopyFrom(await client.sign(found[0].day, sign))
     shown.print(tables.days_table([one.day for one in found]))
     breaks = [one for day in found for one in day.breaks]
     if breaks:
@@ -96,11 +100,14 @@ async def reconcile(
         shown.print(_proof_line(one))
     if out is not None:
         shown.print(f"written to {', '.join(str(path) for path in written_to)}", markup=False)
+    if sign is not None:
+        shown.print(_signed(found[0].day))
     unclean = [one.day.bank_day for one in found if not one.is_clean]
     if unclean:
         shown.print(f"not clean: {', '.join(unclean)}")
         return 1
-    shown.print("every posting is matched, 0 breaks")
+    decided = any(source.file.rows > source.matched_lines for one in found for source in one.day.sources)
+    shown.print("0 breaks are open; some were closed by people" if decided else "every posting is matched, 0 breaks")
     return 0
 
 
@@ -119,6 +126,15 @@ class Client:
         """A day as it stands."""
         request = pb.GetReconciledDayRequest(bank_day=day.isoformat())
         return (await self._service.GetReconciledDay(request, timeout=READ_S)).day
+
+    async def sign(self, shown: pb.ReconciledDay, note: str) -> pb.ReconciledDay:
+        """Sign a day as it was shown: whoever comes second says by its digest what the first has signed."""
+        if not shown.signatures:
+            proposing = pb.ProposeSignOffRequest(bank_day=shown.bank_day, note=note)
+            return (await self._service.ProposeSignOff(proposing, timeout=READ_S)).day
+        digest = shown.signatures[0].digest
+        approving = pb.ApproveSignOffRequest(bank_day=shown.bank_day, digest=digest, note=note)
+        return (await self._service.ApproveSignOff(approving, timeout=READ_S)).day
 
     async def breaks(self, day: date) -> list[pb.Break]:
         """The breaks of a day that are not closed."""
@@ -192,6 +208,12 @@ def _proof_line(one: Reconciled) -> str:
     bank = f"{proof.with_bank} beside the bank's file of balances, "
     bank += "none differs" if not proof.different else f"{proof.different} DIFFER"
     return f"{one.day.bank_day}: opening + movements = closing for {proof.sub_accounts} sub-accounts, {proved}; {bank}"
+
+
+def _signed(day: pb.ReconciledDay) -> str:
+    if day.state == pb.RECONCILIATION_STATE_SIGNED:
+        return f"{day.bank_day} is signed by two: it is closed"
+    return f"{day.bank_day} has its first signature, under {day.signatures[0].digest}; another identity signs second"
 
 
 async def _write(
