@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -56,9 +57,10 @@ DIALECT = "postgresql+psycopg://"
 """All that SQLAlchemy is told of where the database is: the session module connects."""
 
 
-def _revisions() -> list[str]:
+@cache
+def _revisions() -> tuple[str, ...]:
     """What the migrations make of a database, the newest first."""
-    return [script.revision for script in ScriptDirectory(str(MIGRATIONS)).walk_revisions()]
+    return tuple(script.revision for script in ScriptDirectory(str(MIGRATIONS)).walk_revisions())
 
 
 def newest_revision() -> str:

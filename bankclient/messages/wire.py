@@ -205,7 +205,8 @@ ReplyYuan = Annotated[
 class Message(BaseModel):
     """What requests, replies and rows share."""
 
-    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+    # Built when the first of its kind is made: a process needs few of them.
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True, defer_build=True)
 
     @model_validator(mode="before")
     @classmethod
