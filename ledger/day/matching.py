@@ -189,6 +189,8 @@ class Matcher:
         self._connection.execute(statements.POSTED_ONCE)
         if type_ is FileType.WITHDRAWALS:
             self._connection.execute(statements.UNDONE, parameters)
+        if type_ is FileType.TOP_UPS:
+            self._connection.execute(statements.PARKED, parameters)
 
     def _current(self, bank_day: date, type_: FileType) -> tuple[Any, ...] | None:
         return self._connection.execute(_CURRENT, self._parameters(bank_day, type_, None)).fetchone()

@@ -21,6 +21,7 @@ from service.inflows import reconciliation
 from service.process.demo import run_demo
 from service.process.reconcile import reconcile
 from tests.world import days
+from tests.world.acquiring import acquire, rebook_request, record, share
 from tests.world.days import (
     FILE_SERVICE,
     approve,
@@ -37,6 +38,7 @@ from tests.world.days import (
     states,
 )
 from tests.world.marketplace import TIMEOUT_S, Marketplace, open_marketplace
+from tests.world.verifying import named
 
 
 async def a_day(shop: Marketplace) -> str:
@@ -141,6 +143,27 @@ async def test_a_charge_of_the_bank_is_outside_of_the_books_and_no_break(shop: M
     (line,) = await lines(shop, day, pb.BANK_SOURCE_CHARGES)
     assert (line.state, line.amount_fen) == (pb.BANK_LINE_STATE_OUTSIDE, 1_50)
     assert states(found)["CHARGES"] == "CLEAN"
+
+
+async def test_a_parked_order_is_no_members_in_file_and_journal_until_it_is_moved(shop: Marketplace) -> None:
+    for name in ("right", "other"):
+        await named(shop, name, collects=True)
+    for number in ("S1", "S2"):
+        await record(shop, await acquire(shop, share("right", 60_00, 1_00, number), booked_to="parking"))
+    # What stays parked for the night, and what is with its member by then.
+    await shop.acquiring.RebookOrder(rebook_request(shop, "S2", "right"), timeout=TIMEOUT_S)
+    day = await a_day(shop)
+    assert (await run_day(shop, day)).state == pb.RECONCILIATION_STATE_CLEAN
+    parked = [one for one in await lines(shop, day, pb.BANK_SOURCE_TOP_UPS) if one.order_no in ("S1", "S2")]
+    assert [(one.state, one.payee_member_id) for one in parked] == [(pb.BANK_LINE_STATE_MATCHED, "")] * 2
+    for fault, type_, fen in (("row_amount", "AMOUNT", 7), ("row_side", "MEMBER", 0)):
+        for seed in range(3):
+            # All three rows of the file: a top-up, and both orders.
+            shop.sandbox.faults.days.add(fault, source="CZ", day=date.fromisoformat(day), seed=seed, amount_fen=7)
+        await run_day(shop, day)
+        assert await open_breaks(shop, day) == [(type_, "OPEN", fen)] * 3
+        shop.sandbox.faults.days.clear()
+    assert (await run_day(shop, day)).state == pb.RECONCILIATION_STATE_CLEAN
 
 
 async def test_a_transfer_that_nobody_collected_is_entered_before_its_day_is_matched(shop: Marketplace) -> None:
