@@ -73,11 +73,21 @@ SELECT
   f.repaired_rows, f.amount_fen, f.fee_fen,
   CASE
     WHEN f.state <> 'matched' OR newest.version > f.version THEN f.state
-    WHEN EXISTS (
+    WHEN NOT EXISTS (
       SELECT FROM break b
       WHERE b.platform = f.platform AND b.bank_day = f.bank_day AND b.type = f.type AND b.is_open
+    ) THEN 'clean'
+    WHEN EXISTS (
+      SELECT FROM break b
+      CROSS JOIN LATERAL (
+        SELECT e.kind FROM break_event e
+        WHERE e.platform = b.platform AND e.break_id = b.break_id
+        ORDER BY e.number DESC LIMIT 1
+      ) moved
+      WHERE b.platform = f.platform AND b.bank_day = f.bank_day AND b.type = f.type AND b.is_open
+        AND moved.kind <> 'carried'
     ) THEN 'breaks'
-    ELSE 'clean'
+    ELSE 'matched'
   END AS state,
   f.loaded_at, f.matched_at, newest.version = f.version AS is_current
 FROM bank_file f
@@ -230,16 +240,49 @@ INSERT INTO break_event (platform, break_id, kind, caller, person, note, until, 
 SELECT platform, break_id, :kind, :caller, :person, :note, :until, :reason, :mac FROM found
 """
 
-_PROOF: Final[LiteralString] = """
-WITH side AS (
-  SELECT
-    CASE WHEN name = 'pooled' THEN '' ELSE split_part(name, ':', 2) END AS sub_account, bank_day,
-    CASE WHEN name = 'pooled' THEN -fen ELSE fen END AS fen
+_AVAILABLE: Final[LiteralString] = """
+CROSS JOIN LATERAL (VALUES (l.debit, -l.amount_fen), (l.credit, l.amount_fen)) AS side (name, fen)
+WHERE (name = 'pooled' OR split_part(name, ':', 1) IN ('withdrawable', 'waiting'))
+"""
+"""Those sides of legs that are a sub-account's available money, or the pooled account's."""
+
+_PROOF: Final[LiteralString] = f"""
+WITH filled_to AS MATERIALIZED (
+  SELECT coalesce((SELECT event FROM filled WHERE platform = :platform ORDER BY at DESC LIMIT 1), 0) AS event
+), late AS MATERIALIZED (
+  SELECT name, fen, bank_day
+  FROM (
+    SELECT DISTINCT operation_id, at FROM event
+    WHERE platform = :platform AND seq > (SELECT event FROM filled_to)
+  ) e
+  CROSS JOIN LATERAL (
+    SELECT part, bank_day FROM resolution
+    WHERE platform = :platform AND operation_id = e.operation_id AND at = e.at AND verdict = 'posted'
+    OFFSET 0
+  ) r
+  CROSS JOIN LATERAL (
+    SELECT debit, credit, amount_fen FROM leg
+    WHERE platform = :platform AND operation_id = e.operation_id AND part = r.part
+    OFFSET 0
+  ) l
+  {_AVAILABLE} AND bank_day <> :bank_day
+), side AS (
+  SELECT split_part(name, ':', 2) AS sub_account, CASE name WHEN 'pooled' THEN -fen ELSE fen END AS fen, bank_day
+  FROM late
+  UNION ALL
+  SELECT split_part(name, ':', 2), CASE name WHEN 'pooled' THEN -fen ELSE fen END, r.bank_day
   FROM resolution r
   JOIN leg l ON l.platform = r.platform AND l.operation_id = r.operation_id AND l.part = r.part
-  CROSS JOIN LATERAL (VALUES (l.debit, -l.amount_fen), (l.credit, l.amount_fen)) AS side (name, fen)
-  WHERE r.platform = :platform AND r.verdict = 'posted'
-    AND (name = 'pooled' OR split_part(name, ':', 1) IN ('withdrawable', 'waiting'))
+  {_AVAILABLE} AND r.platform = :platform AND r.bank_day = :bank_day AND r.verdict = 'posted'
+  UNION ALL
+  SELECT sub_account, withdrawable_fen + uncleared_fen, bank_day
+  FROM balance_day
+  WHERE platform = :platform AND bank_day <> :bank_day
+    AND (CAST(:after AS text) IS NULL OR sub_account > :after)
+  UNION ALL
+  SELECT '', debit_fen - credit_fen, bank_day
+  FROM kind_day
+  WHERE platform = :platform AND bank_day <> :bank_day AND kind = 'pooled'
 ), moved AS (
   SELECT
     sub_account, coalesce(sum(fen) FILTER (WHERE bank_day < :bank_day), 0) AS opening_fen,
@@ -280,6 +323,10 @@ LEFT JOIN member m ON m.platform = :platform AND m.sub_account = found.sub_accou
 WHERE CAST(:after AS text) IS NULL OR found.sub_account > :after
 ORDER BY 1
 LIMIT :limit
+"""
+"""The movements of the day are its legs; what came before and after is what `balance_day` and `kind_day` have of other
+days (`ledger.entries`), and the legs of the batches that these have not got yet. So the time that it takes is that of
+one day, however long the journal is.
 """
 
 _JOURNAL: Final[LiteralString] = """
@@ -327,7 +374,7 @@ FROM bank_file_piece
 WHERE platform = :platform AND file_id = :file_id AND piece = :piece
 """
 
-_READY: Final = (FileState.NONE, FileState.CLEAN, FileState.BREAKS)
+_READY: Final = (FileState.NONE, FileState.MATCHED, FileState.CLEAN, FileState.BREAKS)
 
 
 class Days:

@@ -378,7 +378,7 @@ class BreakFilter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProofRow:
-    """A sub-account's available money on a bank day, from the journal alone: opening + credits - debits = closing.
+    """A sub-account's available money on a bank day, from the books alone: opening + credits - debits = closing.
 
     ``closing_fen`` is computed on a way of its own (backwards from the present balance). ``bank_fen`` is what YE says,
     None where it has no such line. The row of the pooled account has an empty sub-account.

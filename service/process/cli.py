@@ -38,7 +38,6 @@ from ledger import (
     SealKeys,
     Summary,
     WorkKind,
-    WorkWanted,
     audit,
     connect,
     copies,
@@ -639,27 +638,34 @@ def timeline_command(
 def work_command(
     kinds: Annotated[list[str] | None, typer.Option("--kind", help="Only this kind; may be repeated.")] = None,
     owner: Annotated[str | None, typer.Option(help="Only what this person has; '' for what nobody has.")] = None,
+    target: Target = LOCAL,
+    ca: Authority = None,
+    certificate: CallerCertificate = None,
+    key: CallerKey = None,
     data: Data = Path("var"),
 ) -> None:
     """Print what waits for a person or for the bank, in yuan, oldest first, and the sums by kind.
 
-    What a running service could not collect is known to that process alone: ListWork has it, and the log.
+    A running service is asked. Where none answers the books are read: what could not be collected is not in them.
     """
     with _complaints():
-        known = [kind.value for kind in WorkKind if kind is not WorkKind.COLLECTION]
+        known = [kind.value for kind in WorkKind]
         if unknown := [kind for kind in kinds or () if kind not in known]:
             raise typer.BadParameter(f"{unknown[0]} is none of {', '.join(known)}", param_hint="--kind")
-        platform = platform_of(data)
-        wanted = WorkWanted(kinds=tuple(map(WorkKind, kinds or ())), owner=owner)
-        with kept(data) as dsn:
-            items, sums = asyncio.run(inquiries.waiting(dsn, platform, wanted))
-        if not sums:
+        wanted = inquiries.wanted_work(kinds or (), owner)
+        found = asyncio.run(inquiries.queue(target, _credentials(ca, certificate, key), wanted))
+        if found is None:
+            console.print(f"no service answers on {target}: this is from the books, without what it could not collect")
+            platform = platform_of(data)
+            with kept(data) as dsn:
+                found = asyncio.run(inquiries.waiting(dsn, platform, wanted))
+        if not found.sums:
             console.print("nothing waits")
             return
-        _wide().print(inquiries.work_table(items))
-        if len(items) == inquiries.WORK_MAX:
-            console.print(f"these are the oldest {len(items)}: ListWork has pages")
-        console.print(inquiries.sums_table(sums))
+        _wide().print(inquiries.work_table(found.items))
+        if len(found.items) == inquiries.WORK_MAX:
+            console.print(f"these are the oldest {len(found.items)}: ListWork has pages")
+        console.print(inquiries.sums_table(found.sums))
 
 
 @app.command("trace")

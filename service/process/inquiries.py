@@ -1,19 +1,22 @@
 """`jzb find`, `jzb timeline`, `jzb work`: what people ask of the books, answered in the terminal.
 
 They read the database themselves, as `jzb trace` does, so they work while no service does. Whoever may open the
-database sees everything. The same questions are RPCs: FindOperations, GetTimeline, ListWork.
+database sees everything. The same questions are RPCs: FindOperations, GetTimeline, ListWork. What a service could not
+collect only it knows, so `jzb work` asks a service first.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Final
 
+import grpc
 from rich.table import Column, Table
 
 from bankclient import BANK_ZONE, yuan
+from jzb.v1 import core_pb2, work_pb2, work_pb2_grpc
 from jzb.v1.names import OperationKind
 from ledger import (
     OPEN_STATES,
@@ -27,10 +30,7 @@ from ledger import (
     Number,
     Operation,
     Reads,
-    Work,
     WorkKind,
-    WorkSum,
-    WorkWanted,
     connect,
     open_pool,
     require_current,
@@ -38,8 +38,10 @@ from ledger import (
 from ledger.names import MemberCode, RequestId, SubAccount
 from service import policy
 from service.policy import in_namespace, namespace_of
+from service.process.client import bank_time, channel_to
 from service.rpc import work
 from service.rpc.auditing import subjects_of
+from service.rpc.work import KIND_OF, KINDS
 from service.settings import policy_from_environment, resolver_from_environment
 
 LISTED_MAX: Final = 50
@@ -47,6 +49,9 @@ LISTED_MAX: Final = 50
 
 WORK_MAX: Final = 200
 """Items of the queue; the oldest."""
+
+ANSWER_S: Final = 10.0
+"""How long a service may take to answer."""
 
 MOMENTS_MAX: Final = 1000
 """Rows of a timeline; the oldest."""
@@ -84,11 +89,43 @@ async def timeline(dsn: str, platform: str, number: str) -> tuple[list[Operation
         return operations, await reads.timeline([one.id for one in operations], subjects, offset=0, limit=MOMENTS_MAX)
 
 
-async def waiting(dsn: str, platform: str, wanted: WorkWanted) -> tuple[list[Work], dict[WorkKind, WorkSum]]:
-    """The oldest of what waits for a person or for the bank, and the sums of all of it. Raises `LedgerError`."""
+def wanted_work(kinds: Iterable[str], owner: str | None) -> work_pb2.ListWorkRequest:
+    """What the command line wants of the queue: these kinds, in these hands; an empty owner is nobody."""
+    return work_pb2.ListWorkRequest(
+        page_size=WORK_MAX,
+        kinds=[KINDS[WorkKind(kind)] for kind in kinds],
+        owner=owner or "",
+        unassigned=owner == "",
+    )
+
+
+async def queue(
+    target: str, credentials: grpc.ChannelCredentials | None, wanted: work_pb2.ListWorkRequest
+) -> work_pb2.ListWorkResponse | None:
+    """The oldest of what waits and the sums of all of it, as a service has them; None where no service answers. Raises
+    gRPC's errors.
+    """
+    async with channel_to(target, credentials) as channel:
+        try:
+            found: work_pb2.ListWorkResponse = await work_pb2_grpc.WorkServiceStub(channel).ListWork(
+                wanted, timeout=ANSWER_S
+            )
+        except grpc.aio.AioRpcError as error:
+            if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+                return None
+            raise
+        return found
+
+
+async def waiting(dsn: str, platform: str, wanted: work_pb2.ListWorkRequest) -> work_pb2.ListWorkResponse:
+    """The same from the books, without what a service could not collect. Raises `LedgerError`."""
     async with books(dsn, platform) as (reads, _):
         when = work.patience(resolver_from_environment())
-        return await reads.work(wanted, when, behind=None, limit=WORK_MAX), await reads.work_sums(when)
+        items = await reads.work(work.wanted_of(wanted), when, behind=None, limit=WORK_MAX)
+        sums = await reads.work_sums(when)
+        return work_pb2.ListWorkResponse(
+            items=[work.message_of(one) for one in items], sums=[work.sum_of(*one) for one in sums.items()]
+        )
 
 
 async def find(dsn: str, platform: str, number: str, *, is_open: bool) -> list[tuple[FullOperation, tuple[Match, ...]]]:
@@ -177,33 +214,33 @@ def _time(at: datetime) -> str:
     return f"{at.astimezone(BANK_ZONE):%Y-%m-%d %H:%M:%S.%f}"[:-3]
 
 
-def work_table(items: Iterable[Work]) -> Table:
+def work_table(items: Iterable[work_pb2.WorkItem]) -> Table:
     """What waits, a row each."""
     shown = table("kind", "yuan", "age", "owner", "what", "why", "next", "a person may", "notes")
     for one in items:
-        step = work.next_step(one)
-        at = f" at {_time(one.next_at)[:16]}" if one.next_at and step else ""
+        at = f" at {bank_time(one.next_time)[:-3]}" if one.HasField("next_time") and one.next_step else ""
+        operation = core_pb2.OperationKind.Name(one.operation_kind).removeprefix("OPERATION_KIND_")
         shown.add_row(
-            one.kind.value,
+            KIND_OF[one.kind].value,
             yuan(one.amount_fen),
             _age(one.age_s),
             one.owner,
-            " ".join(filter(None, (one.work_id, one.operation_kind, one.subject))),
+            " ".join(filter(None, (one.work_id, operation if one.operation_kind else "", one.subject))),
             one.detail,
-            f"{step}{at}",
-            ", ".join(action.rpartition("/")[2] for action in work.actions(one)),
+            f"{one.next_step}{at}",
+            ", ".join(action.rpartition("/")[2] for action in one.actions),
             "; ".join(note.note for note in one.notes if note.note),
         )
     return shown
 
 
-def sums_table(sums: Mapping[WorkKind, WorkSum]) -> Table:
+def sums_table(sums: Sequence[work_pb2.WorkSum]) -> Table:
     """How much waits, by kind, and all together."""
     shown = table("kind", "items", "yuan", "oldest")
-    for kind, one in sorted(sums.items(), key=lambda found: -found[1].age_s):
-        shown.add_row(kind.value, str(one.count), yuan(one.amount_fen), _age(one.age_s))
-    total = sum(one.amount_fen for one in sums.values())
-    shown.add_row("together", str(sum(one.count for one in sums.values())), yuan(total), "")
+    for one in sorted(sums, key=lambda found: -found.oldest_age_s):
+        shown.add_row(KIND_OF[one.kind].value, str(one.count), yuan(one.amount_fen), _age(one.oldest_age_s))
+    total = sum(one.amount_fen for one in sums)
+    shown.add_row("together", str(sum(one.count for one in sums)), yuan(total), "")
     return shown
 
 

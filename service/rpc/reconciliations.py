@@ -50,6 +50,9 @@ from service.vault import Vault
 PAGE: Final = 500
 """So many rows of a stream are read at once."""
 
+PROOF_PAGE: Final = 20_000
+"""So many of a balance proof: each page reads the legs of the whole day."""
+
 pb = reconciliation_pb2
 
 SOURCES: Final = {type_: pb.BankSource.Value(f"BANK_SOURCE_{type_.name}") for type_ in FileType}
@@ -215,7 +218,7 @@ class Reconciliations(reconciliation_pb2_grpc.ReconciliationServiceServicer):
         """From the journal, page by page."""
         day = bank_day("bank_day", request.bank_day)
         after: str | None = None
-        while page := await self.reconciliation.days.proof(day, after, PAGE):
+        while page := await self.reconciliation.days.proof(day, after, PROOF_PAGE):
             for row in page:
                 yield pb.GetBalanceProofResponse(
                     sub_account=row.sub_account,

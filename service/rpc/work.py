@@ -142,27 +142,23 @@ class WorkRpc(work_pb2_grpc.WorkServiceServicer):
         """From the mirror, and from the last collection of this process."""
         start, size = page_start(request.page_token, request), page_size(request.page_size)
         behind = _behind(start) if start else None
-        wanted = WorkWanted(
-            kinds=tuple(KIND_OF[kind] for kind in request.kinds),
-            owner=request.owner or ("" if request.unassigned else None),
-        )
-        found = await self._found(wanted, behind, size + 1)
+        found = await self._found(wanted_of(request), behind, size + 1)
         shown = found[:size]
         return work_pb2.ListWorkResponse(
-            items=[_message(one) for one in shown],
-            sums=[] if start else [_sum(kind, one) for kind, one in sorted((await self._sums()).items())],
+            items=[message_of(one) for one in shown],
+            sums=[] if start else [sum_of(kind, one) for kind, one in sorted((await self._sums()).items())],
             next_page_token=page_token(_start(shown[-1]), request) if len(found) > size else "",
         )
 
     async def AssignWork(self, request: work_pb2.AssignWorkRequest, context: Context) -> work_pb2.AssignWorkResponse:
         """Into the mirror."""
         item = await self._said(request.work_id, request.owner, request.note)
-        return work_pb2.AssignWorkResponse(item=_message(item))
+        return work_pb2.AssignWorkResponse(item=message_of(item))
 
     async def NoteWork(self, request: work_pb2.NoteWorkRequest, context: Context) -> work_pb2.NoteWorkResponse:
         """Into the mirror."""
         item = await self._said(request.work_id, None, request.note)
-        return work_pb2.NoteWorkResponse(item=_message(item))
+        return work_pb2.NoteWorkResponse(item=message_of(item))
 
     async def _said(self, work_id: str, owner: str | None, note: str) -> Work:
         """The item after somebody has said something of it. Raises `Problem` when it does not wait."""
@@ -194,6 +190,16 @@ KINDS: Final[dict[WorkKind, work_pb2.WorkKind.ValueType]] = {
     kind: work_pb2.WorkKind.Value(f"WORK_KIND_{kind.name}") for kind in WorkKind
 }
 KIND_OF: Final = {value: kind for kind, value in KINDS.items()}
+
+
+def wanted_of(request: work_pb2.ListWorkRequest) -> WorkWanted:
+    """Which items a request wants."""
+    return WorkWanted(
+        kinds=tuple(KIND_OF[kind] for kind in request.kinds),
+        owner=request.owner or ("" if request.unassigned else None),
+    )
+
+
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -210,11 +216,13 @@ def _behind(start: str) -> tuple[datetime, str]:
         raise no_token() from None
 
 
-def _sum(kind: WorkKind, one: WorkSum) -> work_pb2.WorkSum:
+def sum_of(kind: WorkKind, one: WorkSum) -> work_pb2.WorkSum:
+    """A sum as the contract has it."""
     return work_pb2.WorkSum(kind=KINDS[kind], count=one.count, amount_fen=one.amount_fen, oldest_age_s=int(one.age_s))
 
 
-def _message(item: Work) -> work_pb2.WorkItem:
+def message_of(item: Work) -> work_pb2.WorkItem:
+    """An item as the contract has it."""
     return work_pb2.WorkItem(
         work_id=item.work_id,
         kind=KINDS[item.kind],

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import socket
 from datetime import UTC
 
 import pytest
+from rich.console import Console
 
 from jzb.v1 import core_pb2, operation_pb2, suspense_pb2, work_pb2, work_pb2_grpc
 from ledger import WorkKind
 from service.contract import methods
 from service.inflows import collector
+from service.process import inquiries
 from service.rpc.work import ACTIONS, COLLECT
 from tests.world.doubts import IMPATIENT, REST_S, doubtful_payment
 from tests.world.marketplace import TIMEOUT_S, Marketplace, open_marketplace
@@ -111,6 +114,14 @@ async def test_what_could_not_be_collected_waits_until_it_is_collected(
         *(serial, "MEMBER_UNKNOWN"),
     )
     assert list(item.actions) == ["jzb.v1.SuspenseService/CollectTransfers"]
+    # The command shows what the service has.
+    target = f"127.0.0.1:{shop.service.port}"
+    told = await inquiries.queue(target, None, inquiries.wanted_work(["collection"], None))
+    assert told is not None
+    assert [(one.work_id, one.detail) for one in told.items] == [(item.work_id, "MEMBER_UNKNOWN")]
+    with (console := Console(width=200)).capture() as shown:
+        console.print(inquiries.work_table(told.items), inquiries.sums_table(told.sums))
+    assert all(word in shown.get() for word in ("collection", "30.00", serial, "MEMBER_UNKNOWN", "CollectTransfers"))
     note = work_pb2.NoteWorkRequest(work_id=item.work_id, note="the member is opened today")
     assert (await queue_of(shop).NoteWork(note, timeout=TIMEOUT_S)).item.notes[0].note == note.note
     await transfers.collect_last_days()
@@ -135,6 +146,21 @@ async def test_statements_that_cannot_be_made_wait_like_a_collection_until_they_
     await until(lambda: "statements" not in collector.failing(), "statements are made again")
     assert await waits() == []
     assert collector.ages_s()["statements"] < 60
+
+
+async def test_without_a_service_the_command_reads_the_books(shop: Marketplace) -> None:
+    await in_suspense(shop, 40_00)
+    wanted = inquiries.wanted_work([], None)
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        assert await inquiries.queue(f"127.0.0.1:{nobody.getsockname()[1]}", None, wanted) is None
+    platform = shop.service.components.settings.platform
+    told = await inquiries.waiting(shop.dsn, platform, wanted)
+    answer = await listed(shop)
+    assert [(one.work_id, one.amount_fen, list(one.actions)) for one in told.items] == [
+        (one.work_id, one.amount_fen, list(one.actions)) for one in answer.items
+    ]
+    assert [(one.kind, one.count) for one in told.sums] == [(one.kind, one.count) for one in answer.sums]
 
 
 @pytest.mark.parametrize("token", ["x", "LTE"])

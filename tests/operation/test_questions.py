@@ -26,7 +26,7 @@ QUESTION = re.compile(r"^\*\*(\d+)\. (.+\?)\*\* (.+？)\n\n    (.+)$", re.MULTIL
 
 CALL = re.compile(r"^grpcurl -plaintext -d '(.+)' 127\.0\.0\.1:50051 (jzb\.v1\.\w+)/(\w+)$")
 
-OF_A_SERVICE = ("reconcile", "trial-balance", "balance", "statement", "proposals")
+OF_A_SERVICE = ("reconcile", "trial-balance", "balance", "statement", "proposals", "work")
 """Commands that ask a running service; the others read the books."""
 
 ANSWERS: Mapping[int, tuple[str, ...]] = {

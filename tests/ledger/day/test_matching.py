@@ -165,11 +165,15 @@ async def test_a_line_near_midnight_that_the_next_day_does_not_have_is_raised(ba
     await bank.load(jy("S2", time="235959"))
     (found,) = await bank.breaks()
     assert (found.kind, found.state) == (BreakKind.MISSING_HERE, BreakState.CARRIED)
+    (file,) = await bank.days.files(DAY)
+    assert file.state is FileState.MATCHED, "what lies near midnight may be in the next file"
     await bank.posted("S3", day=DAY_AFTER)
     await bank.load(jy("S3", day=DAY_AFTER), day=DAY_AFTER)
     (found,) = await bank.breaks()
     assert found.state is BreakState.OPEN
     assert [one.kind.value for one in await bank.days.events(found.break_id)] == ["opened", "carried", "raised"]
+    (file,) = await bank.days.files(DAY)
+    assert file.state is FileState.BREAKS
 
 
 async def test_both_files_with_one_posting_are_a_duplicate(bank: Bank) -> None:

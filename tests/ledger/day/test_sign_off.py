@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from ledger.day import DayNotReady, FileState, FileType, Signatory, SignedBySame, signature
-from tests.ledger.bookkeeping import ANN, BOB, DAY, DAY_AFTER, execute
+from tests.ledger.bookkeeping import ANN, BOB, DAY, DAY_AFTER, DAY_BEFORE, execute
 from tests.ledger.day.conftest import Bank, signed
 from tests.ledger.day.files import jy, ye
 
@@ -112,3 +112,25 @@ async def test_a_leg_that_was_put_in_by_hand_breaks_the_proof(bank: Bank) -> Non
     execute(bank.mirror.dsn, "UPDATE account SET balance_fen = balance_fen + 7 WHERE name = 'withdrawable:1001'")
     rows = {one.sub_account: one.is_proved for one in await bank.days.proof(DAY)}
     assert rows == {"": True, ANN: False, BOB: True}
+
+
+async def test_the_proof_is_the_same_however_far_statements_have_been_made(bank: Bank) -> None:
+    await whole(bank)
+    days = (DAY_BEFORE, DAY, DAY_AFTER)
+    for serial, day in (("S3", DAY_AFTER), ("S4", DAY_BEFORE)):
+        await bank.posted(serial, 200, day=day)
+    without = [await bank.days.proof(day) for day in days]
+    await bank.mirror.entries.fill()
+    assert [await bank.days.proof(day) for day in days] == without
+    # What is posted on each day since then is not in them yet.
+    for serial, day in (("S5", DAY_BEFORE), ("S6", DAY), ("S7", DAY_AFTER)):
+        await bank.posted(serial, 300, day=day)
+    behind = [await bank.days.proof(day) for day in days]
+    await bank.mirror.entries.fill()
+    assert [await bank.days.proof(day) for day in days] == behind
+    assert [one.closing_fen for one in behind[1] if one.sub_account == ANN] == [98_200]
+    assert all(one.is_proved for page in behind for one in page)
+    execute(
+        bank.mirror.dsn, f"UPDATE balance_day SET uncleared_fen = uncleared_fen + 7 WHERE bank_day = '{DAY_BEFORE}'"
+    )
+    assert {one.sub_account: one.is_proved for one in await bank.days.proof(DAY)} == {"": True, ANN: False, BOB: False}
