@@ -1,4 +1,4 @@
-"""Lists of operations, newest first, whose pages cost the same however long the history is.
+"""Lists of operations, newest or oldest first, whose pages cost the same however long the history is.
 
 Each filter has an index that gives the operations in question in the order of their ids. A page examines at most
 `EXAMINED_MAX` of them: it goes by the filter whose next so many reach furthest back, which is the one that leaves most
@@ -25,6 +25,8 @@ from ledger.session import Pool
 from ledger.statements import OPERATION_ROW, PARTS_OF
 
 EXAMINED_MAX = 250
+
+OLDEST = UUID(int=0)
 
 NEWEST = UUID(int=2**128 - 1)
 
@@ -126,21 +128,22 @@ class Number:
 class Filter:
     """What operations are wanted; what is empty says nothing.
 
-    ``member_id``, ``sub_account`` and ``order_no`` are also those of parts. ``bank_day`` is the operation's last,
-    ``bank_serial`` any serial that the bank gave it or a part of it, ``channel_no`` the transaction number of its
-    channel; ``tags`` are further kinds and values of `reference`, all of which it has. Of several ``states`` an
-    operation has one. The amounts, in fen, are those of the operation or of a part; ``since`` and ``until`` (which is
-    not included) are about when it was created. ``caller`` and ``person`` are who asked for it. These and the amounts
-    have no index, and narrow down what others find.
+    ``member_id``, ``sub_account`` and ``order_no`` are also those of parts. ``days`` are the first and the last that
+    the operation's last bank day may be, a year apart at most; ``bank_serial`` is any serial that the bank gave it or a
+    part of it, ``channel_no`` the transaction number of its channel; ``tags`` are further kinds and values of
+    `reference`, all of which it has. Of several ``states``, and of several ``kinds``, an operation has one. The
+    amounts, in fen, are those of the operation or of a part; ``since`` and ``until`` (which is not included) are about
+    when it was created. ``caller`` and ``person`` are who asked for it. These and the amounts have no index, and narrow
+    down what others find. ``oldest_first`` is the order of the list.
     """
 
     number: Number | None = None
     states: frozenset[State] = frozenset()
-    kind: str = ""
+    kinds: frozenset[str] = frozenset()
     member_id: MemberCode = NO_MEMBER_CODE
     sub_account: SubAccount = NO_SUB_ACCOUNT
     order_no: str = ""
-    bank_day: date | None = None
+    days: tuple[date, date] | None = None
     bank_serial: BankSerial = NO_BANK_SERIAL
     channel_no: str = ""
     caller: str = ""
@@ -150,6 +153,7 @@ class Filter:
     amount_max_fen: int | None = None
     since: datetime | None = None
     until: datetime | None = None
+    oldest_first: bool = False
 
     @property
     def values(self) -> dict[str, Any]:
@@ -157,10 +161,14 @@ class Filter:
         own = {field.name: getattr(self, field.name) for field in fields(self)}
         for number, (kind, value) in enumerate(self.tags):
             own |= {f"tag_kind_{number}": kind, f"tag_{number}": value}
+        first_day, last_day = self.days or (None, None)
         return {
             **own,
             **(self.number.values if self.number else {"number": ""}),
             "states": [state.value for state in self.states],
+            "kinds": list(self.kinds),
+            "first_day": first_day,
+            "last_day": last_day,
             "amount_min_fen": 0 if self.amount_min_fen is None else self.amount_min_fen,
             "amount_max_fen": 2**63 - 1 if self.amount_max_fen is None else self.amount_max_fen,
             "since_id": self.since and _id_of(self.since - CLOCKS_APART),
@@ -169,17 +177,17 @@ class Filter:
 
     @property
     def query(self) -> str:
-        """The query of a page; it also names the platform, an id that all are ``before``, and a ``limit``.
+        """The query of a page; it also names the platform, an id that all are ``behind``, and a ``limit``.
 
         Each way is read once, as far as a page examines. The ids are sorted before the operations are looked up, so
         that the look-ups end at the limit.
         """
-        ways = list(enumerate(self._ways))
+        ways, order = list(enumerate(self._ways)), self._order
         read = "".join(
-            f"way_{number} AS MATERIALIZED ({way} ORDER BY id DESC LIMIT {EXAMINED_MAX}), " for number, way in ways
+            f"way_{number} AS MATERIALIZED ({way} ORDER BY id {order} LIMIT {EXAMINED_MAX}), " for number, way in ways
         )
         ends = ", ".join(
-            f"({number}, (SELECT id FROM way_{number} ORDER BY id DESC OFFSET {EXAMINED_MAX - 1}))"
+            f"({number}, (SELECT id FROM way_{number} ORDER BY id {order} OFFSET {EXAMINED_MAX - 1}))"
             for number, _ in ways
         )
         candidates = " UNION ALL ".join(
@@ -188,7 +196,8 @@ class Filter:
         return f"""
             WITH {self._day}{self._created}{read}
             chosen AS MATERIALIZED (
-              SELECT * FROM (VALUES {ends}) AS ends (way, id) ORDER BY id NULLS FIRST LIMIT 1
+              SELECT * FROM (VALUES {ends}) AS ends (way, id)
+              ORDER BY id {"DESC" if self.oldest_first else "ASC"} NULLS FIRST LIMIT 1
             )
             SELECT
               coalesce((SELECT max(seq) FROM event WHERE platform = %(platform)s), 0) AS last_event,
@@ -197,15 +206,19 @@ class Filter:
             LEFT JOIN LATERAL (
               SELECT {self.number.matched if self.number else "NULL::text[]"} AS matched,
                 {OPERATION_ROW}, {PARTS_OF} AS parts
-              FROM (SELECT DISTINCT id FROM ({candidates}) AS one ORDER BY id DESC OFFSET 0) AS examined
+              FROM (SELECT DISTINCT id FROM ({candidates}) AS one ORDER BY id {order} OFFSET 0) AS examined
               JOIN operation o ON o.platform = %(platform)s AND o.id = examined.id
               LEFT JOIN due d ON d.platform = o.platform AND d.operation_id = o.id
               WHERE {" AND ".join(self._conditions) or "true"}
-              ORDER BY examined.id DESC
+              ORDER BY examined.id {order}
               LIMIT %(limit)s
             ) AS page ON true
-            ORDER BY page.id DESC
+            ORDER BY page.id {order}
         """
+
+    @property
+    def _order(self) -> LiteralString:
+        return "ASC" if self.oldest_first else "DESC"
 
     @property
     def _ways(self) -> list[str]:
@@ -215,7 +228,7 @@ class Filter:
         """
         found = []
         if self.number:
-            found.append(_merged(*(self._of(table, condition) for _, table, condition in self.number.places)))
+            found.append(self._merged(*(self._of(table, condition) for _, table, condition in self.number.places)))
         if self.bank_serial:
             found.append(self._of("booking", "bank_serial = %(bank_serial)s AND bank_serial <> ''"))
         if self.channel_no:
@@ -223,12 +236,12 @@ class Filter:
         found += [self._of("reference", tag) for tag in self._tags]
         if self.order_no:
             itself = self._of("operation", "order_no = %(order_no)s AND order_no <> ''")
-            found.append(_merged(itself, self._of("reference", "kind = 'order' AND value = %(order_no)s")))
+            found.append(self._merged(itself, self._of("reference", "kind = 'order' AND value = %(order_no)s")))
         # What is done is found by no state: it is most of all there is.
         if self.states and State.DONE not in self.states:
             without_effect = sorted(self.states - OPEN_STATES)
             found.append(
-                _merged(
+                self._merged(
                     *[self._of("due", "true")] * bool(self.states & OPEN_STATES),
                     *(self._of("event", f"state = '{state.value}'") for state in without_effect),
                 )
@@ -236,18 +249,22 @@ class Filter:
         for member in self._members:
             pays = self._of("operation", f"payer = {member} AND payer <> ''")
             collects = self._of("operation", f"payee = {member} AND payee <> ''")
-            found.append(_merged(pays, collects, self._of("reference", f"kind = 'member' AND value = {member}")))
-        if self.kind:
-            found.append(self._of("operation", "kind = %(kind)s"))
-        if self.bank_day:
-            found.append(self._of("booking", "bank_day = %(bank_day)s"))
+            found.append(self._merged(pays, collects, self._of("reference", f"kind = 'member' AND value = {member}")))
+        if self.kinds:
+            found.append(
+                self._merged(
+                    *(self._of("operation", f"kind = (%(kinds)s::text[])[{n}]") for n in range(1, len(self.kinds) + 1))
+                )
+            )
+        if self.days and self.days[0] == self.days[1]:
+            found.append(self._of("booking", "bank_day = %(first_day)s"))
         return found or [self._of("operation", "true")]
 
     def _of(self, table: str, condition: str) -> str:
         # The literals in conditions let partial indexes serve a prepared statement.
         name = "id" if table == "operation" else "operation_id"
-        between = f"{name} < %(before)s"
-        if self.bank_day is not None:
+        between = f"{name} {'>' if self.oldest_first else '<'} %(behind)s"
+        if self.days is not None:
             between += f" AND {name} BETWEEN (SELECT first FROM day) AND (SELECT last FROM day)"
         if self.since is not None:
             between += f" AND {name} >= (SELECT first FROM created)"
@@ -255,13 +272,27 @@ class Filter:
             between += f" AND {name} <= (SELECT last FROM created)"
         return f"SELECT {name} AS id FROM {table} WHERE platform = %(platform)s AND {between} AND {condition}"
 
+    def _merged(self, *queries: str) -> str:
+        """Each in order and with an end: else the planner, which does not know how many there are, would sort them."""
+        each = (f"({query} ORDER BY id {self._order} LIMIT {EXAMINED_MAX})" for query in queries)
+        return f"SELECT id FROM ({' UNION ALL '.join(each)}) AS found"
+
     @property
     def _day(self) -> str:
-        if self.bank_day is None:
+        """The first and the last id of what was booked on these days: two look-ups a day."""
+        if self.days is None:
             return ""
-        booked = "SELECT operation_id FROM booking WHERE platform = %(platform)s AND bank_day = %(bank_day)s"
-        first, last = (f"({booked} ORDER BY operation_id {order} LIMIT 1)" for order in ("ASC", "DESC"))
-        return f"day AS MATERIALIZED (SELECT {first} AS first, {last} AS last), "
+        ends = []
+        for order, name in (("ASC", "first"), ("DESC", "last")):
+            booked = (
+                "SELECT operation_id FROM booking WHERE platform = %(platform)s AND bank_day = days.day::date"
+                f" ORDER BY operation_id {order} LIMIT 1"
+            )
+            ends.append(
+                "(SELECT operation_id FROM generate_series(%(first_day)s::date, %(last_day)s::date, interval '1 day')"
+                f" AS days (day) CROSS JOIN LATERAL ({booked}) one ORDER BY operation_id {order} LIMIT 1) AS {name}"
+            )
+        return f"day AS MATERIALIZED (SELECT {', '.join(ends)}), "
 
     @property
     def _created(self) -> str:
@@ -301,16 +332,16 @@ class Filter:
             found.append("o.created_at >= %(since)s")
         if self.until is not None:
             found.append("o.created_at < %(until)s")
-        if self.kind:
-            found.append("o.kind = %(kind)s")
+        if self.kinds:
+            found.append("o.kind = ANY(%(kinds)s)")
         for member in self._members:
             refers = _has("reference", f"kind = 'member' AND value = {member}")
             found.append(f"({member} IN (o.payer, o.payee) OR {refers})")
         if self.order_no:
             refers = _has("reference", "kind = 'order' AND value = %(order_no)s")
             found.append(f"(o.order_no = %(order_no)s OR {refers})")
-        if self.bank_day:
-            found.append("o.bank_day = %(bank_day)s")
+        if self.days:
+            found.append("o.bank_day BETWEEN %(first_day)s AND %(last_day)s")
         if self.bank_serial:
             found.append(_has("booking", "bank_serial = %(bank_serial)s AND bank_serial <> ''"))
         if self.caller:
@@ -331,16 +362,17 @@ class Lists:
         self._platform = platform
         self._proofs = proofs
 
-    async def page(self, wanted: Filter, *, before: UUID | None = None, limit: int) -> Listed:
-        """Up to ``limit`` operations, newest first (ids grow with time), and where the next page begins.
+    async def page(self, wanted: Filter, *, behind: UUID | None = None, limit: int) -> Listed:
+        """Up to ``limit`` operations in the order of time, as ids are, and where the next page begins.
 
         A page that has looked at enough ends early, also without any. Raises `LedgerUnavailable`.
         """
-        return (await self.found(wanted, before=before, limit=limit)).page
+        return (await self.found(wanted, behind=behind, limit=limit)).page
 
-    async def found(self, wanted: Filter, *, before: UUID | None = None, limit: int) -> Found:
+    async def found(self, wanted: Filter, *, behind: UUID | None = None, limit: int) -> Found:
         """The same, with what of each operation the number is that was looked for. Raises `LedgerUnavailable`."""
-        values = {**wanted.values, "platform": self._platform, "before": before or NEWEST, "limit": limit + 1}
+        begins = behind or (OLDEST if wanted.oldest_first else NEWEST)
+        values = {**wanted.values, "platform": self._platform, "behind": begins, "limit": limit + 1}
         rows = await fetched(self._pool, wanted.query, values)
         last_event, reach = rows[0][:2]
         found = [(matched, full_operation_from_row(full)) for _, _, matched, *full in rows if full[0] is not None]
@@ -354,19 +386,13 @@ class Lists:
         """The newest operation that meets every filter, however many pages it takes. Raises `LedgerUnavailable`."""
         page = await self.page(wanted, limit=1)
         while not page.full_operations and page.further is not None:
-            page = await self.page(wanted, before=page.further, limit=1)
+            page = await self.page(wanted, behind=page.further, limit=1)
         return page.full_operations[0] if page.full_operations else None
 
 
 def _has(table: str, condition: str) -> str:
     # With an offset it stays a look-up for each operation: the planner would hash all that a member ever had.
     return f"EXISTS (SELECT FROM {table} WHERE platform = o.platform AND operation_id = o.id AND {condition} OFFSET 0)"
-
-
-def _merged(*queries: str) -> str:
-    """Each in order and with an end: else the planner, which does not know how many there are, would sort them all."""
-    each = (f"({query} ORDER BY id DESC LIMIT {EXAMINED_MAX})" for query in queries)
-    return f"SELECT id FROM ({' UNION ALL '.join(each)}) AS found"
 
 
 def _created(condition: str, order: str, name: str) -> str:

@@ -60,6 +60,7 @@ KINDS: dict[str, core_pb2.OperationKind.ValueType] = {
 STATES: dict[State, core_pb2.OperationState.ValueType] = {
     state: core_pb2.OperationState.Value(f"OPERATION_STATE_{state.name}") for state in State
 }
+STATE_OF = {value: state for state, value in STATES.items()}
 PART_STATES: dict[PartState, core_pb2.PartState.ValueType] = {
     state: core_pb2.PartState.Value(f"PART_STATE_{state.name}") for state in PartState
 }

@@ -12,7 +12,7 @@ from ledger.reads.cards import Cards
 from ledger.reads.clearing import Clearing, SpenderAfterClearing, WaitingDay
 from ledger.reads.members import Members
 from ledger.reads.overview import Difference, InDoubt, Overview, Overviews
-from ledger.reads.payments import Order, Payment, Payments
+from ledger.reads.payments import Order, OrderMoney, Payment, Payments
 from ledger.reads.queue import Leased, Queue
 from ledger.reads.recovery import CATCH_UP, Recovery
 from ledger.reads.timeline import Held, Moment, MomentKind, Timelines
@@ -28,6 +28,7 @@ __all__ = [
     "Moment",
     "MomentKind",
     "Order",
+    "OrderMoney",
     "Overview",
     "Patience",
     "Payment",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import CompoundSelect, and_, func, literal_column, or_, select, union_all
+from sqlalchemy import CompoundSelect, and_, func, literal_column, or_, select, text, union_all
 
 from ledger import accounts
 from ledger.accounts import CONTROLS, Account, Kind
@@ -33,15 +34,87 @@ class Payment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """An order number's pre-payment or freeze, and the amounts of what was done under that number, by kind.
-
-    ``payer`` and ``payee`` are the order's, also where the operation pre-paid several orders at once.
+    """An order number's pre-payment or freeze; ``payer`` and ``payee`` are the order's, also where the operation
+    pre-paid several orders at once.
     """
 
     operation: Operation
     payer: MemberCode
     payee: MemberCode
-    done_fen: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderMoney:
+    """Money under an order number in fen: what was ``put`` into its pocket, what is there, and what of that operations
+    hold that are not final; and all that was done under the number, by kind of operation.
+
+    ``member_id`` is whose pocket it is, empty while nothing was put into one. ``has_moved`` is whether it was an
+    acquired order's and has been moved to another pocket since.
+    """
+
+    put_fen: int
+    balance_fen: int
+    held_fen: int
+    member_id: MemberCode
+    done_fen: Mapping[str, int]
+    has_moved: bool
+
+
+ORDERED: Final = """
+SELECT
+  coalesce(pocket.put_fen, 0)::bigint AS put_fen, coalesce(pocket.balance_fen, 0)::bigint AS balance_fen,
+  coalesce(pocket.held_fen, 0)::bigint AS held_fen, coalesce(pocket.member_id, '') AS member_id, under.done,
+  EXISTS (
+    SELECT FROM account WHERE platform = :platform AND name = 'rebooked:' || w.order_no AND balance_fen < 0 OFFSET 0
+  ) AS has_moved
+FROM unnest(CAST(:ids AS uuid[]), CAST(:numbers AS text[])) WITH ORDINALITY AS w (id, order_no, place)
+CROSS JOIN LATERAL (
+  SELECT sum(put.fen) AS put_fen, sum(a.balance_fen) AS balance_fen, sum(a.held_fen) AS held_fen,
+    max(m.member_id) AS member_id
+  FROM (
+    SELECT l.credit, sum(l.amount_fen) AS fen
+    FROM (SELECT * FROM operation WHERE platform = :platform AND id = w.id OFFSET 0) o
+    CROSS JOIN LATERAL (
+      SELECT * FROM transaction WHERE platform = :platform AND operation_id = o.id OFFSET 0
+    ) t
+    CROSS JOIN LATERAL (
+      SELECT * FROM leg WHERE platform = :platform AND operation_id = o.id AND part = t.part OFFSET 0
+    ) l
+    WHERE coalesce(nullif(t.order_no, ''), o.order_no) = w.order_no
+    GROUP BY l.credit
+  ) put
+  CROSS JOIN LATERAL (
+    SELECT * FROM account WHERE platform = :platform AND name = put.credit AND kind = :pocket OFFSET 0
+  ) a
+  LEFT JOIN LATERAL (
+    SELECT member_id FROM member WHERE platform = :platform AND sub_account = a.owner OFFSET 0
+  ) m ON true
+) pocket
+CROSS JOIN LATERAL (
+  SELECT json_object_agg(kind, fen) AS done
+  FROM (
+    SELECT o.kind, sum(t.amount_fen)::bigint AS fen
+    FROM (
+      SELECT id FROM operation WHERE platform = :platform AND order_no = w.order_no AND order_no <> ''
+      UNION
+      SELECT operation_id FROM reference WHERE platform = :platform AND kind = 'order' AND value = w.order_no
+    ) named
+    CROSS JOIN LATERAL (SELECT * FROM operation WHERE platform = :platform AND id = named.id OFFSET 0) o
+    CROSS JOIN LATERAL (
+      SELECT * FROM transaction WHERE platform = :platform AND operation_id = o.id OFFSET 0
+    ) t
+    CROSS JOIN LATERAL (
+      SELECT verdict FROM resolution
+      WHERE platform = :platform AND operation_id = o.id AND part = t.part AND verdict = 'posted'
+      OFFSET 0
+    ) r
+    WHERE coalesce(nullif(t.order_no, ''), o.order_no) = w.order_no
+    GROUP BY o.kind
+  ) by_kind
+) under
+ORDER BY w.place
+"""
+"""Lateral, so that the plan is look-ups by index for each order, whatever the planner believes about the tables."""
 
 
 class Payments(Operations, Balances):
@@ -137,20 +210,48 @@ class Payments(Operations, Balances):
         if taken is None:
             return None
         opened, payer, payee = taken
-        sums = await self._rows(
-            select(operation.c.kind, func.sum(transaction.c.amount_fen).label("fen"))
+        return Order(operation=opened, payer=payer, payee=payee)
+
+    async def ordered(self, pocket: Kind, orders: Sequence[tuple[UUID, str]]) -> list[OrderMoney]:
+        """The money of each of these orders, named by the operation that put it into ``pocket`` and the number."""
+        if not orders:
+            return []
+        rows = await self._rows(
+            text(ORDERED),
+            platform=self._platform,
+            pocket=pocket.value,
+            ids=[id_ for id_, _ in orders],
+            numbers=[number for _, number in orders],
+        )
+        return [
+            OrderMoney(
+                put_fen=row["put_fen"],
+                balance_fen=row["balance_fen"],
+                held_fen=row["held_fen"],
+                member_id=MemberCode(row["member_id"]),
+                done_fen=row["done"] or {},
+                has_moved=row["has_moved"],
+            )
+            for row in rows
+        ]
+
+    async def returned(self, serials: Collection[Serial], kind: str) -> Mapping[Serial, int]:
+        """What operations of this kind with a part under one of these serials come to, in fen, by serial."""
+        rows = await self._rows(
+            select(transaction.c.serial, operation.c.id, operation.c.amount_fen)
+            .distinct()
             .join_from(transaction, operation, IS_OF)
-            .join(resolution, and_(RESOLVED, resolution.c.verdict == PartState.POSTED.value))
             .where(
                 transaction.c.platform == self._platform,
-                operation.c.id.in_(self._under(order_no)),
-                own_order_no == order_no,
+                transaction.c.serial.in_(list(serials)),
+                transaction.c.serial != literal_column("''"),
+                operation.c.kind == kind,
             )
-            .group_by(operation.c.kind)
         )
-        return Order(
-            operation=opened, payer=payer, payee=payee, done_fen={row["kind"]: int(row["fen"]) for row in sums}
-        )
+        found = Counter[Serial]()
+        for row in rows:
+            found[row["serial"]] += row["amount_fen"]
+        return found
 
     async def used_by(self, taken: Account, *, payer: str = "") -> Operation | None:
         """The operation that has the one use of an order number, or of ``payer``; ``taken`` is the account that stands

@@ -317,7 +317,7 @@ class Clearing:
 
     async def entered(self, bank_day: date) -> StepOutcome | None:
         """The operation that entered a day, under whatever request id; None when none has."""
-        found = await self._lists.newest(Filter(kind=CLEARING, bank_day=bank_day))
+        found = await self._lists.newest(Filter(kinds=frozenset({CLEARING}), days=(bank_day, bank_day)))
         return None if found is None else StepOutcome(found.operation, did=False, parts=found.parts)
 
     async def _opened_here(self, bank_day: date) -> Operation | None:

@@ -1,5 +1,6 @@
 """The command line: run, serve, migrate, verify, backup, restore, catch-up, demo, reconcile, adjust, find, timeline,
-work, balance, trial-balance, statement, trace, evidence, vault, files, proposals, certificates, docs.
+work, balance, trial-balance, statement, orders, freezes, withdrawals, trace, evidence, vault, files, proposals,
+certificates, docs.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import uvloop
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 from rich.console import Console
+from rich.table import Table
 from sqlalchemy.exc import DBAPIError
 
 from bankclient import BankError, FileKind, fen, yuan
@@ -55,7 +57,7 @@ from service.inflows.reconciliation_files import fetch, summary
 from service.path.proposals import lacking
 from service.policy import PolicyWrong
 from service.problems import Problem
-from service.process import adjusting, balances, deciding, evidence, four_eyes, inquiries
+from service.process import adjusting, balances, deciding, evidence, four_eyes, inquiries, listed
 from service.process import demo as day
 from service.process import trace as traces
 from service.process.anchor import contradiction, note_anew, places_of
@@ -512,6 +514,79 @@ def statement_command(
         _wide().print(table)
         if is_cut:
             console.print(f"these are the first {balances.SHOWN_MAX}: --format csv writes all")
+
+
+ListedMember = Annotated[str, typer.Argument(help="The code of a member; without it all members'.")]
+OnlyOpen = Annotated[bool, typer.Option("--open", help="Only those that still hold money, or wait for the bank.")]
+FirstDay = Annotated[str, typer.Option("--from", help="The first bank day; without it from the first.")]
+LastDay = Annotated[str, typer.Option("--to", help="With --from, the last bank day; without it today.")]
+
+
+@app.command("orders")
+def orders_command(
+    member: ListedMember = "",
+    is_open: OnlyOpen = False,
+    first: FirstDay = "",
+    last: LastDay = "",
+    target: Target = LOCAL,
+    ca: Authority = None,
+    certificate: CallerCertificate = None,
+    key: CallerKey = None,
+) -> None:
+    """Print prepaid orders, newest first: what is confirmed, cancelled, and still in escrow, in yuan."""
+    _print_listed(listed.orders, member, is_open, first, last, (target, ca, certificate, key))
+
+
+@app.command("freezes")
+def freezes_command(
+    member: ListedMember = "",
+    is_open: OnlyOpen = False,
+    first: FirstDay = "",
+    last: LastDay = "",
+    target: Target = LOCAL,
+    ca: Authority = None,
+    certificate: CallerCertificate = None,
+    key: CallerKey = None,
+) -> None:
+    """Print frozen orders, newest first: what is given back, paid out, and still frozen, in yuan."""
+    _print_listed(listed.freezes, member, is_open, first, last, (target, ca, certificate, key))
+
+
+@app.command("withdrawals")
+def withdrawals_command(
+    member: ListedMember = "",
+    is_open: OnlyOpen = False,
+    first: FirstDay = "",
+    last: LastDay = "",
+    target: Target = LOCAL,
+    ca: Authority = None,
+    certificate: CallerCertificate = None,
+    key: CallerKey = None,
+) -> None:
+    """Print withdrawals: those that the bank has not ended, the oldest first, then all others, the newest first."""
+    _print_listed(listed.withdrawals, member, is_open, first, last, (target, ca, certificate, key))
+
+
+def _print_listed(
+    read: Callable[..., Coroutine[Any, Any, tuple[Table, bool]]],
+    member: str,
+    is_open: bool,
+    first: str,
+    last: str,
+    at: tuple[str, Path | None, Path | None, Path | None],
+) -> None:
+    with _complaints():
+        if last and not first:
+            raise typer.BadParameter("comes with --from", param_hint="--to")
+        began = _day_or_none("--from", first)
+        ended = (_day_or_none("--to", last) or bank_today()) if began else None
+        target, *files_of_caller = at
+        credentials = _credentials(*files_of_caller)
+        filters = listed.wanted(member, began, ended)
+        table, is_cut = asyncio.run(read((target, credentials), filters, is_open=is_open))
+        _wide().print(table)
+        if is_cut:
+            console.print(f"these are the first {listed.SHOWN_MAX}: the RPCs have pages, and more filters")
 
 
 def _format(wanted: str) -> Format:

@@ -90,12 +90,18 @@ def _servicers(given: Components) -> Iterator[object]:
         runner=runner, reads=reads, bank=bank, members=members, names=names, rules=rules, platform=platform
     )
     yield Verifications(bank=bank, new_serial=given.new_serial, members=members, rules=rules)
-    yield Payments(runner=runner, reads=reads, members=members, names=names, rules=rules)
+    yield Payments(runner=runner, reads=reads, lists=given.lists, members=members, names=names, rules=rules)
     yield Batches(runner=runner, reads=reads, members=members, rules=rules)
-    yield Freezes(runner=runner, reads=reads, members=members, rules=rules)
+    yield Freezes(runner=runner, reads=reads, lists=given.lists, members=members, rules=rules)
     yield Refunds(runner=runner, reads=reads, lists=given.lists, members=members, rules=rules, platform=platform)
     yield Withdrawals(
-        runner=runner, reads=reads, returns=given.returns, members=members, card_facts=card_facts, platform=platform
+        runner=runner,
+        reads=reads,
+        lists=given.lists,
+        returns=given.returns,
+        members=members,
+        card_facts=card_facts,
+        platform=platform,
     )
     yield Suspense(runner=runner, reads=reads, transfers=given.transfers, members=members)
     yield Clearings(reads=reads, clearing=given.clearing, repeats=given.repeats)

@@ -28,6 +28,7 @@ from service.policy import present
 from service.rpc.context import Context
 from service.rpc.dates import bank_day
 from service.rpc.facts import MemberFacts
+from service.rpc.listing import page_seen
 from service.rpc.pages import page_size, page_start, page_token, start_id
 
 DIFFERENCES_MAX: Final = 1000
@@ -151,12 +152,12 @@ class Adjustments(adjustment_pb2_grpc.AdjustmentServiceServicer):
         self, request: adjustment_pb2.ListAdjustmentsRequest, context: Context
     ) -> adjustment_pb2.ListAdjustmentsResponse:
         """From the mirror, newest first."""
-        before = start_id(page_start(request.page_token, request))
+        behind, size = start_id(page_start(request.page_token, request)), page_size(request.page_size)
         tags = ((BREAK, request.break_id),) if request.break_id else ()
-        wanted = Filter(kind=OperationKind.ADJUSTMENT, tags=tags)
-        page = await self.lists.page(wanted, before=before, limit=page_size(request.page_size))
+        wanted = Filter(kinds=frozenset({OperationKind.ADJUSTMENT}), tags=tags)
+        page, _ = await page_seen(self.reads, self.lists, wanted, behind=behind, size=size)
         return adjustment_pb2.ListAdjustmentsResponse(
-            adjustments=[_message(full) for full in page.full_operations if rights.sees_operation(present(), *full)],
+            adjustments=[_message(full) for full in page.full_operations],
             next_page_token=page_token(str(page.further), request) if page.further else "",
         )
 

@@ -13,13 +13,19 @@ from service import problems, view
 from service.bankday import days_now
 
 
-def days(first: str, last: str) -> tuple[date, date]:
-    """A range of bank days of a request, not reversed and not in the future. Raises `Problem`."""
+def day_range(first: str, last: str) -> tuple[date, date]:
+    """A range of bank days of a request, not reversed. Raises `Problem`."""
     began, ended = bank_day("first_bank_day", first), bank_day("last_bank_day", last)
     if began > ended:
         raise problems.invalid(
             "last_bank_day", f"{ended} is before first_bank_day {began}", ErrorReason.BANK_DAY_INVALID
         )
+    return began, ended
+
+
+def days(first: str, last: str) -> tuple[date, date]:
+    """A range of bank days, not in the future: the bank is asked about them. Raises `Problem`."""
+    began, ended = day_range(first, last)
     if ended > days_now()[1]:
         raise problems.invalid("last_bank_day", f"{ended} is in the future", ErrorReason.BANK_DAY_INVALID)
     return began, ended

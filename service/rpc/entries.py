@@ -15,7 +15,7 @@ from service import policy, problems, view
 from service.bankday import CLOCKS_APART
 from service.path import details, rights
 from service.policy import namespace_of
-from service.rpc.dates import bank_day, moment
+from service.rpc.dates import bank_day, day_range, moment
 from service.rpc.pages import page_start, page_token
 
 MICROSECOND = timedelta(microseconds=1)
@@ -60,10 +60,8 @@ def span(request: balance_pb2.ListMemberEntriesRequest) -> Span:
     """Which entries are asked for. Raises `Problem`."""
     first = bank_day("first_bank_day", request.first_bank_day) if request.first_bank_day else None
     last = bank_day("last_bank_day", request.last_bank_day) if request.last_bank_day else None
-    if first is not None and last is not None and first > last:
-        raise problems.invalid(
-            "last_bank_day", f"{last} is before first_bank_day {first}", ErrorReason.BANK_DAY_INVALID
-        )
+    if first is not None and last is not None:
+        day_range(request.first_bank_day, request.last_bank_day)
     after = _place(request.cursor) if request.cursor else BEGINNING
     if request.HasField("start_time"):
         after = max(after, BEGINNING._replace(at=moment("start_time", request.start_time)))

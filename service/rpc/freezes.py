@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from bankclient import yuan
 from jzb.v1 import freeze_pb2, freeze_pb2_grpc
 from jzb.v1.names import ErrorReason, OperationKind
-from ledger import Account, Kind, Member, Order, Reads
-from ledger.accounts import frozen, frozen_fee
+from ledger import Account, Kind, Lists, Member, Order, Reads
+from ledger.accounts import frozen_fee
 from ledger.names import NO_SUB_ACCOUNT, MemberCode
 from service import problems
 from service.path import rights
@@ -19,6 +19,7 @@ from service.problems import Problem
 from service.rpc.amounts import fee_within
 from service.rpc.context import Context
 from service.rpc.facts import MemberFacts
+from service.rpc.orders import Ordered, one_order, orders_page
 from service.settings import RulesSettings
 
 FREEZE = (OperationKind.FREEZE,)
@@ -36,6 +37,7 @@ class Freezes(freeze_pb2_grpc.FreezeServiceServicer):
 
     runner: Runner
     reads: Reads
+    lists: Lists
     members: MemberFacts
     rules: RulesSettings
 
@@ -88,23 +90,24 @@ class Freezes(freeze_pb2_grpc.FreezeServiceServicer):
 
     async def GetFreeze(self, request: freeze_pb2.GetFreezeRequest, context: Context) -> freeze_pb2.GetFreezeResponse:
         """From the mirror."""
-        order, member = await self._order(request)
-        balance_fen, held_fen = await self.reads.pocket(frozen(member.sub_account, request.order_no))
-        if order.operation.kind != OperationKind.FREEZE:
-            fee_fen, held_fee_fen = await self.reads.pocket(frozen_fee(member.sub_account, request.order_no))
-            balance_fen, held_fen = balance_fen + fee_fen, held_fen + held_fee_fen
-        return freeze_pb2.GetFreezeResponse(
-            order=freeze_pb2.FrozenOrder(
-                order_no=request.order_no,
-                member_id=member.member_id,
-                frozen_fen=order.done_fen.get(OperationKind.FREEZE, 0)
-                or await self._acquired_fen(order, request.order_no),
-                released_fen=order.done_fen.get(OperationKind.RELEASE, 0),
-                paid_fen=order.done_fen.get(OperationKind.PAY_FROZEN, 0),
-                remaining_fen=balance_fen - held_fen,
-                held_fen=held_fen,
-            )
-        )
+        order, _ = await self._order(request)
+        found = await one_order(self.reads, Kind.FROZEN, order.operation.id, request.order_no)
+        return freeze_pb2.GetFreezeResponse(order=_message(found))
+
+    async def ListFreezes(
+        self, request: freeze_pb2.ListFreezesRequest, context: Context
+    ) -> freeze_pb2.ListFreezesResponse:
+        """From the mirror, newest first."""
+
+        def takes(one: Ordered) -> bool:
+            # An acquired order may have frozen nothing, or its money was moved and is listed where it is since.
+            is_frozen = one.full.operation.kind in FREEZE or bool(one.money.put_fen)
+            is_elsewhere = one.full.operation.kind == OperationKind.RECORD_ORDER and one.money.has_moved
+            return is_frozen and not is_elsewhere and request.member_id in ("", _holder(one))
+
+        kinds = (*FREEZE, *ACQUIRED)
+        found, further = await orders_page(self.reads, self.lists, request, Kind.FROZEN, kinds, takes)
+        return freeze_pb2.ListFreezesResponse(orders=map(_message, found), next_page_token=further)
 
     async def _order(self, request: _OfOrder) -> tuple[Order, Member]:
         order, member = await self._found(request.order_no)
@@ -123,9 +126,6 @@ class Freezes(freeze_pb2_grpc.FreezeServiceServicer):
                 found = await self.reads.members_by_sub_account([credit.owner])
                 return order, found[credit.owner]
         raise problems.not_found(ErrorReason.ORDER_NOT_FOUND, "frozen order", order_no)
-
-    async def _acquired_fen(self, order: Order, order_no: str) -> int:
-        return sum(amount_fen for _, amount_fen in await self._frozen(order, order_no))
 
     async def _frozen(self, order: Order, order_no: str) -> list[tuple[Account, int]]:
         """The pocket in which an acquired order has frozen its money, where it was moved last, and how much."""
@@ -153,6 +153,21 @@ class Freezes(freeze_pb2_grpc.FreezeServiceServicer):
             text = f"the bank takes the order's own fee of {yuan(fee_fen)} with this call and no other"
             raise _no_other_fee(field, text)
         return fee_fen
+
+
+def _holder(one: Ordered) -> MemberCode:
+    """Whose money it is; of a freeze that is under way, whose it will be."""
+    return one.money.member_id or one.parts[-1].payer
+
+
+def _message(one: Ordered) -> freeze_pb2.FrozenOrder:
+    return freeze_pb2.FrozenOrder(
+        member_id=_holder(one),
+        frozen_fen=one.money.put_fen,
+        released_fen=one.done_fen([OperationKind.RELEASE]),
+        paid_fen=one.done_fen([OperationKind.PAY_FROZEN]),
+        **one.described,
+    )
 
 
 def _no_other_fee(field: str, message: str) -> Problem:

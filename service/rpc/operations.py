@@ -13,15 +13,12 @@ from jzb.v1 import core_pb2, operation_pb2, operation_pb2_grpc
 from jzb.v1.names import ErrorReason, OperationKind
 from jzb.v1.options_pb2 import SCOPE_AUDIT
 from ledger import (
-    EXAMINED_MAX,
     OPEN_STATES,
     Account,
     Event,
     Filter,
-    Found,
     FullOperation,
     LedgerUnavailable,
-    Listed,
     Lists,
     Match,
     Moment,
@@ -39,8 +36,9 @@ from service.problems import Problem
 from service.rpc.auditing import subjects_of
 from service.rpc.context import Context
 from service.rpc.dates import bank_day, moment
+from service.rpc.listing import page_seen
 from service.rpc.pages import page_size, page_start, page_token, start_id, start_row
-from service.view import STATES
+from service.view import STATE_OF, STATES
 
 WAIT_MAX_S = 60.0
 """How long a wait lasts whose caller set no deadline, or a later one."""
@@ -59,8 +57,6 @@ MATCHES: dict[Match, operation_pb2.NumberMatch.ValueType] = {
         if match is not Match.CHANNEL_NO
     },
 }
-
-STATE_OF = {value: state for state, value in STATES.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,23 +85,23 @@ class Operations(operation_pb2_grpc.OperationServiceServicer):
         """From the mirror, newest first."""
         size = page_size(request.page_size)
         last_id, _, first_cursor = page_start(request.page_token, request).partition(" ")
-        before = start_id(last_id)
-        first = _position(first_cursor, "page_token") if before else None
-        kind = _kind(request.kind) if request.kind else ""
+        behind = start_id(last_id)
+        first = _position(first_cursor, "page_token") if behind else None
+        booked = bank_day("bank_day", request.bank_day) if request.bank_day else None
         wanted = Filter(
             states=frozenset({STATE_OF[request.state]} if request.state else ()),
-            kind=kind,
+            kinds=frozenset({_kind(request.kind)} if request.kind else ()),
             member_id=MemberCode(request.member_id),
             sub_account=SubAccount(request.sub_account),
             order_no=request.order_no,
-            bank_day=bank_day("bank_day", request.bank_day) if request.bank_day else None,
+            days=(booked, booked) if booked else None,
             bank_serial=BankSerial(request.bank_serial),
             channel_no=request.channel_transaction_no,
             caller=request.caller,
             person=request.person,
             tags=details.names(request),
         )
-        page, _ = await self._page(wanted, before, size)
+        page, _ = await page_seen(self.reads, self.lists, wanted, behind=behind, size=size)
         # As of the first page, and told by all: what changes while pages are read is behind it.
         cursor = page.last_event if first is None else first
         return operation_pb2.ListOperationsResponse(
@@ -122,14 +118,14 @@ class Operations(operation_pb2_grpc.OperationServiceServicer):
             number=await self._number(request.number),
             states=frozenset(STATE_OF[state] for state in request.states)
             | (OPEN_STATES if request.all_open else set()),
-            kind=_kind(request.kind) if request.kind else "",
+            kinds=frozenset({_kind(request.kind)} if request.kind else ()),
             amount_min_fen=request.min_amount_fen or None,
             amount_max_fen=request.max_amount_fen or None,
             since=moment("since", request.since) if request.HasField("since") else None,
             until=moment("until", request.until) if request.HasField("until") else None,
         )
-        before = start_id(page_start(request.page_token, request))
-        page, matches = await self._page(wanted, before, page_size(request.page_size))
+        behind, size = start_id(page_start(request.page_token, request)), page_size(request.page_size)
+        page, matches = await page_seen(self.reads, self.lists, wanted, behind=behind, size=size)
         return operation_pb2.FindOperationsResponse(
             found=[
                 operation_pb2.FoundOperation(operation=view.operation(*full), matches=[MATCHES[one] for one in matched])
@@ -162,7 +158,8 @@ class Operations(operation_pb2_grpc.OperationServiceServicer):
             if not found:
                 raise rights.hidden(operation_pb2.GetOperationRequest(key=request.key))
             return found
-        page, _ = await self._page(Filter(order_no=request.order_no), None, TIMELINE_MAX)
+        wanted = Filter(order_no=request.order_no)
+        page, _ = await page_seen(self.reads, self.lists, wanted, behind=None, size=TIMELINE_MAX)
         if not page.full_operations:
             raise problems.not_found(ErrorReason.ORDER_NOT_FOUND, "order", request.order_no)
         return page.full_operations[::-1]
@@ -231,27 +228,6 @@ class Operations(operation_pb2_grpc.OperationServiceServicer):
             member_id=MemberCode(text if allowed.has_member(text) else ""),
             owner_id=MemberCode(owner.member_id if owner is not None and allowed.has_member(owner.member_id) else ""),
         )
-
-    async def _page(self, wanted: Filter, before: UUID | None, size: int) -> Found:
-        """A page of what the caller sees: where it ends must tell of nothing else."""
-        is_shown = rights.filter_of(policy.present())
-        if is_shown is None:
-            return await self.lists.found(wanted, before=before, limit=size)
-        page, matches = await self.lists.found(wanted, before=before, limit=EXAMINED_MAX)
-        if await self._is_of_others(wanted):
-            return Found(Listed([], None, page.last_event), [])
-        shown = [one for one in zip(page.full_operations, matches, strict=True) if is_shown(one[0])]
-        further = shown[size - 1][0].operation.id if len(shown) > size else page.further
-        return Found(
-            Listed([full for full, _ in shown[:size]], further, page.last_event),
-            [matched for _, matched in shown[:size]],
-        )
-
-    async def _is_of_others(self, wanted: Filter) -> bool:
-        """Whether nothing but operations of members is wanted whom the caller may not see."""
-        owners = await self.reads.members_by_sub_account([wanted.sub_account]) if wanted.sub_account else {}
-        named = filter(None, (wanted.member_id, *(owner.member_id for owner in owners.values())))
-        return not all(policy.present().has_member(member_id) for member_id in named)
 
     async def _find(self, key: operation_pb2.OperationKey) -> Operation:
         match key.WhichOneof("key"):

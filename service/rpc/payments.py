@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from jzb.v1 import payment_pb2, payment_pb2_grpc
 from jzb.v1.names import ErrorReason, OperationKind
-from ledger import Kind, Member, Order, Reads
+from ledger import Kind, Lists, Member, Order, Reads
 from ledger.accounts import escrow
 from ledger.names import MemberCode
 from service import problems
@@ -18,6 +18,7 @@ from service.plans.verification import mode_of
 from service.rpc.amounts import fee_within, require_parts_allowed
 from service.rpc.context import Context
 from service.rpc.facts import AccountNames, MemberFacts
+from service.rpc.orders import Ordered, one_order, orders_page
 from service.settings import RulesSettings
 
 PREPAYMENT = (OperationKind.PREPAY_ORDER, OperationKind.BATCH_PREPAY)
@@ -38,6 +39,7 @@ class Payments(payment_pb2_grpc.PaymentServiceServicer):
 
     runner: Runner
     reads: Reads
+    lists: Lists
     members: MemberFacts
     names: AccountNames
     rules: RulesSettings
@@ -130,20 +132,21 @@ class Payments(payment_pb2_grpc.PaymentServiceServicer):
 
     async def GetOrder(self, request: payment_pb2.GetOrderRequest, context: Context) -> payment_pb2.GetOrderResponse:
         """From the mirror."""
-        order, payer, payee = await self._order(request)
-        balance_fen, held_fen = await self.reads.pocket(escrow(payer.sub_account, request.order_no))
-        return payment_pb2.GetOrderResponse(
-            order=payment_pb2.Order(
-                order_no=request.order_no,
-                payer_member_id=payer.member_id,
-                payee_member_id=payee.member_id,
-                prepaid_fen=sum(order.done_fen.get(kind, 0) for kind in PREPAYMENT),
-                confirmed_fen=sum(order.done_fen.get(kind, 0) for kind in CONFIRMATION),
-                cancelled_fen=sum(order.done_fen.get(kind, 0) for kind in CANCELLATION),
-                remaining_fen=balance_fen - held_fen,
-                held_fen=held_fen,
-            )
-        )
+        order, _, _ = await self._order(request)
+        found = await one_order(self.reads, Kind.ESCROW, order.operation.id, request.order_no)
+        return payment_pb2.GetOrderResponse(order=_message(found))
+
+    async def ListOrders(
+        self, request: payment_pb2.ListOrdersRequest, context: Context
+    ) -> payment_pb2.ListOrdersResponse:
+        """From the mirror, newest first."""
+
+        def takes(one: Ordered) -> bool:
+            # Of a batch other orders may be other members'.
+            return request.member_id in ("", *_sides(one))
+
+        found, further = await orders_page(self.reads, self.lists, request, Kind.ESCROW, PREPAYMENT, takes)
+        return payment_pb2.ListOrdersResponse(orders=map(_message, found), next_page_token=further)
 
     async def _require_parts_allowed(self, payer: Member, order_no: str, amount_fen: int) -> None:
         balance_fen, held_fen = await self.reads.pocket(escrow(payer.sub_account, order_no))
@@ -156,3 +159,20 @@ class Payments(payment_pb2_grpc.PaymentServiceServicer):
         rights.require_own(request, order.payer, order.payee)
         members = await self.reads.members([order.payer, order.payee])
         return order, members[order.payer], members[order.payee]
+
+
+def _sides(one: Ordered) -> tuple[MemberCode, MemberCode]:
+    """Payer and payee of an order. A prepayment that was tried again has the same."""
+    return one.parts[-1].payer, one.parts[-1].payee
+
+
+def _message(one: Ordered) -> payment_pb2.Order:
+    payer, payee = _sides(one)
+    return payment_pb2.Order(
+        payer_member_id=payer,
+        payee_member_id=payee,
+        prepaid_fen=one.money.put_fen,
+        confirmed_fen=one.done_fen(CONFIRMATION),
+        cancelled_fen=one.done_fen(CANCELLATION),
+        **one.described,
+    )

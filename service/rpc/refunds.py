@@ -7,9 +7,9 @@ from datetime import timedelta
 
 from jzb.v1 import refund_pb2, refund_pb2_grpc
 from jzb.v1.names import ErrorReason, OperationKind
-from ledger import EXAMINED_MAX, Breach, Filter, Kind, Lists, PartState, Payment, Reads
+from ledger import Breach, Filter, Kind, Lists, PartState, Payment, Reads
 from ledger.names import Serial
-from service import policy, problems, view
+from service import problems, view
 from service.bankday import days_now
 from service.path import rights
 from service.path.runner import Runner
@@ -18,6 +18,7 @@ from service.plans.plan import Plan, Serials
 from service.rpc.amounts import fee_within
 from service.rpc.context import Context
 from service.rpc.facts import MemberFacts
+from service.rpc.listing import page_seen
 from service.rpc.pages import page_size, page_start, page_token, start_id
 from service.settings import RulesSettings
 
@@ -72,20 +73,22 @@ class Refunds(refund_pb2_grpc.RefundServiceServicer):
     ) -> refund_pb2.ListRefundsResponse:
         """From the mirror, newest first: of the refunds that the payment's payer has had since, those that name it."""
         payment = await self._payment(request)
-        size = page_size(request.page_size)
-        before = start_id(page_start(request.page_token, request))
-        wanted = Filter(kind=OperationKind.REFUND, member_id=payment.part.payer, since=payment.operation.created_at)
-        page = await self.lists.page(wanted, before=before, limit=EXAMINED_MAX)
-        shown = rights.filter_of(policy.present())
-        found = [
-            full
-            for full in page.full_operations
-            if view.original(*full) == payment.serial and (shown is None or shown(full))
-        ]
-        further = found[size - 1].operation.id if len(found) > size else page.further
+        wanted = Filter(
+            kinds=frozenset({OperationKind.REFUND}),
+            member_id=payment.part.payer,
+            since=payment.operation.created_at,
+        )
+        page, _ = await page_seen(
+            self.reads,
+            self.lists,
+            wanted,
+            behind=start_id(page_start(request.page_token, request)),
+            size=page_size(request.page_size),
+            takes=lambda full: view.original(*full) == payment.serial,
+        )
         return refund_pb2.ListRefundsResponse(
-            refunds=[view.operation(*full) for full in found[:size]],
-            next_page_token=page_token(str(further), request) if further else "",
+            refunds=[view.operation(*full) for full in page.full_operations],
+            next_page_token=page_token(str(page.further), request) if page.further else "",
         )
 
     async def _plan(self, request: refund_pb2.RefundRequest, serials: Serials) -> Plan:

@@ -6,17 +6,20 @@ from dataclasses import dataclass
 
 from jzb.v1 import withdrawal_pb2, withdrawal_pb2_grpc
 from jzb.v1.names import ErrorReason, OperationKind
-from ledger import Reads
+from ledger import OPEN_STATES, Filter, FullOperation, Lists, Reads, State
 from ledger.names import MemberCode, Serial
 from service import problems, view
 from service.inflows.returns import Returns
+from service.path import details
 from service.path.runner import Runner
 from service.plans import withdrawals
 from service.plans.plan import Plan, Serials
 from service.rpc.context import Context
 from service.rpc.dates import bank_day
 from service.rpc.facts import CardFacts, MemberFacts
-from service.rpc.pages import page_size, page_start, page_token
+from service.rpc.listing import days_of, page_seen
+from service.rpc.pages import no_token, page_size, page_start, page_token, start_id
+from service.view import STATE_OF
 
 RETURN_DAYS_MAX = 31
 
@@ -27,6 +30,7 @@ class Withdrawals(withdrawal_pb2_grpc.WithdrawalServiceServicer):
 
     runner: Runner
     reads: Reads
+    lists: Lists
     returns: Returns
     members: MemberFacts
     card_facts: CardFacts
@@ -59,6 +63,50 @@ class Withdrawals(withdrawal_pb2_grpc.WithdrawalServiceServicer):
             operation=view.operation(*full_operations[found.id]),
             returns=[view.operation(*full_operations[one.id]) for one in returns],
             returned_fen=sum(one.amount_fen for one in returns),
+        )
+
+    async def ListWithdrawals(
+        self, request: withdrawal_pb2.ListWithdrawalsRequest, context: Context
+    ) -> withdrawal_pb2.ListWithdrawalsResponse:
+        """From the mirror: those that are open, oldest first, then those that have ended, newest first."""
+        size = page_size(request.page_size)
+        begun, _, last_id = page_start(request.page_token, request).partition(" ")
+        if begun not in ("", "open", "ended"):
+            raise no_token()
+        behind = start_id(last_id)
+        asked = frozenset(STATE_OF[state] for state in request.states) or frozenset(State)
+        shown: list[FullOperation] = []
+        end = ""
+        for stretch, states in (("open", asked & OPEN_STATES), ("ended", asked - OPEN_STATES)):
+            if not states or (begun == "ended" and stretch == "open"):
+                continue
+            if len(shown) == size:
+                # Whether there are any is seen by the next page.
+                end = f"{stretch} "
+                break
+            wanted = Filter(
+                kinds=frozenset({OperationKind.WITHDRAW}),
+                states=states,
+                member_id=MemberCode(request.member_id),
+                days=days_of(request.first_bank_day, request.last_bank_day),
+                tags=details.names(request),
+                oldest_first=stretch == "open",
+            )
+            page, _ = await page_seen(self.reads, self.lists, wanted, behind=behind, size=size - len(shown))
+            shown += page.full_operations
+            behind = None
+            if page.further:
+                end = f"{stretch} {page.further}"
+                break
+        returned = await self.reads.returned([full.operation.serial for full in shown], OperationKind.WITHDRAWAL_RETURN)
+        return withdrawal_pb2.ListWithdrawalsResponse(
+            withdrawals=[
+                withdrawal_pb2.Withdrawal(
+                    operation=view.operation(*full), returned_fen=returned.get(full.operation.serial, 0)
+                )
+                for full in shown
+            ],
+            next_page_token=page_token(end, request) if end else "",
         )
 
     async def CollectReturns(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import random
+import re
 from datetime import date
 from typing import Any, LiteralString
 from uuid import UUID
@@ -18,6 +19,7 @@ from ledger import (
     Draft,
     Filter,
     FloorBroken,
+    Kind,
     Match,
     Member,
     NewOperation,
@@ -29,6 +31,7 @@ from ledger import (
 from ledger.accounts import withdrawable
 from ledger.lookups import fetched
 from ledger.names import NO_MEMBER_CODE, BankSerial, MemberCode, RequestId, SubAccount
+from ledger.reads.payments import ORDERED
 from ledger.session import Pool
 from tests.ledger.bookkeeping import (
     ANN,
@@ -68,13 +71,13 @@ class Made:
     tags: set[tuple[str, str]]
 
     def meets(self, wanted: Filter) -> bool:
-        return (
+        return bool(
             (not wanted.states or self.state in wanted.states)
-            and wanted.kind in ("", self.kind)
+            and (not wanted.kinds or self.kind in wanted.kinds)
             and wanted.member_id in ("", *self.members)
             and wanted.sub_account in ("", *(NUMBERS[member] for member in self.members if member in NUMBERS))
             and wanted.order_no in ("", *self.order_nos)
-            and wanted.bank_day in (None, self.bank_day)
+            and (wanted.days is None or (self.bank_day and wanted.days[0] <= self.bank_day <= wanted.days[1]))
             and wanted.bank_serial in ("", *self.bank_serials)
             and wanted.channel_no in ("", self.channel_no)
             and set(wanted.tags) <= self.tags
@@ -142,15 +145,16 @@ async def make(mirror: Mirror, dice: random.Random, number: int) -> Made:
 async def pages(mirror: Mirror, wanted: Filter, limit: int) -> list[UUID]:
     """All pages one behind the other."""
     found: list[UUID] = []
-    before: UUID | None = None
+    behind: UUID | None = None
     while True:
-        page, further, _ = await mirror.lists.page(wanted, before=before, limit=limit)
+        page, further, _ = await mirror.lists.page(wanted, behind=behind, limit=limit)
         assert len(page) <= limit
         found += [one.operation.id for one in page]
         if further is None:
             return found
-        assert before is None or further < before, "a page that does not get on"
-        before = further
+        gets_on = behind is None or (further > behind if wanted.oldest_first else further < behind)
+        assert gets_on, "a page that does not get on"
+        behind = further
 
 
 def only(state: State) -> frozenset[State]:
@@ -159,14 +163,14 @@ def only(state: State) -> frozenset[State]:
 
 FILTERS: dict[str, tuple[Any, ...]] = {
     "states": (frozenset(), *map(only, State), OPEN_STATES, frozenset({State.REFUSED, State.UNKNOWN})),
-    "kind": ("", *KINDS),
+    "kinds": (frozenset(), *(frozenset({kind}) for kind in KINDS), frozenset(KINDS[:2])),
     "member_id": ("", "cat"),
     "order_no": ("", "O1"),
-    "bank_day": (None, DAY),
+    "days": (None, (DAY, DAY), (DAY_BEFORE, DAY)),
 }
 
 
-async def test_every_combination_of_filters_finds_what_meets_all_once_newest_first(
+async def test_every_combination_of_filters_finds_what_meets_all_once_in_order(
     mirror: Mirror, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lists, "EXAMINED_MAX", 7)
@@ -187,10 +191,10 @@ async def test_every_combination_of_filters_finds_what_meets_all_once_newest_fir
         for states in (frozenset(), only(State.DONE))
     ]
     wanted += [
-        Filter(tags=tags, states=states, kind=kind)
+        Filter(tags=tags, states=states, kinds=kinds)
         for tags in [(one,) for one in TAGS] + list(itertools.combinations(TAGS, 2))
         for states in (frozenset(), only(State.DONE), only(State.REFUSED))
-        for kind in ("", "TOP_UP")
+        for kinds in (frozenset[str](), frozenset({"TOP_UP"}))
     ]
     wanted += [
         Filter(sub_account=SubAccount(number), member_id=MemberCode(member), states=states)
@@ -201,8 +205,11 @@ async def test_every_combination_of_filters_finds_what_meets_all_once_newest_fir
     seen = 0
     for one in wanted:
         limit = dice.choice((3, 50))
+        if dice.random() < 0.3:
+            one = dataclasses.replace(one, oldest_first=True)
         found = await pages(mirror, one, limit)
-        assert found == [operation.id for operation in reversed(made) if operation.meets(one)], one
+        in_order = made if one.oldest_first else reversed(made)
+        assert found == [operation.id for operation in in_order if operation.meets(one)], one
         seen += bool(found)
     assert seen > 50
 
@@ -221,7 +228,7 @@ async def test_a_page_is_of_one_moment_whatever_was_asked_for(mirror: Mirror, mo
     for wanted in (
         Filter(),
         Filter(member_id=MemberCode("bob")),
-        Filter(member_id=MemberCode("bob"), states=only(State.RESERVED), kind="PAY_T1"),
+        Filter(member_id=MemberCode("bob"), states=only(State.RESERVED), kinds=frozenset({"PAY_T1"})),
     ):
         statements.clear()
         page = await mirror.lists.page(wanted, limit=1)
@@ -280,10 +287,10 @@ async def test_an_operation_that_moves_to_another_bank_day_is_listed_under_its_l
     await mirror.do(step)
     accepted = Change(state=State.ACCEPTED, bank_serial=BankSerial("B1"), next_ask_in_s=1.0)
     await mirror.do(Step(operation=step.operation_id, change=accepted, bank_day=DAY))
-    assert await pages(mirror, Filter(bank_day=DAY), 10) == [step.operation_id]
+    assert await pages(mirror, Filter(days=(DAY, DAY)), 10) == [step.operation_id]
     await mirror.do(dataclasses.replace(posting(step, bank_day=DAY_AFTER), expects=frozenset({State.ACCEPTED})))
-    assert await pages(mirror, Filter(bank_day=DAY), 10) == []
-    assert await pages(mirror, Filter(bank_day=DAY_AFTER), 10) == [step.operation_id]
+    assert await pages(mirror, Filter(days=(DAY, DAY)), 10) == []
+    assert await pages(mirror, Filter(days=(DAY_AFTER, DAY_AFTER)), 10) == [step.operation_id]
     assert await pages(mirror, Filter(bank_serial=BankSerial("B1")), 10) == [step.operation_id]
 
 
@@ -332,7 +339,55 @@ async def test_every_number_is_looked_up_by_an_index_however_long_the_history_is
         assert set(found.matches) == {matches}, number
         assert {one.operation.serial for one in found.page.full_operations} >= {"s7"}
         with psycopg.connect(mirror.dsn) as connection:
-            values = {**wanted.values, "platform": "9930", "before": lists.NEWEST, "limit": 51}
+            values = {**wanted.values, "platform": "9930", "behind": lists.NEWEST, "limit": 51}
             rows = connection.execute(f"EXPLAIN {wanted.query}".encode(), values).fetchall()
         plan = "\n".join(line for (line,) in rows)
         assert "Seq Scan" not in plan, plan
+
+
+@pytest.mark.parametrize("oldest_first", [False, True])
+async def test_a_page_of_orders_and_their_money_are_look_ups_however_long_the_history_is(
+    mirror: Mirror, oldest_first: bool
+) -> None:
+    execute(
+        mirror.dsn,
+        "INSERT INTO operation SELECT '9930', lpad(to_hex(n), 32, '0')::uuid, 'r' || n, '',"
+        " CASE WHEN n % 20 = 0 THEN 'PREPAY_ORDER' WHEN n % 20 = 1 THEN 'CONFIRM_ORDER' ELSE 'PAY_T1' END, 's' || n,"
+        " 'done', 'a' || n % 999, 'b' || n % 999, 'o' || n / 20, 100, 0, '', '', NULL, '', '', 'x' || n,"
+        " date '2026-11-01' + n / 1000, '', '{}', 0, 0, now(), now() FROM generate_series(1, 20000) n",
+        "INSERT INTO transaction SELECT platform, id, 1, serial, payer, payee, 100, 0, NULL, now() FROM operation",
+        "INSERT INTO resolution SELECT platform, id, 1, 'posted', bank_day, now() FROM operation",
+        "INSERT INTO booking SELECT platform, id, bank_day, bank_serial FROM operation",
+        "INSERT INTO reference SELECT platform, id, 'channel', 'c' || serial FROM operation",
+        "INSERT INTO leg SELECT platform, id, 1, 0, 'LIMITS', 'escrow:' || payer || ':' || order_no, 100"
+        " FROM operation WHERE kind = 'PREPAY_ORDER'",
+        "INSERT INTO account"
+        " SELECT platform, 'escrow:' || payer || ':' || order_no, 'escrow', payer, order_no, 0, 40, 10"
+        " FROM operation WHERE kind = 'PREPAY_ORDER'",
+        "INSERT INTO due SELECT platform, id, now() FROM operation LIMIT 3000",
+        "INSERT INTO event (platform, operation_id, state, reason, bank_code, bank_message, evidence, at)"
+        " SELECT platform, id, 'done', '', '', '', '', now() FROM operation",
+        "INSERT INTO member SELECT '9930', 'm' || n, 'a' || n, '00', now() FROM generate_series(0, 998) n",
+        "ANALYZE",
+    )
+    first = date(2026, 11, 3)
+    wanted = Filter(
+        kinds=frozenset({"PREPAY_ORDER", "BATCH_PREPAY"}), days=(first, date(2026, 11, 10)), oldest_first=oldest_first
+    )
+    page = await mirror.lists.page(wanted, limit=50)
+    assert [one.operation.bank_day for one in page.full_operations] == [date(2026, 11, 3 if oldest_first else 10)] * 50
+    orders = [(one.operation.id, one.operation.order_no) for one in page.full_operations]
+    moneys = await mirror.reads.ordered(Kind.ESCROW, orders)
+    assert {(one.put_fen, one.balance_fen, one.held_fen) for one in moneys} == {(100, 40, 10)}
+    assert [one.member_id for one in moneys] == [f"m{one.operation.payer[1:]}" for one in page.full_operations]
+    assert [dict(one.done_fen) for one in moneys] == [{"PREPAY_ORDER": 100, "CONFIRM_ORDER": 100, "PAY_T1": 1800}] * 50
+    money = re.sub(r"(?<!:):(ids|numbers|platform|pocket)\b", r"%(\1)s", ORDERED)
+    begins = lists.OLDEST if oldest_first else lists.NEWEST
+    with psycopg.connect(mirror.dsn) as connection:
+        named = {**wanted.values, "platform": "9930", "behind": begins, "limit": 51}
+        rows = connection.execute(f"EXPLAIN {wanted.query}".encode(), named).fetchall()
+        ids, numbers = ([one[place] for one in orders] for place in (0, 1))
+        named = {"platform": "9930", "pocket": "escrow", "ids": ids, "numbers": numbers}
+        rows += connection.execute(f"EXPLAIN {money}".encode(), named).fetchall()
+    plan = "\n".join(line for (line,) in rows)
+    assert "Seq Scan" not in plan, plan

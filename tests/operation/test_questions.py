@@ -26,7 +26,7 @@ QUESTION = re.compile(r"^\*\*(\d+)\. (.+\?)\*\* (.+？)\n\n    (.+)$", re.MULTIL
 
 CALL = re.compile(r"^grpcurl -plaintext -d '(.+)' 127\.0\.0\.1:50051 (jzb\.v1\.\w+)/(\w+)$")
 
-OF_A_SERVICE = ("reconcile", "trial-balance", "balance", "statement", "proposals", "work")
+OF_A_SERVICE = ("reconcile", "trial-balance", "balance", "statement", "proposals", "work", "orders", "withdrawals")
 """Commands that ask a running service; the others read the books."""
 
 ANSWERS: Mapping[int, tuple[str, ...]] = {
@@ -48,10 +48,10 @@ ANSWERS: Mapping[int, tuple[str, ...]] = {
     16: ("TOP_UP", "100.00"),
     17: ("PAY_T1", "12.34"),
     18: ("RESERVED", "DONE", "000000"),
-    19: ("WITHDRAW", "1.00", "withdrawing"),
+    19: ("seller", "1.00", "*0048"),
     20: ("seller",),
     21: ("1234",),
-    22: ("500",),
+    22: ("$ORDER", "5.00", "OPEN"),
     23: ("masked",),
     24: ("1234",),
     25: ("3.21",),
@@ -110,7 +110,7 @@ async def in_hand(shop: Marketplace) -> dict[str, str]:
     await shop.clear()
     moment = datetime.now(BANK_ZONE).isoformat(timespec="microseconds")
     await shop.top_up("buyer", 9_00)
-    withdrawal = await withdrawals.withdraw(shop, "seller", 1_00)
+    await withdrawals.withdraw(shop, "seller", 1_00)
     await suspense.in_suspense(shop, 7_77)
     doubtful = shop.pay_request("buyer", "seller", 3_21, remark="[[lose_before]]")
     await shop.refusal(shop.payments.Pay(doubtful, timeout=TIMEOUT_S))
@@ -122,10 +122,8 @@ async def in_hand(shop: Marketplace) -> dict[str, str]:
         "DOUBTFUL": doubtful.request_id,
         "MOMENT": moment,
         "ORDER": order_no,
-        "PREPAID": order_no,
         "SELLER": "seller",
         "SERIAL": paid.serial,
-        "WITHDRAWAL": withdrawal.serial,
     }
 
 
