@@ -272,7 +272,11 @@ WITH filled_to AS MATERIALIZED (
   UNION ALL
   SELECT split_part(name, ':', 2), CASE name WHEN 'pooled' THEN -fen ELSE fen END, r.bank_day
   FROM resolution r
-  JOIN leg l ON l.platform = r.platform AND l.operation_id = r.operation_id AND l.part = r.part
+  CROSS JOIN LATERAL (
+    SELECT debit, credit, amount_fen FROM leg
+    WHERE platform = r.platform AND operation_id = r.operation_id AND part = r.part
+    OFFSET 0
+  ) l
   {_AVAILABLE} AND r.platform = :platform AND r.bank_day = :bank_day AND r.verdict = 'posted'
   UNION ALL
   SELECT sub_account, withdrawable_fen + uncleared_fen, bank_day

@@ -86,6 +86,9 @@ TAMPERED: dict[str, str] = {
     """ SET plan = '{"approval": {"proposal": "none", "caller": "somebody", "person": ""}}'""",
     "an adjustment moves between an account and a difference, and nothing else moves a difference": "UPDATE leg"
     " SET debit = 'difference:B-1' WHERE debit = 'in-transit:20261123'",
+    "a break that was adjusted names an adjustment of it that is done, and whoever approved that": "INSERT INTO"
+    " break_event (platform, break_id, kind, caller, person, note, reason, operation_id, mac)"
+    " VALUES ('9930', gen_random_uuid(), 'closed', 'somebody', '', '', 'adjusted', gen_random_uuid(), '')",
     "an entry is what its part has moved, after all that was before": "UPDATE entry SET frozen_after_fen = 1",
     "a bank day's balances are moved by its entries": "UPDATE balance_day SET entries = 0",
     "a bank day's totals are those of its legs": "UPDATE kind_day SET credit_fen = credit_fen + 1",
