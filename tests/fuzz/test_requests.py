@@ -10,10 +10,9 @@ from tests.fuzz.limits import is_whole
 from tests.fuzz.making import Maker, methods
 
 
-@pytest.mark.parametrize("seed", [11, 12])
-async def test_no_request_breaks_the_service_or_the_books(database: str, seed: int) -> None:
+async def test_no_request_breaks_the_service_or_the_books(database: str) -> None:
     async with market(database) as shop:
-        report = await fuzz(shop, seed, 1000)
+        report = await fuzz(shop, 11, 1000)
     assert report.wrong == []
     assert report.requests == 1000
     # Some get through, or nothing would be tried but the validation; the long run wants an OK of every RPC.
@@ -31,4 +30,4 @@ def test_every_rpc_is_made_requests_for() -> None:
 @pytest.mark.parametrize("method", methods(), ids=lambda method: method.name)
 def test_every_rpc_is_made_requests_that_its_validation_lets_through(method: MethodDescriptor) -> None:
     maker = Maker(1)
-    assert all(is_whole(maker.whole(method.input_type)) for _ in range(50))
+    assert all(is_whole(maker.whole(method.input_type)) for _ in range(20))
