@@ -139,10 +139,12 @@ class Adjustments(adjustment_pb2_grpc.AdjustmentServiceServicer):
             raise problems.not_found(ErrorReason.BREAK_NOT_FOUND, "break", request.break_id)
         whole = adjustment_pb2.AdjustRequest()
         whole.CopyFrom(request)
-        whole.evidence.CopyFrom(evidence_of(found))
         whole.amount_fen = request.amount_fen or found.adjustable_fen
-        if request.HasField("evidence") and request.evidence != whole.evidence:
-            raise _other_evidence(request.evidence, whole.evidence, found)
+        own = evidence_of(found)
+        if not request.HasField("evidence"):
+            whole.evidence.CopyFrom(own)
+        elif request.evidence != own and not _explains(whole, found):
+            raise _other_evidence(request.evidence, own, found)
         _require_fitting(whole, found)
         approved = present().approved
         names = ("", "") if approved is None else (approved.caller, approved.person)
@@ -211,9 +213,8 @@ def _require_fitting(request: adjustment_pb2.AdjustRequest, found: Break) -> Non
     by an adjustment is only brought back to zero.
     """
     before_fen, limit_fen = found.adjusted_fen, found.adjustable_fen
-    moved_fen = -request.amount_fen if request.direction == ADD else request.amount_fen
     if found.state is BreakState.CLOSED and found.close_reason is not CloseReason.ADJUSTED:
-        if abs(before_fen + moved_fen) >= abs(before_fen):
+        if not _explains(request, found):
             raise problems.break_closed(found.break_id)
         return
     left_fen = limit_fen + before_fen if request.direction == ADD else limit_fen - before_fen
@@ -222,6 +223,12 @@ def _require_fitting(request: adjustment_pb2.AdjustRequest, found: Break) -> Non
         raise problems.difference_exceeded(
             found.break_id, request.amount_fen, left_fen, differs_fen=limit_fen, adjusted_fen=before_fen
         )
+
+
+def _explains(request: adjustment_pb2.AdjustRequest, found: Break) -> bool:
+    """Whether it brings the difference of a break nearer to zero: something else of the bank's may be the reason."""
+    moved_fen = -request.amount_fen if request.direction == ADD else request.amount_fen
+    return abs(found.adjusted_fen + moved_fen) < abs(found.adjusted_fen)
 
 
 def _other_evidence(

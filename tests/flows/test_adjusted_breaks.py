@@ -168,6 +168,10 @@ async def test_an_adjustment_that_does_not_fit_its_break_is_refused_with_the_fie
     assert (refusal.reason, refusal.metadata["adjusted_fen"]) == ("DIFFERENCE_EXCEEDED", "-300")
     await office.adjusted(office.request("seller", ADD, amount_fen=2_00))
     assert (await office.current()).current.adjusted_fen == -5_00
+    # What explains the difference may be something else of the bank's.
+    mended = adjustment_pb2.AdjustmentEvidence(list_key="6050 2611300000000017")
+    await office.adjusted(office.request("seller", TAKE, amount_fen=1_00, evidence=mended))
+    assert (await office.current()).current.adjusted_fen == -4_00
     unknown = office.request("seller", ADD, break_id="0b5a1f60-6f0e-4c43-9b0e-0d8f8a5f3c11")
     assert (await office.refused(unknown)).reason == "BREAK_NOT_FOUND"
     upper = office.request("seller", ADD, break_id=office.found.break_id.upper())
