@@ -45,6 +45,10 @@ WITHOUT_OPERATION: Final = ("6082",)
 FROM_A_LIST: Final = (OperationKind.RECORD_ORDER,)
 """Entered as 6146 shows it; the bank had moved the money before anybody asked."""
 
+OF_NO_DAY: Final = (OperationKind.REBOOK_ORDER,)
+"""Settled by an answer that names no day where the first one was lost (6146): the mirror takes the day on which it
+asked, on which the money is not withdrawable before the bank has it so."""
+
 NOBODY: Final[Mapping[str, int]] = {}
 
 _MARK: Final = re.compile(r"rq:([A-Za-z0-9-]+)")
@@ -197,6 +201,8 @@ def _moved_otherwise(journal: Journal, log: BankLog) -> Iterator[str]:
                 ours[_place(leg.debit, operation)] -= leg.fen
                 ours[_landed(leg, _place(leg.credit, operation), theirs, cleared)] += leg.fen
         ours.pop(_NOWHERE, None)
+        if operation.kind in OF_NO_DAY:
+            ours = _as_early(ours, theirs)
         folded_ours, folded_theirs = _folded(ours, operation), _folded(theirs, operation)
         if folded_ours != folded_theirs:
             yield (
@@ -229,6 +235,16 @@ def _landed(
     waiting = AccountRef("waiting", place.owner, f"{leg.bank_day:%Y%m%d}")
     is_cleared = any(day >= leg.bank_day and at <= leg.at for day, at in cleared.items())
     return waiting if place.kind == "withdrawable" and is_cleared and waiting in theirs else place
+
+
+def _as_early(ours: Mapping[AccountRef, int], theirs: Mapping[AccountRef, int]) -> Counter[AccountRef]:
+    """Money that waits for a later day here than at the bank, as if it waited for the bank's."""
+    found: Counter[AccountRef] = Counter()
+    for place, fen in ours.items():
+        at_bank = [one for one in theirs if (one.kind, one.owner) == (place.kind, place.owner)]
+        is_later = place.kind == "waiting" and len(at_bank) == 1 and at_bank[0].key < place.key
+        found[at_bank[0] if is_later else place] += fen
+    return found
 
 
 def _folded(moved: Mapping[AccountRef, int], operation: Op) -> dict[AccountRef, int]:

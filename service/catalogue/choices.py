@@ -486,9 +486,10 @@ CHOICES: tuple[Choice, ...] = (
     Choice(
         "When money that 6145 has moved may be withdrawn",
         "",
-        "after the clearing of the day of the 6145",
+        "after the clearing of the day of the 6145; after a lost answer, of the day on which 6146 shows the move",
         "no source",
-        "Is money moved by 6145 withdrawable after the order's day, or after that of the 6145?",
+        "Is money moved by 6145 withdrawable after the order's day, or after that of the 6145? Does 6146 then name the"
+        " serial and the day of the 6145?",
     ),
     Choice(
         "Whether 6145 moves an order that was credited to a wrong member",

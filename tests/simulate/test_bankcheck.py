@@ -94,6 +94,19 @@ async def test_money_that_went_to_another_pocket_or_day(log: BankLog, credit: st
     assert "TOP_UP r-1 moved" in found(log, mirror(legs=legs))
 
 
+@pytest.mark.parametrize(("day", "is_wrong"), [("20261122", True), (DAY, False), ("20261124", False)])
+async def test_a_rebooking_may_wait_for_a_later_day_than_at_the_bank_and_for_no_earlier_one(
+    log: BankLog, day: str, is_wrong: bool
+) -> None:
+    legs = [
+        posted(UUID(int=1), 1, "pooled", "own-funds", ADOPTED),
+        posted(ID, 1, f"in-transit:{DAY}", f"waiting:{SUB}:{day}", 450),
+        posted(ID, 1, f"in-transit:{DAY}", "fee", 50),
+    ]
+    operations = {"r-1": replace(mirror().operations["r-1"], kind="REBOOK_ORDER")}
+    assert ("REBOOK_ORDER r-1 moved" in found(log, mirror(legs=legs, operations=operations))) is is_wrong
+
+
 async def test_waiting_money_that_was_posted_after_its_clearing_is_withdrawable(log: BankLog) -> None:
     legs = [
         posted(UUID(int=1), 1, "pooled", "own-funds", ADOPTED),
