@@ -400,7 +400,8 @@ def _credentials(ca: Path | None, certificate: Path | None, key: Path | None) ->
             key, ca = beside
     if ca is None:
         if certificate is not None or key is not None:
-            raise typer.BadParameter("a certificate is shown over TLS alone", param_hint="--ca")
+            wanted = "a certificate is shown over TLS alone, and its key and ca.pem are not beside it"
+            raise typer.BadParameter(wanted, param_hint="--ca")
         return None
     if (certificate is None) != (key is None):
         raise typer.BadParameter("a certificate and its key come together", param_hint="--key")

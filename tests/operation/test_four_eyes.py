@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import grpc
@@ -16,6 +16,7 @@ from sandbox.records import Trade
 from sandbox.server import Sandbox
 from sandbox.settings import SandboxSettings
 from service import policy
+from service.bankday import bank_today
 from service.process import adjusting, four_eyes
 from service.process.certificates import files_of
 from service.process.cli import _credentials
@@ -24,6 +25,7 @@ from service.process.deciding import Connection
 from service.process.four_eyes import FINANCE, HEAD, SHOP
 from service.process.reconcile import reconcile
 from service.process.server import running
+from tests.world.cli import Ended, jzb, jzb_run
 from tests.world.days import breaks, days_ago
 from tests.world.marketplace import LENIENT, Marketplace, service_settings
 
@@ -48,6 +50,29 @@ def test_a_certificate_alone_is_used_with_what_lies_beside_it(tmp_path: Path) ->
     own.with_suffix(".key").unlink()
     with pytest.raises(typer.BadParameter):
         _credentials(None, own, None)
+
+
+@pytest.mark.soak
+async def test_jzb_run_with_four_eyes_tells_each_what_its_certificate_is_for_and_refuses_the_rest(
+    tmp_path: Path,
+) -> None:
+    async with jzb_run(tmp_path, None, "--four-eyes") as stack:
+        own = {name: stack.told(rf"(\S+{name}\.pem)") for name in ("shop", "finance", "head")}
+
+        async def by(name: str, *arguments: str) -> Ended:
+            return await jzb(*arguments, "--target", stack.target, "--certificate", own[name])
+
+        assert f"--certificate {own['shop']}" in "".join(stack.said)
+        yesterday = str(bank_today() - timedelta(days=1))
+        closed = await by("finance", "reconcile", "--date", yesterday)
+        assert (closed.status, "0 breaks" in closed.out) == (0, True), closed.error
+        signed = await by("finance", "reconcile", "--date", yesterday, "--no-run", "--sign", "nothing happened")
+        assert (signed.status, "another identity signs second" in signed.out) == (0, True), signed.error
+        for name, status in (("shop", 1), ("finance", 1), ("head", 0)):
+            ended = await by(name, "reconcile", "--date", yesterday, "--no-run", "--sign", "seen")
+            assert (ended.status, "SCOPE_MISSING" in ended.error) == (status, bool(status)), ended.error
+        waiting = await by("head", "work")
+        assert (waiting.status, waiting.out) == (0, "nothing waits\n"), waiting.error
 
 
 async def test_a_day_with_a_break_is_adjusted_and_closed_by_two_from_the_terminal(

@@ -66,11 +66,11 @@ class Started:
 
 
 @asynccontextmanager
-async def jzb_run(data: Path, environment: Mapping[str, str] | None = None) -> AsyncIterator[Started]:
+async def jzb_run(data: Path, environment: Mapping[str, str] | None = None, *more: str) -> AsyncIterator[Started]:
     """`jzb run` on free ports until it says that it is ready; stopped at the end if it still runs."""
     began_s = time.monotonic()
     process = await asyncio.create_subprocess_exec(
-        *(*JZB, "run", "--data", str(data), "--listen", "127.0.0.1:0"),
+        *(*JZB, "run", "--data", str(data), "--listen", "127.0.0.1:0", *more),
         cwd=ROOT,
         env=clean_environment(**(environment or {})),
         stdout=PIPE,
