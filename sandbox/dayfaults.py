@@ -193,12 +193,13 @@ class Telling:
         """The records as they are told. ``day`` is that of all of them where they have others; ``sides`` are the
         sub-accounts of all members, ``refused`` what was refused.
         """
-        told = list(records)
+        booked = list(records)
+        told = list(booked)
         for one in self._faults:
             if one.fault == "row_state" and one.source in TRADES:
                 told = self._refused_told(one, told, list(refused))
                 continue
-            target = self._target(one, told, day)
+            target = self._target(one, booked, told, day)
             if target is not None:
                 told = self._changed(one, told, target, sides)
         return told
@@ -222,11 +223,12 @@ class Telling:
                 found[place] = "x" + found[place]
         return found
 
-    def _target(self, one: DayFault, told: Sequence[Any], day: str) -> Any:
+    def _target(self, one: DayFault, booked: Sequence[Any], told: Sequence[Any], day: str) -> Any:
+        """The row of a fault, as it is told so far: never one that another fault has invented or brought here."""
         if one.fault not in _OF_ROWS:
             return None
         if not one.row:
-            of_day = [record for record in told if (day or _day(record)) == one.day]
+            of_day = [record for record in booked if (day or _day(record)) == one.day]
             free = sorted(key for record in of_day if (one.day, key := _key(record)) not in self._taken)
             if not free:
                 return None
@@ -254,7 +256,8 @@ class Telling:
                 assert isinstance(target, Trade)
                 changed = _with(target, fee_fen=target.fee_fen + one.amount_fen)
             case "row_side":
-                side = shape.side if getattr(target, shape.side) else "out_sub_acct_no"
+                is_payers = isinstance(target, Trade) and not target.in_sub_acct_no
+                side = "out_sub_acct_no" if is_payers else shape.side
                 known = (getattr(target, side), getattr(target, "out_sub_acct_no", ""))
                 free = sorted(one_side for one_side in sides if one_side not in known)
                 if not free:

@@ -36,6 +36,8 @@ REST_S: Final = 40.0
 """How long the services may take, once nothing breaks any more, until nothing is in doubt."""
 
 SEED_S: Final = 150.0
+DAYS_S: Final = 150.0
+"""How much longer it may take with its days reconciled."""
 
 LOG_CHARACTERS: Final = 6000
 
@@ -102,11 +104,12 @@ async def play(
 ) -> Played:
     """Play one seed, and reconcile its days if that is wanted; what goes wrong in it is told, and never raised."""
     played, began_s = Played(schedule.seed), time.monotonic()
+    limit_s = SEED_S + DAYS_S if is_reconciled else SEED_S
     try:
-        async with asyncio.timeout(SEED_S), stage(site, schedule, mutant) as on:
+        async with asyncio.timeout(limit_s), stage(site, schedule, mutant) as on:
             await _Game(on, schedule, played, rest_s, is_reconciled=is_reconciled).play()
     except TimeoutError:
-        played.wrong.append(f"the seed did not end in {SEED_S:g} s")
+        played.wrong.append(f"the seed did not end in {limit_s:g} s")
     except Exception as failure:
         played.wrong.append(f"the simulator failed: {failure!r}")
         played.log = "".join(traceback.format_exception(failure))

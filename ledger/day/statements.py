@@ -78,9 +78,20 @@ _HOLDER: Final[LiteralString] = """
 it so; no file with one is public).
 """
 
+_SIDES_AGREE: Final[LiteralString] = """(
+  {0}.payer IN ('', l.payer) AND {0}.payee IN ('', l.payee) AND (
+    {0}.payer || {0}.payee = ''
+    OR l.payer IN ('', l.payer_sub_account, {0}.payer, {0}.payee)
+      AND l.payee IN ('', l.payee_sub_account, {0}.payer, {0}.payee)
+  )
+)"""
+"""Whether a line with two sides has ours. Where a posting has one member, as a freeze or a fee, the other side may be
+nobody's or that member's: documents do not say which.
+"""
+
 _AGREES: Final[LiteralString] = f"""
   NOT p.is_undone AND l.amount_fen = p.amount_fen AND l.fee_fen = p.fee_fen AND CASE
-    WHEN %(has_two_sides)s THEN p.payer IN ('', l.payer) AND p.payee IN ('', l.payee)
+    WHEN %(has_two_sides)s THEN {_SIDES_AGREE.format("p")}
     ELSE {_HOLDER} = coalesce(nullif(p.payee, ''), p.payer)
   END
 """
@@ -340,7 +351,7 @@ CROSS JOIN LATERAL (
       ('fee', l.fee_fen, t.fee_fen, l.fee_fen <> t.fee_fen, NULL),
       ('member', l.amount_fen, ours.amount_fen,
         CASE
-          WHEN %(has_two_sides)s THEN t.payer NOT IN ('', l.payer) OR t.payee NOT IN ('', l.payee)
+          WHEN %(has_two_sides)s THEN NOT {_SIDES_AGREE.format("t")}
           ELSE {_HOLDER} <> ours.holder
         END,
         CASE
@@ -348,7 +359,8 @@ CROSS JOIN LATERAL (
             'the bank has ' || coalesce(nullif({_HOLDER}, ''), 'no member')
             || ', we have ' || coalesce(nullif(ours.holder, ''), 'no member')
           WHEN t.payer NOT IN ('', l.payer) THEN 'the bank has the payer ' || l.payer || ', we have ' || t.payer
-          ELSE 'the bank has the payee ' || l.payee || ', we have ' || t.payee
+          WHEN t.payee NOT IN ('', l.payee) THEN 'the bank has the payee ' || l.payee || ', we have ' || t.payee
+          ELSE 'the bank has ' || l.payer || ' and ' || l.payee || ', we have ' || t.payer || t.payee || ' alone'
         END)
   ) AS x (kind, bank_fen, ledger_fen, differs, detail)
   WHERE NOT l.is_again AND r.verdict = 'posted' AND NOT ours.is_undone AND x.differs

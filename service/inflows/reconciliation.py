@@ -261,7 +261,10 @@ class Reconciliation:
 
     async def _load(self, bank_day: date, type_: FileType, before: DayFile, now: datetime) -> None:
         """Fetch or read one file or list, and keep and match it; or note why it was not had."""
-        had = await self._fetched(bank_day, FILES[type_]) if type_ in FILES else await self._listed(bank_day, type_)
+        if type_ in FILES:
+            had = await self._fetched(bank_day, FILES[type_])
+        else:
+            had = await self._listed(bank_day, type_, before)
         if isinstance(had, _NotHad):
             await self._note(bank_day, type_, before, had, now)
             return
@@ -286,14 +289,15 @@ class Reconciliation:
         except FileError as fault:
             return _NotHad(FileState.DAMAGED, str(fault))
 
-    async def _listed(self, bank_day: date, type_: FileType) -> _Had | _NotHad:
+    async def _listed(self, bank_day: date, type_: FileType, before: DayFile) -> _Had | _NotHad:
         try:
             lines = await self._lists.read[type_](bank_day)
         except Problem as problem:
             return _NotHad(FileState.EXPECTED, problem.message)
         except BankUnavailable as away:
             return _NotHad(FileState.EXPECTED, str(away))
-        if not lines and not await self._has_postings(bank_day, type_):
+        # A list that has emptied is another one than that which is there.
+        if not lines and before.file is None and not await self._has_postings(bank_day, type_):
             return _NotHad(FileState.NONE, "the bank lists nothing")
         content = list(written(lines))
         name = f"{type_} of {bank_day}"

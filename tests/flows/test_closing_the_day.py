@@ -145,6 +145,15 @@ async def test_a_charge_of_the_bank_is_outside_of_the_books_and_no_break(shop: M
     assert states(found)["CHARGES"] == "CLEAN"
 
 
+async def test_a_list_that_has_emptied_is_a_new_version_and_not_the_old_one(shop: Marketplace) -> None:
+    shop.sandbox.bank.charge("1", 1_50)
+    day = await a_day(shop)
+    assert source(await run_day(shop, day), pb.BANK_SOURCE_CHARGES).file.rows == 1
+    shop.sandbox.faults.days.add("row_missing", source="6109", day=date.fromisoformat(day))
+    file = source(await run_day(shop, day), pb.BANK_SOURCE_CHARGES).file
+    assert (file.version, file.rows) == (2, 0)
+
+
 async def test_a_parked_order_is_no_members_in_file_and_journal_until_it_is_moved(shop: Marketplace) -> None:
     for name in ("right", "other"):
         await named(shop, name, collects=True)

@@ -305,6 +305,28 @@ def test_every_fault_of_a_row_strikes_one_row_and_says_what_it_has_done(fault: s
     assert is_alone or len(rows_struck) > 1, "the seed picks the row"
 
 
+def test_no_fault_strikes_a_row_that_another_has_made() -> None:
+    faults, wanted = DayFaults(), ("row_invented", "row_duplicate", "row_shifted")
+    for number, fault in enumerate((*wanted, "row_amount")):
+        faults.add(fault, source="JY", day=day_of(DAY), seed=number)
+    for _ in range(2):
+        faults.asked("JY", DAY, DAY).rows(records("JY"))
+        assert tuple(one["fault"] for one in faults.struck) == wanted, "each of the three rows of the day is struck"
+    # Nor one that came from the day before.
+    faults.add("row_missing", source="JY", day=day_of(AFTER))
+    faults.add("row_amount", source="JY", day=day_of(AFTER))
+    faults.asked("JY", AFTER, AFTER).rows(records("JY"))
+    assert tuple(one["fault"] for one in faults.struck) == (*wanted, "row_missing")
+
+
+def test_money_in_suspense_may_be_told_to_be_a_members() -> None:
+    faults = DayFaults()
+    faults.add("row_side", source="6050", day=day_of(DAY))
+    lies = Inflow("2601050000000001", DAY, "", 500, "6200000000000000000", "付款人", "银行", "")
+    (told,) = faults.asked("6050", DAY, DAY).rows([lies], sides=SIDES)
+    assert told.sub_acct_no in SIDES
+
+
 def test_each_source_has_its_faults() -> None:
     assert all(set(sources) <= {*FILES, "6050", "6048", "6108", "6109"} for sources in SOURCES_OF.values())
     assert set(TRADES) <= set(SOURCES_OF["row_side"])

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from ledger.day import BreakFilter, BreakKind, BreakState, CloseReason, FileState, FileType, LineState, Signatory
-from ledger.names import Serial
+from ledger.names import MemberCode, Serial
+from ledger.rules import Draft
 from tests.ledger.bookkeeping import ANN, BOB, DAY, DAY_AFTER, DAY_BEFORE, execute, opening, pay, posting, voiding
 from tests.ledger.day.conftest import Bank
 from tests.ledger.day.files import jy, ye
@@ -58,6 +59,18 @@ async def test_what_differs_of_a_matched_line_is_typed(
     (found,) = await bank.breaks()
     assert (found.kind, found.bank_fen, found.ledger_fen, found.serial) == (kind, bank_fen, ledger_fen, "S1")
     assert loaded.file.state is FileState.BREAKS
+
+
+@pytest.mark.parametrize(("payee", "agrees"), [("", True), ("ann", True), (BOB, True), ("cat", False)])
+async def test_a_posting_of_one_member_is_no_other_members_in_the_file(bank: Bank, payee: str, agrees: bool) -> None:
+    draft = pay(ANN, BOB, 1000, serial=Serial("S1"))
+    frozen = Draft(draft.legs, draft.serial, payer=MemberCode("ann"), amount_fen=1000)
+    await bank.mirror.do(opening(enter=[frozen], serial=Serial("S1-call"), bank_day=DAY, kind="FREEZE"))
+    # The account that is no member's has no code, or its number for one.
+    await bank.load(jy("S1", payee=payee))
+    assert [one.detail for one in await bank.breaks()] == (
+        [] if agrees else ["the bank has ann and cat, we have ann alone"]
+    )
 
 
 async def test_a_line_of_a_refused_operation_is_a_state(bank: Bank) -> None:
