@@ -22,6 +22,7 @@ from jzb.v1 import (
     verification_pb2,
     withdrawal_pb2,
     work_pb2,
+    work_pb2_grpc,
 )
 from sandbox.errors import Refused
 from sandbox.records import CardCheck, SmsCode, Withdrawal
@@ -57,6 +58,7 @@ class People:
         self._orders: list[acquiring_pb2.RecordOrderRequest] = []
         self._acts: tuple[Callable[[], Awaitable[None]], ...] = (
             self._a_stranger_pays_in,
+            self._somebody_looks_at_the_queue,
             self._an_order_is_paid,
             self._a_withdrawal_comes_back,
             self._a_card_is_checked_by_sms,
@@ -94,10 +96,14 @@ class People:
         sub_account = (await self._shop.balance(member)).sub_account if member else ""
         inflow = self._bank.transfer_in(sub_account, 5_000, PAYER, "")
         self._maker.prepare(clearing(self._shop, inflow.front_seq_no, self._dice.choice(MEMBERS), 100, 1))
-        if not member:
-            work_id = f"suspense:{inflow.front_seq_no}"
-            self._maker.prepare(work_pb2.AssignWorkRequest(work_id=work_id, owner="ann", note="asks the payer"))
-            self._maker.prepare(work_pb2.NoteWorkRequest(work_id=work_id, note="the payer does not answer"))
+
+    async def _somebody_looks_at_the_queue(self) -> None:
+        await collect_transfers(self._shop, self._shop.sandbox.clock.today(), page_size=200)
+        queue = work_pb2_grpc.WorkServiceStub(self._shop.channel)
+        waiting = await queue.ListWork(work_pb2.ListWorkRequest(), timeout=TIMEOUT_S)
+        for item in waiting.items[-3:]:
+            self._maker.prepare(work_pb2.AssignWorkRequest(work_id=item.work_id, owner="ann", note="asks the payer"))
+            self._maker.prepare(work_pb2.NoteWorkRequest(work_id=item.work_id, note="the payer does not answer"))
 
     async def _an_order_is_paid(self) -> None:
         numbers = [self._shop.order_no() for _ in range(self._dice.choice((1, 2)))]

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from bankclient.outcome import not_sent
-from jzb.v1 import core_pb2, operation_pb2, payment_pb2
+from jzb.v1 import balance_pb2, core_pb2, operation_pb2, payment_pb2
 from jzb.v1.error_reason_pb2 import ErrorReason
 from ledger import SealKeys, vouching
 from sandbox.server import Sandbox
@@ -23,6 +23,7 @@ from service.path.fingerprint import Fingerprint
 from service.vault import Vault, key_bytes, new_key
 from tests.security.forging import PAYMENT, thiefs_money, written
 from tests.world.marketplace import LENIENT, SEAL_KEY, TIMEOUT_S, Marketplace, open_marketplace
+from tests.world.orders import prepay_request
 from tests.world.process import shop_on
 
 UNKNOWN, DONE = core_pb2.OPERATION_STATE_UNKNOWN, core_pb2.OPERATION_STATE_DONE
@@ -245,3 +246,31 @@ async def test_what_is_older_than_the_key_is_proved_by_the_chain_to_what_the_rot
             for operation, request in zip(paid, requests, strict=True):
                 assert (await shop.payments.Pay(request, timeout=TIMEOUT_S)).operation == operation
                 assert await told(shop, operation.operation_id) == {DONE}
+
+
+async def test_an_order_that_was_made_to_look_prepaid_is_in_doubt_in_the_list_and_found_by_a_replay(
+    database: str,
+) -> None:
+    async with open_marketplace(database, resolver=NEVER) as shop:
+        await shop.buyer("buyer", 100_00)
+        await shop.merchant("thief")
+        request = prepay_request(shop, "buyer", "thief", shop.order_no(), 50_00, remark="[[lose_before]]")
+        doubtful = (await shop.refusal(shop.payments.PrepayOrder(request, timeout=TIMEOUT_S))).operation
+        sub_account = (await shop.balance("buyer")).sub_account
+        pocket = f"escrow:{sub_account}:{request.order_no}"
+        as_the_service(
+            shop,
+            *(statement.format(doubtful.operation_id) for statement in SAY_DONE),
+            f"INSERT INTO leg SELECT platform, operation_id, part, 0, account, '{pocket}', amount_fen FROM hold"
+            f" WHERE operation_id = '{doubtful.operation_id}' AND account LIKE 'waiting%'",
+            f"INSERT INTO account VALUES"
+            f" ('9930', '{pocket}', 'escrow', '{sub_account}', '{request.order_no}', 0, 5000, 0)",
+        )
+        (order,) = (await shop.payments.ListOrders(payment_pb2.ListOrdersRequest(), timeout=TIMEOUT_S)).orders
+        assert (order.operation_id, order.prepaid_fen) == (doubtful.operation_id, 50_00)
+        assert order.state == core_pb2.ORDER_STATE_PENDING
+        opened = payment_pb2.ListOrdersRequest(states=[core_pb2.ORDER_STATE_OPEN])
+        assert not (await shop.payments.ListOrders(opened, timeout=TIMEOUT_S)).orders
+        # Statements are not proved (SECURITY.md): what tells is the replay.
+        replay = shop.balances.VerifyBooks(balance_pb2.VerifyBooksRequest(), timeout=TIMEOUT_S)
+        assert [message async for message in replay if doubtful.operation_id in message.finding.where]
