@@ -13,6 +13,7 @@ import grpc
 from bankclient import yuan
 from jzb.v1 import adjustment_pb2, adjustment_pb2_grpc, balance_pb2, reconciliation_pb2_grpc
 from jzb.v1 import reconciliation_pb2 as pb
+from jzb.v1.names import ErrorReason
 from service.process.client import channel_to
 from service.process.demo.client import details
 from service.process.reconcile.tables import type_word
@@ -67,7 +68,7 @@ async def propose(
             await adjustment_pb2_grpc.AdjustmentServiceStub(channel).Adjust(request, timeout=CALL_S)
         except grpc.aio.AioRpcError as error:
             info, _ = details(error)
-            if info.reason != "APPROVAL_PENDING":
+            if info.reason != ErrorReason.APPROVAL_PENDING:
                 raise
             proposal_id = info.metadata["proposal_id"]
             said += [

@@ -47,7 +47,8 @@ def test_every_request_that_moves_money_takes_them_in_the_same_field() -> None:
     for name, method in methods().items():
         fields = method.input_type.fields_by_name
         field = fields.get("tags")
-        if not name.startswith("OperationService."):
+        # In a list they are a filter.
+        if "page_size" not in fields:
             assert (field is not None) == ("approval" in fields), name
             assert field is None or (field.number, field.message_type) == (16, core_pb2.Tags.DESCRIPTOR), name
 
