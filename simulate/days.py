@@ -130,6 +130,9 @@ class Days:
         gone: Counter[tuple[date, str]] = Counter()
         for number, (fault, source) in enumerate(faults):
             days = [day for day in self._days if clean[day, source].file.rows]
+            if source == "6108":
+                # A day on which nothing is to be cleared may be entered or not.
+                days = [day for day in days if clean[day, source].file.amount_fen]
             if fault == "row_shifted" and source in FILES:
                 days = [day for day in days if _next(day) not in self._days or _next(day) in days]
             if fault in ("row_missing", "row_shifted") and source in FILES:
@@ -261,9 +264,6 @@ def _found_as(one: Mapping[str, Any]) -> Iterator[tuple[BreakType.ValueType, int
     match fault:
         case "row_invented":
             yield pb.BREAK_TYPE_BALANCE if is_balance else pb.BREAK_TYPE_MISSING_HERE, told
-        case "row_amount" if one["source"] == "6108" and not booked:
-            # Nothing was cleared on that day, and nothing posted.
-            yield pb.BREAK_TYPE_MISSING_HERE, told
         case "row_amount":
             yield pb.BREAK_TYPE_BALANCE if is_balance else pb.BREAK_TYPE_AMOUNT, told - booked
         case "row_fee":
@@ -278,8 +278,8 @@ def _found_as(one: Mapping[str, Any]) -> Iterator[tuple[BreakType.ValueType, int
             # Repaired: the row says what it said.
             return
         case _:
-            # Where there is nothing, nothing is missing.
-            if booked or not (is_balance or one["source"] == "6108"):
+            # An empty sub-account misses nothing.
+            if booked or not is_balance:
                 yield missing
             if fault in UNREADABLE:
                 yield pb.BREAK_TYPE_UNREADABLE, 0
