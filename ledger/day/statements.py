@@ -466,23 +466,39 @@ WHERE b.closing_fen <> 0 AND NOT EXISTS (
 )
 """
 
-_STANDS: Final[LiteralString] = """(
-  b.is_open OR (
-    SELECT e.caller FROM break_event e
-    WHERE e.platform = b.platform AND e.break_id = b.break_id
-    ORDER BY e.number DESC LIMIT 1
-  ) <> ''
-)"""
-"""Whether a break is open, or was closed by somebody: what closed by itself is no longer there."""
+STANDING: Final[LiteralString] = """
+CREATE TEMPORARY TABLE day_standing AS
+SELECT * FROM break b
+WHERE b.platform = %(platform)s AND b.is_open AND b.bank_day <= %(bank_day)s::date AND b.type <> 'YE'
+UNION ALL
+SELECT b.*
+FROM break b
+CROSS JOIN LATERAL (
+  SELECT e.caller, e.operation_id FROM break_event e
+  WHERE e.platform = b.platform AND e.break_id = b.break_id AND e.kind = 'closed'
+  ORDER BY e.number DESC LIMIT 1
+) last
+WHERE b.platform = %(platform)s AND NOT b.is_open AND b.type <> 'YE'
+  AND b.bank_day BETWEEN %(bank_day)s::date - 31 AND %(bank_day)s::date
+  AND last.caller <> '' AND NOT EXISTS (
+    SELECT FROM resolution r
+    WHERE r.platform = b.platform AND r.operation_id = last.operation_id AND r.verdict = 'posted'
+      AND r.bank_day <= %(bank_day)s::date
+  )
+"""
+"""The breaks of the day, and of those before, by which the balances at its end still differ: the open ones, and what
+somebody has closed, as long as no adjustment was posted by then. What closed by itself is no longer there. No day is
+matched by itself when it is older than 31 days (`JZB_RECONCILIATION__DAYS`), so closed ones are not looked for
+further back.
+"""
 
-EFFECTS: Final[LiteralString] = f"""
+EFFECTS: Final[LiteralString] = """
 CREATE TEMPORARY TABLE day_effect AS
 SELECT sub_account, sum(fen)::bigint AS effect_fen
 FROM (
   SELECT side.sub_account, side.fen
-  FROM break b
+  FROM day_standing b
   JOIN bank_line l ON l.platform = b.platform AND l.file_id = b.file_id AND l.line = b.line
-  LEFT JOIN transaction t ON t.platform = b.platform AND t.operation_id = b.operation_id AND t.part = b.part
   CROSS JOIN LATERAL (
     VALUES
       (l.payee_sub_account, CASE b.kind
@@ -492,8 +508,7 @@ FROM (
         WHEN 'amount' THEN b.ledger_fen - b.bank_fen WHEN 'fee' THEN 0
         ELSE -l.amount_fen END)
   ) AS side (sub_account, fen)
-  WHERE b.platform = %(platform)s AND b.bank_day = %(bank_day)s::date AND b.type <> 'YE' AND {_STANDS}
-    AND b.file_id = (
+  WHERE b.file_id = (
       SELECT f.file_id FROM bank_file f
       WHERE f.platform = b.platform AND f.bank_day = b.bank_day AND f.type = b.type
       ORDER BY f.version DESC LIMIT 1
@@ -501,17 +516,14 @@ FROM (
     AND b.kind IN ('missing-here', 'state', 'amount', 'fee') AND side.sub_account <> ''
   UNION ALL
   SELECT split_part(side.name, ':', 2), side.fen
-  FROM break b
+  FROM day_standing b
   JOIN leg l ON l.platform = b.platform AND l.operation_id = b.operation_id AND l.part = b.part
   CROSS JOIN LATERAL (VALUES (l.debit, l.amount_fen), (l.credit, -l.amount_fen)) AS side (name, fen)
-  WHERE b.platform = %(platform)s AND b.bank_day = %(bank_day)s::date AND b.kind = 'missing-there' AND {_STANDS}
-    AND split_part(side.name, ':', 1) IN ('withdrawable', 'waiting')
+  WHERE b.kind = 'missing-there' AND split_part(side.name, ':', 1) IN ('withdrawable', 'waiting')
 ) moved
 GROUP BY 1
 """
-"""How far each sub-account's balance at the bank is to differ by the other breaks of the day. One that somebody has
-closed counts as well: an adjustment is posted on a later day, and the balances of this one still differ.
-"""
+"""How far each sub-account's balance at the bank is to differ at the end of the day."""
 
 OCCURRENCES: Final[LiteralString] = """
 UPDATE day_finding f SET occurrence = o.occurrence
@@ -645,9 +657,17 @@ MERGED: Final[tuple[LiteralString, ...]] = (
 SET_AGAINST: Final[tuple[LiteralString, ...]] = (*MATCHED, LOOKUPS, OF_LINES, SETS, MISSING, LOOKUPS, OF_POSTINGS)
 """What is done with a file whose lines are postings, between `FINDINGS` and `OCCURRENCES`."""
 
-COMPARED: Final[tuple[LiteralString, ...]] = (SETS, BALANCES_TWICE, BALANCES_AGREE, EFFECTS, OF_BALANCES, OF_NO_BALANCE)
+COMPARED: Final[tuple[LiteralString, ...]] = (
+    SETS,
+    BALANCES_TWICE,
+    BALANCES_AGREE,
+    STANDING,
+    EFFECTS,
+    OF_BALANCES,
+    OF_NO_BALANCE,
+)
 """What is done with the file of balances."""
 
 DONE_WITH: Final[LiteralString] = (
-    "DROP TABLE IF EXISTS day_posted, day_twice, day_missing, day_finding, day_balance, day_effect"
+    "DROP TABLE IF EXISTS day_posted, day_twice, day_missing, day_finding, day_balance, day_standing, day_effect"
 )

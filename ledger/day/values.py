@@ -100,7 +100,7 @@ class CloseReason(StrEnum):
     ENDED = "ended"
     """The operation has ended as the bank says, or was entered since."""
     EXPLAINED = "explained"
-    """A difference in a balance that the member's other breaks of the day add up to."""
+    """A difference in a balance that the member's other breaks, of the day and before, add up to."""
     SUPERSEDED = "superseded"
     """A later version of the file no longer has it."""
     ADJUSTED = "adjusted"

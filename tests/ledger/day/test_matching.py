@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
+from ledger.accounts import difference, withdrawable
 from ledger.day import BreakFilter, BreakKind, BreakState, CloseReason, FileState, FileType, LineState, Signatory
 from ledger.names import MemberCode, Serial
-from ledger.rules import Draft
+from ledger.rules import Draft, Leg
+from ledger.steps import AdjustedBreak
 from tests.ledger.bookkeeping import ANN, BOB, DAY, DAY_AFTER, DAY_BEFORE, execute, opening, pay, posting, voiding
 from tests.ledger.day.conftest import Bank
 from tests.ledger.day.files import jy, ye
@@ -233,6 +237,33 @@ async def test_a_balance_is_explained_by_the_members_open_breaks(bank: Bank) -> 
     await bank.days.match(DAY, FileType.TRANSACTIONS)
     await bank.days.match(DAY, FileType.BALANCES)
     assert await bank.breaks() == []
+
+
+async def test_an_open_break_explains_the_balances_of_later_days_until_it_is_adjusted(bank: Bank) -> None:
+    balances = (ye(ANN, 99_300), ye(BOB, 650, member="bob", number=2))
+    await bank.load(jy("S9", 700, 50))
+    for day in (DAY, DAY_AFTER):
+        await bank.load(*balances, type_=FileType.BALANCES, day=day)
+    (found,) = await bank.breaks()
+    assert found.kind is BreakKind.MISSING_HERE
+    # Two days later the journal follows the bank: its balances agree from then on, and differ as before on both days.
+    settled = DAY_AFTER + timedelta(days=1)
+    legs = (
+        Leg(difference(str(found.break_id)), withdrawable(BOB), 650),
+        Leg(withdrawable(ANN), difference(str(found.break_id)), 700),
+    )
+    closed = AdjustedBreak(found.break_id, "head", "", "as the bank has it")
+    step = opening(enter=[Draft(legs)], serial=Serial("A-call"), bank_day=settled, kind="ADJUSTMENT", adjusts=closed)
+    await bank.mirror.do(step)
+    await bank.load(*balances, type_=FileType.BALANCES, day=settled)
+    for day in (DAY, DAY_AFTER):
+        await bank.days.match(day, FileType.BALANCES)
+    assert await bank.breaks() == []
+    # Whatever else differs on a later day is a break.
+    await bank.load(ye(ANN, 99_301), ye(BOB, 650, member="bob", number=2), type_=FileType.BALANCES, day=DAY_AFTER)
+    assert [(one.kind, one.bank_day, one.sub_account) for one in await bank.breaks()] == [
+        (BreakKind.BALANCE, DAY_AFTER, ANN)
+    ]
 
 
 async def test_a_day_of_nothing_leaves_each_posting_without_its_line(bank: Bank) -> None:
