@@ -15,7 +15,6 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from simulate.days import AT_FIRST, OF_ROWS
 from simulate.play import Played, play
 from simulate.schedule import IN_PART, PROOFS, ActionKind, of_seed
 from simulate.site import opened
@@ -103,8 +102,7 @@ def _tell(console: Console, played: Played, schedule: list[str], mutant: str | N
 
 def _missing(all_played: list[Played]) -> list[str]:
     """What seeds that were played should have had, and had not: ten in a row a kill, a lost answer and a restart of the
-    database, and all faults of files where days are reconciled; twenty each kind of request and source of refunds, and
-    nights with late payments.
+    database; twenty each kind of request and source of refunds, and nights with late payments.
     """
     told = []
     for start in range(0, len(all_played) - TEN + 1, TEN):
@@ -116,9 +114,6 @@ def _missing(all_played: list[Played]) -> list[str]:
         ):
             if not count:
                 told.append(f"seeds {ten[0].seed} to {ten[-1].seed} had no {what}")
-    days = _total(all_played, "days")
-    if days and len(all_played) >= TEN:
-        told += [f"no {source} had {fault}" for fault, source in (*AT_FIRST, *OF_ROWS) if not days[f"{source} {fault}"]]
     if len(all_played) >= MANY:
         did, refunds = _total(all_played, "did"), _total(all_played, "refunds")
         told += [f"no caller did this: {kind}" for kind in sorted(ASKED) if not did[kind]]

@@ -21,7 +21,8 @@ from jzb.v1 import reconciliation_pb2 as pb
 from jzb.v1 import reconciliation_pb2_grpc
 from jzb.v1.reconciliation_pb2 import BreakType
 from sandbox.clock import day_of
-from sandbox.dayfaults import FILES, SOURCES_OF
+from sandbox.dayfaults import FILES, SOURCES_OF, TRADES
+from sandbox.records import FAILED, Trade
 from sandbox.server import Sandbox
 
 RUN_S: Final = 30.0
@@ -84,6 +85,7 @@ class Days:
         self._dice = Random(f"days {seed}")
         days = (sandbox.clock.today() - first).days
         self._days = [first + timedelta(days=number) for number in range(days)]
+        self._refused = {day_of(one.day) for one in sandbox.bank.store.all(Trade) if one.status == FAILED}
 
     async def play(self, counted: Counter[str], wanted: Sequence[Fault] = OF_ROWS) -> list[str]:
         """What is wrong; counts what was put into files and lists, and found."""
@@ -97,6 +99,8 @@ class Days:
             return wrong
         left = list(wanted)
         for _ in range(ROUNDS):
+            # Where rows are few, other faults have them in other seeds.
+            self._dice.shuffle(left)
             self._add(left, clean)
             files = await self._run()
             struck = self._struck(counted)
@@ -130,6 +134,8 @@ class Days:
         gone: Counter[tuple[date, str]] = Counter()
         for number, (fault, source) in enumerate(faults):
             days = [day for day in self._days if clean[day, source].file.rows]
+            if fault == "row_state" and source in TRADES:
+                days = [day for day in days if day in self._refused] or days
             if source == "6108":
                 # A day on which nothing is to be cleared may be entered or not.
                 days = [day for day in days if clean[day, source].file.amount_fen]
