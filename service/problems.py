@@ -265,7 +265,7 @@ def difference_exceeded(
         grpc.StatusCode.FAILED_PRECONDITION,
         ErrorReason.DIFFERENCE_EXCEEDED,
         f"break {break_id} differs by {yuan(differs_fen)}, and its adjustments have moved {yuan(adjusted_fen)} of that:"
-        f" {yuan(left_fen)} can still be moved this way, not {yuan(amount_fen)}",
+        f" {yuan(left_fen)} can still be moved this way for this member or account, not {yuan(amount_fen)}",
         next_step="adjust at most what is left (amount_fen); GetBreak has what differs, ListAdjustments what was moved",
         metadata={"break_id": str(break_id), "differs_fen": str(differs_fen), "adjusted_fen": str(adjusted_fen)},
         amounts={"needed": amount_fen, "left": left_fen},

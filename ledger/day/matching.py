@@ -146,7 +146,8 @@ class Matcher:
         for other in (bank_day - ONE_DAY, bank_day + ONE_DAY):
             self._again(other, type_)
         if type_ is not FileType.BALANCES:
-            self._again(bank_day, FileType.BALANCES)
+            for day in (bank_day, bank_day + ONE_DAY):
+                self._again(day, FileType.BALANCES)
 
     def _again(self, bank_day: date, type_: FileType) -> None:
         current = self._current(bank_day, type_)

@@ -480,16 +480,20 @@ CROSS JOIN LATERAL (
 ) last
 WHERE b.platform = %(platform)s AND NOT b.is_open AND b.type <> 'YE'
   AND b.bank_day BETWEEN %(bank_day)s::date - 31 AND %(bank_day)s::date
-  AND last.caller <> '' AND NOT EXISTS (
-    SELECT FROM resolution r
-    WHERE r.platform = b.platform AND r.operation_id = last.operation_id AND r.verdict = 'posted'
-      AND r.bank_day <= %(bank_day)s::date
+  AND last.caller <> '' AND (
+    last.operation_id IS NULL OR EXISTS (
+      SELECT FROM reference x
+      JOIN resolution r ON r.platform = x.platform AND r.operation_id = x.operation_id
+      JOIN account a ON a.platform = x.platform AND a.name = 'difference:' || x.value
+      WHERE x.platform = b.platform AND x.kind = 'break' AND x.value = b.break_id::text AND r.verdict = 'posted'
+        AND (r.bank_day > %(bank_day)s::date OR a.balance_fen <> 0)
+    )
   )
 """
 """The breaks of the day, and of those before, by which the balances at its end still differ: the open ones, and what
-somebody has closed, as long as no adjustment was posted by then. What closed by itself is no longer there. No day is
-matched by itself when it is older than 31 days (`JZB_RECONCILIATION__DAYS`), so closed ones are not looked for
-further back.
+somebody has closed, as long as it was not adjusted by then, or on one side alone. What closed by itself is no longer
+there. No day is matched by itself when it is older than 31 days (`JZB_RECONCILIATION__DAYS`), so closed ones are not
+looked for further back.
 """
 
 EFFECTS: Final[LiteralString] = """
@@ -516,14 +520,34 @@ FROM (
     AND b.kind IN ('missing-here', 'state', 'amount', 'fee') AND side.sub_account <> ''
   UNION ALL
   SELECT split_part(side.name, ':', 2), side.fen
-  FROM day_standing b
-  JOIN leg l ON l.platform = b.platform AND l.operation_id = b.operation_id AND l.part = b.part
+  FROM (
+    SELECT platform, operation_id, part FROM day_standing WHERE kind = 'missing-there'
+    UNION ALL
+    SELECT r.platform, r.operation_id, r.part
+    FROM day_standing b
+    CROSS JOIN LATERAL (
+      SELECT operation_id FROM reference
+      WHERE platform = b.platform AND kind = 'break' AND value = b.break_id::text
+      OFFSET 0
+    ) x
+    CROSS JOIN LATERAL (
+      SELECT platform, operation_id, part FROM resolution
+      WHERE platform = b.platform AND operation_id = x.operation_id AND verdict = 'posted'
+        AND bank_day <= %(bank_day)s::date
+      OFFSET 0
+    ) r
+  ) ours
+  CROSS JOIN LATERAL (
+    SELECT debit, credit, amount_fen FROM leg
+    WHERE platform = ours.platform AND operation_id = ours.operation_id AND part = ours.part
+    OFFSET 0
+  ) l
   CROSS JOIN LATERAL (VALUES (l.debit, l.amount_fen), (l.credit, -l.amount_fen)) AS side (name, fen)
-  WHERE b.kind = 'missing-there' AND split_part(side.name, ':', 1) IN ('withdrawable', 'waiting')
+  WHERE split_part(side.name, ':', 1) IN ('withdrawable', 'waiting')
 ) moved
 GROUP BY 1
 """
-"""How far each sub-account's balance at the bank is to differ at the end of the day."""
+"""How far each sub-account's balance at the bank is to differ at the end of the day, less what was adjusted by then."""
 
 OCCURRENCES: Final[LiteralString] = """
 UPDATE day_finding f SET occurrence = o.occurrence

@@ -10,7 +10,18 @@ from uuid import UUID
 
 from jzb.v1 import adjustment_pb2, adjustment_pb2_grpc, balance_pb2
 from jzb.v1.names import ErrorReason, OperationKind
-from ledger import Account, AdjustedBreak, Filter, FullOperation, Kind, Lists, Member, Reads
+from ledger import (
+    EXAMINED_MAX,
+    Account,
+    AdjustedBreak,
+    Filter,
+    FullOperation,
+    Kind,
+    Lists,
+    Member,
+    Reads,
+    State,
+)
 from ledger.accounts import FEE, OWN_FUNDS, POOLED, WITHDRAWING, escrow, frozen, in_transit, parking, suspense
 from ledger.accounts import uncleared as uncleared_of
 from ledger.accounts import withdrawable as withdrawable_of
@@ -145,18 +156,32 @@ class Adjustments(adjustment_pb2_grpc.AdjustmentServiceServicer):
             whole.evidence.CopyFrom(own)
         elif request.evidence != own and not _explains(whole, found):
             raise _other_evidence(request.evidence, own, found)
-        _require_fitting(whole, found)
+        _require_fitting(whole, found, await self._added_fen(whole))
         approved = present().approved
         names = ("", "") if approved is None else (approved.caller, approved.person)
         return whole, AdjustedBreak(break_id, *names, request.note)
+
+    async def _added_fen(self, request: adjustment_pb2.AdjustRequest) -> int:
+        """How much more the adjustments of a break have added to the money of the member, or to the account, of a
+        request than they have taken from it.
+        """
+        whose, added_fen = _whose(request.account), 0
+        wanted, behind = _adjustments_of(request.break_id), None
+        while True:
+            page = await self.lists.page(wanted, behind=behind, limit=EXAMINED_MAX)
+            for full in page.full_operations:
+                kept = told(full.operation.plan["keep"])
+                if full.operation.state is State.DONE and _whose(kept.account) == whose:
+                    added_fen += kept.amount_fen if kept.direction == ADD else -kept.amount_fen
+            if (behind := page.further) is None:
+                return added_fen
 
     async def ListAdjustments(
         self, request: adjustment_pb2.ListAdjustmentsRequest, context: Context
     ) -> adjustment_pb2.ListAdjustmentsResponse:
         """From the mirror, newest first."""
         behind, size = start_id(page_start(request.page_token, request)), page_size(request.page_size)
-        tags = ((BREAK, request.break_id),) if request.break_id else ()
-        wanted = Filter(kinds=frozenset({OperationKind.ADJUSTMENT}), tags=tags)
+        wanted = _adjustments_of(request.break_id)
         page, _ = await page_seen(self.reads, self.lists, wanted, behind=behind, size=size)
         return adjustment_pb2.ListAdjustmentsResponse(
             adjustments=[_message(full) for full in page.full_operations],
@@ -208,17 +233,28 @@ def _break_id(request: adjustment_pb2.AdjustRequest) -> UUID | None:
     return found
 
 
-def _require_fitting(request: adjustment_pb2.AdjustRequest, found: Break) -> None:
-    """Raises `Problem` where more would have been moved for the break than differs. One that was closed otherwise than
-    by an adjustment is only brought back to zero.
+def _adjustments_of(break_id: str) -> Filter:
+    tags = ((BREAK, break_id),) if break_id else ()
+    return Filter(kinds=frozenset({OperationKind.ADJUSTMENT}), tags=tags)
+
+
+def _whose(account: Named) -> tuple[object, ...]:
+    """Whose money an account is: a member's, or that of one of the platform's own accounts."""
+    return (account.member_id,) if account.member_id else (account.kind, *(getattr(account, name) for name in NAMES))
+
+
+def _require_fitting(request: adjustment_pb2.AdjustRequest, found: Break, added_fen: int) -> None:
+    """Raises `Problem` where more would have been moved for the break than differs: on the whole, or to or from the
+    same member or account (``added_fen`` so far), whatever has been moved on the other side meanwhile. One that was
+    closed otherwise than by an adjustment is only brought back to zero.
     """
     before_fen, limit_fen = found.adjusted_fen, found.adjustable_fen
     if found.state is BreakState.CLOSED and found.close_reason is not CloseReason.ADJUSTED:
         if not _explains(request, found):
             raise problems.break_closed(found.break_id)
         return
-    left_fen = limit_fen + before_fen if request.direction == ADD else limit_fen - before_fen
-    left_fen = max(0, min(limit_fen, left_fen))
+    moved_fen = max(-before_fen, added_fen) if request.direction == ADD else max(before_fen, -added_fen)
+    left_fen = max(0, limit_fen - max(0, moved_fen))
     if request.amount_fen > left_fen or not limit_fen:
         raise problems.difference_exceeded(
             found.break_id, request.amount_fen, left_fen, differs_fen=limit_fen, adjusted_fen=before_fen

@@ -38,6 +38,7 @@ from ledger.day import (
 from service import policy, problems, view
 from service.bankday import days_now
 from service.inflows.reconciliation import DayBusy, DayNotOver, Due, Reconciliation
+from service.path import rights
 from service.path.proposals import require_impersonal
 from service.plans.adjustments import evidence_of
 from service.problems import Problem
@@ -181,7 +182,10 @@ class Reconciliations(reconciliation_pb2_grpc.ReconciliationServiceServicer):
             raise problems.invalid("until_bank_day", f"{until} is not later than today", ErrorReason.BANK_DAY_INVALID)
         found = await self._open(request.break_id)
         if (found.held_until, found.note) != (until, request.note):
-            await self.reconciliation.days.hold(found.break_id, _caller(), until, request.note)
+            try:
+                await self.reconciliation.days.hold(found.break_id, _caller(), until, request.note)
+            except BreakClosed:
+                raise problems.break_closed(found.break_id) from None
         return pb.HoldBreakResponse(current=self._break(await self._found(request.break_id)))
 
     async def CloseBreak(
@@ -268,6 +272,10 @@ class Reconciliations(reconciliation_pb2_grpc.ReconciliationServiceServicer):
     ) -> tuple[date, Sequence[SignOff]]:
         """A day that no two have signed, and the signature that it may have. Raises `Problem`."""
         require_impersonal("note", request.note)
+        if (allowed := policy.present()).members:
+            # A day is everybody's.
+            scope = policy.scope_name(rights.rpc_of(request).scope)
+            raise problems.scope_missing(allowed.caller, allowed.person, f"{scope} for all members")
         day = bank_day("bank_day", request.bank_day)
         signatures = (await self.reconciliation.days.day(day)).signatures
         if len(signatures) > 1:
@@ -299,7 +307,10 @@ class Reconciliations(reconciliation_pb2_grpc.ReconciliationServiceServicer):
             raise problems.not_found(ErrorReason.BREAK_NOT_FOUND, "break", break_id) from None
 
     async def _open(self, break_id: str) -> Break:
+        """A break that the present caller may decide about. Raises `Problem`: one of another member is not there."""
         found = await self._found(break_id)
+        if not policy.present().has_member(found.member):
+            raise problems.not_found(ErrorReason.BREAK_NOT_FOUND, "break", break_id)
         if found.state is BreakState.CLOSED:
             raise problems.break_closed(found.break_id)
         return found
@@ -391,8 +402,8 @@ class Reconciliations(reconciliation_pb2_grpc.ReconciliationServiceServicer):
 
 
 def _caller() -> Signatory:
-    rights = policy.present()
-    return Signatory(rights.caller, rights.person)
+    allowed = policy.present()
+    return Signatory(allowed.caller, allowed.person)
 
 
 def _signed(day: date) -> Problem:

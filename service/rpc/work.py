@@ -163,11 +163,24 @@ class WorkRpc(work_pb2_grpc.WorkServiceServicer):
     async def _said(self, work_id: str, owner: str | None, note: str) -> Work:
         """The item after somebody has said something of it. Raises `Problem` when it does not wait."""
         wanted, allowed = WorkWanted(work_id=work_id), policy.present()
-        if await self._found(wanted, None, 1):
+        waiting = await self._found(wanted, None, 1)
+        if waiting and await self._is_own(waiting[0]):
             await self.reads.say(work_id, owner=owner, note=masked(note), caller=allowed.caller, person=allowed.person)
             if found := await self._found(wanted, None, 1):
                 return found[0]
         raise problems.not_found(ErrorReason.WORK_NOT_FOUND, "item of work", work_id)
+
+    async def _is_own(self, item: Work) -> bool:
+        """Whether the present caller has every member that an item is about. What is about none is the platform's."""
+        allowed = policy.present()
+        if not allowed.members:
+            return True
+        if item.operation_id is None:
+            return False
+        full = (await self.reads.full_operations([item.operation_id]))[item.operation_id]
+        sides = [(full.operation.payer, full.operation.payee), *((part.payer, part.payee) for part in full.parts)]
+        named = [name for side in sides for name in side if name]
+        return bool(named) and all(allowed.has_member(name) for name in named)
 
     async def _found(self, wanted: WorkWanted, behind: tuple[datetime, str] | None, limit: int) -> list[Work]:
         found = await self.reads.work(wanted, patience(self.resolver), behind=behind, limit=limit)

@@ -27,10 +27,12 @@ from tests.world.process import until
 from tests.world.requests import altered
 
 FINANCE, HEAD, CLERK = "spiffe://test/finance", "spiffe://test/head", "spiffe://test/clerk"
+ASSISTANT = "spiffe://test/assistant"
 TABLES = (
     given(FINANCE, "manual", "read.all", "admin", namespace="finance"),
     given(HEAD, "approve", "read.all", namespace="head"),
     given(CLERK, "manual", "read.all", namespace="clerk", members=["other"]),
+    given(ASSISTANT, "manual", namespace="assistant", members=["other"]),
 )
 ADD, TAKE = adjustment_pb2.ADJUSTMENT_DIRECTION_ADD, adjustment_pb2.ADJUSTMENT_DIRECTION_TAKE
 WITHDRAWABLE = balance_pb2.ACCOUNT_KIND_WITHDRAWABLE
@@ -44,6 +46,7 @@ class Office:
     finance: Marketplace
     head: Marketplace
     clerk: Marketplace
+    assistant: Marketplace
     day: str
     found: pb.Break
 
@@ -101,14 +104,16 @@ async def office(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(access, "LOOK_EVERY_S", 0.02)
     monkeypatch.setattr(carrying, "EVERY_S", 0.05)
     async with locked(database, tmp_path, *TABLES, clock=days_ago(3)) as service:
-        operator, finance, head, clerk = [await service.shop(name) for name in (OPERATOR, FINANCE, HEAD, CLERK)]
+        operator, finance, head, clerk, assistant = [
+            await service.shop(name) for name in (OPERATOR, FINANCE, HEAD, CLERK, ASSISTANT)
+        ]
         paid = await operator.pay(await operator.buyer("buyer", 100_00), await operator.merchant("seller"), 40_00)
         await operator.clear()
         (trade,) = (one for one in operator.sandbox.bank.store.all(Trade) if one.amount_fen == 40_00)
         operator.sandbox.bank.store.put(dataclasses.replace(trade, amount_fen=45_00))
         await run_day(finance, paid.bank_day)
         (found,) = await breaks(finance, type=pb.BREAK_TYPE_AMOUNT)
-        yield Office(operator, finance, head, clerk, paid.bank_day, found)
+        yield Office(operator, finance, head, clerk, assistant, paid.bank_day, found)
 
 
 async def test_a_break_is_adjusted_with_its_own_evidence_and_closed_by_the_adjustment_that_was_approved(
@@ -189,6 +194,44 @@ async def test_of_two_that_are_approved_at_once_only_what_fits_is_posted(office:
         approval_pb2.PROPOSAL_STATE_REFUSED,
     ]
     assert (await office.operator.balance("seller")).withdrawable_fen == 45_00
+
+
+async def test_what_was_moved_on_the_other_side_makes_no_room_for_the_same_money_again(office: Office) -> None:
+    first, other, again = [
+        await office.proposed(office.request(member, direction))
+        for member, direction in (("seller", ADD), ("buyer", TAKE), ("seller", ADD))
+    ]
+    executed, refused = approval_pb2.PROPOSAL_STATE_EXECUTED, approval_pb2.PROPOSAL_STATE_REFUSED
+    done = [(await approve(office.head, one)).state for one in (first, other, again)]
+    assert done == [executed, executed, refused]
+    assert (await office.operator.balance("seller")).withdrawable_fen == 45_00
+    assert (await office.current()).current.adjusted_fen == 0
+    assert (await office.refused(office.request("seller", ADD))).reason == "DIFFERENCE_EXCEEDED"
+    # It can be taken back, as one may have been wrong.
+    back = [office.request("seller", TAKE), office.request("buyer", ADD), office.request("seller", ADD)]
+    assert [(await office.adjusted(one)).state for one in back] == [executed] * 3
+
+
+async def test_who_sees_some_members_alone_decides_nothing_about_others_nor_signs_for_all(office: Office) -> None:
+    await office.operator.merchant("other")
+    break_id, work_id = office.found.break_id, f"break:{office.found.break_id}"
+    for shop in (office.clerk, office.assistant):
+        days, work = shop.reconciliation, work_pb2_grpc.WorkServiceStub(shop.channel)
+        until_day = days_ago(-9).today().isoformat()
+        held = pb.HoldBreakRequest(break_id=break_id, until_bank_day=until_day, note="later")
+        closed = pb.CloseBreakRequest(break_id=break_id, note="no matter")
+        for call, reason in (
+            (days.HoldBreak(held, timeout=TIMEOUT_S), "BREAK_NOT_FOUND"),
+            (days.CloseBreak(closed, timeout=TIMEOUT_S), "BREAK_NOT_FOUND"),
+            (work.AssignWork(work_pb2.AssignWorkRequest(work_id=work_id, owner="me")), "WORK_NOT_FOUND"),
+            (work.NoteWork(work_pb2.NoteWorkRequest(work_id=work_id, note="mine")), "WORK_NOT_FOUND"),
+            (days.ProposeSignOff(pb.ProposeSignOffRequest(bank_day=office.day)), "SCOPE_MISSING"),
+        ):
+            assert (await shop.refusal(call)).reason == reason
+    seen = await office.current()
+    assert (seen.current.state, len(seen.events)) == (pb.BREAK_STATE_OPEN, 1)
+    day = await office.finance.reconciliation.GetReconciledDay(pb.GetReconciledDayRequest(bank_day=office.day))
+    assert not day.day.signatures
 
 
 async def test_a_crash_after_the_posting_leaves_no_break_open_and_posts_nothing_twice(

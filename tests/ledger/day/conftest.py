@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 import pytest
 
 from bankclient import LineReader
-from ledger import Member
-from ledger.accounts import POOLED, withdrawable
+from ledger import Account, AdjustedBreak, Member, NewOperation
+from ledger.accounts import POOLED, difference, withdrawable
 from ledger.day import Break, BreakFilter, BreakState, Days, FileType, Loaded, NewFile
 from ledger.names import MemberCode, Serial
 from ledger.rules import Draft, Leg
@@ -58,6 +58,16 @@ class Bank:
         new = NewFile(bank_day=day, type=type_, name="file.txt", stated_rows=stated)
         chunks = [content[at : at + 1000] for at in range(0, len(content), 1000)]
         return await self.days.load(new, lambda: iter(chunks), LineReader(type_.value))
+
+    async def adjusted(self, found: Break, account: Account, fen: int, day: date) -> None:
+        """An adjustment of a break that was approved, posted on that day: more for an account, or less."""
+        break_id = str(found.break_id)
+        sides = (difference(break_id), account) if fen > 0 else (account, difference(break_id))
+        moved = Draft((Leg(*sides, abs(fen)),), amount_fen=abs(fen))
+        adjusts = AdjustedBreak(found.break_id, "head", "", "the bank's amount stands")
+        step = opening(enter=[moved], kind="ADJUSTMENT", bank_day=day, adjusts=adjusts)
+        assert isinstance(step.operation, NewOperation)
+        await self.mirror.do(replace(step, operation=replace(step.operation, found_by=(("break", break_id),))))
 
     async def breaks(self, *states: BreakState, day: date | None = None) -> list[Break]:
         """What is not closed, or is in one of these states."""

@@ -6,11 +6,10 @@ from datetime import timedelta
 
 import pytest
 
-from ledger.accounts import difference, withdrawable
+from ledger.accounts import withdrawable
 from ledger.day import BreakFilter, BreakKind, BreakState, CloseReason, FileState, FileType, LineState, Signatory
 from ledger.names import MemberCode, Serial
-from ledger.rules import Draft, Leg
-from ledger.steps import AdjustedBreak
+from ledger.rules import Draft
 from tests.ledger.bookkeeping import ANN, BOB, DAY, DAY_AFTER, DAY_BEFORE, execute, opening, pay, posting, voiding
 from tests.ledger.day.conftest import Bank
 from tests.ledger.day.files import jy, ye
@@ -248,13 +247,8 @@ async def test_an_open_break_explains_the_balances_of_later_days_until_it_is_adj
     assert found.kind is BreakKind.MISSING_HERE
     # Two days later the journal follows the bank: its balances agree from then on, and differ as before on both days.
     settled = DAY_AFTER + timedelta(days=1)
-    legs = (
-        Leg(difference(str(found.break_id)), withdrawable(BOB), 650),
-        Leg(withdrawable(ANN), difference(str(found.break_id)), 700),
-    )
-    closed = AdjustedBreak(found.break_id, "head", "", "as the bank has it")
-    step = opening(enter=[Draft(legs)], serial=Serial("A-call"), bank_day=settled, kind="ADJUSTMENT", adjusts=closed)
-    await bank.mirror.do(step)
+    await bank.adjusted(found, withdrawable(BOB), 650, settled)
+    await bank.adjusted(found, withdrawable(ANN), -700, settled)
     await bank.load(*balances, type_=FileType.BALANCES, day=settled)
     for day in (DAY, DAY_AFTER):
         await bank.days.match(day, FileType.BALANCES)
@@ -264,6 +258,31 @@ async def test_an_open_break_explains_the_balances_of_later_days_until_it_is_adj
     assert [(one.kind, one.bank_day, one.sub_account) for one in await bank.breaks()] == [
         (BreakKind.BALANCE, DAY_AFTER, ANN)
     ]
+
+
+async def test_of_a_break_that_was_adjusted_on_one_side_the_other_still_explains_balances(bank: Bank) -> None:
+    balances = (ye(ANN, 99_300), ye(BOB, 650, member="bob", number=2))
+    one, other = DAY_AFTER + timedelta(days=1), DAY_AFTER + timedelta(days=2)
+    await bank.load(jy("S9", 700, 50))
+    (found,) = await bank.breaks()
+    await bank.adjusted(found, withdrawable(BOB), 650, one)
+    await bank.load(*balances, type_=FileType.BALANCES, day=one)
+    assert await bank.breaks() == []
+    await bank.adjusted(found, withdrawable(ANN), -700, other)
+    for day in (DAY_AFTER, one, other):
+        await bank.load(*balances, type_=FileType.BALANCES, day=day)
+        await bank.days.match(day, FileType.BALANCES)
+    assert await bank.breaks() == []
+    # Nothing more is explained by it.
+    await bank.load(ye(ANN, 98_600), ye(BOB, 1_300, member="bob", number=2), type_=FileType.BALANCES, day=other)
+    assert sorted(one.difference_fen for one in await bank.breaks(day=other)) == [-700, 650]
+
+
+async def test_a_file_that_is_late_explains_the_balances_of_the_next_day(bank: Bank) -> None:
+    await bank.load(ye(ANN, 99_300), ye(BOB, 650, member="bob", number=2), type_=FileType.BALANCES, day=DAY_AFTER)
+    assert len(await bank.breaks()) == 2
+    await bank.load(jy("S9", 700, 50))
+    assert [one.kind for one in await bank.breaks()] == [BreakKind.MISSING_HERE]
 
 
 async def test_a_day_of_nothing_leaves_each_posting_without_its_line(bank: Bank) -> None:
