@@ -242,9 +242,14 @@ SELECT platform, break_id, :kind, :caller, :person, :note, :until, :reason, :mac
 
 _AVAILABLE: Final[LiteralString] = """
 CROSS JOIN LATERAL (VALUES (l.debit, -l.amount_fen), (l.credit, l.amount_fen)) AS side (name, fen)
-WHERE (name = 'pooled' OR split_part(name, ':', 1) IN ('withdrawable', 'waiting'))
+WHERE (name = 'pooled' OR split_part(name, ':', 1) IN ('withdrawable', 'waiting')) AND NOT (
+  split_part(l.debit, ':', 1) IN ('withdrawable', 'waiting') AND split_part(l.credit, ':', 1) IN ('withdrawable', 'waiting')
+  AND split_part(l.debit, ':', 2) = split_part(l.credit, ':', 2)
+)
 """
-"""Those sides of legs that are a sub-account's available money, or the pooled account's."""
+"""Those sides of legs that are a sub-account's available money, or the pooled account's. What becomes withdrawable by a
+clearing was available before: it neither comes in nor goes out.
+"""
 
 _PROOF: Final[LiteralString] = f"""
 WITH filled_to AS MATERIALIZED (

@@ -125,6 +125,11 @@ async def test_a_clean_day_has_each_line_with_its_operation_and_no_break(shop: M
         "buyer": (0, 60_00, 60_00),
         "seller": (0, 36_00, 36_00),
     }
+    # The clearing of the day has brought and taken nothing.
+    assert {name: (one.credit_fen, one.debit_fen) for name, one in members.items() if name} == {
+        "buyer": (100_00, 40_00),
+        "seller": (36_00, 0),
+    }
     assert all(one.is_proved for one in members.values())
 
 
