@@ -28,7 +28,7 @@ The lines of a list (6050, 6048, 6108, 6109) are given by whoever has asked for 
 from __future__ import annotations
 
 from ledger.day.days import CUT_OVER, Days, decision, signature
-from ledger.day.errors import BreakClosed, BreakUnknown, DayError, DayNotReady, FileUnreadable, SignedBySame
+from ledger.day.errors import BreakClosed, BreakUnknown, DayChanged, DayError, DayNotReady, FileUnreadable, SignedBySame
 from ledger.day.overview import DaysOverview
 from ledger.day.sources import KINDS, LIST_COLUMNS, OUTSIDE, SOURCES, UNSEEN_KINDS, ListLine, Source, written
 from ledger.day.values import (
@@ -78,6 +78,7 @@ __all__ = [
     "CloseReason",
     "Content",
     "Day",
+    "DayChanged",
     "DayError",
     "DayFile",
     "DayNotReady",

@@ -18,14 +18,14 @@ from typing import Any, Final, LiteralString, TypeVar
 from uuid import UUID
 
 import psycopg
-from psycopg.errors import CheckViolation
+from psycopg.errors import CheckViolation, UniqueViolation
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ledger import database
 from ledger.answers import Encrypt
-from ledger.day.errors import BreakClosed, BreakUnknown, DayNotReady, SignedBySame
+from ledger.day.errors import BreakClosed, BreakUnknown, DayChanged, DayNotReady, SignedBySame
 from ledger.day.loading import NoReading
 from ledger.day.matching import TURN, Matcher, matching
 from ledger.day.overview import DAYS_BACK, OVERVIEW, DaysOverview
@@ -243,7 +243,8 @@ SELECT platform, break_id, :kind, :caller, :person, :note, :until, :reason, :mac
 _AVAILABLE: Final[LiteralString] = """
 CROSS JOIN LATERAL (VALUES (l.debit, -l.amount_fen), (l.credit, l.amount_fen)) AS side (name, fen)
 WHERE (name = 'pooled' OR split_part(name, ':', 1) IN ('withdrawable', 'waiting')) AND NOT (
-  split_part(l.debit, ':', 1) IN ('withdrawable', 'waiting') AND split_part(l.credit, ':', 1) IN ('withdrawable', 'waiting')
+  split_part(l.debit, ':', 1) IN ('withdrawable', 'waiting')
+  AND split_part(l.credit, ':', 1) IN ('withdrawable', 'waiting')
   AND split_part(l.debit, ':', 2) = split_part(l.credit, ':', 2)
 )
 """
@@ -541,10 +542,13 @@ class Days:
             unsigned=sum(row["count"] for row in rows if row["what"] == "unsigned"),
         )
 
-    async def sign(self, bank_day: date, by: Signatory, note: str = "") -> SignOff:
+    async def sign(self, bank_day: date, by: Signatory, note: str = "", *, under: bytes | None = None) -> SignOff:
         """Sign a day as it stands: first one, then another identity. A day that two have signed stays as it is.
 
-        Raises `DayNotReady`, `SignedBySame`.
+        ``under`` is the digest of the first signature as the signatory has seen it, empty where there was none: the day
+        is signed in that place or not at all. None takes the place that is free.
+
+        Raises `DayNotReady`, `DayChanged`, `SignedBySame`.
         """
         files = await self._day_files(bank_day)
         lacking = [f"{one.type} is {one.state}" for one in files if one.state not in _READY]
@@ -554,6 +558,8 @@ class Days:
         if len(signatures) == 2:
             return signatures[1]
         first = signatures[0] if signatures else None
+        if under is not None and under != (first.digest if first else b""):
+            raise DayChanged(f"the bank day {bank_day} was signed meanwhile, or has changed")
         statement = first.statement if first else await self._statement(bank_day, facts)
         new = SignOff(
             bank_day=bank_day,
@@ -580,6 +586,8 @@ class Days:
             broken = refused.orig
             if isinstance(broken, CheckViolation) and broken.diag.constraint_name == "sign_off_by_another":
                 raise SignedBySame(f"the bank day {bank_day} has the first signature of {by.caller} already") from None
+            if isinstance(broken, UniqueViolation):
+                raise DayChanged(f"the bank day {bank_day} was signed by another at this moment") from None
             raise
         _, signatures = await self._standing(bank_day, files)
         return signatures[new.place - 1]

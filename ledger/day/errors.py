@@ -31,5 +31,9 @@ class DayNotReady(DayError):
     """A day cannot be signed: which types are not ready, or what has changed since the first signature."""
 
 
+class DayChanged(DayNotReady):
+    """A day was signed or has changed since whoever signs it has looked."""
+
+
 class SignedBySame(DayError):
     """Two signatures need two identities."""

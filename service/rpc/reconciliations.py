@@ -26,6 +26,7 @@ from ledger.day import (
     BreakUnknown,
     CloseReason,
     Day,
+    DayChanged,
     DayFile,
     DayNotReady,
     FileState,
@@ -242,7 +243,7 @@ class Reconciliations(reconciliation_pb2_grpc.ReconciliationServiceServicer):
         """The first signature. To give it again adds nothing."""
         day, signatures = await self._to_sign(request)
         if not signatures:
-            await self._sign(day, request.note)
+            await self._sign(day, request.note, b"")
         elif (signatures[0].caller, signatures[0].person) != (_caller().caller, _caller().person):
             by = signatures[0].person or signatures[0].caller
             raise _not_ready(day, f"{by} has proposed it already", "approve it with the digest of that signature")
@@ -263,8 +264,7 @@ class Reconciliations(reconciliation_pb2_grpc.ReconciliationServiceServicer):
                 "it has changed since the signature with this digest",
                 "look at the day again, then approve it with the digest of its present signature",
             )
-        if (await self._sign(day, request.note)).place == 1:
-            raise _not_ready(day, "it has changed meanwhile, so this is a first signature", "look at the day again")
+        await self._sign(day, request.note, signatures[0].digest)
         return pb.ApproveSignOffResponse(day=await self._present(day))
 
     async def _to_sign(
@@ -282,10 +282,13 @@ class Reconciliations(reconciliation_pb2_grpc.ReconciliationServiceServicer):
             raise _signed(day)
         return day, signatures
 
-    async def _sign(self, day: date, note: str) -> SignOff:
+    async def _sign(self, day: date, note: str, under: bytes) -> None:
+        """In this place alone: who may propose is not to close a day because another has proposed it meanwhile."""
         caller = _caller()
         try:
-            return await self.reconciliation.days.sign(day, caller, note)
+            await self.reconciliation.days.sign(day, caller, note, under=under)
+        except DayChanged as changed:
+            raise _not_ready(day, str(changed), "look at the day again") from None
         except DayNotReady as not_ready:
             raise _not_ready(day, str(not_ready), "run the day again once the bank has its files") from None
         except SignedBySame:

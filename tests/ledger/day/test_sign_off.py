@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 
 import psycopg
 import pytest
 
-from ledger.day import DayNotReady, FileState, FileType, Signatory, SignedBySame, signature
+from ledger.day import (
+    DayChanged,
+    DayNotReady,
+    FileState,
+    FileType,
+    Signatory,
+    SignedBySame,
+    SignOff,
+    signature,
+)
 from tests.ledger.bookkeeping import ANN, BOB, DAY, DAY_AFTER, DAY_BEFORE, execute
 from tests.ledger.day.conftest import Bank, signed
 from tests.ledger.day.files import jy, ye
@@ -56,6 +66,22 @@ async def test_one_identity_cannot_sign_twice(bank: Bank) -> None:
     with pytest.raises(SignedBySame):
         await bank.days.sign(DAY, Signatory("another-caller", "clerk@example.com"))
     assert not (await bank.days.day(DAY)).is_signed
+
+
+async def test_a_signature_has_the_place_that_its_signatory_has_seen_or_none(bank: Bank) -> None:
+    await whole(bank)
+    # Both have seen the day without a signature: who comes second has not agreed to the first one.
+    found = await asyncio.gather(
+        *(bank.days.sign(DAY, who, under=b"") for who in (CLERK, CHIEF)), return_exceptions=True
+    )
+    assert {type(one) for one in found} == {SignOff, DayChanged}
+    with pytest.raises(DayChanged):
+        await bank.days.sign(DAY, Signatory("third"), under=b"")
+    (first,) = (await bank.days.day(DAY)).signatures
+    with pytest.raises(DayChanged):
+        await bank.days.sign(DAY, Signatory("third"), under=bytes(32))
+    assert not (await bank.days.day(DAY)).is_signed
+    assert (await bank.days.sign(DAY, Signatory("third"), under=first.digest)).place == 2
 
 
 async def test_postgresql_refuses_a_second_signature_that_names_another_first(bank: Bank) -> None:
