@@ -258,14 +258,15 @@ def break_closed(break_id: UUID) -> Problem:
 
 
 def difference_exceeded(
-    break_id: UUID, amount_fen: int, left_fen: int, *, differs_fen: int, adjusted_fen: int
+    break_id: UUID, amount_fen: int, left_fen: int, *, differs_fen: int, moved_fen: int, adjusted_fen: int
 ) -> Problem:
     """An adjustment that would move more for a break than differs."""
     return Problem(
         grpc.StatusCode.FAILED_PRECONDITION,
         ErrorReason.DIFFERENCE_EXCEEDED,
-        f"break {break_id} differs by {yuan(differs_fen)}, and its adjustments have moved {yuan(adjusted_fen)} of that:"
-        f" {yuan(left_fen)} can still be moved this way for this member or account, not {yuan(amount_fen)}",
+        f"break {break_id} differs by {yuan(differs_fen)}, and adjustments of it, or of an earlier version of its line,"
+        f" have moved {yuan(moved_fen)} this way: {yuan(left_fen)} can still be moved for this member or account, not"
+        f" {yuan(amount_fen)}",
         next_step="adjust at most what is left (amount_fen); GetBreak has what differs, ListAdjustments what was moved",
         metadata={"break_id": str(break_id), "differs_fen": str(differs_fen), "adjusted_fen": str(adjusted_fen)},
         amounts={"needed": amount_fen, "left": left_fen},

@@ -218,6 +218,17 @@ ORDER BY bank_day, break_id
 LIMIT :limit
 """
 
+_EARLIER: Final[LiteralString] = """
+SELECT o.break_id
+FROM break b
+JOIN break o
+  ON o.platform = b.platform AND o.bank_day = b.bank_day AND o.type = b.type AND o.kind = b.kind
+    AND o.break_id <> b.break_id AND o.file_id IS DISTINCT FROM b.file_id
+    AND (o.operation_id, o.part, o.serial, o.bank_serial, o.sub_account)
+      IS NOT DISTINCT FROM (b.operation_id, b.part, b.serial, b.bank_serial, b.sub_account)
+WHERE b.platform = :platform AND b.break_id = :break_id
+"""
+
 _EVENTS: Final[LiteralString] = """
 SELECT number, break_id, kind, caller, person, '' AS owner, note, until, reason, operation_id, at, mac
 FROM break_event
@@ -501,6 +512,12 @@ class Days:
         for row in await self._rows(_BREAKS + " AND b.break_id = :break_id) found", break_id=break_id):
             return _break(row)
         raise BreakUnknown(f"there is no break {break_id}")
+
+    async def earlier(self, break_id: UUID) -> list[UUID]:
+        """The breaks that other versions of the file had of the same booking, posting or sub-account: a line that has
+        changed in anything, if only in its number, is a break of its own.
+        """
+        return [row["break_id"] for row in await self._rows(_EARLIER, break_id=break_id)]
 
     async def events(self, break_id: UUID) -> list[BreakEvent]:
         """What has happened to a break, oldest first."""

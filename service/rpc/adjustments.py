@@ -156,17 +156,18 @@ class Adjustments(adjustment_pb2_grpc.AdjustmentServiceServicer):
             whole.evidence.CopyFrom(own)
         elif request.evidence != own and not _explains(whole, found):
             raise _other_evidence(request.evidence, own, found)
-        _require_fitting(whole, found, await self._added_fen(whole))
+        breaks = [break_id, *await self.reconciliation.days.earlier(break_id)]
+        _require_fitting(whole, found, sum([await self._added_fen(whole.account, one) for one in breaks]))
         approved = present().approved
         names = ("", "") if approved is None else (approved.caller, approved.person)
         return whole, AdjustedBreak(break_id, *names, request.note)
 
-    async def _added_fen(self, request: adjustment_pb2.AdjustRequest) -> int:
-        """How much more the adjustments of a break have added to the money of the member, or to the account, of a
-        request than they have taken from it.
+    async def _added_fen(self, account: Named, break_id: UUID) -> int:
+        """How much more the adjustments of a break have added to the money of an account's member, or to the account,
+        than they have taken from it.
         """
-        whose, added_fen = _whose(request.account), 0
-        wanted, behind = _adjustments_of(request.break_id), None
+        whose, added_fen = _whose(account), 0
+        wanted, behind = _adjustments_of(str(break_id)), None
         while True:
             page = await self.lists.page(wanted, behind=behind, limit=EXAMINED_MAX)
             for full in page.full_operations:
@@ -245,7 +246,8 @@ def _whose(account: Named) -> tuple[object, ...]:
 
 def _require_fitting(request: adjustment_pb2.AdjustRequest, found: Break, added_fen: int) -> None:
     """Raises `Problem` where more would have been moved for the break than differs: on the whole, or to or from the
-    same member or account (``added_fen`` so far), whatever has been moved on the other side meanwhile. One that was
+    same member or account (``added_fen`` so far, with earlier versions of the line), whatever has been moved on the
+    other side meanwhile. One that was
     closed otherwise than by an adjustment is only brought back to zero.
     """
     before_fen, limit_fen = found.adjusted_fen, found.adjustable_fen
@@ -257,7 +259,12 @@ def _require_fitting(request: adjustment_pb2.AdjustRequest, found: Break, added_
     left_fen = max(0, limit_fen - max(0, moved_fen))
     if request.amount_fen > left_fen or not limit_fen:
         raise problems.difference_exceeded(
-            found.break_id, request.amount_fen, left_fen, differs_fen=limit_fen, adjusted_fen=before_fen
+            found.break_id,
+            request.amount_fen,
+            left_fen,
+            differs_fen=limit_fen,
+            moved_fen=max(0, moved_fen),
+            adjusted_fen=before_fen,
         )
 
 

@@ -35,6 +35,7 @@ TABLES = (
     given(ASSISTANT, "manual", namespace="assistant", members=["other"]),
 )
 ADD, TAKE = adjustment_pb2.ADJUSTMENT_DIRECTION_ADD, adjustment_pb2.ADJUSTMENT_DIRECTION_TAKE
+CLOSED = pb.BREAK_STATE_CLOSED
 WITHDRAWABLE = balance_pb2.ACCOUNT_KIND_WITHDRAWABLE
 
 
@@ -210,6 +211,22 @@ async def test_what_was_moved_on_the_other_side_makes_no_room_for_the_same_money
     # It can be taken back, as one may have been wrong.
     back = [office.request("seller", TAKE), office.request("buyer", ADD), office.request("seller", ADD)]
     assert [(await office.adjusted(one)).state for one in back] == [executed] * 3
+
+
+async def test_a_line_that_has_changed_otherwise_makes_no_room_for_the_same_money_again(office: Office) -> None:
+    await office.adjusted(office.request("seller", ADD))
+    (trade,) = (one for one in office.operator.sandbox.bank.store.all(Trade) if one.amount_fen == 45_00)
+    office.operator.sandbox.bank.store.put(dataclasses.replace(trade, remark="another remark"))
+    await run_day(office.finance, office.day)
+    (again,) = [one for one in await breaks(office.finance, type=pb.BREAK_TYPE_AMOUNT) if one.state != CLOSED]
+    assert (again.break_id != office.found.break_id, again.adjustable_fen) == (True, 5_00)
+    refusal = await office.refused(office.request("seller", ADD, break_id=again.break_id))
+    assert refusal.reason == "DIFFERENCE_EXCEEDED"
+    assert "have moved 5.00 this way: 0.00 can still be moved" in refusal.message
+    # The other side is not adjusted yet.
+    await office.adjusted(office.request("buyer", TAKE, break_id=again.break_id))
+    assert (await office.operator.balance("seller")).withdrawable_fen == 45_00
+    assert (await office.operator.balance("buyer")).available_fen == 55_00
 
 
 async def test_who_sees_some_members_alone_decides_nothing_about_others_nor_signs_for_all(office: Office) -> None:
