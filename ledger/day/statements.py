@@ -80,7 +80,7 @@ it so; no file with one is public).
 
 _SIDES_AGREE: Final[LiteralString] = """(
   {0}.payer IN ('', l.payer) AND {0}.payee IN ('', l.payee) AND (
-    {0}.payer || {0}.payee = ''
+    ({0}.payer = '') = ({0}.payee = '')
     OR l.payer IN ('', l.payer_sub_account, {0}.payer, {0}.payee)
       AND l.payee IN ('', l.payee_sub_account, {0}.payer, {0}.payee)
   )
