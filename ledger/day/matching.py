@@ -109,7 +109,7 @@ class Matcher:
             file_id, state = self._kept(new, staged, reading, parameters)
         if state == "totals-right":
             self._settle(new.bank_day, new.type, file_id)
-            self._follow(new.bank_day, new.type)
+            self._follow(new.bank_day, new.type, is_changed=current is not None)
         return file_id, True
 
     def match(self, bank_day: date, type_: FileType) -> None:
@@ -118,7 +118,7 @@ class Matcher:
         if current is not None and current[2] == "loaded":
             return
         self._match(bank_day, type_, None if current is None else current[0])
-        self._follow(bank_day, type_)
+        self._follow(bank_day, type_, is_changed=False)
 
     def _kept(self, new: NewFile, staged: Staged, reading: Reading, parameters: dict[str, Any]) -> tuple[int, str]:
         more = {"sha256": staged.sha256, "size": staged.size, "name": new.name, "stated_rows": new.stated_rows}
@@ -141,19 +141,22 @@ class Matcher:
         (state,) = self._one(_LOADED, {**values, **sums})
         return values["file_id"], state
 
-    def _follow(self, bank_day: date, type_: FileType) -> None:
-        """What a file settles on the days beside it, and of the members' balances."""
+    def _follow(self, bank_day: date, type_: FileType, *, is_changed: bool) -> None:
+        """What a file settles on the days beside it, and of the members' balances; where it has taken the place of
+        another, also what that one had settled and this one does not.
+        """
         for other in (bank_day - ONE_DAY, bank_day + ONE_DAY):
-            self._again(other, type_)
+            self._again(other, type_, is_worth_it=is_changed)
         if type_ is not FileType.BALANCES:
             for day in (bank_day, bank_day + ONE_DAY):
-                self._again(day, FileType.BALANCES)
+                self._again(day, FileType.BALANCES, is_worth_it=is_changed)
 
-    def _again(self, bank_day: date, type_: FileType) -> None:
+    def _again(self, bank_day: date, type_: FileType, *, is_worth_it: bool) -> None:
         current = self._current(bank_day, type_)
         if current is None or current[2] != "matched":
             return
-        (is_worth_it,) = self._one(_IS_WORTH_IT, self._parameters(bank_day, type_, None))
+        if not is_worth_it:
+            (is_worth_it,) = self._one(_IS_WORTH_IT, self._parameters(bank_day, type_, None))
         if is_worth_it:
             self._match(bank_day, type_, current[0])
 

@@ -24,7 +24,7 @@ from ledger.day import (
     written,
 )
 from ledger.names import Serial
-from tests.ledger.bookkeeping import DAY, ask, new_id
+from tests.ledger.bookkeeping import DAY, DAY_AFTER, ask, new_id
 from tests.ledger.day.conftest import Bank, signed
 from tests.ledger.day.files import jy
 
@@ -58,6 +58,21 @@ async def test_a_changed_file_supersedes_and_decisions_stay_with_lines_of_the_sa
     assert (closed.close_reason, closed.line) == (CloseReason.SUPERSEDED, None)
     first, latest = reversed(await bank.days.files(DAY))
     assert (first.is_current, latest.is_current) == (False, True)
+
+
+async def test_what_a_file_had_settled_of_the_day_before_is_open_again_when_a_changed_one_does_not(bank: Bank) -> None:
+    await bank.posted("S1", 1000)
+    await bank.posted("S2", 2000)
+    await bank.load(jy("S1"))
+    await bank.load(jy("S2", 2000, day=DAY_AFTER), day=DAY_AFTER)
+    assert await bank.breaks(BreakState.OPEN, BreakState.CARRIED) == []
+    # The bank takes the line back: it is on neither day now.
+    await bank.load(jy("S9", 500, day=DAY_AFTER), day=DAY_AFTER)
+    found = await bank.breaks(BreakState.OPEN, BreakState.CARRIED)
+    assert [(one.bank_day, one.kind, one.serial) for one in found] == [
+        (DAY, BreakKind.MISSING_THERE, "S2"),
+        (DAY_AFTER, BreakKind.MISSING_HERE, "S9"),
+    ]
 
 
 async def test_a_decided_break_stays_closed_and_one_that_closed_by_itself_comes_again(bank: Bank) -> None:
