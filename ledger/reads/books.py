@@ -41,6 +41,10 @@ _HAS_POSTINGS = text("""
     ) AS found
 """)
 
+_ENTERED = text("""
+    SELECT count(*) AS entered FROM resolution WHERE platform = :platform AND bank_day = :bank_day
+""")
+
 _HAD_MEMBERS = text("""
     SELECT EXISTS (SELECT FROM member WHERE platform = :platform AND opened_at < :before) AS found
 """)
@@ -93,6 +97,11 @@ class Books(Queries):
         """Whether operations of one of these kinds were posted on a bank day."""
         rows = await self._rows(_HAS_POSTINGS, platform=self._platform, bank_day=bank_day, kinds=list(kinds))
         return bool(rows[0]["found"])
+
+    async def entered_on(self, bank_day: date) -> int:
+        """How much has been posted or let go on a bank day, to be compared: it grows with each posting."""
+        rows = await self._rows(_ENTERED, platform=self._platform, bank_day=bank_day)
+        return int(rows[0]["entered"])
 
     async def had_members(self, before: datetime) -> bool:
         """Whether any member was opened before a moment."""

@@ -66,6 +66,9 @@ ORDER: Final = (
 )
 """Balances come last: a difference in one is explained by the other breaks of its member."""
 
+SET_AGAINST: Final = (FileState.NONE, FileState.MATCHED, FileState.CLEAN, FileState.BREAKS)
+"""The states of what has been set against the journal."""
+
 OPEN: Final = (BreakState.OPEN, BreakState.CARRIED, BreakState.HELD)
 
 ASKED_MAX: Final = 1000
@@ -131,6 +134,8 @@ class Reconciliation:
         self._resolve = resolve
         self._settings = settings
         self._again: set[tuple[date, FileType]] = set()
+        self._entered: dict[date, int] = {}
+        """How much the journal had of each day when it was last matched here."""
         self._running: set[asyncio.Task[Exception | None]] = set()
         self._tasks: asyncio.TaskGroup | None = None
 
@@ -226,8 +231,15 @@ class Reconciliation:
             due = [type_ for type_ in ORDER if self._is_due(bank_day, found[type_], now, by_hand=by_hand)]
             if due:
                 await self._enter_inflows(bank_day)
+            entered = await self._reads.entered_on(bank_day)
             for type_ in due:
                 await self._load(bank_day, type_, found[type_], now)
+            if self._entered.get(bank_day) != entered:
+                # What was posted since on a day that is matched already, such as a late answer, has its break, too.
+                for type_ in ORDER:
+                    if type_ not in due and found[type_].state in SET_AGAINST:
+                        await self.days.match(bank_day, type_)
+                self._entered[bank_day] = entered
             await self._settle_breaks(bank_day)
             after = await self.days.day(bank_day)
             breaks = sum(one.breaks for one in after.files)

@@ -23,6 +23,7 @@ from service.process.reconcile import reconcile
 from tests.world import days
 from tests.world.acquiring import acquire, rebook_request, record, share
 from tests.world.days import (
+    DONE,
     FILE_SERVICE,
     approve,
     breaks,
@@ -37,6 +38,7 @@ from tests.world.days import (
     source,
     states,
 )
+from tests.world.doubts import doubtful_payment
 from tests.world.marketplace import TIMEOUT_S, Marketplace, open_marketplace
 from tests.world.verifying import named
 
@@ -261,8 +263,12 @@ async def test_a_file_that_the_bank_does_not_have_is_late_after_its_hour_and_the
     assert (await run_day(shop, day)).state == pb.RECONCILIATION_STATE_CLEAN
 
 
+NEVER_EARLY = {"files_late_hour": 9}
+"""Until files are late, a day without any is asked for again, at some hours of the test's own day."""
+
+
 async def test_days_are_closed_by_themselves_from_the_hour_of_the_files(database: str) -> None:
-    async with open_marketplace(database, clock=days_ago(3)) as shop:
+    async with open_marketplace(database, clock=days_ago(3), reconciliation=NEVER_EARLY) as shop:
         day = await a_day(shop)
         reconciler = shop.service.components.reconciliation
         await reconciler.run_past_days()
@@ -270,6 +276,25 @@ async def test_days_are_closed_by_themselves_from_the_hour_of_the_files(database
         fetched = shop.calls_received(FILE_SERVICE)
         await reconciler.run_past_days()
         assert shop.calls_received(FILE_SERVICE) == fetched, "what is there is not fetched again before its time"
+
+
+async def test_what_is_posted_late_on_a_day_that_is_matched_is_set_against_it_by_itself(database: str) -> None:
+    slow = {"ask_after_s": 3600.0}
+    async with open_marketplace(database, clock=days_ago(3), resolver=slow, reconciliation=NEVER_EARLY) as shop:
+        lost = await doubtful_payment(shop, "[[lose_after]]")
+        bank_day = shop.sandbox.clock.today()
+        shop.sandbox.faults.days.add("row_missing", source="JY", day=bank_day)
+        await shop.clear()
+        reconciler = shop.service.components.reconciliation
+        await reconciler.run_past_days()
+        assert {kind for kind, _, _ in await open_breaks(shop, str(bank_day))} == {"BALANCE"}
+        found = await shop.resolve(lost.operation_id)
+        assert (found.state, found.bank_day) == (DONE, str(bank_day))
+        fetched = shop.calls_received(FILE_SERVICE)
+        await reconciler.run_past_days()
+        assert shop.calls_received(FILE_SERVICE) == fetched
+        # By our clock it may be the next day's.
+        assert await open_breaks(shop, str(bank_day)) == [("MISSING_THERE", "CARRIED", -30_00)]
 
 
 async def test_no_day_is_loaded_by_itself_before_the_hour_of_its_files(shop: Marketplace) -> None:
