@@ -523,71 +523,46 @@ FirstDay = Annotated[str, typer.Option("--from", help="The first bank day; witho
 LastDay = Annotated[str, typer.Option("--to", help="With --from, the last bank day; without it today.")]
 
 
-@app.command("orders")
-def orders_command(
-    member: ListedMember = "",
-    is_open: OnlyOpen = False,
-    first: FirstDay = "",
-    last: LastDay = "",
-    target: Target = LOCAL,
-    ca: Authority = None,
-    certificate: CallerCertificate = None,
-    key: CallerKey = None,
-) -> None:
-    """Print prepaid orders, newest first: what is confirmed, cancelled, and still in escrow, in yuan."""
-    _print_listed(listed.orders, member, is_open, first, last, (target, ca, certificate, key))
+def _listed_command(name: str, says: str, read: Callable[..., Coroutine[Any, Any, tuple[Table, bool]]]) -> None:
+    @app.command(name, help=says)
+    def command(
+        member: ListedMember = "",
+        is_open: OnlyOpen = False,
+        first: FirstDay = "",
+        last: LastDay = "",
+        target: Target = LOCAL,
+        ca: Authority = None,
+        certificate: CallerCertificate = None,
+        key: CallerKey = None,
+    ) -> None:
+        with _complaints():
+            if last and not first:
+                raise typer.BadParameter("comes with --from", param_hint="--to")
+            began = _day_or_none("--from", first)
+            ended = (_day_or_none("--to", last) or bank_today()) if began else None
+            credentials = _credentials(ca, certificate, key)
+            filters = listed.wanted(member, began, ended)
+            table, is_cut = asyncio.run(read((target, credentials), filters, is_open=is_open))
+            _wide().print(table)
+            if is_cut:
+                console.print(f"these are the first {listed.SHOWN_MAX}: the RPCs have pages, and more filters")
 
 
-@app.command("freezes")
-def freezes_command(
-    member: ListedMember = "",
-    is_open: OnlyOpen = False,
-    first: FirstDay = "",
-    last: LastDay = "",
-    target: Target = LOCAL,
-    ca: Authority = None,
-    certificate: CallerCertificate = None,
-    key: CallerKey = None,
-) -> None:
-    """Print frozen orders, newest first: what is given back, paid out, and still frozen, in yuan."""
-    _print_listed(listed.freezes, member, is_open, first, last, (target, ca, certificate, key))
-
-
-@app.command("withdrawals")
-def withdrawals_command(
-    member: ListedMember = "",
-    is_open: OnlyOpen = False,
-    first: FirstDay = "",
-    last: LastDay = "",
-    target: Target = LOCAL,
-    ca: Authority = None,
-    certificate: CallerCertificate = None,
-    key: CallerKey = None,
-) -> None:
-    """Print withdrawals: those that the bank has not ended, the oldest first, then all others, the newest first."""
-    _print_listed(listed.withdrawals, member, is_open, first, last, (target, ca, certificate, key))
-
-
-def _print_listed(
-    read: Callable[..., Coroutine[Any, Any, tuple[Table, bool]]],
-    member: str,
-    is_open: bool,
-    first: str,
-    last: str,
-    at: tuple[str, Path | None, Path | None, Path | None],
-) -> None:
-    with _complaints():
-        if last and not first:
-            raise typer.BadParameter("comes with --from", param_hint="--to")
-        began = _day_or_none("--from", first)
-        ended = (_day_or_none("--to", last) or bank_today()) if began else None
-        target, *files_of_caller = at
-        credentials = _credentials(*files_of_caller)
-        filters = listed.wanted(member, began, ended)
-        table, is_cut = asyncio.run(read((target, credentials), filters, is_open=is_open))
-        _wide().print(table)
-        if is_cut:
-            console.print(f"these are the first {listed.SHOWN_MAX}: the RPCs have pages, and more filters")
+_listed_command(
+    "orders",
+    "Print prepaid orders, newest first: what is confirmed, cancelled, and still in escrow, in yuan.",
+    listed.orders,
+)
+_listed_command(
+    "freezes",
+    "Print frozen orders, newest first: what is given back, paid out, and still frozen, in yuan.",
+    listed.freezes,
+)
+_listed_command(
+    "withdrawals",
+    "Print withdrawals: those that the bank has not ended, the oldest first, then all others, the newest first.",
+    listed.withdrawals,
+)
 
 
 def _format(wanted: str) -> Format:

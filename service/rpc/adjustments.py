@@ -247,8 +247,7 @@ def _whose(account: Named) -> tuple[object, ...]:
 def _require_fitting(request: adjustment_pb2.AdjustRequest, found: Break, added_fen: int) -> None:
     """Raises `Problem` where more would have been moved for the break than differs: on the whole, or to or from the
     same member or account (``added_fen`` so far, with earlier versions of the line), whatever has been moved on the
-    other side meanwhile. One that was
-    closed otherwise than by an adjustment is only brought back to zero.
+    other side meanwhile. One that was closed otherwise than by an adjustment is only brought back to zero.
     """
     before_fen, limit_fen = found.adjusted_fen, found.adjustable_fen
     if found.state is BreakState.CLOSED and found.close_reason is not CloseReason.ADJUSTED:

@@ -13,7 +13,7 @@ import grpc
 import psycopg
 import pytest
 
-from jzb.v1 import adjustment_pb2, adjustment_pb2_grpc, approval_pb2, balance_pb2, work_pb2, work_pb2_grpc
+from jzb.v1 import adjustment_pb2, approval_pb2, balance_pb2, work_pb2, work_pb2_grpc
 from jzb.v1 import reconciliation_pb2 as pb
 from ledger import connect, verify
 from sandbox.records import Trade
@@ -51,9 +51,6 @@ class Office:
     day: str
     found: pb.Break
 
-    def service(self, shop: Marketplace) -> adjustment_pb2_grpc.AdjustmentServiceAsyncStub:
-        return adjustment_pb2_grpc.AdjustmentServiceStub(shop.channel)
-
     def request(
         self, member_id: str, direction: adjustment_pb2.AdjustmentDirection.ValueType, **more: Any
     ) -> adjustment_pb2.AdjustRequest:
@@ -70,7 +67,7 @@ class Office:
 
     async def refused(self, request: adjustment_pb2.AdjustRequest, shop: Marketplace | None = None) -> Refusal:
         shop = shop or self.finance
-        return await shop.refusal(self.service(shop).Adjust(request, timeout=TIMEOUT_S))
+        return await shop.refusal(shop.adjustments.Adjust(request, timeout=TIMEOUT_S))
 
     async def proposed(self, request: adjustment_pb2.AdjustRequest) -> str:
         refusal = await self.refused(request)
@@ -134,7 +131,7 @@ async def test_a_break_is_adjusted_with_its_own_evidence_and_closed_by_the_adjus
     closed = seen.events[-1]
     assert (closed.operation_id, closed.caller, closed.note) == (done.operation_id, HEAD, "the bank booked 45.00")
     wanted = adjustment_pb2.ListAdjustmentsRequest(break_id=office.found.break_id)
-    (kept,) = (await office.service(office.finance).ListAdjustments(wanted, timeout=TIMEOUT_S)).adjustments
+    (kept,) = (await office.finance.adjustments.ListAdjustments(wanted, timeout=TIMEOUT_S)).adjustments
     assert (kept.amount_fen, kept.evidence) == (5_00, office.found.evidence)
     # The break is closed, and what it left is seen until the other side is adjusted, too.
     difference = {work_pb2.WORK_KIND_DIFFERENCE: (f"difference:{office.found.break_id}", 5_00)}

@@ -15,7 +15,6 @@ import pytest
 
 from jzb.v1 import (
     adjustment_pb2,
-    adjustment_pb2_grpc,
     approval_pb2,
     balance_pb2,
     core_pb2,
@@ -51,9 +50,6 @@ class Office:
     head: Marketplace
     clerk: Marketplace
 
-    def service(self, shop: Marketplace) -> adjustment_pb2_grpc.AdjustmentServiceAsyncStub:
-        return adjustment_pb2_grpc.AdjustmentServiceStub(shop.channel)
-
     def request(
         self,
         kind: balance_pb2.AccountKind.ValueType,
@@ -78,7 +74,7 @@ class Office:
 
     async def refused(self, request: adjustment_pb2.AdjustRequest, shop: Marketplace | None = None) -> Refusal:
         shop = shop or self.finance
-        return await shop.refusal(self.service(shop).Adjust(request, timeout=TIMEOUT_S))
+        return await shop.refusal(shop.adjustments.Adjust(request, timeout=TIMEOUT_S))
 
     async def decided(self, request: adjustment_pb2.AdjustRequest) -> approval_pb2.Proposal:
         """Proposed by the one, approved by the other."""
@@ -88,11 +84,11 @@ class Office:
 
     async def adjusted(self, request: adjustment_pb2.AdjustRequest) -> core_pb2.Operation:
         assert (await self.decided(request)).state == approval_pb2.PROPOSAL_STATE_EXECUTED
-        operation: core_pb2.Operation = (await self.service(self.finance).Adjust(request, timeout=TIMEOUT_S)).operation
+        operation: core_pb2.Operation = (await self.finance.adjustments.Adjust(request, timeout=TIMEOUT_S)).operation
         return operation
 
     async def differences(self) -> dict[str, int]:
-        answer = await self.service(self.finance).ListDifferences(
+        answer = await self.finance.adjustments.ListDifferences(
             adjustment_pb2.ListDifferencesRequest(), timeout=TIMEOUT_S
         )
         assert answer.total_fen == sum(abs(one.difference_fen) for one in answer.differences)
@@ -100,7 +96,7 @@ class Office:
 
     async def listed(self, break_id: str = "") -> list[adjustment_pb2.Adjustment]:
         request = adjustment_pb2.ListAdjustmentsRequest(break_id=break_id)
-        answer = await self.service(self.finance).ListAdjustments(request, timeout=TIMEOUT_S)
+        answer = await self.finance.adjustments.ListAdjustments(request, timeout=TIMEOUT_S)
         return list(answer.adjustments)
 
     async def trial(self) -> dict[int, int]:
@@ -147,7 +143,7 @@ async def test_an_adjustment_is_posted_once_with_its_evidence_and_never_at_the_b
     assert (await office.operator.balance("seller")).withdrawable_fen == 30_00
     assert await office.differences() == {"B-1": -30_00}
     assert (await office.trial())[balance_pb2.ACCOUNT_KIND_DIFFERENCE] == -30_00
-    again = (await office.service(office.finance).Adjust(request, timeout=TIMEOUT_S)).operation
+    again = (await office.finance.adjustments.Adjust(request, timeout=TIMEOUT_S)).operation
     assert again == operation, "a repeat has the same answer"
     (adjustment,) = await office.listed()
     assert (adjustment.account, adjustment.evidence) == (request.account, request.evidence)
@@ -164,9 +160,7 @@ async def test_a_difference_comes_back_to_zero_when_what_was_missing_is_explaine
     since = {
         one.break_id: one.since_time
         for one in (
-            await office.service(office.finance).ListDifferences(
-                adjustment_pb2.ListDifferencesRequest(), timeout=TIMEOUT_S
-            )
+            await office.finance.adjustments.ListDifferences(adjustment_pb2.ListDifferencesRequest(), timeout=TIMEOUT_S)
         ).differences
     }
     assert since["B-1"].ToDatetime() == first.create_time.ToDatetime()
@@ -177,7 +171,7 @@ async def test_a_difference_comes_back_to_zero_when_what_was_missing_is_explaine
     assert await office.differences() == {"B-2": 1_00}
     # Open again, it is as old as that.
     again = await office.adjusted(office.request(KIND.ACCOUNT_KIND_WITHDRAWABLE, 5_00, member_id="seller"))
-    answer = await office.service(office.finance).ListDifferences(
+    answer = await office.finance.adjustments.ListDifferences(
         adjustment_pb2.ListDifferencesRequest(), timeout=TIMEOUT_S
     )
     assert [(one.break_id, one.since_time.ToDatetime()) for one in answer.differences] == [
@@ -321,7 +315,7 @@ async def test_what_is_not_there_cannot_be_adjusted_or_corrected(office: Office)
 async def test_two_repeats_at_once_adjust_once(office: Office) -> None:
     request = office.request(KIND.ACCOUNT_KIND_FEE, 7)
     await office.decided(request)
-    service = office.service(office.finance)
+    service = office.finance.adjustments
     answers = await asyncio.gather(*(service.Adjust(request, timeout=TIMEOUT_S) for _ in range(5)))
     assert len({answer.operation.operation_id for answer in answers}) == 1
     assert await office.differences() == {"B-1": -7}

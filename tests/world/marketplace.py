@@ -23,6 +23,7 @@ from google.rpc import error_details_pb2, status_pb2
 from embedded import as_service
 from jzb.v1 import (
     acquiring_pb2_grpc,
+    adjustment_pb2_grpc,
     approval_pb2_grpc,
     balance_pb2,
     balance_pb2_grpc,
@@ -109,6 +110,7 @@ class Marketplace:
         self.suspense = suspense_pb2_grpc.SuspenseServiceStub(channel)
         self.clearing = clearing_pb2_grpc.ClearingServiceStub(channel)
         self.balances = balance_pb2_grpc.BalanceServiceStub(channel)
+        self.adjustments = adjustment_pb2_grpc.AdjustmentServiceStub(channel)
         self.reconciliation = reconciliation_pb2_grpc.ReconciliationServiceStub(channel)
         self.approvals = approval_pb2_grpc.ApprovalServiceStub(channel)
         self.operations = operation_pb2_grpc.OperationServiceStub(channel)
