@@ -1,27 +1,30 @@
 """The content of a file on its way into the database: one pass, in pieces, whatever its size.
 
-A piece of whole lines is hashed, compressed and encrypted to be kept, decoded, and copied into one text column of a
-temporary table, a row a line. Nothing here looks at a line by itself, but for what SQL cannot take: lines that are not
-GB18030 or hold a NUL. Everything goes into temporary tables; `ledger.day.matching` makes lines of it in one
-transaction, so that a file is there whole or not at all.
+A piece of whole lines is hashed, compressed and encrypted to be kept, decoded, and copied into a temporary table: COPY
+cuts the lines into fields. It would give up at a line with another number of them, so they are counted before; such a
+line, and one that is not GB18030 or holds a NUL, is read by itself (`ledger.day.values.Reading`). Everything goes into
+temporary tables; `ledger.day.matching` makes lines of it in one transaction, so that a file is there whole or not at
+all.
 """
 
 from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, LiteralString
 
 import psycopg
 
 from ledger.answers import Encrypt
 from ledger.day.errors import FileUnreadable
 from ledger.day.sources import Source
-from ledger.day.splitting import OTHERS, WIDTHS
-from ledger.day.values import Reading
+from ledger.day.splitting import names, staging
+from ledger.day.values import Content, Reading
 
 ENCODING: Final = "gb18030"
 PIECE_BYTES: Final = 512 * 1024
@@ -30,7 +33,6 @@ KEPT_BYTES: Final = 4 * 1024 * 1024
 """How much of a file is one piece of what is kept of it."""
 LINE_BYTES_MAX: Final = 64 * 1024
 LINES_MAX: Final = 2**31 - 1
-OTHERS_AT_ONCE: Final = 1000
 
 
 class NoReading:
@@ -59,38 +61,80 @@ class Staged:
     sha256: bytes
     size: int
     columns: int
-    odd: list[tuple[int, bytes]]
-    """The lines that SQL cannot take: no GB18030, a NUL, or longer than any row."""
+    repaired: int
+    """So many lines with a field too many were read all the same."""
 
 
 def stage(
-    connection: psycopg.Connection[Any], source: Source, content: Iterable[bytes], reading: Reading, encrypt: Encrypt
+    connection: psycopg.Connection[Any], source: Source, content: Content, reading: Reading, encrypt: Encrypt
 ) -> Staged:
-    """Take a file into temporary tables of this connection. Raises `FileUnreadable`, and what ``content`` raises."""
-    whole, size = sha256(), 0
-    lines = _Lines(reading)
-    for number, block in enumerate(_blocks(content)):
-        whole.update(block)
-        size += len(block)
-        digest = sha256(block).digest()
-        connection.execute(
-            "INSERT INTO day_piece VALUES (%s, %s, %s, %s)",
-            (number, digest, *encrypt(digest, zlib.compress(block, 1))),
-        )
-        with connection.cursor().copy("COPY day_staged (content) FROM STDIN") as copy:
-            for begin in range(0, len(block), PIECE_BYTES):
-                copy.write(lines.rows(block[begin : begin + PIECE_BYTES]))
-    with connection.cursor().copy("COPY day_staged (content) FROM STDIN") as copy:
+    """Take a file into temporary tables of this connection. Raises `FileUnreadable`, and what ``content`` raises.
+
+    It is read by as many columns as most of its lines have, whatever else is wrong with them. Its beginning is the
+    measure; where the rest of the file is otherwise, it is taken once more.
+    """
+    known = [len(layout) for layout in source.layouts]
+    columns = known[0]
+    if len(known) > 1:
+        beginning = next(_blocks(content()), b"")
+        columns = _most(known, Counter(line.count(b"&") for line in beginning.split(b"\n")))
+    staged, widths = _staged(connection, columns, content, reading, encrypt)
+    if (better := _most(known, widths)) != columns:
+        staged, _ = _staged(connection, better, content, reading, encrypt)
+    return staged
+
+
+def _most(known: list[int], widths: Counter[int]) -> int:
+    return max(known, key=lambda one: (widths[one], one))
+
+
+def _staged(
+    connection: psycopg.Connection[Any], columns: int, content: Content, reading: Reading, encrypt: Encrypt
+) -> tuple[Staged, Counter[int]]:
+    connection.execute(staging(columns))
+    copied: LiteralString = f"COPY day_staged ({names(columns)}, rest) FROM STDIN (DELIMITER '&')"
+    read: LiteralString = f"COPY day_read (line, digest, is_repaired, fault, {names(columns)}) FROM STDIN"
+    whole, size, repaired = sha256(), 0, 0
+    lines = _Lines(columns, reading)
+
+    def keep_others() -> None:
+        nonlocal repaired
+        with connection.cursor().copy(read) as copy:
+            for row in lines.others():
+                repaired += row[2]
+                copy.write_row(row)
+
+    with ThreadPoolExecutor(1) as beside:
+        for number, block in enumerate(_blocks(content())):
+            kept = beside.submit(_kept, number, block, encrypt)
+            whole.update(block)
+            size += len(block)
+            with connection.cursor().copy(copied) as copy:
+                for begin in range(0, len(block), PIECE_BYTES):
+                    copy.write(lines.rows(block[begin : begin + PIECE_BYTES]))
+            keep_others()
+            connection.execute("INSERT INTO day_piece VALUES (%s, %s, %s, %s)", kept.result())
+    with connection.cursor().copy(copied) as copy:
         copy.write(lines.last())
-    return Staged(whole.digest(), size, _columns(connection, source, lines), lines.odd)
+    keep_others()
+    return Staged(whole.digest(), size, columns, repaired), lines.widths
+
+
+def _kept(number: int, block: bytes, encrypt: Encrypt) -> tuple[Any, ...]:
+    digest = sha256(block).digest()
+    return number, digest, *encrypt(digest, zlib.compress(block, 1))
 
 
 class _Lines:
-    """Cuts a file into lines, and writes them as rows of COPY; ``odd`` are those that SQL cannot take, by number."""
+    """Cuts a file into lines, and writes them as rows of COPY; those that COPY cannot cut are put aside."""
 
-    def __init__(self, reading: Reading) -> None:
-        self.odd: list[tuple[int, bytes]] = []
+    def __init__(self, columns: int, reading: Reading) -> None:
+        self.widths: Counter[int] = Counter()
+        """How many lines have so many columns."""
+        self._columns = columns
         self._reading = reading
+        self._none = b"\\N" + b"&" * columns + b"\n"
+        self._odd: list[tuple[int, bytes]] = []
         self._rest = b""
         self._is_too_long = False
         self._count = 0
@@ -110,39 +154,67 @@ class _Lines:
         """The row of a last line without an end."""
         return self._written(self._rest + b"\n") if self._rest or self._is_too_long else b""
 
+    def others(self) -> Iterator[tuple[Any, ...]]:
+        """Rows of `day_read` for what was put aside since."""
+        for number, line in self._odd:
+            fields = self._reading.fields(self._columns, line) if line else _TOO_LONG
+            is_read = not isinstance(fields, str)
+            yield (
+                number,
+                _digest(line),
+                is_read and line.count(b"&") > self._columns,
+                "" if is_read else fields,
+                *([one.replace("\0", "?") for one in fields] if is_read else [None] * self._columns),
+            )
+        self._odd.clear()
+
     def _written(self, text: bytes) -> bytes:
+        text = text.replace(b"\r\n", b"\n")
+        lines = text.split(b"\n")
+        lines.pop()
         first = self._count + 1
-        self._count += text.count(b"\n")
+        self._count += len(lines)
         if self._count > LINES_MAX:
             raise FileUnreadable("the file has more lines than there can be")
-        if self._is_begun and not self._is_too_long:
-            try:
-                plain = text.decode(ENCODING)
-            except UnicodeDecodeError:
-                plain = "\0"
-            if "\0" not in plain:
-                return _escaped(plain)
-        return b"".join(self._one(number, line) for number, line in enumerate(text[:-1].split(b"\n"), start=first))
+        if self._is_begun and not self._is_too_long and text.count(b"&\n") == len(lines) and b"\0" not in text:
+            widths = Counter(line.count(b"&") for line in lines)
+            if widths.keys() == {self._columns}:
+                with suppress(UnicodeDecodeError):
+                    rows = _escaped(text)
+                    self.widths += widths
+                    return rows
+        return b"".join(self._one(number, line) for number, line in enumerate(lines, start=first))
 
     def _one(self, number: int, line: bytes) -> bytes:
-        """The row of one line: empty, so that the others keep their numbers, where SQL is not to see it."""
+        """The row of one line, or one that only has its number."""
         if self._is_too_long:
             self._is_too_long, self._is_begun = False, True
-            self.odd.append((number, b""))
-            return b"\n"
-        bare = line.removesuffix(b"\r")
-        if bare and not self._is_begun:
+            self._odd.append((number, b""))
+            return self._none
+        if line and not self._is_begun:
             self._is_begun = True
-            if self._reading.is_header(bare):
-                return b"\n"
-        try:
-            text = line.decode(ENCODING)
-        except UnicodeDecodeError:
-            text = "\0"
-        if "\0" in text:
-            self.odd.append((number, bare))
-            return b"\n"
-        return _escaped(text + "\n")
+            if self._reading.is_header(line):
+                return self._none
+        if not line:
+            return self._none
+        width = line.count(b"&")
+        self.widths[width] += 1
+        if width == self._columns and line.endswith(b"&") and b"\0" not in line:
+            with suppress(UnicodeDecodeError):
+                return _escaped(line + b"\n")
+        self._odd.append((number, line))
+        return self._none
+
+
+_TOO_LONG: Final = f"the line is longer than {LINE_BYTES_MAX} bytes"
+
+
+def _digest(line: bytes) -> bytes:
+    """As of a line that COPY has cut: of its text in UTF-8, where it is text at all."""
+    with suppress(UnicodeDecodeError):
+        if b"\0" not in line:
+            line = line.decode(ENCODING).encode("utf-8", "replace")
+    return sha256(line).digest()
 
 
 def _blocks(content: Iterable[bytes]) -> Iterator[bytes]:
@@ -159,48 +231,7 @@ def _blocks(content: Iterable[bytes]) -> Iterator[bytes]:
         yield b"".join(held)
 
 
-def _escaped(lines: str) -> bytes:
-    """Lines as rows of COPY: a line's end may be CR LF, any other CR stands for itself."""
-    text = lines.replace("\r\n", "\n").replace("\\", "\\\\").replace("\t", "\\t").replace("\r", "\\r")
-    return text.encode("utf-8", "replace")
-
-
-def _columns(connection: psycopg.Connection[Any], source: Source, lines: _Lines) -> int:
-    """By how many columns a file is read: those that most of its lines have, whatever else is wrong with them."""
-    known = [len(layout) for layout in source.layouts]
-    if len(known) == 1:
-        return known[0]
-    widths = Counter(dict(connection.execute(WIDTHS).fetchall()))
-    for _, line in lines.odd:
-        widths[line.count(b"&")] += 1
-    return max(known, key=lambda one: (widths[one], one))
-
-
-def read_others(
-    connection: psycopg.Connection[Any], columns: int, odd: Sequence[tuple[int, bytes]], reading: Reading
-) -> int:
-    """Have Python read what is not plain, one by one, into `day_read`; returns how many of those were repaired. In a
-    transaction.
-    """
-    repaired = 0
-
-    def keep(batch: Iterable[tuple[int, bytes, bytes]]) -> None:
-        nonlocal repaired
-        rows: list[tuple[int, bytes, list[str] | None, bool, str]] = []
-        for line, text, digest in batch:
-            fields = reading.fields(columns, text) if text else f"the line is longer than {LINE_BYTES_MAX} bytes"
-            if isinstance(fields, str):
-                rows.append((line, digest, None, False, fields))
-                continue
-            is_repaired = text.count(b"&") > columns
-            repaired += is_repaired
-            rows.append((line, digest, [one.replace("\0", "?") for one in fields], is_repaired, ""))
-        with connection.cursor() as cursor:
-            cursor.executemany("INSERT INTO day_read VALUES (%s, %s, %s, %s, %s)", rows)
-
-    keep((line, text, sha256(text).digest()) for line, text in odd)
-    with connection.cursor("day_others") as others:
-        others.execute(OTHERS, {"columns": columns})
-        while found := others.fetchmany(OTHERS_AT_ONCE):
-            keep((line, text.encode(ENCODING, "replace"), sha256(text.encode()).digest()) for line, text in found)
-    return repaired
+def _escaped(lines: bytes) -> bytes:
+    """Lines as rows of COPY, whose fields end with `&`: what is after the last one is nothing."""
+    text = lines.decode(ENCODING).encode("utf-8", "replace")
+    return text.replace(b"\\", b"\\\\").replace(b"\r", b"\\r")

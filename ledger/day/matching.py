@@ -18,9 +18,8 @@ from ledger import session
 from ledger.answers import Encrypt
 from ledger.day import statements
 from ledger.day.errors import FileUnreadable
-from ledger.day.loading import Staged, read_others, stage
+from ledger.day.loading import Staged, stage
 from ledger.day.sources import AMOUNT_ASKED, SOURCES
-from ledger.day.splitting import LEFT, STAGING, careful, quick
 from ledger.day.values import Content, FileType, NewFile, Reading
 
 FEN_MAX: Final = 2**63 - 1
@@ -96,7 +95,7 @@ class Matcher:
     def load(self, new: NewFile, content: Content, reading: Reading, encrypt: Encrypt) -> tuple[int, bool]:
         """Keep, type and match a file; its id, and whether it is new. Raises `FileUnreadable`."""
         source = SOURCES[new.type]
-        staged = stage(self._connection, source, content(), reading, encrypt)
+        staged = stage(self._connection, source, content, reading, encrypt)
         current = self._current(new.bank_day, new.type)
         if current is not None and bytes(current[1]) == staged.sha256:
             values = {"platform": self._platform, "file_id": current[0], "stated_rows": new.stated_rows}
@@ -106,9 +105,9 @@ class Matcher:
         parameters = self._parameters(new.bank_day, new.type, None)
         self._ours(new.type, parameters)
         with self._connection.transaction():
-            file_id, state = self._kept(new, staged, reading, parameters)
+            file_id, state = self._kept(new, staged, parameters)
         if state == "totals-right":
-            self._settle(new.bank_day, new.type, file_id)
+            self._settle(new.bank_day, new.type, file_id, staged)
             self._follow(new.bank_day, new.type, is_changed=current is not None)
         return file_id, True
 
@@ -120,24 +119,22 @@ class Matcher:
         self._match(bank_day, type_, None if current is None else current[0])
         self._follow(bank_day, type_, is_changed=False)
 
-    def _kept(self, new: NewFile, staged: Staged, reading: Reading, parameters: dict[str, Any]) -> tuple[int, str]:
+    def _kept(self, new: NewFile, staged: Staged, parameters: dict[str, Any]) -> tuple[int, str]:
         more = {"sha256": staged.sha256, "size": staged.size, "name": new.name, "stated_rows": new.stated_rows}
-        values: dict[str, Any] = {**parameters, **more, "columns": staged.columns, "day_text": f"{new.bank_day:%Y%m%d}"}
+        values: dict[str, Any] = {**parameters, **more, "day_text": f"{new.bank_day:%Y%m%d}"}
         self._connection.execute(statements.SETS)
         (values["file_id"],) = self._one(_NEW_FILE, values)
         self._connection.execute(_PIECES, values)
-        layout, pays = SOURCES[new.type].layout(staged.columns), new.type is FileType.WITHDRAWALS
-        is_balances = new.type is FileType.BALANCES
-        self._connection.execute(statements.inserted(quick(layout, member_pays=pays), is_balances=is_balances), values)
-        self._connection.execute(LEFT, values)
-        repaired = read_others(self._connection, staged.columns, staged.odd, reading)
-        query = careful(layout, member_pays=pays)
-        self._connection.execute(statements.inserted(query, is_balances=is_balances), values)
-        self._connection.execute(statements.UNREADABLE, values)
+        lines = statements.inserted(
+            SOURCES[new.type].layout(staged.columns),
+            is_balances=new.type is FileType.BALANCES,
+            member_pays=new.type is FileType.WITHDRAWALS,
+        )
+        self._connection.execute(lines, values)
         rows, bad, amount, fee = self._one(statements.SUMS, values)
         if max(abs(amount), abs(fee)) > FEN_MAX:
             raise FileUnreadable("the amounts of the file add up to more than there can be")
-        sums = {"rows": rows, "bad": bad, "repaired": repaired, "amount": int(amount), "fee": int(fee)}
+        sums = {"rows": rows, "bad": bad, "repaired": staged.repaired, "amount": int(amount), "fee": int(fee)}
         (state,) = self._one(_LOADED, {**values, **sums})
         return values["file_id"], state
 
@@ -166,16 +163,16 @@ class Matcher:
         self._ours(type_, parameters)
         self._settle(bank_day, type_, file_id)
 
-    def _settle(self, bank_day: date, type_: FileType, file_id: int | None) -> None:
+    def _settle(self, bank_day: date, type_: FileType, file_id: int | None, staged: Staged | None = None) -> None:
         """Find what does not agree, beside the postings or balances that are there, and keep it."""
         parameters = self._parameters(bank_day, type_, file_id)
         beside = dict(self._connection.execute(statements.NEIGHBOURS, parameters).fetchall())
         before, after = beside.get(-1), beside.get(1)
         parameters |= {"before": before, "after": after, "has_next": after is not None}
-        parameters["file_ids"] = [one for one in (file_id, before, after) if one is not None]
         with self._connection.transaction():
             self._connection.execute(statements.FINDINGS)
-            found = statements.COMPARED if type_ is FileType.BALANCES else statements.SET_AGAINST
+            columns = None if staged is None else staged.columns
+            found = statements.COMPARED if type_ is FileType.BALANCES else statements.set_against(columns)
             for statement in (*found, statements.SETS, statements.OCCURRENCES, statements.IDENTITIES):
                 self._connection.execute(statement, parameters)
             self._connection.execute(statements.LOOKUPS)
@@ -225,5 +222,4 @@ def matching(dsn: str, platform: str, cut_over: timedelta) -> Iterator[tuple[psy
     with session.opened_blocking(dsn, SETTINGS) as connection:
         connection.prepare_threshold = None
         connection.execute(_LOCK, [f"{TURN} {platform}"])
-        connection.execute(STAGING)
         yield connection, Matcher(connection, platform, cut_over)

@@ -1,9 +1,8 @@
-"""The SQL that splits and types the lines of a file, by the rules of bankclient/files/layouts.py.
+"""The SQL that types the lines of a file, by the rules of bankclient/files/layouts.py.
 
-A line's fields end with `&`. A line with the right number of them is *plain*: its fields are checked here, all lines in
-one statement, most of them by a quick look. Any other is read by Python first (`ledger.day.values.Reading`), and its
-fields are checked here too. A line that fails a check is kept with the reason and without values; no check can abort a
-statement.
+A line is cut into its fields before (`ledger.day.loading`); `day_staged` has them as text. A line that looks as the
+bank writes them is typed by comparisons of few characters, which cost a third of a regular expression; any other by
+the rules in full. A line that fails one is kept with the reason and without values; no check can abort the statement.
 """
 
 from __future__ import annotations
@@ -47,54 +46,39 @@ COLUMNS: Final[LiteralString] = (
 )
 
 
-def quick(layout: tuple[str, ...], *, member_pays: bool) -> LiteralString:
-    """A query for the typed lines that look as the bank writes them, with line, content and digest before
-    `COLUMNS`: the right number of fields, amounts with two decimals and no sign, the day of the file. Parameters:
-    columns, bank_day, day_text (that day as YYYYMMDD).
-
-    What is not among them goes the longer way (`careful`), so this one may only be too strict. Comparisons of few
-    characters cost a third of a regular expression.
+def staging(columns: int) -> LiteralString:
+    """Tables for the lines of a file of so many columns: `day_staged` for those that have their fields, `day_read` for
+    those that Python has read one by one, with the reason where it found no fields. ``rest`` is what follows the last
+    `&`: nothing. A line that is no row of `day_staged` keeps its number there, with NULL for its first field.
     """
-    f = _places(layout)
-    amounts = [name for name in ("amount", "fee") if name in f]
-    digits = " || ".join(f[name] for name in ("number", *amounts, "time") if name in f)
-    looks = [
-        "cardinality(f) = %(columns)s + 1",
-        "f[%(columns)s + 1] = ''",
-        f"{f['number']} <> ''",
-        f"translate({digits}, '0123456789', '') = '{'.' * len(amounts)}'",
-        *(f"length({f[name]}) BETWEEN 4 AND 16 AND left(right({f[name]}, 3), 1) = '.'" for name in amounts),
-    ]
-    if "time" in f:
-        time = f["time"]
-        looks += [
-            f"{f['day']} = %(day_text)s AND length({time}) = 6 AND {time} COLLATE \"C\" < '240000'",
-            f"substr({time}, 3, 1) COLLATE \"C\" < '6' AND substr({time}, 5, 1) COLLATE \"C\" < '6'",
-        ]
-    values = _values(
-        layout,
-        member_pays,
-        text=lambda name: f[name],
-        fen=lambda name: f"replace({f[name]}, '.', '')::bigint",
-        day="%(bank_day)s::date",
-        time=f"{f['time']}::time" if "time" in f else "NULL::time",
-    )
-    # Made of constants alone, as is what follows.
+    fields = ", ".join(f"f{number} TEXT" for number in range(1, columns + 1))
     return f"""
-    SELECT line, content, NULL::bytea AS digest, '' AS fault, false AS is_repaired, {values}
-    FROM (
-      SELECT line, content, string_to_array(content, '&') AS f FROM day_staged WHERE content <> '' OFFSET 0
-    ) split
-    WHERE {" AND ".join(looks)}
-    OFFSET 0
+    DROP TABLE IF EXISTS day_staged, day_read, day_piece;
+    CREATE TEMPORARY TABLE day_staged (line INTEGER GENERATED ALWAYS AS IDENTITY (CACHE 1000), {fields}, rest TEXT);
+    CREATE TEMPORARY TABLE day_read (
+      line INTEGER NOT NULL, digest BYTEA NOT NULL, is_repaired BOOLEAN NOT NULL, fault TEXT NOT NULL, {fields}
+    );
+    CREATE TEMPORARY TABLE day_piece (
+      piece INTEGER NOT NULL, digest BYTEA NOT NULL, key_id TEXT NOT NULL, content BYTEA NOT NULL
+    )
     """
 
 
-def careful(layout: tuple[str, ...], *, member_pays: bool) -> LiteralString:
-    """A query for the other lines that have their fields, with line, content and digest before `COLUMNS`; one
-    that fails a check has its reason and no values. Parameters: bank_day, columns.
+def names(columns: int) -> LiteralString:
+    """The fields of a line in these tables."""
+    return ", ".join(f"f{number}" for number in range(1, columns + 1))
+
+
+def content(columns: int) -> LiteralString:
+    """A line of `day_staged` as the bank wrote it, in UTF-8."""
+    return f"convert_to(concat_ws('&', {names(columns)}, ''), 'UTF8')"
+
+
+def typed(layout: tuple[str, ...], *, member_pays: bool) -> LiteralString:
+    """A query for all lines of a file, each with its fields, its digest where Python has read it, and `COLUMNS`.
+    Parameters: bank_day, day_text (that day as YYYYMMDD).
     """
-    f = _places(layout)
+    f = {name: f"f{number}" for number, name in enumerate(layout, start=1) if name}
     checks = "\n".join(
         f"WHEN NOT ({check.format(f[name])}) THEN '{name} is no {what}'"
         for name in layout
@@ -104,30 +88,59 @@ def careful(layout: tuple[str, ...], *, member_pays: bool) -> LiteralString:
     values = _values(
         layout,
         member_pays,
-        text=lambda name: f"CASE fault WHEN '' THEN {f[name]} ELSE '' END",
-        fen=lambda name: f"CASE fault WHEN '' THEN ({f[name]}::numeric * 100)::bigint END",
-        day=f"CASE fault WHEN '' THEN {f['day']}::date END" if "day" in f else "%(bank_day)s::date",
-        time=f"CASE fault WHEN '' THEN {f['time']}::time END" if "time" in f else "NULL::time",
+        text=lambda name: f"CASE WHEN is_good THEN {f[name]} ELSE '' END",
+        fen=lambda name: (
+            f"CASE WHEN is_usual THEN replace({f[name]}, '.', '')::bigint"
+            f" WHEN is_good THEN ({f[name]}::numeric * 100)::bigint END"
+        ),
+        day="CASE WHEN is_usual THEN %(bank_day)s::date "
+        + (f"WHEN is_good THEN {f['day']}::date END" if "day" in f else "WHEN is_good THEN %(bank_day)s::date END"),
+        time=f"CASE WHEN is_good THEN {f['time']}::time END" if "time" in f else "NULL::time",
     )
+    every = names(len(layout))
+    # Made of constants alone.
     return f"""
-    SELECT line, NULL::text AS content, digest, fault, is_repaired, {values}
+    SELECT line, {every}, digest, fault, is_repaired, {values}
     FROM (
-      SELECT *, CASE {checks} ELSE '' END AS fault
+      SELECT *, fault = '' AS is_good
       FROM (
-        SELECT line, digest, f, is_repaired FROM day_read WHERE fault = ''
-        UNION ALL
-        SELECT line, sha256(convert_to(content, 'UTF8')), f, false
-        FROM (SELECT line, content, string_to_array(content, '&') AS f FROM day_left OFFSET 0) split
-        WHERE {_IS_PLAIN}
-      ) given
+        SELECT
+          line, {every}, digest, is_repaired, is_usual,
+          CASE WHEN is_usual THEN '' WHEN unread <> '' THEN unread {checks} ELSE '' END AS fault
+        FROM (
+          SELECT *, {_looks_usual(f)} AS is_usual
+          FROM (
+            SELECT line, {every}, NULL::bytea AS digest, false AS is_repaired, '' AS unread
+            FROM day_staged WHERE f1 IS NOT NULL
+            UNION ALL
+            SELECT line, {every}, digest, is_repaired, fault FROM day_read
+          ) given
+          OFFSET 0
+        ) looked_at
+        OFFSET 0
+      ) checked
       OFFSET 0
-    ) checked
+    ) good
     OFFSET 0
     """
 
 
-def _places(layout: tuple[str, ...]) -> dict[str, str]:
-    return {name: f"f[{number}]" for number, name in enumerate(layout, start=1) if name}
+def _looks_usual(f: Mapping[str, str]) -> str:
+    """Amounts with two decimals and no sign, the day of the file: it may only be too strict."""
+    amounts = [name for name in ("amount", "fee") if name in f]
+    digits = " || ".join(f[name] for name in ("number", *amounts, "time") if name in f)
+    looks = [
+        f"{f['number']} <> ''",
+        f"translate({digits}, '0123456789', '') = '{'.' * len(amounts)}'",
+        *(f"octet_length({f[name]}) BETWEEN 4 AND 16 AND {f[name]} LIKE '%%.__'" for name in amounts),
+    ]
+    if "time" in f:
+        time = f["time"]
+        looks += [
+            f"{f['day']} = %(day_text)s AND octet_length({time}) = 6 AND {time} COLLATE \"C\" < '240000'",
+            f"substr({time}, 3, 1) COLLATE \"C\" < '6' AND substr({time}, 5, 1) COLLATE \"C\" < '6'",
+        ]
+    return f"coalesce({' AND '.join(looks)}, false)"
 
 
 def _values(
@@ -148,38 +161,3 @@ def _values(
     amounts = [fen(name) if name in layout else "0" for name in ("amount", "fee")]
     tail = [text(name) if name in layout else "''" for name in ("order_no", "booking")]
     return ", ".join((*texts, *amounts, day, time, *tail))
-
-
-_IS_PLAIN: Final[LiteralString] = "cardinality(f) = %(columns)s + 1 AND f[%(columns)s + 1] = ''"
-
-LEFT: Final[LiteralString] = """
-CREATE TEMPORARY TABLE day_left AS
-SELECT line, content
-FROM day_staged s
-WHERE content <> '' AND NOT EXISTS (
-  SELECT FROM bank_line l WHERE l.platform = %(platform)s AND l.file_id = %(file_id)s AND l.line = s.line
-)
-"""
-"""What `quick` has left: for most files nothing."""
-
-OTHERS: Final[LiteralString] = f"""
-SELECT line, content
-FROM (SELECT line, content, string_to_array(content, '&') AS f FROM day_left OFFSET 0) split
-WHERE NOT ({_IS_PLAIN})
-ORDER BY line
-"""
-"""What Python reads."""
-
-WIDTHS: Final[LiteralString] = """
-SELECT length(content) - length(replace(content, '&', '')), count(*) FROM day_staged WHERE content <> '' GROUP BY 1
-"""
-
-STAGING: Final[LiteralString] = """
-CREATE TEMPORARY TABLE day_staged (line INTEGER GENERATED ALWAYS AS IDENTITY, content TEXT NOT NULL);
-CREATE TEMPORARY TABLE day_read (
-  line INTEGER NOT NULL, digest BYTEA NOT NULL, f TEXT[], is_repaired BOOLEAN NOT NULL, fault TEXT NOT NULL
-);
-CREATE TEMPORARY TABLE day_piece (
-  piece INTEGER NOT NULL, digest BYTEA NOT NULL, key_id TEXT NOT NULL, content BYTEA NOT NULL
-)
-"""

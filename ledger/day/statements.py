@@ -9,16 +9,17 @@ from __future__ import annotations
 
 from typing import Final, LiteralString
 
-from ledger.day.splitting import COLUMNS
+from ledger.day.splitting import COLUMNS, content, names, typed
 
-SETS: Final[LiteralString] = """
-SELECT set_config('enable_nestloop', 'off', true), set_config('enable_hashjoin', 'on', true)
+_PLANNED: Final[LiteralString] = """
+SELECT set_config('enable_seqscan', 'off', true), set_config('enable_mergejoin', 'off', true),
+  set_config('enable_sort', '{1}', true), set_config('enable_hashjoin', '{0}', true),
+  set_config('enable_nestloop', '{1}', true)
 """
-LOOKUPS: Final[LiteralString] = """
-SELECT set_config('enable_nestloop', 'on', true), set_config('enable_hashjoin', 'off', true)
-"""
-"""How what follows is planned in its transaction: over all lines of a file, or one look-up for each of a few. Left to
-itself the planner would go by what it knows of a table that has just been filled.
+SETS: Final[LiteralString] = _PLANNED.format("on", "off")
+LOOKUPS: Final[LiteralString] = _PLANNED.format("off", "on")
+"""How what follows is planned in its transaction: over all lines of a file, or one look-up for each of a few; never
+over those of other files. Left to itself the planner would go by what it knows of a table that has just been filled.
 """
 
 POSTED: Final[LiteralString] = """
@@ -27,7 +28,8 @@ SELECT
   CASE o.kind WHEN 'CLEARING' THEN to_char(r.bank_day, 'YYYYMMDD') ELSE t.serial END AS serial, r.bank_serial,
   t.operation_id, t.part, o.kind, t.payer, t.payee,
   CASE WHEN o.kind = ANY (%(amount_asked)s::text[]) THEN o.amount_fen ELSE t.amount_fen END AS amount_fen, t.fee_fen,
-  o.kind = ANY (%(kinds)s::text[]) AS is_due, false AS is_undone
+  o.kind = ANY (%(kinds)s::text[]) AS is_due, false AS is_undone,
+  t.serial = o.serial AND t.part = 1 AND o.kind <> 'CLEARING' AS is_call
 FROM resolution r
 JOIN transaction t ON t.platform = r.platform AND t.operation_id = r.operation_id AND t.part = r.part
 JOIN operation o ON o.platform = r.platform AND o.id = r.operation_id
@@ -40,7 +42,8 @@ WHERE r.platform = %(platform)s AND r.bank_day = %(bank_day)s::date AND r.verdic
     ELSE t.amount_fen > 0
   END
 """
-"""The postings of the day that a file or list may show; ``is_due`` those that it has to.
+"""The postings of the day that a file or list may show; ``is_due`` those that it has to, ``is_call`` those with the
+serial of the call itself, of which an operation has one and no other has the same (`operation_serial_once`).
 
 Of a clearing the first part is the channels' money, the others move money within members (6108 knows its day alone).
 Of a withdrawal the part with its serial takes the money from the member.
@@ -48,7 +51,13 @@ Of a withdrawal the part with its serial takes the money from the member.
 
 POSTED_ONCE: Final[LiteralString] = """
 UPDATE day_posted p SET serial = ''
-FROM (SELECT serial, min(ctid) AS first FROM day_posted WHERE serial <> '' GROUP BY 1 HAVING count(*) > 1) d
+FROM (
+  SELECT serial, min(p.ctid) AS first
+  FROM day_posted p
+  JOIN (SELECT DISTINCT serial FROM day_posted WHERE serial <> '' AND NOT is_call) others USING (serial)
+  GROUP BY 1
+  HAVING count(*) > 1
+) d
 WHERE p.serial = d.serial AND p.ctid <> d.first
 """
 """No serial stands twice, so that no line meets two postings: the others of a serial are missing there."""
@@ -100,9 +109,9 @@ _AGREES: Final[LiteralString] = f"""
 _OUTSIDE: Final[LiteralString] = "outside"
 
 
-def inserted(typed: LiteralString, *, is_balances: bool) -> LiteralString:
-    """Make lines of a query for typed ones, each with what the journal has of its serial, or of its sub-account: what
-    is plain needs no more.
+def inserted(layout: tuple[str, ...], *, is_balances: bool, member_pays: bool) -> LiteralString:
+    """Make lines of what is staged, each with what the journal has of its serial, or of its sub-account: what is usual
+    needs no more. Only a line that does not agree has its digest.
     """
     operation_id: LiteralString = "NULL::uuid"
     part: LiteralString = "NULL::int"
@@ -116,26 +125,16 @@ def inserted(typed: LiteralString, *, is_balances: bool) -> LiteralString:
     INSERT INTO bank_line (platform, file_id, line, digest, {COLUMNS}, operation_id, part, agrees)
     SELECT
       %(platform)s, %(file_id)s, line,
-      CASE WHEN agrees THEN '' ELSE coalesce(digest, sha256(convert_to(content, 'UTF8'))) END,
+      CASE WHEN agrees THEN '' ELSE coalesce(digest, sha256({content(len(layout))})) END,
       {COLUMNS}, operation_id, part, agrees
     FROM (
       SELECT l.*, {operation_id} AS operation_id, {part} AS part, l.fault = '' AND coalesce({agrees}, false) AS agrees
-      FROM ({typed}) AS l (line, content, digest, {COLUMNS})
+      FROM ({typed(layout, member_pays=member_pays)}) AS l (line, {names(len(layout))}, digest, {COLUMNS})
       LEFT JOIN {joined}
       OFFSET 0
     ) matched
     """
 
-
-UNREADABLE: Final[LiteralString] = """
-INSERT INTO bank_line (
-  platform, file_id, line, digest, fault, is_repaired, serial, bank_serial, payer, payer_sub_account, payee,
-  payee_sub_account, order_no, booking, agrees
-)
-SELECT %(platform)s, %(file_id)s::bigint, line, digest, fault, false, '', '', '', '', '', '', '', '', false
-FROM day_read
-WHERE fault <> ''
-"""
 
 SUMS: Final[LiteralString] = """
 SELECT count(*), count(*) FILTER (WHERE fault <> ''), coalesce(sum(amount_fen), 0), coalesce(sum(fee_fen), 0)
@@ -143,78 +142,80 @@ FROM bank_line
 WHERE platform = %(platform)s AND file_id = %(file_id)s::bigint
 """
 
-_LEFT: Final[LiteralString] = (
-    "l.platform = %(platform)s AND l.file_id = %(file_id)s::bigint AND NOT l.agrees AND l.fault = ''"
-)
-
 MATCHED: Final[tuple[LiteralString, ...]] = (
     SETS,
-    # By our serial, then by the bank's: what was posted since the lines were loaded, and what has no serial of ours.
-    f"""
-    UPDATE bank_line l SET operation_id = p.operation_id, part = p.part
-    FROM day_posted p
-    WHERE {_LEFT} AND l.operation_id IS NULL AND l.serial <> '' AND p.serial = l.serial
+    # What is to be looked at further: of most files a few lines.
+    """
+    CREATE TEMPORARY TABLE day_line AS
+    SELECT
+      line, serial, bank_serial, payer, payer_sub_account, payee, payee_sub_account, amount_fen, fee_fen,
+      operation_id, part, agrees
+    FROM bank_line
+    WHERE platform = %(platform)s AND file_id = %(file_id)s::bigint AND NOT agrees AND fault = ''
     """,
-    f"""
-    UPDATE bank_line l SET operation_id = p.operation_id, part = p.part
+    "ANALYZE day_line",
+    # By our serial, then by the bank's: what was posted since the lines were loaded, and what has no serial of ours.
+    """
+    UPDATE day_line l SET operation_id = p.operation_id, part = p.part
     FROM day_posted p
-    WHERE {_LEFT} AND l.operation_id IS NULL AND l.bank_serial <> '' AND p.bank_serial = l.bank_serial
+    WHERE l.operation_id IS NULL AND l.serial <> '' AND p.serial = l.serial
+    """,
+    """
+    UPDATE day_line l SET operation_id = p.operation_id, part = p.part
+    FROM day_posted p
+    WHERE l.operation_id IS NULL AND l.bank_serial <> '' AND p.bank_serial = l.bank_serial
     """,
     LOOKUPS,
-    # What is on another day, or not done here.
-    f"""
-    UPDATE bank_line l SET operation_id = found.operation_id, part = found.part
-    FROM (
-      SELECT l.platform, l.file_id, l.line, x.operation_id, x.part
-      FROM bank_line l
-      CROSS JOIN LATERAL (
-        SELECT t.operation_id, t.part
-        FROM transaction t JOIN operation o ON o.platform = t.platform AND o.id = t.operation_id
-        WHERE t.platform = l.platform AND t.serial = l.serial AND o.kind = ANY (%(shown)s::text[])
-          AND t.corrects IS NULL
-        ORDER BY t.operation_id, t.part
-        LIMIT 1
-      ) x
-      WHERE {_LEFT} AND l.operation_id IS NULL AND l.serial <> '' AND %(type)s <> '6108'
-    ) found
-    WHERE l.platform = found.platform AND l.file_id = found.file_id AND l.line = found.line
+    # What is on another day, or not done here. That no serial is empty lets PostgreSQL use the index on those.
+    """
+    UPDATE day_line l SET (operation_id, part) = (
+      SELECT t.operation_id, t.part
+      FROM transaction t JOIN operation o ON o.platform = t.platform AND o.id = t.operation_id
+      WHERE t.platform = %(platform)s AND t.serial = l.serial AND t.serial <> '' AND o.kind = ANY (%(shown)s::text[])
+        AND t.corrects IS NULL
+      ORDER BY t.operation_id, t.part
+      LIMIT 1
+    )
+    WHERE l.operation_id IS NULL AND l.serial <> '' AND %(type)s <> '6108'
     """,
     # `booking` finds the operation of what was posted before parts had serials of the bank.
-    f"""
-    UPDATE bank_line l SET operation_id = found.operation_id, part = found.part
-    FROM (
-      SELECT l.platform, l.file_id, l.line, x.operation_id, x.part
-      FROM bank_line l
-      CROSS JOIN LATERAL (
-        SELECT t.operation_id, t.part
-        FROM booking b
-        JOIN operation o ON o.platform = b.platform AND o.id = b.operation_id
-        JOIN transaction t ON t.platform = b.platform AND t.operation_id = b.operation_id
-        JOIN resolution r ON r.platform = t.platform AND r.operation_id = t.operation_id AND r.part = t.part
-        WHERE b.platform = l.platform AND b.bank_serial = l.bank_serial AND o.kind = ANY (%(shown)s::text[])
-          AND t.corrects IS NULL AND t.amount_fen > 0 AND (
-            r.bank_serial = l.bank_serial
-            OR r.bank_serial = '' AND NOT EXISTS (
-              SELECT FROM transaction c
-              WHERE c.platform = t.platform AND c.operation_id = t.operation_id AND c.part <> t.part
-                AND c.amount_fen > 0 AND c.serial <> ''
-            )
+    """
+    UPDATE day_line l SET (operation_id, part) = (
+      SELECT t.operation_id, t.part
+      FROM booking b
+      JOIN operation o ON o.platform = b.platform AND o.id = b.operation_id
+      JOIN transaction t ON t.platform = b.platform AND t.operation_id = b.operation_id
+      JOIN resolution r ON r.platform = t.platform AND r.operation_id = t.operation_id AND r.part = t.part
+      WHERE b.platform = %(platform)s AND b.bank_serial = l.bank_serial AND b.bank_serial <> ''
+        AND o.kind = ANY (%(shown)s::text[]) AND t.corrects IS NULL AND t.amount_fen > 0 AND (
+          r.bank_serial = l.bank_serial
+          OR r.bank_serial = '' AND NOT EXISTS (
+            SELECT FROM transaction c
+            WHERE c.platform = t.platform AND c.operation_id = t.operation_id AND c.part <> t.part
+              AND c.amount_fen > 0 AND c.serial <> ''
           )
-        ORDER BY t.operation_id, t.part
-        LIMIT 1
-      ) x
-      WHERE {_LEFT} AND l.operation_id IS NULL AND l.bank_serial <> ''
-    ) found
-    WHERE l.platform = found.platform AND l.file_id = found.file_id AND l.line = found.line
+        )
+      ORDER BY t.operation_id, t.part
+      LIMIT 1
+    )
+    WHERE l.operation_id IS NULL AND l.bank_serial <> ''
     """,
     SETS,
     f"""
-    UPDATE bank_line l SET agrees = true
+    UPDATE day_line l SET agrees = true
     FROM day_posted p
-    WHERE {_LEFT} AND p.operation_id = l.operation_id AND p.part = l.part AND {_AGREES}
+    WHERE p.operation_id = l.operation_id AND p.part = l.part AND {_AGREES}
     """,
     # A list may say that there is nothing to clear.
-    f"UPDATE bank_line l SET agrees = true WHERE {_LEFT} AND %(type)s = '6108' AND amount_fen = 0",
+    "UPDATE day_line SET agrees = true WHERE %(type)s = '6108' AND amount_fen = 0",
+    LOOKUPS,
+    """
+    UPDATE bank_line l SET operation_id = x.operation_id, part = x.part, agrees = x.agrees
+    FROM day_line x
+    WHERE l.platform = %(platform)s AND l.file_id = %(file_id)s::bigint AND l.line = x.line
+      AND (l.operation_id, l.part, l.agrees) IS DISTINCT FROM (x.operation_id, x.part, x.agrees)
+    """,
+    SETS,
     """
     UPDATE bank_line l SET agrees = false
     FROM day_posted p
@@ -235,13 +236,18 @@ MATCHED: Final[tuple[LiteralString, ...]] = (
     WHERE l.platform = %(platform)s AND l.file_id = %(file_id)s::bigint AND l.agrees AND d.operation_id = l.operation_id
       AND d.part = l.part AND l.line > d.first_line
     """,
-    # Only a line that does not agree has its digest.
-    f"""
-    UPDATE bank_line l SET digest = sha256(convert_to(s.content, 'UTF8'))
-    FROM day_staged s
-    WHERE {_LEFT} AND l.digest = '' AND s.line = l.line
-    """,
 )
+
+
+def digests(columns: int) -> LiteralString:
+    """Of lines that agreed when they were loaded, and do not after all."""
+    return f"""
+    UPDATE bank_line l SET digest = sha256({content(columns)})
+    FROM day_staged s
+    WHERE l.platform = %(platform)s AND l.file_id = %(file_id)s::bigint AND NOT l.agrees AND l.digest = ''
+      AND s.line = l.line
+    """
+
 
 NEIGHBOURS: Final[LiteralString] = """
 SELECT DISTINCT ON (bank_day) bank_day - %(bank_day)s::date, file_id
@@ -258,7 +264,8 @@ CREATE TEMPORARY TABLE day_finding (
   occurrence BIGINT, operation_id UUID, part INTEGER, operation_kind TEXT NOT NULL, serial TEXT NOT NULL,
   bank_serial TEXT NOT NULL, member TEXT NOT NULL, sub_account TEXT NOT NULL, detail TEXT NOT NULL, settled TEXT,
   is_carried BOOLEAN NOT NULL
-)
+);
+CREATE TEMPORARY TABLE day_beside (file_id BIGINT NOT NULL, operation_id UUID NOT NULL, part INTEGER NOT NULL)
 """
 
 _IS_NEAR_END: Final[LiteralString] = """(
@@ -309,9 +316,8 @@ CROSS JOIN LATERAL (
       ELSE ''
     END AS holder,
     EXISTS (
-      SELECT FROM bank_line other
-      WHERE other.platform = l.platform AND other.operation_id = l.operation_id AND other.part = l.part
-        AND other.file_id = beside.file_id
+      SELECT FROM day_beside other
+      WHERE other.file_id = beside.file_id AND other.operation_id = l.operation_id AND other.part = l.part
     ) AS is_listed_there,
     beside.file_id IS NOT NULL AS is_there
   FROM (
@@ -367,17 +373,37 @@ CROSS JOIN LATERAL (
 ) found
 """
 
-MISSING: Final[LiteralString] = """
-CREATE TEMPORARY TABLE day_missing AS
-SELECT p.*
-FROM day_posted p
-WHERE p.is_due AND NOT p.is_undone AND NOT EXISTS (
-  SELECT FROM bank_line l
-  WHERE l.platform = %(platform)s AND l.file_id = ANY (%(file_ids)s::bigint[]) AND l.operation_id = p.operation_id
-    AND l.part = p.part
+MISSING: Final[tuple[LiteralString, ...]] = (
+    """
+    CREATE TEMPORARY TABLE day_missing AS
+    SELECT p.*
+    FROM day_posted p
+    WHERE p.is_due AND NOT p.is_undone AND NOT EXISTS (
+      SELECT FROM bank_line l
+      WHERE l.platform = %(platform)s AND l.file_id = %(file_id)s::bigint AND l.operation_id = p.operation_id
+        AND l.part = p.part
+    )
+    """,
+    """
+    INSERT INTO day_beside
+    SELECT DISTINCT l.file_id, l.operation_id, l.part
+    FROM bank_line l
+    WHERE l.platform = %(platform)s AND l.file_id IN (%(before)s::bigint, %(after)s::bigint)
+      AND (l.operation_id, l.part) IN (
+        SELECT operation_id, part FROM day_missing
+        UNION ALL
+        SELECT operation_id, part FROM bank_line
+        WHERE platform = %(platform)s AND file_id = %(file_id)s::bigint AND NOT agrees
+        UNION ALL
+        SELECT operation_id, part FROM break
+        WHERE platform = %(platform)s AND bank_day = %(bank_day)s::date AND type = %(type)s AND is_open
+      )
+    """,
+    "DELETE FROM day_missing m USING day_beside b WHERE b.operation_id = m.operation_id AND b.part = m.part",
 )
+"""The postings that no line of the day has, nor one of the days before and after; and all that is in question of which
+those days have a line. They are gone through once, however much it is.
 """
-"""The postings that no line of the day has, nor one of the days before and after."""
 
 OF_POSTINGS: Final[LiteralString] = f"""
 INSERT INTO day_finding
@@ -639,9 +665,7 @@ MERGED: Final[tuple[LiteralString, ...]] = (
             WHERE l.platform = b.platform AND l.file_id = %(file_id)s::bigint AND l.digest = b.digest
           ) THEN 'superseded'
           WHEN b.kind = 'missing-there' AND EXISTS (
-            SELECT FROM bank_line l
-            WHERE l.platform = b.platform AND l.file_id IN (%(before)s::bigint, %(after)s::bigint)
-              AND l.operation_id = b.operation_id AND l.part = b.part
+            SELECT FROM day_beside l WHERE l.operation_id = b.operation_id AND l.part = b.part
           ) THEN 'next-file'
           WHEN b.kind IN ('missing-here', 'missing-there') AND EXISTS (
             SELECT FROM day_finding f WHERE f.kind = 'date-shifted' AND f.line = b.line
@@ -678,8 +702,14 @@ MERGED: Final[tuple[LiteralString, ...]] = (
     """,
 )
 
-SET_AGAINST: Final[tuple[LiteralString, ...]] = (*MATCHED, LOOKUPS, OF_LINES, SETS, MISSING, LOOKUPS, OF_POSTINGS)
-"""What is done with a file whose lines are postings, between `FINDINGS` and `OCCURRENCES`."""
+
+def set_against(columns: int | None) -> tuple[LiteralString, ...]:
+    """What is done with a file whose lines are postings, between `FINDINGS` and `OCCURRENCES`; ``columns`` where it has
+    just been loaded, and by how many.
+    """
+    loaded = () if columns is None else (digests(columns),)
+    return (*MATCHED, *loaded, *MISSING, LOOKUPS, OF_LINES, OF_POSTINGS)
+
 
 COMPARED: Final[tuple[LiteralString, ...]] = (
     SETS,
@@ -693,5 +723,6 @@ COMPARED: Final[tuple[LiteralString, ...]] = (
 """What is done with the file of balances."""
 
 DONE_WITH: Final[LiteralString] = (
-    "DROP TABLE IF EXISTS day_posted, day_twice, day_missing, day_finding, day_balance, day_standing, day_effect"
+    "DROP TABLE IF EXISTS day_posted, day_line, day_twice, day_missing, day_beside, day_finding, day_balance, "
+    "day_standing, day_effect"
 )
