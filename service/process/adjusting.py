@@ -14,8 +14,7 @@ from bankclient import yuan
 from jzb.v1 import adjustment_pb2, adjustment_pb2_grpc, balance_pb2, reconciliation_pb2_grpc
 from jzb.v1 import reconciliation_pb2 as pb
 from jzb.v1.names import ErrorReason
-from service.process.client import channel_to
-from service.process.demo.client import details
+from service.process.client import channel_to, details
 from service.process.reconcile.tables import type_word
 
 CALL_S: Final = 30.0

@@ -15,7 +15,7 @@ from rich.table import Table as Shown
 from bankclient import BANK_ZONE, yuan
 from jzb.v1 import balance_pb2, balance_pb2_grpc, core_pb2
 from service.process.client import bank_time, channel_to
-from service.process.reconcile.output import Column, Format, Table, Value, written
+from service.process.output import Column, Format, Table, Value, written
 
 SHOWN_MAX: Final = 1000
 """So many entries are printed; a file has all of them."""

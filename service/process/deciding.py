@@ -18,8 +18,8 @@ from rich.table import Table
 from bankclient import yuan
 from jzb.v1 import approval_pb2, approval_pb2_grpc, error_reason_pb2
 from jzb.v1.approval_pb2 import Proposal, ProposalState
-from service.process import inquiries
 from service.process.client import bank_time, channel_to
+from service.process.terminal import table
 
 CALL_S: Final = 60.0
 """How long the service may take. An approved request is carried out by it even when nobody waits any more."""
@@ -84,7 +84,7 @@ class Client:
 
 def listed(found: Sequence[Proposal]) -> Table:
     """Proposals as a table."""
-    shown = inquiries.table("proposal", "proposed", "by", "what", "yuan", "from", "to", "why", "state", "until")
+    shown = table("proposal", "proposed", "by", "what", "yuan", "from", "to", "why", "state", "until")
     for one in found:
         shown.add_row(
             one.proposal_id,

@@ -20,8 +20,7 @@ import httpx
 from rich.text import Text
 from rich.tree import Tree
 
-from bankclient import BANK_ZONE, yuan
-from jzb.v1.names import OperationKind
+from bankclient import BANK_ZONE
 from ledger import Filter, Number, Operation
 from service.process.inquiries import books, ways_to_store
 from service.telemetry import KeptSpans, served
@@ -211,20 +210,6 @@ def _line(step: Step, began_us: int) -> Text:
 
 def _time(us: int) -> str:
     return f"{us / 1000:.1f} ms" if us < 1_000_000 else f"{us / 1_000_000:.1f} s"
-
-
-def title_of(one: Operation) -> str:
-    """What an operation is, in a line for each of its numbers."""
-    numbers = {
-        "order": one.order_no,
-        "request": one.request_id,
-        "serial": one.serial,
-        "bank serial": one.bank_serial,
-        "operation": str(one.id),
-    }
-    reason = f", {one.reason}" if one.reason else ""
-    head = f"{OperationKind(one.kind).name} {one.state.name}{reason}, {yuan(one.amount_fen)} yuan"
-    return "\n".join((head, *(f"  {name} {value}" for name, value in numbers.items() if value)))
 
 
 def began(steps: Iterable[Step]) -> str:

@@ -12,7 +12,7 @@ from jzb.v1 import core_pb2, operation_pb2, suspense_pb2, work_pb2, work_pb2_grp
 from ledger import WorkKind
 from service.contract import methods
 from service.inflows import collector
-from service.process import inquiries
+from service.process import queue, waiting
 from service.rpc.work import ACTIONS, COLLECT
 from tests.world.doubts import IMPATIENT, REST_S, doubtful_payment
 from tests.world.marketplace import TIMEOUT_S, Marketplace, open_marketplace
@@ -116,11 +116,11 @@ async def test_what_could_not_be_collected_waits_until_it_is_collected(
     assert list(item.actions) == ["jzb.v1.SuspenseService/CollectTransfers"]
     # The command shows what the service has.
     target = f"127.0.0.1:{shop.service.port}"
-    told = await inquiries.queue(target, None, inquiries.wanted_work(["collection"], None))
+    told = await queue.read(target, None, queue.wanted_work(["collection"], None))
     assert told is not None
     assert [(one.work_id, one.detail) for one in told.items] == [(item.work_id, "MEMBER_UNKNOWN")]
     with (console := Console(width=200)).capture() as shown:
-        console.print(inquiries.work_table(told.items), inquiries.sums_table(told.sums))
+        console.print(queue.work_table(told.items), queue.sums_table(told.sums))
     assert all(word in shown.get() for word in ("collection", "30.00", serial, "MEMBER_UNKNOWN", "CollectTransfers"))
     note = work_pb2.NoteWorkRequest(work_id=item.work_id, note="the member is opened today")
     assert (await queue_of(shop).NoteWork(note, timeout=TIMEOUT_S)).item.notes[0].note == note.note
@@ -150,12 +150,12 @@ async def test_statements_that_cannot_be_made_wait_like_a_collection_until_they_
 
 async def test_without_a_service_the_command_reads_the_books(shop: Marketplace) -> None:
     await in_suspense(shop, 40_00)
-    wanted = inquiries.wanted_work([], None)
+    wanted = queue.wanted_work([], None)
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
-        assert await inquiries.queue(f"127.0.0.1:{nobody.getsockname()[1]}", None, wanted) is None
+        assert await queue.read(f"127.0.0.1:{nobody.getsockname()[1]}", None, wanted) is None
     platform = shop.service.components.settings.platform
-    told = await inquiries.waiting(shop.dsn, platform, wanted)
+    told = await waiting.in_books(shop.dsn, platform, wanted)
     answer = await listed(shop)
     assert [(one.work_id, one.amount_fen, list(one.actions)) for one in told.items] == [
         (one.work_id, one.amount_fen, list(one.actions)) for one in answer.items

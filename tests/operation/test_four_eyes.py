@@ -19,7 +19,7 @@ from service import policy
 from service.bankday import bank_today
 from service.process import adjusting, four_eyes
 from service.process.certificates import files_of
-from service.process.cli import _credentials
+from service.process.cli.calling import credentials_of
 from service.process.client import channel_to
 from service.process.deciding import Connection
 from service.process.four_eyes import FINANCE, HEAD, SHOP
@@ -46,10 +46,10 @@ def test_nobody_of_the_trial_can_both_propose_and_approve(tmp_path: Path) -> Non
 def test_a_certificate_alone_is_used_with_what_lies_beside_it(tmp_path: Path) -> None:
     four_eyes.settings(tmp_path)
     own = four_eyes.certificate_of(tmp_path, FINANCE)
-    assert isinstance(_credentials(None, own, None), grpc.ChannelCredentials)
+    assert isinstance(credentials_of(None, own, None), grpc.ChannelCredentials)
     own.with_suffix(".key").unlink()
     with pytest.raises(typer.BadParameter):
-        _credentials(None, own, None)
+        credentials_of(None, own, None)
 
 
 @pytest.mark.soak
@@ -80,7 +80,7 @@ async def test_a_day_with_a_break_is_adjusted_and_closed_by_two_from_the_termina
 ) -> None:
     given = four_eyes.settings(tmp_path)
     credentials = {
-        name: _credentials(None, files_of(tmp_path / "certificates", name).certificate, None)
+        name: credentials_of(None, files_of(tmp_path / "certificates", name).certificate, None)
         for name in (SHOP, FINANCE, HEAD)
     }
     async with (

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from service.process.reconcile.output import SHEET_FEN_MAX, Column, Format, Table, csv_cell, written
+from service.process.output import SHEET_FEN_MAX, Column, Format, Table, csv_cell, written
 
 TABLE = Table("breaks", (Column("bank_serial"), Column("amount", is_amount=True), Column("note"), Column("lines")))
 ROW = ("24001126112900000001", 1_234_567_890_123_45, "=HYPERLINK(1)", 7)

@@ -15,7 +15,7 @@ LOADED = """
 import sys
 sys.path.insert(0, sys.argv.pop(1))
 from service.process.cli import app
-import sandbox.server
+import buf.validate.validate_pb2, jzb.v1.core_pb2, ledger, sandbox.server
 for name in ("jzb.v1.core_pb2", "buf.validate.validate_pb2", "service.process.cli", "ledger", "sandbox.server"):
     print(sys.modules[name].__file__)
 app(["--version"])

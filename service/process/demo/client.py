@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
-from google.rpc import error_details_pb2, status_pb2
 from rich.console import Console
 
 from jzb.v1 import (
@@ -26,27 +25,11 @@ from jzb.v1 import (
     topup_pb2_grpc,
     withdrawal_pb2_grpc,
 )
+from service.process.client import details, yuan
 
 console = Console(highlight=False, soft_wrap=True)
 
 TIMEOUT_S = 60
-
-
-def yuan(fen: int) -> str:
-    """Fen as yuan, for people."""
-    return f"{'-' if fen < 0 else ''}{abs(fen) // 100:,}.{abs(fen) % 100:02d}"
-
-
-def details(error: grpc.aio.AioRpcError) -> tuple[error_details_pb2.ErrorInfo, core_pb2.MoneyError]:
-    """The reason and the fate of the money, out of an error."""
-    info, money = error_details_pb2.ErrorInfo(), core_pb2.MoneyError()
-    trailers: Any = error.trailing_metadata() or ()
-    for key, value in trailers:
-        if key == "grpc-status-details-bin":
-            for detail in status_pb2.Status.FromString(bytes(value)).details:
-                detail.Unpack(info)
-                detail.Unpack(money)
-    return info, money
 
 
 class Client:

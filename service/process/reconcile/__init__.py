@@ -7,7 +7,6 @@ or for programs.
 
 from __future__ import annotations
 
-from service.process.reconcile.output import FORMATS, Format
 from service.process.reconcile.run import reconcile
 
-__all__ = ["FORMATS", "Format", "reconcile"]
+__all__ = ["reconcile"]

@@ -16,8 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from jzb.v1 import reconciliation_pb2 as pb
 from jzb.v1 import reconciliation_pb2_grpc
 from service.process.client import channel_to
+from service.process.output import Format, written
 from service.process.reconcile import tables
-from service.process.reconcile.output import Format, written
 from service.process.reconcile.tables import Words
 
 RUN_S: Final = 1800.0

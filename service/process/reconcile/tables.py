@@ -12,9 +12,8 @@ from rich.table import Table as Shown
 from bankclient import wall_clock
 from jzb.v1 import core_pb2
 from jzb.v1 import reconciliation_pb2 as pb
-from service.process.client import bank_time
-from service.process.demo.client import yuan
-from service.process.reconcile.output import Column, Table, Value
+from service.process.client import bank_time, yuan
+from service.process.output import Column, Table, Value
 
 NOT_CLOSED: Final = (pb.BREAK_STATE_OPEN, pb.BREAK_STATE_CARRIED, pb.BREAK_STATE_HELD)
 

@@ -20,11 +20,12 @@ from dataclasses import dataclass
 from decimal import Decimal
 from io import TextIOWrapper
 from pathlib import Path
-from typing import BinaryIO, Final, Literal, Protocol, get_args
-
-import xlsxwriter
+from typing import TYPE_CHECKING, BinaryIO, Final, Literal, Protocol, get_args
 
 from bankclient import yuan
+
+if TYPE_CHECKING:
+    import xlsxwriter
 
 Format = Literal["csv", "xlsx", "json"]
 FORMATS: Final[tuple[Format, ...]] = get_args(Format)
@@ -246,5 +247,8 @@ class _Sheet:
 
 @contextmanager
 def _workbook(stream: BinaryIO, paths: list[Path]) -> Iterator[_Sheets]:
+    # Only who writes a workbook waits for it.
+    import xlsxwriter
+
     with xlsxwriter.Workbook(stream, {"constant_memory": True, "strings_to_urls": False}) as workbook:
         yield _Sheets(workbook, paths)
