@@ -129,10 +129,14 @@ _FIRST = text("""
 
 @dataclass(slots=True)
 class _Written:
-    """The rows of one operation, by table, in their order; and by the time of their batch."""
+    """The rows of one operation, by table, in their order; and the times of their batches."""
 
     rows: dict[int, list[Sequence[Any]]] = field(default_factory=dict)
-    by_time: dict[datetime, dict[int, list[seals.Row]]] = field(default_factory=dict)
+    times: set[datetime] = field(default_factory=set)
+
+
+_Leaves = Mapping[bytes, set[bytes]]
+"""Of one batch, by the id of the operation."""
 
 
 class Proofs:
@@ -185,36 +189,41 @@ class Proofs:
         self, connection: AsyncConnection, found: Collection[FullOperation], tables: Collection[int] = _TOLD
     ) -> set[UUID]:
         written: dict[UUID, _Written] = {full.operation.id: _Written() for full in found}
+        by_time: dict[datetime, list[list[seals.Row]]] = {}
         for row in await self._rows(connection, _ROWS, ids=list(written)):
-            of, name = written[row["operation_id"]], row["name"]
+            of, name, at = written[row["operation_id"]], row["name"], row["at"]
             if name not in tables:
                 continue
             of.rows.setdefault(name, []).append(row["sealed"])
-            at = of.by_time.setdefault(row["at"], {})
-            at.setdefault(name, []).append((row["operation_id"], *row["sealed"]))
-        sealed = await self._sealed(connection, {at for of in written.values() for at in of.by_time})
+            of.times.add(at)
+            batch = by_time.setdefault(at, [[] for _ in TABLES])
+            batch[name].append((row["operation_id"], *row["sealed"]))
+        ids, told = {id_.bytes for id_ in written}, set(tables)
+        rows = {at: _by_operation(seals.leaves(batch), ids, told) for at, batch in by_time.items()}
+        sealed = await self._sealed(connection, by_time, ids, told)
         return {
             full.operation.id
             for full in found
             if not _agrees(full, of := written[full.operation.id])
             or (_RESOLUTION in tables and not _has_its_parts(full, of))
-            or not _is_sealed(full.operation.id, of, sealed, tables)
+            or not of.times
+            or any(not _is_sealed(full.operation.id.bytes, rows[at], sealed.get(at, {})) for at in of.times)
         }
 
     async def _sealed(
-        self, connection: AsyncConnection, times: Collection[datetime]
-    ) -> Mapping[datetime, bytes | None]:
-        """The leaves of the batches of these times that are sealed by somebody with the keys; None for a time before
-        the first seal of books that are older than seals.
+        self, connection: AsyncConnection, times: Collection[datetime], ids: set[bytes], tables: set[int]
+    ) -> Mapping[datetime, _Leaves | None]:
+        """The leaves of these operations and tables in the batches of these times that are sealed by somebody with the
+        keys; None for a time before the first seal of books that are older than seals.
         """
-        found: dict[datetime, bytes | None] = {}
+        found: dict[datetime, _Leaves | None] = {}
         for row in await self._rows(connection, _SEALS, times=list(times)):
             seal = Seal(row["batch"], row["at"], bytes(row["digest"]))
             before = Seal(seal.batch - 1, BEFORE_ANYTHING, bytes(row["follows"] or BEGINNING))
             if seals.follow(before, self._platform, seal.at, bytes(row["leaves"])) == seal and await self._is_ours(
                 connection, seal, row["macs"]
             ):
-                found[seal.at] = bytes(row["leaves"])
+                found[seal.at] = _by_operation(bytes(row["leaves"]), ids, tables)
         if len(found) < len(times):
             for row in await self._rows(connection, _FIRST):
                 is_older = row["unsealed"] > 0 and row["at"] is not None
@@ -273,19 +282,18 @@ def _ended(verdict: str, _bank_day: str = "", bank_serial: str = "") -> tuple[Pa
     return PartState(verdict), bank_serial
 
 
-def _is_sealed(
-    operation_id: UUID, written: _Written, sealed: Mapping[datetime, bytes | None], told: Collection[int]
-) -> bool:
+def _is_sealed(operation_id: bytes, rows: _Leaves, sealed: _Leaves | None) -> bool:
     """Whether each row has its leaf, and each leaf its rows."""
-    for at, tables in written.by_time.items():
-        if at not in sealed:
-            return False
-        leaves = sealed[at]
-        if leaves is not None:
-            found = seals.leaves([tables.get(number, []) for number in range(len(TABLES))])
-            if set(_cut(found)) != {one for one in _cut(leaves) if one[:16] == operation_id.bytes and one[16] in told}:
-                return False
-    return bool(written.by_time)
+    return sealed is None or rows.get(operation_id) == sealed.get(operation_id)
+
+
+def _by_operation(leaves: bytes, ids: set[bytes], tables: set[int]) -> _Leaves:
+    """The leaves of these operations and tables."""
+    found: dict[bytes, set[bytes]] = {}
+    for one in _cut(leaves):
+        if one[:16] in ids and one[16] in tables:
+            found.setdefault(one[:16], set()).add(one)
+    return found
 
 
 def _cut(leaves: bytes) -> Iterator[bytes]:
