@@ -149,7 +149,7 @@ SELECT
   clock_timestamp() AS now, last.seq, last.at, a.kind, a.balance_fen, a.held_fen, a.earlier_fen,
   EXISTS (
     SELECT FROM account
-    WHERE platform = :platform AND owner = '' AND kind = 'in-transit' AND ref < :today AND balance_fen <> 0
+    WHERE platform = :platform AND owner = '' AND kind = 'in-transit' AND ref < :today AND has_money
   ) AS clearing_is_due
 FROM (SELECT) one
 LEFT JOIN LATERAL (
@@ -161,7 +161,7 @@ LEFT JOIN LATERAL (
     coalesce(sum(balance_fen) FILTER (WHERE kind IN ('waiting', 'in-transit') AND ref < :today), 0)::bigint
       AS earlier_fen
   FROM account
-  WHERE platform = :platform AND owner = :owner AND kind = ANY (CAST(:kinds AS text[]))
+  WHERE platform = :platform AND owner = :owner AND kind = ANY (CAST(:kinds AS text[])) AND has_money
   GROUP BY kind
 ) a ON true
 """

@@ -80,7 +80,7 @@ DEPENDENCIES = text("""
       SELECT CASE WHEN kind IN ('withdrawable', 'waiting') THEN 'available' ELSE kind END, ref, balance_fen
       FROM account
       WHERE platform = :platform AND owner = :sub_account AND kind IN ('withdrawable', 'waiting', 'frozen', 'escrow')
-        AND balance_fen > 0
+        AND has_money
       UNION ALL
       SELECT 'under_way', o.id::text, o.amount_fen
       FROM due d

@@ -48,7 +48,7 @@ SUMS: LiteralString = """
 BALANCES: LiteralString = f"""
 SELECT wanted.owner, wanted.owner, b.*
 FROM unnest(%s::text[]) AS wanted (owner)
-CROSS JOIN LATERAL ({SUMS} WHERE platform = %s AND owner = wanted.owner) b
+CROSS JOIN LATERAL ({SUMS} WHERE platform = %s AND owner = wanted.owner AND has_money) b
 """
 
 BALANCES_OF: LiteralString = f"""
@@ -59,7 +59,7 @@ FROM unnest(%s::text[]) AS wanted (member_id)
 CROSS JOIN LATERAL (
   SELECT * FROM member WHERE platform = %s AND member_id = wanted.member_id OFFSET 0
 ) m
-CROSS JOIN LATERAL ({SUMS} WHERE platform = m.platform AND owner = m.sub_account) b
+CROSS JOIN LATERAL ({SUMS} WHERE platform = m.platform AND owner = m.sub_account AND has_money) b
 LEFT JOIN LATERAL (
   SELECT * FROM comparison WHERE sub_account = m.sub_account AND platform = m.platform OFFSET 0
 ) c ON true

@@ -14,6 +14,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Computed,
     Date,
     DateTime,
     ForeignKeyConstraint,
@@ -33,6 +34,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSON, JSONB
 from sqlalchemy.schema import SchemaItem
+
+from ledger.accounts import CONTROLS, Kind
 
 metadata = MetaData()
 
@@ -69,6 +72,8 @@ member = _table(
     CheckConstraint("property IN ('00', 'SH')", name="member_property_known"),
 )
 
+_MONEY = ", ".join(f"'{kind}'" for kind in Kind if kind not in CONTROLS)
+
 account = _table(
     "account",
     Column("name", Text, nullable=False),
@@ -78,16 +83,19 @@ account = _table(
     Column("floor_fen", BigInteger),
     Column("balance_fen", BigInteger, nullable=False),
     Column("held_fen", BigInteger, nullable=False),
+    Column("has_money", Boolean, Computed(f"balance_fen <> 0 AND kind IN ({_MONEY})", persisted=True)),
     PrimaryKeyConstraint("name", "platform", name="account_pk"),
     CheckConstraint("held_fen >= 0", name="account_held_not_negative"),
     CheckConstraint("floor_fen IS NULL OR balance_fen - held_fen >= floor_fen", name="account_above_floor"),
     CheckConstraint("floor_fen IS NOT NULL OR held_fen = 0", name="account_held_only_with_floor"),
-    Index("account_by_owner", "owner", "kind", "platform"),
-    # No index may name a balance: PostgreSQL could no longer update hot accounts in place (HOT).
-    Index("account_waiting", "platform", "ref", postgresql_where=text("kind = 'waiting'")),
-    Index("account_suspense", "platform", "ref", postgresql_where=text("kind = 'suspense'")),
-    Index("account_difference", "platform", "ref", postgresql_where=text("kind = 'difference'")),
+    # No index may name a balance: PostgreSQL could no longer update hot accounts in place (HOT). `has_money` changes
+    # only where an account is emptied, or filled again. Most accounts are empty or limits, and in neither.
+    Index("account_by_owner", "owner", "kind", "platform", postgresql_where=text("has_money")),
+    Index("account_by_kind", "platform", "kind", "ref", postgresql_where=text("has_money")),
 )
+"""``has_money`` is whether it is of a kind that holds money and is not zero: whoever asks by owner or kind names it, so
+that he reads what is there, however many accounts have been emptied.
+"""
 
 operation = _table(
     "operation",
@@ -690,6 +698,7 @@ work_event = _table(
     Column("person", Text, nullable=False),
     Column("at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
     PrimaryKeyConstraint("work_id", "number", "platform", name="work_event_pk"),
+    Index("work_event_by_owner", "owner", "platform", "work_id", postgresql_where=text("owner <> ''")),
     CheckConstraint("kind IN ('assigned', 'noted')", name="work_event_kind_known"),
     CheckConstraint("caller <> ''", name="work_event_by_somebody"),
     CheckConstraint("kind = 'assigned' OR (note <> '' AND owner = '')", name="work_event_says_something"),

@@ -143,8 +143,11 @@ JOIN account a ON a.platform = touched.platform AND a.name = touched.name
 UNION
 SELECT a.kind, a.owner, a.ref, a.balance_fen, a.held_fen
 FROM {BY_OWNER} wanted
-JOIN account a ON a.platform = wanted.platform AND a.owner = wanted.owner
-WHERE a.kind = 'withdrawable' OR a.kind = 'waiting' AND a.balance_fen > 0
+JOIN account a ON a.platform = wanted.platform AND a.name = 'withdrawable:' || wanted.owner
+UNION
+SELECT a.kind, a.owner, a.ref, a.balance_fen, a.held_fen
+FROM {BY_OWNER} wanted
+JOIN account a ON a.platform = wanted.platform AND a.owner = wanted.owner AND a.kind = 'waiting' AND a.has_money
 """
 """The accounts a batch may debit: those it names, those its pending parts hold (and where uncleared money that is
 let go may land), and the pockets it may draw on.

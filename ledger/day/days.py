@@ -206,6 +206,9 @@ _IS_WANTED: Final[LiteralString] = """
     AND (:member = '' OR b.member = :member)
     AND (CAST(:operation_id AS uuid) IS NULL OR b.operation_id = :operation_id)
     AND (NOT :open_alone OR b.is_open)
+    AND (:owner = '' OR 'break:' || b.break_id IN (
+      SELECT work_id FROM work_event WHERE owner = :owner AND owner <> '' AND platform = :platform
+    ))
     AND abs(coalesce(b.bank_fen, 0) - coalesce(b.ledger_fen, 0)) >= :min_difference_fen
     AND (
       CAST(:after AS uuid) IS NULL OR (b.bank_day, b.break_id) > (
@@ -317,7 +320,7 @@ WITH filled_to AS MATERIALIZED (
     CASE kind WHEN 'pooled' THEN '' ELSE owner END AS sub_account,
     sum(CASE kind WHEN 'pooled' THEN -balance_fen ELSE balance_fen END) AS fen
   FROM account
-  WHERE platform = :platform AND kind IN ('withdrawable', 'waiting', 'pooled')
+  WHERE platform = :platform AND kind IN ('withdrawable', 'waiting', 'pooled') AND has_money
   GROUP BY 1
 ), stated AS (
   SELECT l.payee_sub_account AS sub_account, min(l.amount_fen) AS fen

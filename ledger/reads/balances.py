@@ -50,6 +50,7 @@ class Balances(Queries):
                 account.c.platform == self._platform,
                 account.c.owner == sub_account,
                 account.c.kind.in_([kind.value for kind in kinds]),
+                account.c.has_money,
                 account.c.balance_fen > 0,
             )
         )
@@ -133,6 +134,7 @@ class Balances(Queries):
                 account.c.platform == self._platform,
                 account.c.owner == "",
                 account.c.kind.in_([kind.value for kind in OWN]),
+                account.c.has_money,
             )
             .group_by(account.c.kind)
         )

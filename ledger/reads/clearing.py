@@ -64,11 +64,12 @@ _SPENDERS_AFTER_CLEARING = text("""
         (
           SELECT coalesce(sum(a.held_fen), 0)::bigint
           FROM account a
-          WHERE a.owner = m.sub_account AND a.kind = 'waiting' AND a.platform = :platform AND a.ref <= :ref
+          WHERE a.owner = m.sub_account AND a.kind = 'waiting' AND a.platform = :platform AND a.has_money
+            AND a.ref <= :ref
         ) AS held_fen
       FROM member m
       WHERE m.platform = :platform AND m.sub_account IN (
-        SELECT owner FROM account WHERE platform = :platform AND kind = 'waiting' AND ref > :ref AND balance_fen > 0
+        SELECT owner FROM account WHERE platform = :platform AND kind = 'waiting' AND ref > :ref AND has_money
       )
     )
     SELECT * FROM late WHERE spent_fen > 0 OR held_fen > 0 ORDER BY member_id
@@ -100,6 +101,7 @@ class Clearing(Queries):
                 account.c.platform == self._platform,
                 account.c.kind == Kind.UNCLEARED.value,
                 account.c.ref <= f"{until:%Y%m%d}",
+                account.c.has_money,
                 account.c.balance_fen > account.c.held_fen,
             )
             .limit(limit)

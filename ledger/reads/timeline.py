@@ -220,7 +220,7 @@ ORDER BY at, rank, operation_id, number, part, account
 HOLDS: Final = """
 WITH held AS MATERIALIZED (
   SELECT name, kind, owner, ref FROM account
-  WHERE platform = :platform AND owner = :sub_account AND kind = ANY(:kinds) AND held_fen > 0
+  WHERE platform = :platform AND owner = :sub_account AND kind = ANY(:kinds) AND has_money AND held_fen > 0
 )
 SELECT held.kind, held.owner, held.ref, h.amount_fen, h.operation_id, h.part, t.reserved_at AS since
 FROM (SELECT platform, operation_id FROM due WHERE platform = :platform AND EXISTS (SELECT FROM held) OFFSET 0) d

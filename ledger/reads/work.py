@@ -7,7 +7,7 @@ Each kind is one piece of SQL, read by an index of what is open. Whoever lists o
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
@@ -37,14 +37,14 @@ SELECT a.ref, a.balance_fen, a.held_fen, o.id, o.amount_fen, o.bank_day, o.creat
 FROM account a LEFT JOIN LATERAL (
   SELECT * FROM operation WHERE request_id = 'transfer ' || a.ref AND platform = a.platform OFFSET 0
 ) o ON true
-WHERE a.platform = :platform AND a.kind = 'suspense' AND a.balance_fen > 0
+WHERE a.platform = :platform AND a.kind = 'suspense' AND a.has_money
 """
 """The transfers with money in suspense, each with the operation that entered it."""
 
 OWED: Final[LiteralString] = """
 SELECT to_date(a.ref, 'YYYYMMDD') AS bank_day, -a.balance_fen AS owed_fen
 FROM account a LEFT JOIN platform p ON p.platform = a.platform
-WHERE a.platform = :platform AND a.owner = '' AND a.kind = 'in-transit' AND a.balance_fen <> 0
+WHERE a.platform = :platform AND a.owner = '' AND a.kind = 'in-transit' AND a.has_money
   AND (p.cleared_through IS NULL OR a.ref > to_char(p.cleared_through, 'YYYYMMDD'))
 """
 """What channels owe for each bank day that is not cleared. There is one account a day, found by its kind."""
@@ -70,7 +70,7 @@ SELECT
     WHERE zero_at IS NULL OR at > zero_at
   ) AS since
 FROM account a
-WHERE a.platform = :platform AND a.kind = 'difference' AND a.balance_fen <> 0
+WHERE a.platform = :platform AND a.kind = 'difference' AND a.has_money
 """
 """What adjustments have moved and nothing explains yet, by break."""
 
@@ -193,6 +193,12 @@ _NO_PROPOSAL: Final[LiteralString] = "NULL::uuid AS proposal_id, false AS is_dec
 _NO_DAY: Final[LiteralString] = "NULL::date AS bank_day"
 _NO_BREAK: Final[LiteralString] = "NULL::uuid AS break_id"
 
+
+def _read(*kinds: LiteralString) -> LiteralString:
+    names: LiteralString = "', '".join(kinds)
+    return f"(CAST(:read AS text[]) = '{{}}' OR CAST(:read AS text[]) && ARRAY['{names}'])"
+
+
 ITEMS: Final[LiteralString] = f"""
 SELECT
   CASE
@@ -203,41 +209,56 @@ SELECT
   id AS operation_id, kind AS operation_kind, state, {_NO_PROPOSAL}, {_NO_DAY}, order_no AS subject,
   bank_code AS detail, {_NO_BREAK}
 FROM ({OPEN}) AS open
-WHERE state = 'unknown' OR (state = 'reserved' AND created_at < now() - :reserved_for)
+WHERE {_read("in-doubt", "orphaned", "return", "under-way")} AND (
+  state = 'unknown' OR (state = 'reserved' AND created_at < now() - :reserved_for)
   OR (state = 'accepted' AND (kind = 'WITHDRAWAL_RETURN' OR created_at < now() - :accepted_for))
+)
 UNION ALL
 SELECT
   'suspense', 'suspense:' || ref, balance_fen, coalesce(created_at, now()), NULL,
   id, 'TRANSFER_IN', '', {_NO_PROPOSAL}, bank_day, ref, '', {_NO_BREAK}
 FROM ({SUSPENDED}) AS suspended
+WHERE {_read("suspense")}
 UNION ALL
 SELECT
   'clearing', 'clearing:' || bank_day, owed_fen, (bank_day + 1)::timestamp AT TIME ZONE 'Asia/Shanghai', NULL,
   {_NO_OPERATION}, {_NO_PROPOSAL}, bank_day, '', '', {_NO_BREAK}
 FROM ({OWED}) AS owed
-WHERE bank_day < :today AND owed_fen > 0
+WHERE {_read("clearing")} AND bank_day < :today AND owed_fen > 0
 UNION ALL
 SELECT
   'proposal', 'proposal:' || p.proposal_id, p.amount_fen, p.proposed_at, d.at,
   {_NO_OPERATION}, p.proposal_id, c.verdict IS NOT NULL, {_NO_DAY}, p.method, p.reason, {_NO_BREAK}
 FROM proposal_due d
-JOIN proposal p ON p.platform = d.platform AND p.proposal_id = d.proposal_id
-LEFT JOIN proposal_decision c ON c.platform = d.platform AND c.proposal_id = d.proposal_id
-WHERE d.platform = :platform AND (c.verdict IS NOT NULL OR p.expires_at > now())
+CROSS JOIN LATERAL (
+  SELECT * FROM proposal WHERE proposal_id = d.proposal_id AND platform = d.platform OFFSET 0
+) p
+LEFT JOIN LATERAL (
+  SELECT verdict FROM proposal_decision WHERE proposal_id = d.proposal_id AND platform = d.platform OFFSET 0
+) c ON true
+WHERE d.platform = :platform AND {_read("proposal")} AND (c.verdict IS NOT NULL OR p.expires_at > now())
 UNION ALL
 SELECT
   'break', 'break:' || break_id, abs(coalesce(bank_fen, 0) - coalesce(ledger_fen, 0)), opened_at, NULL,
   operation_id, operation_kind, '', {_NO_PROPOSAL}, bank_day, coalesce(nullif(bank_serial, ''), serial),
   type || ' ' || kind, break_id
 FROM break
-WHERE platform = :platform AND is_open
+WHERE platform = :platform AND {_read("break")} AND is_open
 UNION ALL
 SELECT
   'difference', 'difference:' || d.ref, abs(d.balance_fen), coalesce(d.since, now()), NULL,
   {_NO_OPERATION}, {_NO_PROPOSAL}, b.bank_day, d.ref, coalesce(b.type || ' ' || b.kind, ''), b.break_id
 FROM ({DIFFERENCES}) AS d
-LEFT JOIN break b ON b.platform = :platform AND b.break_id::text = d.ref
+LEFT JOIN LATERAL (
+  SELECT * FROM break
+  -- Whoever has adjusted named the break, and may have named anything.
+  WHERE break_id = CASE WHEN d.ref ~ '^[0-9a-f]{{8}}(-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}$' THEN d.ref::uuid END
+    AND platform = :platform
+  OFFSET 0
+) b ON true
+WHERE {_read("difference")}
 """
+"""Of a kind that is not to be ``read``, nothing is."""
 
 _SAID: Final[LiteralString] = f"""
 CROSS JOIN LATERAL (
@@ -272,32 +293,53 @@ _WANTED: Final[LiteralString] = """
 
 _BEHIND: Final[LiteralString] = "(item.since, item.work_id) > (:since, :behind)"
 
-QUEUE: Final[LiteralString] = f"""
-WITH item AS MATERIALIZED ({ITEMS}),
-page AS MATERIALIZED (
-  SELECT * FROM item WHERE {_WANTED} AND {_BEHIND} ORDER BY since, work_id LIMIT :limit
-)
-SELECT item.*, extract(epoch FROM now() - item.since)::float8 AS age_s, said.*
-FROM page AS item {_SAID}
-ORDER BY item.since, item.work_id
-"""
-
-QUEUE_OF_OWNER: Final[LiteralString] = f"""
-WITH item AS MATERIALIZED ({ITEMS})
-SELECT item.*, extract(epoch FROM now() - item.since)::float8 AS age_s, said.*
-FROM item {_SAID}
-WHERE {_WANTED} AND {_BEHIND} AND said.owner = :owner
-ORDER BY item.since, item.work_id
-LIMIT :limit
-"""
-"""What people said is looked up for each item, where it decides which are wanted."""
-
-SUMS: Final[LiteralString] = f"""
+_SUMS: Final[LiteralString] = """
 SELECT kind, count(*) AS count, sum(amount_fen)::bigint AS amount_fen,
-  max(extract(epoch FROM now() - since))::float8 AS age_s
-FROM ({ITEMS}) AS item
+  extract(epoch FROM now() - min(since))::float8 AS age_s
+FROM item
 GROUP BY kind
 """
+
+_PAGE: Final[LiteralString] = f"""
+SELECT * FROM (
+  SELECT * FROM item WHERE {_WANTED} AND {_BEHIND} ORDER BY since, work_id LIMIT :limit
+) AS item {_SAID}
+"""
+
+_PAGE_OF_OWNER: Final[LiteralString] = f"""
+SELECT * FROM (
+  SELECT * FROM item
+  WHERE {_WANTED} AND {_BEHIND} AND (:owner = '' OR work_id IN (
+    SELECT work_id FROM work_event WHERE owner = :owner AND owner <> '' AND platform = :platform
+  ))
+  ORDER BY since, work_id
+  OFFSET 0
+) AS item {_SAID}
+WHERE said.owner = :owner
+ORDER BY since, work_id
+LIMIT :limit
+"""
+"""What people said is looked up for each item in turn until there are enough: of those that he ever had, or of all
+where what is nobody's is wanted.
+"""
+
+QUEUE, QUEUE_OF_OWNER = (
+    f"""
+    WITH item AS MATERIALIZED ({ITEMS})
+    SELECT sums, page.*, extract(epoch FROM now() - since)::float8 AS age_s
+    FROM (
+      SELECT CASE WHEN :with_sums THEN (
+        SELECT json_agg(json_build_array(kind, count, amount_fen, age_s)) FROM ({_SUMS}) AS one
+      ) END AS sums
+    ) AS all_of_it
+    LEFT JOIN ({page}) AS page ON true
+    ORDER BY since, work_id
+    """
+    for page in (_PAGE, _PAGE_OF_OWNER)
+)
+"""A page, and the sums of all that waits at the same moment: one row at least."""
+
+SUMS: Final[LiteralString] = f"WITH item AS ({ITEMS}) {_SUMS}"
 
 _SAY: Final[LiteralString] = """
 INSERT INTO work_event (platform, work_id, kind, owner, note, caller, person)
@@ -321,7 +363,7 @@ FULL JOIN (
   SELECT to_date(ref, 'YYYYMMDD') AS bank_day,
     sum(balance_fen)::bigint AS uncleared_fen, sum(held_fen)::bigint AS held_fen
   FROM account
-  WHERE platform = :platform AND kind = 'waiting' AND balance_fen <> 0
+  WHERE platform = :platform AND kind = 'waiting' AND has_money
   GROUP BY ref
 ) AS uncleared USING (bank_day)
 ORDER BY bank_day
@@ -349,28 +391,44 @@ class WorkQueue(Queries):
         self, wanted: WorkWanted, patience: Patience, *, behind: tuple[datetime, str] | None, limit: int
     ) -> list[Work]:
         """Up to ``limit`` items that began later than ``behind``, oldest first. Raises `LedgerUnavailable`."""
+        return (await self._page(wanted, patience, behind, limit, with_sums=False))[0]
+
+    async def first_work(
+        self, wanted: WorkWanted, patience: Patience, *, limit: int
+    ) -> tuple[list[Work], dict[WorkKind, WorkSum]]:
+        """The oldest ``limit`` items, and the sums of all that waits at that moment, whatever was ``wanted``. Raises
+        `LedgerUnavailable`.
+        """
+        return await self._page(wanted, patience, None, limit, with_sums=True)
+
+    async def _page(
+        self,
+        wanted: WorkWanted,
+        patience: Patience,
+        behind: tuple[datetime, str] | None,
+        limit: int,
+        *,
+        with_sums: bool,
+    ) -> tuple[list[Work], dict[WorkKind, WorkSum]]:
         since, work_id = behind or (datetime.fromisoformat("1970-01-01T00:00:00+00:00"), "")
+        kinds = [kind.value for kind in wanted.kinds]
         rows = await self._work(
             QUEUE if wanted.owner is None else QUEUE_OF_OWNER,
             patience,
-            kinds=[kind.value for kind in wanted.kinds],
+            read=[] if with_sums else kinds,
+            kinds=kinds,
             work_id=wanted.work_id,
             since=since,
             behind=work_id,
             limit=limit,
+            with_sums=with_sums,
             **({} if wanted.owner is None else {"owner": wanted.owner}),
         )
-        return [_item(row) for row in rows]
+        return [_item(row) for row in rows if row["kind"]], _sums(rows[0]["sums"] or ())
 
     async def work_sums(self, patience: Patience) -> dict[WorkKind, WorkSum]:
         """How much waits, by kind; kinds without any are missing. Raises `LedgerUnavailable`."""
-        rows = await self._work(SUMS, patience)
-        return {
-            WorkKind(row["kind"]): WorkSum(
-                count=row["count"], amount_fen=row["amount_fen"], age_s=max(0.0, row["age_s"])
-            )
-            for row in rows
-        }
+        return _sums([list(row.values()) for row in await self._work(SUMS, patience, read=[])])
 
     async def said(self, work_ids: Collection[str]) -> dict[str, Said]:
         """What people said of these items, of those of which they said anything. Raises `LedgerUnavailable`."""
@@ -417,6 +475,13 @@ class WorkQueue(Queries):
             today=patience.today,
             **values,
         )
+
+
+def _sums(rows: Iterable[Sequence[Any]]) -> dict[WorkKind, WorkSum]:
+    return {
+        WorkKind(kind): WorkSum(count=count, amount_fen=amount_fen, age_s=max(0.0, age_s))
+        for kind, count, amount_fen, age_s in rows
+    }
 
 
 def _item(row: Any) -> Work:

@@ -16,8 +16,7 @@ async def in_books(dsn: str, platform: str, wanted: work_pb2.ListWorkRequest) ->
     """
     async with books(dsn, platform) as (reads, _):
         when = work.patience(resolver_from_environment())
-        items = await reads.work(work.wanted_of(wanted), when, behind=None, limit=WORK_MAX)
-        sums = await reads.work_sums(when)
+        items, sums = await reads.first_work(work.wanted_of(wanted), when, limit=WORK_MAX)
         return work_pb2.ListWorkResponse(
             items=[work.message_of(one) for one in items], sums=[work.sum_of(*one) for one in sums.items()]
         )

@@ -141,12 +141,17 @@ class WorkRpc(work_pb2_grpc.WorkServiceServicer):
     async def ListWork(self, request: work_pb2.ListWorkRequest, context: Context) -> work_pb2.ListWorkResponse:
         """From the mirror, and from the last collection of this process."""
         start, size = page_start(request.page_token, request), page_size(request.page_size)
-        behind = _behind(start) if start else None
-        found = await self._found(wanted_of(request), behind, size + 1)
+        wanted, sums = wanted_of(request), dict[WorkKind, WorkSum]()
+        if start:
+            found = await self._found(wanted, _behind(start), size + 1)
+        else:
+            first, sums = await self.reads.first_work(wanted, patience(self.resolver), limit=size + 1)
+            found = await self._with_others(first, wanted, None, size + 1)
+            sums |= sums_of(self._not_collected())
         shown = found[:size]
         return work_pb2.ListWorkResponse(
             items=[message_of(one) for one in shown],
-            sums=[] if start else [sum_of(kind, one) for kind, one in sorted((await self._sums()).items())],
+            sums=[sum_of(kind, one) for kind, one in sorted(sums.items())],
             next_page_token=page_token(_start(shown[-1]), request) if len(found) > size else "",
         )
 
@@ -184,6 +189,12 @@ class WorkRpc(work_pb2_grpc.WorkServiceServicer):
 
     async def _found(self, wanted: WorkWanted, behind: tuple[datetime, str] | None, limit: int) -> list[Work]:
         found = await self.reads.work(wanted, patience(self.resolver), behind=behind, limit=limit)
+        return await self._with_others(found, wanted, behind, limit)
+
+    async def _with_others(
+        self, found: list[Work], wanted: WorkWanted, behind: tuple[datetime, str] | None, limit: int
+    ) -> list[Work]:
+        """With what is in no table among them."""
         others = self._not_collected()
         if others:
             said = await self.reads.said([one.work_id for one in others])
@@ -191,9 +202,6 @@ class WorkRpc(work_pb2_grpc.WorkServiceServicer):
             found += [one for one in others if wanted.takes(one) and (behind is None or _place(one) > behind)]
             found.sort(key=_place)
         return found[:limit]
-
-    async def _sums(self) -> dict[WorkKind, WorkSum]:
-        return {**await self.reads.work_sums(patience(self.resolver)), **sums_of(self._not_collected())}
 
     def _not_collected(self) -> list[Work]:
         return not_collected((*self.returns.unentered, *self.transfers.unentered))

@@ -193,6 +193,7 @@ def test_what_there_was_at_any_moment_and_on_any_bank_day_is_what_a_replay_comes
             for size in [*runs, len(steps)]:
                 run = list(itertools.islice(left, size))
                 await asyncio.gather(*(writer.submit(step) for step in run), return_exceptions=True)
+                await compare_around(past)
                 await past.fill()
             await compare(past)
         engine = connect(database, 1)
@@ -200,6 +201,15 @@ def test_what_there_was_at_any_moment_and_on_any_bank_day_is_what_a_replay_comes
             assert await verify(engine, platform) == []
         finally:
             await engine.dispose()
+
+    async def compare_around(past: Entries) -> None:
+        """Where the last filling ended, while there is more to fill; the last of these moments fills it."""
+        journal = Replay(database, platform)
+        for (end,) in ask(database, "SELECT max(at) FROM filled WHERE platform = %s HAVING count(*) > 0", platform):
+            for at in (end - MICROSECOND, end, end + MICROSECOND):
+                for code, sub in ((ANNS, ANN), (BOBS, BOB)):
+                    assert (await past.balance(code, at=at)).pockets == journal.pockets(sub, at)
+                assert (await past.totals(at=at)).by_kind == journal.totals(at)
 
     async def compare(past: Entries) -> None:
         journal = Replay(database, platform)

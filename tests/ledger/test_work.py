@@ -186,6 +186,8 @@ async def test_the_queue_looks_up_what_is_open_however_long_the_history_is(mirro
         "since": "timestamptz '1970-01-01'",
         "behind": "''",
         "limit": "51",
+        "read": "'{}'::text[]",
+        "with_sums": "true",
     }
     for statement in (QUEUE, SUMS):
         text = statement
