@@ -216,23 +216,29 @@ MATCHED: Final[tuple[LiteralString, ...]] = (
       AND (l.operation_id, l.part, l.agrees) IS DISTINCT FROM (x.operation_id, x.part, x.agrees)
     """,
     SETS,
+    # Which postings have no line, which have several.
     """
-    UPDATE bank_line l SET agrees = false
-    FROM day_posted p
-    WHERE l.platform = %(platform)s AND l.file_id = %(file_id)s::bigint AND l.agrees AND p.is_undone
-      AND p.operation_id = l.operation_id AND p.part = l.part
-    """,
-    """
-    CREATE TEMPORARY TABLE day_twice AS
-    SELECT operation_id, part, min(line) AS first_line
-    FROM bank_line
-    WHERE platform = %(platform)s AND file_id = %(file_id)s::bigint AND operation_id IS NOT NULL
+    CREATE TEMPORARY TABLE day_met AS
+    SELECT operation_id, part, count(line) AS lines, min(line) AS first_line
+    FROM (
+      SELECT operation_id, part, line
+      FROM bank_line
+      WHERE platform = %(platform)s AND file_id = %(file_id)s::bigint AND operation_id IS NOT NULL
+      UNION ALL
+      SELECT operation_id, part, NULL FROM day_posted
+    ) met
     GROUP BY 1, 2
-    HAVING count(*) > 1
+    HAVING count(line) <> 1
     """,
+    "CREATE TEMPORARY TABLE day_twice AS SELECT operation_id, part, first_line FROM day_met WHERE lines > 1",
+    "CREATE INDEX ON day_twice (operation_id, part)",
     """
     UPDATE bank_line l SET agrees = false
-    FROM day_twice d
+    FROM (
+      SELECT operation_id, part, first_line FROM day_twice
+      UNION ALL
+      SELECT operation_id, part, 0 FROM day_posted WHERE is_undone
+    ) d
     WHERE l.platform = %(platform)s AND l.file_id = %(file_id)s::bigint AND l.agrees AND d.operation_id = l.operation_id
       AND d.part = l.part AND l.line > d.first_line
     """,
@@ -377,12 +383,8 @@ MISSING: Final[tuple[LiteralString, ...]] = (
     """
     CREATE TEMPORARY TABLE day_missing AS
     SELECT p.*
-    FROM day_posted p
-    WHERE p.is_due AND NOT p.is_undone AND NOT EXISTS (
-      SELECT FROM bank_line l
-      WHERE l.platform = %(platform)s AND l.file_id = %(file_id)s::bigint AND l.operation_id = p.operation_id
-        AND l.part = p.part
-    )
+    FROM day_met m JOIN day_posted p ON p.operation_id = m.operation_id AND p.part = m.part
+    WHERE m.lines = 0 AND p.is_due AND NOT p.is_undone
     """,
     """
     INSERT INTO day_beside
@@ -399,6 +401,7 @@ MISSING: Final[tuple[LiteralString, ...]] = (
         WHERE platform = %(platform)s AND bank_day = %(bank_day)s::date AND type = %(type)s AND is_open
       )
     """,
+    "CREATE INDEX ON day_beside (operation_id, part)",
     "DELETE FROM day_missing m USING day_beside b WHERE b.operation_id = m.operation_id AND b.part = m.part",
 )
 """The postings that no line of the day has, nor one of the days before and after; and all that is in question of which
@@ -723,6 +726,6 @@ COMPARED: Final[tuple[LiteralString, ...]] = (
 """What is done with the file of balances."""
 
 DONE_WITH: Final[LiteralString] = (
-    "DROP TABLE IF EXISTS day_posted, day_line, day_twice, day_missing, day_beside, day_finding, day_balance, "
-    "day_standing, day_effect"
+    "DROP TABLE IF EXISTS day_posted, day_line, day_met, day_twice, day_missing, day_beside, day_finding, "
+    "day_balance, day_standing, day_effect"
 )
