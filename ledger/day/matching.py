@@ -173,11 +173,7 @@ class Matcher:
             self._connection.execute(statements.FINDINGS)
             columns = None if staged is None else staged.columns
             found = statements.COMPARED if type_ is FileType.BALANCES else statements.set_against(columns)
-            for statement in (*found, statements.SETS, statements.OCCURRENCES, statements.IDENTITIES):
-                self._connection.execute(statement, parameters)
-            self._connection.execute(statements.LOOKUPS)
-            self._connection.execute("ANALYZE day_finding")
-            for statement in statements.MERGED:
+            for statement in (*found, *statements.IDENTIFIED, *statements.MERGED):
                 self._connection.execute(statement, parameters)
         self._connection.execute(statements.DONE_WITH)
 

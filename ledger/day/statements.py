@@ -148,7 +148,7 @@ MATCHED: Final[tuple[LiteralString, ...]] = (
     """
     CREATE TEMPORARY TABLE day_line AS
     SELECT
-      line, serial, bank_serial, payer, payer_sub_account, payee, payee_sub_account, amount_fen, fee_fen,
+      ctid AS at, line, serial, bank_serial, payer, payer_sub_account, payee, payee_sub_account, amount_fen, fee_fen,
       operation_id, part, agrees
     FROM bank_line
     WHERE platform = %(platform)s AND file_id = %(file_id)s::bigint AND NOT agrees AND fault = ''
@@ -209,11 +209,11 @@ MATCHED: Final[tuple[LiteralString, ...]] = (
     # A list may say that there is nothing to clear.
     "UPDATE day_line SET agrees = true WHERE %(type)s = '6108' AND amount_fen = 0",
     LOOKUPS,
+    # By where they are: the one way to find a row that the planner cannot take for a worse one.
     """
     UPDATE bank_line l SET operation_id = x.operation_id, part = x.part, agrees = x.agrees
     FROM day_line x
-    WHERE l.platform = %(platform)s AND l.file_id = %(file_id)s::bigint AND l.line = x.line
-      AND (l.operation_id, l.part, l.agrees) IS DISTINCT FROM (x.operation_id, x.part, x.agrees)
+    WHERE l.ctid = x.at AND (l.operation_id, l.part, l.agrees) IS DISTINCT FROM (x.operation_id, x.part, x.agrees)
     """,
     SETS,
     # Which postings have no line, which have several.
@@ -271,6 +271,7 @@ CREATE TEMPORARY TABLE day_finding (
   bank_serial TEXT NOT NULL, member TEXT NOT NULL, sub_account TEXT NOT NULL, detail TEXT NOT NULL, settled TEXT,
   is_carried BOOLEAN NOT NULL
 );
+CREATE INDEX ON day_finding (break_id);
 CREATE TEMPORARY TABLE day_beside (file_id BIGINT NOT NULL, operation_id UUID NOT NULL, part INTEGER NOT NULL)
 """
 
@@ -600,6 +601,39 @@ UPDATE day_finding SET break_id = md5(concat_ws(
 decided about one difference does not hold for another. The line's posting is no part of it: it may be found later.
 """
 
+GONE: Final[LiteralString] = """
+CREATE TEMPORARY TABLE day_gone AS
+SELECT
+  b.break_id,
+  CASE
+    WHEN b.digest <> '' AND listed.digest IS NULL THEN 'superseded'
+    WHEN b.kind = 'missing-there' AND beside.operation_id IS NOT NULL THEN 'next-file'
+    WHEN b.kind IN ('missing-here', 'missing-there') AND shifted.line IS NOT NULL THEN 'next-file'
+    ELSE 'ended'
+  END AS reason
+FROM break b
+LEFT JOIN (
+  SELECT DISTINCT digest FROM bank_line
+  WHERE platform = %(platform)s AND file_id = %(file_id)s::bigint AND digest <> ''
+) listed ON listed.digest = b.digest
+LEFT JOIN (SELECT DISTINCT operation_id, part FROM day_beside) beside
+  ON beside.operation_id = b.operation_id AND beside.part = b.part
+LEFT JOIN (SELECT DISTINCT line FROM day_finding WHERE kind = 'date-shifted') shifted ON shifted.line = b.line
+WHERE b.platform = %(platform)s AND b.bank_day = %(bank_day)s::date AND b.type = %(type)s AND b.is_open
+  AND NOT EXISTS (SELECT FROM day_finding f WHERE f.break_id = b.break_id)
+"""
+"""The breaks that are none any more, and why. A line has its digest since it did not agree."""
+
+IDENTIFIED: Final[tuple[LiteralString, ...]] = (
+    SETS,
+    OCCURRENCES,
+    IDENTITIES,
+    "ANALYZE day_finding",
+    GONE,
+    LOOKUPS,
+)
+"""What is done with the findings before they are merged into the breaks."""
+
 _EVENT: Final[LiteralString] = "INSERT INTO break_event (platform, break_id, kind, caller, person, note, reason, mac)"
 
 MERGED: Final[tuple[LiteralString, ...]] = (
@@ -659,30 +693,11 @@ MERGED: Final[tuple[LiteralString, ...]] = (
     {_EVENT} SELECT %(platform)s, break_id, 'closed', '', '', '', settled, '' FROM over
     """,
     f"""
-    WITH gone AS (
-      SELECT
-        b.break_id,
-        CASE
-          WHEN b.digest <> '' AND NOT EXISTS (
-            SELECT FROM bank_line l
-            WHERE l.platform = b.platform AND l.file_id = %(file_id)s::bigint AND l.digest = b.digest
-          ) THEN 'superseded'
-          WHEN b.kind = 'missing-there' AND EXISTS (
-            SELECT FROM day_beside l WHERE l.operation_id = b.operation_id AND l.part = b.part
-          ) THEN 'next-file'
-          WHEN b.kind IN ('missing-here', 'missing-there') AND EXISTS (
-            SELECT FROM day_finding f WHERE f.kind = 'date-shifted' AND f.line = b.line
-          ) THEN 'next-file'
-          ELSE 'ended'
-        END AS reason
-      FROM break b
-      WHERE b.platform = %(platform)s AND b.bank_day = %(bank_day)s::date AND b.type = %(type)s AND b.is_open
-        AND NOT EXISTS (SELECT FROM day_finding f WHERE f.break_id = b.break_id)
-    ), over AS (
+    WITH over AS (
       UPDATE break b
       SET is_open = false, file_id = CASE reason WHEN 'superseded' THEN NULL ELSE b.file_id END,
         line = CASE reason WHEN 'superseded' THEN NULL ELSE b.line END
-      FROM gone
+      FROM day_gone gone
       WHERE b.platform = %(platform)s AND b.break_id = gone.break_id
       RETURNING b.break_id, gone.reason
     )
@@ -718,14 +733,16 @@ COMPARED: Final[tuple[LiteralString, ...]] = (
     SETS,
     BALANCES_TWICE,
     BALANCES_AGREE,
+    LOOKUPS,
     STANDING,
     EFFECTS,
+    SETS,
     OF_BALANCES,
     OF_NO_BALANCE,
 )
 """What is done with the file of balances."""
 
 DONE_WITH: Final[LiteralString] = (
-    "DROP TABLE IF EXISTS day_posted, day_line, day_met, day_twice, day_missing, day_beside, day_finding, "
+    "DROP TABLE IF EXISTS day_posted, day_line, day_met, day_twice, day_missing, day_beside, day_finding, day_gone, "
     "day_balance, day_standing, day_effect"
 )
