@@ -124,7 +124,11 @@ class Payments(Operations, Balances):
         """The payment that the bank knows by this serial (CnsmrSeqNo or row serial), whatever its state."""
         rows = await self._rows(
             select_parts()
-            .where(transaction.c.platform == self._platform, transaction.c.serial == serial)
+            .where(
+                transaction.c.platform == self._platform,
+                transaction.c.serial == serial,
+                transaction.c.serial != literal_column("''"),
+            )
             .order_by(None)
             .order_by(transaction.c.part.desc())
             .limit(1)
