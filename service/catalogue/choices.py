@@ -352,6 +352,21 @@ CHOICES: tuple[Choice, ...] = (
         "samples of 2022 have 13, one client lists 12",
         "What are the columns of each reconciliation file, and is there a header or a total line?",
     ),
+    Choice(
+        "Member code of an account that is no member's, in the files",
+        "",
+        "takes its number for a code, or no code, for nobody: a line with the fee account or the parking account on one"
+        " side agrees with a posting that has one member",
+        "6050 shows functional accounts with their number for a code; no file with one is public",
+        "Which member code do CZ, TX, JY and YE have for functional sub-accounts, and does YE list them?",
+    ),
+    Choice(
+        "Day of a line in the files",
+        "",
+        "a line with the serial and the amount of a posting of the file's day agrees with it, whatever day it names",
+        "samples have the day of the file in each line",
+        "May a line of CZ, TX or JY have another day than its file, and which of the two is the bank day?",
+    ),
     # No public source
     Choice(
         "Service ids of 6133, 6134, 6165 and 6167",
