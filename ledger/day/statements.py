@@ -445,14 +445,23 @@ GROUP BY 1
 """
 """What each sub-account had available when the day ended: what it has now, less all that was posted on later days."""
 
-BALANCES_AGREE: Final[LiteralString] = """
-UPDATE bank_line l SET agrees = l.amount_fen = coalesce(b.closing_fen, 0) AND d.first_line IS NULL
-FROM bank_line x
-LEFT JOIN day_balance b ON b.sub_account = x.payee_sub_account
-LEFT JOIN day_twice d ON d.sub_account = x.payee_sub_account AND x.line > d.first_line
-WHERE x.platform = %(platform)s AND x.file_id = %(file_id)s::bigint AND x.fault = ''
-  AND l.platform = x.platform AND l.file_id = x.file_id AND l.line = x.line
-  AND l.agrees IS DISTINCT FROM (l.amount_fen = coalesce(b.closing_fen, 0) AND d.first_line IS NULL)
+BALANCES_AGREE: Final[LiteralString] = f"""
+UPDATE bank_line l
+SET agrees = x.agrees OR x.is_outside, booking = CASE WHEN x.is_outside THEN '{_OUTSIDE}' ELSE l.booking END
+FROM (
+  SELECT
+    l.ctid AS at, l.amount_fen = coalesce(b.closing_fen, 0) AND d.first_line IS NULL AS agrees,
+    l.payee IN ('', l.payee_sub_account) AND m.member_id IS NULL AND b.sub_account IS NULL AS is_outside
+  FROM bank_line l
+  LEFT JOIN day_balance b ON b.sub_account = l.payee_sub_account
+  LEFT JOIN day_twice d ON d.sub_account = l.payee_sub_account AND l.line > d.first_line
+  LEFT JOIN member m ON m.platform = l.platform AND m.sub_account = l.payee_sub_account
+  WHERE l.platform = %(platform)s AND l.file_id = %(file_id)s::bigint AND l.fault = ''
+) x
+WHERE l.ctid = x.at AND l.agrees IS DISTINCT FROM (x.agrees OR x.is_outside)
+"""
+"""An account that is no member's has its number for a code, or no code: what it has is no member's balance, and is
+compared by `CompareWithBank` (6010), which tells what it is for.
 """
 
 BALANCES_TWICE: Final[LiteralString] = """

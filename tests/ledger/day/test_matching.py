@@ -221,6 +221,28 @@ async def test_a_balance_without_a_line_is_a_break(bank: Bank) -> None:
     assert (found.kind, found.bank_fen, found.ledger_fen, found.sub_account) == (BreakKind.BALANCE, None, 1000, BOB)
 
 
+async def test_an_account_of_nobody_is_no_members_balance(bank: Bank) -> None:
+    await bank.posted("S1")
+    fees, parking = "9930000000000003", "9930000000000022"
+    loaded = await bank.load(
+        *(ye(ANN, 99_000), ye(BOB, 1000, member="bob", number=2)),
+        *(ye(fees, 500, member=fees, number=3), ye(parking, 7, member="", number=4)),
+        type_=FileType.BALANCES,
+    )
+    assert await bank.breaks() == []
+    states = [one.state for one in await bank.days.lines(loaded.file.file_id, 0, 10)]
+    assert states == [LineState.MATCHED, LineState.MATCHED, LineState.OUTSIDE, LineState.OUTSIDE]
+    # Who has a code of its own is somebody whom the books should have; so is a member without a code.
+    await bank.load(
+        *(ye(ANN, 99_000), ye(BOB, 999, member="", number=2), ye("1009", 500, member="dave", number=3)),
+        type_=FileType.BALANCES,
+    )
+    assert sorted((one.sub_account, one.bank_fen, one.ledger_fen) for one in await bank.breaks()) == [
+        (BOB, 999, 1000),
+        ("1009", 500, 0),
+    ]
+
+
 async def test_a_balance_is_explained_by_the_members_open_breaks(bank: Bank) -> None:
     await bank.load(jy("S9", 700, 50))
     await bank.load(ye(ANN, 99_300), ye(BOB, 650, member="bob", number=2), type_=FileType.BALANCES)
