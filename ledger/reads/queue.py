@@ -4,14 +4,43 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Interval, and_, func, literal, select
+from sqlalchemy import Integer, Interval, Select, and_, bindparam, func, select
 
 from ledger.database import seconds
 from ledger.operations import Operation
 from ledger.reads.queries import BUT_ASKED, Queries, operation_of
 from ledger.schema import due, operation
+
+
+def _leasing(free: Select[Any]) -> Select[Any]:
+    """Lease what ``free`` selects of what is due. Every process does it once a second, so it is put together once."""
+    was = free.where(due.c.platform == bindparam("of")).cte("was")
+    leased = (
+        due.update()
+        .where(due.c.platform == was.c.platform, due.c.operation_id == was.c.operation_id)
+        .values(ask_at=func.now() + bindparam("lease", type_=Interval()))
+        .returning(was.c.platform, was.c.operation_id, was.c.ask_at)
+        .cte("leased")
+    )
+    return select(
+        *BUT_ASKED,
+        leased.c.ask_at.label("next_query_at"),
+        seconds(leased.c.ask_at - func.now()).label("due_in_s"),
+        func.now().label("at"),
+    ).join(leased, and_(operation.c.platform == leased.c.platform, operation.c.id == leased.c.operation_id))
+
+
+_FREE = select(due.c.platform, due.c.operation_id, due.c.ask_at)
+_LEASE_DUE = _leasing(
+    _FREE.where(due.c.ask_at <= func.now())
+    .order_by(due.c.ask_at)
+    .limit(bindparam("at_most", type_=Integer()))
+    .with_for_update(skip_locked=True)
+)
+_LEASE_ONE = _leasing(_FREE.where(due.c.operation_id == bindparam("id")).with_for_update())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,25 +66,9 @@ class Queue(Queries):
         Another process, or this one again, gets them only after that. With ``operation_id`` only that one is taken, its
         time come or not, and after whoever has its row locked. ``next_query_at`` is as it was before the lease.
         """
-        free = select(due.c.platform, due.c.operation_id, due.c.ask_at).where(due.c.platform == self._platform)
+        values = {"of": self._platform, "lease": timedelta(seconds=lease_s)}
         if operation_id is None:
-            free = free.where(due.c.ask_at <= func.now()).order_by(due.c.ask_at).limit(limit)
+            rows = await self._rows(_LEASE_DUE, **values, at_most=limit)
         else:
-            free = free.where(due.c.operation_id == operation_id)
-        was = free.with_for_update(skip_locked=operation_id is None).cte("was")
-        leased = (
-            due.update()
-            .where(due.c.platform == was.c.platform, due.c.operation_id == was.c.operation_id)
-            .values(ask_at=func.now() + literal(timedelta(seconds=lease_s), Interval()))
-            .returning(was.c.platform, was.c.operation_id, was.c.ask_at)
-            .cte("leased")
-        )
-        rows = await self._rows(
-            select(
-                *BUT_ASKED,
-                leased.c.ask_at.label("next_query_at"),
-                seconds(leased.c.ask_at - func.now()).label("due_in_s"),
-                func.now().label("at"),
-            ).join(leased, and_(operation.c.platform == leased.c.platform, operation.c.id == leased.c.operation_id))
-        )
+            rows = await self._rows(_LEASE_ONE, **values, id=operation_id)
         return [Leased(operation=operation_of(row), due_in_s=row["due_in_s"], at=row["at"]) for row in rows]
