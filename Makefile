@@ -10,6 +10,8 @@ BIN := $(VENV)/bin
 ARGS ?=
 # Without a home folder buf would keep its cache in the working folder.
 export BUF_CACHE_DIR := $(CURDIR)/$(VENV)/cache/buf
+# The tests start hundreds of processes, and each would compile what it imports. `make clean` takes away what is kept.
+unexport PYTHONDONTWRITEBYTECODE
 
 COMPILE := $(BIN)/python -m piptools compile --quiet --generate-hashes --allow-unsafe --strip-extras \
     --no-header --no-emit-index-url --no-emit-trusted-host --no-emit-find-links

@@ -8,6 +8,7 @@ migrated once, by whichever worker needs it first; the tests' databases are copi
 from __future__ import annotations
 
 import fcntl
+import gc
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -71,8 +72,9 @@ SOAK = (
     "security/test_long_requests.py",
     "simulate/test_seeds.py",
 )
-"""What is run by `make soak`: files and folders whose tests kill processes, wait for them, or play a marketplace
-for what only some platforms use. `make test` is to stay under five minutes on two cores."""
+"""What is run by `make soak`, beside single tests that are marked so: files and folders whose tests kill processes,
+wait for them, or play a marketplace for what only some platforms use. `make test` is to stay under five minutes on
+two cores."""
 
 OBSERVABILITY = "observability"
 """The folder that `make test-observability` runs: it needs Prometheus, and minutes."""
@@ -124,6 +126,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.soak)
         if path.startswith(f"{OBSERVABILITY}/"):
             item.add_marker(pytest.mark.observability)
+
+
+def pytest_collection_finish() -> None:
+    """Tell the garbage collector that what is loaded stays, and to look less often: thousands of tests and all modules
+    are a twentieth of the run's time, and no garbage. A service does the same (`tune_garbage_collector`).
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 50)
 
 
 def pytest_configure_node(node: WorkerController) -> None:

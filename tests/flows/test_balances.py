@@ -143,6 +143,7 @@ async def test_doubt_about_frozen_and_prepaid_money_and_every_share_explains_a_d
     assert {row.result for row in await compared(shop)} == {balance_pb2.COMPARISON_RESULT_EQUAL}
 
 
+@pytest.mark.soak
 async def test_no_comparison_is_wrong_while_payments_go_on_and_a_true_difference_is_seen(shop: Marketplace) -> None:
     await shop.buyer("buyer", 1000_00)
     await shop.merchant("seller")

@@ -121,6 +121,7 @@ def test_the_queue_is_asked_of_a_service_first_and_the_books_are_loaded_where_no
     assert not modules & SERVER
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("command", READ_THE_BOOKS)
 def test_who_reads_the_books_loads_no_server(tmp_path: Path, command: str) -> None:
     assert not loaded(tmp_path, *command.split()) & (FILES | SERVER)

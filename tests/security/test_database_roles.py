@@ -85,6 +85,7 @@ def test_a_reader_sees_no_card(database: str) -> None:
     assert isinstance(as_role(database, roles.READER, "SELECT masked FROM card"), psycopg.errors.InsufficientPrivilege)
 
 
+@pytest.mark.soak
 async def test_a_reader_verifies_the_books_and_is_told_what_else_it_may_not(database: str) -> None:
     name = f"reader_{secrets.token_hex(4)}"
     with psycopg.connect(database, autocommit=True) as connection:

@@ -164,6 +164,7 @@ def test_a_wrong_secret_in_a_file_is_not_told(environment: pytest.MonkeyPatch, t
     assert "hush" not in "".join(error["msg"] for error in wrong.value.errors())
 
 
+@pytest.mark.soak
 async def test_the_command_line_says_what_is_wrong_with_a_file(tmp_path: Path) -> None:
     ended = await jzb("migrate", environment={"DATABASE_URL_FILE": str(tmp_path / "nowhere")})
     assert (ended.status, ended.error) == (1, f"jzb: DATABASE_URL: {tmp_path / 'nowhere'} is no file\n")
@@ -184,6 +185,7 @@ def test_a_file_that_every_user_may_read_is_named(environment: pytest.MonkeyPatc
     ]
 
 
+@pytest.mark.soak
 async def test_a_service_whose_secrets_are_in_files_has_none_in_its_environment(database: str, tmp_path: Path) -> None:
     key = new_key()
     files = {

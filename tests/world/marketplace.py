@@ -66,7 +66,7 @@ QUICK = {
     "in_process_interval_s": 0.05,
     "silent_interval_s": 0.05,
     "not_found_times": 3,
-    "poll_s": 0.05,
+    "poll_s": 0.1,
 }
 """Resolver settings for tests: nothing is asked by itself within a test's life unless it overrides ``ask_after_s``."""
 
