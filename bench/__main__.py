@@ -13,7 +13,7 @@ import typer
 import uvloop
 from rich.console import Console
 
-from bench import comparisons, day, ledger, lists, payments, report, site
+from bench import comparisons, day, ledger, lists, payments, reads, report, site, statements
 from bench.rows import Measured
 from service.process.server import tune_garbage_collector
 
@@ -28,6 +28,8 @@ class Part(StrEnum):
     LISTS = "lists"
     COMPARISONS = "comparisons"
     DAY = "day"
+    READS = "reads"
+    STATEMENTS = "statements"
 
 
 def main(
@@ -50,6 +52,8 @@ def main(
             Part.LISTS: lists.lists,
             Part.COMPARISONS: comparisons.comparisons,
             Part.DAY: day.day,
+            Part.READS: reads.reads,
+            Part.STATEMENTS: statements.statements,
         }
         for name, measure in parts.items():
             if not part or name in part:

@@ -48,9 +48,9 @@ SERVER = {"shared_buffers": "1GB", "max_wal_size": "4GB"}
 
 
 @contextmanager
-def database(folder: Path) -> Iterator[str]:
-    """A fresh database on an embedded PostgreSQL with its usual durability (fsync on); its DSN."""
-    with EmbeddedPostgres(folder / "postgres", settings=SERVER) as server:
+def database(folder: Path, settings: Mapping[str, str] = SERVER) -> Iterator[str]:
+    """A database on an embedded PostgreSQL, with its usual durability (fsync on) by the usual settings; its DSN."""
+    with EmbeddedPostgres(folder / "postgres", settings=settings) as server:
         migrate(server.dsn)
         let_service_in(server.dsn)
         yield server.dsn
@@ -92,10 +92,10 @@ def free_address() -> str:
 def service(dsn: str, client: Mapping[str, Any], **settings: str) -> Iterator[str]:
     """The service; its address. ``settings`` as the environment has them, without the prefix."""
     environment = {f"JZB_BANK__{name.upper()}": _text(value) for name, value in client.items()}
-    environment |= {f"JZB_{name}": value for name, value in settings.items()}
     environment |= {"DATABASE_URL": as_service(dsn), "JZB_LISTEN": "127.0.0.1:0"}
     # As in production: personal values are encrypted, and MACs are made.
     environment |= {"JZB_VAULT__KEYS": json.dumps([VAULT_KEY]), "JZB_SEAL__KEYS": json.dumps([SEAL_KEY])}
+    environment |= {f"JZB_{name}": value for name, value in settings.items()}
     with _process("bench.server", **environment) as (_, port):
         yield f"127.0.0.1:{port}"
 
