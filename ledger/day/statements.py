@@ -107,19 +107,28 @@ _AGREES: Final[LiteralString] = f"""
 
 
 _OUTSIDE: Final[LiteralString] = "outside"
+_OF_NOBODY: Final[LiteralString] = (
+    "l.payee IN ('', l.payee_sub_account) AND m.member_id IS NULL AND p.sub_account IS NULL"
+)
+"""Of a line of balances. An account that is no member's has its number for a code, or no code: what it has is no
+member's balance, and is compared by `CompareWithBank` (6010), which tells what it is for.
+"""
 
 
 def inserted(layout: tuple[str, ...], *, is_balances: bool, member_pays: bool) -> LiteralString:
     """Make lines of what is staged, each with what the journal has of its serial, or of its sub-account: what is usual
     needs no more. Only a line that does not agree has its digest.
     """
+    given = COLUMNS.replace("booking", "said_booking")
     operation_id: LiteralString = "NULL::uuid"
     part: LiteralString = "NULL::int"
-    agrees: LiteralString = "l.amount_fen = coalesce(p.closing_fen, 0)"
-    joined: LiteralString = "day_balance p ON p.sub_account = l.payee_sub_account"
+    booking: LiteralString = f"CASE WHEN {_OF_NOBODY} THEN '{_OUTSIDE}' ELSE '' END"
+    agrees: LiteralString = f"l.amount_fen = coalesce(p.closing_fen, 0) OR {_OF_NOBODY}"
+    joined: LiteralString = """day_balance p ON p.sub_account = l.payee_sub_account
+      LEFT JOIN member m ON m.platform = %(platform)s AND m.sub_account = l.payee_sub_account"""
     if not is_balances:
-        operation_id, part = "p.operation_id", "p.part"
-        agrees = f"{_AGREES}, l.booking = '{_OUTSIDE}' AND %(is_list)s"
+        operation_id, part, booking = "p.operation_id", "p.part", "l.said_booking"
+        agrees = f"{_AGREES}, {booking} = '{_OUTSIDE}' AND %(is_list)s"
         joined = "day_posted p ON p.serial = l.serial AND p.serial <> ''"
     return f"""
     INSERT INTO bank_line (platform, file_id, line, digest, {COLUMNS}, operation_id, part, agrees)
@@ -128,8 +137,10 @@ def inserted(layout: tuple[str, ...], *, is_balances: bool, member_pays: bool) -
       CASE WHEN agrees THEN '' ELSE coalesce(digest, sha256({content(len(layout))})) END,
       {COLUMNS}, operation_id, part, agrees
     FROM (
-      SELECT l.*, {operation_id} AS operation_id, {part} AS part, l.fault = '' AND coalesce({agrees}, false) AS agrees
-      FROM ({typed(layout, member_pays=member_pays)}) AS l (line, {names(len(layout))}, digest, {COLUMNS})
+      SELECT
+        l.*, {booking} AS booking, {operation_id} AS operation_id, {part} AS part,
+        l.fault = '' AND coalesce({agrees}, false) AS agrees
+      FROM ({typed(layout, member_pays=member_pays)}) AS l (line, {names(len(layout))}, digest, {given})
       LEFT JOIN {joined}
       OFFSET 0
     ) matched
@@ -446,22 +457,17 @@ GROUP BY 1
 """What each sub-account had available when the day ended: what it has now, less all that was posted on later days."""
 
 BALANCES_AGREE: Final[LiteralString] = f"""
-UPDATE bank_line l
-SET agrees = x.agrees OR x.is_outside, booking = CASE WHEN x.is_outside THEN '{_OUTSIDE}' ELSE l.booking END
+UPDATE bank_line l SET agrees = x.agrees
 FROM (
   SELECT
-    l.ctid AS at, l.amount_fen = coalesce(b.closing_fen, 0) AND d.first_line IS NULL AS agrees,
-    l.payee IN ('', l.payee_sub_account) AND m.member_id IS NULL AND b.sub_account IS NULL AS is_outside
+    l.ctid AS at,
+    l.booking = '{_OUTSIDE}' OR l.amount_fen = coalesce(b.closing_fen, 0) AND d.first_line IS NULL AS agrees
   FROM bank_line l
   LEFT JOIN day_balance b ON b.sub_account = l.payee_sub_account
   LEFT JOIN day_twice d ON d.sub_account = l.payee_sub_account AND l.line > d.first_line
-  LEFT JOIN member m ON m.platform = l.platform AND m.sub_account = l.payee_sub_account
   WHERE l.platform = %(platform)s AND l.file_id = %(file_id)s::bigint AND l.fault = ''
 ) x
-WHERE l.ctid = x.at AND l.agrees IS DISTINCT FROM (x.agrees OR x.is_outside)
-"""
-"""An account that is no member's has its number for a code, or no code: what it has is no member's balance, and is
-compared by `CompareWithBank` (6010), which tells what it is for.
+WHERE l.ctid = x.at AND l.agrees IS DISTINCT FROM x.agrees
 """
 
 BALANCES_TWICE: Final[LiteralString] = """
