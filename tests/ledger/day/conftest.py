@@ -8,12 +8,14 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from bankclient import LineReader
-from ledger import Account, AdjustedBreak, Member, NewOperation
+from ledger import Account, AdjustedBreak, Member, NewOperation, connect
 from ledger.accounts import POOLED, difference, withdrawable
 from ledger.day import Break, BreakFilter, BreakState, Days, FileType, Loaded, NewFile
 from ledger.names import MemberCode, Serial
+from ledger.roles import SERVICE
 from ledger.rules import Draft, Leg
 from tests.ledger.bookkeeping import ANN, BOB, CAT, DAY, PLATFORM, opening, pay
 from tests.ledger.conftest import Mirror, open_mirror
@@ -84,4 +86,8 @@ async def bank(database: str) -> AsyncIterator[Bank]:
             await mirror.do(opening(kind="OPEN_MEMBER", serial=Serial(f"M{number}"), members=(member,)))
         before = Draft((Leg(POOLED, withdrawable(ANN), 100_000),), amount_fen=100_000)
         await mirror.do(opening(enter=[before], kind="OPENING_BALANCE", bank_day=DAY - timedelta(days=10)))
-        yield Bank(mirror, Days(database, mirror.engine, PLATFORM, encrypt=sealed, sign=signed))
+        # With the rights of a service, which may not change what a line says.
+        service = make_conninfo(database, options=f"-c role={SERVICE}")
+        engine = connect(service, 2)
+        yield Bank(mirror, Days(service, engine, PLATFORM, encrypt=sealed, sign=signed))
+        await engine.dispose()
