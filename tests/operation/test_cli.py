@@ -145,6 +145,10 @@ async def test_demo_says_no_when_the_bank_has_a_balance_that_the_mirror_has_not(
         different = await jzb("demo", "--target", stack.target)
         assert different.status == 1
         assert re.search(r"^1 of \d+ sub-accounts differ", different.out, re.MULTILINE), different.out
+        elsewhere = f"http://{stack.target}"
+        lost = await jzb("demo", "--target", stack.target, "--sandbox", elsewhere)
+        assert lost.status == 1
+        assert lost.error.startswith(f"jzb: --sandbox {elsewhere}"), lost.error
 
 
 async def test_run_with_certificates_shows_a_call_that_gets_in(tmp_path: Path) -> None:

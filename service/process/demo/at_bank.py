@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import httpx
 
 from jzb.v1 import acquiring_pb2, operation_pb2, suspense_pb2, withdrawal_pb2
 from service.process.client import yuan
 from service.process.demo.client import TIMEOUT_S, Client, console
+
+
+async def _act(sandbox_url: str, path: str, command: dict[str, Any]) -> httpx.Response:
+    """Have somebody act at the sandbox bank. Raises `ConnectionError` where there is no sandbox bank."""
+    try:
+        async with httpx.AsyncClient(base_url=sandbox_url, trust_env=False, timeout=TIMEOUT_S) as bank:
+            answer = await bank.post(path, json=command)
+    except (httpx.HTTPError, httpx.InvalidURL) as failure:
+        raise ConnectionError(f"--sandbox {sandbox_url}: {failure}; `jzb run` prints the address") from None
+    if not answer.is_success:
+        raise ConnectionError(
+            f"--sandbox {sandbox_url} answered {path} with HTTP {answer.status_code}: it is no sandbox bank, or knows"
+            " nothing of it; `jzb run` prints the address"
+        )
+    return answer
 
 
 async def an_acquired_order_is_missed(client: Client, sandbox_url: str) -> None:
@@ -30,8 +47,7 @@ async def an_acquired_order_is_missed(client: Client, sandbox_url: str) -> None:
     )
     remark = (await client.ask(client.acquiring.BuildOrderRemark, build)).remark
     paid = {"channel": "YST1", "order_no": order, "amount_fen": 10_000, "remark": remark, "missed": True}
-    async with httpx.AsyncClient(trust_env=False) as control:
-        (await control.post(f"{sandbox_url}/control/acquired_orders", json=paid)).raise_for_status()
+    await _act(sandbox_url, "/control/acquired_orders", paid)
     await client.step(
         "An acquired order of 100.00 that the bank missed: asked for, fetched, entered; A 80 with fee 4, B 20",
         client.acquiring.RecordOrder,
@@ -50,9 +66,7 @@ async def the_withdrawal_comes_back(client: Client, sandbox_url: str, operation_
     """The card's bank returns a withdrawal that had ended well."""
     key = operation_pb2.OperationKey(operation_id=operation_id)
     found = await client.ask(client.operations.GetOperation, operation_pb2.GetOperationRequest(key=key))
-    async with httpx.AsyncClient(base_url=sandbox_url, trust_env=False, timeout=TIMEOUT_S) as bank:
-        path = f"/control/withdrawals/{found.operation.serial}"
-        (await bank.post(path, json={"result": "return"})).raise_for_status()
+    await _act(sandbox_url, f"/control/withdrawals/{found.operation.serial}", {"result": "return"})
     day = found.operation.bank_day
     page = await client.step(
         "The card's bank returns the 200.00: they are A's again; which withdrawal it was, the bank says a day later",
@@ -68,8 +82,7 @@ async def money_is_found_in_suspense(client: Client, sandbox_url: str) -> None:
     """A transfer comes in that the bank can match to nobody; it is collected, cleared, and in part put back."""
     console.print("\n[bold]A stranger transfers 300.00: the bank puts them into suspense[/bold]")
     command = {"amount_fen": 30_000, "payer_name": "Fictitious Trading Ltd", "remark": "for C"}
-    async with httpx.AsyncClient(base_url=sandbox_url, trust_env=False, timeout=TIMEOUT_S) as bank:
-        sent = (await bank.post("/control/transfers", json=command)).raise_for_status().json()
+    sent = (await _act(sandbox_url, "/control/transfers", command)).json()
     day, transfer_bank_serial = sent["bank_day"], sent["front_seq_no"]
     bank_day = f"{day[:4]}-{day[4:6]}-{day[6:]}"
     request = suspense_pb2.CollectTransfersRequest(first_bank_day=bank_day, last_bank_day=bank_day, page_size=200)
