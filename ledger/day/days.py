@@ -206,8 +206,9 @@ _IS_WANTED: Final[LiteralString] = """
     AND (:member = '' OR b.member = :member)
     AND (CAST(:operation_id AS uuid) IS NULL OR b.operation_id = :operation_id)
     AND (NOT :open_alone OR b.is_open)
-    AND (:owner = '' OR 'break:' || b.break_id IN (
-      SELECT work_id FROM work_event WHERE owner = :owner AND owner <> '' AND platform = :platform
+    AND (:owner = '' OR b.break_id IN (
+      SELECT CAST(substr(work_id, 7) AS uuid) FROM work_event
+      WHERE owner = :owner AND owner <> '' AND platform = :platform AND work_id LIKE 'break:%'
     ))
     AND abs(coalesce(b.bank_fen, 0) - coalesce(b.ledger_fen, 0)) >= :min_difference_fen
     AND (
