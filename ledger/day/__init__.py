@@ -1,7 +1,7 @@
 """The ledger's side of the bank's T+1 reconciliation: files, lines, matching, breaks, sign-off.
 
 It knows neither gRPC nor the bank's wire. Whoever fetches a file gives its plain bytes; `Days` keeps them, encrypted,
-splits and types the lines in SQL, matches them with the journal by serial, and says what does not agree. Breaks live
+types the lines in SQL, matches them with the journal by serial, and says what does not agree. Breaks live
 beside the journal: nothing in here posts.
 
     days = Days(dsn, engine, platform, encrypt=vault.seal_answer, sign=vault.sign_decision)
