@@ -443,7 +443,7 @@ SELECT owner AS sub_account, sum(fen)::bigint AS closing_fen
 FROM (
   SELECT owner, balance_fen AS fen
   FROM account
-  WHERE platform = %(platform)s AND kind IN ('withdrawable', 'waiting')
+  WHERE platform = %(platform)s AND kind IN ('withdrawable', 'waiting') AND has_money
   UNION ALL
   SELECT split_part(side.name, ':', 2), side.fen
   FROM resolution r
