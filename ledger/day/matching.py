@@ -158,9 +158,7 @@ class Matcher:
             self._match(bank_day, type_, current[0])
 
     def _match(self, bank_day: date, type_: FileType, file_id: int | None) -> None:
-        parameters = self._parameters(bank_day, type_, file_id)
-        self._connection.execute(statements.DONE_WITH)
-        self._ours(type_, parameters)
+        self._ours(type_, self._parameters(bank_day, type_, file_id))
         self._settle(bank_day, type_, file_id)
 
     def _settle(self, bank_day: date, type_: FileType, file_id: int | None, staged: Staged | None = None) -> None:
@@ -178,7 +176,8 @@ class Matcher:
         self._connection.execute(statements.DONE_WITH)
 
     def _ours(self, type_: FileType, parameters: dict[str, Any]) -> None:
-        """What the journal has to set against a file."""
+        """What the journal has to set against a file. A file before may have been kept unmatched."""
+        self._connection.execute(statements.DONE_WITH)
         if type_ is FileType.BALANCES:
             self._connection.execute(statements.BALANCES, parameters)
             return

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import zlib
-from datetime import date
+from datetime import date, timedelta
 
 import pytest
 
+from bankclient import LineReader
 from ledger.day import (
     BreakClosed,
     BreakEventKind,
@@ -23,9 +24,10 @@ from ledger.day import (
     decision,
     written,
 )
+from ledger.day.matching import matching
 from ledger.names import Serial
-from tests.ledger.bookkeeping import DAY, DAY_AFTER, ask, new_id
-from tests.ledger.day.conftest import Bank, signed
+from tests.ledger.bookkeeping import DAY, DAY_AFTER, PLATFORM, ask, new_id
+from tests.ledger.day.conftest import Bank, sealed, signed
 from tests.ledger.day.files import jy
 
 CLERK = Signatory("console", "clerk@example.com")
@@ -169,3 +171,14 @@ async def test_a_list_is_a_file_of_lines_and_its_charges_are_outside_of_the_book
     assert (found.kind, found.bank_fen, found.member) == (BreakKind.MISSING_HERE, 70, "ab")
     assert loaded.file.amount_fen == -80
     assert Serial(found.serial) == ""
+
+
+async def test_a_file_that_is_kept_unmatched_is_in_nobodys_way(bank: Bank) -> None:
+    await bank.posted("S1")
+    content = jy("S1").encode("gb18030") + b"\n"
+    with matching(bank.mirror.dsn, PLATFORM, timedelta(hours=1)) as (_, matcher):
+        for stated, day in ((2, DAY), (1, DAY_AFTER)):
+            new = NewFile(bank_day=day, type=FileType.TRANSACTIONS, name="file.txt", stated_rows=stated)
+            matcher.load(new, lambda: iter([content]), LineReader("JY"), sealed)
+    files = [(await bank.days.files(day))[0] for day in (DAY, DAY_AFTER)]
+    assert [one.state for one in files] == [FileState.LOADED, FileState.MATCHED]
