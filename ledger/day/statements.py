@@ -108,7 +108,7 @@ _AGREES: Final[LiteralString] = f"""
 
 _OUTSIDE: Final[LiteralString] = "outside"
 _OF_NOBODY: Final[LiteralString] = (
-    "l.payee IN ('', l.payee_sub_account) AND m.member_id IS NULL AND p.sub_account IS NULL"
+    "l.fault = '' AND l.payee IN ('', l.payee_sub_account) AND m.member_id IS NULL AND p.sub_account IS NULL"
 )
 """Of a line of balances. An account that is no member's has its number for a code, or no code: what it has is no
 member's balance, and is compared by `CompareWithBank` (6010), which tells what it is for.
@@ -256,14 +256,20 @@ MATCHED: Final[tuple[LiteralString, ...]] = (
 )
 
 
-def digests(columns: int) -> LiteralString:
+def digests(columns: int) -> tuple[LiteralString, ...]:
     """Of lines that agreed when they were loaded, and do not after all."""
-    return f"""
-    UPDATE bank_line l SET digest = sha256({content(columns)})
-    FROM day_staged s
-    WHERE l.platform = %(platform)s AND l.file_id = %(file_id)s::bigint AND NOT l.agrees AND l.digest = ''
-      AND s.line = l.line
-    """
+    return tuple(
+        f"""
+        UPDATE bank_line l SET digest = {digest}
+        FROM {staged} s
+        WHERE l.platform = %(platform)s AND l.file_id = %(file_id)s::bigint AND NOT l.agrees AND l.digest = ''
+          AND s.line = l.line AND {is_there}
+        """
+        for digest, staged, is_there in (
+            (f"sha256({content(columns)})", "day_staged", "s.f1 IS NOT NULL"),
+            ("s.digest", "day_read", "true"),
+        )
+    )
 
 
 NEIGHBOURS: Final[LiteralString] = """
@@ -461,14 +467,17 @@ UPDATE bank_line l SET agrees = x.agrees
 FROM (
   SELECT
     l.ctid AS at,
-    l.booking = '{_OUTSIDE}' OR l.amount_fen = coalesce(b.closing_fen, 0) AND d.first_line IS NULL AS agrees
+    l.booking = '{_OUTSIDE}' AND b.sub_account IS NULL
+      OR l.amount_fen = coalesce(b.closing_fen, 0) AND d.first_line IS NULL AS agrees
   FROM bank_line l
   LEFT JOIN day_balance b ON b.sub_account = l.payee_sub_account
   LEFT JOIN day_twice d ON d.sub_account = l.payee_sub_account AND l.line > d.first_line
   WHERE l.platform = %(platform)s AND l.file_id = %(file_id)s::bigint AND l.fault = ''
 ) x
-WHERE l.ctid = x.at AND l.agrees IS DISTINCT FROM x.agrees
+WHERE l.platform = %(platform)s AND l.file_id = %(file_id)s::bigint AND l.ctid = x.at
+  AND l.agrees IS DISTINCT FROM x.agrees
 """
+"""The file is named once more: by where they are alone, hashed rows are looked for among the lines of all files."""
 
 BALANCES_TWICE: Final[LiteralString] = """
 CREATE TEMPORARY TABLE day_twice AS
@@ -740,7 +749,7 @@ def set_against(columns: int | None) -> tuple[LiteralString, ...]:
     """What is done with a file whose lines are postings, between `FINDINGS` and `OCCURRENCES`; ``columns`` where it has
     just been loaded, and by how many.
     """
-    loaded = () if columns is None else (digests(columns),)
+    loaded = () if columns is None else digests(columns)
     return (*MATCHED, *loaded, *MISSING, LOOKUPS, OF_LINES, OF_POSTINGS)
 
 

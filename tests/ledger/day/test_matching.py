@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import timedelta
 
 import pytest
 
-from ledger.accounts import withdrawable
+from ledger import Member
+from ledger.accounts import POOLED, withdrawable
 from ledger.day import BreakFilter, BreakKind, BreakState, CloseReason, FileState, FileType, LineState, Signatory
-from ledger.names import MemberCode, Serial
-from ledger.rules import Draft
+from ledger.names import MemberCode, Serial, SubAccount
+from ledger.rules import Draft, Leg
 from tests.ledger.bookkeeping import ANN, BOB, DAY, DAY_AFTER, DAY_BEFORE, execute, opening, pay, posting, voiding
 from tests.ledger.day.conftest import Bank
 from tests.ledger.day.files import jy, ye
@@ -108,6 +110,19 @@ async def test_a_row_that_comes_twice_is_a_duplicate(bank: Bank) -> None:
     await bank.load(jy("S1"), jy("S1", number=2))
     (found,) = await bank.breaks()
     assert (found.kind, found.bank_fen, found.ledger_fen, found.line) == (BreakKind.DUPLICATE, 1000, 0, 2)
+
+
+async def test_of_rows_that_come_twice_and_were_read_one_by_one_each_is_known_by_its_bytes(bank: Bank) -> None:
+    rows = []
+    for serial in ("S1", "S2"):
+        await bank.posted(serial)
+        rows.append(jy(serial).replace("&备注&", "&备\0注&"))
+    loaded = await bank.load(*rows, *rows)
+    found = {one.line: one for one in await bank.breaks()}
+    assert {line: one.kind for line, one in found.items()} == {3: BreakKind.DUPLICATE, 4: BreakKind.DUPLICATE}
+    digests = {line: hashlib.sha256(row.encode("gb18030")).digest() for line, row in zip((3, 4), rows, strict=True)}
+    lines = await bank.days.lines(loaded.file.file_id, 0, 10)
+    assert {one.line: bytes(one.digest) for one in lines if one.line > 2} == digests
 
 
 async def test_the_same_bytes_twice_are_a_duplicate_as_well(bank: Bank) -> None:
@@ -313,3 +328,21 @@ async def test_a_day_of_nothing_leaves_each_posting_without_its_line(bank: Bank)
     (found,) = await bank.breaks()
     assert (found.kind, found.ledger_fen, found.line) == (BreakKind.MISSING_THERE, 1000, None)
     assert (await bank.days.day(DAY)).files[2].state is FileState.NONE
+
+
+async def test_an_account_of_nobody_that_has_become_a_members_is_compared(bank: Bank) -> None:
+    dan = SubAccount("1004")
+    await bank.load(ye(ANN, 100_000), ye(dan, 700, member="", number=2), type_=FileType.BALANCES)
+    assert await bank.breaks() == []
+    member = Member(member_id=MemberCode("dan"), sub_account=dan, property="00")
+    await bank.mirror.do(opening(kind="OPEN_MEMBER", serial=Serial("M9"), members=(member,)))
+    moved = Draft((Leg(POOLED, withdrawable(dan), 650),), amount_fen=650)
+    await bank.mirror.do(opening(enter=[moved], kind="OPENING_BALANCE", bank_day=DAY))
+    await bank.days.match(DAY, FileType.BALANCES)
+    assert [(one.sub_account, one.bank_fen, one.ledger_fen) for one in await bank.breaks()] == [(dan, 700, 650)]
+
+
+async def test_a_line_of_balances_that_cannot_be_read_is_nothing_else(bank: Bank) -> None:
+    loaded = await bank.load(ye(ANN, 100_000), "2&&1004&x&&", type_=FileType.BALANCES)
+    found = [(one.state, one.booking) for one in await bank.days.lines(loaded.file.file_id, 0, 10)]
+    assert found == [(LineState.MATCHED, ""), (LineState.UNREADABLE, "")]

@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable
 from datetime import timedelta
 
+from ledger.day import FileType
 from ledger.names import MemberCode, Serial
 from ledger.rules import Draft
-from tests.ledger.bookkeeping import ANN, BOB, DAY, ask, opening, pay
+from tests.ledger.bookkeeping import ANN, BOB, DAY, ask, execute, opening, pay
 from tests.ledger.day.conftest import Bank
-from tests.ledger.day.files import jy
+from tests.ledger.day.files import jy, ye
 
 _RETURNED = "SELECT tup_returned FROM pg_stat_database WHERE datname = current_database()"
 _SESSIONS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 
 
-async def gone_through(bank: Bank, lines: list[str], day: int) -> int:
-    """How many rows PostgreSQL has gone through for a file: a session counts when it has ended."""
+async def gone_through(bank: Bank, work: Awaitable[object]) -> int:
+    """How many rows PostgreSQL has gone through for something: a session counts when it has ended."""
     dsn = bank.mirror.dsn
     ((sessions,),) = ask(dsn, _SESSIONS)
     ((before,),) = ask(dsn, _RETURNED)
-    loaded = await bank.load(*lines, day=DAY + timedelta(days=day))
-    assert loaded.did
+    await work
     until_s = time.monotonic() + 30
     while ask(dsn, _SESSIONS)[0][0] > sessions and time.monotonic() < until_s:
         pass
     ((after,),) = ask(dsn, _RETURNED)
     return int(after - before)
+
+
+async def loaded(bank: Bank, lines: list[str], day: int) -> int:
+    """How many rows that were for a file."""
+
+    async def load() -> None:
+        assert (await bank.load(*lines, day=DAY + timedelta(days=day))).did
+
+    return await gone_through(bank, load())
 
 
 async def costs(bank: Bank, prefix: str, day: int, count: int) -> list[int]:
@@ -40,9 +50,9 @@ async def costs(bank: Bank, prefix: str, day: int, count: int) -> list[int]:
     await bank.mirror.do(opening(enter=named, serial=Serial(f"{prefix}-call"), bank_day=booked, kind="BATCH_PAY"))
     lines = [jy(serial, 1, number=number, day=booked) for number, serial in enumerate(serials, start=1)]
     return [
-        await gone_through(bank, lines, day),
-        await gone_through(bank, lines, day + 1),
-        await gone_through(bank, lines[1:], day),
+        await loaded(bank, lines, day),
+        await loaded(bank, lines, day + 1),
+        await loaded(bank, lines[1:], day),
     ]
 
 
@@ -51,3 +61,17 @@ async def test_ten_times_the_lines_cost_some_ten_times_the_work(bank: Bank) -> N
     few = await costs(bank, "F", 10, 100)
     many = await costs(bank, "M", 20, 1000)
     assert [large < 15 * small for small, large in zip(few, many, strict=True)] == [True] * 3, (few, many)
+
+
+async def test_balances_are_compared_without_a_look_at_the_lines_of_other_files(bank: Bank) -> None:
+    lines = [ye(f"9{number}", 0, number=number) for number in range(1000)]
+    await bank.load(*lines, type_=FileType.BALANCES)
+    alone = await gone_through(bank, bank.days.match(DAY, FileType.BALANCES))
+    execute(
+        bank.mirror.dsn,
+        "INSERT INTO bank_line SELECT (jsonb_populate_record(l, jsonb_build_object('file_id', 1000 + other.id))).*"
+        " FROM bank_line l, generate_series(1, 20) other (id)",
+    )
+    execute(bank.mirror.dsn, "ANALYZE")
+    beside = await gone_through(bank, bank.days.match(DAY, FileType.BALANCES))
+    assert beside < 2 * alone, (alone, beside)
