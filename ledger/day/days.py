@@ -686,11 +686,14 @@ class Days:
     async def _work(self, work: Callable[[Matcher], _Result]) -> _Result:
         """Do something that takes long in a thread; a caller who goes away ends it, and nothing of it stays."""
         held: list[psycopg.Connection[Any]] = []
+        is_left = False
 
         def run() -> _Result:
             try:
                 with matching(self._dsn, self._platform, self._cut_over) as (connection, matcher):
                     held.append(connection)
+                    if is_left:
+                        raise LedgerUnavailable("whoever asked has gone")
                     return work(matcher)
             except (psycopg.OperationalError, psycopg.InterfaceError) as failure:
                 raise LedgerUnavailable(str(failure)) from None
@@ -699,6 +702,7 @@ class Days:
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
+            is_left = True
             for connection in held:
                 connection.close()
             with suppress(Exception):

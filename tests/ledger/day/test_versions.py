@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 from datetime import date, timedelta
 
@@ -182,3 +183,12 @@ async def test_a_file_that_is_kept_unmatched_is_in_nobodys_way(bank: Bank) -> No
             matcher.load(new, lambda: iter([content]), LineReader("JY"), sealed)
     files = [(await bank.days.files(day))[0] for day in (DAY, DAY_AFTER)]
     assert [one.state for one in files] == [FileState.LOADED, FileState.MATCHED]
+
+
+async def test_of_a_load_that_is_given_up_before_it_has_a_connection_nothing_stays(bank: Bank) -> None:
+    task = asyncio.create_task(bank.load(jy("S1")))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await bank.days.files(DAY) == []
