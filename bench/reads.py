@@ -48,7 +48,7 @@ from service.bankday import bank_today
 
 SETTINGS = {
     "SEAL__KEYS": "[]",
-    **{f"{name}__POLL_S": "null" for name in ("CLEARING", "RETURNS", "TRANSFERS", "RECONCILIATION")},
+    **{f"{name.upper()}__POLL_S": "null" for name in ("clearing", "returns", "transfers", "reconciliation")},
 }
 """Without seal keys: what proofs cost is in the row of the lists. And nothing is collected meanwhile."""
 SECONDS_EACH = 0.4

@@ -202,9 +202,14 @@ def _read(source: Source, take: Callable[[str, list[str], Iterator[bytes]], None
 
 
 def _columns(connection: psycopg.Connection[Any]) -> dict[str, list[str]]:
-    """The tables of the books with their columns."""
+    """The tables of the books with their columns, but those that PostgreSQL computes from others."""
     found = connection.execute(COLUMNS).fetchall()
-    return {table: columns for table, columns in found if table in metadata.tables}
+    computed = {(table.name, one.name) for table in metadata.tables.values() for one in table.columns if one.computed}
+    return {
+        table: [one for one in columns if (table, one) not in computed]
+        for table, columns in found
+        if table in metadata.tables
+    }
 
 
 def _named(table: str, columns: Sequence[str]) -> tuple[sql.Composed, sql.Identifier]:

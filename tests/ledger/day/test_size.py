@@ -48,6 +48,8 @@ async def costs(bank: Bank, prefix: str, day: int, count: int) -> list[int]:
     named = [Draft(one.legs, one.serial, MemberCode("ann"), MemberCode("bob"), 1, 0) for one in drafts]
     booked = DAY + timedelta(days=day)
     await bank.mirror.do(opening(enter=named, serial=Serial(f"{prefix}-call"), bank_day=booked, kind="BATCH_PAY"))
+    # How the day's postings are found follows from what PostgreSQL knows of the journal, as it comes to know by itself.
+    execute(bank.mirror.dsn, "ANALYZE operation, transaction, resolution")
     lines = [jy(serial, 1, number=number, day=booked) for number, serial in enumerate(serials, start=1)]
     return [
         await loaded(bank, lines, day),
