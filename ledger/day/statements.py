@@ -107,12 +107,6 @@ _AGREES: Final[LiteralString] = f"""
 
 
 _OUTSIDE: Final[LiteralString] = "outside"
-_OF_NOBODY: Final[LiteralString] = (
-    "l.fault = '' AND l.payee IN ('', l.payee_sub_account) AND m.member_id IS NULL AND p.sub_account IS NULL"
-)
-"""Of a line of balances. An account that is no member's has its number for a code, or no code: what it has is no
-member's balance, and is compared by `CompareWithBank` (6010), which tells what it is for.
-"""
 
 
 def inserted(layout: tuple[str, ...], *, is_balances: bool, member_pays: bool) -> LiteralString:
@@ -122,12 +116,11 @@ def inserted(layout: tuple[str, ...], *, is_balances: bool, member_pays: bool) -
     given = COLUMNS.replace("booking", "said_booking")
     operation_id: LiteralString = "NULL::uuid"
     part: LiteralString = "NULL::int"
-    booking: LiteralString = f"CASE WHEN {_OF_NOBODY} THEN '{_OUTSIDE}' ELSE '' END"
-    agrees: LiteralString = f"l.amount_fen = coalesce(p.closing_fen, 0) OR {_OF_NOBODY}"
-    joined: LiteralString = """day_balance p ON p.sub_account = l.payee_sub_account
-      LEFT JOIN member m ON m.platform = %(platform)s AND m.sub_account = l.payee_sub_account"""
+    booking: LiteralString = "l.said_booking"
+    agrees: LiteralString = "l.amount_fen = coalesce(p.closing_fen, 0)"
+    joined: LiteralString = "day_balance p ON p.sub_account = l.payee_sub_account"
     if not is_balances:
-        operation_id, part, booking = "p.operation_id", "p.part", "l.said_booking"
+        operation_id, part = "p.operation_id", "p.part"
         agrees = f"{_AGREES}, {booking} = '{_OUTSIDE}' AND %(is_list)s"
         joined = "day_posted p ON p.serial = l.serial AND p.serial <> ''"
     return f"""
@@ -462,13 +455,12 @@ GROUP BY 1
 """
 """What each sub-account had available when the day ended: what it has now, less all that was posted on later days."""
 
-BALANCES_AGREE: Final[LiteralString] = f"""
+BALANCES_AGREE: Final[LiteralString] = """
 UPDATE bank_line l SET agrees = x.agrees
 FROM (
   SELECT
     l.ctid AS at,
-    l.booking = '{_OUTSIDE}' AND b.sub_account IS NULL
-      OR l.amount_fen = coalesce(b.closing_fen, 0) AND d.first_line IS NULL AS agrees
+    l.amount_fen = coalesce(b.closing_fen, 0) AND d.first_line IS NULL AS agrees
   FROM bank_line l
   LEFT JOIN day_balance b ON b.sub_account = l.payee_sub_account
   LEFT JOIN day_twice d ON d.sub_account = l.payee_sub_account AND l.line > d.first_line

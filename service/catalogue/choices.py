@@ -356,7 +356,7 @@ CHOICES: tuple[Choice, ...] = (
         "Member code of an account that is no member's, in the files",
         "",
         "takes its number for a code, or no code, for nobody: a line with the fee account or the parking account on one"
-        " side agrees with a posting that has one member, and its balance in YE is left to CompareWithBank",
+        " side agrees with a posting that has one member; in YE it is a break",
         "6050 shows functional accounts with their number for a code; no file with one is public",
         "Which member code do CZ, TX, JY and YE have for functional sub-accounts, and does YE list them?",
     ),

@@ -236,28 +236,6 @@ async def test_a_balance_without_a_line_is_a_break(bank: Bank) -> None:
     assert (found.kind, found.bank_fen, found.ledger_fen, found.sub_account) == (BreakKind.BALANCE, None, 1000, BOB)
 
 
-async def test_an_account_of_nobody_is_no_members_balance(bank: Bank) -> None:
-    await bank.posted("S1")
-    fees, parking = "9930000000000003", "9930000000000022"
-    loaded = await bank.load(
-        *(ye(ANN, 99_000), ye(BOB, 1000, member="bob", number=2)),
-        *(ye(fees, 500, member=fees, number=3), ye(parking, 7, member="", number=4)),
-        type_=FileType.BALANCES,
-    )
-    assert await bank.breaks() == []
-    states = [one.state for one in await bank.days.lines(loaded.file.file_id, 0, 10)]
-    assert states == [LineState.MATCHED, LineState.MATCHED, LineState.OUTSIDE, LineState.OUTSIDE]
-    # Who has a code of its own is somebody whom the books should have; so is a member without a code.
-    await bank.load(
-        *(ye(ANN, 99_000), ye(BOB, 999, member="", number=2), ye("1009", 500, member="dave", number=3)),
-        type_=FileType.BALANCES,
-    )
-    assert sorted((one.sub_account, one.bank_fen, one.ledger_fen) for one in await bank.breaks()) == [
-        (BOB, 999, 1000),
-        ("1009", 500, 0),
-    ]
-
-
 async def test_a_balance_is_explained_by_the_members_open_breaks(bank: Bank) -> None:
     await bank.load(jy("S9", 700, 50))
     await bank.load(ye(ANN, 99_300), ye(BOB, 650, member="bob", number=2), type_=FileType.BALANCES)
@@ -328,18 +306,6 @@ async def test_a_day_of_nothing_leaves_each_posting_without_its_line(bank: Bank)
     (found,) = await bank.breaks()
     assert (found.kind, found.ledger_fen, found.line) == (BreakKind.MISSING_THERE, 1000, None)
     assert (await bank.days.day(DAY)).files[2].state is FileState.NONE
-
-
-async def test_an_account_of_nobody_that_has_become_a_members_is_compared(bank: Bank) -> None:
-    dan = SubAccount("1004")
-    await bank.load(ye(ANN, 100_000), ye(dan, 700, member="", number=2), type_=FileType.BALANCES)
-    assert await bank.breaks() == []
-    member = Member(member_id=MemberCode("dan"), sub_account=dan, property="00")
-    await bank.mirror.do(opening(kind="OPEN_MEMBER", serial=Serial("M9"), members=(member,)))
-    moved = Draft((Leg(POOLED, withdrawable(dan), 650),), amount_fen=650)
-    await bank.mirror.do(opening(enter=[moved], kind="OPENING_BALANCE", bank_day=DAY))
-    await bank.days.match(DAY, FileType.BALANCES)
-    assert [(one.sub_account, one.bank_fen, one.ledger_fen) for one in await bank.breaks()] == [(dan, 700, 650)]
 
 
 async def test_a_line_of_balances_that_cannot_be_read_is_nothing_else(bank: Bank) -> None:
