@@ -7,11 +7,10 @@ from datetime import timedelta
 
 import pytest
 
-from ledger import Member
-from ledger.accounts import POOLED, withdrawable
+from ledger.accounts import withdrawable
 from ledger.day import BreakFilter, BreakKind, BreakState, CloseReason, FileState, FileType, LineState, Signatory
-from ledger.names import MemberCode, Serial, SubAccount
-from ledger.rules import Draft, Leg
+from ledger.names import MemberCode, Serial
+from ledger.rules import Draft
 from tests.ledger.bookkeeping import ANN, BOB, DAY, DAY_AFTER, DAY_BEFORE, execute, opening, pay, posting, voiding
 from tests.ledger.day.conftest import Bank
 from tests.ledger.day.files import jy, ye
