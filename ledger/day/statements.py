@@ -113,15 +113,13 @@ def inserted(layout: tuple[str, ...], *, is_balances: bool, member_pays: bool) -
     """Make lines of what is staged, each with what the journal has of its serial, or of its sub-account: what is usual
     needs no more. Only a line that does not agree has its digest.
     """
-    given = COLUMNS.replace("booking", "said_booking")
     operation_id: LiteralString = "NULL::uuid"
     part: LiteralString = "NULL::int"
-    booking: LiteralString = "l.said_booking"
     agrees: LiteralString = "l.amount_fen = coalesce(p.closing_fen, 0)"
     joined: LiteralString = "day_balance p ON p.sub_account = l.payee_sub_account"
     if not is_balances:
         operation_id, part = "p.operation_id", "p.part"
-        agrees = f"{_AGREES}, {booking} = '{_OUTSIDE}' AND %(is_list)s"
+        agrees = f"{_AGREES}, l.booking = '{_OUTSIDE}' AND %(is_list)s"
         joined = "day_posted p ON p.serial = l.serial AND p.serial <> ''"
     return f"""
     INSERT INTO bank_line (platform, file_id, line, digest, {COLUMNS}, operation_id, part, agrees)
@@ -131,9 +129,9 @@ def inserted(layout: tuple[str, ...], *, is_balances: bool, member_pays: bool) -
       {COLUMNS}, operation_id, part, agrees
     FROM (
       SELECT
-        l.*, {booking} AS booking, {operation_id} AS operation_id, {part} AS part,
+        l.*, {operation_id} AS operation_id, {part} AS part,
         l.fault = '' AND coalesce({agrees}, false) AS agrees
-      FROM ({typed(layout, member_pays=member_pays)}) AS l (line, {names(len(layout))}, digest, {given})
+      FROM ({typed(layout, member_pays=member_pays)}) AS l (line, {names(len(layout))}, digest, {COLUMNS})
       LEFT JOIN {joined}
       OFFSET 0
     ) matched
