@@ -17,6 +17,7 @@ earlier one, whenever they were committed. Both count what is posted; what is he
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
@@ -183,9 +184,10 @@ class Entries:
         until: datetime | None = None,
         first_day: date | None = None,
         last_day: date | None = None,
+        limit: int | None = None,
     ) -> AsyncGenerator[Entry, None]:
         """A member's entries behind ``after`` in their order, up to the end of the books or to ``until``; of these bank
-        days. Reads page by page, as fast as they are taken.
+        days, and the first so many. Reads page by page, as fast as they are taken.
         """
         ends = await self.catch_up()
         if ends is None:
@@ -198,15 +200,16 @@ class Entries:
             ends = min(ends, last_at)
             after = max(after, BEGINNING._replace(at=first_at))
         ends = ends if until is None else min(ends, until)
-        while True:
+        left = sys.maxsize if limit is None else limit
+        while left:
+            size = min(PAGE, left)
             place = {"at": after.at, "operation_id": after.operation_id, "part": after.part, "after": after.sub_account}
-            rows = await self._rows(sql.ENTRIES, **days, **place, until=ends, limit=PAGE)
+            rows = await self._rows(sql.ENTRIES, **days, **place, until=ends, limit=size)
             for row in rows:
                 entry = _entry(row)
                 yield entry
                 after = entry.place
-            if len(rows) < PAGE:
-                return
+            left = left - size if len(rows) == size else 0
 
     async def _settled(self, at: datetime | None) -> datetime | None:
         """The moment of which is read what is asked for as of ``at``: nothing can come any more that is as old."""

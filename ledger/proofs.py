@@ -75,38 +75,12 @@ _MACS = """array_prepend(s.mac, ARRAY(
     SELECT v.mac FROM vouched v WHERE v.subject = 'batch ' || s.batch AND v.platform = s.platform
 ))"""
 
-_SEALS = text(f"""
+SEALS = text(f"""
     SELECT s.batch, s.at, s.leaves, s.digest, {_MACS} AS macs, before.digest AS follows
-    FROM (
-      SELECT w.at, ends.low, ends.high
-      FROM unnest(CAST(:times AS timestamptz[])) AS w (at)
-      CROSS JOIN (
-        SELECT
-          (SELECT batch FROM seal WHERE platform = :platform ORDER BY batch LIMIT 1) AS low,
-          (SELECT batch FROM seal WHERE platform = :platform ORDER BY batch DESC LIMIT 1) AS high
-        OFFSET 0
-      ) ends
-      OFFSET 0
-    ) wanted
+    FROM unnest(CAST(:times AS timestamptz[])) AS wanted (at)
+    -- Lateral and with an offset, so that each is one index look-up whatever is believed of the table.
     CROSS JOIN LATERAL (
-      -- Batches are in the order of their times, which have no index: it would be one more to write with each batch.
-      -- Lateral and with an offset, so that each step is one index look-up whatever is believed of the table.
-      WITH RECURSIVE span (low, high) AS (
-        SELECT wanted.low, wanted.high
-        UNION ALL
-        SELECT
-          CASE WHEN middle.at <= wanted.at THEN middle.batch ELSE span.low END,
-          CASE WHEN middle.at <= wanted.at THEN span.high ELSE middle.batch - 1 END
-        FROM span
-        CROSS JOIN LATERAL (
-          SELECT batch, at FROM seal WHERE platform = :platform AND batch = (span.low + span.high + 1) / 2 OFFSET 0
-        ) middle
-        WHERE span.low < span.high
-      )
-      SELECT low AS batch FROM span WHERE low = high
-    ) found
-    CROSS JOIN LATERAL (
-      SELECT * FROM seal WHERE platform = :platform AND batch = found.batch AND at = wanted.at OFFSET 0
+      SELECT * FROM seal WHERE platform = :platform AND at = wanted.at OFFSET 0
     ) s
     LEFT JOIN LATERAL (
       SELECT digest FROM seal WHERE platform = :platform AND batch = s.batch - 1 OFFSET 0
@@ -217,7 +191,7 @@ class Proofs:
         keys; None for a time before the first seal of books that are older than seals.
         """
         found: dict[datetime, _Leaves | None] = {}
-        for row in await self._rows(connection, _SEALS, times=list(times)):
+        for row in await self._rows(connection, SEALS, times=list(times)):
             seal = Seal(row["batch"], row["at"], bytes(row["digest"]))
             before = Seal(seal.batch - 1, BEFORE_ANYTHING, bytes(row["follows"] or BEGINNING))
             if seals.follow(before, self._platform, seal.at, bytes(row["leaves"])) == seal and await self._is_ours(

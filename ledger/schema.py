@@ -329,6 +329,7 @@ seal = _table(
     Column("digest", LargeBinary, nullable=False),
     Column("mac", LargeBinary, nullable=False, server_default=""),
     PrimaryKeyConstraint("platform", "batch", name="seal_pk"),
+    Index("seal_by_time", "at", "platform"),
 )
 """One row a batch (`ledger.seals`). A batch's rows in the other tables are those with its time."""
 

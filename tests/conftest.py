@@ -91,6 +91,8 @@ QUICK = {
     "autovacuum": "off",
     "max_wal_size": "2GB",
     "checkpoint_timeout": "1h",
+    # Whoever makes or drops a database waits for each connection that has begun and does not go on.
+    "authentication_timeout": "5s",
 }
 
 

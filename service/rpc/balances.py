@@ -152,14 +152,9 @@ class Balances(balance_pb2_grpc.BalanceServiceServicer):
         """From the mirror, in the order of commits."""
         wanted = span(request)
         member_id = (await self.members.get(MemberCode(request.member_id))).member_id
-        left = request.limit or None
-        async with aclosing(self.entries.entries(member_id, **wanted)) as entries:
+        async with aclosing(self.entries.entries(member_id, **wanted, limit=request.limit or None)) as entries:
             async for entry in entries:
                 yield entry_message(member_id, entry)
-                if left is not None:
-                    left -= 1
-                    if not left:
-                        return
 
     async def CompareWithBank(
         self, request: balance_pb2.CompareWithBankRequest, context: Context

@@ -6,10 +6,10 @@ import asyncio
 import contextlib
 import itertools
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import date, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, LiteralString, NamedTuple
 from unittest.mock import patch
 from uuid import UUID
 
@@ -33,7 +33,10 @@ from ledger import (
 )
 from ledger import entries as module
 from ledger.accounts import withdrawable
+from ledger.entry_statements import ENTRIES
+from ledger.lookups import fetched
 from ledger.names import MemberCode, SubAccount
+from ledger.session import Pool
 from ledger.writer import Writer
 from tests.ledger.bookkeeping import (
     ANN,
@@ -291,6 +294,26 @@ async def test_the_places_of_entries_stay_while_others_come(mirror: Mirror, entr
         for read in range(len(seen)):
             assert await all_of(entries, BOBS, after=seen[read].place) == seen[read + 1 :]
         assert await all_of(entries, BOBS, until=seen[3].place.at) == seen[:4]
+
+
+async def test_so_many_are_read_as_are_asked_for(mirror: Mirror, entries: Entries) -> None:
+    await mirror.give(withdrawable(ANN), 1000)
+    for _ in range(7):
+        await mirror.do(opening(enter=[pay_today(ANN, BOB, 1)]))
+    every = await all_of(entries, BOBS)
+    read: list[int] = []
+
+    async def counting(pool: Pool, query: LiteralString, values: Mapping[str, Any]) -> list[Any]:
+        rows = await fetched(pool, query, values)
+        if query is ENTRIES:
+            read.append(len(rows))
+        return rows
+
+    with patch.object(module, "PAGE", 3), patch.object(module, "fetched", counting):
+        for limit in (1, 2, 3, 4, 6, 7, 8):
+            read.clear()
+            assert await all_of(entries, BOBS, limit=limit) == every[:limit]
+            assert sum(read) == min(limit, len(every)), limit
 
 
 async def test_what_was_voided_is_in_no_statement(mirror: Mirror, entries: Entries) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from ledger.comparison import POSITION
 from ledger.lookups import BALANCES, BALANCES_OF
+from ledger.proofs import SEALS
 from ledger.reads.timeline import HOLDS
 from ledger.reads.work import DIFFERENCES, OWED, QUEUE, QUEUE_OF_OWNER, SUMS, SUSPENDED_PAGE, WAITING_DAYS
 from ledger.statements import ACCOUNTS
@@ -47,6 +48,7 @@ READS: dict[str, tuple[str, Any]] = {
     "a comparison": (POSITION, VALUES | {"owner": ANN, "kinds": HELD, "today": "20261130"}),
     "balances by sub-account": (BALANCES, [[ANN], PLATFORM]),
     "balances by member": (BALANCES_OF, [["ann"], PLATFORM]),
+    "the seals of a page": (str(SEALS), VALUES | {"times": [f"2020-01-01 00:{minute}Z" for minute in range(10, 40)]}),
     "what a payment draws on": (ACCOUNTS, VALUES | {"names": [], "ids": [], "drawn": [ANN]}),
 }
 
@@ -63,6 +65,8 @@ OVER = (
             ("in-transit", "", "to_char(date '2001-01-01' + n, 'YYYYMMDD')", "NULL"),
         )
     ),
+    "INSERT INTO seal SELECT '9930', n, timestamptz '2020-01-01 00:00Z' + n * interval '1 min', '', '', ''"
+    " FROM generate_series(1000, 8000) n",
     # Closed breaks, and proposals that were decided.
     "INSERT INTO break SELECT '9930', md5(n::text)::uuid, '2026-11-29', 'JY', 'amount', 500, 200, 1, 1, '', NULL, NULL,"
     f" '', '', '', '', '', '', false, now() FROM generate_series(1, {MANY}) n",
@@ -76,6 +80,8 @@ THERE = (
     f"INSERT INTO account VALUES ('9930', 'escrow:{ANN}:O', 'escrow', '{ANN}', 'O', 0, 100, 40)",
     "INSERT INTO account VALUES ('9930', 'suspense:T', 'suspense', '', 'T', 0, 100, 0)",
     "INSERT INTO account VALUES ('9930', 'difference:D', 'difference', '', 'D', NULL, -100, 0)",
+    "INSERT INTO seal SELECT '9930', n, timestamptz '2020-01-01 00:00Z' + n * interval '1 min', '', '', ''"
+    " FROM generate_series(1, 999) n",
     "INSERT INTO break SELECT '9930', md5('b')::uuid, '2026-11-29', 'JY', 'amount', 500, 200, 1, 1, '', NULL, NULL, '',"
     " '', '', '', '', '', true, now()",
 )
