@@ -24,8 +24,13 @@ from ledger.day.values import Content, FileType, NewFile, Reading
 
 FEN_MAX: Final = 2**63 - 1
 
-SETTINGS: Final = {"work_mem": "128MB", "jit": "off", "max_parallel_workers_per_gather": "0"}
-"""A file's hash tables stay in memory, and one core of the server is left to the payments."""
+SETTINGS: Final = {
+    "work_mem": "128MB",
+    "jit": "off",
+    "max_parallel_workers_per_gather": "1",
+    "parallel_tuple_cost": "0.005",
+}
+"""A file's hash tables stay in memory. Two processes read the journal; what is temporary is one's own."""
 
 ONE_DAY: Final = timedelta(days=1)
 

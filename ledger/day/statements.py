@@ -221,7 +221,7 @@ MATCHED: Final[tuple[LiteralString, ...]] = (
     # Which postings have no line, which have several.
     """
     CREATE TEMPORARY TABLE day_met AS
-    SELECT operation_id, part, count(line) AS lines, min(line) AS first_line
+    SELECT operation_id, part, count(line) AS lines, min(line) AS first_line, max(line) AS last_line
     FROM (
       SELECT operation_id, part, line
       FROM bank_line
@@ -234,15 +234,24 @@ MATCHED: Final[tuple[LiteralString, ...]] = (
     """,
     "CREATE TEMPORARY TABLE day_twice AS SELECT operation_id, part, first_line FROM day_met WHERE lines > 1",
     "CREATE INDEX ON day_twice (operation_id, part)",
+    # Of two lines the later is known; only for more, or for what was undone, are all lines gone through.
     """
-    UPDATE bank_line l SET agrees = false
+    CREATE TEMPORARY TABLE day_again AS
+    SELECT last_line AS line FROM day_met WHERE lines = 2
+    UNION ALL
+    SELECT l.line
     FROM (
-      SELECT operation_id, part, first_line FROM day_twice
+      SELECT operation_id, part, first_line FROM day_met WHERE lines > 2
       UNION ALL
       SELECT operation_id, part, 0 FROM day_posted WHERE is_undone
     ) d
-    WHERE l.platform = %(platform)s AND l.file_id = %(file_id)s::bigint AND l.agrees AND d.operation_id = l.operation_id
-      AND d.part = l.part AND l.line > d.first_line
+    JOIN bank_line l ON l.operation_id = d.operation_id AND l.part = d.part AND l.line > d.first_line
+    WHERE l.platform = %(platform)s AND l.file_id = %(file_id)s::bigint
+    """,
+    """
+    UPDATE bank_line SET agrees = false
+    WHERE platform = %(platform)s AND file_id = %(file_id)s::bigint AND line = ANY (ARRAY(SELECT line FROM day_again))
+      AND agrees
     """,
 )
 
@@ -757,6 +766,6 @@ COMPARED: Final[tuple[LiteralString, ...]] = (
 """What is done with the file of balances."""
 
 DONE_WITH: Final[LiteralString] = (
-    "DROP TABLE IF EXISTS day_posted, day_line, day_met, day_twice, day_missing, day_beside, day_finding, day_gone, "
-    "day_balance, day_standing, day_effect"
+    "DROP TABLE IF EXISTS day_posted, day_line, day_met, day_twice, day_again, day_missing, day_beside, day_finding,"
+    " day_gone, day_balance, day_standing, day_effect"
 )

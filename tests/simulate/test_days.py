@@ -66,6 +66,6 @@ async def test_each_fault_of_a_file_or_list_is_found_in_its_place_and_amount_and
 @pytest.mark.soak
 async def test_the_days_of_a_seed_are_clean_whatever_breaks_and_each_fault_is_found(tmp_path: Path) -> None:
     async with opened(tmp_path) as site:
-        played = await play(site, of_seed(1), is_reconciled=True)
+        played = await play(site, of_seed(5), is_reconciled=True)
     assert played.wrong == []
     assert played.days.total() > len(OF_ROWS) / 2

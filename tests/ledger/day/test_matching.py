@@ -111,6 +111,17 @@ async def test_a_row_that_comes_twice_is_a_duplicate(bank: Bank) -> None:
     assert (found.kind, found.bank_fen, found.ledger_fen, found.line) == (BreakKind.DUPLICATE, 1000, 0, 2)
 
 
+@pytest.mark.parametrize("times", [2, 3, 5])
+async def test_all_rows_of_a_posting_but_the_first_are_duplicates(bank: Bank, times: int) -> None:
+    for serial in ("S1", "S2"):
+        await bank.posted(serial)
+    rows = [jy("S1", number=number) for number in range(1, times)]
+    await bank.load(*rows, jy("S2"), jy("S1", number=times))
+    later = [*range(2, times), times + 1]
+    found = sorted(await bank.breaks(), key=lambda one: one.line or 0)
+    assert [(one.line, one.kind) for one in found] == [(line, BreakKind.DUPLICATE) for line in later]
+
+
 async def test_of_rows_that_come_twice_and_were_read_one_by_one_each_is_known_by_its_bytes(bank: Bank) -> None:
     rows = []
     for serial in ("S1", "S2"):
