@@ -144,9 +144,8 @@ FROM bank_line
 WHERE platform = %(platform)s AND file_id = %(file_id)s::bigint
 """
 
-MATCHED: Final[tuple[LiteralString, ...]] = (
+LEFT: Final[tuple[LiteralString, ...]] = (
     SETS,
-    # What is to be looked at further: of most files a few lines.
     """
     CREATE TEMPORARY TABLE day_line AS
     SELECT
@@ -156,12 +155,18 @@ MATCHED: Final[tuple[LiteralString, ...]] = (
     WHERE platform = %(platform)s AND file_id = %(file_id)s::bigint AND NOT agrees AND fault = ''
     """,
     "ANALYZE day_line",
-    # By our serial, then by the bank's: what was posted since the lines were loaded, and what has no serial of ours.
-    """
-    UPDATE day_line l SET operation_id = p.operation_id, part = p.part
-    FROM day_posted p
-    WHERE l.operation_id IS NULL AND l.serial <> '' AND p.serial = l.serial
-    """,
+)
+"""What is to be looked at further: of most files a few lines."""
+
+POSTED_SINCE: Final[LiteralString] = """
+UPDATE day_line l SET operation_id = p.operation_id, part = p.part
+FROM day_posted p
+WHERE l.operation_id IS NULL AND l.serial <> '' AND p.serial = l.serial
+"""
+"""What was posted since the lines were loaded, which met all others by their serials."""
+
+MATCHED: Final[tuple[LiteralString, ...]] = (
+    # By the bank's serial: what has none of ours.
     """
     UPDATE day_line l SET operation_id = p.operation_id, part = p.part
     FROM day_posted p
@@ -748,8 +753,9 @@ def set_against(columns: int | None) -> tuple[LiteralString, ...]:
     """What is done with a file whose lines are postings, between `FINDINGS` and `OCCURRENCES`; ``columns`` where it has
     just been loaded, and by how many.
     """
-    loaded = () if columns is None else digests(columns)
-    return (*MATCHED, *loaded, *MISSING, LOOKUPS, OF_LINES, OF_POSTINGS)
+    if columns is None:
+        return (*LEFT, POSTED_SINCE, *MATCHED, *MISSING, LOOKUPS, OF_LINES, OF_POSTINGS)
+    return (*LEFT, *MATCHED, *digests(columns), *MISSING, LOOKUPS, OF_LINES, OF_POSTINGS)
 
 
 COMPARED: Final[tuple[LiteralString, ...]] = (
