@@ -81,7 +81,6 @@ async def demo_shop(database: str) -> AsyncIterator[Marketplace]:
         yield shop
 
 
-@pytest.mark.soak
 async def test_the_days_of_the_demo_close_with_every_posting_matched(demo_shop: Marketplace, tmp_path: Path) -> None:
     shop = demo_shop
     target = f"127.0.0.1:{shop.service.port}"
@@ -209,16 +208,8 @@ FAULTS = {
 }
 """What goes wrong with a file, and how far it gets."""
 
-FIRST_OF_EACH = {state: fault for fault, state in reversed(FAULTS.items())}
 
-
-@pytest.mark.parametrize(
-    ("fault", "state"),
-    [
-        pytest.param(fault, state, marks=() if FIRST_OF_EACH[state] == fault else pytest.mark.soak)
-        for fault, state in FAULTS.items()
-    ],
-)
+@pytest.mark.parametrize(("fault", "state"), FAULTS.items())
 async def test_a_file_with_a_fault_is_as_far_as_it_can_be_trusted_and_the_next_one_mends_it(
     shop: Marketplace, fault: str, state: str
 ) -> None:
