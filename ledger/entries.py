@@ -209,7 +209,9 @@ class Entries:
                 entry = _entry(row)
                 yield entry
                 after = entry.place
-            left = left - size if len(rows) == size else 0
+            if len(rows) < size:
+                return
+            left -= size
 
     async def _settled(self, at: datetime | None) -> datetime | None:
         """The moment of which is read what is asked for as of ``at``: nothing can come any more that is as old."""

@@ -30,7 +30,9 @@ SETTINGS: Final = {
     "max_parallel_workers_per_gather": "1",
     "parallel_tuple_cost": "0.005",
 }
-"""A file's hash tables stay in memory. Two processes read the journal; what is temporary is one's own."""
+"""A file's hash tables stay in memory. Two processes read the journal, which at the usual price the planner would not
+have. Temporary tables are read by one.
+"""
 
 ONE_DAY: Final = timedelta(days=1)
 

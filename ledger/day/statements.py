@@ -241,22 +241,19 @@ MATCHED: Final[tuple[LiteralString, ...]] = (
     "CREATE INDEX ON day_twice (operation_id, part)",
     # Of two lines the later is known; only for more, or for what was undone, are all lines gone through.
     """
-    CREATE TEMPORARY TABLE day_again AS
-    SELECT last_line AS line FROM day_met WHERE lines = 2
-    UNION ALL
-    SELECT l.line
-    FROM (
-      SELECT operation_id, part, first_line FROM day_met WHERE lines > 2
-      UNION ALL
-      SELECT operation_id, part, 0 FROM day_posted WHERE is_undone
-    ) d
-    JOIN bank_line l ON l.operation_id = d.operation_id AND l.part = d.part AND l.line > d.first_line
-    WHERE l.platform = %(platform)s AND l.file_id = %(file_id)s::bigint
-    """,
-    """
     UPDATE bank_line SET agrees = false
-    WHERE platform = %(platform)s AND file_id = %(file_id)s::bigint AND line = ANY (ARRAY(SELECT line FROM day_again))
-      AND agrees
+    WHERE platform = %(platform)s AND file_id = %(file_id)s::bigint AND agrees AND line = ANY (ARRAY(
+      SELECT last_line FROM day_met WHERE lines = 2
+      UNION ALL
+      SELECT l.line
+      FROM (
+        SELECT operation_id, part, first_line FROM day_met WHERE lines > 2
+        UNION ALL
+        SELECT operation_id, part, 0 FROM day_posted WHERE is_undone
+      ) d
+      JOIN bank_line l ON l.operation_id = d.operation_id AND l.part = d.part AND l.line > d.first_line
+      WHERE l.platform = %(platform)s AND l.file_id = %(file_id)s::bigint
+    ))
     """,
 )
 
@@ -753,9 +750,8 @@ def set_against(columns: int | None) -> tuple[LiteralString, ...]:
     """What is done with a file whose lines are postings, between `FINDINGS` and `OCCURRENCES`; ``columns`` where it has
     just been loaded, and by how many.
     """
-    if columns is None:
-        return (*LEFT, POSTED_SINCE, *MATCHED, *MISSING, LOOKUPS, OF_LINES, OF_POSTINGS)
-    return (*LEFT, *MATCHED, *digests(columns), *MISSING, LOOKUPS, OF_LINES, OF_POSTINGS)
+    since, loaded = ((POSTED_SINCE,), ()) if columns is None else ((), digests(columns))
+    return (*LEFT, *since, *MATCHED, *loaded, *MISSING, LOOKUPS, OF_LINES, OF_POSTINGS)
 
 
 COMPARED: Final[tuple[LiteralString, ...]] = (
@@ -772,6 +768,6 @@ COMPARED: Final[tuple[LiteralString, ...]] = (
 """What is done with the file of balances."""
 
 DONE_WITH: Final[LiteralString] = (
-    "DROP TABLE IF EXISTS day_posted, day_line, day_met, day_twice, day_again, day_missing, day_beside, day_finding,"
-    " day_gone, day_balance, day_standing, day_effect"
+    "DROP TABLE IF EXISTS day_posted, day_line, day_met, day_twice, day_missing, day_beside, day_finding, day_gone,"
+    " day_balance, day_standing, day_effect"
 )
