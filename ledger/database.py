@@ -9,9 +9,9 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import psycopg
@@ -198,12 +198,6 @@ async def require_ready(engine: AsyncEngine, dsn: str) -> list[str]:
     return await asyncio.to_thread(session.require_writable, dsn)
 
 
-LOOK_UPS: Final = {"enable_bitmapscan": "off"}
-"""How a session for look-ups differs: a page is read along its index. The planner goes by the average member, and would
-read and sort all entries of one that has very many, for each page of them.
-"""
-
-
 def open_pool(dsn: str, size: int = 2) -> Pool:
     """Connections for look-ups, to be opened as a context manager; a caller waits 5 seconds for one at most."""
     return AsyncConnectionPool(
@@ -212,7 +206,7 @@ def open_pool(dsn: str, size: int = 2) -> Pool:
         max_size=size,
         timeout=5,
         open=False,
-        configure=partial(session.pin, settings=LOOK_UPS),
+        configure=session.pin,
         kwargs={"autocommit": True, "prepare_threshold": 0},
     )
 

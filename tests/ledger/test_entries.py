@@ -8,7 +8,7 @@ import itertools
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, LiteralString, NamedTuple
 from unittest.mock import patch
 from uuid import UUID
@@ -314,36 +314,6 @@ async def test_so_many_are_read_as_are_asked_for(mirror: Mirror, entries: Entrie
             read.clear()
             assert await all_of(entries, BOBS, limit=limit) == every[:limit]
             assert sum(read) == min(limit, len(every)), limit
-
-
-LONG = (
-    "INSERT INTO entry SELECT '9930', sub, timestamptz '2026-01-01Z' + n * interval '1 s', md5(n::text)::uuid, 1,"
-    " '2026-01-01', 1, 0, 0, 0, n, 0, 0, 0"
-    f" FROM (SELECT n, CASE WHEN n % 2 = 0 THEN '{ANN}' ELSE 'S' || n % 399 END AS sub"
-    " FROM generate_series(1, 60000) n) made",
-    "ANALYZE entry",
-)
-"""30,000 entries of Ann's, and of two hundred others a hundred and fifty each."""
-
-
-async def test_a_page_of_a_long_statement_reads_what_it_shows(mirror: Mirror, entries: Entries) -> None:
-    execute(mirror.dsn, *LONG)
-    place = {"at": datetime(2026, 1, 1, tzinfo=UTC), "operation_id": UUID(int=0), "part": 0, "after": ""}
-    page = {**place, "until": datetime(2027, 1, 1, tzinfo=UTC), "first_day": None, "last_day": None, "limit": 500}
-    values = {"platform": PLATFORM, "member_id": ANNS, **page}
-    async with open_pool(mirror.dsn) as pool, pool.connection() as connection:
-        # Planned for these values, then for any.
-        for mode in ("force_custom_plan", "force_generic_plan"):
-            await connection.execute(f"SET plan_cache_mode = {mode}".encode())
-            cursor = await connection.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {ENTRIES}", values)
-            ((plan,),) = await cursor.fetchall()
-            assert entries_read(plan[0]["Plan"]) == 500, mode
-
-
-def entries_read(plan: dict[str, Any]) -> int:
-    """How many rows of the table a plan has gone through."""
-    own = int(plan["Actual Rows"]) if plan.get("Relation Name") == "entry" else 0
-    return own + sum(entries_read(below) for below in plan.get("Plans", []))
 
 
 async def test_what_was_voided_is_in_no_statement(mirror: Mirror, entries: Entries) -> None:
