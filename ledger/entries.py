@@ -204,7 +204,8 @@ class Entries:
         while left:
             size = min(PAGE, left)
             place = {"at": after.at, "operation_id": after.operation_id, "part": after.part, "after": after.sub_account}
-            rows = await self._rows(sql.ENTRIES, **days, **place, until=ends, limit=size)
+            values = {"platform": self._platform, **days, **place, "until": ends, "limit": size}
+            rows = await fetched(self._pool, sql.ENTRIES, values, along_index=True)
             for row in rows:
                 entry = _entry(row)
                 yield entry

@@ -136,10 +136,19 @@ class Lookups:
         return await fetched(self._pool, query, [arrays.texts(keys), self.platform])
 
 
-async def fetched(pool: Pool, query: LiteralString, values: Sequence[Any] | Mapping[str, Any]) -> list[Any]:
-    """The rows of a query on a connection of ``pool``. Raises `LedgerUnavailable`."""
+ALONG_INDEX: LiteralString = "SET LOCAL enable_bitmapscan = off"
+
+
+async def fetched(
+    pool: Pool, query: LiteralString, values: Sequence[Any] | Mapping[str, Any], *, along_index: bool = False
+) -> list[Any]:
+    """The rows of a query on a connection of ``pool``. Raises `LedgerUnavailable`.
+
+    ``along_index`` is for a page of one key's rows in the order of an index. The planner goes by the average key: of
+    one with very many rows it would read and sort all, for each page.
+    """
     try:
-        return await _tried(pool, query, values)
+        return await _tried(pool, query, values, along_index)
     except OperationalError as failure:
         raise LedgerUnavailable(str(failure)) from None
 
@@ -148,10 +157,17 @@ async def fetched(pool: Pool, query: LiteralString, values: Sequence[Any] | Mapp
 @tenacity.retry(
     retry=tenacity.retry_if_exception_type(OperationalError), stop=tenacity.stop_after_attempt(3), reraise=True
 )
-async def _tried(pool: Pool, query: LiteralString, values: Sequence[Any] | Mapping[str, Any]) -> list[Any]:
+async def _tried(
+    pool: Pool, query: LiteralString, values: Sequence[Any] | Mapping[str, Any], along_index: bool
+) -> list[Any]:
     async with pool.connection() as connection:
-        cursor = await connection.execute(query, values)
-        return await cursor.fetchall()
+        if not along_index:
+            cursor = await connection.execute(query, values)
+            return await cursor.fetchall()
+        async with connection.transaction():
+            await connection.execute(ALONG_INDEX)
+            cursor = await connection.execute(query, values)
+            return await cursor.fetchall()
 
 
 def _balance(row: Sequence[Any]) -> MemberBalance:

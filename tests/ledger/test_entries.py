@@ -303,8 +303,8 @@ async def test_so_many_are_read_as_are_asked_for(mirror: Mirror, entries: Entrie
     every = await all_of(entries, BOBS)
     read: list[int] = []
 
-    async def counting(pool: Pool, query: LiteralString, values: Mapping[str, Any]) -> list[Any]:
-        rows = await fetched(pool, query, values)
+    async def counting(pool: Pool, query: LiteralString, values: Mapping[str, Any], **how: bool) -> list[Any]:
+        rows = await fetched(pool, query, values, **how)
         if query is ENTRIES:
             read.append(len(rows))
         return rows
@@ -314,6 +314,44 @@ async def test_so_many_are_read_as_are_asked_for(mirror: Mirror, entries: Entrie
             read.clear()
             assert await all_of(entries, BOBS, limit=limit) == every[:limit]
             assert sum(read) == min(limit, len(every)), limit
+
+
+LONG = (
+    "INSERT INTO entry SELECT '9930', sub, timestamptz '2000-01-01Z' + n * interval '1 s', md5(n::text)::uuid, 1,"
+    " '2000-01-01', 1, 0, 0, 0, n, 0, 0, 0"
+    f" FROM (SELECT n, CASE WHEN n % 2 = 0 THEN '{ANN}' ELSE 'S' || n % 399 END AS sub"
+    " FROM generate_series(1, 60000) n) made",
+    "ANALYZE entry",
+)
+"""30,000 entries of Ann's, and of two hundred others a hundred and fifty each."""
+
+
+async def test_a_page_of_a_long_statement_reads_what_it_shows(mirror: Mirror, entries: Entries) -> None:
+    await all_of(entries, ANNS)
+    execute(mirror.dsn, *LONG)
+    read: list[int] = []
+
+    async def explained(pool: Pool, query: LiteralString, values: Mapping[str, Any], **how: bool) -> list[Any]:
+        if query is ENTRIES:
+            ((plan,),) = await fetched(pool, f"EXPLAIN (ANALYZE, FORMAT JSON) {ENTRIES}", values, **how)
+            read.append(entries_read(plan[0]["Plan"]))
+        return await fetched(pool, query, values, **how)
+
+    async with open_pool(mirror.dsn, size=1) as pool:
+        on_one = Entries(pool, PLATFORM)
+        # Planned for these values, then for any.
+        for mode in ("force_custom_plan", "force_generic_plan"):
+            async with pool.connection() as connection:
+                await connection.execute(f"SET plan_cache_mode = {mode}".encode())
+            with patch.object(module, "fetched", explained):
+                await all_of(on_one, ANNS, limit=500)
+    assert read == [500, 500]
+
+
+def entries_read(plan: dict[str, Any]) -> int:
+    """How many rows of the table a plan has gone through."""
+    own = int(plan["Actual Rows"]) if plan.get("Relation Name") == "entry" else 0
+    return own + sum(entries_read(below) for below in plan.get("Plans", []))
 
 
 async def test_what_was_voided_is_in_no_statement(mirror: Mirror, entries: Entries) -> None:
