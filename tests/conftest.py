@@ -99,6 +99,9 @@ QUICK = {
     "authentication_timeout": "5s",
 }
 
+SHOWN_AT_ONCE = 30
+"""So many last lines of a failure's text."""
+
 
 def _start(config: pytest.Config) -> None:
     """Start the run's server once. A failure is kept for the tests that need a database."""
@@ -118,7 +121,27 @@ def _start(config: pytest.Config) -> None:
         config.stash[SERVER] = server
 
 
-def pytest_configure() -> None:
+class _FailuresAtOnce:
+    """Shows a failure when it happens: a run that is stopped has no summary."""
+
+    def __init__(self, terminal: pytest.TerminalReporter) -> None:
+        self._terminal = terminal
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self._terminal.ensure_newline()
+            self._terminal.write_line(f"FAILED {report.nodeid} ({report.when}, {report.duration:.1f} s)", red=True)
+            for line in report.longreprtext.splitlines()[-SHOWN_AT_ONCE:]:
+                self._terminal.write_line(line)
+
+
+# Last: the terminal is there then.
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    # What a worker has found is reported by the process that hands out the tests.
+    if terminal is not None and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(_FailuresAtOnce(terminal))
     # Opening a key checks the whole of it, which takes longer than all else at the start of a service.
     pkcs12.load_pkcs12 = lru_cache(maxsize=64)(pkcs12.load_pkcs12)
 
