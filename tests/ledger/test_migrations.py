@@ -10,13 +10,14 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, inspect
 from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool
 
 from ledger import LedgerUnavailable, Member, migrate
 from ledger.accounts import withdrawable
-from ledger.database import MIGRATIONS
+from ledger.database import MIGRATIONS, _revisions
 from ledger.names import MemberCode
 from ledger.schema import DAY, JOURNAL, PROPOSALS, WORK, account, member, metadata, operation
 from tests.ledger.bookkeeping import ANN, BOB, ask, execute, new_id, opening, pay, posting, prepay
@@ -72,6 +73,11 @@ def _work(connection: Connection, work: str) -> object:
         command.downgrade(config, "base")
     connection.commit()
     return None
+
+
+def test_the_files_are_called_by_their_revisions_and_follow_one_another() -> None:
+    scripts = ScriptDirectory(str(MIGRATIONS))
+    assert _revisions() == tuple(script.revision for script in scripts.walk_revisions())
 
 
 def test_the_migrations_make_the_schema_that_queries_are_written_for(database: str, empty_database: str) -> None:

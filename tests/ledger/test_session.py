@@ -154,7 +154,7 @@ async def of_migrations(dsn: str, query: str, values: list[Any]) -> list[Any]:
         found.extend(connection.execute(text(query.replace("%s", ":names")), {"names": values[0]}))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ledger.database.command.upgrade", upgrade)
+        patch.setattr("alembic.command.upgrade", upgrade)
         migrate(dsn)
     return found
 
