@@ -19,7 +19,8 @@ async def test_no_request_breaks_the_service_or_the_books(database: str) -> None
     assert report.valid.total() > 500
     assert report.codes["OK"] > 200
     assert sum(counts["OK"] > 0 for counts in report.by_method.values()) > 45
-    assert report.operations > 100
+    # 88 to 134 in four runs: which request meets what of an earlier one is chance.
+    assert report.operations > 40
 
 
 def test_every_rpc_is_made_requests_for() -> None:

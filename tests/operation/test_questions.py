@@ -85,7 +85,6 @@ def test_the_page_has_thirty_questions_in_two_languages_each_with_one_answer() -
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(300)
 async def test_every_question_is_answered_by_its_one_command(database: str, tmp_path: Path) -> None:
     async with open_marketplace(database, {"any_code": True}) as shop:
         values = {**await in_hand(shop), "FOLDER": str(tmp_path / "out")}

@@ -38,7 +38,6 @@ WRONG_MONEY = re.compile(
 """What they show: not that a seed does not come to rest, but a wrong amount, or money promised twice."""
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("seeds", [range(2, 4), range(5, 7)], ids=["2-3", "5-6"])
 async def test_nothing_is_lost_though_all_of_it_breaks(tmp_path: Path, seeds: range) -> None:
     all_played: list[Played] = []
@@ -58,7 +57,6 @@ def test_every_mutant_is_shown_somewhere() -> None:
     assert SEES.keys() | SHOWN_BY_THE_WRITERS_TESTS == MUTANTS.keys()
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("mutant", SEES)
 async def test_a_mutant_is_seen(tmp_path: Path, mutant: str) -> None:
     told: list[str] = []
