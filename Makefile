@@ -45,7 +45,7 @@ verify: setup  ## replay the journal and compare it with the balances
 test: setup  ## the tests, but for those of soak and test-observability; or all of what ARGS names
 	@$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),-m "not soak and not observability")
 
-# Half of what these tests do is to wait for processes: so there are three for two cores.
+# These tests often wait for processes: so there are three for two cores.
 .PHONY: soak
 soak: setup  ## the tests that take long: processes killed, books restored, seeds of the simulator, bad requests
 	@$(BIN)/python -m pytest -m soak --numprocesses=$$(( $$(nproc) * 3 / 2 )) $(ARGS)

@@ -27,6 +27,9 @@ from tests.world.marketplace import LENIENT, open_marketplace, service_settings
 
 SERIAL = "X285502411050123456789"
 
+TRIES = 30
+"""So many answers of each interface, in each of three tests."""
+
 NAMED_SOON = {"poll_s": None, "name_after_s": 0.05}
 
 
@@ -83,7 +86,7 @@ def test_a_signed_answer_is_read_exactly_or_not_at_all(code: str, keys: Keys, ce
     is_question = not REQUESTS[code].changes
     dice = Random(code)
     outcomes = set()
-    for _ in range(60):
+    for _ in range(TRIES):
         common = {
             "TxnReturnCode": "000000",
             "TxnReturnMsg": "成功",
@@ -122,7 +125,7 @@ def test_bytes_that_were_changed_on_the_way_never_bring_about_another_answer(
         content = signed(body, keys)
         true = answered(code, content, certificate)
         assert true.outcome is outcome
-        for _ in range(60):
+        for _ in range(TRIES):
             answer = answered(code, broken_json(content, dice), certificate)
             if answer.outcome is not AnswerOutcome.UNKNOWN:
                 assert (answer.outcome, answer.reply, answer.code) == (true.outcome, true.reply, true.code)
@@ -167,7 +170,7 @@ def test_a_tree_that_was_changed_under_its_signature_is_unknown_or_says_the_same
 ) -> None:
     dice = Random(code)
     equal = 0
-    for _ in range(60):
+    for _ in range(TRIES):
         body = whole_signed(code, dice, keys)
         for name in [name for name, field in REQUESTS[code].reply.model_fields.items() if not field.is_required()]:
             if dice.random() < 0.5:
