@@ -35,7 +35,8 @@ DOUBTED: Final = (
     " database. What the bank has of it is in the bank's lists"
 )
 
-_KEPT_MAX: Final = 10_000
+_KEPT_BYTES: Final = 32 << 20
+"""Leaves that were proved are kept up to so many bytes: of pages that are looked at again, the rows alone are read."""
 
 _OPERATION, _TRANSACTION, _RESOLUTION, _EVENT = (
     TABLES.index(name) for name in ("operation", "transaction", "resolution", "event")
@@ -120,7 +121,8 @@ class Proofs:
         self._engine = engine
         self._platform = platform
         self._keys = keys
-        self._proved: dict[int, bytes] = {}
+        self._proved: dict[datetime, bytes] = {}
+        self._kept_bytes = 0
 
     async def checked(self, found: Collection[FullOperation]) -> list[FullOperation]:
         """These operations, as they are now where they have gone on meanwhile; in doubt where they are not proved."""
@@ -190,29 +192,30 @@ class Proofs:
         """The leaves of these operations and tables in the batches of these times that are sealed by somebody with the
         keys; None for a time before the first seal of books that are older than seals.
         """
-        found: dict[datetime, _Leaves | None] = {}
-        for row in await self._rows(connection, SEALS, times=list(times)):
-            seal = Seal(row["batch"], row["at"], bytes(row["digest"]))
+        proved = {at: self._proved[at] for at in times if at in self._proved}
+        asked = [at for at in times if at not in proved]
+        for row in await self._rows(connection, SEALS, times=asked) if asked else ():
+            seal, leaves = Seal(row["batch"], row["at"], bytes(row["digest"])), bytes(row["leaves"])
             before = Seal(seal.batch - 1, BEFORE_ANYTHING, bytes(row["follows"] or BEGINNING))
-            if seals.follow(before, self._platform, seal.at, bytes(row["leaves"])) == seal and await self._is_ours(
-                connection, seal, row["macs"]
+            if seals.follow(before, self._platform, seal.at, leaves) == seal and (
+                self._keys.sealed(seal, row["macs"]) or await self._leads_to_ours(connection, seal)
             ):
-                found[seal.at] = _by_operation(bytes(row["leaves"]), ids, tables)
+                proved[seal.at] = leaves
+                self._keep(seal.at, leaves)
+        found: dict[datetime, _Leaves | None] = {at: _by_operation(one, ids, tables) for at, one in proved.items()}
         if len(found) < len(times):
             for row in await self._rows(connection, _FIRST):
                 is_older = row["unsealed"] > 0 and row["at"] is not None
                 found |= {at: None for at in times if is_older and at < row["at"]}
         return found
 
-    async def _is_ours(self, connection: AsyncConnection, seal: Seal, macs: Sequence[bytes]) -> bool:
-        if self._proved.get(seal.batch) == seal.digest:
-            return True
-        is_ours = self._keys.sealed(seal, macs) or await self._leads_to_ours(connection, seal)
-        if is_ours:
-            if len(self._proved) >= _KEPT_MAX:
-                self._proved.clear()
-            self._proved[seal.batch] = seal.digest
-        return is_ours
+    def _keep(self, at: datetime, leaves: bytes) -> None:
+        # A batch is sealed once: what its leaves are is known for good, whatever is written over them.
+        if self._kept_bytes > _KEPT_BYTES:
+            self._proved.clear()
+            self._kept_bytes = 0
+        self._proved[at] = leaves
+        self._kept_bytes += len(leaves)
 
     async def _leads_to_ours(self, connection: AsyncConnection, seal: Seal) -> bool:
         """Whether the chain goes on from it to a seal with a right MAC, whose digest covers all before."""

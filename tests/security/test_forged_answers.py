@@ -16,7 +16,7 @@ import pytest
 from bankclient.outcome import not_sent
 from jzb.v1 import balance_pb2, core_pb2, operation_pb2, payment_pb2
 from jzb.v1.error_reason_pb2 import ErrorReason
-from ledger import SealKeys, vouching
+from ledger import SealKeys, proofs, vouching
 from sandbox.server import Sandbox
 from sandbox.settings import SandboxSettings
 from service.path.fingerprint import Fingerprint
@@ -224,6 +224,38 @@ async def test_what_was_released_is_paid_when_its_request_comes_again(database: 
             assert refusal.outcome == core_pb2.OUTCOME_NO_EFFECT
         assert (await shop.payments.Pay(request, timeout=TIMEOUT_S)).operation.state == DONE
         assert await thiefs_money(shop) == 5_00
+
+
+@pytest.mark.parametrize("kept_bytes", [1 << 20, 0])
+async def test_a_list_looked_at_again_reads_no_seal_again_and_still_doubts_what_is_forged(
+    database: str, monkeypatch: pytest.MonkeyPatch, kept_bytes: int
+) -> None:
+    monkeypatch.setattr(proofs, "_KEPT_BYTES", kept_bytes)
+    rows, asked = proofs.Proofs._rows, []
+
+    async def counted(self: proofs.Proofs, connection: Any, query: Any, **values: Any) -> Any:
+        if query is proofs.SEALS:
+            asked.append(len(values["times"]))
+        return await rows(self, connection, query, **values)
+
+    async with open_marketplace(database, resolver=NEVER) as shop:
+        await shop.buyer("buyer", 900_00)
+        await shop.merchant("seller")
+        paid = [await shop.pay("buyer", "seller", 1_00) for _ in range(5)]
+        everything = operation_pb2.ListOperationsRequest()
+        monkeypatch.setattr(proofs.Proofs, "_rows", counted)
+        first = await shop.operations.ListOperations(everything, timeout=TIMEOUT_S)
+        again = await shop.operations.ListOperations(everything, timeout=TIMEOUT_S)
+        assert list(first.operations) == list(again.operations)
+        assert {one.state for one in again.operations} == {DONE}
+        assert len(asked) == (1 if kept_bytes else 2)
+        forged = forge_done(shop, paid[0], shop.pay_request("buyer", "seller", 1_00))
+        states = {
+            one.operation_id: one.state
+            for one in (await shop.operations.ListOperations(everything, timeout=TIMEOUT_S)).operations
+        }
+        assert states.pop(forged) == UNKNOWN
+        assert set(states.values()) == {DONE}
 
 
 async def test_what_is_older_than_the_key_is_proved_by_the_chain_to_what_the_rotation_vouched_for(
