@@ -139,6 +139,8 @@ async def test_demo_says_no_when_the_bank_has_a_balance_that_the_mirror_has_not(
     async with jzb_run(tmp_path) as stack:
         agreed = await jzb("demo", "--target", stack.target)
         assert agreed.status == 0, agreed.out + agreed.error
+        # The command that it prints reaches the same service.
+        assert re.search(rf"jzb reconcile --date \S+ --through \S+ --target {stack.target}$", agreed.out, re.MULTILINE)
         async with httpx.AsyncClient(trust_env=False) as control:
             given = await control.post(f"{stack.told(SANDBOX)}/control/own-funds", json={"amount_fen": 1})
             given.raise_for_status()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -36,7 +37,10 @@ def demo(
     """Play a marketplace day through the gRPC API, then compare every balance with the bank's own."""
     with complaints():
         if target:
-            raise typer.Exit(asyncio.run(day.run_demo(target, sandbox_url, credentials_of(ca, certificate, key))))
+            given = {"target": target, "ca": ca, "certificate": certificate, "key": key}
+            options = "".join(f" --{name} {shlex.quote(str(value))}" for name, value in given.items() if value)
+            credentials = credentials_of(ca, certificate, key)
+            raise typer.Exit(asyncio.run(day.run_demo(target, sandbox_url, credentials, options)))
         raise typer.Exit(_alone())
 
 

@@ -20,9 +20,13 @@ __all__ = ["run_demo"]
 
 
 async def run_demo(
-    target: str, sandbox_url: str | None = None, credentials: grpc.ChannelCredentials | None = None
+    target: str,
+    sandbox_url: str | None = None,
+    credentials: grpc.ChannelCredentials | None = None,
+    options: str = "",
 ) -> int:
-    """Play the day against the service at ``target`` (host:port), in plaintext unless there are credentials.
+    """Play the day against the service at ``target`` (host:port), in plaintext unless there are credentials. With
+    ``options`` a command reaches the same service: it is printed with them.
 
     Returns the exit status: 1 when a balance differs.
     """
@@ -43,5 +47,5 @@ async def run_demo(
             await at_bank.money_is_found_in_suspense(client, sandbox_url)
         await day.the_last_night_clears(client)
         status = await books.compare(client)
-        day.say_how_the_days_are_closed(client)
+        day.say_how_the_days_are_closed(client, options)
         return status

@@ -132,11 +132,13 @@ async def the_last_night_clears(client: Client) -> None:
     await _clear(client)
 
 
-def say_how_the_days_are_closed(client: Client) -> None:
-    """The command that closes the days which the demo has played."""
+def say_how_the_days_are_closed(client: Client, options: str) -> None:
+    """The command that closes the days which the demo has played, with the options that reach the service."""
     if client.days:
         through = f" --through {client.days[-1]}" if len(client.days) > 1 else ""
-        console.print(f"Close its days, in the service that keeps them: jzb reconcile --date {client.days[0]}{through}")
+        command = f"jzb reconcile --date {client.days[0]}{through}{options}"
+        # In one line, to be copied.
+        console.print(f"Close its days, in the service that keeps them: {command}", soft_wrap=True)
 
 
 async def _clear(client: Client) -> None:
