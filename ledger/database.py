@@ -86,7 +86,7 @@ def _revision(connection: Connection) -> str | None:
 
 def _upgrade(connection: Connection, revision: str) -> None:
     """Run the migrations up to ``revision`` on a connection."""
-    # Loaded here: nobody but who migrates needs it, and it takes a fifth of a service's start.
+    # Loaded here: nobody but who migrates needs it.
     from alembic import command
     from alembic.config import Config
 

@@ -192,7 +192,7 @@ class Entries:
         ends = await self.catch_up()
         if ends is None:
             return
-        days = {"member_id": member_id, "first_day": first_day, "last_day": last_day}
+        days: dict[str, Any] = {"member_id": member_id, "first_day": first_day, "last_day": last_day}
         if first_day is not None or last_day is not None:
             ((first_at, last_at),) = await self._rows(sql.SPAN, **days)
             if first_at is None:
@@ -204,8 +204,7 @@ class Entries:
         while left:
             size = min(PAGE, left)
             place = {"at": after.at, "operation_id": after.operation_id, "part": after.part, "after": after.sub_account}
-            values = {"platform": self._platform, **days, **place, "until": ends, "limit": size}
-            rows = await fetched(self._pool, sql.ENTRIES, values, along_index=True)
+            rows = await self._rows(sql.ENTRIES, **days, **place, until=ends, limit=size, along_index=True)
             for row in rows:
                 entry = _entry(row)
                 yield entry
@@ -246,8 +245,8 @@ class Entries:
             # One batch is larger than that.
             limit *= 2
 
-    async def _rows(self, query: LiteralString, **values: Any) -> list[Any]:
-        return await fetched(self._pool, query, {"platform": self._platform, **values})
+    async def _rows(self, query: LiteralString, *, along_index: bool = False, **values: Any) -> list[Any]:
+        return await fetched(self._pool, query, {"platform": self._platform, **values}, along_index=along_index)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ Past SQLAlchemy, whose work on a query is several times that of the query.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, LiteralString
@@ -20,6 +21,8 @@ from ledger.errors import LedgerUnavailable
 from ledger.names import MemberCode, SubAccount
 from ledger.operations import Member
 from ledger.session import Pool
+
+ALONG_INDEX: LiteralString = "SET LOCAL enable_bitmapscan = off"
 
 # Lateral, so that the plan is one index look-up a key whatever the planner believes about the table.
 
@@ -136,9 +139,6 @@ class Lookups:
         return await fetched(self._pool, query, [arrays.texts(keys), self.platform])
 
 
-ALONG_INDEX: LiteralString = "SET LOCAL enable_bitmapscan = off"
-
-
 async def fetched(
     pool: Pool, query: LiteralString, values: Sequence[Any] | Mapping[str, Any], *, along_index: bool = False
 ) -> list[Any]:
@@ -160,14 +160,12 @@ async def fetched(
 async def _tried(
     pool: Pool, query: LiteralString, values: Sequence[Any] | Mapping[str, Any], along_index: bool
 ) -> list[Any]:
-    async with pool.connection() as connection:
-        if not along_index:
-            cursor = await connection.execute(query, values)
-            return await cursor.fetchall()
-        async with connection.transaction():
+    async with pool.connection() as connection, AsyncExitStack() as stack:
+        if along_index:
+            await stack.enter_async_context(connection.transaction())
             await connection.execute(ALONG_INDEX)
-            cursor = await connection.execute(query, values)
-            return await cursor.fetchall()
+        cursor = await connection.execute(query, values)
+        return await cursor.fetchall()
 
 
 def _balance(row: Sequence[Any]) -> MemberBalance:

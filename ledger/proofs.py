@@ -3,7 +3,8 @@
 Whoever can write to the database can enter an operation that is done, or give one another state. So an answer is told
 only where each row it is made of has its place in a seal (`ledger.seals`) that has a MAC (`ledger.macs`), and where its
 state is that of the last sealed event. Anything else is shown as in doubt: UNKNOWN, with the reason `REASON_FAULT`. It
-costs two statements an answer, and a first payment nothing: what is new has nothing to prove.
+costs two statements an answer at most, since leaves that were proved are kept, and a first payment nothing: what is new
+has nothing to prove.
 
 A seal whose own MAC is under a key that is gone counts where the chain leads on to one with a right MAC: within
 `MILESTONE` batches, since a rotation puts one at least that often (`ledger.vouching`).
@@ -35,8 +36,10 @@ DOUBTED: Final = (
     " database. What the bank has of it is in the bank's lists"
 )
 
-_KEPT_BYTES: Final = 32 << 20
-"""Leaves that were proved are kept up to so many bytes: of pages that are looked at again, the rows alone are read."""
+_KEPT_BYTES: Final = 8 << 20
+"""Leaves that were proved are kept up to so many bytes: of pages that are looked at again, the rows alone are read. Of
+batches of one operation that is 15 MiB of memory.
+"""
 
 _OPERATION, _TRANSACTION, _RESOLUTION, _EVENT = (
     TABLES.index(name) for name in ("operation", "transaction", "resolution", "event")
@@ -211,6 +214,9 @@ class Proofs:
 
     def _keep(self, at: datetime, leaves: bytes) -> None:
         # A batch is sealed once: what its leaves are is known for good, whatever is written over them.
+        if at in self._proved:
+            # Another answer was about it meanwhile.
+            return
         if self._kept_bytes > _KEPT_BYTES:
             self._proved.clear()
             self._kept_bytes = 0

@@ -137,8 +137,7 @@ def say_how_the_days_are_closed(client: Client, options: str) -> None:
     if client.days:
         through = f" --through {client.days[-1]}" if len(client.days) > 1 else ""
         command = f"jzb reconcile --date {client.days[0]}{through}{options}"
-        # In one line, to be copied.
-        console.print(f"Close its days, in the service that keeps them: {command}", soft_wrap=True)
+        console.print(f"Close its days, in the service that keeps them: {command}")
 
 
 async def _clear(client: Client) -> None:
