@@ -72,7 +72,7 @@ async def propose(
             proposal_id = info.metadata["proposal_id"]
             said += [
                 f"proposal   {proposal_id}: nothing is posted yet",
-                f"another identity looks at it and approves it: jzb proposals approve {proposal_id}",
+                f"another identity looks at it and approves it: jzb proposals approve {proposal_id} --target {target}",
             ]
     return said
 

@@ -105,6 +105,7 @@ async def test_a_day_with_a_break_is_adjusted_and_closed_by_two_from_the_termina
         assert said[1] == f"evidence   line 1 of the file with SHA-256 {found.evidence.file_sha256}"
         assert said[2] == "difference 5.00 yuan, 0.00 adjusted so far"
         proposal_id = said[3].split()[1].removesuffix(":")
+        assert said[4].endswith(f": jzb proposals approve {proposal_id} --target {target}")
         async with Connection(target, credentials[HEAD]).client() as head:
             assert (await head.approve(proposal_id, "seen")).state == approval_pb2.PROPOSAL_STATE_EXECUTED
 
